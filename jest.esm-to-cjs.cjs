@@ -1,0 +1,28 @@
+// Jest transformer: turns ESM-only packages of node_modules into CommonJS, leaves CommonJS files untouched.
+const { existsSync, readFileSync } = require('node:fs');
+const { dirname, join } = require('node:path');
+const { createTransformer } = require('@swc/jest');
+
+const swc = createTransformer({
+  sourceMaps: false,
+  module: { type: 'commonjs' },
+  jsc: { target: 'es2022', parser: { syntax: 'ecmascript' } },
+});
+const types = new Map();
+function packageType(dir) {
+  if (!types.has(dir)) {
+    const p = join(dir, 'package.json');
+    let t = existsSync(p)
+      ? (JSON.parse(readFileSync(p, 'utf8')).type ?? (dir.endsWith('node_modules') ? 'commonjs' : undefined))
+      : undefined;
+    if (t === undefined && existsSync(p) && JSON.parse(readFileSync(p, 'utf8')).name) t = 'commonjs';
+    types.set(dir, t ?? (dirname(dir) === dir ? 'commonjs' : packageType(dirname(dir))));
+  }
+  return types.get(dir);
+}
+const isEsm = (f) => f.endsWith('.mjs') || (f.endsWith('.js') && packageType(dirname(f)) === 'module');
+module.exports = {
+  canInstrument: false,
+  getCacheKey: (src, f, o) => swc.getCacheKey(src, f, o) + (isEsm(f) ? 'e' : 'c'),
+  process: (src, f, o) => (isEsm(f) ? swc.process(src, f, o) : { code: src }),
+};

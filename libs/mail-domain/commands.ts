@@ -1,0 +1,96 @@
+/** Imperative, plain, and complete: ids and times come in with the command, so that a decision is a pure function. */
+import type { Assessment, SesDkimStatus } from './findings';
+import type { ProvisioningFailureKind, ProvisioningStep, Trigger } from './events';
+
+/** Who asks, when, and why. Stored with every event the command gives. */
+export interface CommandContext {
+  /** ISO 8601, UTC. */
+  readonly at: string;
+  /** `key_…` for a customer's API key, or the name of the app. */
+  readonly actor: string;
+  readonly requestId?: string;
+  /** Joins everything that one request set going. */
+  readonly correlationId: string;
+  /** `stream/version` of the event that this command answers. */
+  readonly causationId?: string;
+}
+
+export class AddDomain {
+  readonly type = 'AddDomain';
+  constructor(
+    readonly domainId: string,
+    readonly data: { readonly name: string; readonly team: string; readonly deadline: string },
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class CompleteProvisioning {
+  readonly type = 'CompleteProvisioning';
+  constructor(
+    readonly domainId: string,
+    readonly data: {
+      readonly dkimTokens: readonly string[];
+      readonly dkimZone: string;
+      readonly sesRegion: string;
+      readonly sesDkimStatus: SesDkimStatus;
+    },
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class FailProvisioning {
+  readonly type = 'FailProvisioning';
+  constructor(
+    readonly domainId: string,
+    readonly data: { readonly step: ProvisioningStep; readonly kind: ProvisioningFailureKind; readonly reason: string },
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class CompleteRollback {
+  readonly type = 'CompleteRollback';
+  readonly data = {};
+  constructor(
+    readonly domainId: string,
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class RecordCheck {
+  readonly type = 'RecordCheck';
+  constructor(
+    readonly domainId: string,
+    readonly data: Assessment & { readonly trigger: Trigger; readonly cycle: number | null },
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class RequestDeletion {
+  readonly type = 'RequestDeletion';
+  readonly data = {};
+  constructor(
+    readonly domainId: string,
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class CompleteDeletion {
+  readonly type = 'CompleteDeletion';
+  readonly data = {};
+  constructor(
+    readonly domainId: string,
+    readonly context: CommandContext,
+  ) {}
+}
+
+export const domainCommands = [
+  AddDomain,
+  CompleteProvisioning,
+  FailProvisioning,
+  CompleteRollback,
+  RecordCheck,
+  RequestDeletion,
+  CompleteDeletion,
+] as const;
+
+export type DomainCommand = InstanceType<(typeof domainCommands)[number]>;

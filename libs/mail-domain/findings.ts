@@ -1,0 +1,52 @@
+/** The five things a domain must show. `dkim` is SES's word; the other four are looked up in the DNS. */
+export const checkNames = ['mx', 'verification_txt', 'spf', 'dmarc', 'dkim'] as const;
+export type CheckName = (typeof checkNames)[number];
+
+/** `DkimAttributes.Status` of SES v2 `GetEmailIdentity`, in the lower case that the API shows. */
+export const sesDkimStatuses = ['pending', 'success', 'failed', 'temporary_failure', 'not_started'] as const;
+export type SesDkimStatus = (typeof sesDkimStatuses)[number];
+
+/**
+ * What one check says. Three outcomes, never two: `indeterminate` means that nobody could tell, and moves nothing.
+ */
+export interface Finding {
+  readonly check: CheckName;
+  readonly outcome: 'pass' | 'fail' | 'indeterminate';
+  /** Stable, snake_case; `ok` for a plain pass. */
+  readonly code: string;
+  /** One sentence for the customer, in Australian English, with their own names in it; says what to do on a fail. */
+  readonly message: string;
+  /** FQDN of the record, without the trailing dot. For `dkim`, the domain itself. */
+  readonly name: string;
+  readonly type: 'MX' | 'TXT' | 'CNAME';
+  /** The value to publish, as in `dns_records`. */
+  readonly expected: string;
+  /** What was seen, each RR in presentation form, sorted; empty when nothing was there. */
+  readonly observed: readonly string[];
+}
+
+/** One look at a domain: exactly one finding a check, in the order of `checkNames`, and what SES said, if it answered. */
+export interface Assessment {
+  readonly findings: readonly Finding[];
+  readonly sesDkimStatus: SesDkimStatus | null;
+}
+
+export const failing = (findings: readonly Finding[]): Finding[] =>
+  findings.filter((finding) => finding.outcome === 'fail');
+
+export const allPass = (findings: readonly Finding[]): boolean =>
+  checkNames.every((check) => findings.some((finding) => finding.check === check && finding.outcome === 'pass'));
+
+/**
+ * True when the look decided nothing: no definite fail, and some question got no answer. An answer that is itself
+ * inconclusive (SES's `temporary_failure`, resolvers that disagree) is an answer: it is shown, and moves nothing.
+ */
+export const isUndecided = (assessment: Assessment): boolean =>
+  failing(assessment.findings).length === 0 &&
+  assessment.findings.some((finding) => finding.outcome === 'indeterminate' && !inconclusiveAnswers.has(finding.code));
+
+const inconclusiveAnswers = new Set(['dkim_temporary_failure', 'resolver_disagreement']);
+
+/** Equality in all that a customer could see; two equal looks in a row are one fact. */
+export const sameAssessment = (a: Assessment, b: Assessment): boolean =>
+  a.sesDkimStatus === b.sesDkimStatus && JSON.stringify(a.findings) === JSON.stringify(b.findings);

@@ -1,0 +1,6 @@
+export * from './commands';
+export * from './errors';
+export * from './events';
+export * from './findings';
+export * from './mail-domain';
+export * from './records';

@@ -1,0 +1,214 @@
+import fc from 'fast-check';
+import {
+  AddDomain,
+  CompleteDeletion,
+  CompleteProvisioning,
+  CompleteRollback,
+  FailProvisioning,
+  RecordCheck,
+  RequestDeletion,
+  type CommandContext,
+  type DomainCommand,
+} from './commands';
+import { DomainRuleBroken } from './errors';
+import type { DomainEvent } from './events';
+import { checkNames, type CheckName, type Finding, type SesDkimStatus } from './findings';
+import { decide, evolve, initialState, type MailDomain } from './mail-domain';
+
+const id = 'mdom_cl1';
+const context: CommandContext = { at: '2026-04-15T10:00:00.000Z', actor: 'key_1', correlationId: 'req_1' };
+const add = new AddDomain(
+  id,
+  { name: 'mail.acme.com', team: 'team_abc123', deadline: '2026-04-15T10:00:30.000Z' },
+  context,
+);
+const provision = new CompleteProvisioning(
+  id,
+  { dkimTokens: ['a', 'b', 'c'], dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1', sesDkimStatus: 'pending' },
+  context,
+);
+const fail = new FailProvisioning(id, { step: 'ses', kind: 'refused', reason: 'no' }, context);
+
+type Outcomes = Partial<Record<CheckName, Finding['outcome']>>;
+const findings = (outcomes: Outcomes): Finding[] =>
+  checkNames.map((check) => ({
+    check,
+    outcome: outcomes[check] ?? 'pass',
+    code: outcomes[check] ?? 'ok',
+    message: '',
+    name: 'mail.acme.com',
+    type: 'TXT',
+    expected: '',
+    observed: [],
+  }));
+const look = (
+  trigger: 'requested' | 'scheduled',
+  cycle: number | null,
+  outcomes: Outcomes,
+  ses: SesDkimStatus | null,
+) => new RecordCheck(id, { trigger, cycle, findings: findings(outcomes), sesDkimStatus: ses }, context);
+const requested = (outcomes: Outcomes = {}) => look('requested', null, outcomes, 'success');
+const cycle = (number: number, outcomes: Outcomes = {}) => look('scheduled', number, outcomes, 'success');
+const broken: Outcomes = { mx: 'fail' };
+const unknown: Outcomes = { mx: 'indeterminate' };
+
+function run(commands: DomainCommand[]): { state: MailDomain; types: string[]; last: string[] } {
+  let state: MailDomain = initialState;
+  const all: DomainEvent[] = [];
+  let last: DomainEvent[] = [];
+  for (const command of commands) {
+    last = decide(command, state);
+    state = last.reduce(evolve, state);
+    all.push(...last);
+  }
+  return { state, types: all.map((event) => event.type), last: last.map((event) => event.type) };
+}
+const after = (...commands: DomainCommand[]) => run([add, provision, ...commands]);
+
+describe('provisioning: both or neither', () => {
+  it('adds, then is pending once both parts have it', () => {
+    expect(run([add]).state.status).toBe('provisioning');
+    expect(run([add, provision]).state).toMatchObject({ status: 'pending', verifiedAt: null });
+  });
+  it('rolls back after a failure and frees the name', () => {
+    const { state, types } = run([add, fail, new CompleteRollback(id, context)]);
+    expect(state.status).toBe('rolled_back');
+    expect(types).toEqual(['DomainAdded', 'ProvisioningFailed', 'ProvisioningRolledBack']);
+  });
+  it('a late success after the failure changes nothing', () => {
+    expect(run([add, fail, provision]).last).toEqual([]);
+  });
+  it('a late failure after the success changes nothing', () => {
+    expect(run([add, provision, fail]).last).toEqual([]);
+  });
+  it('every provisioning command can be delivered twice', () => {
+    for (const twice of [add, provision]) expect(run([add, provision, twice]).last).toEqual([]);
+    expect(run([add, fail, fail]).last).toEqual([]);
+    const rollback = new CompleteRollback(id, context);
+    expect(run([add, fail, rollback, rollback]).last).toEqual([]);
+  });
+});
+
+describe('verification over time', () => {
+  it('H1 pending, a sweep passes: verified, told once', () => {
+    expect(after(cycle(1)).last).toEqual(['DnsChecked', 'DomainVerified']);
+    expect(after(cycle(1), cycle(2)).last).toEqual([]);
+  });
+  it('H2 pending and never verified, 50 failing sweeps: stays pending, silently', () => {
+    const { state, types } = after(...Array.from({ length: 50 }, (_, i) => cycle(i + 1, broken)));
+    expect(state).toMatchObject({ status: 'pending', strikes: 0 });
+    expect(types.filter((type) => type === 'DnsChecked')).toHaveLength(1);
+  });
+  it('H3 verified, a sweep finds a definite fail: pending with one strike, verified_at kept', () => {
+    const { state, last } = after(requested(), cycle(1, broken));
+    expect(last).toEqual(['DnsChecked', 'VerificationLapsed']);
+    expect(state).toMatchObject({ status: 'pending', lapsed: true, strikes: 1, verifiedAt: context.at });
+  });
+  it('H4 the next sweep still fails: failed, once, with its failing records and episode', () => {
+    const { state, last } = after(requested(), cycle(1, broken), cycle(2, broken));
+    expect(last).toEqual(['DnsChecked', 'VerificationFailed']);
+    expect(state).toMatchObject({ status: 'failed', episodes: 1 });
+    expect(after(requested(), cycle(1, broken), cycle(2, broken), cycle(3, broken)).last).toEqual([]);
+  });
+  it('H5 the next sweep passes: verified, strikes cleared, nobody told', () => {
+    const { state, types } = after(requested(), cycle(1, broken), cycle(2), cycle(3, broken));
+    expect(types).not.toContain('VerificationFailed');
+    expect(state).toMatchObject({ status: 'pending', strikes: 1 });
+  });
+  it('H8 failed, a requested check passes: verified again', () => {
+    const { state, last } = after(requested(), cycle(1, broken), cycle(2, broken), requested());
+    expect(last).toEqual(['DnsChecked', 'DomainVerified']);
+    expect(state.status).toBe('verified');
+  });
+  it('H9 failed, a requested check passes in part: stays failed', () => {
+    expect(after(requested(), cycle(1, broken), cycle(2, broken), requested(broken)).state.status).toBe('failed');
+  });
+  it('H10 an undecided sweep changes no state and no counter', () => {
+    expect(after(requested(), cycle(1, unknown)).state.status).toBe('verified');
+    expect(after(requested(), cycle(1, broken), cycle(2, unknown)).state).toMatchObject({ strikes: 1 });
+    expect(after(requested(), cycle(1, broken), cycle(2, unknown), cycle(3, broken)).state.status).toBe('failed');
+  });
+  it('H14 requested checks demote and never strike', () => {
+    expect(after(requested(), requested(broken)).state).toMatchObject({ status: 'pending', strikes: 0 });
+    expect(after(requested(), requested(broken), requested(broken)).last).toEqual(['DnsChecked']);
+    const struck = after(requested(), requested(broken), cycle(1, broken));
+    expect(struck.state).toMatchObject({ status: 'pending', strikes: 1 });
+    expect(after(requested(), requested(broken), cycle(1, broken), cycle(2, broken)).state.status).toBe('failed');
+  });
+  it('H16 a cycle judges a domain once, however often it is redone', () => {
+    expect(after(requested(), cycle(1, broken), cycle(1, broken)).last).toEqual([]);
+    expect(after(requested(), cycle(2, broken), cycle(1, broken)).last).toEqual([]);
+  });
+  it('F1 F6 a DKIM that is waiting or in doubt moves nothing', () => {
+    expect(after(look('scheduled', 1, { dkim: 'fail' }, 'pending')).state).toMatchObject({
+      status: 'pending',
+      strikes: 0,
+    });
+    const doubt = after(requested(), look('scheduled', 1, { dkim: 'indeterminate' }, 'temporary_failure'));
+    expect(doubt.state).toMatchObject({ status: 'verified', sesDkimStatus: 'temporary_failure' });
+  });
+  it('a second failure after a recovery is a new episode', () => {
+    const twice = after(
+      requested(),
+      cycle(1, broken),
+      cycle(2, broken),
+      requested(),
+      cycle(3, broken),
+      cycle(4, broken),
+    );
+    expect(twice.state).toMatchObject({ status: 'failed', episodes: 2 });
+  });
+});
+
+describe('deletion goes forward only', () => {
+  const request = new RequestDeletion(id, context);
+  const complete = new CompleteDeletion(id, context);
+  it('is requested, joined by a second request, and completed', () => {
+    expect(after(request).state.status).toBe('deleting');
+    expect(after(request, request).last).toEqual([]);
+    expect(after(request, complete).state.status).toBe('deleted');
+    expect(after(request, complete, complete).last).toEqual([]);
+  });
+  it('refuses what is not there, and a check of what is going', () => {
+    expect(() => run([request])).toThrow(DomainRuleBroken);
+    expect(() => after(request, complete, request)).toThrow(/no domain/);
+    expect(() => after(request, requested())).toThrow(/being deleted/);
+    expect(after(request, cycle(1)).last).toEqual([]);
+  });
+});
+
+describe('any life', () => {
+  const outcome = fc.constantFrom<Finding['outcome']>('pass', 'fail', 'indeterminate');
+  const outcomes = fc.record({ mx: outcome, dkim: outcome });
+  const step = fc.oneof(
+    fc.constant(provision),
+    fc.constant(fail),
+    fc.constant(new CompleteRollback(id, context)),
+    outcomes.map(requested),
+    fc.tuple(fc.integer({ min: 1, max: 12 }), outcomes).map(([number, o]) => cycle(number, o)),
+    fc.constant(new RequestDeletion(id, context)),
+    fc.constant(new CompleteDeletion(id, context)),
+  );
+  it('every decision can be folded, and deciding it again in the new state repeats no transition', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        let state = decide(add, initialState).reduce(evolve, initialState);
+        for (const command of steps) {
+          let events: DomainEvent[] = [];
+          try {
+            events = decide(command, state);
+          } catch (error) {
+            expect(error).toBeInstanceOf(DomainRuleBroken);
+          }
+          state = events.reduce(evolve, state);
+          if (events.length === 0) continue;
+          const again = state.status === 'deleted' || state.status === 'deleting' ? [] : decide(command, state);
+          expect(again.filter((event) => event.type !== 'DnsChecked')).toEqual([]);
+        }
+      }),
+    );
+  });
+  it('an event that the build does not know is refused', () => {
+    expect(() => evolve(initialState, { type: 'DomainRenamed' } as unknown as DomainEvent)).toThrow(/Unknown event/);
+  });
+});
