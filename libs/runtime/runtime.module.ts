@@ -1,0 +1,23 @@
+import { Global, Module, type DynamicModule } from '@nestjs/common';
+import { TerminusModule } from '@nestjs/terminus';
+import { collectDefaultMetrics, register } from 'prom-client';
+import { HealthController, HealthProbes } from './health';
+import { loggingModule } from './logging.module';
+import { MetricsController } from './metrics.controller';
+
+/** What every app has: logs, health and metrics. */
+@Global()
+@Module({})
+export class RuntimeModule {
+  static forApp(app: string, logLevel: string): DynamicModule {
+    register.setDefaultLabels({ app });
+    if (!register.getSingleMetric('process_cpu_seconds_total')) collectDefaultMetrics();
+    return {
+      module: RuntimeModule,
+      imports: [loggingModule(app, logLevel), TerminusModule.forRoot({ logger: false })],
+      controllers: [HealthController, MetricsController],
+      providers: [HealthProbes],
+      exports: [HealthProbes],
+    };
+  }
+}

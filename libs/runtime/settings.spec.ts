@@ -1,0 +1,61 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseDuration } from './duration';
+import { newId } from './ids';
+import { embeddedSettingsFile, loadSettings, SettingsInvalid } from './settings';
+
+const complete = {
+  DATABASE_URL: 'postgres://127.0.0.1/a',
+  MAIL_SERVER_DATABASE_URL: 'postgres://127.0.0.1/b',
+  DOH_RESOLVERS: 'https://a.example/dns-query, https://b.example/dns-query',
+  SMTP_URL: 'smtp://127.0.0.1:25',
+  SENDMUX_DATA_DIR: '/nonexistent',
+};
+
+describe('settings', () => {
+  it('has a default for all that needs none, in milliseconds and numbers', () => {
+    expect(loadSettings(complete)).toMatchObject({
+      PORT: 3000,
+      VERIFICATION_INTERVAL: 21_600_000,
+      DOH_RESOLVERS: ['https://a.example/dns-query', 'https://b.example/dns-query'],
+    });
+  });
+
+  it('lists every fault at once, with what to do', () => {
+    const faulty = { ...complete, DATABASE_URL: '', PORT: 'http', VERIFICATION_INTERVAL: '6', LOG_LEVEL: 'loud' };
+    const load = () => loadSettings(faulty);
+    expect(load).toThrow(SettingsInvalid);
+    expect(load).toThrow(/DATABASE_URL is not set.*make start/);
+    expect(load).toThrow(/PORT must be a number/);
+    expect(load).toThrow(/VERIFICATION_INTERVAL must be a duration/);
+    expect(load).toThrow(/LOG_LEVEL/);
+  });
+
+  it('asks a process only for what it needs', () => {
+    expect(loadSettings({ SENDMUX_DATA_DIR: '/nonexistent' }, ['PORT'])).toEqual({ PORT: 3000 });
+  });
+
+  it('takes from the embedded services what the environment does not say', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'settings-'));
+    writeFileSync(embeddedSettingsFile(directory), 'DATABASE_URL=postgres://127.0.0.1/embedded\nPORT=4000\n');
+    const settings = loadSettings({ SENDMUX_DATA_DIR: directory, PORT: '5000' }, ['PORT', 'DATABASE_URL']);
+    expect(settings).toEqual({ PORT: 5000, DATABASE_URL: 'postgres://127.0.0.1/embedded' });
+    rmSync(directory, { recursive: true });
+  });
+});
+
+describe('durations and ids', () => {
+  it.each([
+    ['6h', 21_600_000],
+    ['250ms', 250],
+    ['1.5s', 1_500],
+    ['6', undefined],
+    ['-6h', undefined],
+  ])('%s is %s ms', (text, expected) => expect(parseDuration(text)).toBe(expected));
+
+  it('has the form of the guide and sorts by age', () => {
+    expect(newId('mdom')).toMatch(/^mdom_cl[0-9a-z]{25}$/);
+    expect(newId('mdom', 1_000) < newId('mdom', 2_000)).toBe(true);
+  });
+});

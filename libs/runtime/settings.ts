@@ -1,0 +1,113 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseEnv } from 'node:util';
+import { z } from 'zod';
+import { parseDuration } from './duration';
+
+const url = (...protocols: string[]) =>
+  z
+    .string()
+    .refine(
+      (text) => URL.canParse(text) && protocols.includes(new URL(text).protocol),
+      `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+    );
+
+const duration = (fallback: string, min: number) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context) => {
+      const milliseconds = parseDuration(text);
+      if (milliseconds === undefined || milliseconds < min) {
+        context.addIssue(`must be a duration of ${min} ms or more, such as 500ms, 10s, 30m or 6h`);
+        return z.NEVER;
+      }
+      return milliseconds;
+    });
+
+const number = (fallback: number, min: number, max: number) =>
+  z.coerce
+    .number({ error: `must be a number from ${min} to ${max}` })
+    .min(min, `must be a number from ${min} to ${max}`)
+    .max(max, `must be a number from ${min} to ${max}`)
+    .default(fallback);
+
+const nothingRuns = 'is not set, and no embedded service runs here: start one with `make start`, or set it';
+
+/** Every setting of the product, by its environment variable. `docs/settings.md` is the same table in words. */
+const environment = z.object({
+  PORT: number(3000, 1, 65_000).refine(Number.isInteger, 'must be a whole number'),
+  HOST: z.string().min(1).default('127.0.0.1'),
+  DATABASE_URL: z.string({ error: nothingRuns }).pipe(url('postgres:', 'postgresql:')),
+  MAIL_SERVER_DATABASE_URL: z.string({ error: nothingRuns }).pipe(url('postgres:', 'postgresql:')),
+  DOH_RESOLVERS: z
+    .string({ error: nothingRuns })
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .pipe(z.array(url('https:', 'http:')).min(1)),
+  DOH_TIMEOUT: duration('5s', 50),
+  AWS_REGION: z.string().min(1).default('eu-west-1'),
+  AWS_ENDPOINT_URL_SESV2: url('https:', 'http:').optional(),
+  AWS_ACCESS_KEY_ID: z.string().optional(),
+  AWS_SECRET_ACCESS_KEY: z.string().optional(),
+  SES_CALLS_PER_SECOND: number(1, 0.1, 10_000),
+  SES_TIMEOUT: duration('10s', 50),
+  SMTP_URL: z.string({ error: nothingRuns }).pipe(url('smtp:', 'smtps:')),
+  NOTIFY_FROM: z.string().min(3).default('Sendmux <notifications@sendmux.ai>'),
+  PROVISIONING_DEADLINE: duration('30s', 100),
+  VERIFICATION_INTERVAL: duration('6h', 1_000),
+  VERIFICATION_CONCURRENCY: number(50, 1, 10_000),
+  RATE_LIMIT_PER_MINUTE: number(600, 1, 10_000_000),
+  SENDMUX_DATA_DIR: z.string().min(1).default('.sendmux'),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+});
+
+export type Settings = Readonly<z.infer<typeof environment>>;
+
+/** Thrown by `loadSettings`; the message lists every fault, one a line. */
+export class SettingsInvalid extends Error {
+  override readonly name = 'SettingsInvalid';
+}
+
+/** Written by `make start` with the addresses of the embedded services, and removed when they stop. */
+export const embeddedSettingsFile = (dataDirectory: string): string => join(dataDirectory, 'embedded.env');
+
+/**
+ * The settings of this process: the environment, and below it what the embedded services of `make start` wrote.
+ *
+ * @param only the settings that the process needs; a fault in another one does not stop it. Absent: all.
+ * @throws {SettingsInvalid} naming every fault at once.
+ */
+export function loadSettings<Name extends keyof Settings = keyof Settings>(
+  env: NodeJS.ProcessEnv,
+  only?: readonly Name[],
+): Pick<Settings, Name> {
+  const file = embeddedSettingsFile(env.SENDMUX_DATA_DIR || '.sendmux');
+  const embedded = existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {};
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const names = only ?? (Object.keys(environment.shape) as Name[]);
+  const faults: string[] = [];
+  const settings: Record<string, unknown> = {};
+  for (const name of names) {
+    const parsed = environment.shape[name].safeParse({ ...embedded, ...given }[name]);
+    if (parsed.success) settings[name] = parsed.data;
+    else faults.push(...parsed.error.issues.map((issue) => `  ${name} ${issue.message}`));
+  }
+  if (faults.length === 0) return settings as Pick<Settings, Name>;
+  throw new SettingsInvalid(`Settings that must be mended (docs/settings.md explains each):\n${faults.join('\n')}`);
+}
+
+/** Ports of the apps, all derived from `PORT`, which is the gateway's own. */
+export const portOf = (
+  app: 'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'sandbox' | 'sandbox-doh' | 'sandbox-smtp',
+  port: number,
+): number => port + offsets[app];
+
+const offsets = {
+  gateway: 0,
+  provisioning: 1,
+  'verification-scheduler': 2,
+  notifier: 3,
+  sandbox: 10,
+  'sandbox-doh': 11,
+  'sandbox-smtp': 12,
+} as const;
