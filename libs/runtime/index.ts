@@ -1,3 +1,4 @@
+export * from './back-off';
 export * from './duration';
 export * from './health';
 export * from './ids';

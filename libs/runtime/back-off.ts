@@ -1,0 +1,15 @@
+export interface BackOff {
+  /** Milliseconds after the first failure. */
+  readonly baseMs: number;
+  /** Longest wait, in milliseconds. */
+  readonly capMs: number;
+}
+
+/**
+ * Milliseconds to wait after the given number of failures (from 1): doubles from the base up to the cap, of which a
+ * random half to whole is taken, so that what failed together does not come back together.
+ */
+export function backOffMs({ baseMs, capMs }: BackOff, failures: number, random: () => number = Math.random): number {
+  const whole = Math.min(capMs, baseMs * 2 ** (failures - 1));
+  return Math.round(whole * (0.5 + random() / 2));
+}

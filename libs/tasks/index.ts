@@ -1,0 +1,3 @@
+export * from './migrations';
+export * from './task-list';
+export * from './task-worker';

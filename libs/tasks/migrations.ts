@@ -1,0 +1,31 @@
+import type { Migration } from '@app/database';
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+class CreateTasks1795400000100 implements MigrationInterface {
+  readonly name = 'CreateTasks1795400000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE tasks (
+        list text NOT NULL,
+        key text NOT NULL,
+        id uuid NOT NULL DEFAULT gen_random_uuid(),
+        kind text NOT NULL,
+        payload jsonb NOT NULL,
+        due timestamptz NOT NULL,
+        attempts int NOT NULL DEFAULT 0,
+        lease_until timestamptz,
+        lease_token uuid,
+        last_error text,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (list, key)
+      )`);
+    await runner.query('CREATE INDEX tasks_due ON tasks (list, due)');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE tasks');
+  }
+}
+
+export const tasksMigrations: readonly Migration[] = [CreateTasks1795400000100];

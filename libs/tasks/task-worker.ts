@@ -1,0 +1,196 @@
+import { Logger } from '@nestjs/common';
+import { backOffMs, type BackOff } from '@app/runtime';
+import type { ClaimedTask, Task, TaskList } from './task-list';
+
+/** `retryInMs` absent: by the worker's back-off. */
+export type TaskOutcome = 'done' | { readonly retryInMs?: number; readonly error: string };
+
+export interface TaskWorkerOptions {
+  readonly list: string;
+  /** Tasks at once; 8 when absent. */
+  readonly concurrency?: number;
+  /** A task of a killed worker is taken over after this long; 10,000 when absent. Renewed at each third. */
+  readonly leaseMs?: number;
+  /** Wait after a failure; 500 ms to 60 s when absent. Failures never end a task. */
+  readonly backOff?: BackOff;
+  /** Longest wait before the list is looked at again; 500 when absent. */
+  readonly pollMs?: number;
+  /**
+   * Does the work, which must stand being repeated. The signal aborts when the task is no more this worker's
+   * (replaced, removed, lease lost) and when the worker stops: the handler has until the lease ends to heed it.
+   */
+  handle(task: Task, signal: AbortSignal): Promise<TaskOutcome>;
+}
+
+/** Reason of a handler's abort. */
+export class TaskAborted extends Error {
+  override readonly name = 'TaskAborted';
+}
+
+interface Run {
+  readonly key: string;
+  readonly finished: Promise<void>;
+  readonly abort: (why: string) => void;
+  readonly renew: () => Promise<void>;
+}
+
+/** Works on the due tasks of one list, from `run` to `stop`. */
+export class TaskWorker {
+  private readonly logger: Logger;
+  private readonly running = new Set<Run>();
+  private readonly options: Required<TaskWorkerOptions>;
+  private loop: Promise<void> | undefined;
+  private stopping = false;
+  private awake = false;
+  private wakeUp = (): void => undefined;
+
+  constructor(
+    private readonly tasks: TaskList,
+    options: TaskWorkerOptions,
+  ) {
+    const defaults = { concurrency: 8, leaseMs: 10_000, backOff: { baseMs: 500, capMs: 60_000 }, pollMs: 500 };
+    this.options = { ...defaults, ...options };
+    this.logger = new Logger(`tasks ${options.list}`);
+  }
+
+  run(): void {
+    if (this.loop) throw new Error(`The worker of ${this.options.list} runs already.`);
+    this.tasks.changed.on(this.options.list, this.onChanged);
+    this.loop = this.work();
+  }
+
+  /** Looks at the list now. Puts of the same `TaskList` do this by themselves. */
+  wake(): void {
+    this.awake = true;
+    this.wakeUp();
+  }
+
+  /**
+   * Takes no more tasks and waits for the running ones; those that need longer are aborted and go back to the list as
+   * if never tried. A handler that does not heed its abort within a second keeps its lease until that ends by itself.
+   */
+  async stop(withinMs = 10_000): Promise<void> {
+    this.stopping = true;
+    this.wake();
+    await this.loop;
+    this.tasks.changed.off(this.options.list, this.onChanged);
+    const finished = Promise.all([...this.running].map((run) => run.finished));
+    if (await settlesWithin(withinMs, finished)) return;
+    for (const run of this.running) run.abort('the worker stops');
+    if (!(await settlesWithin(1_000, finished)))
+      this.logger.warn(`Stopped beside running tasks: ${[...this.running].map((run) => run.key).join(', ')}`);
+  }
+
+  private readonly onChanged = (key: string): void => {
+    for (const run of this.running) if (run.key === key) void run.renew();
+    this.wake();
+  };
+
+  private async work(): Promise<void> {
+    const { list, concurrency, leaseMs, pollMs } = this.options;
+    let failures = 0;
+    while (!this.stopping) {
+      this.awake = false;
+      let waitMs = pollMs;
+      try {
+        const free = concurrency - this.running.size;
+        if (free > 0) {
+          const asked = performance.now();
+          const claimed = await this.tasks.claim(list, free, leaseMs);
+          for (const task of claimed) this.start(task, asked + leaseMs);
+          if (claimed.length < free) waitMs = Math.min(pollMs, (await this.tasks.nextDueInMs(list)) ?? pollMs);
+        }
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        waitMs = backOffMs({ baseMs: pollMs, capMs: 5_000 }, failures);
+        this.logger.warn(`The list cannot be read, again in ${waitMs} ms: ${messageOf(error)}`);
+      }
+      await this.sleep(Math.ceil(waitMs));
+    }
+  }
+
+  /** @param leaseEnd of this process's monotonic clock: earlier than the database's. */
+  private start(task: ClaimedTask, leaseEnd: number): void {
+    const { leaseMs } = this.options;
+    const abortion = new AbortController();
+    const abort = (why: string) => {
+      clearInterval(renewal);
+      clearTimeout(expiry);
+      abortion.abort(new TaskAborted(why));
+    };
+    const expire = (end: number) => setTimeout(() => abort('the lease ran out'), end - performance.now());
+    let expiry = expire(leaseEnd);
+    const renew = async () => {
+      const asked = performance.now();
+      try {
+        const renewed = await this.tasks.renew(task, leaseMs);
+        if (settled || abortion.signal.aborted) return;
+        if (!renewed) return abort('the task was replaced, removed or taken over');
+        clearTimeout(expiry);
+        expiry = expire(asked + leaseMs);
+      } catch (error) {
+        this.logger.warn(`The lease of ${task.key} was not renewed: ${messageOf(error)}`);
+      }
+    };
+    const renewal = setInterval(() => void renew(), leaseMs / 3);
+    let settled = false;
+    const finished = this.handle(task, abortion.signal, () => {
+      settled = true;
+      clearInterval(renewal);
+      clearTimeout(expiry);
+    }).finally(() => {
+      this.running.delete(run);
+      this.wake();
+    });
+    const run: Run = { key: task.key, finished, abort, renew };
+    this.running.add(run);
+  }
+
+  /** Never rejects. */
+  private async handle(task: ClaimedTask, signal: AbortSignal, settled: () => void): Promise<void> {
+    let outcome: TaskOutcome;
+    try {
+      outcome = await this.options.handle(task, signal);
+    } catch (error) {
+      outcome = { error: messageOf(error) };
+    }
+    settled();
+    try {
+      if (outcome === 'done') return await this.tasks.complete(task);
+      if (signal.aborted) return await this.tasks.letGo(task);
+      const delayMs = outcome.retryInMs ?? backOffMs(this.options.backOff, task.attempts);
+      this.logger.warn(
+        `${task.kind} of ${task.key} failed (try ${task.attempts}), again in ${delayMs} ms: ${outcome.error}`,
+      );
+      await this.tasks.postpone(task, delayMs, outcome.error);
+    } catch (error) {
+      this.logger.warn(`${task.kind} of ${task.key} will be repeated when its lease ends: ${messageOf(error)}`);
+    }
+  }
+
+  private async sleep(milliseconds: number): Promise<void> {
+    if (this.awake) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.wakeUp = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+async function settlesWithin(milliseconds: number, work: Promise<unknown>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), milliseconds);
+  });
+  try {
+    return await Promise.race([work.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,285 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
+import { migrate, openPool } from '@app/database';
+import type { Pool } from 'pg';
+import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { tasksMigrations } from './migrations';
+import { TaskList, type Task } from './task-list';
+import { TaskWorker, type TaskWorkerOptions } from './task-worker';
+
+const list = 'provisioning';
+let database: TestDatabase;
+let pool: Pool;
+let tasks: TaskList;
+let workers: TaskWorker[];
+
+beforeAll(async () => {
+  Logger.overrideLogger(false);
+  database = await testDatabase();
+  await migrate(database.url, tasksMigrations);
+  pool = openPool(database.url);
+});
+
+afterAll(async () => {
+  await pool.end();
+  await database.drop();
+});
+
+beforeEach(async () => {
+  await pool.query('TRUNCATE tasks');
+  tasks = new TaskList(pool);
+  workers = [];
+});
+
+afterEach(() => Promise.all(workers.map((worker) => worker.stop(0))));
+
+/** Over a `TaskList` of its own, as in another process: only the poll tells it of puts. */
+function worker(options: Partial<TaskWorkerOptions> & Pick<TaskWorkerOptions, 'handle'>, over = new TaskList(pool)) {
+  const made = new TaskWorker(over, { list, pollMs: 50, backOff: { baseMs: 20, capMs: 100 }, ...options });
+  workers.push(made);
+  made.run();
+  return made;
+}
+
+const rows = async () => (await pool.query<Record<string, unknown>>('SELECT * FROM tasks ORDER BY key')).rows;
+
+async function until(condition: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<void> {
+  const deadline = Date.now() + withinMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`Not within ${withinMs} ms: ${condition.toString()}`);
+    await sleep(5);
+  }
+}
+
+const aborted = (signal: AbortSignal) =>
+  new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+
+describe('a task', () => {
+  it('is handed over as it was put, and is gone when done', async () => {
+    const seen: Task[] = [];
+    await tasks.put(list, 'mdom_1', 'provision', { name: 'mail.acme.com' });
+    await tasks.put('notifier', 'mdom_1', 'tell', {});
+    worker({ handle: (task) => Promise.resolve(seen.push(task)).then(() => 'done' as const) });
+    await until(async () => (await rows()).length === 1);
+    expect(seen).toMatchObject([
+      { list, key: 'mdom_1', kind: 'provision', payload: { name: 'mail.acme.com' }, attempts: 1, lastError: null },
+    ]);
+    expect(await rows()).toMatchObject([{ list: 'notifier', attempts: 0 }]);
+  });
+
+  it('waits until it is due, and starts then', async () => {
+    const due = new Date(Date.now() + 300);
+    let started = 0;
+    await tasks.put(list, 'later', 'check', {}, due);
+    worker({ pollMs: 5_000, handle: () => Promise.resolve((started = Date.now())).then(() => 'done' as const) });
+    await until(() => started > 0);
+    expect(started).toBeGreaterThanOrEqual(due.getTime());
+    expect(started).toBeLessThan(due.getTime() + 1_000);
+  });
+
+  it('starts at once when the same process puts it', async () => {
+    let started = false;
+    worker({ pollMs: 60_000, handle: () => Promise.resolve((started = true)).then(() => 'done' as const) }, tasks);
+    await sleep(50);
+    await tasks.put(list, 'now', 'check', {});
+    await until(() => started, 1_000);
+  });
+
+  it('comes again after each failure, thrown or told, and keeps its last error', async () => {
+    const tries: number[] = [];
+    await tasks.put(list, 'mdom_1', 'provision', {});
+    worker({
+      handle: async (task) => {
+        tries.push(task.attempts);
+        if (task.attempts === 1) throw new Error('SES is away');
+        if (task.attempts === 2) return { error: 'SES is still away' };
+        if (task.attempts === 3) return { error: 'throttled', retryInMs: 1 };
+        await until(async () => (await rows())[0]?.last_error === 'throttled');
+        return 'done';
+      },
+    });
+    await until(async () => (await rows()).length === 0);
+    expect(tries).toEqual([1, 2, 3, 4]);
+  });
+
+  it('put again unchanged stays as it is; put with another payload starts anew', async () => {
+    await tasks.put(list, 'k', 'provision', { a: 1 });
+    const [claimed] = await tasks.claim(list, 1, 10_000);
+    await tasks.postpone(claimed!, 60_000, 'away');
+    await tasks.put(list, 'k', 'provision', { a: 1 });
+    expect(await rows()).toMatchObject([{ id: claimed!.id, attempts: 1, last_error: 'away' }]);
+    await tasks.put(list, 'k', 'provision', { a: 2 });
+    expect(await rows()).toMatchObject([{ payload: { a: 2 }, attempts: 0, last_error: null }]);
+    expect((await rows())[0]!.id).not.toBe(claimed!.id);
+  });
+});
+
+describe('several workers', () => {
+  it('share the tasks, never two of them on the same one at once', async () => {
+    const keys = Array.from({ length: 150 }, (_, index) => `k${index}`);
+    const active = new Set<string>();
+    const collisions: string[] = [];
+    const handled = [0, 0, 0];
+    const failedOnce = new Set<string>();
+    await Promise.all(keys.map((key) => tasks.put(list, key, 'work', {})));
+    for (const [index] of handled.entries())
+      worker({
+        concurrency: 5,
+        leaseMs: 300,
+        handle: async ({ key }) => {
+          if (active.has(key)) collisions.push(key);
+          active.add(key);
+          handled[index]! += 1;
+          // Some outlast their first lease, which must be renewed.
+          await sleep(key.endsWith('7') ? 500 : 5);
+          active.delete(key);
+          if (!key.endsWith('3') || failedOnce.has(key)) return 'done';
+          failedOnce.add(key);
+          return { error: 'once more' };
+        },
+      });
+    await until(async () => (await rows()).length === 0, 20_000);
+    expect(collisions).toEqual([]);
+    expect(handled.reduce((sum, count) => sum + count)).toBe(keys.length + 15);
+    expect(Math.min(...handled)).toBeGreaterThan(0);
+  });
+
+  it('take over what a killed worker held, when its lease ends and not before', async () => {
+    await tasks.put(list, 'mdom_1', 'provision', {});
+    const claimedAt = Date.now();
+    const [dead] = await tasks.claim(list, 1, 600);
+    let takenAt = 0;
+    let attempts = 0;
+    const heir = worker({
+      handle: (task) => {
+        takenAt = Date.now();
+        attempts = task.attempts;
+        return Promise.resolve('done');
+      },
+    });
+    await until(async () => (await rows()).length === 0);
+    expect(takenAt - claimedAt).toBeGreaterThanOrEqual(590);
+    expect(attempts).toBe(2);
+    await heir.stop();
+    await tasks.put(list, 'mdom_1', 'provision', {});
+    // What comes back from the dead touches nothing.
+    await tasks.complete(dead!);
+    await tasks.postpone(dead!, 0, 'late');
+    expect(await tasks.renew(dead!, 1_000)).toBe(false);
+    expect(await rows()).toMatchObject([{ attempts: 0, last_error: null, lease_until: null }]);
+  });
+});
+
+describe('a task that is replaced while it runs', () => {
+  it('cannot complete the new one, which starts only when the old one has let go', async () => {
+    const log: string[] = [];
+    let finishOld = (): void => undefined;
+    const oldRuns = new Promise<void>((resolve) => (finishOld = resolve));
+    await tasks.put(list, 'mdom_1', 'provision', {});
+    const options: Partial<TaskWorkerOptions> & Pick<TaskWorkerOptions, 'handle'> = {
+      handle: async ({ kind, attempts }) => {
+        log.push(`${kind} ${attempts}`);
+        if (kind === 'provision') await oldRuns;
+        log.push(`${kind} ends`);
+        return 'done';
+      },
+    };
+    worker(options);
+    worker(options);
+    await until(() => log.length === 1);
+    await tasks.put(list, 'mdom_1', 'rollBack', {});
+    await sleep(200);
+    expect(log).toEqual(['provision 1']);
+    finishOld();
+    await until(async () => (await rows()).length === 0);
+    expect(log).toEqual(['provision 1', 'provision ends', 'rollBack 1', 'rollBack ends']);
+  });
+
+  it('is told by its signal', async () => {
+    const log: string[] = [];
+    worker(
+      {
+        handle: async ({ kind }, signal) => {
+          if (kind === 'rollBack') return 'done';
+          await aborted(signal);
+          log.push(String(signal.reason));
+          throw signal.reason;
+        },
+      },
+      tasks,
+    );
+    await tasks.put(list, 'mdom_1', 'provision', {});
+    await until(async () => (await rows())[0]?.lease_token !== null);
+    await tasks.put(list, 'mdom_1', 'rollBack', {});
+    await until(async () => (await rows()).length === 0, 2_000);
+    expect(log).toEqual(['TaskAborted: the task was replaced, removed or taken over']);
+  });
+
+  it('is told when it is removed', async () => {
+    let told = false;
+    worker({ leaseMs: 300, handle: (_, signal) => aborted(signal).then(() => ((told = true), 'done')) });
+    await tasks.put(list, 'mdom_1', 'provision', {});
+    await until(async () => (await rows())[0]?.lease_token != null);
+    await tasks.remove(list, 'mdom_1');
+    await until(() => told, 1_000);
+  });
+});
+
+describe('stop', () => {
+  it('lets a running task finish and takes no other', async () => {
+    let started = 0;
+    await tasks.put(list, 'a', 'work', {});
+    await tasks.put(list, 'b', 'work', {});
+    const stopped = worker({
+      concurrency: 1,
+      handle: async () => {
+        started += 1;
+        await sleep(200);
+        return 'done';
+      },
+    });
+    await until(() => started === 1);
+    await stopped.stop(5_000);
+    expect(await rows()).toMatchObject([{ key: 'b', attempts: 0, lease_token: null }]);
+  });
+
+  it('aborts what takes too long; another worker has it at once, as if never tried', async () => {
+    let running = false;
+    let attempts = 0;
+    await tasks.put(list, 'long', 'work', {});
+    const stopped = worker({
+      handle: async (_, signal) => {
+        running = true;
+        await aborted(signal);
+        throw signal.reason;
+      },
+    });
+    await until(() => running);
+    await stopped.stop(50);
+    expect(await rows()).toMatchObject([{ key: 'long', attempts: 0, lease_token: null, lease_until: null }]);
+    worker({ handle: (task) => Promise.resolve((attempts = task.attempts)).then(() => 'done' as const) });
+    await until(() => attempts === 1, 1_000);
+  });
+});
+
+it('goes on after the database was away', async () => {
+  const seen: string[] = [];
+  worker({ handle: ({ key }) => Promise.resolve(seen.push(key)).then(() => 'done' as const) });
+  await sleep(60);
+  await pool.query(
+    'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()',
+  );
+  await tasks.put(list, 'after', 'work', {});
+  await until(() => seen.includes('after'));
+});
+
+it('counts', async () => {
+  expect(await tasks.statistics(list)).toEqual({ total: 0, due: 0, oldestDueSeconds: 0, maxAttempts: 0 });
+  await tasks.put(list, 'old', 'work', {}, new Date(Date.now() - 90_000));
+  await tasks.put(list, 'later', 'work', {}, new Date(Date.now() + 90_000));
+  await tasks.claim(list, 5, 1_000);
+  const counted = await tasks.statistics(list);
+  expect(counted).toMatchObject({ total: 2, due: 1, maxAttempts: 1 });
+  expect(counted.oldestDueSeconds).toBeGreaterThan(89);
+  expect(counted.oldestDueSeconds).toBeLessThan(120);
+});
