@@ -1,0 +1,14 @@
+/** Connection exception, insufficient resources, operator intervention, system error; read-only after a failover. */
+const passingSqlStates = /^(08|53|57|58)|^25006$/;
+const driverMessages =
+  /connection (terminated|error|timeout|ended)|timeout exceeded when trying to connect|not queryable/i;
+
+/** True when PostgreSQL could not be reached or went away: to be tried again. Anything else is a fault of ours. */
+export function isConnectionLoss(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if (error instanceof AggregateError) return error.errors.every(isConnectionLoss);
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (typeof syscall === 'string') return true;
+  if (typeof code === 'string' && passingSqlStates.test(code)) return true;
+  return driverMessages.test(error.message) || isConnectionLoss(error.cause);
+}

@@ -1,0 +1,3 @@
+export * from './event-consumer';
+export * from './log-transport';
+export * from './migrations';

@@ -1,0 +1,80 @@
+import type { Pool, PoolClient, QueryResult, QueryResultRow } from 'pg';
+
+const heartbeatMs = 2_000;
+/** No answer for this long is a loss: well before the server, which has its own time-out, gives the lock to another. */
+const silenceMs = 3_000;
+/** Some eleven seconds after a machine has vanished, the server ends its session and frees its locks. */
+const keepAlive = 'SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3';
+
+/**
+ * A connection of its own for a session's advisory lock and for all that may only be written under it: the server frees
+ * the lock when the connection ends, and then nothing can be written by it any more.
+ */
+export class LockConnection {
+  /** Aborts when the connection is lost or released, or the owner closes. */
+  readonly signal: AbortSignal;
+  /** Why it was lost. */
+  lost: Error | undefined;
+  private readonly over = new AbortController();
+  private readonly gone: Promise<never>;
+  private readonly heartbeat: NodeJS.Timeout;
+
+  /** @param closing the owner closes. */
+  static async open(pool: Pool, closing: AbortSignal): Promise<LockConnection> {
+    const connection = new LockConnection(await pool.connect(), closing);
+    try {
+      await connection.query(keepAlive);
+    } catch (error) {
+      connection.release();
+      throw error;
+    }
+    return connection;
+  }
+
+  private constructor(
+    private readonly client: PoolClient,
+    closing: AbortSignal,
+  ) {
+    this.signal = AbortSignal.any([closing, this.over.signal]);
+    this.gone = new Promise((_, reject) =>
+      this.over.signal.addEventListener('abort', () => reject(this.lost ?? new Error('Connection terminated'))),
+    );
+    // Whoever waits for an answer hears of it; nobody has to.
+    this.gone.catch(() => undefined);
+    client.on('error', (error) => this.lose(error));
+    client.on('end', () => this.lose(new Error('Connection terminated')));
+    this.heartbeat = setInterval(() => void this.beat(), heartbeatMs);
+  }
+
+  /** Rejects when the connection is lost, even where the socket has not noticed. */
+  query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<QueryResult<Row>> {
+    return Promise.race([this.client.query<Row>(text, values), this.gone]);
+  }
+
+  lose(error: unknown): void {
+    if (this.over.signal.aborted) return;
+    this.lost = error instanceof Error ? error : new Error(String(error));
+    this.end();
+  }
+
+  release(): void {
+    this.end();
+    this.client.release(true);
+  }
+
+  private async beat(): Promise<void> {
+    const silence = setTimeout(() => this.lose(new Error('Connection timeout: the server is silent')), silenceMs);
+    try {
+      await this.query('SELECT 1');
+    } catch (error) {
+      this.lose(error);
+    } finally {
+      clearTimeout(silence);
+    }
+  }
+
+  private end(): void {
+    clearInterval(this.heartbeat);
+    this.over.abort();
+  }
+}

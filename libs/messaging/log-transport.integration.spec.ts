@@ -1,0 +1,309 @@
+import { EventEmitter, once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Logger, Module, type INestMicroservice } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { EventPattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
+import { migrate, openPool } from '@app/database';
+import type { RecordedEvent } from '@app/event-store';
+import type { Pool } from 'pg';
+import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { EventConsumer } from './event-consumer';
+import { LogTransport, type FollowedLog, type LogTransportOptions } from './log-transport';
+import { messagingMigrations } from './migrations';
+
+type Handler = (event: RecordedEvent) => Promise<void> | void;
+
+let database: TestDatabase;
+let pool: Pool;
+let log: MemoryLog;
+let apps: INestMicroservice[];
+let groups = 0;
+let group: string;
+
+beforeAll(async () => {
+  Logger.overrideLogger(false);
+  database = await testDatabase();
+  await migrate(database.url, messagingMigrations);
+  pool = openPool(database.url, 40);
+  await pool.query('CREATE TABLE checkpoints (name text PRIMARY KEY, position bigint NOT NULL)');
+});
+
+afterAll(async () => {
+  await pool.end();
+  await database.drop();
+});
+
+beforeEach(() => {
+  log = new MemoryLog();
+  apps = [];
+  group = `group ${(groups += 1)}`;
+});
+
+afterEach(() => Promise.all(apps.map((app) => app.close())));
+
+/** A log with gaps, whose readers see an event at once. */
+class MemoryLog implements FollowedLog {
+  private readonly events: RecordedEvent[] = [];
+  private readonly appended = new EventEmitter();
+
+  append(stream: string, type: string, data: unknown = {}): number {
+    const position = 3 + 2 * this.events.length;
+    const version = 1 + this.events.filter((event) => event.stream === stream).length;
+    this.events.push({
+      ...{ position, stream, version, type, schemaVersion: 1, data },
+      ...{ time: new Date().toISOString(), metadata: { actor: 'test', correlationId: 'c' } },
+    });
+    this.appended.emit('event');
+    return position;
+  }
+
+  positions = () => this.events.map(({ position }) => position);
+  head = () => Promise.resolve(this.positions().at(-1) ?? 0);
+  read = ({ after, limit }: { after: number; limit: number }) =>
+    Promise.resolve({ events: this.events.filter(({ position }) => position > after).slice(0, limit) });
+
+  async *follow({ after, signal }: { after: number; signal: AbortSignal }): AsyncGenerator<RecordedEvent[]> {
+    for (let last = after; !signal.aborted;) {
+      const { events } = await this.read({ after: last, limit: 10 });
+      if (events.length > 0) yield events;
+      else await once(this.appended, 'event', { signal });
+      last = events.at(-1)?.position ?? last;
+    }
+  }
+}
+
+/** A Nest microservice of the group, as a process runs it. */
+async function consumer(handle: Handler, options: Partial<LogTransportOptions> = {}) {
+  @EventConsumer()
+  class Consumer {
+    @EventPattern<string>('DomainAdded')
+    async added(@Payload() event: RecordedEvent): Promise<void> {
+      await handle(event);
+    }
+  }
+  @Module({ controllers: [Consumer] })
+  class ConsumerModule {}
+
+  const transport = new LogTransport({
+    ...{ pool, log, group, startFrom: 'beginning', standByMs: 100, backOff: { baseMs: 10, capMs: 50 } },
+    ...options,
+  });
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ConsumerModule, { strategy: transport });
+  apps.push(app);
+  await app.listen();
+  return { app, transport };
+}
+
+const ids = (events: RecordedEvent[]) => events.map(({ stream, version }) => `${stream}/${version}`);
+const checkpoint = async () => {
+  const { rows } = await pool.query<{ position: string }>('SELECT position FROM checkpoints WHERE name = $1', [group]);
+  return rows[0] && Number(rows[0].position);
+};
+const parked = async () =>
+  (await pool.query<Record<string, unknown>>('SELECT * FROM parked_messages WHERE consumer_group = $1', [group])).rows;
+
+/** Ends the connection that holds the group's lock, as the server sees a dead process. */
+const cutReader = () =>
+  pool.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_locks
+     WHERE locktype = 'advisory' AND granted AND classid = 1819242356
+       AND objid::bigint = hashtext($1)::bigint & 4294967295`,
+    [group],
+  );
+
+async function until(condition: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<void> {
+  const deadline = Date.now() + withinMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`Not within ${withinMs} ms: ${condition.toString()}`);
+    await sleep(5);
+  }
+}
+
+it('hands over each event with a handler, as it was recorded, and remembers where it was', async () => {
+  const seen: RecordedEvent[] = [];
+  log.append('a', 'DomainAdded', { name: 'mail.acme.com' });
+  log.append('a', 'NobodyCares');
+  const { app, transport } = await consumer((event) => void seen.push(event));
+  log.append('b', 'DomainAdded');
+  const last = log.append('b', 'NobodyCares');
+  await until(async () => (await checkpoint()) === last);
+  expect(ids(seen)).toEqual(['a/1', 'b/1']);
+  expect(seen[0]).toMatchObject({ stream: 'a', version: 1, type: 'DomainAdded', data: { name: 'mail.acme.com' } });
+  expect(transport.progress()).toEqual({ status: 'active', position: last, head: last, behindSince: undefined });
+  await app.close();
+  expect(transport.progress().status).toBe('closed');
+  log.append('c', 'DomainAdded');
+  await consumer((event) => void seen.push(event));
+  await until(() => seen.length === 3);
+  await sleep(50);
+  expect(ids(seen)).toEqual(['a/1', 'b/1', 'c/1']);
+});
+
+it('starts now where it is told so', async () => {
+  const seen: RecordedEvent[] = [];
+  const before = log.append('a', 'DomainAdded');
+  const { transport } = await consumer((event) => void seen.push(event), { startFrom: 'now' });
+  await until(() => transport.progress().status === 'active');
+  expect(await checkpoint()).toBe(before);
+  log.append('b', 'DomainAdded');
+  await until(() => seen.length > 0);
+  expect(ids(seen)).toEqual(['b/1']);
+});
+
+it('repeats after a crash what was not done, and nothing that was long done', async () => {
+  const seen: string[] = [];
+  let hang = true;
+  for (const stream of ['a', 'b', 'c']) log.append(stream, 'DomainAdded');
+  const crashed = await consumer(
+    async (event) => {
+      seen.push(`first ${event.stream}`);
+      if (event.stream === 'b' && hang) await new Promise(() => undefined);
+    },
+    { closeWithinMs: 50 },
+  );
+  const [a] = log.positions();
+  await until(async () => seen.length === 3 && (await checkpoint())! >= a!);
+  hang = false;
+  // What a killed process leaves: no last checkpoint, no unlocking; the handler of b never answers.
+  await cutReader();
+  await crashed.app.close();
+  await consumer((event) => void seen.push(`second ${event.stream}`));
+  await until(() => seen.length === 5);
+  await sleep(50);
+  expect(seen).toEqual(['first a', 'first b', 'first c', 'second b', 'second c']);
+});
+
+it('keeps the order of every stream through failures', async () => {
+  const seen: RecordedEvent[] = [];
+  const failed = new Set<string>();
+  for (let version = 1; version <= 12; version += 1)
+    for (const stream of ['a', 'b', 'c', 'd']) log.append(stream, 'DomainAdded');
+  const last = Math.max(...log.positions());
+  await consumer(async (event) => {
+    const id = `${event.stream}/${event.version}`;
+    await sleep(Math.random() * 4);
+    if (event.version % 3 === 0 && !failed.has(id)) {
+      failed.add(id);
+      throw new Error('not yet');
+    }
+    seen.push(event);
+  });
+  await until(async () => (await checkpoint()) === last);
+  for (const stream of ['a', 'b', 'c', 'd'])
+    expect(seen.filter((event) => event.stream === stream).map((event) => event.version)).toEqual(
+      Array.from({ length: 12 }, (_, index) => index + 1),
+    );
+  expect(await parked()).toEqual([]);
+});
+
+it('parks what always fails, with its error, and goes on', async () => {
+  const seen: string[] = [];
+  log.append('a', 'DomainAdded', { text: 'a NUL \u0000' });
+  log.append('a', 'DomainAdded');
+  const last = log.append('b', 'DomainAdded');
+  await consumer(
+    (event) => {
+      seen.push(`${event.stream}/${event.version}`);
+      if (event.stream === 'a' && event.version === 1) throw new Error('this one \u0000 is poison');
+    },
+    { attempts: 3 },
+  );
+  await until(async () => (await checkpoint()) === last);
+  expect(seen.filter((id) => id === 'a/1')).toHaveLength(3);
+  expect(seen.slice(-1)).toEqual(['a/2']);
+  expect(seen).toContain('b/1');
+  expect(await parked()).toMatchObject([
+    { stream: 'a', version: 1, type: 'DomainAdded', attempts: 3, payload: { stream: 'a', data: { text: 'a NUL \0' } } },
+  ]);
+  expect((await parked())[0]!.error).toMatch(/^Error: this one {2}is poison\n/);
+});
+
+describe('of two readers', () => {
+  it('one is active; the other takes over when it closes, without a repetition', async () => {
+    const seen: string[] = [];
+    const first = await consumer((event) => void seen.push(`first ${event.stream}`));
+    await until(() => first.transport.progress().status === 'active');
+    const second = await consumer((event) => void seen.push(`second ${event.stream}`));
+    await until(() => second.transport.progress().status === 'standBy');
+    log.append('a', 'DomainAdded');
+    await until(() => seen.length === 1);
+    await sleep(250);
+    await first.app.close();
+    await until(() => second.transport.progress().status === 'active', 3_000);
+    log.append('b', 'DomainAdded');
+    await until(() => seen.length === 2);
+    expect(seen).toEqual(['first a', 'second b']);
+  });
+
+  it('the other takes over when its connection dies, and the first can write nothing more', async () => {
+    const seen: string[] = [];
+    let finish = (): void => undefined;
+    const held = new Promise<void>((resolve) => (finish = resolve));
+    const first = await consumer(async (event) => {
+      seen.push(`first ${event.stream}`);
+      await held;
+    });
+    log.append('a', 'DomainAdded');
+    await until(() => seen.length === 1);
+    const second = await consumer((event) => void seen.push(`second ${event.stream}`));
+    await until(() => second.transport.progress().status === 'standBy');
+    const before = await checkpoint();
+    await cutReader();
+    await until(() => first.transport.progress().status === 'connecting');
+    log.append('b', 'DomainAdded');
+    await until(() => seen.length === 3, 3_000);
+    expect(seen.sort()).toEqual(['first a', 'second a', 'second b']);
+    await until(async () => (await checkpoint())! > before!);
+    const after = await checkpoint();
+    finish();
+    await until(() => first.transport.progress().status === 'standBy');
+    expect(await checkpoint()).toBe(after);
+  });
+});
+
+it('comes back after its connection was lost', async () => {
+  const seen: string[] = [];
+  const { transport } = await consumer((event) => void seen.push(event.stream));
+  await until(() => transport.progress().status === 'active');
+  await cutReader();
+  await until(() => transport.progress().status !== 'active');
+  log.append('a', 'DomainAdded');
+  await until(() => seen.includes('a'));
+});
+
+it('ends for good on a fault that no retry mends', async () => {
+  const fatal: unknown[] = [];
+  const broken = Object.assign(new MemoryLog(), { head: () => Promise.reject(new TypeError('a mistake')) });
+  const { transport } = await consumer(() => undefined, {
+    ...{ log: broken, startFrom: 'now', onFatal: (error) => fatal.push(error) },
+  });
+  await until(() => transport.progress().status === 'failed');
+  expect(fatal).toEqual([new TypeError('a mistake')]);
+});
+
+it('tells a reader that is behind and does not move', async () => {
+  let finish = (): void => undefined;
+  const held = new Promise<void>((resolve) => (finish = resolve));
+  const { transport } = await consumer(() => held);
+  const position = log.append('a', 'DomainAdded');
+  await until(() => transport.progress().behindSince !== undefined);
+  await sleep(60);
+  expect(transport.progress()).toMatchObject({ position: position - 1, head: position });
+  expect(() => transport.assertProgress(50)).toThrow(/stands at \d+ of \d+ since/);
+  expect(() => transport.assertProgress()).not.toThrow();
+  finish();
+  await until(() => transport.progress().behindSince === undefined);
+  expect(() => transport.assertProgress(0)).not.toThrow();
+});
+
+it('waits for a running handler when it closes, and counts it as done', async () => {
+  let started = false;
+  const position = log.append('a', 'DomainAdded');
+  const { app } = await consumer(async () => {
+    started = true;
+    await sleep(150);
+  });
+  await until(() => started);
+  await app.close();
+  expect(await checkpoint()).toBe(position);
+});
