@@ -307,3 +307,14 @@ it('waits for a running handler when it closes, and counts it as done', async ()
   await app.close();
   expect(await checkpoint()).toBe(position);
 });
+
+it('closes in time although a handler hangs and more events wait than it holds', async () => {
+  let started = 0;
+  for (let count = 0; count < 1_100; count += 1) log.append('a', 'DomainAdded');
+  const { app } = await consumer(() => new Promise(() => void (started += 1)), { closeWithinMs: 100 });
+  await until(() => started === 1);
+  const asked = Date.now();
+  await app.close();
+  expect(Date.now() - asked).toBeLessThan(2_000);
+  expect(await checkpoint()).toBe(log.positions()[0]! - 1);
+});

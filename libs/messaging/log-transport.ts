@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { backOffMs, type BackOff } from '@app/runtime';
 import { eventId, type RecordedEvent } from '@app/event-store';
 import { Logger } from '@nestjs/common';
@@ -259,6 +260,8 @@ export class LogTransport extends Server<Record<string, never>, LogTransportStat
         .finally(() => (writing = undefined));
     }, checkpointMs);
     const heads = setInterval(() => void this.askForHead(dispatch), headMs);
+    // At once, even while the loop below waits for room.
+    void aborted(lock.signal).then(() => dispatch.stop());
     this.dispatch = dispatch;
     this.known = { position: written, head: written };
     this.failures = 0;
@@ -326,7 +329,7 @@ async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
 }
 
 function describe(error: unknown): string {
-  const text = error instanceof Error ? (error.stack ?? error.message) : JSON.stringify(error);
+  const text = error instanceof Error ? (error.stack ?? error.message) : inspect(error);
   // PostgreSQL stores no NUL.
   return text.replaceAll('\0', '');
 }
