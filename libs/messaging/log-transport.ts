@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { backOffMs, type BackOff } from '@app/runtime';
-import { eventId, type RecordedEvent } from '@app/event-store';
+import { eventId, type EventLog, type RecordedEvent } from '@app/event-store';
 import { Logger } from '@nestjs/common';
 import { BaseRpcContext, Server, type CustomTransportStrategy } from '@nestjs/microservices';
 import type { Pool } from 'pg';
@@ -10,19 +10,10 @@ import { isConnectionLoss } from './connection-loss';
 import { LockConnection } from './lock-connection';
 import { OrderedDispatch } from './ordered-dispatch';
 
-/** What the transport needs of the event log. */
-export interface FollowedLog {
-  /** Position of the newest event that can be read; 0 of an empty log. */
-  head(): Promise<number>;
-  read(page: { after: number; limit: number }): Promise<{ events: RecordedEvent[] }>;
-  /** Events in the order of the log, as they come; ends when the signal aborts. */
-  follow(from: { after: number; signal: AbortSignal }): AsyncIterable<RecordedEvent[]>;
-}
-
 export interface LogTransportOptions {
   /** One connection is held while the transport listens. */
   readonly pool: Pool;
-  readonly log: FollowedLog;
+  readonly log: Pick<EventLog, 'head' | 'read' | 'follow'>;
   /** Names the checkpoint. Of all transports with this name, in all processes, one reads. */
   readonly group: string;
   /** Where a group without checkpoint starts. */
@@ -210,7 +201,7 @@ export class LogTransport extends Server<Record<string, never>, LogTransportStat
   private async writeCheckpoint(lock: LockConnection, position: number): Promise<void> {
     await lock.query(
       `INSERT INTO checkpoints (name, position) VALUES ($1, $2)
-       ON CONFLICT (name) DO UPDATE SET position = excluded.position`,
+       ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = now()`,
       [this.options.group, position],
     );
   }
