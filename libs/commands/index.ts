@@ -1,0 +1,2 @@
+export * from './commands.module';
+export * from './domain-command.handler';

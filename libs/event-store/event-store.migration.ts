@@ -1,0 +1,60 @@
+import type { Migration } from '@app/database';
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** High 16 bits of the advisory locks that appends in flight hold; the low 48 bits are a position. */
+export const inFlightTag = 0x5e4d;
+
+class CreateEvents1770000000000 implements MigrationInterface {
+  readonly name = 'CreateEvents1770000000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    // CACHE 1: a session that kept positions in hand would use them long after the fence has passed.
+    await runner.query('CREATE SEQUENCE event_positions CACHE 1');
+    await runner.query(`
+      CREATE TABLE events (
+        position bigint PRIMARY KEY DEFAULT nextval('event_positions'),
+        stream text NOT NULL,
+        version integer NOT NULL,
+        type text NOT NULL,
+        schema_version smallint NOT NULL,
+        data json NOT NULL,
+        metadata json NOT NULL,
+        time timestamptz NOT NULL,
+        CONSTRAINT events_stream_version UNIQUE (stream, version)
+      )`);
+    await runner.query('ALTER SEQUENCE event_positions OWNED BY events.position');
+    await runner.query(`
+      CREATE FUNCTION refuse_event_change() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        RAISE EXCEPTION 'events are only ever added: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
+      END $$`);
+    await runner.query(`
+      CREATE TRIGGER events_are_facts BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+      FOR EACH STATEMENT EXECUTE FUNCTION refuse_event_change()`);
+    // Before the statement draws its first position: whatever it draws lies above the value that this lock names.
+    // A sequence that was never used says 1 and has not given it out.
+    await runner.query(`
+      CREATE FUNCTION mark_append_in_flight() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        PERFORM pg_advisory_xact_lock_shared((${inFlightTag}::bigint << 48) | (last_value - (NOT is_called)::int)) FROM event_positions;
+        RETURN NULL;
+      END $$`);
+    await runner.query(`
+      CREATE TRIGGER events_in_flight BEFORE INSERT ON events
+      FOR EACH STATEMENT EXECUTE FUNCTION mark_append_in_flight()`);
+    await runner.query(`
+      CREATE TABLE checkpoints (
+        name text PRIMARY KEY,
+        position bigint NOT NULL,
+        updated_at timestamptz NOT NULL DEFAULT now()
+      )`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE checkpoints');
+    await runner.query('DROP TABLE events');
+    await runner.query('DROP FUNCTION refuse_event_change(), mark_append_in_flight()');
+  }
+}
+
+export const eventStoreMigrations: readonly Migration[] = [CreateEvents1770000000000];

@@ -1,0 +1,27 @@
+import { Inject, Module, type BeforeApplicationShutdown, type DynamicModule } from '@nestjs/common';
+import { Pool } from 'pg';
+import type { InlineProjection } from './event';
+import { EventLog } from './event-log';
+import { EventStore } from './event-store';
+
+/** The store and the log over the process's pool. */
+@Module({})
+export class EventStoreModule implements BeforeApplicationShutdown {
+  constructor(@Inject(EventLog) private readonly log: EventLog) {}
+
+  /** @param projection the table that the rows of appends go to. */
+  static forRoot(projection?: InlineProjection): DynamicModule {
+    return {
+      module: EventStoreModule,
+      providers: [
+        { provide: EventStore, inject: [Pool], useFactory: (pool: Pool) => new EventStore(pool, projection) },
+        { provide: EventLog, inject: [Pool], useFactory: (pool: Pool) => new EventLog(pool) },
+      ],
+      exports: [EventStore, EventLog],
+    };
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.log.close();
+  }
+}

@@ -1,0 +1,39 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+class CreateDomains1770000000100 implements MigrationInterface {
+  name = 'CreateDomains1770000000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE domains (
+        id text PRIMARY KEY,
+        name text NOT NULL,
+        team text NOT NULL,
+        status text NOT NULL,
+        ses_dkim_status text,
+        dkim_tokens json,
+        dkim_zone text,
+        ses_region text,
+        verified_at timestamptz,
+        created_at timestamptz NOT NULL,
+        updated_at timestamptz NOT NULL,
+        version integer NOT NULL
+      )`);
+    // The reservation of a name: two simultaneous adds meet here, and one of them loses.
+    await runner.query(`
+      CREATE UNIQUE INDEX domains_name_reserved ON domains (name)
+      WHERE status NOT IN ('rolled_back', 'deleted')`);
+    await runner.query(`
+      CREATE INDEX domains_of_team ON domains (team, id)
+      WHERE status IN ('pending', 'verified', 'failed', 'deleting')`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE domains');
+  }
+}
+
+export const readModelMigrations = [CreateDomains1770000000100];
+
+/** The unique index that reserves a name. */
+export const nameReservation = 'domains_name_reserved';

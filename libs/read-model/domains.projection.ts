@@ -1,0 +1,42 @@
+import type { InlineProjection, ProjectedRow } from '@app/event-store';
+import type { MailDomain } from '@app/mail-domain';
+
+/** The table `domains`: one row a stream, written in the append's transaction. */
+export const domainsProjection: InlineProjection = {
+  table: 'domains',
+  key: 'id',
+  columns: {
+    id: 'text',
+    name: 'text',
+    team: 'text',
+    status: 'text',
+    ses_dkim_status: 'text',
+    dkim_tokens: 'json',
+    dkim_zone: 'text',
+    ses_region: 'text',
+    verified_at: 'timestamptz',
+    created_at: 'timestamptz',
+    updated_at: 'timestamptz',
+    version: 'integer',
+  },
+};
+
+/** The row of a domain after `version` events, the last of them at `at`. A pure function of the stream. */
+export function domainRow(state: MailDomain, version: number, at: string): ProjectedRow {
+  if (state.status === 'absent') throw new Error('A domain that was never added has no row.');
+  const provisioned = 'dkimTokens' in state ? state : undefined;
+  return {
+    id: state.id,
+    name: state.name,
+    team: state.team,
+    status: state.status,
+    ses_dkim_status: provisioned?.sesDkimStatus ?? null,
+    dkim_tokens: provisioned?.dkimTokens ?? null,
+    dkim_zone: provisioned?.dkimZone ?? null,
+    ses_region: provisioned?.sesRegion ?? null,
+    verified_at: provisioned?.verifiedAt ?? null,
+    created_at: state.addedAt,
+    updated_at: at,
+    version,
+  };
+}

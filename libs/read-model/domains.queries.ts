@@ -1,0 +1,58 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { Pool } from 'pg';
+import type { SesDkimStatus } from '@app/mail-domain';
+
+/** A domain as its team sees it: from provisioned until gone. */
+export interface DomainView {
+  readonly id: string;
+  readonly name: string;
+  readonly team: string;
+  readonly status: 'pending' | 'verified' | 'failed' | 'deleting';
+  readonly sesDkimStatus: SesDkimStatus;
+  readonly dkimTokens: readonly string[];
+  readonly dkimZone: string;
+  readonly verifiedAt: Date | null;
+  readonly createdAt: Date;
+  readonly version: number;
+}
+
+const visible = `status IN ('pending', 'verified', 'failed', 'deleting')`;
+const columns = `id, name, team, status, ses_dkim_status AS "sesDkimStatus", dkim_tokens AS "dkimTokens",
+  dkim_zone AS "dkimZone", verified_at AS "verifiedAt", created_at AS "createdAt", version`;
+
+/** Reads of the `domains` table. A half-provisioned domain is in none of them. */
+@Injectable()
+export class DomainsReadModel {
+  constructor(@Inject(Pool) private readonly pool: Pool) {}
+
+  /** Undefined when there is none, or it is another team's: the two cannot be told apart. */
+  async find(id: string, team: string): Promise<DomainView | undefined> {
+    const { rows } = await this.pool.query<DomainView>({
+      name: 'domain-find',
+      text: `SELECT ${columns} FROM domains WHERE id = $1 AND team = $2 AND ${visible}`,
+      values: [id, team],
+    });
+    return rows[0];
+  }
+
+  /** The newest first, at most `limit`, below the id `before`. */
+  async page(team: string, limit: number, before?: string): Promise<DomainView[]> {
+    const { rows } = await this.pool.query<DomainView>({
+      name: 'domain-page',
+      text: `SELECT ${columns} FROM domains
+        WHERE team = $1 AND ${visible} AND ($3::text IS NULL OR id < $3) ORDER BY id DESC LIMIT $2`,
+      values: [team, limit, before ?? null],
+    });
+    return rows;
+  }
+
+  /** Who holds a name, in whatever state. */
+  async holderOf(name: string): Promise<{ id: string; team: string; status: string } | undefined> {
+    const { rows } = await this.pool.query<{ id: string; team: string; status: string }>({
+      name: 'domain-holder',
+      text: `SELECT id, team, status FROM domains WHERE name = $1 AND status NOT IN ('rolled_back', 'deleted')`,
+      values: [name],
+    });
+    return rows[0];
+  }
+}

@@ -1,0 +1,3 @@
+export * from './domains.migration';
+export * from './domains.projection';
+export * from './domains.queries';

@@ -1,0 +1,86 @@
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '../../local/embedded-postgres';
+
+export interface Bind {
+  /** RFC 8484 over cleartext HTTP/2. */
+  readonly dohUrl: string;
+  /** Plain DNS, for nsupdate and dig. */
+  readonly port: number;
+  /** Lines of nsupdate, such as `add mail.acme.com 60 MX 10 mail.sendmux.ai`, in one transaction. */
+  update(...lines: string[]): void;
+  pause(): void;
+  resume(): void;
+  stop(): void;
+}
+
+const named = '/usr/sbin/named';
+export const bindIsInstalled = (): boolean => existsSync(named);
+
+/** A real BIND, authoritative for the zones, whose records nsupdate changes. */
+export async function startBind(zones: readonly string[], extraZoneFiles: Record<string, string> = {}): Promise<Bind> {
+  const directory = mkdtempSync(join(tmpdir(), 'sendmux-bind-'));
+  chmodSync(directory, 0o755);
+  mkdirSync(join(directory, 'zones'));
+  const [port, dohPort] = [await freePort(), await freePort()];
+  const key = execFileSync('tsig-keygen', ['ddns-key'], { encoding: 'utf8' });
+  writeFileSync(join(directory, 'ddns.key'), key);
+  for (const zone of zones)
+    writeFileSync(
+      join(directory, 'zones', zone),
+      `$TTL 60\n@ SOA ns.${zone}. hostmaster.${zone}. 1 3600 600 86400 60\n@ NS ns.${zone}.\nns A 127.0.0.1\n`,
+    );
+  for (const [zone, text] of Object.entries(extraZoneFiles)) writeFileSync(join(directory, 'zones', zone), text);
+  writeFileSync(
+    join(directory, 'named.conf'),
+    `include "${directory}/ddns.key";
+controls { };
+http local-doh { endpoints { "/dns-query"; }; listener-clients 300; streams-per-connection 200; };
+options {
+  directory "${directory}";
+  pid-file "${directory}/named.pid";
+  session-keyfile "${directory}/session.key";
+  managed-keys-directory "${directory}";
+  listen-on-v6 { none; };
+  listen-on port ${port} { 127.0.0.1; };
+  listen-on port ${dohPort} tls none http local-doh { 127.0.0.1; };
+  recursion no;
+  querylog no;
+  allow-query { 127.0.0.1; };
+  allow-transfer { none; };
+  dnssec-validation no;
+  notify no;
+  minimal-responses yes;
+};
+logging { channel f { file "${directory}/named.log"; severity info; }; category default { f; }; };
+${[...zones, ...Object.keys(extraZoneFiles)]
+  .map((zone) => `zone "${zone}" { type primary; file "${directory}/zones/${zone}"; allow-update { key ddns-key; }; };`)
+  .join('\n')}
+`,
+  );
+  const child = spawn(named, ['-f', '-n', '1', '-c', join(directory, 'named.conf')], { stdio: 'ignore' });
+  const first = zones[0] ?? Object.keys(extraZoneFiles)[0]!;
+  for (let i = 0; ; i++) {
+    const asked = ['@127.0.0.1', '-p', String(port), '+tries=1', '+time=1', '+short', first, 'SOA'];
+    if (spawnSync('dig', asked, { encoding: 'utf8' }).stdout.includes('hostmaster')) break;
+    if (i === 50 || child.exitCode !== null) throw new Error(`named does not answer; see ${directory}/named.log`);
+    await delay(100);
+  }
+  return {
+    port,
+    dohUrl: `http://127.0.0.1:${dohPort}/dns-query`,
+    update: (...lines) => {
+      const script = [`server 127.0.0.1 ${port}`, ...lines.map((line) => `update ${line}`), 'send', ''].join('\n');
+      execFileSync('nsupdate', ['-k', join(directory, 'ddns.key')], { input: script });
+    },
+    pause: () => child.kill('SIGSTOP'),
+    resume: () => child.kill('SIGCONT'),
+    stop: () => {
+      child.kill('SIGKILL');
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,154 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '../../local/embedded-postgres';
+
+export interface Postfix {
+  /** The reply to `RCPT TO:<address>`, such as `250 2.1.5 Ok` or `554 5.7.1 …`. */
+  rcpt(address: string): Promise<string>;
+  stop(): void;
+}
+
+/** Postfix starts only as root: it gives up its rights process by process. */
+export const postfixIsInstalled = (): boolean =>
+  process.getuid?.() === 0 &&
+  existsSync('/usr/lib/postfix/sbin/master') &&
+  existsSync('/usr/lib/postfix/postfix-pgsql.so');
+
+/** A real Postfix that reads its domains from the mail server database, with queue and configuration of its own. */
+export async function startPostfix(databaseUrl: string): Promise<Postfix> {
+  const directory = mkdtempSync(join(tmpdir(), 'sendmux-postfix-'));
+  chmodSync(directory, 0o755);
+  const [conf, spool, data] = ['conf', 'spool', 'data'].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const path of [conf, spool, data]) mkdirSync(path);
+  const uid = Number(spawnSync('id', ['-u', 'postfix'], { encoding: 'utf8' }).stdout);
+  chownSync(data, uid, Number(spawnSync('id', ['-g', 'postfix'], { encoding: 'utf8' }).stdout));
+  const port = await freePort();
+  const url = new URL(databaseUrl);
+  const access = `hosts = ${url.host}\nuser = ${url.username}\npassword = ${decodeURIComponent(url.password)}\ndbname = ${url.pathname.slice(1)}\n`;
+  const query = (part: string) => `query = SELECT 1 FROM mail_domains WHERE domain = lower('%${part}') AND active\n`;
+  writeFileSync(join(conf, 'domains.cf'), access + query('s'));
+  writeFileSync(join(conf, 'mailboxes.cf'), access + query('d'));
+  writeFileSync(
+    join(conf, 'main.cf'),
+    Object.entries({
+      compatibility_level: '3.6',
+      queue_directory: spool,
+      data_directory: data,
+      command_directory: '/usr/sbin',
+      daemon_directory: '/usr/lib/postfix/sbin',
+      mail_owner: 'postfix',
+      setgid_group: 'postdrop',
+      maillog_file: `${directory}/maillog`,
+      maillog_file_prefixes: directory,
+      inet_interfaces: '127.0.0.1',
+      inet_protocols: 'ipv4',
+      myhostname: 'mail.sendmux.ai',
+      mydestination: '',
+      mynetworks: '',
+      local_recipient_maps: '',
+      local_transport: 'error:5.1.1 no local delivery',
+      alias_maps: '',
+      alias_database: '',
+      relay_domains: '',
+      relayhost: '[127.0.0.1]:9',
+      smtpd_relay_restrictions: 'reject_unauth_destination',
+      smtpd_recipient_restrictions: '',
+      virtual_mailbox_domains: `pgsql:${conf}/domains.cf`,
+      virtual_mailbox_maps: `pgsql:${conf}/mailboxes.cf`,
+      virtual_transport: 'discard:',
+      smtpd_peername_lookup: 'no',
+      notify_classes: '',
+    })
+      .map(([name, value]) => `${name} = ${value}\n`)
+      .join(''),
+  );
+  // max_use=1: an smtpd process remembers its answers, and the test must not ask the same one twice.
+  const services = [
+    `127.0.0.1:${port} inet n - n - - smtpd -o max_use=1`,
+    'pickup unix n - n 60 1 pickup',
+    'cleanup unix n - n - 0 cleanup',
+    'qmgr unix n - n 300 1 qmgr',
+    'tlsmgr unix - - n 1000? 1 tlsmgr',
+    'rewrite unix - - n - - trivial-rewrite',
+    ...['bounce', 'defer', 'trace'].map((name) => `${name} unix - - n - 0 bounce`),
+    'verify unix - - n - 1 verify',
+    'flush unix n - n 1000? 0 flush',
+    'proxymap unix - - n - - proxymap',
+    'smtp unix - - n - - smtp',
+    'relay unix - - n - - smtp',
+    'error unix - - n - - error',
+    'retry unix - - n - - error',
+    'discard unix - - n - - discard',
+    'virtual unix - n n - - virtual',
+    'anvil unix - - n - 1 anvil',
+    'scache unix - - n - 1 scache',
+    'postlog unix-dgram n - n - 1 postlogd',
+  ];
+  writeFileSync(join(conf, 'master.cf'), services.join('\n') + '\n');
+  const postfix = (command: string) => spawnSync('postfix', ['-c', conf, command], { encoding: 'utf8' });
+  postfix('check');
+  const master = spawn('postfix', ['-c', conf, 'start-fg'], { stdio: 'ignore', detached: true });
+  const stop = () => {
+    postfix('abort');
+    if (master.exitCode === null) master.kill('SIGTERM');
+    rmSync(directory, { recursive: true, force: true });
+  };
+  for (let i = 0; ; i++) {
+    if (await greets(port)) break;
+    if (i === 50) {
+      const log = existsSync(`${directory}/maillog`) ? readFileSync(`${directory}/maillog`, 'utf8').slice(-2000) : '';
+      stop();
+      throw new Error(`Postfix does not answer:\n${log}`);
+    }
+    await delay(100);
+  }
+  return { rcpt: (address) => rcpt(port, address), stop };
+}
+
+async function greets(port: number): Promise<boolean> {
+  try {
+    return (await dialogue(port, []))[0]?.startsWith('220') ?? false;
+  } catch {
+    return false;
+  }
+}
+
+async function rcpt(port: number, address: string): Promise<string> {
+  const replies = await dialogue(port, ['EHLO test', 'MAIL FROM:<sender@example.net>', `RCPT TO:<${address}>`]);
+  return replies.at(-1)!;
+}
+
+/** One reply for the greeting and each command; of a multi-line reply, the last line. */
+function dialogue(port: number, commands: string[]): Promise<string[]> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(port, '127.0.0.1');
+    const replies: string[] = [];
+    socket.setTimeout(10_000, () => socket.destroy(new Error('Postfix is silent')));
+    socket.once('error', reject);
+    socket.once('close', () => reject(new Error('Postfix hung up')));
+    let text = '';
+    socket.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+      for (let end = text.indexOf('\r\n'); end >= 0; end = text.indexOf('\r\n')) {
+        const line = text.slice(0, end);
+        text = text.slice(end + 2);
+        if (line[3] === '-') continue;
+        replies.push(line);
+        const next = commands[replies.length - 1];
+        if (next) socket.write(`${next}\r\n`);
+        else if (replies.length === commands.length + 1) {
+          resolve(replies);
+          socket.end('QUIT\r\n');
+        }
+      }
+    });
+  });
+}
