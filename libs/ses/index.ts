@@ -1,0 +1,2 @@
+export * from './ses-identities';
+export * from './ses.module';
