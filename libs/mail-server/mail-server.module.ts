@@ -1,0 +1,19 @@
+import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
+import { MailServer, type MailServerOptions } from './mail-server';
+
+@Module({})
+export class MailServerModule implements OnApplicationShutdown {
+  constructor(@Inject(MailServer) private readonly mailServer: MailServer) {}
+
+  static forRoot(options: MailServerOptions): DynamicModule {
+    return {
+      module: MailServerModule,
+      providers: [{ provide: MailServer, useFactory: () => new MailServer(options) }],
+      exports: [MailServer],
+    };
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.mailServer.close();
+  }
+}
