@@ -1,3 +1,4 @@
+export * from './consume-events';
 export * from './event-consumer';
 export * from './log-transport';
 export * from './migrations';

@@ -1,0 +1,306 @@
+import { Logger } from '@nestjs/common';
+import type { CommandBus } from '@nestjs/cqrs';
+import { DomainCommandHandler } from '@app/commands';
+import { WrongExpectedVersion, type Append, type EventStore, type RecordedEvent } from '@app/event-store';
+import { AddDomain, RequestDeletion, type DomainCommand, type MailDomain } from '@app/mail-domain';
+import type { MailServer } from '@app/mail-server';
+import { SesRefused, type SesIdentities, type SesIdentity } from '@app/ses';
+import { Provisioner } from './provisioner';
+
+const never = new Promise<never>(() => undefined);
+
+/**
+ * The counterparts and the store in memory. Each effect is two points: just before it, and just after it when nobody
+ * has heard of it yet. A process dies at point `crashAt`: what it did stays, and it never does anything again.
+ */
+class World {
+  readonly mail = new Map<string, string>();
+  readonly ses = new Map<string, string | null>();
+  readonly streams = new Map<string, RecordedEvent[]>();
+  readonly trouble: { ses?: 'refuses' | 'hangs'; mail?: 'down' } = {};
+  /** Requests that SES got and answered to nobody: they may still happen. */
+  readonly late: (() => void)[] = [];
+  points = 0;
+  crashAt = 0;
+  private alive = 0;
+  private died: () => void = () => undefined;
+
+  private async effect<T>(act: () => T): Promise<T> {
+    if (++this.points === this.crashAt) return this.die();
+    const result = act();
+    if (++this.points === this.crashAt) return this.die();
+    return Promise.resolve(result);
+  }
+
+  private die(): Promise<never> {
+    this.alive++;
+    this.died();
+    return never;
+  }
+
+  /** What a dead process calls has no answer, and no effect. */
+  private while<Adapter extends object>(process: number, adapter: Adapter): Adapter {
+    return new Proxy(adapter, {
+      get: (target, name) =>
+        process === this.alive ? (target as Record<string | symbol, () => unknown>)[name] : () => never,
+    });
+  }
+
+  private readonly store = {
+    readStream: (stream: string) => Promise.resolve([...(this.streams.get(stream) ?? [])]),
+    append: async (append: Append) => {
+      await Promise.resolve();
+      return this.effect(() => {
+        const stream = this.streams.get(append.stream) ?? [];
+        if (stream.length !== append.expectedVersion)
+          throw new WrongExpectedVersion(append.stream, append.expectedVersion, stream.length);
+        const { metadata } = append;
+        const recorded = append.events.map((event, index) => ({
+          ...(JSON.parse(JSON.stringify(event)) as typeof event),
+          metadata,
+          stream: append.stream,
+          version: stream.length + index + 1,
+          position: 0,
+        }));
+        this.streams.set(append.stream, [...stream, ...recorded]);
+        return stream.length + recorded.length;
+      });
+    },
+  } as unknown as EventStore;
+
+  private readonly mailServer = {
+    add: async (name: string, domainId: string) => {
+      await Promise.resolve();
+      if (this.trouble.mail === 'down') throw new Error('connection refused');
+      return this.effect(() => {
+        const owner = this.mail.get(name) ?? domainId;
+        if (owner !== domainId) return { outcome: 'foreign' as const, domainId: owner };
+        this.mail.set(name, domainId);
+        return { outcome: 'added' as const };
+      });
+    },
+    remove: async (name: string, domainId: string) => {
+      await this.effect(() => this.mail.get(name) === domainId && this.mail.delete(name));
+    },
+  } as unknown as MailServer;
+
+  private readonly identity = (name: string): SesIdentity | null =>
+    this.ses.has(name)
+      ? ({
+          name,
+          domainId: this.ses.get(name),
+          tokens: ['a', 'b', 'c'],
+          hostedZone: 'dkim.amazonses.com',
+          region: 'eu-west-1',
+          status: 'pending',
+        } as unknown as SesIdentity)
+      : null;
+
+  private readonly identities = {
+    create: async (name: string, domainId: string, { signal }: { signal: AbortSignal }) => {
+      await Promise.resolve();
+      if (this.trouble.ses === 'refuses') throw new SesRefused('no more identities');
+      const create = () => {
+        if (!this.ses.has(name)) this.ses.set(name, domainId);
+      };
+      if (this.trouble.ses === 'hangs') {
+        this.late.push(create);
+        await new Promise((_, reject) =>
+          signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }),
+        );
+      }
+      return this.effect(() => {
+        create();
+        return this.identity(name)!;
+      });
+    },
+    get: async (name: string) => {
+      await Promise.resolve();
+      return this.identity(name);
+    },
+    delete: async (name: string) => {
+      await this.effect(() => this.ses.delete(name));
+    },
+  } as unknown as SesIdentities;
+
+  /** A new process: nothing in memory. */
+  private start(): { provisioner: Provisioner; domains: DomainCommandHandler } {
+    const process = this.alive;
+    const domains = new DomainCommandHandler(this.while(process, this.store));
+    const bus = { execute: (command: DomainCommand) => domains.execute(command) } as unknown as CommandBus;
+    const options = { settleMs: 5, retryMs: 1 };
+    const mailServer = this.while(process, this.mailServer);
+    const ses = this.while(process, this.identities);
+    return { domains, provisioner: new Provisioner(bus, domains, mailServer, ses, options) };
+  }
+
+  async execute(command: DomainCommand): Promise<void> {
+    await this.start().domains.execute(command);
+  }
+
+  async state(id: string): Promise<MailDomain> {
+    return (await this.start().domains.load(id)).state;
+  }
+
+  /** What the list of tasks does: converge until the state asks for nothing, in a new process after each death. */
+  async settle(id: string): Promise<void> {
+    const working = ['provisioning', 'rolling_back', 'deleting'];
+    for (let turn = 0; working.includes((await this.state(id)).status); turn++) {
+      if (turn > 20) throw new Error('never settles');
+      const death = new Promise<void>((died) => (this.died = died));
+      await Promise.race([this.start().provisioner.converge(id, new AbortController().signal), death]);
+    }
+  }
+}
+
+const name = 'mail.acme.com';
+const context = { at: '2026-04-15T10:00:00.000Z', actor: 'key_1', correlationId: 'req_1' };
+const add = (id: string, withinMs = 60_000) =>
+  new AddDomain(id, { name, team: 'team_a', deadline: new Date(Date.now() + withinMs).toISOString() }, context);
+
+beforeAll(() => Logger.overrideLogger(false));
+
+/** Runs a life once to count its points, then once for each point at which the process dies. */
+async function atEveryPoint(life: (world: World) => Promise<void>): Promise<number> {
+  const whole = new World();
+  await life(whole);
+  for (let crashAt = 1; crashAt <= whole.points; crashAt++) {
+    const world = new World();
+    world.crashAt = crashAt;
+    try {
+      await life(world);
+    } catch (error) {
+      throw new Error(`dies at point ${crashAt} of ${whole.points}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  return whole.points;
+}
+
+/** An add by the customer's side, which is not the process that dies here. */
+async function added(world: World, command: AddDomain): Promise<void> {
+  const { crashAt } = world;
+  world.crashAt = 0;
+  await world.execute(command);
+  world.points = 0;
+  world.crashAt = crashAt;
+}
+
+const nothingLeft = (world: World) => {
+  expect([...world.mail.keys()]).toEqual([]);
+  expect([...world.ses.keys()]).toEqual([]);
+};
+const retryWorks = async (world: World) => {
+  world.crashAt = 0;
+  delete world.trouble.ses;
+  delete world.trouble.mail;
+  await world.execute(add('mdom_2'));
+  await world.settle('mdom_2');
+  expect((await world.state('mdom_2')).status).toBe('pending');
+  expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_2', 'mdom_2']);
+};
+
+describe('both or neither, with a death at every point', () => {
+  it('an add ends with both', async () => {
+    const points = await atEveryPoint(async (world) => {
+      await added(world, add('mdom_1'));
+      await world.settle('mdom_1');
+      expect((await world.state('mdom_1')).status).toBe('pending');
+      expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_1', 'mdom_1']);
+    });
+    expect(points).toBeGreaterThanOrEqual(6);
+  });
+
+  it('a refusal of SES ends with neither, the name free, and a retry works', async () => {
+    const points = await atEveryPoint(async (world) => {
+      world.trouble.ses = 'refuses';
+      await added(world, add('mdom_1'));
+      await world.settle('mdom_1');
+      expect((await world.state('mdom_1')).status).toBe('rolled_back');
+      nothingLeft(world);
+      await retryWorks(world);
+    });
+    expect(points).toBeGreaterThanOrEqual(8);
+  });
+
+  it('an SES that hangs past the deadline ends with neither, even when it acts after all', async () => {
+    await atEveryPoint(async (world) => {
+      world.trouble.ses = 'hangs';
+      await added(world, add('mdom_1', 20));
+      const lateEffect = setTimeout(() => world.late.splice(0).forEach((act) => act()), 22);
+      await world.settle('mdom_1');
+      clearTimeout(lateEffect);
+      expect(await world.state('mdom_1')).toMatchObject({ status: 'rolled_back' });
+      nothingLeft(world);
+      await retryWorks(world);
+    });
+  });
+
+  it('an effect of SES that comes later still does not keep the name from a retry', async () => {
+    const world = new World();
+    world.trouble.ses = 'hangs';
+    await world.execute(add('mdom_1', 10));
+    await world.settle('mdom_1');
+    world.late.splice(0).forEach((act) => act());
+    expect(world.ses.get(name)).toBe('mdom_1');
+    await retryWorks(world);
+  });
+
+  it('a mail server that is down past the deadline ends with neither', async () => {
+    const world = new World();
+    world.trouble.mail = 'down';
+    await world.execute(add('mdom_1', 20));
+    await world.settle('mdom_1');
+    expect(await world.state('mdom_1')).toMatchObject({ status: 'rolled_back' });
+    nothingLeft(world);
+    await retryWorks(world);
+  });
+
+  it('a deletion goes forward until both are gone', async () => {
+    await atEveryPoint(async (world) => {
+      await added(world, add('mdom_1'));
+      const { crashAt } = world;
+      world.crashAt = 0;
+      await world.settle('mdom_1');
+      await world.execute(new RequestDeletion('mdom_1', context));
+      world.points = 0;
+      world.crashAt = crashAt;
+      await world.settle('mdom_1');
+      expect((await world.state('mdom_1')).status).toBe('deleted');
+      nothingLeft(world);
+    });
+  });
+});
+
+describe('what is not ours stays as it is', () => {
+  it('refuses a foreign SES identity and does not touch it', async () => {
+    const world = new World();
+    world.ses.set(name, null);
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    const events = world.streams.get('mdom_1')!.map(({ type, data }) => ({ type, data }));
+    expect(events).toContainEqual({
+      type: 'ProvisioningFailed',
+      data: { step: 'ses', kind: 'foreign', reason: 'Amazon SES has mail.acme.com for somebody else.' },
+    });
+    expect([...world.ses]).toEqual([[name, null]]);
+    expect(world.mail.size).toBe(0);
+  });
+
+  it('refuses a foreign entry of the mail server and does not touch it', async () => {
+    const world = new World();
+    world.mail.set(name, 'somebody');
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    expect((await world.state('mdom_1')).status).toBe('rolled_back');
+    expect([...world.mail]).toEqual([[name, 'somebody']]);
+    expect(world.ses.size).toBe(0);
+  });
+
+  it('takes an identity with its own tag for its own', async () => {
+    const world = new World();
+    world.ses.set(name, 'mdom_1');
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    expect((await world.state('mdom_1')).status).toBe('pending');
+  });
+});

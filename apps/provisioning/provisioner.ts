@@ -1,0 +1,154 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Injectable, Logger } from '@nestjs/common';
+import { CommandBus } from '@nestjs/cqrs';
+import { DomainCommandHandler } from '@app/commands';
+import { eventId } from '@app/event-store';
+import {
+  CompleteDeletion,
+  CompleteProvisioning,
+  CompleteRollback,
+  FailProvisioning,
+  type CommandContext,
+  type MailDomain,
+  type ProvisioningFailed,
+  type ProvisioningStep,
+} from '@app/mail-domain';
+import { MailServer } from '@app/mail-server';
+import { SesIdentities, SesRefused, type SesIdentity } from '@app/ses';
+
+type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
+type Named = Pick<Provisioning, 'id' | 'name'>;
+
+export interface ProvisionerOptions {
+  /**
+   * After a step that was given up without an answer, how long its request may still be on its way, in milliseconds: the
+   * rollback looks a second time after it, before the name is free.
+   */
+  readonly settleMs: number;
+  /** First wait between two attempts of a step, in milliseconds; doubled up to twenty times as long. */
+  readonly retryMs: number;
+}
+
+/**
+ * Brings the mail server and SES to what a domain's events say: both have it, or neither.
+ *
+ * Every step is idempotent and leaves the domain's id as a tag, so that doing it again after a crash at any point
+ * finishes the work, and undoing touches nothing that is not ours.
+ */
+@Injectable()
+export class Provisioner {
+  private readonly logger = new Logger(Provisioner.name);
+
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly domains: DomainCommandHandler,
+    private readonly mailServer: MailServer,
+    private readonly ses: SesIdentities,
+    private readonly options: ProvisionerOptions,
+  ) {}
+
+  /**
+   * Does the one thing that the state asks for, if any; the event it leads to asks for the next.
+   *
+   * @throws whatever keeps it from being finished now: it is to be tried again, for as long as it takes.
+   */
+  async converge(domainId: string, signal: AbortSignal): Promise<void> {
+    const { state, last } = await this.domains.load(domainId);
+    const context = (): CommandContext => ({
+      at: new Date().toISOString(),
+      actor: 'provisioning',
+      correlationId: last?.metadata.correlationId ?? domainId,
+      ...(last && { causationId: eventId(last) }),
+    });
+    if (state.status === 'provisioning') {
+      const result = await this.provision(state, signal);
+      await this.commands.execute(
+        'failure' in result
+          ? new FailProvisioning(domainId, result.failure, context())
+          : new CompleteProvisioning(domainId, result.provisioned, context()),
+      );
+    } else if (state.status === 'rolling_back') {
+      await this.remove(state, signal);
+      if (state.failure.kind === 'deadline') {
+        await delay(this.options.settleMs, undefined, { signal });
+        await this.remove(state, signal);
+      }
+      await this.commands.execute(new CompleteRollback(domainId, context()));
+    } else if (state.status === 'deleting') {
+      await this.remove(state, signal);
+      await this.commands.execute(new CompleteDeletion(domainId, context()));
+    }
+  }
+
+  /** Both steps, each tried until the deadline. Says how it ended; leaves the undoing to the next turn. */
+  private async provision(
+    domain: Provisioning,
+    signal: AbortSignal,
+  ): Promise<{ provisioned: CompleteProvisioning['data'] } | { failure: ProvisioningFailed['data'] }> {
+    const left = Date.parse(domain.deadline) - Date.now();
+    const inTime = AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, left))]);
+    let step: ProvisioningStep = 'mail_server';
+    let trouble = 'it was not tried in time';
+    const attempt = async <T>(work: () => Promise<T>): Promise<T> => {
+      for (let wait = this.options.retryMs; ; wait = Math.min(wait * 2, this.options.retryMs * 20)) {
+        try {
+          inTime.throwIfAborted();
+          return await work();
+        } catch (error) {
+          if (error instanceof SesRefused || inTime.aborted) throw error;
+          trouble = (error as Error).message;
+          this.logger.warn({ domain: domain.id, step, error: trouble }, 'a provisioning step is tried again');
+          await delay(wait, undefined, { signal: inTime });
+        }
+      }
+    };
+    try {
+      if ((await attempt(() => this.register(domain))) === 'foreign')
+        return { failure: { step, kind: 'foreign', reason: `The mail server has ${domain.name} for somebody else.` } };
+      step = 'ses';
+      const identity = await attempt(() => this.identify(domain, inTime));
+      if (identity === 'foreign')
+        return { failure: { step, kind: 'foreign', reason: `Amazon SES has ${domain.name} for somebody else.` } };
+      const { tokens, hostedZone, region, status } = identity;
+      return { provisioned: { dkimTokens: tokens, dkimZone: hostedZone, sesRegion: region, sesDkimStatus: status } };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof SesRefused) return { failure: { step, kind: 'refused', reason: error.message } };
+      const part = step === 'ses' ? 'Amazon SES' : 'The mail server';
+      return { failure: { step, kind: 'deadline', reason: `${part} was not ready in time: ${trouble}.` } };
+    }
+  }
+
+  /**
+   * Puts the domain into the mail server. An entry of a domain of ours that has ended is the late effect of a request
+   * that was given up: it is replaced. Any other is foreign, and stays as it is.
+   */
+  private async register(domain: Named): Promise<'registered' | 'foreign'> {
+    const added = await this.mailServer.add(domain.name, domain.id);
+    if (added.outcome === 'added') return 'registered';
+    if (!(await this.hasEnded(added.domainId))) return 'foreign';
+    await this.mailServer.remove(domain.name, added.domainId);
+    return this.register(domain);
+  }
+
+  /** The same in SES, by the identity's tag. */
+  private async identify(domain: Named, signal: AbortSignal): Promise<SesIdentity | 'foreign'> {
+    const identity = await this.ses.create(domain.name, domain.id, { signal });
+    if (identity.domainId === domain.id) return identity;
+    if (identity.domainId === null || !(await this.hasEnded(identity.domainId))) return 'foreign';
+    await this.ses.delete(domain.name, { signal });
+    return this.identify(domain, signal);
+  }
+
+  private async hasEnded(domainId: string): Promise<boolean> {
+    const { state } = await this.domains.load(domainId);
+    return state.status === 'rolled_back' || state.status === 'deleted';
+  }
+
+  /** Takes from both what carries the domain's tag. The mail server first: it must not take mail that nobody serves. */
+  private async remove(domain: Named, signal: AbortSignal): Promise<void> {
+    await this.mailServer.remove(domain.name, domain.id);
+    const identity = await this.ses.get(domain.name, { signal });
+    if (identity?.domainId === domain.id) await this.ses.delete(domain.name, { signal });
+  }
+}
