@@ -41,7 +41,7 @@ class World {
   /** What a dead process calls has no answer, and no effect. */
   private while<Adapter extends object>(process: number, adapter: Adapter): Adapter {
     return new Proxy(adapter, {
-      get: (target, name) =>
+      get: (target, name): unknown =>
         process === this.alive ? (target as Record<string | symbol, () => unknown>)[name] : () => never,
     });
   }
