@@ -1,3 +1,4 @@
+export * from './domain-name';
 export * from './commands';
 export * from './errors';
 export * from './events';
