@@ -1,5 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Client, Pool } from 'pg';
+import { Client, Pool, type QueryConfig } from 'pg';
 import { migrate } from '@app/database';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import type { RecordedEvent } from './event';
@@ -25,6 +26,10 @@ const insert = (stream: string, version: number) =>
   `INSERT INTO events (stream, version, type, schema_version, data, metadata, time)
    VALUES ('${stream}', ${version}, 'Happened', 1, '{}', '{}', now())`;
 
+const metadata = { actor: 'test', correlationId: 'c' };
+const event = { type: 'Happened', schemaVersion: 1, data: {}, time: '2026-04-15T10:00:00.000Z' };
+const noFaults = { lost: 0, repeated: 0, outOfOrder: 0, outOfOrderInStream: 0, invented: 0 };
+
 describe('the tail of the log', () => {
   let database: TestDatabase;
   let pool: Pool;
@@ -42,8 +47,8 @@ describe('the tail of the log', () => {
     await database.drop();
   });
 
-  const client = async () => {
-    const opened = new Client({ connectionString: database.url });
+  const client = async (name?: string) => {
+    const opened = new Client({ connectionString: database.url, application_name: name });
     // Some are killed from the server's side, which is the point.
     opened.on('error', () => undefined);
     await opened.connect();
@@ -79,13 +84,25 @@ describe('the tail of the log', () => {
 
   it('loses, repeats and reorders nothing under fifty writers with aborts, savepoints and killed connections', async () => {
     console.log(`seed ${seed}`);
-    const seen: RecordedEvent[] = [];
-    const naive: RecordedEvent[] = [];
+    const chance = random(seed);
     const reading = new AbortController();
-    const reader = (async () => {
-      for await (const batch of log.follow({ after: 0, signal: reading.signal })) seen.push(...batch);
+    const followed: RecordedEvent[] = [];
+    const follower = (async () => {
+      for await (const batch of log.follow({ after: 0, signal: reading.signal })) followed.push(...batch);
+    })();
+    // In small pages, and across gaps, by the checkpoint alone.
+    const paged: RecordedEvent[] = [];
+    const pager = (async () => {
+      for (let after = 0, idle = false; !(idle && reading.signal.aborted);) {
+        const { events, settledUpTo } = await log.read({ after, limit: 300 });
+        paged.push(...events);
+        idle = events.length === 0;
+        if (idle) await delay(1);
+        after = settledUpTo;
+      }
     })();
     // The obvious way, side by side: it must fail, or this test would not notice anything.
+    const naive: RecordedEvent[] = [];
     const naiveReader = (async () => {
       for (let after = 0; !reading.signal.aborted; await delay(2)) {
         const { rows } = await pool.query<RecordedEvent>(
@@ -97,16 +114,33 @@ describe('the tail of the log', () => {
       }
     })();
 
-    const killer = await client();
-    const ends = Date.now() + 8_000;
-    const writers = Array.from({ length: 50 }, async (_, number) => {
+    const ends = Date.now() + 7_000;
+    const victims = 'writer';
+    let kills = 0;
+    const killer = (async () => {
+      while (Date.now() < ends) {
+        await delay(30);
+        const { rowCount } = await pool.query(
+          `SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity
+             WHERE application_name = $1 AND datname = current_database() ORDER BY pid OFFSET $2 LIMIT 1) AS victim`,
+          [victims, Math.floor(chance() * 42)],
+        );
+        kills += rowCount ?? 0;
+      }
+    })();
+    const versionOf = async (stream: string) =>
+      (await pool.query<{ n: number }>('SELECT count(*)::int AS n FROM events WHERE stream = $1', [stream])).rows[0]!.n;
+
+    // Transactions of several appends, with savepoints and aborts.
+    const transactions = async (number: number) => {
       const chance = random(seed + number);
-      let connection = await client();
+      const stream = `transactions ${number}`;
+      let connection: Client | undefined;
       let version = 0;
       while (Date.now() < ends) {
-        const stream = `w${number}`;
         let next = version;
         try {
+          connection ??= await client(victims);
           await connection.query('BEGIN');
           const appends = 1 + Math.floor(chance() * 3);
           for (let i = 0; i < appends; i++) {
@@ -118,55 +152,92 @@ describe('the tail of the log', () => {
             await connection.query(insert(stream, ++next));
             if (chance() < 0.3) await delay(chance() * 8);
           }
-          if (chance() < 0.02) {
-            const { rows } = await connection.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-            await killer.query('SELECT pg_terminate_backend($1)', [rows[0]!.pid]);
-          }
           if (chance() < 0.15) await connection.query('ROLLBACK');
           else {
             await connection.query('COMMIT');
             version = next;
           }
         } catch {
-          // Killed. Whether the commit happened is read back.
-          await connection.end();
-          connection = await client();
-          const { rows } = await connection.query<{ version: number }>(
-            'SELECT coalesce(max(version), 0) AS version FROM events WHERE stream = $1',
-            [stream],
-          );
-          version = rows[0]!.version;
+          // Killed, at whatever moment: the stream tells whether the commit happened.
+          await connection?.end();
+          connection = undefined;
+          version = await versionOf(stream);
         }
       }
-      await connection.end();
+      await connection?.end();
+    };
+    // The store itself, in two processes.
+    const pools = [1, 2].map(() => {
+      const opened = new Pool({ connectionString: database.url, application_name: victims });
+      opened.on('error', () => undefined);
+      return opened;
     });
-    await Promise.all(writers);
-    await killer.end();
+    const stores = pools.map((each) => new EventStore(each));
+    const appends = async (number: number) => {
+      const chance = random(seed + number);
+      const stream = `appends ${number}`;
+      let expectedVersion = 0;
+      while (Date.now() < ends) {
+        const events = Array.from({ length: 1 + Math.floor(chance() * 3) }, () => event);
+        try {
+          expectedVersion = await stores[number % 2]!.append({ stream, expectedVersion, events, metadata });
+        } catch {
+          expectedVersion = await versionOf(stream);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: 50 }, (_, number) => (number < 40 ? transactions : appends)(number)));
+    await Promise.all([killer, ...pools.map((each) => each.end())]);
     const truth = await committed();
-    for (let i = 0; i < 100 && seen.length < truth.length; i++) await delay(50);
+    for (let i = 0; i < 100 && followed.length < truth.length; i++) await delay(20);
     await delay(300);
     reading.abort();
-    await Promise.all([reader, naiveReader]);
+    await Promise.all([follower, pager, naiveReader]);
 
-    console.log(`${truth.length} events; the naive reader lost ${checkLog(truth, naive).lost}`);
+    console.log(`${truth.length} events, ${kills} kills; the naive reader lost ${checkLog(truth, naive).lost}`);
     expect(truth.length).toBeGreaterThan(2_000);
-    expect(checkLog(truth, seen)).toEqual({
-      lost: 0,
-      repeated: 0,
-      outOfOrder: 0,
-      outOfOrderInStream: 0,
-      invented: 0,
-    });
+    expect(kills).toBeGreaterThan(50);
+    expect(checkLog(truth, followed)).toEqual(noFaults);
+    expect(checkLog(truth, paged)).toEqual(noFaults);
     expect(checkLog(truth, naive).lost).toBeGreaterThan(0);
   }, 40_000);
+
+  it('settles nothing too early, whatever happens between its statements', async () => {
+    for (const begin of [0, 1, 2, 3])
+      for (const commit of [0, 1, 2, 3].filter((step) => step >= begin)) {
+        const start = await log.head();
+        const late = await client();
+        const step = async (number: number) => {
+          if (number === begin) {
+            await late.query('BEGIN');
+            await late.query(insert(`late ${begin} ${commit}`, 1));
+            await pool.query(insert(`early ${begin} ${commit}`, 1));
+          }
+          if (number === commit) await late.query('COMMIT');
+        };
+        let statements = 0;
+        const query = async (config: QueryConfig) => {
+          await step(statements++);
+          return pool.query(config);
+        };
+        const { events, settledUpTo } = await new EventLog({ query } as unknown as Pool).read({
+          after: start,
+          limit: 10,
+        });
+        for (; statements < 4; statements++) await step(statements);
+        await late.end();
+        const rest = await allRead(settledUpTo);
+        const truth = (await committed()).filter(({ position }) => position > start);
+        expect(truth).toHaveLength(2);
+        expect({ begin, commit, ...checkLog(truth, [...events, ...rest]) }).toEqual({ begin, commit, ...noFaults });
+      }
+  });
 
   it('skips nothing while an earlier position stays open for seconds and a thousand later ones commit', async () => {
     const slow = await client();
     await slow.query('BEGIN');
     await slow.query(insert('slow', 1));
     const store = new EventStore(pool);
-    const metadata = { actor: 'test', correlationId: 'c' };
-    const event = { type: 'Happened', schemaVersion: 1, data: {}, time: new Date().toISOString() };
     await Promise.all(
       Array.from({ length: 1_000 }, (_, i) =>
         store.append({ stream: `fast${i}`, expectedVersion: 0, events: [event], metadata }),
@@ -195,32 +266,75 @@ describe('the tail of the log', () => {
     await stranger.end();
   });
 
-  it('is woken by an append, long before its poll', async () => {
+  /** Milliseconds from the call of an append to its event in the hands of a follower, sorted. */
+  async function delays(count: number, each: () => Promise<unknown> = () => Promise.resolve()): Promise<number[]> {
     const store = new EventStore(pool);
-    const event = { type: 'Happened', schemaVersion: 1, data: {}, time: new Date().toISOString() };
     const stop = new AbortController();
-    const delays: number[] = [];
+    const measured: number[] = [];
     let appended = 0;
     const reader = (async () => {
-      for await (const _batch of log.follow({ after: 0, signal: stop.signal }))
-        delays.push(performance.now() - appended);
+      for await (const _batch of log.follow({ after: await log.head(), signal: stop.signal }))
+        measured.push(performance.now() - appended);
     })();
     await delay(400);
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < count; i++) {
+      const rest = each();
       appended = performance.now();
-      await store.append({
-        stream: `s${i}`,
-        expectedVersion: 0,
-        events: [event],
-        metadata: { actor: 'test', correlationId: 'c' },
-      });
+      await store.append({ stream: randomUUID(), expectedVersion: 0, events: [event], metadata });
+      await rest;
       await delay(60);
     }
     stop.abort();
     await reader;
-    delays.sort((a, b) => a - b);
-    console.log(`append called to event read: median ${delays[delays.length >> 1]?.toFixed(1)} ms`);
-    expect(delays).toHaveLength(20);
-    expect(delays[delays.length >> 1]).toBeLessThan(60);
+    return measured.sort((a, b) => a - b);
+  }
+
+  it('is woken by an append, long before its poll', async () => {
+    const measured = await delays(20);
+    console.log(`append called to event read: median ${measured[10]?.toFixed(1)} ms`);
+    expect(measured).toHaveLength(20);
+    expect(measured[10]).toBeLessThan(60);
+  });
+
+  it('comes back to being woken after its connection was killed', async () => {
+    await delays(1);
+    const { rows } = await pool.query<{ killed: boolean }>(
+      `SELECT pg_terminate_backend(pid) AS killed FROM pg_stat_activity
+       WHERE datname = current_database() AND query LIKE 'LISTEN %'`,
+    );
+    expect(rows).toEqual([{ killed: true }]);
+    const measured = await delays(20);
+    expect(measured).toHaveLength(20);
+    expect(measured[10]).toBeLessThan(60);
+  });
+
+  it('goes on at once when what held it back is rolled back, which wakes nobody', async () => {
+    const slow = await client();
+    const measured = await delays(5, async () => {
+      await slow.query('BEGIN');
+      await slow.query(insert('slow', 1));
+      await delay(40);
+      await slow.query('ROLLBACK');
+    });
+    await slow.end();
+    expect(measured).toHaveLength(5);
+    expect(measured[2]).toBeLessThan(100);
+  });
+
+  it('ends when it is aborted or the log is closed, and reads by the poll alone without a wake-up', async () => {
+    const stop = new AbortController();
+    const aborted = log.follow({ after: 0, signal: stop.signal }).next();
+    const closed = log.follow({ after: 0, signal: new AbortController().signal }).next();
+    const woken = log.follow({ after: 0, signal: new AbortController().signal });
+    const first = woken.next();
+    await delay(50);
+    stop.abort();
+    expect(await aborted).toEqual({ done: true, value: undefined });
+    await pool.query(insert('a', 1));
+    expect((await first).value).toMatchObject([{ stream: 'a', version: 1 }]);
+    expect((await closed).value).toHaveLength(1);
+    const last = woken.next();
+    await log.close();
+    expect(await last).toEqual({ done: true, value: undefined });
   });
 });

@@ -1,3 +1,4 @@
+import { backOffMs } from '@app/runtime';
 import { Client, type Pool } from 'pg';
 import type { RecordedEvent } from './event';
 import { inFlightTag } from './event-store.migration';
@@ -6,8 +7,21 @@ export const eventsChannel = 'sendmux_events';
 
 /** A wake-up makes the tail prompt; this poll makes it certain, in milliseconds. */
 const pollMs = 250;
-const reconnectMs = 500;
+/** The same while an append in flight holds events back: one that is rolled back wakes nobody. */
+const heldBackMs = 10;
+const reconnect = { baseMs: 100, capMs: 5_000 };
 const pageSize = 1_000;
+
+export type EventRow = Omit<RecordedEvent, 'time'> & { readonly time: Date };
+export const eventColumns = `position::float8 AS position, stream, version, type, schema_version AS "schemaVersion",
+  data, metadata, time`;
+export const recordedEvent = (row: EventRow): RecordedEvent => ({ ...row, time: row.time.toISOString() });
+
+export interface LogPage {
+  readonly events: RecordedEvent[];
+  /** All at or below is read or will never come; grows past gaps, so that a checkpoint can. */
+  readonly settledUpTo: number;
+}
 
 /**
  * The log of all events in the order of their positions, read from the tail without losing or waiting.
@@ -24,57 +38,39 @@ export class EventLog {
   private wakeUps = 0;
   private readonly sleepers = new Set<() => void>();
   private closed = false;
+  private failures = 0;
 
   constructor(private readonly pool: Pool) {}
 
   /** The newest settled position; 0 of an empty log. */
   async head(): Promise<number> {
-    // The order of the two reads is the point: an append that the second does not see has drawn its position before the
-    // first, or draws it after, above the value.
-    const { rows: sequence } = await this.pool.query<{ last: number }>({
-      name: 'log-sequence',
-      text: 'SELECT (last_value - (NOT is_called)::int)::float8 AS last FROM event_positions',
-    });
-    const { rows: flights } = await this.pool.query<{ first: number | null }>({
-      name: 'log-in-flight',
-      text: `SELECT min(((classid::int8 << 32) | objid::int8) & ((1::int8 << 48) - 1))::float8 AS first
-        FROM pg_locks
-        WHERE locktype = 'advisory' AND objsubid = 1 AND classid::int8 >> 16 = ${inFlightTag}
-          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
-    });
-    return Math.min(sequence[0]!.last, flights[0]?.first ?? Infinity);
+    return (await this.fence()).settled;
   }
 
   /**
    * Settled events above `after`, in the order of the log, at most `limit`, and the position up to which the reader now
    * has everything.
    */
-  async read({ after, limit }: { after: number; limit: number }): Promise<{
-    events: RecordedEvent[];
-    settledUpTo: number;
-  }> {
-    const fence = await this.head();
-    if (fence <= after) return { events: [], settledUpTo: after };
-    const { rows } = await this.pool.query<Omit<RecordedEvent, 'time'> & { time: Date }>({
-      name: 'log-read',
-      text: `SELECT position::float8 AS position, stream, version, type, schema_version AS "schemaVersion", data,
-               metadata, time FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3`,
-      values: [after, fence, limit],
-    });
-    const events = rows.map((row) => ({ ...row, time: row.time.toISOString() }));
-    return { events, settledUpTo: rows.length === limit ? events.at(-1)!.position : fence };
+  async read({ after, limit }: { after: number; limit: number }): Promise<LogPage> {
+    return this.page(after, await this.head(), limit);
   }
 
-  /** Settled events above `after`, a non-empty batch at a time, as they come; ends when the signal aborts. */
+  /**
+   * Settled events above `after`, a non-empty batch at a time, as they come; ends when the signal aborts or the log is
+   * closed.
+   *
+   * @throws {Error} of the connection: follow again from the last event that came.
+   */
   async *follow({ after, signal }: { after: number; signal: AbortSignal }): AsyncGenerator<RecordedEvent[], void> {
     let position = after;
     while (!signal.aborted && !this.closed) {
       this.listen();
       const heard = this.wakeUps;
-      const { events, settledUpTo } = await this.read({ after: position, limit: pageSize });
+      const { settled, drawn } = await this.fence();
+      const { events, settledUpTo } = await this.page(position, settled, pageSize);
       position = settledUpTo;
       if (events.length > 0) yield events;
-      else if (heard === this.wakeUps) await this.sleep(signal);
+      else if (heard === this.wakeUps) await this.sleep(settled < drawn ? heldBackMs : pollMs, signal);
     }
   }
 
@@ -83,6 +79,36 @@ export class EventLog {
     this.wake();
     const client = await this.listener;
     await client?.end();
+  }
+
+  /** The newest position that was drawn, and the newest that is settled. */
+  private async fence(): Promise<{ settled: number; drawn: number }> {
+    // The order of the two reads is the point: an append that the second does not see has drawn its position before the
+    // first, or draws it after, above the value.
+    const { rows: sequence } = await this.pool.query<{ drawn: number }>({
+      name: 'log sequence',
+      text: 'SELECT (last_value - (NOT is_called)::int)::float8 AS drawn FROM event_positions',
+    });
+    const { rows: flights } = await this.pool.query<{ first: number | null }>({
+      name: 'log in flight',
+      text: `SELECT min(((classid::int8 << 32) | objid::int8) & ((1::int8 << 48) - 1))::float8 AS first
+        FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND classid::int8 >> 16 = ${inFlightTag}
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+    });
+    const { drawn } = sequence[0]!;
+    return { settled: Math.min(drawn, flights[0]?.first ?? Infinity), drawn };
+  }
+
+  private async page(after: number, fence: number, limit: number): Promise<LogPage> {
+    if (fence <= after) return { events: [], settledUpTo: after };
+    const { rows } = await this.pool.query<EventRow>({
+      name: 'log read',
+      text: `SELECT ${eventColumns} FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3`,
+      values: [after, fence, limit],
+    });
+    const events = rows.map(recordedEvent);
+    return { events, settledUpTo: rows.length === limit ? events.at(-1)!.position : fence };
   }
 
   private listen(): void {
@@ -96,16 +122,18 @@ export class EventLog {
     const onLost = () => {
       if (lost) return;
       lost = true;
+      const wait = backOffMs(reconnect, ++this.failures);
       setTimeout(() => {
         this.listener = undefined;
         this.wake();
-      }, reconnectMs).unref();
+      }, wait).unref();
     };
     client.on('error', onLost);
     client.on('notification', () => this.wake());
     try {
       await client.connect();
       await client.query(`LISTEN ${eventsChannel}`);
+      this.failures = 0;
       return client;
     } catch {
       onLost();
@@ -119,15 +147,16 @@ export class EventLog {
     for (const sleeper of this.sleepers) sleeper();
   }
 
-  private sleep(signal: AbortSignal): Promise<void> {
+  private sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
+      if (signal.aborted || this.closed) return resolve();
       const done = () => {
         clearTimeout(timer);
         signal.removeEventListener('abort', done);
         this.sleepers.delete(done);
         resolve();
       };
-      const timer = setTimeout(done, pollMs);
+      const timer = setTimeout(done, milliseconds);
       signal.addEventListener('abort', done, { once: true });
       this.sleepers.add(done);
     });

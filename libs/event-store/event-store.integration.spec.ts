@@ -10,6 +10,7 @@ const projection: InlineProjection = {
   table: 'things',
   key: 'id',
   columns: { id: 'text', name: 'text', tags: 'json', version: 'integer' },
+  contended: 'name',
 };
 const metadata = { actor: 'test', correlationId: 'c1' };
 const append = (stream: string, expectedVersion: number, count = 1, name?: string): Append => ({
@@ -106,6 +107,83 @@ describe('the event store', () => {
     expect(await versions('bad')).toEqual([]);
   });
 
+  it('an append that cannot be JSON fails alone', async () => {
+    const answers = await Promise.allSettled([
+      store.append(append('json1', 0)),
+      store.append(append('json2', 0)),
+      store.append({
+        ...append('json3', 0),
+        events: [{ type: 'Happened', schemaVersion: 1, time: '2026-04-15T10:00:00.000Z', data: 1n }],
+      }),
+      store.append(append('json4', 0)),
+    ]);
+    expect(answers.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
+  });
+
+  it('writes all events of an append or none, and the row only with them', async () => {
+    await store.append(append('whole', 0));
+    const bad = append('whole', 1, 3);
+    const [first, second, third] = bad.events;
+    const answers = await Promise.allSettled([
+      store.append(append('beside1', 0)),
+      store.append({ ...bad, events: [first!, { ...second!, schemaVersion: 1e6 }, third!] }),
+      store.append(append('beside2', 0, 2)),
+      store.append(append('beside1', 5, 2)),
+    ]);
+    expect(answers.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'rejected']);
+    expect(await versions('whole')).toEqual([1]);
+    expect(await row('whole')).toMatchObject({ version: 1 });
+    expect(await row('beside1')).toMatchObject({ version: 1 });
+    expect(await row('beside2')).toMatchObject({ version: 2 });
+  });
+
+  it('sends what waits together in one transaction, in the order of each stream', async () => {
+    const answers = await Promise.all([
+      ...Array.from({ length: 200 }, (_, i) => store.append(append(`together${i}`, 0))),
+      store.append(append('together7', 1)),
+    ]);
+    expect(answers).toEqual([...Array<number>(200).fill(1), 2]);
+    const { rows } = await pool.query<{ n: number }>(
+      `SELECT count(*)::int AS n FROM events WHERE stream LIKE 'together%' GROUP BY xmin::text ORDER BY min(position)`,
+    );
+    expect(rows.map(({ n }) => n)).toEqual([1, 199, 1]);
+  });
+
+  it('shares its pool with a store of another projection', async () => {
+    const plain = new EventStore(pool);
+    const { row: _row, ...rest } = append('plain', 0);
+    for (const version of [0, 1, 2]) {
+      await Promise.all([
+        plain.append({ ...rest, expectedVersion: version }),
+        plain.append({ ...rest, stream: `plain too ${version}` }),
+        plain.append({ ...rest, stream: `and plain ${version}` }),
+      ]);
+      await Promise.all([0, 1, 2].map((i) => store.append(append(`projected${i}`, version))));
+    }
+    expect(await row('plain')).toBeUndefined();
+    await expect(plain.append(append('plain', 3))).rejects.toThrow(/needs a store with a projection/);
+    await expect(plain.append({ ...rest, events: [] })).rejects.toThrow(/without events/);
+  });
+
+  it('rejects what was in flight when its connection breaks, and goes on', async () => {
+    const blocker = await pool.connect();
+    await blocker.query('BEGIN; LOCK TABLE events IN SHARE MODE');
+    const cut = Promise.allSettled([0, 1].map((i) => store.append(append(`cut${i}`, 0))));
+    let killed = 0;
+    while (killed < 2) {
+      const { rowCount } = await pool.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO events%'`,
+      );
+      killed += rowCount ?? 0;
+    }
+    expect((await cut).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    await blocker.query('COMMIT');
+    blocker.release();
+    expect(await versions('cut0')).toEqual([]);
+    expect(await store.append(append('cut0', 0))).toBe(1);
+  });
+
   it('many writers of one stream: each version is won once', async () => {
     const stores = [new EventStore(pool, projection), new EventStore(pool, projection)];
     let won = 0;
@@ -124,20 +202,58 @@ describe('the event store', () => {
     expect(await row('contended')).toMatchObject({ version: won });
   });
 
-  it('two processes that append to the same streams at once neither wait for each other nor lose', async () => {
+  const deadlocks = async () => {
+    const { rows } = await pool.query<{ n: number }>(
+      'SELECT pg_stat_force_next_flush(), deadlocks::int AS n FROM pg_stat_database WHERE datname = current_database()',
+    );
+    return rows[0]!.n;
+  };
+
+  it('two processes that append to the same streams, or reserve the same names, never deadlock', async () => {
     const pools = [new Pool({ connectionString: database.url }), new Pool({ connectionString: database.url })];
     const stores = pools.map((each) => new EventStore(each, projection));
-    for (let round = 0; round < 30; round++) {
-      const streams = Array.from({ length: 20 }, (_, i) => `shared${i}`);
-      const answers = await Promise.allSettled(
+    const places = Array.from({ length: 20 }, (_, i) => i);
+    for (let round = 0; round < 10; round++) {
+      const same = await Promise.allSettled(
         stores.flatMap((each, k) =>
-          (k === 0 ? streams : [...streams].reverse()).map((stream) => each.append(append(stream, round))),
+          (k === 0 ? places : [...places].reverse()).map((i) => each.append(append(`shared${i}`, round))),
         ),
       );
-      expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(streams.length);
+      expect(same.filter(({ status }) => status === 'fulfilled')).toHaveLength(places.length);
+      const names = await Promise.allSettled(
+        stores.flatMap((each, k) =>
+          places.map((i) =>
+            each.append(append(`name${k} ${round} ${String(i).padStart(2, '0')}`, 0, 1, `${round} ${k ? 19 - i : i}`)),
+          ),
+        ),
+      );
+      expect(names.filter(({ status }) => status === 'fulfilled')).toHaveLength(places.length);
+      for (const answer of [...same, ...names])
+        if (answer.status === 'rejected')
+          expect((answer.reason as Error).name).toBe(
+            same.includes(answer) ? 'WrongExpectedVersion' : 'UniqueViolation',
+          );
     }
     await Promise.all(pools.map((each) => each.end()));
-  }, 30_000);
+    expect(await deadlocks()).toBe(0);
+  }, 60_000);
+
+  it('an append that a deadlock was broken on is tried again', async () => {
+    const other = await pool.connect();
+    await other.query('BEGIN');
+    await other.query(`INSERT INTO things (id, name) VALUES ('stranger', 'wanted')`);
+    const appended = store.append(append('victim', 0, 1, 'wanted'));
+    let waiting = 0;
+    while (waiting === 0)
+      waiting =
+        (await pool.query(`SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'`)).rowCount ?? 0;
+    await Promise.allSettled([other.query(`INSERT INTO things (id, name) VALUES ('victim', 'another')`)]);
+    await other.query('ROLLBACK');
+    other.release();
+    expect(await appended).toBe(1);
+    expect(await row('victim')).toMatchObject({ name: 'wanted' });
+    expect(await deadlocks()).toBe(1);
+  });
 
   it.each(['UPDATE events SET type = type', 'DELETE FROM events', 'TRUNCATE events'])('refuses %s', async (sql) => {
     await expect(pool.query(sql)).rejects.toThrow(/only ever added/);

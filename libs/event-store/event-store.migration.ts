@@ -8,11 +8,11 @@ class CreateEvents1770000000000 implements MigrationInterface {
   readonly name = 'CreateEvents1770000000000';
 
   async up(runner: QueryRunner): Promise<void> {
-    // CACHE 1: a session that kept positions in hand would use them long after the fence has passed.
-    await runner.query('CREATE SEQUENCE event_positions CACHE 1');
+    // Always its own, so that no position is drawn before the insert that uses it. CACHE 1: a session that kept
+    // positions in hand would use them long after the fence has passed.
     await runner.query(`
       CREATE TABLE events (
-        position bigint PRIMARY KEY DEFAULT nextval('event_positions'),
+        position bigint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME event_positions CACHE 1) PRIMARY KEY,
         stream text NOT NULL,
         version integer NOT NULL,
         type text NOT NULL,
@@ -22,7 +22,6 @@ class CreateEvents1770000000000 implements MigrationInterface {
         time timestamptz NOT NULL,
         CONSTRAINT events_stream_version UNIQUE (stream, version)
       )`);
-    await runner.query('ALTER SEQUENCE event_positions OWNED BY events.position');
     await runner.query(`
       CREATE FUNCTION refuse_event_change() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN

@@ -1,13 +1,18 @@
 import { DatabaseError, type Pool } from 'pg';
 import { UniqueViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
-import { eventsChannel } from './event-log';
+import { eventColumns, eventsChannel, recordedEvent, type EventRow } from './event-log';
 
 /** Appends that go in one statement at most. */
 const batchLimit = 500;
 
+/** An append as it is sent, and where its answer goes. */
 interface Waiting {
-  readonly append: Append;
+  readonly stream: string;
+  readonly expected: number;
+  readonly metadata: string;
+  readonly row: string | null;
+  readonly events: readonly { type: string; schemaVersion: number; data: string; time: string }[];
   readonly resolve: (version: number) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -19,14 +24,20 @@ interface Waiting {
 export class EventStore {
   private waiting: Waiting[] = [];
   private sending = false;
+  private news = false;
   private announcing = false;
-  private readonly statements: { one: string; many: string };
+  private readonly statements: { one: Statement; many: Statement };
 
   constructor(
     private readonly pool: Pool,
     private readonly projection?: InlineProjection,
   ) {
-    this.statements = { one: appendOne(projection), many: appendMany(projection) };
+    // A name stands for one text on a connection, and stores with other projections may share the pool.
+    const name = projection ? ` with ${projection.table}` : '';
+    this.statements = {
+      one: { name: `append one${name}`, text: appendOne(projection) },
+      many: { name: `append many${name}`, text: appendMany(projection) },
+    };
   }
 
   /**
@@ -37,24 +48,29 @@ export class EventStore {
    * @throws {UniqueViolation} the row meets a unique index.
    * @throws {Error} of the connection: it is not known then whether the append happened; reading the stream tells.
    */
-  append(append: Append): Promise<number> {
-    if (append.events.length === 0) throw new Error(`An append to ${append.stream} without events.`);
-    if (append.row && !this.projection) throw new Error('An append with a row needs a store with a projection.');
+  async append({ stream, expectedVersion, events, metadata, row }: Append): Promise<number> {
+    if (events.length === 0) throw new Error(`An append to ${stream} without events.`);
+    if (row && !this.projection) throw new Error('An append with a row needs a store with a projection.');
+    // JSON is made here, so that what cannot be JSON fails its caller alone, and what changes later is not sent.
+    const json = {
+      metadata: JSON.stringify(metadata),
+      row: row ? JSON.stringify(row) : null,
+      events: events.map((event) => ({ ...event, data: JSON.stringify(event.data) })),
+    };
     return new Promise((resolve, reject) => {
-      this.waiting.push({ append, resolve, reject });
+      this.waiting.push({ stream, expected: expectedVersion, ...json, resolve, reject });
       if (!this.sending) void this.send();
     });
   }
 
   /** The events of a stream in their order, from a version on; none when there is no such stream. */
   async readStream(stream: string, fromVersion = 1): Promise<RecordedEvent[]> {
-    const { rows } = await this.pool.query<Omit<RecordedEvent, 'time'> & { time: Date }>({
-      name: 'stream-read',
-      text: `SELECT position::float8 AS position, stream, version, type, schema_version AS "schemaVersion", data,
-               metadata, time FROM events WHERE stream = $1 AND version >= $2 ORDER BY version`,
+    const { rows } = await this.pool.query<EventRow>({
+      name: 'stream read',
+      text: `SELECT ${eventColumns} FROM events WHERE stream = $1 AND version >= $2 ORDER BY version`,
       values: [stream, fromVersion],
     });
-    return rows.map((row) => ({ ...row, time: row.time.toISOString() }));
+    return rows.map(recordedEvent);
   }
 
   /** One statement after the other; what comes meanwhile gathers for the next. */
@@ -68,148 +84,147 @@ export class EventStore {
   private takeBatch(): Waiting[] {
     const batch = new Map<string, Waiting>();
     const rest: Waiting[] = [];
-    for (const entry of this.waiting) {
-      const { stream } = entry.append;
-      if (batch.size < batchLimit && !batch.has(stream)) batch.set(stream, entry);
-      else rest.push(entry);
+    for (const append of this.waiting) {
+      if (batch.size < batchLimit && !batch.has(append.stream)) batch.set(append.stream, append);
+      else rest.push(append);
     }
     this.waiting = rest;
     return [...batch.values()];
   }
 
   /** Halves a batch that the database refuses until the one that is refused stands alone: the others go through. */
-  private async write(batch: Waiting[]): Promise<void> {
-    let written: Set<number>;
+  private async write(batch: readonly Waiting[]): Promise<void> {
+    let found: number[];
     try {
-      written = await this.execute(batch.map(({ append }) => append));
+      found = await this.execute(batch);
     } catch (error) {
-      if (batch.length > 1 && isRefusal(error)) {
+      if (!isRefusal(error)) for (const { reject } of batch) reject(error);
+      else if (batch.length > 1) {
         const half = batch.length >> 1;
         await this.write(batch.slice(0, half));
-        return this.write(batch.slice(half));
-      }
-      for (const entry of batch) await this.refuse(entry, error);
+        await this.write(batch.slice(half));
+      } else if (isLostRace(error)) await this.write(batch);
+      else for (const { stream, reject } of batch) reject(violation(stream, error));
       return;
     }
-    if (written.size > 0) this.announce();
-    for (const [index, entry] of batch.entries()) {
-      const { expectedVersion, events } = entry.append;
-      if (written.has(index)) entry.resolve(expectedVersion + events.length);
-      else await this.refuse(entry);
-    }
+    if (batch.some(({ expected }, i) => found[i] === expected)) void this.announce();
+    for (const [i, { stream, expected, events, resolve, reject }] of batch.entries())
+      if (found[i] === expected) resolve(expected + events.length);
+      else reject(new WrongExpectedVersion(stream, expected, found[i]!));
   }
 
-  private async refuse({ append, reject }: Waiting, error?: unknown): Promise<void> {
-    const violation = error instanceof DatabaseError && error.code === '23505' ? error.constraint : undefined;
-    if (error && !violation) return reject(error);
-    if (violation && violation !== 'events_stream_version')
-      return reject(new UniqueViolation(append.stream, violation));
-    try {
-      const { rows } = await this.pool.query<{ version: number }>(
-        'SELECT coalesce(max(version), 0) AS version FROM events WHERE stream = $1',
-        [append.stream],
-      );
-      reject(new WrongExpectedVersion(append.stream, append.expectedVersion, rows[0]!.version));
-    } catch (lost) {
-      reject(lost);
-    }
-  }
-
-  /** Indexes of the appends that were written; the others were stale. */
-  private async execute(appends: Append[]): Promise<Set<number>> {
-    const [first] = appends;
-    if (first && appends.length === 1 && first.events.length === 1) {
-      const [event] = first.events;
-      const { rowCount } = await this.pool.query({
-        name: 'append-one',
-        text: this.statements.one,
-        values: [
-          ...[first.stream, first.expectedVersion, event!.type, event!.schemaVersion, JSON.stringify(event!.data)],
-          ...[JSON.stringify(first.metadata), event!.time, ...(this.projection ? [rowOf(first)] : [])],
-        ],
-      });
-      return new Set(rowCount ? [0] : []);
-    }
-    const events = appends.flatMap((append, index) =>
-      append.events.map((event, offset) => ({ index, offset: offset + 1, event })),
+  /** The version at which each stream was found; what expected that one is written. */
+  private async execute(batch: readonly Waiting[]): Promise<number[]> {
+    const [first] = batch;
+    const [event, ...more] = first!.events;
+    const lone = batch.length === 1 && more.length === 0 && event;
+    const { rows } = await this.pool.query<{ version: number }>(
+      lone
+        ? {
+            ...this.statements.one,
+            values: [
+              ...[first!.stream, first!.expected, event.type, event.schemaVersion, event.data, first!.metadata],
+              ...[event.time, ...(this.projection ? [first!.row] : [])],
+            ],
+          }
+        : { ...this.statements.many, values: columnsOf(batch) },
     );
-    const { rows } = await this.pool.query<{ n: number }>({
-      name: 'append-many',
-      text: this.statements.many,
-      values: [
-        appends.map((_, index) => index),
-        appends.map(({ stream }) => stream),
-        appends.map(({ expectedVersion }) => expectedVersion),
-        appends.map(({ metadata }) => JSON.stringify(metadata)),
-        appends.map(rowOf),
-        events.map(({ index }) => index),
-        events.map(({ offset }) => offset),
-        events.map(({ event }) => event.type),
-        events.map(({ event }) => event.schemaVersion),
-        events.map(({ event }) => JSON.stringify(event.data)),
-        events.map(({ event }) => event.time),
-      ],
-    });
-    return new Set(rows.map(({ n }) => n));
+    return rows.map(({ version }) => version);
   }
 
   /**
    * Wakes the readers, after the commit and never inside it: a NOTIFY in the append's transaction would let appends
-   * commit only one after the other.
+   * commit only one after the other. What commits while one is on its way is told by the next.
    */
-  private announce(): void {
+  private async announce(): Promise<void> {
+    this.news = true;
     if (this.announcing) return;
     this.announcing = true;
-    this.pool
-      .query(`NOTIFY ${eventsChannel}`)
+    while (this.news) {
+      this.news = false;
       // A wake-up that is lost is made good by the readers' poll.
-      .catch(() => undefined)
-      .finally(() => (this.announcing = false));
+      await this.pool.query(`NOTIFY ${eventsChannel}`).catch(() => undefined);
+    }
+    this.announcing = false;
   }
 }
 
-const rowOf = ({ row }: Append): string | null => (row ? JSON.stringify(row) : null);
+/**
+ * The database looked at the statement and refused what was in it, which may be one append's doing. Of anything else,
+ * such as a broken connection or a full disk, all in the statement hear.
+ */
+const isRefusal = (error: unknown): error is DatabaseError =>
+  error instanceof DatabaseError && /^(21|22|23|40|54|P0)/.test(error.code ?? '');
 
-/** The database looked at the statement and refused it; a statement whose connection broke may have been carried out. */
-const isRefusal = (error: unknown): boolean =>
-  error instanceof DatabaseError && error.code !== undefined && !/^(08|53|57|58|XX)/.test(error.code);
+/** Another process was first, or waited for us as we did for it: the next try sees what it left. */
+const isLostRace = ({ code, constraint }: DatabaseError): boolean =>
+  constraint === 'events_stream_version' || code === '40P01';
 
+const violation = (stream: string, error: DatabaseError): Error =>
+  error.code === '23505' && error.constraint ? new UniqueViolation(stream, error.constraint) : error;
+
+const columnsOf = (batch: readonly Waiting[]): unknown[][] => {
+  const events = batch.flatMap((append, n) => append.events.map((event, i) => ({ ...event, n, place: i + 1 })));
+  return [
+    batch.map((_, n) => n),
+    batch.map(({ stream }) => stream),
+    batch.map(({ expected }) => expected),
+    batch.map(({ metadata }) => metadata),
+    batch.map(({ row }) => row),
+    events.map(({ n }) => n),
+    events.map(({ place }) => place),
+    events.map(({ type }) => type),
+    events.map(({ schemaVersion }) => schemaVersion),
+    events.map(({ data }) => data),
+    events.map(({ time }) => time),
+  ];
+};
+
+interface Statement {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** By the index, from its end. */
 const versionOf = (stream: string) =>
   `coalesce((SELECT version FROM events WHERE stream = ${stream} ORDER BY version DESC LIMIT 1), 0)`;
 
-function upsert({ table, key, columns }: InlineProjection, from: string): string {
+/** Rows go in an order that all processes share, so that two of them never wait for each other. */
+function upsert({ table, key, columns, contended = key }: InlineProjection, from: string): string {
   const names = Object.keys(columns);
   const record = names.map((name) => `${name} ${columns[name]}`).join(', ');
   const update = names.filter((name) => name !== key).map((name) => `${name} = excluded.${name}`);
   return `, projected AS (
     INSERT INTO ${table} (${names.join(', ')})
     SELECT ${names.map((name) => `r.${name}`).join(', ')} ${from}, json_to_record(a.row::json) AS r(${record})
-    WHERE a.row IS NOT NULL ORDER BY r.${key}
+    WHERE a.row IS NOT NULL ORDER BY r.${contended}, r.${key}
     ON CONFLICT (${key}) DO UPDATE SET ${update.join(', ')}
   )`;
 }
 
 function appendOne(projection?: InlineProjection): string {
   const row = projection ? upsert(projection, 'FROM inserted, (SELECT $8::text AS row) AS a') : '';
-  return `WITH inserted AS (
+  return `WITH found AS MATERIALIZED (SELECT ${versionOf('$1')} AS version), inserted AS (
     INSERT INTO events (stream, version, type, schema_version, data, metadata, time)
-    SELECT $1, $2::int + 1, $3, $4::smallint, $5::json, $6::json, $7::timestamptz WHERE ${versionOf('$1')} = $2::int
+    SELECT $1, version + 1, $3, $4::smallint, $5::json, $6::json, $7::timestamptz FROM found WHERE version = $2::int
     RETURNING version
-  )${row} SELECT version FROM inserted`;
+  )${row} SELECT version FROM found`;
 }
 
-/** Rows are locked in the order of their streams, events first: two processes cannot wait for each other. */
+/** Events of all streams come before the first row, in the order of their streams: see `upsert`. */
 function appendMany(projection?: InlineProjection): string {
-  const from = 'FROM inserted i JOIN appends a ON a.stream = i.stream AND a.expected + 1 = i.version';
-  return `WITH appends AS MATERIALIZED (
-    SELECT * FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::text[]) AS a(n, stream, expected, metadata, row)
-    WHERE ${versionOf('a.stream')} = expected
+  const from = 'FROM inserted i JOIN appends a ON a.stream = i.stream AND a.version + 1 = i.version';
+  return `WITH found AS MATERIALIZED (
+    SELECT a.*, ${versionOf('a.stream')} AS version
+    FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::text[]) AS a(n, stream, expected, metadata, row)
+  ), appends AS (
+    SELECT * FROM found WHERE version = expected
   ), inserted AS (
     INSERT INTO events (stream, version, type, schema_version, data, metadata, time)
-    SELECT a.stream, a.expected + e.place, e.type, e.schema_version, e.data::json, a.metadata::json, e.time
+    SELECT a.stream, a.version + e.place, e.type, e.schema_version, e.data::json, a.metadata::json, e.time
     FROM unnest($6::int[], $7::int[], $8::text[], $9::smallint[], $10::text[], $11::timestamptz[])
       AS e(n, place, type, schema_version, data, time) JOIN appends a USING (n)
     ORDER BY a.stream, e.place
     RETURNING stream, version
-  )${projection ? upsert(projection, from) : ''} SELECT n FROM appends`;
+  )${projection ? upsert(projection, from) : ''} SELECT version FROM found ORDER BY n`;
 }

@@ -47,4 +47,9 @@ export interface InlineProjection {
   readonly key: string;
   /** Column name to PostgreSQL type, such as `{ id: 'text', version: 'integer' }`. */
   readonly columns: Readonly<Record<string, string>>;
+  /**
+   * A column under a unique index for whose values different streams compete, such as a name that is reserved. Rows are
+   * locked in its order; without it, two processes that write the same values in other orders could deadlock.
+   */
+  readonly contended?: string;
 }

@@ -19,6 +19,7 @@ export const domainsProjection: InlineProjection = {
     updated_at: 'timestamptz',
     version: 'integer',
   },
+  contended: 'name',
 };
 
 /** The row of a domain after `version` events, the last of them at `at`. A pure function of the stream. */
