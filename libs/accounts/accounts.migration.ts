@@ -1,0 +1,41 @@
+import type { Migration } from '@app/database';
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+class CreateAccounts1795400000200 implements MigrationInterface {
+  readonly name = 'CreateAccounts1795400000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE teams (
+        id text PRIMARY KEY,
+        name text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now()
+      )`);
+    await runner.query(`
+      CREATE TABLE owners (
+        team text NOT NULL REFERENCES teams,
+        email text NOT NULL CHECK (email = lower(email)),
+        PRIMARY KEY (team, email)
+      )`);
+    await runner.query(`
+      CREATE TABLE api_keys (
+        id text PRIMARY KEY,
+        team text NOT NULL REFERENCES teams,
+        hash bytea NOT NULL UNIQUE,
+        hint text NOT NULL,
+        name text NOT NULL,
+        role text,
+        permissions text[] NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        revoked_at timestamptz,
+        CHECK ((role IS NULL) = (cardinality(permissions) > 0))
+      )`);
+    await runner.query('CREATE INDEX api_keys_of_team ON api_keys (team)');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE api_keys, owners, teams');
+  }
+}
+
+export const accountsMigrations: readonly Migration[] = [CreateAccounts1795400000200];
