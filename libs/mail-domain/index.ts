@@ -5,3 +5,4 @@ export * from './events';
 export * from './findings';
 export * from './mail-domain';
 export * from './records';
+export * from './verdicts';

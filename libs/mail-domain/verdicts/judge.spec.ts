@@ -1,0 +1,384 @@
+import fc from 'fast-check';
+import { allPass, isUndecided, type CheckName, type Finding } from '../findings';
+import { judge, type DkimAnswer, type DnsAnswers } from './judge';
+import type { Answer, MxRr, TxtRr } from './quorum';
+
+const domain = {
+  name: 'mail.acme.com',
+  team: 'team_abc123',
+  dkimTokens: ['token1', 'token2', 'token3'],
+  dkimZone: 'dkim.amazonses.com',
+};
+const records = <Rr>(...rrs: Rr[]): Answer<Rr> => ({ kind: 'records', records: rrs, aliases: [] });
+const via = <Rr>(alias: string, ...rrs: Rr[]): Answer<Rr> => ({ kind: 'records', records: rrs, aliases: [alias] });
+const nxdomain: Answer<never> = { kind: 'nxdomain', aliases: [] };
+const nodata: Answer<never> = { kind: 'nodata', aliases: [] };
+const servfail: Answer<never> = { kind: 'servfail' };
+const unreachable: Answer<never> = { kind: 'unreachable', reason: 'timed out' };
+const both = <Rr>(answer: Answer<Rr>): Answer<Rr>[] => [answer, answer];
+const mx = (text: string): MxRr => {
+  const [preference, exchange] = text.split(' ') as [string, string];
+  return { preference: Number(preference), exchange: exchange === '.' ? '' : exchange };
+};
+
+const goodSpf = 'v=spf1 include:amazonses.com include:sendmux.ai ~all';
+const good: DnsAnswers = {
+  mx: both(records(mx('10 mail.sendmux.ai'))),
+  spf: both(records(goodSpf)),
+  dmarc: both(records('v=DMARC1; p=quarantine')),
+  verification: both(records('sendmux-verify=team_abc123')),
+};
+const look = (changed: Partial<DnsAnswers>, dkim: DkimAnswer = 'success') =>
+  judge(domain, { ...good, ...changed }, dkim);
+const verdict = (check: CheckName, changed: Partial<DnsAnswers>, dkim?: DkimAnswer): Finding =>
+  look(changed, dkim).findings.find((finding) => finding.check === check)!;
+
+const outcomeOf = { pass: 'pass', fail: 'fail', undecided: 'indeterminate' } as const;
+type Row<Rr> = [id: string, state: string, answer: Answer<Rr>, outcome: keyof typeof outcomeOf, code: string];
+
+describe('everything in place', () => {
+  it('S all four pass and SES says success: verified', () => {
+    const { findings, sesDkimStatus } = look({});
+    expect(allPass(findings)).toBe(true);
+    expect(findings.map(({ check }) => check)).toEqual(['mx', 'verification_txt', 'spf', 'dmarc', 'dkim']);
+    expect(sesDkimStatus).toBe('success');
+  });
+});
+
+describe('B ownership', () => {
+  const txt = (...values: TxtRr[]) => records(...values);
+  it.each<Row<TxtRr>>([
+    ['B1', 'ours', txt('sendmux-verify=team_abc123'), 'pass', 'ok'],
+    ['B2', 'NXDOMAIN', nxdomain, 'fail', 'txt_missing'],
+    ['B3', 'NODATA', nodata, 'fail', 'txt_missing_nodata'],
+    ['B4', 'ours and an unrelated one', txt('google-site-verification=x', 'sendmux-verify=team_abc123'), 'pass', 'ok'],
+    ['B5', 'ours and another team’s', txt('sendmux-verify=team_zzz', 'sendmux-verify=team_abc123'), 'pass', 'ok'],
+    ['B6', 'another team’s only', txt('sendmux-verify=team_zzz'), 'fail', 'txt_other_team'],
+    ['B7', 'prefix lost', txt('team_abc123'), 'fail', 'txt_prefix_missing'],
+    ['B8', 'upper case', txt('sendmux-verify=TEAM_ABC123'), 'fail', 'txt_case'],
+    ['B9', 'trailing space', txt('sendmux-verify=team_abc123 '), 'fail', 'txt_whitespace'],
+    ['B9', 'leading space', txt(' sendmux-verify=team_abc123'), 'fail', 'txt_whitespace'],
+    ['B10', 'literal quotes', txt('"sendmux-verify=team_abc123"'), 'fail', 'txt_literal_quotes'],
+    ['B14', 'placed at the name with the zone appended, so nothing here', nxdomain, 'fail', 'txt_missing'],
+    ['B18', 'through a CNAME', via('x.other.net', 'sendmux-verify=team_abc123'), 'fail', 'verification_via_cname'],
+    ['B20', 'zero-width space', txt('sendmux-verify=\u00e2\u0080\u008bteam_abc123'), 'fail', 'invisible_characters'],
+    ['B20', 'NBSP', txt('sendmux-verify=team_abc123\u00c2\u00a0'), 'fail', 'invisible_characters'],
+    ['B', 'unrelated only', txt('hello'), 'fail', 'txt_wrong_value'],
+  ])('%s %s', (_id, _state, answer, outcome, code) => {
+    const finding = verdict('verification_txt', { verification: both(answer) });
+    expect(finding).toMatchObject({ outcome: outcomeOf[outcome], code, name: '_sendmux.mail.acme.com', type: 'TXT' });
+  });
+
+  it('B6 never says which team', () => {
+    expect(verdict('verification_txt', { verification: both(txt('sendmux-verify=team_zzz')) }).message).not.toContain(
+      'zzz',
+    );
+  });
+  it('B14 shows the name as it must be, and as providers make it', () => {
+    const { message } = verdict('verification_txt', { verification: both(nxdomain) });
+    expect(message).toContain('exactly _sendmux.mail.acme.com');
+    expect(message).toContain('_sendmux.mail.acme.com.mail.acme.com');
+  });
+  it('B20 shows the bytes that cannot be seen', () => {
+    const { observed } = verdict('verification_txt', { verification: both(txt('sendmux-verify=\u00a0team_abc123')) });
+    expect(observed).toEqual(['sendmux-verify=\\160team_abc123']);
+  });
+  it('B24 G2 one resolver does not know it yet: propagating, not decided', () => {
+    const finding = verdict('verification_txt', { verification: [nxdomain, txt('sendmux-verify=team_abc123')] });
+    expect(finding).toMatchObject({ outcome: 'indeterminate', code: 'resolver_disagreement' });
+  });
+});
+
+describe('C MX', () => {
+  const set = (...values: string[]) => records(...values.map(mx));
+  it.each<Row<MxRr>>([
+    ['C1', '10 mail.sendmux.ai', set('10 mail.sendmux.ai'), 'pass', 'ok'],
+    ['C3', 'none, NXDOMAIN', nxdomain, 'fail', 'mx_missing'],
+    ['C3', 'none, NODATA', nodata, 'fail', 'mx_missing'],
+    ['C5', 'priority 20', set('20 mail.sendmux.ai'), 'fail', 'mx_wrong_priority'],
+    ['C7', 'another provider', set('10 aspmx.l.google.com'), 'fail', 'mx_wrong_target'],
+    ['C8', 'another one first', set('10 mail.sendmux.ai', '1 aspmx.l.google.com'), 'fail', 'mx_shadowed'],
+    ['C9', 'another one beside', set('10 mail.sendmux.ai', '10 mx.other.net'), 'fail', 'mx_split'],
+    ['C10', 'a foreign backup', set('10 mail.sendmux.ai', '20 backup.other.net'), 'pass', 'mx_foreign_backup'],
+    ['C12', 'our own backup', set('10 mail.sendmux.ai', '20 mail.sendmux.ai'), 'pass', 'ok'],
+    ['C13', 'null MX', set('0 .'), 'fail', 'mx_null'],
+    ['C16', 'an address', set('10 203.0.113.9'), 'fail', 'mx_target_is_ip'],
+    ['C17', 'an alias of ours', set('10 mx.acme.com'), 'fail', 'mx_wrong_target'],
+    ['C18', 'set on the parent, so nothing here', nxdomain, 'fail', 'mx_missing'],
+    ['C19', 'a CNAME at the name', { kind: 'nodata', aliases: ['ghs.google.com'] }, 'fail', 'cname_at_name'],
+    ['C22', 'a proxied host', set('10 mx.acme.com'), 'fail', 'mx_wrong_target'],
+  ])('%s %s', (_id, _state, answer, outcome, code) => {
+    const finding = verdict('mx', { mx: both(answer) });
+    expect(finding).toMatchObject({ outcome: outcomeOf[outcome], code, expected: '10 mail.sendmux.ai', type: 'MX' });
+  });
+
+  it('C5 says which priority to set', () =>
+    expect(verdict('mx', { mx: both(set('20 mail.sendmux.ai')) }).message).toContain('Check the priority is 10'));
+  it('C7 names who receives now', () =>
+    expect(verdict('mx', { mx: both(set('10 aspmx.l.google.com')) }).message).toContain(
+      'Google Workspace is receiving now',
+    ));
+  it('C18 says on which name, and not on which', () =>
+    expect(verdict('mx', { mx: both(nxdomain) }).message).toContain('on mail.acme.com, not on acme.com'));
+  it('C17 C22 say that an alias or a proxy does not do', () => {
+    expect(verdict('mx', { mx: both(set('10 mx.acme.com')) }).message).toContain('without an alias or a proxy');
+    expect(verdict('mx', { mx: both(nodata) }).message).toContain('DNS only');
+  });
+});
+
+describe('D SPF', () => {
+  const spf = (...values: TxtRr[]) => records(...values);
+  const own = 'include:amazonses.com include:sendmux.ai';
+  it.each<Row<TxtRr>>([
+    ['D', 'as returned', spf(goodSpf), 'pass', 'ok'],
+    ['D2', 'merged with another', spf(`v=spf1 ${own} include:_spf.google.com ~all`), 'pass', 'ok'],
+    [
+      'D3',
+      'other order, others between',
+      spf('v=spf1 include:sendmux.ai ip4:192.0.2.0/24 a mx:acme.com include:amazonses.com ~all'),
+      'pass',
+      'ok',
+    ],
+    ['D4', '-all', spf(`v=spf1 ${own} -all`), 'pass', 'ok'],
+    ['D5', '?all', spf(`v=spf1 ${own} ?all`), 'pass', 'spf_permissive_all'],
+    ['D5', '+all', spf(`v=spf1 ${own} +all`), 'pass', 'spf_permissive_all'],
+    ['D5', 'no all', spf(`v=spf1 ${own}`), 'pass', 'spf_permissive_all'],
+    ['D6', 'one include', spf('v=spf1 include:amazonses.com ~all'), 'fail', 'spf_include_missing'],
+    ['D6', 'the other include', spf('v=spf1 include:sendmux.ai ~all'), 'fail', 'spf_include_missing'],
+    ['D7', 'other TXT only', spf('google-site-verification=x'), 'fail', 'spf_missing'],
+    ['D7', 'nothing', nodata, 'fail', 'spf_missing'],
+    ['D8', 'two records', spf(goodSpf, 'v=spf1 include:_spf.google.com ~all'), 'fail', 'spf_multiple'],
+    ['D9', 'two with ours in both', spf(goodSpf, `v=spf1 ${own} -all`), 'fail', 'spf_multiple'],
+    ['D12', 'upper case', spf('V=SPF1 INCLUDE:AMAZONSES.COM include:Sendmux.AI ~ALL'), 'pass', 'ok'],
+    ['D13', 'leading space', spf(` ${goodSpf}`), 'fail', 'spf_leading_whitespace'],
+    ['D13', 'byte order mark', spf(`\u00ef\u00bb\u00bf${goodSpf}`), 'fail', 'spf_leading_whitespace'],
+    [
+      'D14',
+      'double and trailing spaces',
+      spf('v=spf1  include:amazonses.com   include:sendmux.ai ~all '),
+      'pass',
+      'ok',
+    ],
+    ['D15', 'TAB between terms', spf('v=spf1 include:amazonses.com\tinclude:sendmux.ai ~all'), 'fail', 'spf_syntax'],
+    [
+      'D16',
+      'space after the colon',
+      spf('v=spf1 include: amazonses.com include:sendmux.ai ~all'),
+      'fail',
+      'spf_syntax',
+    ],
+    ['D18', 'comma', spf('v=spf1 include:amazonses.com,include:sendmux.ai ~all'), 'fail', 'spf_syntax'],
+    ['D19', '-include', spf('v=spf1 -include:amazonses.com include:sendmux.ai ~all'), 'fail', 'spf_include_qualifier'],
+    ['D19', '~include', spf('v=spf1 include:amazonses.com ~include:sendmux.ai ~all'), 'fail', 'spf_include_qualifier'],
+    ['D19', '+include', spf('v=spf1 +include:amazonses.com include:sendmux.ai ~all'), 'pass', 'ok'],
+    [
+      'D21',
+      'a name that begins with ours',
+      spf('v=spf1 include:amazonses.com.evil.net include:sendmux.ai ~all'),
+      'fail',
+      'spf_include_missing',
+    ],
+    ['D22', 'trailing dot', spf('v=spf1 include:amazonses.com. include:sendmux.ai ~all'), 'pass', 'ok'],
+    [
+      'D23',
+      'a regional host',
+      spf('v=spf1 include:eu-west-1.amazonses.com include:sendmux.ai ~all'),
+      'fail',
+      'spf_include_missing',
+    ],
+    ['D29', 'a macro', spf('v=spf1 include:%{ir}.%{v}.%{d}.spf.has.pphosted.com ~all'), 'fail', 'spf_macro'],
+    ['D32', 'unknown mechanism', spf(`v=spf1 ${own} foo:bar ~all`), 'fail', 'spf_syntax'],
+    ['D32', 'unknown modifier', spf(`v=spf1 ${own} foo=bar ~all`), 'pass', 'ok'],
+    ['D34', 'set on the parent, so nothing here', nxdomain, 'fail', 'spf_missing'],
+    ['D36', 'a duplicate include', spf(`v=spf1 ${own} ${own} ~all`), 'pass', 'ok'],
+    ['D', 'after all', spf('v=spf1 ~all include:amazonses.com include:sendmux.ai'), 'fail', 'spf_include_after_all'],
+    ['D', 'not this version', spf(`v=spf10 ${own} ~all`), 'fail', 'spf_missing'],
+    ['D', 'two redirects', spf(`v=spf1 ${own} redirect=a.com redirect=b.com`), 'fail', 'spf_syntax'],
+  ])('%s %s', (_id, _state, answer, outcome, code) => {
+    const finding = verdict('spf', { spf: both(answer) });
+    expect(finding).toMatchObject({ outcome: outcomeOf[outcome], code, name: 'mail.acme.com', expected: goodSpf });
+  });
+
+  it('D6 names the missing include and gives the merged record', () => {
+    const { message } = verdict('spf', { spf: both(spf('v=spf1 include:sendmux.ai mx ~all')) });
+    expect(message).toContain('lacks include:amazonses.com.');
+    expect(message).toContain('v=spf1 include:amazonses.com include:sendmux.ai mx ~all');
+  });
+  it('D8 says to merge and to delete', () =>
+    expect(verdict('spf', { spf: both(spf(goodSpf, goodSpf.replace('~', '-'))) }).message).toMatch(/Merge .* delete/));
+  it('D34 says on which name, and not on which', () =>
+    expect(verdict('spf', { spf: both(nxdomain) }).message).toContain('on mail.acme.com, not on acme.com'));
+});
+
+describe('E DMARC', () => {
+  const dmarc = (...values: TxtRr[]) => records(...values);
+  const full = 'v=DMARC1; p=quarantine; rua=mailto:d@acme.com; pct=100; adkim=s';
+  it.each<Row<TxtRr>>([
+    ['E1', 'as returned', dmarc('v=DMARC1; p=quarantine'), 'pass', 'ok'],
+    ['E2', 'added tags', dmarc(full), 'pass', 'ok'],
+    ['E3', 'free spacing', dmarc('v=DMARC1;p=quarantine;'), 'pass', 'ok'],
+    ['E4', 'p=reject', dmarc('v=DMARC1; p=reject'), 'pass', 'ok'],
+    ['E5', 'p=none', dmarc('v=DMARC1; p=none'), 'fail', 'dmarc_policy_too_weak'],
+    ['E6', 'no policy', dmarc('v=DMARC1; rua=mailto:x@acme.com'), 'fail', 'dmarc_policy_missing'],
+    [
+      'E7',
+      'policy not second',
+      dmarc('v=DMARC1; rua=mailto:x@acme.com; p=quarantine'),
+      'pass',
+      'dmarc_policy_not_second',
+    ],
+    ['E9', 'upper case', dmarc('V=DMARC1; P=Quarantine'), 'pass', 'ok'],
+    ['E11', 'no semicolon', dmarc('v=DMARC1 p=quarantine'), 'fail', 'dmarc_missing_semicolon'],
+    ['E13', 'literal quotes', dmarc('"v=DMARC1; p=quarantine"'), 'fail', 'txt_literal_quotes'],
+    ['E14', 'two records', dmarc('v=DMARC1; p=quarantine', 'v=DMARC1; p=reject'), 'fail', 'dmarc_multiple'],
+    ['E15', 'an unrelated one beside', dmarc('google-site-verification=x', 'v=DMARC1; p=quarantine'), 'pass', 'ok'],
+    ['E16', 'pct=0', dmarc('v=DMARC1; p=quarantine; pct=0'), 'pass', 'dmarc_pct_partial'],
+    ['E16', 'pct=50', dmarc('v=DMARC1; p=quarantine; pct=50'), 'pass', 'dmarc_pct_partial'],
+    ['E17', 't=y', dmarc('v=DMARC1; p=quarantine; t=y'), 'pass', 'dmarc_testing_mode'],
+    ['E18', 'sp=none', dmarc('v=DMARC1; p=quarantine; sp=none'), 'pass', 'dmarc_subdomains_free'],
+    ['E20', 'an unknown policy', dmarc('v=DMARC1; p=quarantined'), 'fail', 'dmarc_policy_unknown'],
+    ['E20', 'white space around =', dmarc('v=DMARC1; p = quarantine '), 'pass', 'ok'],
+    ['E21', 'an unknown tag', dmarc('v=DMARC1; p=quarantine; foo=bar'), 'pass', 'ok'],
+    ['E22', 'through a CNAME', via('x.dmarcvendor.net', full), 'pass', 'dmarc_via_cname'],
+    ['E24', 'placed at the name with the zone appended, so nothing here', nxdomain, 'fail', 'dmarc_missing'],
+    ['E', 'a policy on the parent only', nodata, 'fail', 'dmarc_missing'],
+  ])('%s %s', (_id, _state, answer, outcome, code) => {
+    const finding = verdict('dmarc', { dmarc: both(answer) });
+    expect(finding).toMatchObject({ outcome: outcomeOf[outcome], code, name: '_dmarc.mail.acme.com' });
+  });
+
+  it('E24 shows the name and that providers append the zone', () => {
+    const { message } = verdict('dmarc', { dmarc: both(nxdomain) });
+    expect(message).toContain('_dmarc.mail.acme.com');
+    expect(message).toContain('append the zone');
+  });
+});
+
+describe('F DKIM is the word of SES alone', () => {
+  it.each<[string, DkimAnswer, Finding['outcome'], string]>([
+    ['F1', 'pending', 'fail', 'dkim_pending'],
+    ['F2', 'success', 'pass', 'ok'],
+    ['F5', 'failed', 'fail', 'dkim_failed'],
+    ['F6', 'temporary_failure', 'indeterminate', 'dkim_temporary_failure'],
+    ['F7', 'not_started', 'fail', 'dkim_not_started'],
+    ['F8', 'unavailable', 'indeterminate', 'ses_unavailable'],
+    ['F9', 'identity_missing', 'indeterminate', 'ses_identity_missing'],
+  ])('%s %s', (_id, answer, outcome, code) =>
+    expect(verdict('dkim', {}, answer)).toMatchObject({ outcome, code, type: 'CNAME' }),
+  );
+
+  it('F3 success, and one check fails: not all pass', () => {
+    const { findings, sesDkimStatus } = look({ spf: both(nodata) });
+    expect(allPass(findings)).toBe(false);
+    expect(sesDkimStatus).toBe('success');
+  });
+  it('F5 says what the guide says: 72 hours, and whom to ask', () => {
+    expect(verdict('dkim', {}, 'failed').message).toMatch(/72 hours.*contact@sendmux\.ai/);
+  });
+  it('F6 is an answer, though it decides nothing; F8 is none', () => {
+    expect(isUndecided(look({}, 'temporary_failure'))).toBe(false);
+    expect(isUndecided(look({}, 'unavailable'))).toBe(true);
+    expect(look({}, 'unavailable').sesDkimStatus).toBeNull();
+  });
+  it('F10 F12 names the three records and their targets, without a look-up', () => {
+    expect(verdict('dkim', {}, 'pending').expected).toBe(
+      [1, 2, 3].map((n) => `token${n}._domainkey.mail.acme.com CNAME token${n}.dkim.amazonses.com`).join('; '),
+    );
+  });
+});
+
+describe('a look-up that failed is not a record that is missing', () => {
+  const check = (...answers: Answer<MxRr>[]) => verdict('mx', { mx: answers });
+  const ours = records(mx('10 mail.sendmux.ai'));
+  it('H10 no resolver answers: nobody can tell, and nothing is decided', () => {
+    expect(check(unreachable, unreachable)).toMatchObject({ outcome: 'indeterminate', code: 'resolver_unreachable' });
+    expect(isUndecided(look({ mx: both(unreachable) }))).toBe(true);
+  });
+  it('H12 both say SERVFAIL: the customer’s DNS provider fails', () =>
+    expect(check(servfail, servfail)).toMatchObject({ outcome: 'fail', code: 'dns_servfail' }));
+  it('H13 one says SERVFAIL: the other decides', () => {
+    expect(check(servfail, ours)).toMatchObject({ outcome: 'pass' });
+    expect(check(nxdomain, servfail)).toMatchObject({ outcome: 'fail', code: 'mx_missing' });
+  });
+  it('SERVFAIL by the only resolver, or beside one that is gone, decides nothing', () => {
+    expect(check(servfail)).toMatchObject({ outcome: 'indeterminate' });
+    expect(check(servfail, unreachable)).toMatchObject({ outcome: 'indeterminate' });
+  });
+  it('one is gone: the other decides', () => expect(check(unreachable, ours)).toMatchObject({ outcome: 'pass' }));
+  it('they disagree: an answer that decides nothing', () => {
+    expect(check(nxdomain, ours)).toMatchObject({ outcome: 'indeterminate', code: 'resolver_disagreement' });
+    expect(isUndecided(look({ mx: [nxdomain, ours] }))).toBe(false);
+  });
+  it('NXDOMAIN and NODATA mean the same', () => expect(check(nxdomain, nodata)).toMatchObject({ code: 'mx_missing' }));
+  it('a definite fail elsewhere is decided beside one that is not', () => {
+    const assessment = look({ mx: both(unreachable), spf: both(nodata) });
+    expect(isUndecided(assessment)).toBe(false);
+  });
+  it('the order of resolvers and of records changes nothing', () => {
+    const a = records(mx('10 mail.sendmux.ai'), mx('20 b.net'));
+    const b = records(mx('20 b.net'), mx('10 mail.sendmux.ai'));
+    expect(check(a, b)).toEqual(check(b, a));
+  });
+});
+
+describe('whatever the customer writes', () => {
+  const ours = ['include:amazonses.com', 'include:sendmux.ai'];
+  const others = fc.subarray([
+    'a',
+    'mx',
+    'ip4:192.0.2.1',
+    'ip6:2001:db8::1',
+    'include:_spf.google.com',
+    'exists:%{i}.x.net',
+    'x=y',
+  ]);
+  it('any order and spacing of a valid SPF record passes', () => {
+    fc.assert(
+      fc.property(
+        others.chain((extra) => fc.shuffledSubarray([...ours, ...extra], { minLength: extra.length + 2 })),
+        fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 12, maxLength: 12 }),
+        (terms, spaces) => {
+          const text = ['v=spf1', ...terms, '-all'].reduce(
+            (line, term, i) => `${line}${' '.repeat(spaces[i % 12]!)}${term}`,
+          );
+          return verdict('spf', { spf: both(records(text)) }).outcome === 'pass';
+        },
+      ),
+    );
+  });
+  it('any order and spacing of a valid DMARC record passes', () => {
+    const tags = fc.shuffledSubarray(['p=quarantine', 'rua=mailto:d@acme.com', 'adkim=s', 'foo=bar'], { minLength: 1 });
+    fc.assert(
+      fc.property(tags, fc.constantFrom('', ' ', '  ', '\t'), fc.boolean(), (chosen, space, end) => {
+        const all = chosen.includes('p=quarantine') ? chosen : ['p=quarantine', ...chosen];
+        const text = ['v=DMARC1', ...all].join(`${space};${space}`) + (end ? ';' : '');
+        return verdict('dmarc', { dmarc: both(records(text)) }).outcome === 'pass';
+      }),
+    );
+  });
+  it.each([
+    ['spf', goodSpf, ours],
+    ['verification', 'sendmux-verify=team_abc123', ['sendmux-verify=team_abc123']],
+    ['dmarc', 'v=DMARC1; p=quarantine', ['v=DMARC1', 'p=quarantine']],
+  ] as const)('any other byte in a required term of %s fails', (question, text, terms) => {
+    const places = terms.flatMap((term) => Array.from(term, (_, i) => text.indexOf(term) + i));
+    const check = question === 'verification' ? 'verification_txt' : question;
+    fc.assert(
+      fc.property(fc.constantFrom(...places), fc.integer({ min: 0, max: 255 }), (place, byte) => {
+        const changed = text.slice(0, place) + String.fromCharCode(byte) + text.slice(place + 1);
+        fc.pre(changed.toLowerCase() !== text.toLowerCase());
+        return verdict(check, { [question]: both(records(changed)) }).outcome === 'fail';
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+  it('any text gives a verdict', () => {
+    fc.assert(
+      fc.property(fc.array(fc.string({ unit: 'binary' })), (values) => {
+        const answer = both(records(...values));
+        const { findings } = look({ spf: answer, dmarc: answer, verification: answer });
+        return findings.length === 5 && findings.slice(1, 4).every(({ outcome }) => outcome === 'fail');
+      }),
+    );
+  });
+});
