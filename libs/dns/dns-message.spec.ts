@@ -1,0 +1,110 @@
+import * as packet from 'dns-packet';
+import fc from 'fast-check';
+import { decodeReply, encodeQuery, isQueryable } from './dns-message';
+
+const reply = (changes: Partial<packet.Packet>, rcode = 0): Buffer =>
+  packet.encode({
+    type: 'response',
+    id: 0,
+    flags: rcode,
+    questions: [{ type: 'MX', name: 'mail.acme.com' }],
+    ...changes,
+  });
+const mx = (name: string, exchange: string, preference = 10): packet.Answer => ({
+  type: 'MX',
+  name,
+  data: { preference, exchange },
+});
+const read = (bytes: Buffer) => decodeReply(bytes, 'mail.acme.com', 'MX');
+
+describe('a reply', () => {
+  it('C1 C2 gives exchanges in lower case, without the trailing dot', () => {
+    expect(read(reply({ answers: [mx('MAIL.acme.com', 'MAIL.Sendmux.AI')] }))).toEqual({
+      kind: 'records',
+      records: [{ preference: 10, exchange: 'mail.sendmux.ai' }],
+      aliases: [],
+    });
+  });
+  it('C13 gives the root as nothing', () =>
+    expect(read(reply({ answers: [mx('mail.acme.com', '.', 0)] }))).toMatchObject({
+      records: [{ preference: 0, exchange: '' }],
+    }));
+  it('B11 E27 joins the strings of a TXT record with nothing between, and keeps records apart', () => {
+    const questions: packet.Question[] = [{ type: 'TXT', name: 'x.acme.com' }];
+    const answers: packet.Answer[] = [
+      { type: 'TXT', name: 'x.acme.com', data: ['sendmux-verify=', 'team_abc123'] },
+      { type: 'TXT', name: 'x.acme.com', data: [Buffer.from([0xc2, 0xa0])] },
+    ];
+    expect(decodeReply(reply({ questions, answers }), 'x.acme.com', 'TXT')).toMatchObject({
+      records: ['sendmux-verify=team_abc123', '\u00c2\u00a0'],
+    });
+  });
+  it('follows CNAMEs, and takes only what stands at their end', () => {
+    const answers: packet.Answer[] = [
+      { type: 'CNAME', name: 'mail.acme.com', data: 'a.net' },
+      { type: 'CNAME', name: 'a.net', data: 'b.net' },
+      mx('b.net', 'mail.sendmux.ai'),
+      mx('other.net', 'evil.net'),
+    ];
+    expect(read(reply({ answers }))).toMatchObject({
+      aliases: ['a.net', 'b.net'],
+      records: [{ exchange: 'mail.sendmux.ai' }],
+    });
+  });
+  it('does not follow a loop', () => {
+    const answers: packet.Answer[] = [
+      { type: 'CNAME', name: 'mail.acme.com', data: 'a.net' },
+      { type: 'CNAME', name: 'a.net', data: 'mail.acme.com' },
+    ];
+    expect(read(reply({ answers }))).toMatchObject({ kind: 'unreachable' });
+  });
+  it.each([
+    [0, 'nodata'],
+    [1, 'unreachable'],
+    [2, 'servfail'],
+    [3, 'nxdomain'],
+    [4, 'unreachable'],
+    [5, 'unreachable'],
+    [9, 'unreachable'],
+  ])('RCODE %d is %s', (rcode, kind) => expect(read(reply({}, rcode)).kind).toBe(kind));
+  it.each<[string, Buffer]>([
+    ['a query', packet.encode({ type: 'query', id: 0, questions: [{ type: 'MX', name: 'mail.acme.com' }] })],
+    ['another id', reply({ id: 7 })],
+    ['another name', reply({ questions: [{ type: 'MX', name: 'evil.com' }] })],
+    ['another type', reply({ questions: [{ type: 'TXT', name: 'mail.acme.com' }] })],
+    ['no question', reply({ questions: [] })],
+    ['a truncated one', reply({ flags: packet.TRUNCATED_RESPONSE })],
+    ['nothing', Buffer.alloc(0)],
+  ])('%s does not count', (_what, bytes) => expect(read(bytes)).toMatchObject({ kind: 'unreachable' }));
+
+  it('that is cut off anywhere never counts, and one that is changed never throws', () => {
+    const whole = reply({ answers: [mx('mail.acme.com', 'mail.sendmux.ai')] });
+    for (let length = 0; length < whole.length; length++)
+      expect(read(whole.subarray(0, length)).kind).toBe('unreachable');
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(255)), { minLength: 1, maxLength: 8 }),
+        (changes) => {
+          const bytes = Buffer.from(whole);
+          for (const [place, byte] of changes) bytes[place] = byte;
+          return typeof read(bytes).kind === 'string';
+        },
+      ),
+      { numRuns: 5_000 },
+    );
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => read(Buffer.from(bytes)).kind !== 'records'));
+  });
+});
+
+describe('a query', () => {
+  it('has the id 0 and asks for recursion', () =>
+    expect(packet.decode(encodeQuery('mail.acme.com', 'TXT'))).toMatchObject({ id: 0, flag_rd: true }));
+  it.each(['a..b', `${'a'.repeat(64)}.com`, '', 'a b.com', '-a.com', `${'abcdefghi.'.repeat(26)}com`, 'ä.de'])(
+    'is not made for %p',
+    (name) => expect(isQueryable(name)).toBe(false),
+  );
+  it('B22 is made for the names that we ask for, in any case', () => {
+    for (const name of ['mail.acme.com', '_sendmux.Mail.Acme.Com', '_dmarc.xn--mnchen-3ya.de'])
+      expect(isQueryable(name)).toBe(true);
+  });
+});

@@ -1,0 +1,2 @@
+export { DohClient, type DohOptions } from './doh-client';
+export type { DnsAnswer, MxRecord } from './dns-message';
