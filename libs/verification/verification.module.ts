@@ -1,0 +1,45 @@
+import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
+import { DohClient } from '@app/dns';
+import { SesIdentities, SesModule, type SesOptions } from '@app/ses';
+import { Verifier } from './verifier';
+
+export interface VerificationOptions {
+  /** DoH URLs of resolvers that are independent of each other. */
+  readonly resolvers: readonly string[];
+  /** Time-out of one query, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly ses: SesOptions;
+}
+
+class Resolvers {
+  constructor(readonly clients: readonly DohClient[]) {}
+}
+
+@Module({})
+export class VerificationModule implements OnApplicationShutdown {
+  constructor(@Inject(Resolvers) private readonly resolvers: Resolvers) {}
+
+  static forRoot({ resolvers, timeoutMs, ses }: VerificationOptions): DynamicModule {
+    const sesModule = SesModule.forRoot(ses);
+    return {
+      module: VerificationModule,
+      imports: [sesModule],
+      providers: [
+        {
+          provide: Resolvers,
+          useFactory: () => new Resolvers(resolvers.map((url) => new DohClient({ url, timeoutMs }))),
+        },
+        {
+          provide: Verifier,
+          inject: [Resolvers, SesIdentities],
+          useFactory: ({ clients }: Resolvers, identities: SesIdentities) => new Verifier(clients, identities),
+        },
+      ],
+      exports: [Verifier, sesModule],
+    };
+  }
+
+  onApplicationShutdown(): void {
+    for (const client of this.resolvers.clients) client.close();
+  }
+}
