@@ -55,7 +55,7 @@ module.exports = {
       name: 'apps-apart',
       comment: 'An app never imports another app: they meet in events and tables of the libs.',
       severity: 'error',
-      from: { path: '^apps/([^/]+)/' },
+      from: { path: '^apps/([^/]+)/', pathNot: '\\.spec\\.ts$' },
       to: { path: '^(apps|local|test)/', pathNot: '^apps/$1/' },
     },
     {

@@ -60,7 +60,10 @@ export type DnsChecked = Event<
   'DnsChecked',
   {
     readonly trigger: Trigger;
-    /** Number of the verification cycle since the Unix epoch; null on a requested check. */
+    /**
+     * The verification cycle, by its start in milliseconds since the Unix epoch: it grows with time, even when the length
+     * of a cycle is changed. Null on a requested check.
+     */
     readonly cycle: number | null;
     readonly findings: readonly Finding[];
     readonly sesDkimStatus: SesDkimStatus | null;

@@ -1,0 +1,34 @@
+/**
+ * The verification cycle is a function of time, not a column: every domain belongs to a slot, and every slot is due once
+ * an interval, so that the work is spread evenly over it.
+ *
+ * A cycle is named by its start, in milliseconds since the Unix epoch: such names grow with time even when the interval
+ * is changed. All times are UTC.
+ */
+import { createHash } from 'node:crypto';
+
+export const slotCount = 360;
+
+export interface DueSlot {
+  readonly slot: number;
+  /** The newest cycle whose turn has come for this slot. */
+  readonly cycle: number;
+  /** When that was, in milliseconds since the epoch. */
+  readonly dueAt: number;
+}
+
+/** From 0 to 359, evenly spread, the same for ever. */
+export const slotOf = (domainId: string): number =>
+  createHash('sha256').update(domainId).digest().readUInt32BE() % slotCount;
+
+/** Milliseconds after the start of a cycle at which a slot is due. */
+const offsetOf = (slot: number, intervalMs: number): number => Math.floor((slot * intervalMs) / slotCount);
+
+/** Every slot with its newest due cycle at the time `now`, the longest due first. */
+export function dueSlots(now: number, intervalMs: number): DueSlot[] {
+  return Array.from({ length: slotCount }, (_, slot) => {
+    const offset = offsetOf(slot, intervalMs);
+    const cycle = Math.floor((now - offset) / intervalMs) * intervalMs;
+    return { slot, cycle, dueAt: cycle + offset };
+  }).sort((a, b) => a.dueAt - b.dueAt);
+}

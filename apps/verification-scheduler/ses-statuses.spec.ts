@@ -1,0 +1,96 @@
+import { Logger } from '@nestjs/common';
+import { SesUnavailable, type SesIdentity, type SesStatus } from '@app/ses';
+import { SesStatuses } from './ses-statuses';
+
+beforeAll(() => void Logger.overrideLogger(false));
+
+/** An SES whose listing may lag behind what it has. */
+class FakeSes {
+  listed: Record<string, SesStatus> = {};
+  existing: Record<string, SesStatus> = {};
+  down = false;
+  calls: string[] = [];
+  listingTakes = () => Promise.resolve();
+
+  async *list() {
+    this.calls.push('list');
+    await this.listingTakes();
+    if (this.down) throw new SesUnavailable('SES is down');
+    for (const [name, status] of Object.entries(this.listed)) yield { name, status };
+  }
+
+  get(name: string): Promise<SesIdentity | null> {
+    this.calls.push(`get ${name}`);
+    if (this.down) return Promise.reject(new SesUnavailable('SES is down'));
+    const status = this.existing[name];
+    if (!status) return Promise.resolve(null);
+    return Promise.resolve({ ...{ name, status, domainId: null, tokens: [] }, ...{ hostedZone: '', region: '' } });
+  }
+}
+
+let now: number;
+let ses: FakeSes;
+let statuses: SesStatuses;
+
+beforeEach(() => {
+  now = 0;
+  ses = new FakeSes();
+  statuses = new SesStatuses(ses, { maxAgeMs: 60_000, timeoutMs: 1_000, clock: () => now });
+});
+
+it('answers for all domains of a minute from one listing', async () => {
+  ses.listed = { 'a.com': 'success', 'b.com': 'failed' };
+  expect(await Promise.all([statuses.of('a.com'), statuses.of('b.com'), statuses.of('a.com')])).toEqual([
+    ...['success', 'failed', 'success'],
+  ]);
+  now = 59_999;
+  expect(await statuses.of('a.com')).toBe('success');
+  expect(ses.calls).toEqual(['list']);
+});
+
+it('lists again when the listing is too old', async () => {
+  ses.listed = { 'a.com': 'pending' };
+  await statuses.of('a.com');
+  ses.listed = { 'a.com': 'success' };
+  now = 60_000;
+  expect(await statuses.of('a.com')).toBe('success');
+  expect(ses.calls).toEqual(['list', 'list']);
+});
+
+it('asks for a domain that is not in the listing once before it is believed missing', async () => {
+  ses.existing = { 'new.com': 'pending' };
+  expect(await statuses.of('new.com')).toBe('pending');
+  expect(await statuses.of('gone.com')).toBe('identity_missing');
+  expect(ses.calls).toEqual(['list', 'get new.com', 'get gone.com']);
+});
+
+it('knows nothing when the listing fails, and does not press SES', async () => {
+  ses.down = true;
+  expect(await Promise.all([statuses.of('a.com'), statuses.of('b.com')])).toEqual(['unavailable', 'unavailable']);
+  now = 30_000;
+  expect(await statuses.of('a.com')).toBe('unavailable');
+  expect(ses.calls).toEqual(['list']);
+  ses.down = false;
+  ses.listed = { 'a.com': 'success' };
+  now = 60_000;
+  expect(await statuses.of('a.com')).toBe('success');
+});
+
+it('does not take silence about one domain for its absence', async () => {
+  ses.listed = { 'a.com': 'success' };
+  await statuses.of('a.com');
+  ses.down = true;
+  expect(await statuses.of('b.com')).toBe('unavailable');
+});
+
+it('keeps a listing that took long for as long as it took, so that listing is at most half of what SES is asked', async () => {
+  ses.listingTakes = () => Promise.resolve(void (now += 100_000));
+  ses.listed = { 'a.com': 'success' };
+  await statuses.of('a.com');
+  now += 99_999;
+  await statuses.of('a.com');
+  expect(ses.calls).toEqual(['list']);
+  now += 1;
+  await statuses.of('a.com');
+  expect(ses.calls).toEqual(['list', 'list']);
+});

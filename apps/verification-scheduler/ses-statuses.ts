@@ -1,0 +1,73 @@
+import { Logger } from '@nestjs/common';
+import type { DkimAnswer } from '@app/mail-domain';
+import type { SesIdentities, SesStatus } from '@app/ses';
+
+export interface SesStatusesOptions {
+  /** How long a listing is believed, in milliseconds; as long as it took where that is longer. */
+  readonly maxAgeMs: number;
+  /** A listing or a question that takes longer has failed, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly clock?: () => number;
+}
+
+/**
+ * What SES says of the domains, from one listing of all its identities that everybody shares for a while: SES allows
+ * about one call a second, and a page of the listing answers for a thousand domains.
+ */
+export class SesStatuses {
+  private readonly logger = new Logger(SesStatuses.name);
+  private readonly clock: () => number;
+  private listing: Promise<ReadonlyMap<string, SesStatus> | undefined> | undefined;
+  private staleAt = 0;
+
+  constructor(
+    private readonly ses: Pick<SesIdentities, 'list' | 'get'>,
+    private readonly options: SesStatusesOptions,
+  ) {
+    this.clock = options.clock ?? (() => performance.now());
+  }
+
+  /**
+   * `identity_missing`: SES has no such identity, and has said so twice, the second time when asked for it alone. `unavailable`:
+   * SES did not answer. Never rejects.
+   */
+  async of(name: string): Promise<DkimAnswer> {
+    const statuses = await this.current();
+    if (!statuses) return 'unavailable';
+    const listed = statuses.get(name);
+    if (listed) return listed;
+    try {
+      const identity = await this.ses.get(name, { signal: AbortSignal.timeout(this.options.timeoutMs) });
+      return identity?.status ?? 'identity_missing';
+    } catch (error) {
+      this.logger.warn(`Amazon SES did not say whether it has ${name}: ${(error as Error).message}`);
+      return 'unavailable';
+    }
+  }
+
+  /** The listing of now, or undefined when it failed. A failure is kept as long as an answer: SES is not pressed. */
+  private current(): Promise<ReadonlyMap<string, SesStatus> | undefined> {
+    if (!this.listing || this.clock() >= this.staleAt) {
+      this.staleAt = Infinity;
+      this.listing = this.list(this.clock());
+    }
+    return this.listing;
+  }
+
+  private async list(startedAt: number): Promise<ReadonlyMap<string, SesStatus> | undefined> {
+    try {
+      const statuses = new Map<string, SesStatus>();
+      const signal = AbortSignal.timeout(this.options.timeoutMs);
+      for await (const { name, status } of this.ses.list({ signal })) statuses.set(name, status);
+      return statuses;
+    } catch (error) {
+      this.logger.warn(
+        `The identities of Amazon SES cannot be listed, no status is known: ${(error as Error).message}`,
+      );
+      return undefined;
+    } finally {
+      const endedAt = this.clock();
+      this.staleAt = endedAt + Math.max(this.options.maxAgeMs, endedAt - startedAt);
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { Pool } from 'pg';
+import { dueSlots } from './cycle';
+
+/** A slot that one scheduler holds, for one cycle. */
+export interface ClaimedSlot {
+  readonly slot: number;
+  readonly cycle: number;
+  readonly token: string;
+}
+
+/** The 360 slots: how far each has come, and who works on it. */
+@Injectable()
+export class Slots {
+  constructor(@Inject(Pool) private readonly pool: Pool) {}
+
+  /**
+   * Takes up to `limit` due slots, the longest due first, for `leaseMs`, each for its newest due cycle only. Slots without
+   * a domain to look at are closed on the way. Two looks at a slot are at least half an interval apart: after a downtime,
+   * a late cycle and the next must not find the same short fault twice.
+   */
+  async claim(now: number, intervalMs: number, limit: number, leaseMs: number): Promise<ClaimedSlot[]> {
+    const due = dueSlots(now, intervalMs);
+    const { rows } = await this.pool.query<ClaimedSlot>({
+      name: 'slots-claim',
+      text: `
+        WITH due AS MATERIALIZED (
+          SELECT s.slot, d.cycle, d.turn, EXISTS (
+            SELECT FROM watched_domains w WHERE w.slot = s.slot AND w.status IN ('pending', 'verified')) AS inhabited
+          FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY AS d(slot, cycle, turn) JOIN slots s USING (slot)
+          WHERE s.completed_cycle < d.cycle AND s.completed_at <= $3
+            AND (s.lease_until IS NULL OR s.lease_until <= now())
+          ORDER BY d.turn FOR UPDATE OF s SKIP LOCKED
+        ), closed AS (
+          UPDATE slots SET completed_cycle = due.cycle FROM due WHERE slots.slot = due.slot AND NOT due.inhabited
+        )
+        UPDATE slots SET lease_token = gen_random_uuid(), lease_until = now() + $4 * interval '1 ms'
+        FROM (SELECT slot, cycle FROM due WHERE inhabited ORDER BY turn LIMIT $5) AS taken
+        WHERE slots.slot = taken.slot
+        RETURNING slots.slot, taken.cycle::float8 AS cycle, lease_token AS token`,
+      values: [
+        due.map(({ slot }) => slot),
+        due.map(({ cycle }) => cycle),
+        Math.floor(now - intervalMs / 2),
+        leaseMs,
+        limit,
+      ],
+    });
+    return rows;
+  }
+
+  /** False when the lease is somebody else's by now. */
+  async renew({ slot, token }: ClaimedSlot, leaseMs: number): Promise<boolean> {
+    const { rowCount } = await this.pool.query({
+      name: 'slots-renew',
+      text: `UPDATE slots SET lease_until = now() + $3 * interval '1 ms' WHERE slot = $1 AND lease_token = $2`,
+      values: [slot, token, leaseMs],
+    });
+    return rowCount === 1;
+  }
+
+  /** Every domain of the slot has been looked at in this cycle. Nothing when the lease is lost: the holder closes it. */
+  async close({ slot, cycle, token }: ClaimedSlot, now: number): Promise<void> {
+    await this.pool.query({
+      name: 'slots-close',
+      text: `
+        UPDATE slots SET completed_cycle = $3, completed_at = $4, lease_token = NULL, lease_until = NULL
+        WHERE slot = $1 AND lease_token = $2`,
+      values: [slot, token, cycle, now],
+    });
+  }
+
+  /** Leaves the slot open, to be taken by anybody after `delayMs`. */
+  async release({ slot, token }: ClaimedSlot, delayMs: number): Promise<void> {
+    await this.pool.query({
+      name: 'slots-release',
+      text: `
+        UPDATE slots SET lease_token = NULL, lease_until = now() + $3 * interval '1 ms'
+        WHERE slot = $1 AND lease_token = $2`,
+      values: [slot, token, delayMs],
+    });
+  }
+
+  /** Milliseconds since the longest waiting open slot was due; 0 when none is open. */
+  async lagMs(now: number, intervalMs: number): Promise<number> {
+    const { rows } = await this.pool.query<{ slot: number; cycle: number }>(
+      'SELECT slot, completed_cycle::float8 AS cycle FROM slots',
+    );
+    const completed = new Map(rows.map(({ slot, cycle }) => [slot, cycle]));
+    const open = dueSlots(now, intervalMs).find(({ slot, cycle }) => (completed.get(slot) ?? 0) < cycle);
+    return open ? now - open.dueAt : 0;
+  }
+}

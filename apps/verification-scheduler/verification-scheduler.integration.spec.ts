@@ -1,0 +1,520 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Logger, Module, type INestMicroservice } from '@nestjs/common';
+import type { CommandBus } from '@nestjs/cqrs';
+import { NestFactory } from '@nestjs/core';
+import type { MicroserviceOptions } from '@nestjs/microservices';
+import { DomainCommandHandler } from '@app/commands';
+import { migrate, openPool } from '@app/database';
+import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
+import {
+  AddDomain,
+  checkNames,
+  CompleteProvisioning,
+  RecordCheck,
+  RequestDeletion,
+  type Assessment,
+  type DomainCommand,
+} from '@app/mail-domain';
+import { consumeEvents, LogTransport, messagingMigrations } from '@app/messaging';
+import { domainsProjection, readModelMigrations } from '@app/read-model';
+import { createApp, loadSettings, newId } from '@app/runtime';
+import type { Pool } from 'pg';
+import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { dueSlots, slotOf } from './cycle';
+import { DomainEventsController } from './domain-events.controller';
+import { Scheduler, type SchedulerOptions } from './scheduler';
+import { Slots } from './slots';
+import { verificationSchedulerMigrations } from './verification-scheduler.migration';
+import { VerificationSchedulerModule } from './verification-scheduler.module';
+import { WatchedDomains } from './watched-domains';
+
+const interval = 6 * 3_600_000;
+const minute = 60_000;
+
+let database: TestDatabase;
+let pool: Pool;
+let log: EventLog;
+let reader: INestMicroservice;
+let handler: DomainCommandHandler;
+let watchedDomains: WatchedDomains;
+let now: number;
+/** Names whose records are as they should be, broken, or not to be had. */
+let zone: Map<string, 'right' | 'broken' | 'silent'>;
+let looks: string[];
+let commands: DomainCommand[];
+let running: Scheduler[];
+let pools: Pool[];
+
+beforeAll(async () => {
+  Logger.overrideLogger(false);
+  database = await testDatabase();
+  await migrate(database.url, [
+    ...[...eventStoreMigrations, ...readModelMigrations, ...messagingMigrations],
+    ...verificationSchedulerMigrations,
+  ]);
+  pool = openPool(database.url);
+  log = new EventLog(pool);
+  handler = new DomainCommandHandler(new EventStore(pool, domainsProjection));
+  watchedDomains = new WatchedDomains(pool);
+});
+
+afterAll(async () => {
+  await log.close();
+  await pool.end();
+  await database.drop();
+});
+
+beforeEach(async () => {
+  await pool.query(`
+    TRUNCATE watched_domains;
+    UPDATE slots SET completed_cycle = 0, completed_at = 0, lease_token = NULL, lease_until = NULL`);
+  now = Date.UTC(2026, 10, 23, 12) - 1;
+  zone = new Map();
+  looks = [];
+  commands = [];
+  running = [];
+  pools = [];
+  reader = await startReader();
+});
+
+afterEach(async () => {
+  await Promise.all(running.map((scheduler) => scheduler.beforeApplicationShutdown()));
+  await Promise.all(pools.map((own) => own.end()));
+  await reader.close();
+});
+
+async function startReader(): Promise<INestMicroservice> {
+  @Module({
+    controllers: [DomainEventsController],
+    providers: [
+      { provide: DomainCommandHandler, useValue: handler },
+      { provide: WatchedDomains, useValue: watchedDomains },
+    ],
+  })
+  class ReaderModule {}
+  const strategy = new LogTransport({ pool, log, group: 'verification-scheduler', startFrom: 'beginning' });
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(ReaderModule, { strategy });
+  await app.listen();
+  return app;
+}
+
+function look(name: string): Assessment {
+  const state = zone.get(name)!;
+  const outcome = ({ right: 'pass', broken: 'fail', silent: 'indeterminate' } as const)[state];
+  return {
+    sesDkimStatus: 'success',
+    findings: checkNames.map((check) => ({
+      ...{ check, outcome: check === 'mx' ? outcome : 'pass', code: state, message: state, name, type: 'MX' as const },
+      ...{ expected: '10 mail.sendmux.ai', observed: [] },
+    })),
+  };
+}
+
+interface Doubles extends Partial<SchedulerOptions> {
+  check?: (name: string) => Promise<Assessment>;
+  on?: Pool;
+}
+
+function start({ check = (name) => Promise.resolve(look(name)), on = pool, ...options }: Doubles = {}): Scheduler {
+  const own = new DomainCommandHandler(new EventStore(on, domainsProjection));
+  const scheduler = new Scheduler(
+    new Slots(on),
+    new WatchedDomains(on),
+    { check: ({ name }) => (looks.push(name), check(name)) },
+    { of: () => Promise.resolve('success') },
+    { execute: (command: DomainCommand) => (commands.push(command), own.execute(command)) } as unknown as CommandBus,
+    { intervalMs: interval, concurrency: 10, pollMs: 10, clock: () => now, ...options },
+  );
+  running.push(scheduler);
+  scheduler.onApplicationBootstrap();
+  return scheduler;
+}
+
+const context = () => ({ at: new Date(now).toISOString(), actor: 'test', correlationId: 'c' });
+let domains = 0;
+
+/** A provisioned domain that the scheduler knows. */
+async function add(state: 'right' | 'broken', id = newId('mdom')): Promise<{ id: string; name: string }> {
+  const name = `d${(domains += 1)}.example.com`;
+  zone.set(name, state);
+  await handler.execute(new AddDomain(id, { name, team: 'team_abc123', deadline: context().at }, context()));
+  await handler.execute(
+    new CompleteProvisioning(
+      id,
+      { dkimTokens: ['a', 'b', 'c'], dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1', sesDkimStatus: 'pending' },
+      context(),
+    ),
+  );
+  await known(id);
+  return { id, name };
+}
+
+const idInSlot = (slot: number): string => {
+  for (;;) {
+    const id = newId('mdom');
+    if (slotOf(id) === slot) return id;
+  }
+};
+
+/** The scheduler's table is where the stream is. */
+async function known(id: string): Promise<void> {
+  const { version } = await handler.load(id);
+  await until(async () => (await watchedDomains.version(id)) === version);
+}
+
+const verify = (id: string, name: string) =>
+  handler.execute(new RecordCheck(id, { ...look(name), trigger: 'requested', cycle: null }, context()));
+
+/** Every slot that is due has been looked at. */
+const settled = (intervalMs = interval) => until(async () => (await new Slots(pool).lagMs(now, intervalMs)) === 0);
+
+async function nextCycle(): Promise<void> {
+  now += interval;
+  await settled();
+}
+
+const status = async (id: string) => (await handler.load(id)).state.status;
+const events = async (id: string) => {
+  const { rows } = await pool.query<{ type: string }>('SELECT type FROM events WHERE stream = $1 ORDER BY version', [
+    id,
+  ]);
+  return rows.map(({ type }) => type).slice(2);
+};
+const rowsOfTable = async () => (await pool.query<object>('SELECT * FROM watched_domains ORDER BY id')).rows;
+
+async function until(condition: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<void> {
+  const deadline = Date.now() + withinMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`Not within ${withinMs} ms: ${condition.toString()}`);
+    await sleep(5);
+  }
+}
+
+describe('the life of a domain in the cycle', () => {
+  it('H1 H3 H4 takes it from pending to verified, lapsed and failed, and then leaves it alone', async () => {
+    const { id, name } = await add('right');
+    start();
+    await settled();
+    expect(await status(id)).toBe('verified');
+    zone.set(name, 'broken');
+    await nextCycle();
+    expect((await handler.load(id)).state).toMatchObject({ status: 'pending', strikes: 1 });
+    await nextCycle();
+    expect(await status(id)).toBe('failed');
+    const before = looks.length;
+    await nextCycle();
+    expect(looks).toHaveLength(before);
+    expect(await events(id)).toEqual([
+      ...['DnsChecked', 'DomainVerified', 'DnsChecked', 'VerificationLapsed', 'DnsChecked', 'VerificationFailed'],
+    ]);
+  });
+
+  it('H2 leaves a domain that was never verified pending, in silence', async () => {
+    const { id } = await add('broken');
+    start();
+    await settled();
+    for (let cycle = 0; cycle < 5; cycle++) await nextCycle();
+    expect(looks).toHaveLength(6);
+    expect(await events(id)).toEqual(['DnsChecked']);
+    expect(await status(id)).toBe('pending');
+  });
+
+  it('H5 clears the strike of a domain that recovers', async () => {
+    const { id, name } = await add('right');
+    start();
+    await settled();
+    for (const state of ['broken', 'right', 'broken', 'right'] as const) {
+      zone.set(name, state);
+      await nextCycle();
+    }
+    expect(await status(id)).toBe('verified');
+    expect(await events(id)).not.toContain('VerificationFailed');
+  });
+
+  it('H10 changes nothing when nobody could tell', async () => {
+    const { id, name } = await add('right');
+    start();
+    await settled();
+    zone.set(name, 'silent');
+    await nextCycle();
+    zone.set(name, 'broken');
+    await nextCycle();
+    zone.set(name, 'silent');
+    await nextCycle();
+    expect((await handler.load(id)).state).toMatchObject({ status: 'pending', strikes: 1 });
+  });
+
+  it('looks again at a failed domain that its owner has mended and verified', async () => {
+    const { id, name } = await add('right');
+    start();
+    await settled();
+    zone.set(name, 'broken');
+    await nextCycle();
+    await nextCycle();
+    await known(id);
+    zone.set(name, 'right');
+    await verify(id, name);
+    await known(id);
+    const before = looks.length;
+    await nextCycle();
+    expect(looks).toHaveLength(before + 1);
+    expect(await status(id)).toBe('verified');
+  });
+
+  it('forgets a domain that is being deleted', async () => {
+    const { id } = await add('right');
+    await handler.execute(new RequestDeletion(id, context()));
+    await until(async () => (await watchedDomains.version(id)) === 0);
+    start();
+    await settled();
+    expect(looks).toEqual([]);
+  });
+});
+
+it('sends no command for a healthy domain that looks as before', async () => {
+  const { id } = await add('right');
+  start();
+  await settled();
+  expect(commands).toHaveLength(1);
+  for (let cycle = 0; cycle < 3; cycle++) await nextCycle();
+  expect(looks).toHaveLength(4);
+  expect(commands).toHaveLength(1);
+  expect(await events(id)).toEqual(['DnsChecked', 'DomainVerified']);
+});
+
+it('looks at each domain when its slot is due, not before', async () => {
+  const { name } = await add('right', idInSlot(7));
+  now = Date.UTC(2026, 10, 23, 12);
+  start();
+  await settled();
+  expect(looks).toEqual([name]);
+  now += 7 * minute - 1;
+  await settled();
+  await sleep(50);
+  expect(looks).toHaveLength(1);
+  now = Date.UTC(2026, 10, 23, 18) + 7 * minute;
+  await settled();
+  expect(looks).toHaveLength(2);
+});
+
+it('reads the events again, and old ones late, without a change', async () => {
+  const first = await add('right');
+  const second = await add('broken');
+  start();
+  await settled();
+  zone.set(first.name, 'broken');
+  await nextCycle();
+  await handler.execute(new RequestDeletion(second.id, context()));
+  await known(first.id);
+  await until(async () => (await watchedDomains.version(second.id)) === 0);
+  const before = await rowsOfTable();
+  await reader.close();
+  await pool.query(`UPDATE checkpoints SET position = 0 WHERE name = 'verification-scheduler'`);
+  await pool.query(`DELETE FROM watched_domains`);
+  reader = await startReader();
+  const head = await log.head();
+  await until(async () => {
+    const { rows } = await pool.query<{ position: string }>('SELECT position FROM checkpoints');
+    return Number(rows[0]!.position) >= head;
+  });
+  const after = (await rowsOfTable()) as { id: string }[];
+  expect(after.filter(({ id }) => id === first.id || id === second.id)).toEqual(before);
+});
+
+describe('a slot that is not finished', () => {
+  it('H16 is done again after a crash in the middle: no domain is lost, no strike is counted twice', async () => {
+    const slot = 100;
+    const ids: string[] = [];
+    for (let i = 0; i < 12; i++) ids.push((await add('right', idInSlot(slot))).id);
+    const first = start();
+    await settled();
+    await first.beforeApplicationShutdown();
+    for (const name of zone.keys()) zone.set(name, 'broken');
+    now += interval;
+    const own = openPool(database.url);
+    pools.push(own);
+    let left = 6;
+    const crashed = start({
+      on: own,
+      leaseMs: 300,
+      concurrency: 1,
+      // The seventh look never ends: the process is dead.
+      check: (name) => (left-- > 0 ? Promise.resolve(look(name)) : new Promise(() => undefined)),
+    });
+    looks = [];
+    await until(() => looks.length === 7);
+    Object.assign(own, { query: () => new Promise(() => undefined) });
+    const lapsed = async () => Promise.all(ids.map(async (id) => (await status(id)) === 'pending'));
+    expect((await lapsed()).filter(Boolean)).toHaveLength(6);
+
+    start();
+    await settled();
+    for (const id of ids) expect((await handler.load(id)).state).toMatchObject({ status: 'pending', strikes: 1 });
+    expect(looks).toHaveLength(7 + 12);
+    await nextCycle();
+    for (const id of ids)
+      expect((await events(id)).slice(2)).toEqual([
+        'DnsChecked',
+        'VerificationLapsed',
+        'DnsChecked',
+        'VerificationFailed',
+      ]);
+    running = running.filter((scheduler) => scheduler !== crashed);
+  });
+
+  it('goes to another scheduler at once when its own stops', async () => {
+    const slot = 101;
+    for (let i = 0; i < 4; i++) await add('right', idInSlot(slot));
+    let finishLook: () => void = () => undefined;
+    const stopped = start({
+      concurrency: 1,
+      leaseMs: 60_000,
+      check: async (name) => {
+        await new Promise<void>((resolve) => (finishLook = resolve));
+        return look(name);
+      },
+    });
+    await until(() => looks.length === 1);
+    const stopping = stopped.beforeApplicationShutdown();
+    finishLook();
+    await stopping;
+    expect(looks).toHaveLength(1);
+    start();
+    await settled();
+    expect(looks).toHaveLength(1 + 4);
+  });
+
+  it('stays open for the domain that could not be judged, and loses no other', async () => {
+    const short = 3_600;
+    const slot = 102;
+    const bad = await add('right', idInSlot(slot));
+    const good = await add('right', idInSlot(slot));
+    let failures = 2;
+    start({
+      intervalMs: short,
+      check: (name) =>
+        name === bad.name && failures-- > 0 ? Promise.reject(new Error('the unexpected')) : Promise.resolve(look(name)),
+    });
+    await settled(short);
+    expect([await status(bad.id), await status(good.id)]).toEqual(['verified', 'verified']);
+    expect(looks.filter((name) => name === bad.name)).toHaveLength(3);
+  });
+});
+
+describe('several schedulers', () => {
+  it('H17 judge every domain once', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 40; i++) ids.push((await add('right', idInSlot(200 + (i % 8)))).id);
+    for (let i = 0; i < 3; i++) start({ concurrency: 2, check: async (name) => (await sleep(5), look(name)) });
+    await settled();
+    expect([...looks].sort()).toEqual([...zone.keys()].sort());
+    for (const name of zone.keys()) zone.set(name, 'broken');
+    await nextCycle();
+    expect(looks).toHaveLength(80);
+    for (const id of ids)
+      expect(await events(id)).toEqual(['DnsChecked', 'DomainVerified', 'DnsChecked', 'VerificationLapsed']);
+  });
+
+  it('count one strike even when two hold the same slot', async () => {
+    const { id, name } = await add('right', idInSlot(210));
+    const first = start();
+    await settled();
+    await first.beforeApplicationShutdown();
+    zone.set(name, 'broken');
+    now += interval;
+    looks = [];
+    let finishLook: () => void = () => undefined;
+    start({
+      check: async () => {
+        await new Promise<void>((resolve) => (finishLook = resolve));
+        return look(name);
+      },
+    });
+    await until(() => looks.length === 1);
+    // Its lease ends, as if it had been asleep for long.
+    await pool.query(`UPDATE slots SET lease_token = NULL, lease_until = NULL WHERE slot = 210`);
+    const second = start();
+    await settled();
+    await second.beforeApplicationShutdown();
+    finishLook();
+    await until(() => commands.length === 3);
+    await running[1]!.beforeApplicationShutdown();
+    expect((await handler.load(id)).state).toMatchObject({ status: 'pending', strikes: 1 });
+    expect((await events(id)).slice(2)).toEqual(['DnsChecked', 'VerificationLapsed']);
+  });
+});
+
+describe('after a downtime', () => {
+  it('does only the newest cycle', async () => {
+    const { id } = await add('right');
+    const first = start();
+    await settled();
+    await first.beforeApplicationShutdown();
+    looks = [];
+    commands = [];
+    zone.forEach((_, name) => zone.set(name, 'broken'));
+    now += 10 * interval;
+    start();
+    await settled();
+    expect(looks).toHaveLength(1);
+    const { cycle } = dueSlots(now, interval).find(({ slot }) => slot === slotOf(id))!;
+    expect(commands).toMatchObject([{ data: { trigger: 'scheduled', cycle } }]);
+  });
+
+  it('leaves half an interval between two looks, so that one short fault is not found twice', async () => {
+    const { id, name } = await add('right', idInSlot(0));
+    const first = start();
+    await settled();
+    await first.beforeApplicationShutdown();
+    zone.set(name, 'broken');
+    // Slot 0 was due at noon, and is done five minutes before it is due again.
+    now = Date.UTC(2026, 10, 23, 18) - 5 * minute;
+    start();
+    await settled();
+    expect(await status(id)).toBe('pending');
+    now += 10 * minute;
+    await sleep(100);
+    expect(await status(id)).toBe('pending');
+    now += interval / 2;
+    await settled();
+    expect(await status(id)).toBe('failed');
+  });
+});
+
+it('tells how late the cycle is', async () => {
+  await add('right', idInSlot(0));
+  now = Date.UTC(2026, 10, 23, 12) + 2 * minute;
+  let finishLook: () => void = () => undefined;
+  const scheduler = start({
+    check: async (name) => {
+      await new Promise<void>((resolve) => (finishLook = resolve));
+      return look(name);
+    },
+  });
+  await until(() => looks.length === 1);
+  expect(await scheduler.lagMs()).toBe(2 * minute);
+  expect(() => scheduler.assertProgress(60_000)).not.toThrow();
+  await sleep(30);
+  expect(() => scheduler.assertProgress(20)).toThrow('No slot has moved');
+  finishLook();
+});
+
+it('runs as an app that is live and ready, follows the events and shows its metrics', async () => {
+  await reader.close();
+  const env = { DATABASE_URL: database.url, MAIL_SERVER_DATABASE_URL: database.url, SMTP_URL: 'smtp://127.0.0.1:1' };
+  const settings = loadSettings({ ...env, DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query', LOG_LEVEL: 'silent' });
+  const app = await createApp({
+    ...{ host: '127.0.0.1', port: 0, module: VerificationSchedulerModule.forRoot(settings) },
+    configure: (created) => consumeEvents(created, 'verification-scheduler'),
+  });
+  try {
+    await app.init();
+    const { id } = await add('right');
+    expect(await watchedDomains.version(id)).toBe(2);
+    for (const path of ['/health/live', '/health/ready']) expect((await app.inject(path)).statusCode).toBe(200);
+    expect((await app.inject('/metrics')).body).toContain('sendmux_verification_slot_lag_seconds{app=');
+  } finally {
+    await app.close();
+    reader = await startReader();
+  }
+});

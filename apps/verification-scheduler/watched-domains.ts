@@ -1,0 +1,111 @@
+import { createHash } from 'node:crypto';
+import { Inject, Injectable } from '@nestjs/common';
+import {
+  allPass,
+  failing,
+  isLive,
+  type Assessment,
+  type Expected,
+  type LiveDomain,
+  type MailDomain,
+} from '@app/mail-domain';
+import { Pool } from 'pg';
+import { slotOf } from './cycle';
+
+/** What the cycle needs to know of a domain: a pure function of its stream, up to `version`. */
+export interface WatchedDomain extends Expected {
+  readonly id: string;
+  readonly status: LiveDomain['status'];
+  /** It was verified before, so that strikes count. */
+  readonly lapsed: boolean;
+  /** Fingerprint of the last recorded look; null before the first. */
+  readonly look: string | null;
+  readonly version: number;
+}
+
+const fingerprint = ({ findings, sesDkimStatus }: Assessment): string =>
+  createHash('sha256')
+    .update(JSON.stringify([findings, sesDkimStatus]))
+    .digest('base64url')
+    .slice(0, 22);
+
+export const watched = (state: LiveDomain, version: number): WatchedDomain => ({
+  id: state.id,
+  name: state.name,
+  team: state.team,
+  dkimTokens: state.dkimTokens,
+  dkimZone: state.dkimZone,
+  status: state.status,
+  lapsed: state.status === 'pending' && state.lapsed,
+  look: state.lastAssessment && fingerprint(state.lastAssessment),
+  version,
+});
+
+/**
+ * True when a scheduled check with this result would be decided to change nothing, so that the domain's stream need not
+ * be read. Never of a lapsed domain: each look at it counts, or clears, a strike.
+ */
+export function isOldNews(domain: WatchedDomain, look: Assessment): boolean {
+  if (domain.lapsed || domain.look !== fingerprint(look)) return false;
+  return domain.status === 'verified' ? failing(look.findings).length === 0 : !allPass(look.findings);
+}
+
+/** The scheduler's own table of the domains that customers have, by slot. */
+@Injectable()
+export class WatchedDomains {
+  constructor(@Inject(Pool) private readonly pool: Pool) {}
+
+  /** The version of the stream that is known here; 0 of a domain that is not. */
+  async version(id: string): Promise<number> {
+    const { rows } = await this.pool.query<{ version: number }>({
+      name: 'watched-version',
+      text: 'SELECT version FROM watched_domains WHERE id = $1',
+      values: [id],
+    });
+    return rows[0]?.version ?? 0;
+  }
+
+  /** What the stream says now: from its events, in their order. */
+  async follow(id: string, state: MailDomain, version: number): Promise<void> {
+    if (!isLive(state)) return this.remove(id);
+    const { name, team, dkimTokens, dkimZone, status, lapsed, look } = watched(state, version);
+    await this.pool.query({
+      name: 'watched-follow',
+      text: `
+        INSERT INTO watched_domains AS w (id, slot, name, team, dkim_tokens, dkim_zone, status, lapsed, look, version)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        ON CONFLICT (id) DO UPDATE SET
+          status = excluded.status, lapsed = excluded.lapsed, look = excluded.look, version = excluded.version
+        WHERE w.version < excluded.version`,
+      values: [id, slotOf(id), name, team, dkimTokens, dkimZone, status, lapsed, look, version],
+    });
+  }
+
+  /** What the scheduler's own command led to, before the events of it arrive. Adds no domain: only its events do. */
+  async refresh(id: string, state: MailDomain, version: number): Promise<void> {
+    if (!isLive(state)) return this.remove(id);
+    const { status, lapsed, look } = watched(state, version);
+    await this.pool.query({
+      name: 'watched-refresh',
+      text: `UPDATE watched_domains SET status = $2, lapsed = $3, look = $4, version = $5 WHERE id = $1 AND version < $5`,
+      values: [id, status, lapsed, look, version],
+    });
+  }
+
+  /** The pending and verified domains of a slot in the order of their ids, at most `limit`, above the id `after`. */
+  async page(slot: number, after: string, limit: number): Promise<WatchedDomain[]> {
+    const { rows } = await this.pool.query<WatchedDomain>({
+      name: 'watched-page',
+      text: `
+        SELECT id, name, team, dkim_tokens AS "dkimTokens", dkim_zone AS "dkimZone", status, lapsed, look, version
+        FROM watched_domains
+        WHERE slot = $1 AND id > $2 AND status IN ('pending', 'verified') ORDER BY id LIMIT $3`,
+      values: [slot, after, limit],
+    });
+    return rows;
+  }
+
+  private async remove(id: string): Promise<void> {
+    await this.pool.query({ name: 'watched-remove', text: 'DELETE FROM watched_domains WHERE id = $1', values: [id] });
+  }
+}
