@@ -1,0 +1,103 @@
+import type { Finding } from '@app/mail-domain';
+import { failureMail } from './failure-mail';
+
+const mx: Finding = {
+  check: 'mx',
+  outcome: 'fail',
+  code: 'mx_missing',
+  message: 'Add an MX record at mail.acme.com with priority 10 and target mail.sendmux.ai.',
+  name: 'mail.acme.com',
+  type: 'MX',
+  expected: '10 mail.sendmux.ai',
+  observed: [],
+};
+const spf: Finding = {
+  check: 'spf',
+  outcome: 'fail',
+  code: 'spf_multiple',
+  message: 'Merge both SPF records into one.',
+  name: 'mail.acme.com',
+  type: 'TXT',
+  expected: 'v=spf1 include:amazonses.com include:sendmux.ai ~all',
+  observed: ['"v=spf1 -all"', '"v=spf1 include:amazonses.com include:sendmux.ai ~all"'],
+};
+const failure = {
+  domainId: 'mdom_cl1',
+  name: 'mail.acme.com',
+  at: '2026-11-23T06:07:08.000Z',
+  failing: [mx, spf],
+};
+
+it('names each failing record, what was expected, what was seen and what to do', () => {
+  const { subject, text } = failureMail(failure);
+  expect(subject).toBe('mail.acme.com is no longer verified: 2 records need your attention');
+  expect(text).toBe(`Hello,
+
+On 23 November 2026 at 06:07 UTC we checked the DNS records of mail.acme.com and found, for the second time in a row, that they do not match. The domain’s status is now “failed”.
+
+2 records need your attention.
+
+1. MX record at mail.acme.com
+   Expected:   10 mail.sendmux.ai
+   Seen:       no such record
+   What to do: Add an MX record at mail.acme.com with priority 10 and target mail.sendmux.ai.
+
+2. TXT record at mail.acme.com
+   Expected:   v=spf1 include:amazonses.com include:sendmux.ai ~all
+   Seen:       "v=spf1 -all"
+               "v=spf1 include:amazonses.com include:sendmux.ai ~all"
+   What to do: Merge both SPF records into one.
+
+We no longer check this domain on our own. Once you have mended the records, please ask us to verify it:
+
+   POST /api/v1/domains/mdom_cl1/verify
+
+A change in the DNS can take a few minutes to be seen. If it still fails then, the answer says why.
+
+You receive this mail, once for this failure, because you are an owner of the team that added the domain.
+
+Sendmux
+`);
+});
+
+it('says the same in HTML, and loads nothing from anywhere', () => {
+  const { html } = failureMail(failure);
+  const words = html
+    .replace(/<[^>]*>/g, ' ')
+    .replace(/&#(\d+);/g, (_, code: string) => String.fromCharCode(Number(code)))
+    .replace(/\s+/g, ' ');
+  for (const { expected, observed, message } of failure.failing)
+    for (const part of [expected, message, ...observed]) expect(words).toContain(part);
+  for (const part of ['MX record at mail.acme.com', '23 November 2026 at 06:07 UTC', '/domains/mdom_cl1/verify'])
+    expect(words).toContain(part);
+  expect(html).not.toMatch(/https?:|<img|<link|<script|url\(|src=|href=/i);
+});
+
+it('counts a single record in the singular', () => {
+  expect(failureMail({ ...failure, failing: [mx] }).subject).toBe(
+    'mail.acme.com is no longer verified: 1 record needs your attention',
+  );
+});
+
+describe('records that somebody hostile has placed', () => {
+  const hostile = (observed: string) => failureMail({ ...failure, failing: [{ ...spf, observed: [observed] }] });
+
+  it('are text in the HTML', () => {
+    const { html } = hostile(`</code><script>alert("1")</script><a href='https://evil.example'>log in</a>&lt;`);
+    expect(html).not.toMatch(/<script|<a /);
+    expect(html).toContain('&#60;script&#62;alert(&#34;1&#34;)');
+    expect(html).toContain('&#38;lt;');
+  });
+
+  it('cannot begin a line of their own, nor turn the text around', () => {
+    const { text, html } = hostile('v=spf1\r\n\r\nSendmux: send your password\u2028to\u202Eus\0');
+    expect(text).toContain('v=spf1\\u{d}\\u{a}\\u{d}\\u{a}Sendmux: send your password\\u{2028}to\\u{202e}us\\u{0}\n');
+    for (const part of [text, html]) expect(part.replaceAll('\n', '')).not.toMatch(/\p{Cc}|\p{Cf}|\u2028/u);
+  });
+
+  it('cannot hide the rest by their length', () => {
+    const { text } = hostile('x'.repeat(60_000));
+    expect(text.length).toBeLessThan(3_000);
+    expect(text).toContain('… (60000 characters)');
+  });
+});

@@ -1,0 +1,265 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { AddressInfo } from 'node:net';
+import { Logger } from '@nestjs/common';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Accounts } from '@app/accounts';
+import { DomainCommandHandler } from '@app/commands';
+import {
+  AddDomain,
+  checkNames,
+  CompleteProvisioning,
+  RecordCheck,
+  RequestDeletion,
+  type Assessment,
+  type CommandContext,
+} from '@app/mail-domain';
+import { consumeEvents } from '@app/messaging';
+import { createApp, loadSettings, newId } from '@app/runtime';
+import { simpleParser, type ParsedMail } from 'mailparser';
+import { createTransport } from 'nodemailer';
+import { Pool } from 'pg';
+import { SMTPServer } from 'smtp-server';
+import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { Deliveries } from './deliveries';
+import { Notifier } from './notifier';
+import { NotifierModule } from './notifier.module';
+
+interface Caught {
+  readonly to: string;
+  readonly from: string;
+  readonly mail: ParsedMail;
+}
+
+let database: TestDatabase;
+let app: NestFastifyApplication | undefined;
+/** An app that is used for its parts alone: it neither reads events nor works. */
+let parts: NestFastifyApplication;
+let sink: SMTPServer;
+let smtpUrl: string;
+let inbox: Caught[];
+/** What the sink says to a recipient: a status code, or undefined to accept. */
+let refuse: (address: string) => number | undefined;
+let log: string[];
+
+const settings = (from?: string) =>
+  loadSettings({
+    ...{ DATABASE_URL: database.url, MAIL_SERVER_DATABASE_URL: database.url, SMTP_URL: smtpUrl, LOG_LEVEL: 'silent' },
+    ...{ DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query', NOTIFY_FROM: from ?? 'Sendmux <notify@platform.example>' },
+  });
+const describeApp = (from?: string) => ({ host: '127.0.0.1', port: 0, module: NotifierModule.forRoot(settings(from)) });
+
+async function startNotifier(from?: string): Promise<void> {
+  app = await createApp({
+    ...describeApp(from),
+    configure: (created) => {
+      created.useLogger({
+        ...{ log: () => undefined, debug: () => undefined },
+        ...{ warn: (text: string) => log.push(text), error: (text: string) => log.push(text) },
+      });
+      return consumeEvents(created, 'notifier');
+    },
+  });
+  await app.init();
+}
+
+async function stopNotifier(): Promise<void> {
+  await app?.close();
+  app = undefined;
+}
+
+beforeAll(async () => {
+  database = await testDatabase();
+  sink = new SMTPServer({
+    authOptional: true,
+    disabledCommands: ['STARTTLS', 'AUTH'],
+    onRcptTo: ({ address }, _session, callback) => {
+      const responseCode = refuse(address);
+      callback(responseCode ? Object.assign(new Error(`not <${address}>`), { responseCode }) : null);
+    },
+    onData: (stream, { envelope }, callback) => {
+      simpleParser(stream).then((mail) => {
+        const [to] = envelope.rcptTo;
+        inbox.push({ to: to!.address, from: envelope.mailFrom ? envelope.mailFrom.address : '', mail });
+        callback();
+      }, callback);
+    },
+  });
+  await new Promise<void>((ready) => sink.listen(0, '127.0.0.1', ready));
+  smtpUrl = `smtp://127.0.0.1:${(sink.server.address() as AddressInfo).port}`;
+  parts = await createApp(describeApp());
+  Logger.overrideLogger(false);
+});
+
+beforeEach(() => {
+  inbox = [];
+  log = [];
+  refuse = () => undefined;
+});
+
+afterEach(stopNotifier);
+
+afterAll(async () => {
+  await new Promise<void>((closed) => sink.close(closed));
+  await parts.close();
+  await database.drop();
+});
+
+const context = (): CommandContext => ({ at: new Date().toISOString(), actor: 'test', correlationId: 'c' });
+const run = (...args: Parameters<DomainCommandHandler['execute']>) => parts.get(DomainCommandHandler).execute(...args);
+
+const look = (name: string, mx: 'pass' | 'fail'): Assessment => ({
+  sesDkimStatus: 'success',
+  findings: checkNames.map((check) => ({
+    ...{ check, outcome: check === 'mx' ? mx : 'pass', code: 'c', message: 'Add the MX record.', name, type: 'MX' },
+    ...{ expected: '10 mail.sendmux.ai', observed: check === 'mx' && mx === 'fail' ? ['10 mx.other.example'] : [] },
+  })),
+});
+let cycle = 0;
+const check = (id: string, name: string, mx: 'pass' | 'fail') =>
+  run(new RecordCheck(id, { ...look(name, mx), trigger: 'scheduled', cycle: (cycle += 1) }, context()));
+
+/** A domain of a new team that was verified and then failed twice. */
+async function failedDomain(owners: string[], name = `d${(cycle += 1)}.example.com`) {
+  const { id: team } = await parts.get(Accounts).createTeam('Acme', owners.length > 0 ? owners : ['gone@example.net']);
+  if (owners.length === 0) await parts.get(Pool).query('DELETE FROM owners WHERE team = $1', [team]);
+  const id = newId('mdom');
+  await run(new AddDomain(id, { name, team, deadline: context().at }, context()));
+  await run(
+    new CompleteProvisioning(
+      id,
+      { dkimTokens: ['a', 'b', 'c'], dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1', sesDkimStatus: 'success' },
+      context(),
+    ),
+  );
+  for (const mx of ['pass', 'fail', 'fail'] as const) await check(id, name, mx);
+  return { id, name, team };
+}
+
+const settled = async (id: string, episode = 1): Promise<string | undefined> => {
+  const { rows } = await parts
+    .get(Pool)
+    .query<{ outcome: string }>('SELECT outcome FROM settled_episodes WHERE episode = $1', [`${id}/${episode}`]);
+  return rows[0]?.outcome;
+};
+const receivers = (name: string) =>
+  inbox
+    .filter(({ mail }) => mail.subject?.startsWith(`${name} `))
+    .map(({ to }) => to)
+    .sort();
+
+async function until(condition: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<void> {
+  const deadline = Date.now() + withinMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`Not within ${withinMs} ms: ${condition.toString()}`);
+    await sleep(10);
+  }
+}
+
+it('H4 tells every owner of the team, each by a mail of their own, once', async () => {
+  await startNotifier();
+  const { id, name } = await failedDomain(['ada@example.org', 'grace@example.net']);
+  await until(async () => (await settled(id)) === 'told');
+  expect(receivers(name)).toEqual(['ada@example.org', 'grace@example.net']);
+  const { mail, from } = inbox.find(({ to }) => to === 'ada@example.org')!;
+  expect(from).toBe('notify@platform.example');
+  expect([mail.to].flat().map((to) => to?.text)).toEqual(['ada@example.org']);
+  expect(mail.headers.get('auto-submitted')).toBe('auto-generated');
+  for (const part of [mail.text, mail.html || ''])
+    for (const word of ['10 mail.sendmux.ai', '10 mx.other.example', 'Add the MX record.', `/domains/${id}/verify`])
+      expect(part).toContain(word);
+  for (const path of ['/health/live', '/health/ready']) expect((await app!.inject(path)).statusCode).toBe(200);
+  expect((await app!.inject('/metrics')).body).toMatch(/sendmux_notifier_mails_total\{outcome="sent"/);
+});
+
+it('tells again of the next failure, and of no failure twice when the events are read again', async () => {
+  await startNotifier();
+  const { id, name, team } = await failedDomain(['ada@example.org']);
+  await until(async () => (await settled(id)) === 'told');
+  await run(new RecordCheck(id, { ...look(name, 'pass'), trigger: 'requested', cycle: null }, context()));
+  for (const mx of ['fail', 'fail'] as const) await check(id, name, mx);
+  await until(async () => (await settled(id, 2)) === 'told');
+  expect(receivers(name)).toHaveLength(2);
+  expect(new Set(inbox.map(({ mail }) => mail.messageId)).size).toBe(2);
+
+  await stopNotifier();
+  await parts.get(Accounts).addOwners(team, ['later@example.org']);
+  await parts.get(Pool).query(`UPDATE checkpoints SET position = 0 WHERE name = 'notifier'`);
+  await startNotifier();
+  const other = await failedDomain(['ada@example.org']);
+  await until(async () => (await settled(other.id)) === 'told');
+  await until(async () => (await parts.get(Pool).query('SELECT FROM tasks')).rowCount === 0);
+  expect(receivers(name)).toHaveLength(2);
+});
+
+it('sends at most one mail more when it dies between a sending and its record', async () => {
+  const { id, name } = await failedDomain(['ada@example.org', 'grace@example.net', 'joan@example.net']);
+  const dead = new (class extends Deliveries {
+    private left = 1;
+    override record(...args: Parameters<Deliveries['record']>): Promise<void> {
+      return this.left-- > 0 ? super.record(...args) : new Promise(() => undefined);
+    }
+  })(parts.get(Pool));
+  const [handler, accounts] = [parts.get(DomainCommandHandler), parts.get(Accounts)];
+  const smtp = createTransport(smtpUrl);
+  const task = { domainId: id, episode: 1, at: context().at, failing: look(name, 'fail').findings };
+  void new Notifier(handler, accounts, dead, smtp, 'notify@platform.example').tell(task, new AbortController().signal);
+  await until(() => inbox.length === 2);
+  await startNotifier();
+  await until(async () => (await settled(id)) === 'told');
+  expect(receivers(name)).toEqual(['ada@example.org', 'grace@example.net', 'grace@example.net', 'joan@example.net']);
+  const twice = inbox.filter(({ to }) => to === 'grace@example.net');
+  expect(twice[0]!.mail.messageId).toBe(twice[1]!.mail.messageId);
+});
+
+it('tries again where it is put off, and tells the others meanwhile', async () => {
+  let busy = 1;
+  refuse = (address) => (address === 'ada@example.org' && busy-- > 0 ? 451 : undefined);
+  await startNotifier();
+  const { id, name } = await failedDomain(['ada@example.org', 'grace@example.net']);
+  await until(() => receivers(name).length === 1);
+  expect(receivers(name)).toEqual(['grace@example.net']);
+  await until(async () => (await settled(id)) === 'told');
+  expect(receivers(name)).toEqual(['ada@example.org', 'grace@example.net']);
+  expect(log.join('\n')).toContain('[address]');
+  expect(log.join('\n')).not.toContain('ada@');
+});
+
+it('gives up on one owner who is refused for good, and tells the others', async () => {
+  refuse = (address) => (address === 'ada@example.org' ? 550 : undefined);
+  await startNotifier();
+  const { id, name, team } = await failedDomain(['ada@example.org', 'grace@example.net']);
+  await until(async () => (await settled(id)) === 'told');
+  expect(receivers(name)).toEqual(['grace@example.net']);
+  expect(log.join('\n')).toMatch(new RegExp(`Owner [0-9a-f]{32} of ${team} cannot be told of ${id}/1`));
+  expect(log.join('\n')).not.toContain('ada@');
+});
+
+it('H18 asks for the owners when it sends, and alarms an operator when there are none', async () => {
+  const late = await failedDomain(['ada@example.org']);
+  await parts.get(Accounts).addOwners(late.team, ['grace@example.net']);
+  const orphan = await failedDomain([]);
+  await startNotifier();
+  await until(async () => (await settled(late.id)) === 'told' && (await settled(orphan.id)) === 'no_owners');
+  expect(receivers(late.name)).toEqual(['ada@example.org', 'grace@example.net']);
+  expect(receivers(orphan.name)).toEqual([]);
+  expect(log).toContainEqual(expect.stringContaining(`${orphan.team} has no owners`));
+  expect((await app!.inject('/metrics')).body).toMatch(/sendmux_notifier_alarms_total\{reason="no_owners"/);
+});
+
+it('says nothing of a domain that has been mended or is being deleted before the mail was sent', async () => {
+  const mended = await failedDomain(['ada@example.org']);
+  await run(new RecordCheck(mended.id, { ...look(mended.name, 'pass'), trigger: 'requested', cycle: null }, context()));
+  const deleted = await failedDomain(['ada@example.org']);
+  await run(new RequestDeletion(deleted.id, context()));
+  await startNotifier();
+  await until(async () => (await settled(mended.id)) === 'superseded' && (await settled(deleted.id)) === 'superseded');
+  expect(inbox).toEqual([]);
+});
+
+it('H20 does not send from the domain that fails', async () => {
+  await startNotifier('Acme <alerts@mail.own.example>');
+  const { id, name } = await failedDomain(['ada@example.org'], 'mail.own.example');
+  await until(async () => (await settled(id)) === 'told');
+  expect(inbox).toMatchObject([{ to: 'ada@example.org', from: 'notifications@sendmux.ai' }]);
+  expect(log).toContainEqual(expect.stringContaining(`NOTIFY_FROM lies in ${name}`));
+});

@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { Logger } from '@nestjs/common';
+import { AccountRuleBroken, type Accounts } from '@app/accounts';
+import type { DomainCommandHandler } from '@app/commands';
+import type { Finding } from '@app/mail-domain';
+import type { TaskOutcome } from '@app/tasks';
+import type { Transporter } from 'nodemailer';
+import { Counter } from 'prom-client';
+import { recipientOf, type Deliveries } from './deliveries';
+import { failureMail } from './failure-mail';
+import { senderDomain, senderFor } from './sender';
+
+export const notifierTasks = 'notifier';
+
+/** One failure of one domain, as its event tells it. */
+export interface FailureTask {
+  readonly domainId: string;
+  readonly episode: number;
+  readonly at: string;
+  readonly failing: readonly Finding[];
+}
+
+/** The key of a failure in the list and in the deliveries. */
+export const episodeOf = ({ domainId, episode }: Pick<FailureTask, 'domainId' | 'episode'>): string =>
+  `${domainId}/${episode}`;
+
+const mails = new Counter({
+  name: 'sendmux_notifier_mails_total',
+  help: 'Mails to owners, by what the mail server said',
+  labelNames: ['outcome'],
+});
+const alarms = new Counter({
+  name: 'sendmux_notifier_alarms_total',
+  help: 'What an operator must look at: owners that could not be told as they should',
+  labelNames: ['reason'],
+});
+
+/** Without an operator nothing changes: no hurry. */
+const noSenderRetryMs = 600_000;
+
+/** Tells the owners of a team that a domain has failed, each once an episode. */
+export class Notifier {
+  private readonly logger = new Logger(Notifier.name);
+
+  constructor(
+    private readonly domains: Pick<DomainCommandHandler, 'load'>,
+    private readonly accounts: Pick<Accounts, 'owners'>,
+    private readonly deliveries: Deliveries,
+    private readonly smtp: Pick<Transporter, 'sendMail'>,
+    private readonly from: string,
+  ) {}
+
+  /**
+   * Sends what is still to be sent of a failure. A domain that has been verified again, or deleted, is not written about:
+   * the mail would be wrong when it is read. A team without owners is the operator's to ask after, and is not tried again.
+   */
+  async tell(failure: FailureTask, signal: AbortSignal): Promise<TaskOutcome> {
+    const episode = episodeOf(failure);
+    if (await this.deliveries.isSettled(episode)) return 'done';
+    const { state } = await this.domains.load(failure.domainId);
+    if (state.status !== 'failed' || state.episodes !== failure.episode) {
+      await this.deliveries.settle(episode, 'superseded');
+      return 'done';
+    }
+    const owners = await this.owners(state.team);
+    if (owners.length === 0) {
+      this.alarm('no_owners', `${state.team} has no owners: nobody was told that ${state.name} has failed`);
+      await this.deliveries.settle(episode, 'no_owners');
+      return 'done';
+    }
+    const from = senderFor(state.name, this.from);
+    if (from !== this.from)
+      this.alarm('sender_on_failing_domain', `NOTIFY_FROM lies in ${state.name}, which has failed: set another`);
+    if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
+
+    const mail = failureMail({ ...failure, name: state.name });
+    const done = await this.deliveries.recipients(episode);
+    let deferred: string | undefined;
+    for (const address of owners) {
+      const recipient = recipientOf(address);
+      if (done.has(recipient)) continue;
+      signal.throwIfAborted();
+      try {
+        await this.smtp.sendMail({
+          ...mail,
+          from,
+          to: { name: '', address },
+          messageId: messageId(episode, recipient, from),
+          headers: { 'Auto-Submitted': 'auto-generated' },
+        });
+      } catch (error) {
+        const said = withoutAddresses((error as Error).message);
+        if (isRefusedForGood(error)) {
+          mails.inc({ outcome: 'undeliverable' });
+          this.alarm('undeliverable', `Owner ${recipient} of ${state.team} cannot be told of ${episode}: ${said}`);
+          await this.deliveries.record(episode, recipient, 'undeliverable');
+        } else {
+          mails.inc({ outcome: 'deferred' });
+          deferred = said;
+        }
+        continue;
+      }
+      mails.inc({ outcome: 'sent' });
+      await this.deliveries.record(episode, recipient, 'sent');
+    }
+    if (deferred !== undefined) return { error: deferred };
+    await this.deliveries.settle(episode, 'told');
+    return 'done';
+  }
+
+  private async owners(team: string): Promise<string[]> {
+    try {
+      return await this.accounts.owners(team);
+    } catch (error) {
+      if (error instanceof AccountRuleBroken) return [];
+      throw error;
+    }
+  }
+
+  private alarm(reason: string, message: string): void {
+    alarms.inc({ reason });
+    this.logger.error(message);
+  }
+}
+
+/** The same for the same owner and failure, so that a mail sent again can be known as the same. */
+const messageId = (episode: string, recipient: string, from: string): string =>
+  `<${createHash('sha256').update(`${episode} ${recipient}`).digest('hex').slice(0, 32)}@${senderDomain(from)}>`;
+
+/** What a mail server says names the recipient, whose address belongs in no log and no table. */
+const withoutAddresses = (text: string): string => text.replace(/[^\s<>@]+@[^\s<>@]+/g, '[address]');
+
+/** A 5xx to the recipient or to the mail. One to the greeting, the login or the sender is ours, and may be mended. */
+function isRefusedForGood(error: unknown): boolean {
+  const { responseCode = 0, command } = error as { responseCode?: number; command?: string };
+  return responseCode >= 500 && (command === 'RCPT TO' || command === 'DATA');
+}
