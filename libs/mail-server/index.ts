@@ -1,2 +1,3 @@
 export * from './mail-server';
 export * from './mail-server.module';
+export { mailServerMigrations } from './mail-server.migration';

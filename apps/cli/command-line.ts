@@ -1,0 +1,190 @@
+import { Accounts, grantable, roles, type ApiKey } from '@app/accounts';
+import { openPool } from '@app/database';
+import { loadSettings } from '@app/runtime';
+import { Command, Option } from 'commander';
+import { migrateEverything } from './migrations';
+
+/** The command line asked for something that makes no sense. */
+export class UsedWrongly extends Error {
+  override readonly name = 'UsedWrongly';
+}
+
+/** `sendmux …`. Results go to standard output, explanations and errors to standard error. */
+export function commandLine(): Command {
+  const program = new Command('sendmux')
+    .description('Teams, their owners and their API keys.')
+    .option('--json', 'print one JSON document, for scripts; errors too')
+    // `main.ts` reports every error in the same way.
+    .configureOutput({ outputError: () => undefined })
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride()
+    .addHelpText(
+      'after',
+      `
+Begin with:
+  $ sendmux team create Acme --owner ada@acme.com
+  $ sendmux key create --team team_4kz81mq0xw --role root:full
+
+\`sendmux help COMMAND\` and \`sendmux COMMAND help SUBCOMMAND\` show more, with examples.
+The database is the one of \`make start\`, or of DATABASE_URL when that is set.
+Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database are not in order.`,
+    );
+
+  const team = program.command('team').description('teams and the owners who are told when a domain stays broken');
+  team
+    .command('create')
+    .description('a new team')
+    .argument('<name>', 'what people call it')
+    .requiredOption('--owner <email...>', 'who is told when a domain stays broken; at least one')
+    .addHelpText('after', examples('sendmux team create "Acme Pty Ltd" --owner ada@acme.com ops@acme.com'))
+    .action(async (name: string, { owner }: { owner: string[] }, command: Command) => {
+      const made = await withAccounts(async (accounts) => {
+        const created = await accounts.createTeam(name, owner);
+        return { ...created, owners: await accounts.owners(created.id) };
+      });
+      print(command, made, () => [
+        `${made.id}  ${made.name}  (${made.owners.join(', ')})`,
+        `Next, a key:  sendmux key create --team ${made.id} --role root:full`,
+      ]);
+    });
+  team
+    .command('list')
+    .description('all teams, the oldest first')
+    .addHelpText('after', examples('sendmux team list', 'sendmux team list --json'))
+    .action(async (_options: object, command: Command) => {
+      const teams = await withAccounts((accounts) => accounts.listTeams());
+      print(command, teams, () =>
+        teams.length === 0
+          ? ['There is no team yet:  sendmux team create NAME --owner EMAIL']
+          : table(
+              ['TEAM', 'NAME', 'CREATED'],
+              teams.map(({ id, name, createdAt }) => [id, name, minute(createdAt)]),
+            ),
+      );
+    });
+  team
+    .command('owners')
+    .description('the owners of a team; adds and removes some')
+    .argument('<team>', 'id of the team, as `sendmux team list` shows it')
+    .option('--add <email...>', 'new owners; who is one already stays one')
+    .option('--remove <email...>', 'owners to remove, after the adding; the last one stays')
+    .addHelpText(
+      'after',
+      examples(
+        'sendmux team owners team_4kz81mq0xw',
+        'sendmux team owners team_4kz81mq0xw --add grace@acme.com --remove ada@acme.com',
+      ),
+    )
+    .action(async (id: string, { add, remove }: { add?: string[]; remove?: string[] }, command: Command) => {
+      const owners = await withAccounts(async (accounts) => {
+        if (add) await accounts.addOwners(id, add);
+        for (const owner of new Set(remove)) await accounts.removeOwner(id, owner);
+        return accounts.owners(id);
+      });
+      print(command, { team: id, owners }, () => owners);
+    });
+
+  const key = program.command('key').description('API keys of a team');
+  key
+    .command('create')
+    .description('a new key: standard output holds it, this once')
+    .requiredOption('--team <team>', 'id of the team that the key belongs to')
+    .addOption(new Option('--role <role>', `one of ${Object.keys(roles).join(', ')}`).conflicts('permission'))
+    .option('--permission <permission...>', `instead of a role, some of ${grantable.join(', ')}`)
+    .option('--name <name>', 'what it is for')
+    .addHelpText(
+      'after',
+      examples(
+        'sendmux key create --team team_4kz81mq0xw --role root:full --name "Terraform"',
+        'sendmux key create --team team_4kz81mq0xw --permission domain.read domain.verify',
+        'KEY=$(sendmux key create --team team_4kz81mq0xw --role root:readonly)',
+      ),
+    )
+    .action(
+      async (options: { team: string; role?: string; permission?: string[]; name?: string }, command: Command) => {
+        const { team: owner, role, permission: permissions, name } = options;
+        const grant = role !== undefined ? { role } : permissions !== undefined ? { permissions } : undefined;
+        if (!grant) throw new UsedWrongly('A key needs --role or --permission (`sendmux key help create` lists them).');
+        const made = await withAccounts((accounts) => accounts.createKey(owner, grant, name));
+        print(command, made, () => [made.key]);
+        process.stderr.write(
+          command.optsWithGlobals().json ? '' : `${made.id}, ${may(made)}. Keep the key: it is never shown again.\n`,
+        );
+      },
+    );
+  key
+    .command('list')
+    .description('the keys of a team, the oldest first, revoked ones too; never their secrets')
+    .requiredOption('--team <team>', 'id of the team')
+    .addHelpText('after', examples('sendmux key list --team team_4kz81mq0xw'))
+    .action(async ({ team: owner }: { team: string }, command: Command) => {
+      const keys = await withAccounts((accounts) => accounts.listKeys(owner));
+      print(command, keys, () =>
+        keys.length === 0
+          ? [`No key yet:  sendmux key create --team ${owner} --role root:full`]
+          : table(
+              ['KEY', 'ENDS IN', 'NAME', 'MAY', 'CREATED', 'REVOKED'],
+              keys.map((each) => [
+                each.id,
+                each.hint,
+                each.name,
+                may(each),
+                minute(each.createdAt),
+                each.revokedAt ? minute(each.revokedAt) : '',
+              ]),
+            ),
+      );
+    });
+  key
+    .command('revoke')
+    .description('a key that opens nothing from now on')
+    .argument('<key>', 'id of the key, as `sendmux key list` shows it; not the secret')
+    .addHelpText('after', examples('sendmux key revoke key_clmib3zq8a0w9x7f1k2s5d4g6h0jp'))
+    .action(async (id: string, _options: object, command: Command) => {
+      const revoked = await withAccounts((accounts) => accounts.revokeKey(id));
+      print(command, revoked, () => [`${revoked.id} is revoked since ${minute(revoked.revokedAt!)}.`]);
+    });
+
+  program
+    .command('migrate')
+    .description('creates the tables, or brings them up to date; safe to repeat, and while apps run')
+    .addHelpText('after', examples('DATABASE_URL=postgres://… MAIL_SERVER_DATABASE_URL=postgres://… sendmux migrate'))
+    .action(async (_options: object, command: Command) => {
+      const settings = loadSettings(process.env, ['DATABASE_URL', 'MAIL_SERVER_DATABASE_URL']);
+      await migrateEverything(settings.DATABASE_URL, settings.MAIL_SERVER_DATABASE_URL);
+      print(command, { migrated: true }, () => ['The tables are up to date.']);
+    });
+  return program;
+}
+
+async function withAccounts<T>(work: (accounts: Accounts) => Promise<T>): Promise<T> {
+  const pool = openPool(loadSettings(process.env, ['DATABASE_URL']).DATABASE_URL, 1);
+  try {
+    return await work(new Accounts(pool));
+  } finally {
+    await pool.end();
+  }
+}
+
+function print(command: Command, document: unknown, lines: () => readonly string[]): void {
+  const { json } = command.optsWithGlobals<{ json?: boolean }>();
+  process.stdout.write(`${json ? JSON.stringify(document) : lines().join('\n')}\n`);
+}
+
+const examples = (...lines: string[]): string =>
+  `\n${lines.length > 1 ? 'Examples' : 'Example'}:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;
+
+const may = ({ role, permissions }: ApiKey): string => role ?? permissions.join(' ');
+
+/** UTC, as people read it. */
+const minute = (time: Date): string => `${time.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
+  return [head, ...rows].map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd(),
+  );
+}

@@ -1,0 +1,52 @@
+import { AccountRuleBroken } from '@app/accounts';
+import { SettingsInvalid } from '@app/runtime';
+import { CommanderError } from 'commander';
+import { commandLine, UsedWrongly } from './command-line';
+
+/** Of the process: refused or failed, used wrongly, not set up. `docs/settings.md` and the help name them too. */
+const exitCodes = { failed: 1, usage: 2, setup: 3 } as const;
+
+interface Failure {
+  readonly exit: keyof typeof exitCodes;
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What PostgreSQL and the network say when there is nothing to work on yet. */
+const setupFaults: Record<string, string> = {
+  '42P01': 'The database has no tables yet. Run `sendmux migrate` first.',
+  '3D000': 'The database that DATABASE_URL names does not exist.',
+  '28P01': 'The database refuses the user or password of DATABASE_URL.',
+  ECONNREFUSED: 'No database answers at DATABASE_URL. Does `make start` (or your PostgreSQL) still run?',
+  ENOTFOUND: 'The host of DATABASE_URL has no address.',
+};
+
+function failure(error: unknown): Failure {
+  if (error instanceof AccountRuleBroken) return { exit: 'failed', code: error.code, message: error.message };
+  if (error instanceof CommanderError || error instanceof UsedWrongly)
+    return { exit: 'usage', code: 'usage', message: error.message.replace(/^error: /, '') };
+  if (error instanceof SettingsInvalid) return { exit: 'setup', code: 'settings', message: error.message };
+  const { code, message } = error as NodeJS.ErrnoException;
+  const setup = setupFaults[code ?? ''] ?? (message.startsWith('No database at ') ? message : undefined);
+  if (setup) return { exit: 'setup', code: 'database', message: setup };
+  return { exit: 'failed', code: 'failed', message };
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  try {
+    await commandLine().parseAsync(args, { from: 'user' });
+    return 0;
+  } catch (error) {
+    // Help that was asked for is no failure; help in place of a missing command has been printed already.
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    if (error instanceof CommanderError && error.code === 'commander.help') return exitCodes.usage;
+    const { exit, code, message } = failure(error);
+    const line = message.replace(/\s*\n\s*/g, ' ');
+    process.stderr.write(
+      args.includes('--json') ? `${JSON.stringify({ error: { code, message: line } })}\n` : `sendmux: ${line}\n`,
+    );
+    return exitCodes[exit];
+  }
+}
+
+void main(process.argv.slice(2)).then((status) => (process.exitCode = status));

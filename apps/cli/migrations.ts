@@ -1,0 +1,19 @@
+import { accountsMigrations } from '@app/accounts';
+import { migrate } from '@app/database';
+import { eventStoreMigrations } from '@app/event-store';
+import { mailServerMigrations } from '@app/mail-server';
+import { messagingMigrations } from '@app/messaging';
+import { readModelMigrations } from '@app/read-model';
+import { tasksMigrations } from '@app/tasks';
+
+/** Every table of the libs. An app that keeps tables of its own brings those up to date when it starts. */
+export async function migrateEverything(database: string, mailServerDatabase: string): Promise<void> {
+  await migrate(database, [
+    ...eventStoreMigrations,
+    ...readModelMigrations,
+    ...accountsMigrations,
+    ...messagingMigrations,
+    ...tasksMigrations,
+  ]);
+  await migrate(mailServerDatabase, mailServerMigrations);
+}
