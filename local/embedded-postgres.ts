@@ -12,6 +12,10 @@ import { Client } from 'pg';
 
 export interface EmbeddedPostgres {
   readonly port: number;
+  /** Process id of the server. */
+  readonly pid: number;
+  /** Resolves when the server has ended, whoever ended it. */
+  readonly ended: Promise<void>;
   /** `postgres://…` of a database in this server; it is created when absent. */
   database(name: string): Promise<string>;
   /** Fast shutdown: open transactions are rolled back, everything committed is kept. */
@@ -65,9 +69,12 @@ export async function startEmbeddedPostgres(
   // Its own process group: a Ctrl-C on the terminal reaches the apps first and the database last, through `stop`.
   const server = spawn(command, args, { ...options, detached: true, stdio: ['ignore', 'ignore', 'pipe'] });
   await ready(server);
+  const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
   const url = (name: string) => `postgres://${user}:${password}@127.0.0.1:${port}/${name}`;
   return {
     port,
+    pid: server.pid!,
+    ended,
     database: async (name) => {
       const admin = new Client({ connectionString: url('postgres') });
       await admin.connect();
@@ -76,12 +83,10 @@ export async function startEmbeddedPostgres(
       await admin.end();
       return url(name);
     },
-    stop: () =>
-      new Promise((done) => {
-        if (server.exitCode !== null || server.signalCode !== null) return done();
-        server.once('exit', () => done());
-        server.kill('SIGINT');
-      }),
+    stop: () => {
+      server.kill('SIGINT');
+      return ended;
+    },
   };
 }
 
@@ -145,11 +150,41 @@ function numericId(flag: string, name: string): number | undefined {
 /** After a power cut the file names a process that is gone, or that is somebody else by now. */
 function clearStalePid(file: string): void {
   if (!existsSync(file)) return;
-  const pid = Number(readFileSync(file, 'utf8').split('\n')[0]);
-  const command = existsSync(`/proc/${pid}/cmdline`) ? readFileSync(`/proc/${pid}/cmdline`, 'utf8') : '';
-  if (command.includes('postgres'))
+  const pid = serverPid(file);
+  if (pid !== undefined)
     throw new Error(`PostgreSQL already runs on ${dirname(file)} (process ${pid}): is the service started twice?`);
   rmSync(file);
+}
+
+/** The process that a `postmaster.pid` names, when that is a running PostgreSQL. */
+function serverPid(file: string): number | undefined {
+  if (!existsSync(file)) return undefined;
+  const pid = Number(readFileSync(file, 'utf8').split('\n')[0]);
+  return commandOf(pid).includes('postgres') ? pid : undefined;
+}
+
+/**
+ * Stops the server that a killed launcher has left on the directory, if there is one. Call it only while nobody else
+ * can rightly run there.
+ */
+export async function stopAbandonedPostgres(directory: string): Promise<void> {
+  const file = join(resolve(directory), 'data', 'postmaster.pid');
+  const pid = serverPid(file);
+  if (pid === undefined) return;
+  const deadline = Date.now() + 15_000;
+  process.kill(pid, 'SIGINT');
+  while (serverPid(file) === pid) {
+    if (Date.now() > deadline) throw new Error(`PostgreSQL (process ${pid}) of an earlier start does not stop.`);
+    await new Promise((again) => setTimeout(again, 50));
+  }
+}
+
+/** The command line of a process; empty when there is none. */
+export function commandOf(pid: number): string {
+  if (!existsSync('/proc/self/cmdline'))
+    return spawnSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout;
+  const file = `/proc/${pid}/cmdline`;
+  return existsSync(file) ? readFileSync(file, 'utf8') : '';
 }
 
 function ready(server: ChildProcess): Promise<void> {

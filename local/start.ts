@@ -1,0 +1,285 @@
+/**
+ * `make start`: everything on this machine. What the environment does not name runs here: PostgreSQL, and a sandbox in
+ * place of Amazon SES, the DNS and the mail server's way out. Stops in the reverse order.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { existsSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join, relative, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { embeddedSettingsFile, loadSettings, portOf, SettingsInvalid } from '@app/runtime';
+import { AppProcess } from './app-process';
+import { claimDataDirectory, writePrivateFile } from './data-directory';
+import { startEmbeddedPostgres, stopAbandonedPostgres, type EmbeddedPostgres } from './embedded-postgres';
+
+const oldestNode = [20, 19] as const;
+const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier'] as const;
+const demo = { team: 'Demo', owner: 'demo-owner@example.com' };
+/** Naming any of these means an SES of one's own. A Region alone does not: it is set in many shells. */
+const namesAnSes = [
+  'AWS_ENDPOINT_URL_SESV2',
+  'AWS_ENDPOINT_URL',
+  'AWS_ACCESS_KEY_ID',
+  'AWS_PROFILE',
+  'AWS_WEB_IDENTITY_TOKEN_FILE',
+  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+];
+
+type Environment = Record<string, string>;
+
+const say = (line = '') => process.stdout.write(`${line}\n`);
+const progress = (what: string, since: number, note: string) =>
+  say(`  ${what.padEnd(23)} ready ${((performance.now() - since) / 1000).toFixed(1).padStart(5)} s   ${note}`);
+const shown = (path: string) => (relative('', path).startsWith('..') ? path : relative('', path));
+
+/** Everything that runs, in the order of its start. */
+class Launcher {
+  private readonly running: AppProcess[] = [];
+  private postgres: Promise<EmbeddedPostgres> | undefined;
+  private endWatch: (() => void) | undefined;
+  private ending: Promise<never> | undefined;
+
+  private readonly settings = loadSettings(process.env, ['PORT', 'HOST', 'SENDMUX_DATA_DIR', 'LOG_LEVEL']);
+  private readonly directory = resolve(this.settings.SENDMUX_DATA_DIR);
+  private readonly given = Object.fromEntries(
+    Object.entries(process.env).filter((entry): entry is [string, string] => !!entry[1]),
+  );
+  private readonly env: Environment = { ...this.given, SENDMUX_DATA_DIR: this.directory };
+  private readonly keyFile = join(this.directory, 'api-key');
+  private release: (() => void) | undefined;
+
+  /** Where this machine reaches a port of the apps. */
+  private url(port: number, protocol = 'http'): string {
+    const { HOST } = this.settings;
+    const host = ['0.0.0.0', '::'].includes(HOST) ? '127.0.0.1' : HOST.includes(':') ? `[${HOST}]` : HOST;
+    return `${protocol}://${host}:${port}`;
+  }
+
+  async start(): Promise<void> {
+    const begun = performance.now();
+    const claimed = claimDataDirectory(this.directory);
+    this.release = claimed.release;
+    const { sandbox, embedded } = this.sandboxSettings();
+    const started = [...(sandbox ? (['sandbox'] as const) : []), ...apps];
+    await this.portsAreFree(
+      [...started, ...(sandbox ? (['sandbox-doh', 'sandbox-smtp'] as const) : [])],
+      claimed.abandoned ? 12_000 : 0,
+    );
+    say('sendmux-domains');
+
+    if (!this.given.DATABASE_URL || !this.given.MAIL_SERVER_DATABASE_URL) {
+      const since = performance.now();
+      const home = join(this.directory, 'postgres');
+      await stopAbandonedPostgres(home);
+      const postgres = await (this.postgres = startEmbeddedPostgres(home));
+      this.endWatch = stopWithLauncher(postgres.pid);
+      void postgres.ended.then(() => this.end(1, 'PostgreSQL ended unexpectedly.'));
+      if (!this.given.DATABASE_URL) embedded.DATABASE_URL = await postgres.database('sendmux');
+      if (!this.given.MAIL_SERVER_DATABASE_URL)
+        embedded.MAIL_SERVER_DATABASE_URL = await postgres.database('mail_server');
+      progress('PostgreSQL', since, `embedded, its data in ${shown(home)}`);
+    }
+    Object.assign(this.env, embedded);
+    const file = embeddedSettingsFile(this.directory);
+    writePrivateFile(
+      file,
+      Object.entries(embedded)
+        .map(([name, value]) => `${name}=${value}\n`)
+        .join(''),
+    );
+    loadSettings(this.env);
+
+    const since = performance.now();
+    await this.sendmux('migrate');
+    progress('tables', since, 'up to date');
+    await Promise.all(started.map((name) => this.startApp(name)));
+    const newKey = existsSync(this.keyFile) ? undefined : await this.createDemoKey();
+    say();
+    say(`Ready after ${((performance.now() - begun) / 1000).toFixed(1)} s. Ctrl-C stops everything; the data stays.`);
+    this.sayWhatNext(newKey, sandbox);
+  }
+
+  /**
+   * Settings for what the environment does not name, and whether the sandbox is needed for it. What the environment
+   * does name is never overridden.
+   */
+  private sandboxSettings(): { sandbox: boolean; embedded: Environment } {
+    const { PORT } = this.settings;
+    const embedded: Environment = {};
+    if (!this.given.DOH_RESOLVERS) {
+      const doh = this.url(portOf('sandbox-doh', PORT));
+      embedded.DOH_RESOLVERS = ['a', 'b'].map((name) => `${doh}/resolver-${name}/dns-query`).join(',');
+    }
+    if (!this.given.SMTP_URL) embedded.SMTP_URL = this.url(portOf('sandbox-smtp', PORT), 'smtp');
+    if (!namesAnSes.some((name) => this.given[name])) {
+      embedded.AWS_ENDPOINT_URL_SESV2 = this.url(portOf('sandbox', PORT));
+      embedded.AWS_REGION = this.given.AWS_REGION ?? 'eu-west-1';
+      embedded.AWS_ACCESS_KEY_ID = 'sandbox';
+      embedded.AWS_SECRET_ACCESS_KEY = 'sandbox';
+      embedded.SES_CALLS_PER_SECOND = this.given.SES_CALLS_PER_SECOND ?? '20';
+    }
+    return { sandbox: Object.keys(embedded).length > 0, embedded };
+  }
+
+  private async portsAreFree(names: readonly Parameters<typeof portOf>[0][], waitMs: number): Promise<void> {
+    const deadline = Date.now() + waitMs;
+    for (const name of names) {
+      const port = portOf(name, this.settings.PORT);
+      for (let fault = await portFault(port, this.settings.HOST); fault;) {
+        if (Date.now() < deadline && fault === 'EADDRINUSE') {
+          await delay(100);
+          fault = await portFault(port, this.settings.HOST);
+          continue;
+        }
+        const why = fault === 'EADDRINUSE' ? 'is in use' : `cannot be opened on ${this.settings.HOST} (${fault})`;
+        throw new Error(`Port ${port}, which ${name} needs, ${why}. Choose others, such as: PORT=4000 make start`);
+      }
+    }
+  }
+
+  private async startApp(name: 'sandbox' | (typeof apps)[number]): Promise<void> {
+    // Interrupted meanwhile: nothing more is started.
+    await this.ending;
+    const since = performance.now();
+    const url = this.url(portOf(name, this.settings.PORT));
+    const app = new AppProcess({
+      name,
+      url,
+      env: this.env,
+      logDirectory: join(this.directory, 'logs'),
+      say,
+      gaveUp: (reason) => void this.end(1, reason),
+    });
+    this.running.push(app);
+    await app.start();
+    progress(name, since, url);
+  }
+
+  /** The command line, as an operator would use it. */
+  private async sendmux<T>(...args: string[]): Promise<T> {
+    const main = resolve(__dirname, '../apps/cli/main.js');
+    try {
+      const { stdout } = await promisify(execFile)(process.execPath, [main, '--json', ...args], { env: this.env });
+      return JSON.parse(stdout) as T;
+    } catch (error) {
+      const said = (error as { stderr?: string }).stderr?.trim();
+      throw new Error(`sendmux ${args.join(' ')}: ${said || (error as Error).message}`, { cause: error });
+    }
+  }
+
+  private async createDemoKey(): Promise<string> {
+    type Team = { id: string; name: string };
+    const known = (await this.sendmux<Team[]>('team', 'list')).find(({ name }) => name === demo.team);
+    const team = known ?? (await this.sendmux<Team>('team', 'create', demo.team, '--owner', demo.owner));
+    const options = ['--team', team.id, '--role', 'root:full', '--name', 'make start'];
+    const { key } = await this.sendmux<{ key: string }>('key', 'create', ...options);
+    writePrivateFile(this.keyFile, `${key}\n`);
+    return key;
+  }
+
+  private sayWhatNext(newKey: string | undefined, sandbox: boolean): void {
+    const { PORT } = this.settings;
+    const file = shown(this.keyFile);
+    const api = `${this.url(PORT)}/api/v1`;
+    say(`
+  API       ${api}   (to read: ${api}/docs)
+  API key   ${newKey ? `${newKey}   (kept in ${file})` : `in ${file}`}
+  Logs      ${shown(join(this.directory, 'logs'))}/; warnings are shown here
+${sandbox ? `  Sandbox   ${this.url(portOf('sandbox', PORT))}   (zone, caught mails, faults)\n` : ''}
+Try, in another terminal (README.md has the whole tour):
+  KEY=$(cat ${file})
+  curl ${api}/domains -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{"domain":"mail.acme.com"}'
+`);
+  }
+
+  /** Apps first, the sandbox that they call next, the database last; a second call joins. */
+  end(status: number, reason?: string): Promise<never> {
+    this.ending ??= (async () => {
+      if (reason) process.stderr.write(`${reason}\n`);
+      if (this.running.length > 0) say('\nStopping …');
+      const [sandbox, others] = [this.running.filter(isSandbox), this.running.filter((app) => !isSandbox(app))];
+      await Promise.all(others.map((app) => app.stop()));
+      await Promise.all(sandbox.map((app) => app.stop()));
+      await this.postgres?.then(
+        (postgres) => postgres.stop(),
+        () => undefined, // it never started
+      );
+      this.endWatch?.();
+      if (this.release) rmSync(embeddedSettingsFile(this.directory), { force: true });
+      this.release?.();
+      if (this.running.length > 0)
+        say(`Stopped. The data is in ${shown(this.directory)}; \`make start\` goes on with it.`);
+      process.exit(status);
+    })();
+    return this.ending;
+  }
+
+  /** No more waiting for anybody; the database recovers at the next start. */
+  force(): never {
+    for (const app of this.running) app.kill();
+    if (this.release) rmSync(embeddedSettingsFile(this.directory), { force: true });
+    this.release?.();
+    // The end of this process is what stops the database.
+    process.exit(1);
+  }
+}
+
+const isSandbox = (app: AppProcess): boolean => app.name === 'sandbox';
+
+/**
+ * Stops the server even when this process is killed: a shell waits for the end of its standard input, which comes with
+ * the end of this process. The returned function dismisses it.
+ */
+function stopWithLauncher(pid: number): () => void {
+  const script = 'trap "" HUP INT TERM; read -r dismissed || kill -INT "$1"';
+  const watch = spawn('sh', ['-c', script, 'stop-with-launcher', String(pid)], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
+  watch.unref();
+  return () => void watch.stdin.end('dismissed\n');
+}
+
+/** The code of the error that binding gives, if any. */
+function portFault(port: number, host: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code));
+    probe.listen(port, host, () => probe.close(() => resolve(undefined)));
+  });
+}
+
+async function main(): Promise<void> {
+  const [major, minor] = process.versions.node.split('.').map(Number) as [number, number];
+  if (major < oldestNode[0] || (major === oldestNode[0] && minor < oldestNode[1])) {
+    process.stderr.write(`Node ${oldestNode.join('.')} or later is needed; this is ${process.versions.node}.\n`);
+    process.exit(1);
+  }
+  let launcher: Launcher | undefined;
+  try {
+    launcher = new Launcher();
+    const interrupted = interruptions(launcher);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupted);
+    await launcher.start();
+  } catch (error) {
+    const { message } = error as Error;
+    const reason = error instanceof SettingsInvalid ? message : `It cannot start. ${message}`;
+    if (launcher) await launcher.end(1, reason);
+    process.stderr.write(`${reason}\n`);
+    process.exit(1);
+  }
+}
+
+/** The first signal stops in order, the next one at once; a terminal and make may both send the same one. */
+function interruptions(launcher: Launcher): () => void {
+  let first: number | undefined;
+  return () => {
+    if (first !== undefined && performance.now() - first > 500) launcher.force();
+    first ??= performance.now();
+    void launcher.end(0);
+  };
+}
+
+void main();
