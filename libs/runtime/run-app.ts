@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { DynamicModule } from '@nestjs/common';
+import type { FastifyHttpOptions, RawServerDefault } from 'fastify';
 import { Logger } from 'nestjs-pino';
 import { requestId } from './logging.module';
 import { SettingsInvalid } from './settings';
@@ -12,13 +13,21 @@ export interface AppToRun {
   readonly module: DynamicModule;
   /** Largest body that is read, in bytes. */
   readonly bodyLimit?: number;
+  /** How requests are answered that Fastify refuses before any hook or route sees them. */
+  readonly refusals?: Pick<FastifyHttpOptions<RawServerDefault>, 'frameworkErrors' | 'clientErrorHandler'>;
   /** After creation, before the port opens. */
   readonly configure?: (app: NestFastifyApplication) => Promise<void> | void;
 }
 
 /** Creates the app as `main.ts` and the tests run it; the caller listens. */
-export async function createApp({ module, configure, bodyLimit = 65_536 }: AppToRun): Promise<NestFastifyApplication> {
+export async function createApp({
+  module,
+  configure,
+  refusals,
+  bodyLimit = 65_536,
+}: AppToRun): Promise<NestFastifyApplication> {
   const adapter = new FastifyAdapter({
+    ...refusals,
     bodyLimit,
     genReqId: (request: IncomingMessage) => requestId(request),
     // A client that keeps its connection must not keep the process.

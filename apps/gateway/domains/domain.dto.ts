@@ -1,0 +1,245 @@
+import { domainToUnicode } from 'node:url';
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { Type } from 'class-transformer';
+import { IsInt, IsOptional, IsString, Matches, Max, Min } from 'class-validator';
+import {
+  checkNames,
+  dnsRecords,
+  sesDkimStatuses,
+  type Assessment,
+  type DnsRecords,
+  type LiveDomain,
+} from '@app/mail-domain';
+import type { DomainView } from '@app/read-model';
+import { MetaSchema } from '../http/openapi';
+
+export class AddDomainRequest {
+  @ApiProperty({
+    example: 'mail.acme.com',
+    description: 'The fully qualified hostname. Case, one trailing dot and the script are yours to choose.',
+    maxLength: 1000,
+  })
+  @IsString({ message: '"domain" must be a string, such as "mail.acme.com"' })
+  @Matches(/^[^]{1,1000}$/, { message: '"domain" must have 1 to 1000 characters' })
+  domain: string;
+}
+
+/** The opaque cursor is the id of the last domain of a page. */
+export const cursorOf = (id: string): string => Buffer.from(id).toString('base64url');
+export const idOfCursor = (cursor: string): string => Buffer.from(cursor, 'base64url').toString();
+export const domainIdForm = /^mdom_cl[0-9a-z]{25}$/;
+
+export class ListDomainsQuery {
+  @ApiPropertyOptional({ type: 'integer', minimum: 1, maximum: 100, default: 20, description: 'Domains a page.' })
+  @IsOptional()
+  @Type(() => Number)
+  @IsInt({ message: '"limit" must be a whole number from 1 to 100' })
+  @Min(1, { message: '"limit" must be 1 or more' })
+  @Max(100, { message: '"limit" must be 100 or less' })
+  limit = 20;
+
+  @ApiPropertyOptional({ description: 'meta.next_cursor of the page before.' })
+  @IsOptional()
+  @IsString({ message: '"cursor" must be one string' })
+  cursor?: string;
+}
+
+class MxRecordSchema {
+  @ApiProperty({ example: 10 })
+  priority: number;
+  @ApiProperty({ example: 'mail.sendmux.ai' })
+  target: string;
+}
+
+class NamedValueSchema {
+  @ApiProperty({ example: '_dmarc.mail.acme.com' })
+  name: string;
+  @ApiProperty({ example: 'v=DMARC1; p=quarantine' })
+  value: string;
+}
+
+class DnsRecordsSchema {
+  @ApiProperty({ type: [MxRecordSchema] })
+  mx: MxRecordSchema[];
+  @ApiProperty({ type: NamedValueSchema, description: 'TXT' })
+  spf: NamedValueSchema;
+  @ApiProperty({ type: NamedValueSchema, description: 'TXT' })
+  dmarc: NamedValueSchema;
+  @ApiProperty({ type: [NamedValueSchema], description: 'CNAME' })
+  dkim: NamedValueSchema[];
+  @ApiProperty({ type: NamedValueSchema, description: 'TXT that proves ownership; unique to your team' })
+  verification: NamedValueSchema;
+}
+
+const time = { type: 'string', format: 'date-time', example: '2026-04-15T10:00:00Z' } as const;
+
+export class DomainSchema {
+  @ApiProperty({ example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' })
+  id: string;
+  @ApiProperty({ example: 'mail.acme.com', description: 'Canonical: lower case, A-labels, no trailing dot.' })
+  domain: string;
+  @ApiPropertyOptional({ example: 'münchen.example.de', description: 'Only of an internationalised name.' })
+  domain_unicode?: string;
+  @ApiProperty({ enum: ['pending', 'verified', 'failed', 'deleting'] })
+  verification_status: string;
+  @ApiProperty({ enum: sesDkimStatuses, description: 'What Amazon SES says of the three CNAMEs.' })
+  ses_dkim_status: string;
+  @ApiProperty({ ...time, nullable: true, description: 'Time of the last success.' })
+  verified_at: string | null;
+  @ApiProperty(time)
+  created_at: string;
+  @ApiProperty({ type: DnsRecordsSchema })
+  dns_records: DnsRecords;
+}
+
+class Envelope {
+  @ApiProperty({ enum: [true] })
+  ok: boolean;
+  @ApiProperty({ type: MetaSchema })
+  meta: MetaSchema;
+}
+
+export class DomainEnvelope extends Envelope {
+  @ApiProperty({ type: DomainSchema })
+  data: DomainSchema;
+}
+
+class PageMetaSchema extends MetaSchema {
+  @ApiProperty({ type: 'string', nullable: true, description: 'For ?cursor= of the next page; null on the last.' })
+  next_cursor: string | null;
+  @ApiProperty()
+  has_more: boolean;
+}
+
+export class DomainPageEnvelope {
+  @ApiProperty({ enum: [true] })
+  ok: boolean;
+  @ApiProperty({ type: [DomainSchema], description: 'The newest first.' })
+  data: DomainSchema[];
+  @ApiProperty({ type: PageMetaSchema })
+  meta: PageMetaSchema;
+}
+
+class ChecksSchema {
+  @ApiProperty()
+  mx: boolean;
+  @ApiProperty()
+  verification_txt: boolean;
+  @ApiProperty()
+  spf: boolean;
+  @ApiProperty()
+  dmarc: boolean;
+}
+
+class DetailSchema {
+  @ApiProperty({ enum: checkNames })
+  check: string;
+  @ApiProperty({ enum: ['pass', 'fail', 'indeterminate'] })
+  outcome: string;
+  @ApiProperty({ example: 'mx_missing', description: 'Stable; `ok` for a plain pass.' })
+  code: string;
+  @ApiProperty({ description: 'For people: what was found, and what to do.' })
+  message: string;
+  @ApiProperty({ example: 'mail.acme.com', description: 'Name of the record.' })
+  name: string;
+  @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
+  type: string;
+  @ApiProperty({ example: '10 mail.sendmux.ai' })
+  expected: string;
+  @ApiProperty({ type: [String], description: 'What was there instead; empty when nothing was.' })
+  observed: readonly string[];
+}
+
+export class VerificationSchema {
+  @ApiProperty({ enum: ['pending', 'verified', 'failed'] })
+  status: string;
+  @ApiProperty({ enum: sesDkimStatuses })
+  ses_dkim_status: string;
+  @ApiProperty({ type: ChecksSchema })
+  checks: ChecksSchema;
+  @ApiProperty({ type: [DetailSchema] })
+  details: DetailSchema[];
+}
+
+export class VerificationEnvelope extends Envelope {
+  @ApiProperty({ type: VerificationSchema })
+  data: VerificationSchema;
+}
+
+class RecordToRemoveSchema {
+  @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
+  type: string;
+  @ApiProperty({ example: 'mail.acme.com' })
+  name: string;
+  @ApiProperty({ example: '10 mail.sendmux.ai' })
+  value: string;
+}
+
+export class DeletionSchema {
+  @ApiProperty({ enum: [true] })
+  deleted: boolean;
+  @ApiProperty({ example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' })
+  id: string;
+  @ApiProperty({ type: [RecordToRemoveSchema], description: 'Your duty: left over, MX and SPF keep authorising us.' })
+  records_to_remove: RecordToRemoveSchema[];
+}
+
+export class DeletionEnvelope extends Envelope {
+  @ApiProperty({ type: DeletionSchema })
+  data: DeletionSchema;
+}
+
+/** Seconds precision, as the guide shows times. */
+const shown = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
+
+/** A domain as the guide shows it: the same fields in the same order. */
+export function presentDomain(view: DomainView): DomainSchema {
+  const { id, name, status, sesDkimStatus, verifiedAt, createdAt } = view;
+  return {
+    id,
+    domain: name,
+    ...(/(^|\.)xn--/.test(name) && { domain_unicode: domainToUnicode(name) }),
+    verification_status: status,
+    ses_dkim_status: sesDkimStatus,
+    verified_at: verifiedAt && shown(verifiedAt),
+    created_at: shown(createdAt),
+    dns_records: dnsRecords(view),
+  };
+}
+
+export function presentVerification({ findings }: Assessment, domain: LiveDomain): VerificationSchema {
+  const passes = (check: string) => findings.some((finding) => finding.check === check && finding.outcome === 'pass');
+  return {
+    status: domain.status,
+    ses_dkim_status: domain.sesDkimStatus,
+    checks: {
+      mx: passes('mx'),
+      verification_txt: passes('verification_txt'),
+      spf: passes('spf'),
+      dmarc: passes('dmarc'),
+    },
+    details: findings.map(({ check, outcome, code, message, name, type, expected, observed }) => ({
+      check,
+      outcome,
+      code,
+      message,
+      name,
+      type,
+      expected,
+      observed,
+    })),
+  };
+}
+
+export function presentDeletion(view: DomainView): DeletionSchema {
+  const { mx, spf, dmarc, dkim, verification } = dnsRecords(view);
+  return {
+    deleted: true,
+    id: view.id,
+    records_to_remove: [
+      ...mx.map(({ priority, target }) => ({ type: 'MX', name: view.name, value: `${priority} ${target}` })),
+      ...[spf, dmarc, verification].map(({ name, value }) => ({ type: 'TXT', name, value })),
+      ...dkim.map(({ name, value }) => ({ type: 'CNAME', name, value })),
+    ],
+  };
+}

@@ -1,0 +1,225 @@
+import {
+  Body,
+  Controller,
+  Delete,
+  Get,
+  Headers,
+  HttpCode,
+  Inject,
+  Param,
+  Post,
+  Query,
+  Req,
+  Res,
+  UseGuards,
+} from '@nestjs/common';
+import { ApiBearerAuth, ApiHeader, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Caller } from '@app/accounts';
+import { parseDomainName } from '@app/mail-domain';
+import { newId } from '@app/runtime';
+import { ApiError } from '../http/api-error';
+import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { ApiErrors, ApiSuccess } from '../http/openapi';
+import {
+  AddDomainRequest,
+  cursorOf,
+  DeletionEnvelope,
+  DomainEnvelope,
+  domainIdForm,
+  DomainPageEnvelope,
+  idOfCursor,
+  ListDomainsQuery,
+  presentDeletion,
+  presentDomain,
+  VerificationEnvelope,
+} from './domain.dto';
+import { Domains } from './domains.service';
+import * as examples from './examples';
+import { IdempotencyKeys } from './idempotency.service';
+
+const base = '/api/v1/domains';
+const idParam = { name: 'id', example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' } as const;
+
+const success = (data: object, requestId: string) => ({ ok: true, data, meta: { request_id: requestId } });
+const etag = (version: number): string => `"${version}"`;
+
+@ApiTags('domains')
+@ApiBearerAuth('apiKey')
+@UseGuards(ApiKeyGuard)
+@Controller(base)
+export class DomainsController {
+  constructor(
+    @Inject(Domains) private readonly domains: Domains,
+    private readonly idempotencyKeys: IdempotencyKeys,
+  ) {}
+
+  @Post()
+  @Requires('domain.create')
+  @ApiOperation({
+    operationId: 'addDomain',
+    summary: 'Add a domain',
+    description:
+      'Provisions the domain in the mail server and Amazon SES, both or neither, and answers when the outcome is known, with every DNS record to place.',
+  })
+  @ApiHeader({
+    name: 'Idempotency-Key',
+    required: false,
+    description: 'Makes a repeated request safe for 24 hours: the same key and body give the first answer again.',
+    schema: { type: 'string', minLength: 1, maxLength: 255, pattern: '^[\\x20-\\x7e]+$' },
+  })
+  @ApiSuccess(201, 'Added, in the mail server and in Amazon SES.', DomainEnvelope, examples.added, {
+    Location: 'The path of the domain.',
+    ETag: 'Version of the domain; of the first answer only.',
+    'Idempotent-Replayed': '`true` when this is the answer to an earlier request with the same Idempotency-Key.',
+  })
+  @ApiErrors(
+    'missing_parameter',
+    'invalid_parameter',
+    'conflict',
+    'idempotency_conflict',
+    'payload_too_large',
+    'unsupported_media_type',
+    'validation_error',
+    'provisioning_failed',
+    'provisioning_timeout',
+  )
+  async add(
+    @Body() body: AddDomainRequest,
+    @Headers('idempotency-key') key: string | undefined,
+    @CurrentCaller() caller: Caller,
+    @Req() { id: requestId }: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<object> {
+    const { name } = parseDomainName(body.domain);
+    const request = { caller, requestId };
+    if (key === undefined) {
+      const view = await this.domains.add(newId('mdom'), name, request);
+      void reply.header('location', `${base}/${view.id}`).header('etag', etag(view.version));
+      return success(presentDomain(view), requestId);
+    }
+
+    if (!/^[\x20-\x7e]{1,255}$/.test(key))
+      throw new ApiError('invalid_parameter', 'An Idempotency-Key has 1 to 255 printable ASCII characters.', {
+        param: 'Idempotency-Key',
+      });
+    const { team } = caller;
+    const claim = await this.idempotencyKeys.claim(team, key, body, newId('mdom'), this.domains.addTakesAtMostMs);
+    if ('answer' in claim) {
+      const { status, body: answer } = claim.answer;
+      void reply.status(status).header('idempotent-replayed', 'true');
+      if (status === 201) void reply.header('location', `${base}/${(answer as DomainEnvelope).data.id}`);
+      return answer;
+    }
+    try {
+      const view = await this.domains.add(claim.domainId, name, request);
+      const answer = success(presentDomain(view), requestId);
+      await this.idempotencyKeys.keep(team, key, { status: 201, body: answer });
+      void reply.header('location', `${base}/${view.id}`).header('etag', etag(view.version));
+      return answer;
+    } catch (error) {
+      await this.settle(team, key, error, requestId);
+      throw error;
+    }
+  }
+
+  @Get()
+  @Requires('domain.read')
+  @ApiOperation({ operationId: 'listDomains', summary: 'List the domains of your team, the newest first' })
+  @ApiSuccess(200, 'A page of domains.', DomainPageEnvelope, examples.page)
+  @ApiErrors('invalid_parameter')
+  async list(
+    @Query() { limit, cursor }: ListDomainsQuery,
+    @CurrentCaller() { team }: Caller,
+    @Req() { id: requestId }: FastifyRequest,
+  ): Promise<object> {
+    const before = cursor === undefined ? undefined : idOfCursor(cursor);
+    if (before !== undefined && !domainIdForm.test(before))
+      throw new ApiError('invalid_parameter', '"cursor" is not the next_cursor of a page.', { param: 'cursor' });
+    const views = await this.domains.page(team, limit + 1, before);
+    const more = views.length > limit;
+    const shown = views.slice(0, limit);
+    return {
+      ok: true,
+      data: shown.map(presentDomain),
+      meta: { request_id: requestId, next_cursor: more ? cursorOf(shown.at(-1)!.id) : null, has_more: more },
+    };
+  }
+
+  @Get(':id')
+  @Requires('domain.read')
+  @ApiOperation({ operationId: 'getDomain', summary: 'Read a domain and its DNS records' })
+  @ApiParam(idParam)
+  @ApiHeader({ name: 'If-None-Match', required: false, description: 'The ETag of an earlier answer.' })
+  @ApiSuccess(200, 'The domain.', DomainEnvelope, examples.added, { ETag: 'Version of the domain.' })
+  @ApiSuccess(304, 'The domain is still of that version.', null, undefined, { ETag: 'Version of the domain.' })
+  @ApiErrors('not_found')
+  async find(
+    @Param('id') id: string,
+    @Headers('if-none-match') known: string | undefined,
+    @CurrentCaller() { team }: Caller,
+    @Req() { id: requestId }: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<object | undefined> {
+    const view = await this.domains.find(id, team);
+    const tag = etag(view.version);
+    void reply.header('etag', tag);
+    if (known !== undefined && matches(known, tag)) {
+      void reply.status(304);
+      return undefined;
+    }
+    return success(presentDomain(view), requestId);
+  }
+
+  @Post(':id/verify')
+  @HttpCode(200)
+  @Requires('domain.verify')
+  @ApiOperation({
+    operationId: 'verifyDomain',
+    summary: 'Verify the DNS records now',
+    description:
+      'Looks up the four records and asks Amazon SES for DKIM. When that cannot be decided, nothing changes.',
+  })
+  @ApiParam(idParam)
+  @ApiSuccess(200, 'What was found, and where the domain stands now.', VerificationEnvelope, examples.verified)
+  @ApiErrors('invalid_parameter', 'not_found', 'conflict', 'payload_too_large', 'unsupported_media_type')
+  async verify(
+    @Param('id') id: string,
+    @CurrentCaller() caller: Caller,
+    @Req() { id: requestId }: FastifyRequest,
+  ): Promise<object> {
+    return success(await this.domains.verify(id, { caller, requestId }), requestId);
+  }
+
+  @Delete(':id')
+  @Requires('domain.delete')
+  @ApiOperation({
+    operationId: 'deleteDomain',
+    summary: 'Delete a domain',
+    description:
+      'Removes the domain from the mail server and Amazon SES. The DNS records in your zone are yours to clean up. A repeated DELETE joins the first.',
+  })
+  @ApiParam(idParam)
+  @ApiSuccess(200, 'Gone from the mail server and from Amazon SES.', DeletionEnvelope, examples.deleted)
+  @ApiErrors('invalid_parameter', 'not_found', 'payload_too_large', 'unsupported_media_type')
+  async delete(
+    @Param('id') id: string,
+    @CurrentCaller() caller: Caller,
+    @Req() { id: requestId }: FastifyRequest,
+  ): Promise<object> {
+    return success(presentDeletion(await this.domains.delete(id, { caller, requestId })), requestId);
+  }
+
+  /** What becomes of a key whose request failed. */
+  private async settle(team: string, key: string, error: unknown, requestId: string): Promise<void> {
+    if (error instanceof ApiError && error.code === 'provisioning_failed')
+      await this.idempotencyKeys.keep(team, key, { status: error.status, body: error.envelope(requestId) });
+    else if (error instanceof ApiError && error.code !== 'service_unavailable')
+      await this.idempotencyKeys.release(team, key);
+    else await this.idempotencyKeys.handOver(team, key);
+  }
+}
+
+/** RFC 9110 section 13.1.2: a list of tags, compared weakly, or `*`. */
+const matches = (known: string, tag: string): boolean =>
+  known.trim() === '*' || known.split(',').some((one) => one.trim().replace(/^W\//, '') === tag);

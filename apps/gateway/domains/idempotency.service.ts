@@ -1,0 +1,117 @@
+import { createHash } from 'node:crypto';
+import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { Pool } from 'pg';
+import { ApiError } from '../http/api-error';
+
+/** How long an answer is kept (a PostgreSQL interval). */
+const keptFor = '24 hours';
+const purgeEveryMs = 3_600_000;
+
+/** An answer that is worth keeping: a success, or a refusal that would be the same again. */
+export interface Answer {
+  readonly status: number;
+  readonly body: object;
+}
+
+/**
+ * What a claim turned out to be. `domainId` is the id that the add uses: a claim that was left by a process that died
+ * comes with the id that it had, so that its domain is found again instead of added twice.
+ */
+type Claim = { readonly answer: Answer } | { readonly domainId: string };
+
+/** `Idempotency-Key` of `POST /domains`. The claims are in the database: they outlive the process that made them. */
+@Injectable()
+export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy {
+  private readonly logger = new Logger(IdempotencyKeys.name);
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(@Inject(Pool) private readonly pool: Pool) {}
+
+  /**
+   * Claims a key, or gives the answer that it got before.
+   *
+   * @param leaseMs after this long a claim without an answer was left by a process that died.
+   * @throws {ApiError} `idempotency_conflict`: the key came with another body, or its first request still runs.
+   */
+  async claim(team: string, key: string, body: object, domainId: string, leaseMs: number): Promise<Claim> {
+    const hash = createHash('sha256').update(JSON.stringify(body)).digest();
+    for (;;) {
+      const { rows: claimed } = await this.pool.query<{ domain_id: string }>({
+        name: 'idempotency-claim',
+        text: `INSERT INTO idempotency_keys AS held (team, key, body_hash, domain_id, claimed_until)
+          VALUES ($1, $2, $3, $4, now() + $5 * interval '1 millisecond')
+          ON CONFLICT (team, key) DO UPDATE SET
+            body_hash = EXCLUDED.body_hash,
+            claimed_until = EXCLUDED.claimed_until,
+            domain_id = CASE WHEN ${isOld} THEN EXCLUDED.domain_id ELSE held.domain_id END,
+            created_at = CASE WHEN ${isOld} THEN now() ELSE held.created_at END,
+            status = NULL,
+            response = NULL
+          WHERE ${isOld}
+            OR (held.status IS NULL AND held.claimed_until <= now() AND held.body_hash = EXCLUDED.body_hash)
+          RETURNING domain_id`,
+        values: [team, key, hash, domainId, leaseMs],
+      });
+      if (claimed[0]) return { domainId: claimed[0].domain_id };
+
+      const { rows } = await this.pool.query<{ same: boolean; status: number | null; response: object }>({
+        name: 'idempotency-read',
+        text: 'SELECT body_hash = $3 AS same, status, response FROM idempotency_keys WHERE team = $1 AND key = $2',
+        values: [team, key, hash],
+      });
+      const held = rows[0];
+      // Released between the two statements: claim again.
+      if (!held) continue;
+      if (!held.same)
+        throw new ApiError('idempotency_conflict', 'This Idempotency-Key was used with another body. Use a new one.', {
+          param: 'Idempotency-Key',
+        });
+      if (held.status === null)
+        throw new ApiError('idempotency_conflict', 'The first request with this Idempotency-Key still runs.', {
+          param: 'Idempotency-Key',
+          retryable: true,
+          retryAfter: 2,
+        });
+      return { answer: { status: held.status, body: held.response } };
+    }
+  }
+
+  /** The outcome is final: the key gives this answer from now on. */
+  async keep(team: string, key: string, { status, body }: Answer): Promise<void> {
+    await this.pool.query({
+      name: 'idempotency-keep',
+      text: 'UPDATE idempotency_keys SET status = $3, response = $4 WHERE team = $1 AND key = $2',
+      values: [team, key, status, JSON.stringify(body)],
+    });
+  }
+
+  /** Nothing has come of it: the key is as new. */
+  async release(team: string, key: string): Promise<void> {
+    await this.pool.query('DELETE FROM idempotency_keys WHERE team = $1 AND key = $2', [team, key]);
+  }
+
+  /** It is not known what has come of it: the next request with the key finds out, with the same domain id. */
+  async handOver(team: string, key: string): Promise<void> {
+    await this.pool.query('UPDATE idempotency_keys SET claimed_until = now() WHERE team = $1 AND key = $2', [
+      team,
+      key,
+    ]);
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    await this.purge();
+    this.timer = setInterval(() => {
+      this.purge().catch((error: Error) => this.logger.warn({ error: error.message }, 'old keys stay for now'));
+    }, purgeEveryMs).unref();
+  }
+
+  onModuleDestroy(): void {
+    clearInterval(this.timer);
+  }
+
+  private async purge(): Promise<void> {
+    await this.pool.query(`DELETE FROM idempotency_keys AS held WHERE ${isOld}`);
+  }
+}
+
+const isOld = `held.created_at < now() - interval '${keptFor}'`;

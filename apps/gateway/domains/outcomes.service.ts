@@ -1,0 +1,135 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  Injectable,
+  Logger,
+  type BeforeApplicationShutdown,
+  type OnApplicationBootstrap,
+  type OnModuleDestroy,
+} from '@nestjs/common';
+import { EventLog, type RecordedEvent } from '@app/event-store';
+import { backOffMs, HealthProbes } from '@app/runtime';
+import { ApiError } from '../http/api-error';
+
+/** How long requests that wait for an outcome may go on once the process is told to stop, in milliseconds. */
+const shutdownPatienceMs = 10_000;
+/** An event that is in the log must reach the follower within this, in milliseconds, or it is stuck. */
+const progressWithinMs = 2_000;
+
+export interface Expectation {
+  /** The event, or undefined when it has not come within the milliseconds, or the process stops. Call it once. */
+  within(milliseconds: number): Promise<RecordedEvent | undefined>;
+  /** Forgets the expectation. Idempotent. */
+  drop(): void;
+}
+
+/**
+ * Wakes requests that wait for what another process does with a domain. One follower of the log a process, whatever the
+ * number of requests; an event that nobody expects costs a look into a map.
+ */
+@Injectable()
+export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown {
+  private readonly logger = new Logger(Outcomes.name);
+  private readonly expected = new Map<string, Set<(event: RecordedEvent | undefined) => void>>();
+  private readonly stop = new AbortController();
+  private stopping = false;
+  private position = 0;
+  private following: Promise<void> | undefined;
+
+  constructor(
+    private readonly log: EventLog,
+    probes: HealthProbes,
+  ) {
+    probes.add('live', 'log', () => this.checkProgress());
+    probes.add('ready', 'accepting', async () => {
+      if (this.stopping) throw new Error('the process is stopping');
+      await this.log.head();
+    });
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    this.position = await this.log.head();
+    this.following = this.follow();
+  }
+
+  /**
+   * Expects an event of one of the types in a stream. To be called before the append that leads to it: from now on it is
+   * not missed.
+   *
+   * @throws {ApiError} `service_unavailable` when the process is stopping: nothing that takes long is begun any more.
+   */
+  expect(stream: string, types: readonly RecordedEvent['type'][]): Expectation {
+    if (this.stopping)
+      throw new ApiError('service_unavailable', 'This server is about to stop. Try again.', { retryAfter: 1 });
+    let settle!: (event: RecordedEvent | undefined) => void;
+    const outcome = new Promise<RecordedEvent | undefined>((resolve) => (settle = resolve));
+    const listener = (event: RecordedEvent | undefined) => {
+      if (event === undefined || types.includes(event.type)) settle(event);
+    };
+    const listeners = this.expected.get(stream) ?? new Set();
+    this.expected.set(stream, listeners.add(listener));
+    const drop = () => {
+      listeners.delete(listener);
+      if (listeners.size === 0 && this.expected.get(stream) === listeners) this.expected.delete(stream);
+    };
+    const within = async (milliseconds: number) => {
+      const timer = setTimeout(() => settle(undefined), Math.max(0, milliseconds));
+      try {
+        return await outcome;
+      } finally {
+        clearTimeout(timer);
+        drop();
+      }
+    };
+    return { within, drop };
+  }
+
+  /** While the log still flows: lets those who wait have their answer, for a while. */
+  async onModuleDestroy(): Promise<void> {
+    this.stopping = true;
+    const until = Date.now() + shutdownPatienceMs;
+    while (this.expected.size > 0 && Date.now() < until) await delay(20);
+    for (const listeners of this.expected.values()) for (const listener of listeners) listener(undefined);
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    this.stop.abort();
+    await this.following;
+  }
+
+  private async follow(): Promise<void> {
+    const { signal } = this.stop;
+    for (let failures = 0; !signal.aborted;) {
+      try {
+        for await (const events of this.log.follow({ after: this.position, signal })) {
+          failures = 0;
+          for (const event of events) this.deliver(event);
+        }
+        return;
+      } catch (error) {
+        // Those who wait are not lost meanwhile: at their deadline they read the stream.
+        failures++;
+        this.logger.warn({ error: (error as Error).message }, 'the log cannot be followed just now');
+        await delay(backOffMs({ baseMs: 100, capMs: 5_000 }, failures));
+      }
+    }
+  }
+
+  private deliver(event: RecordedEvent): void {
+    this.position = event.position;
+    for (const listener of this.expected.get(event.stream) ?? []) listener(event);
+  }
+
+  private async checkProgress(): Promise<void> {
+    const { position } = this;
+    const next = await this.log.read({ after: position, limit: 1 }).then(
+      ({ events }) => events[0],
+      // A database that is away is no reason to restart this process; `ready` tells of it.
+      () => undefined,
+    );
+    const until = Date.now() + progressWithinMs;
+    while (next && this.position < next.position) {
+      if (Date.now() > until) throw new Error(`the follower of the log stands still at position ${position}`);
+      await delay(50);
+    }
+  }
+}

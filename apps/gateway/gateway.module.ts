@@ -1,0 +1,82 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { CommandBus } from '@nestjs/cqrs';
+import { AccountsModule, accountsMigrations } from '@app/accounts';
+import { CommandsModule, DomainCommandHandler } from '@app/commands';
+import { DatabaseModule } from '@app/database';
+import { EventStore, eventStoreMigrations } from '@app/event-store';
+import { DomainsReadModel, readModelMigrations } from '@app/read-model';
+import { RuntimeModule, type Settings } from '@app/runtime';
+import { VerificationModule, Verifier } from '@app/verification';
+import { DomainsController } from './domains/domains.controller';
+import { Domains } from './domains/domains.service';
+import { idempotencyMigrations } from './domains/idempotency.migration';
+import { IdempotencyKeys } from './domains/idempotency.service';
+import { Outcomes } from './domains/outcomes.service';
+import { RateLimit } from './http/rate-limit';
+
+/** What the gateway needs of the settings. */
+export const gatewaySettings = [
+  'PORT',
+  'HOST',
+  'DATABASE_URL',
+  'DOH_RESOLVERS',
+  'DOH_TIMEOUT',
+  'AWS_REGION',
+  'AWS_ENDPOINT_URL_SESV2',
+  'SES_CALLS_PER_SECOND',
+  'SES_TIMEOUT',
+  'PROVISIONING_DEADLINE',
+  'RATE_LIMIT_PER_MINUTE',
+  'LOG_LEVEL',
+] as const satisfies readonly (keyof Settings)[];
+
+@Module({})
+export class GatewayModule {
+  /** @param verification the module that gives a `Verifier`. */
+  static forRoot(
+    settings: Pick<Settings, (typeof gatewaySettings)[number]>,
+    verification: DynamicModule = VerificationModule.forRoot({
+      resolvers: settings.DOH_RESOLVERS,
+      timeoutMs: settings.DOH_TIMEOUT,
+      ses: {
+        region: settings.AWS_REGION,
+        endpoint: settings.AWS_ENDPOINT_URL_SESV2,
+        callsPerSecond: settings.SES_CALLS_PER_SECOND,
+        timeoutMs: settings.SES_TIMEOUT,
+      },
+    }),
+  ): DynamicModule {
+    return {
+      module: GatewayModule,
+      imports: [
+        RuntimeModule.forApp('gateway', settings.LOG_LEVEL),
+        DatabaseModule.forRoot({
+          url: settings.DATABASE_URL,
+          migrations: [
+            ...eventStoreMigrations,
+            ...readModelMigrations,
+            ...accountsMigrations,
+            ...idempotencyMigrations,
+          ],
+        }),
+        AccountsModule,
+        CommandsModule,
+        verification,
+      ],
+      controllers: [DomainsController],
+      providers: [
+        DomainsReadModel,
+        IdempotencyKeys,
+        Outcomes,
+        { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
+        {
+          provide: Domains,
+          inject: [CommandBus, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes, Verifier],
+          useFactory: (
+            ...parts: [CommandBus, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes, Verifier]
+          ) => new Domains(...parts, { provisioningDeadlineMs: settings.PROVISIONING_DEADLINE }),
+        },
+      ],
+    };
+  }
+}

@@ -1,0 +1,468 @@
+import { createConnection, type AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { newId } from '@app/runtime';
+import { AddDomain } from '@app/mail-domain';
+import { Pool } from 'pg';
+import type { DomainSchema } from './domains/domain.dto';
+import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
+import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+
+let database: TestDatabase;
+let gateway: TestGateway;
+let pool: Pool;
+let key: string;
+let team: string;
+
+beforeAll(async () => {
+  database = await testDatabase();
+  gateway = await startGateway(database.url);
+  pool = new Pool({ connectionString: database.url });
+  ({ key, team } = await gateway.key());
+});
+
+afterAll(async () => {
+  await gateway.close();
+  await pool.end();
+  await database.drop();
+});
+
+let count = 0;
+const freshName = () => `h${++count}.acme.com`;
+const post = (domain: string, headers: Record<string, string> = {}, to = gateway) =>
+  to.call('POST', '/api/v1/domains', { key, body: { domain }, headers });
+const addFresh = async (): Promise<{ id: string; domain: string }> => (await post(freshName())).body.data;
+const verify = (id: string) => gateway.call('POST', `/api/v1/domains/${id}/verify`, { key });
+const remove = (id: string) => gateway.call('DELETE', `/api/v1/domains/${id}`, { key });
+const read = async (id: string) => (await gateway.call('GET', `/api/v1/domains/${id}`, { key })).body.data;
+
+describe('Idempotency-Key', () => {
+  const sameAnswer = (first: Answer, second: Answer) => {
+    expect([second.status, second.text]).toEqual([first.status, first.text]);
+    expect(second.headers.get('location')).toBe(first.headers.get('location'));
+    expect([first, second].map(({ headers }) => headers.get('idempotent-replayed'))).toEqual([null, 'true']);
+  };
+
+  it('I2 gives the first answer again, to the same team', async () => {
+    const headers = { 'idempotency-key': 'I2' };
+    const name = freshName();
+    const first = await post(name, headers);
+    expect(first.status).toBe(201);
+    sameAnswer(first, await post(name, headers));
+    await remove(first.body.data.id);
+    sameAnswer(first, await post(name, headers));
+    const other = await gateway.key();
+    const theirs = await gateway.call('POST', '/api/v1/domains', { key: other.key, body: { domain: name }, headers });
+    expect(theirs.status).toBe(201);
+    expect(theirs.body.data.id).not.toBe(first.body.data.id);
+  });
+
+  it('I3 refuses another body', async () => {
+    const headers = { 'idempotency-key': 'I3' };
+    await post(freshName(), headers);
+    const answer = await post(freshName(), headers);
+    expect(answer.status).toBe(409);
+    expect(answer.body.error).toMatchObject({ code: 'idempotency_conflict', retryable: false });
+  });
+
+  it('I3 refuses while the first request runs, and adds once whatever comes at once', async () => {
+    const name = freshName();
+    const headers = { 'idempotency-key': 'I3 at once' };
+    const answers = await Promise.all(Array.from({ length: 10 }, () => post(name, headers)));
+    const fresh = answers.filter(({ status, headers: h }) => status === 201 && !h.has('idempotent-replayed'));
+    expect(fresh).toHaveLength(1);
+    for (const { status, body } of answers)
+      if (status !== 201)
+        expect([status, body.error.code, body.error.retryable]).toEqual([409, 'idempotency_conflict', true]);
+    sameAnswer(fresh[0]!, await post(name, headers));
+  });
+
+  it('keeps a definite refusal, and makes way after one that is worth a retry', async () => {
+    const refused = freshName();
+    const headers = { 'idempotency-key': 'refused' };
+    gateway.plans.set(refused, { step: 'ses', kind: 'refused', reason: 'no' });
+    const first = await post(refused, headers);
+    expect(first.status).toBe(502);
+    gateway.plans.delete(refused);
+    sameAnswer(first, await post(refused, headers));
+
+    const late = freshName();
+    gateway.plans.set(late, { step: 'ses', kind: 'deadline', reason: 'late' });
+    expect((await post(late, { 'idempotency-key': 'late' })).status).toBe(504);
+    gateway.plans.delete(late);
+    await delay(200);
+    expect((await post(late, { 'idempotency-key': 'late' })).status).toBe(201);
+
+    const { domain, id } = await addFresh();
+    expect((await post(domain, { 'idempotency-key': 'taken' })).status).toBe(409);
+    await remove(id);
+    expect((await post(domain, { 'idempotency-key': 'taken' })).status).toBe(201);
+  });
+
+  describe('left by a process that died', () => {
+    /** A claim as the dead process left it: with an answer for nobody, and its lease over. */
+    const abandon = async (idempotencyKey: string, name: string, lease = '-1 second') => {
+      const id = newId('mdom');
+      await pool.query(
+        `INSERT INTO idempotency_keys (team, key, body_hash, domain_id, claimed_until)
+          VALUES ($1, $2, sha256($3), $4, now() + $5::interval)`,
+        [team, idempotencyKey, Buffer.from(JSON.stringify({ domain: name })), id, lease],
+      );
+      return id;
+    };
+    const begin = async (id: string, name: string) => {
+      const at = new Date();
+      const deadline = new Date(at.getTime() + 30_000).toISOString();
+      const context = { at: at.toISOString(), actor: 'test', correlationId: 'test' };
+      await gateway.execute(new AddDomain(id, { name, team, deadline }, context));
+    };
+
+    it('before the add: adds with the id that it had', async () => {
+      const name = freshName();
+      const id = await abandon('crash 1', name);
+      const answer = await post(name, { 'idempotency-key': 'crash 1' });
+      expect([answer.status, answer.body.data.id]).toEqual([201, id]);
+    });
+
+    it('after the outcome: answers with it', async () => {
+      const [provisioned, failed] = [freshName(), freshName()];
+      gateway.plans.set(failed, { step: 'ses', kind: 'refused', reason: 'no' });
+      const ids = [await abandon('crash 2', provisioned), await abandon('crash 3', failed)];
+      await begin(ids[0]!, provisioned);
+      await begin(ids[1]!, failed);
+      await delay(300);
+      const answer = await post(provisioned, { 'idempotency-key': 'crash 2' });
+      expect([answer.status, answer.body.data.id]).toEqual([201, ids[0]]);
+      sameAnswer(answer, await post(provisioned, { 'idempotency-key': 'crash 2' }));
+      expect((await post(failed, { 'idempotency-key': 'crash 3' })).body.error).toMatchObject({
+        code: 'provisioning_failed',
+        errors: [{ message: 'no' }],
+      });
+    });
+
+    it('in between: waits for the outcome', async () => {
+      const name = freshName();
+      gateway.plans.set(name, 'ignore');
+      const id = await abandon('crash 4', name);
+      await begin(id, name);
+      await delay(300);
+      const posting = post(name, { 'idempotency-key': 'crash 4' });
+      await delay(100);
+      await gateway.provision(id);
+      expect(await posting).toMatchObject({ status: 201, body: { data: { id } } });
+    });
+
+    it('is not taken over while its lease runs', async () => {
+      const name = freshName();
+      await abandon('alive', name, '1 minute');
+      expect((await post(name, { 'idempotency-key': 'alive' })).body.error.code).toBe('idempotency_conflict');
+    });
+
+    it('is as new after 24 hours', async () => {
+      const name = freshName();
+      const first = await post(name, { 'idempotency-key': 'old' });
+      await pool.query(`UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE key = 'old'`);
+      const answer = await post(freshName(), { 'idempotency-key': 'old' });
+      expect(answer.status).toBe(201);
+      expect(answer.body.data.id).not.toBe(first.body.data.id);
+    });
+  });
+
+  it.each(['', 'x'.repeat(256)])('refuses the malformed key %j', async (idempotencyKey) => {
+    const answer = await post(freshName(), { 'idempotency-key': idempotencyKey });
+    expect(answer.body.error).toMatchObject({ code: 'invalid_parameter', param: 'Idempotency-Key' });
+  });
+});
+
+describe('lists and versions', () => {
+  it('pages through all domains, the newest first, each once', async () => {
+    const own = await gateway.key();
+    const names = Array.from({ length: 7 }, freshName);
+    for (const domain of names) await gateway.call('POST', '/api/v1/domains', { key: own.key, body: { domain } });
+    const seen: string[] = [];
+    let path = '/api/v1/domains?limit=3';
+    for (let pages = 1; ; pages++) {
+      const { body } = await gateway.call('GET', path, { key: own.key });
+      expect(Object.keys(body.meta)).toEqual(['request_id', 'next_cursor', 'has_more']);
+      seen.push(...(body.data as unknown as DomainSchema[]).map(({ domain }) => domain));
+      expect(body.meta.has_more).toBe(body.meta.next_cursor !== null);
+      if (!body.meta.has_more) {
+        expect(pages).toBe(3);
+        break;
+      }
+      path = `/api/v1/domains?limit=3&cursor=${body.meta.next_cursor}`;
+    }
+    expect(seen).toEqual([...names].reverse());
+  });
+
+  it.each([
+    ['limit=0', 'limit'],
+    ['limit=101', 'limit'],
+    ['limit=1.5', 'limit'],
+    ['limit=x', 'limit'],
+    ['limit=', 'limit'],
+    ['limit=1&limit=2', 'limit'],
+    ['cursor=x', 'cursor'],
+    ['cursor=', 'cursor'],
+    ['cursor=bWRvbV9jbA', 'cursor'],
+    ['cursor=a&cursor=b', 'cursor'],
+    ['page=2', 'page'],
+  ])('refuses ?%s', async (query, param) => {
+    const { status, body } = await gateway.call('GET', `/api/v1/domains?${query}`, { key });
+    expect([status, body.error.code, body.error.param]).toEqual([400, 'invalid_parameter', param]);
+  });
+
+  it('tells by ETag whether a domain has changed', async () => {
+    const { id } = await addFresh();
+    const path = `/api/v1/domains/${id}`;
+    const first = await gateway.call('GET', path, { key });
+    const etag = first.headers.get('etag')!;
+    expect(etag).toBe('"2"');
+    for (const known of [etag, `W/${etag}`, `"1", ${etag}`, '*']) {
+      const same = await gateway.call('GET', path, { key, headers: { 'if-none-match': known } });
+      expect([same.status, same.text, same.headers.get('etag')]).toEqual([304, '', etag]);
+    }
+    await verify(id);
+    expect((await gateway.call('GET', path, { key, headers: { 'if-none-match': etag } })).status).toBe(200);
+  });
+});
+
+describe('verification', () => {
+  afterEach(() => {
+    gateway.verifier.findings = {};
+  });
+
+  it('answers 200 with what fails, and stays pending', async () => {
+    const { id } = await addFresh();
+    gateway.verifier.findings = { spf: { outcome: 'fail', code: 'spf_missing', message: 'No SPF.', observed: [] } };
+    const { status, body } = await verify(id);
+    expect(status).toBe(200);
+    expect(body.data).toMatchObject({
+      status: 'pending',
+      ses_dkim_status: 'success',
+      checks: { mx: true, verification_txt: true, spf: false, dmarc: true },
+    });
+    expect(body.data.details[2]).toMatchObject({ check: 'spf', outcome: 'fail', code: 'spf_missing', observed: [] });
+    expect((await read(id)).verification_status).toBe('pending');
+  });
+
+  it('answers 503 when it cannot be decided, and changes nothing', async () => {
+    const { id } = await addFresh();
+    gateway.verifier.findings = {
+      mx: { outcome: 'indeterminate', code: 'resolver_unavailable', message: 'No answer.' },
+    };
+    const before = await gateway.call('GET', `/api/v1/domains/${id}`, { key });
+    const { status, body, headers } = await verify(id);
+    expect(status).toBe(503);
+    expect(headers.get('retry-after')).toBe('10');
+    expect(body.error).toMatchObject({
+      code: 'service_unavailable',
+      retryable: true,
+      message: expect.stringContaining('mx') as string,
+      errors: [{ param: 'mx', code: 'resolver_unavailable', message: 'No answer.' }],
+    });
+    expect((await gateway.call('GET', `/api/v1/domains/${id}`, { key })).headers.get('etag')).toBe(
+      before.headers.get('etag'),
+    );
+  });
+
+  it('H14 two looks at a broken domain demote it, once, and never fail it', async () => {
+    const { id } = await addFresh();
+    await verify(id);
+    expect((await read(id)).verification_status).toBe('verified');
+    gateway.verifier.findings = { mx: { outcome: 'fail', code: 'mx_missing' } };
+    for (let look = 0; look < 2; look++) expect((await verify(id)).body.data.status).toBe('pending');
+    expect((await read(id)).verified_at).not.toBeNull();
+  });
+
+  it('takes an empty JSON body, and looks nothing up for a domain that is not there', async () => {
+    const { id } = await addFresh();
+    const call = { key, headers: { 'content-type': 'application/json' } };
+    expect((await gateway.call('POST', `/api/v1/domains/${id}/verify`, call)).status).toBe(200);
+    const { looks } = gateway.verifier;
+    expect((await verify(newId('mdom'))).status).toBe(404);
+    expect(gateway.verifier.looks).toBe(looks);
+  });
+});
+
+describe('deletion', () => {
+  it('goes on after the request, is joined by another, and is over for the third', async () => {
+    const { id, domain } = await addFresh();
+    gateway.kept.add(domain);
+    const first = await remove(id);
+    expect(first.status).toBe(503);
+    expect(first.body.error).toMatchObject({ code: 'service_unavailable', retryable: true });
+    expect(first.headers.get('retry-after')).toBe('5');
+    expect((await read(id)).verification_status).toBe('deleting');
+    expect((await verify(id)).body.error.code).toBe('conflict');
+    const again = await post(domain);
+    expect([again.status, again.body.error.retryable, again.headers.get('retry-after')]).toEqual([409, true, '5']);
+
+    const joined = Promise.all([remove(id), remove(id)]);
+    await delay(100);
+    await gateway.endDeletion(id);
+    for (const { status, body } of await joined) expect([status, body.data.id]).toEqual([200, id]);
+    expect((await remove(id)).status).toBe(404);
+    expect((await post(domain)).status).toBe(201);
+  }, 30_000);
+});
+
+describe('the edge', () => {
+  it.each([
+    ['another media type', 'text/plain', 'mail.acme.com', 415, 'unsupported_media_type'],
+    ['a form', 'application/x-www-form-urlencoded', 'domain=mail.acme.com', 415, 'unsupported_media_type'],
+    ['XML', 'application/xml', '<domain/>', 415, 'unsupported_media_type'],
+    ['broken JSON', 'application/json', '{"domain":', 400, 'invalid_parameter'],
+    ['a large body', 'application/json', JSON.stringify({ domain: 'a'.repeat(70_000) }), 413, 'payload_too_large'],
+  ])('refuses %s', async (_what, type, body, status, code) => {
+    const answer = await gateway.call('POST', '/api/v1/domains', { key, body, headers: { 'content-type': type } });
+    expect([answer.status, answer.body.error.code, answer.body.meta.request_id]).toEqual([
+      status,
+      code,
+      answer.headers.get('x-request-id'),
+    ]);
+  });
+
+  it.each([
+    ['GET', '/', 404, null],
+    ['GET', '/api/v1/mailboxes', 404, null],
+    ['GET', '/api/v1/domains/', 404, null],
+    ['GET', `/api/v1/domains/${'x'.repeat(300)}`, 404, null],
+    ['GET', '/api/v1/domains/%zz', 404, null],
+    ['PUT', '/api/v1/domains', 405, 'GET, HEAD, POST'],
+    ['PATCH', '/api/v1/domains/x', 405, 'DELETE, GET, HEAD'],
+    ['GET', '/api/v1/domains/x/verify', 405, 'POST'],
+  ])('%s %s is %i', async (method, path, status, allow) => {
+    const answer = await gateway.call(method, path, { key });
+    expect([answer.status, answer.headers.get('allow')]).toEqual([status, allow]);
+    expect(answer.body).toMatchObject({ ok: false, meta: { request_id: answer.headers.get('x-request-id') } });
+  });
+
+  it.each([
+    ['what is no HTTP', 'hello\r\n\r\n', 'HTTP/1.1 400 '],
+    ['a head that is too large', `GET / HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`, 'HTTP/1.1 431 '],
+  ])('answers %s in the envelope', async (_what, sent, status) => {
+    const { port } = gateway.app.getHttpServer().address() as AddressInfo;
+    const socket = createConnection(port, '127.0.0.1').setEncoding('utf8');
+    socket.write(sent);
+    let answer = '';
+    for await (const text of socket) answer += text as string;
+    const [head, body] = answer.split('\r\n\r\n') as [string, string];
+    expect(head.startsWith(status)).toBe(true);
+    const { ok, meta } = JSON.parse(body) as { ok: boolean; meta: { request_id: string } };
+    expect(ok).toBe(false);
+    expect(head).toContain(`x-request-id: ${meta.request_id}`);
+  });
+
+  it('keeps the request id of the caller, down to the events', async () => {
+    const headers = { 'x-request-id': 'caller-0815' };
+    const answer = await post(freshName(), headers);
+    expect([answer.headers.get('x-request-id'), answer.body.meta.request_id]).toEqual(['caller-0815', 'caller-0815']);
+    const { rows } = await pool.query<{ metadata: unknown }>(
+      'SELECT metadata FROM events WHERE stream = $1 AND version = 1',
+      [answer.body.data.id],
+    );
+    expect(rows[0]!.metadata).toMatchObject({
+      actor: expect.stringMatching(/^key_cl/) as string,
+      requestId: 'caller-0815',
+      correlationId: 'caller-0815',
+    });
+  });
+
+  it('tells nothing of a fault of its own', async () => {
+    const { id } = await addFresh();
+    await pool.query('ALTER TABLE domains RENAME COLUMN name TO secret_name');
+    const answer = await gateway.call('GET', `/api/v1/domains/${id}`, { key });
+    await pool.query('ALTER TABLE domains RENAME COLUMN secret_name TO name');
+    expect([answer.status, answer.body.error.code]).toEqual([500, 'internal_error']);
+    expect(answer.text).not.toMatch(/column|name|relation/);
+  });
+
+  it('is healthy, and tells its metrics', async () => {
+    expect((await gateway.call('GET', '/health/live')).body).toMatchObject({
+      status: 'ok',
+      info: { log: { status: 'up' } },
+    });
+    expect((await gateway.call('GET', '/health/ready')).status).toBe(200);
+    const { text } = await gateway.call('GET', '/metrics');
+    const counted = (metric: string, ...labels: string[]) =>
+      text
+        .split('\n')
+        .some((line) => line.startsWith(`${metric}_count{`) && labels.every((label) => line.includes(label)));
+    const post = ['method="POST"', 'route="/api/v1/domains"', 'status="201"'];
+    expect(counted('sendmux_http_request_duration_seconds', ...post)).toBe(true);
+    expect(counted('sendmux_provisioning_wait_seconds', 'outcome="pending"')).toBe(true);
+  });
+
+  it('serves the document and a page to read it', async () => {
+    const page = await gateway.call('GET', '/api/v1/docs');
+    expect([page.status, page.headers.get('content-type')]).toEqual([
+      200,
+      expect.stringContaining('text/html') as string,
+    ]);
+    const { text } = await gateway.call('GET', '/api/v1/openapi.json');
+    const { paths, components } = JSON.parse(text) as OpenApi;
+    const operations = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, operation]) => [`${method} ${path}`, operation] as const),
+    );
+    expect(operations.map(([name]) => name).sort()).toEqual([
+      'delete /api/v1/domains/{id}',
+      'get /api/v1/domains',
+      'get /api/v1/domains/{id}',
+      'post /api/v1/domains',
+      'post /api/v1/domains/{id}/verify',
+    ]);
+    const references = [...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)];
+    expect(Object.keys(components.schemas)).toEqual(expect.arrayContaining(references.map(([, name]) => name)));
+    for (const [, { responses, security }] of operations) {
+      expect(security).toEqual([{ apiKey: [] }]);
+      for (const [status, { content, headers }] of Object.entries(responses)) {
+        expect(headers).toHaveProperty('X-Request-Id');
+        if (status === '304') expect(content).toBeUndefined();
+        else expect(content!['application/json']).toMatchObject({ schema: expect.anything() as object });
+      }
+    }
+  });
+});
+
+interface OpenApi {
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: object };
+}
+
+interface Operation {
+  security: object[];
+  responses: Record<string, { content?: Record<string, object>; headers: object }>;
+}
+
+describe('with little patience', () => {
+  it('limits the requests of a key, not of others', async () => {
+    const limited = await startGateway(database.url, { RATE_LIMIT_PER_MINUTE: 3 });
+    const { key: other } = await gateway.key();
+    const statuses: number[] = [];
+    let last: Answer | undefined;
+    // A minute may end in between: seven requests meet the limit in one of the two.
+    for (let i = 0; i < 7; i++) statuses.push((last = await limited.call('GET', '/api/v1/domains', { key })).status);
+    expect(statuses.slice(0, 3)).toEqual([200, 200, 200]);
+    expect(statuses).toContain(429);
+    expect(last!.body.error).toMatchObject({ code: 'rate_limited', retryable: true });
+    expect(Number(last!.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect(last!.headers.get('ratelimit-remaining')).toBe('0');
+    expect((await limited.call('GET', '/api/v1/domains', { key: other })).status).toBe(200);
+    await limited.close();
+  });
+
+  it('lets a request that waits have its answer when it is told to stop', async () => {
+    const stopping = await startGateway(database.url);
+    const name = freshName();
+    gateway.plans.set(name, 'ignore');
+    stopping.plans.set(name, 'ignore');
+    const posting = post(name, {}, stopping);
+    await delay(200);
+    const closed = stopping.close();
+    await delay(200);
+    const { rows } = await pool.query<{ id: string }>('SELECT id FROM domains WHERE name = $1', [name]);
+    await gateway.provision(rows[0]!.id);
+    expect((await posting).status).toBe(201);
+    await closed;
+  });
+});
