@@ -1,0 +1,62 @@
+import { Logger, ServiceUnavailableException, type ArgumentsHost } from '@nestjs/common';
+import { DatabaseError } from 'pg';
+import { WrongExpectedVersion } from '@app/event-store';
+import { DomainRuleBroken, NameRefused } from '@app/mail-domain';
+import { ErrorFilter } from './error.filter';
+
+Logger.overrideLogger(false);
+
+interface Sent {
+  status?: number;
+  headers?: Record<string, string>;
+  body?: { error?: { code: string; message: string; retryable: boolean }; meta?: object };
+}
+
+function answerTo(exception: unknown, url = '/api/v1/domains'): Sent {
+  const sent: Sent = {};
+  const reply = {
+    status: (status: number) => (Object.assign(sent, { status }), reply),
+    headers: (headers: Record<string, string>) => (Object.assign(sent, { headers }), reply),
+    send: (body: object) => (Object.assign(sent, { body }), reply),
+  };
+  const http = { getRequest: () => ({ id: 'req_1', url, method: 'GET', server: {} }), getResponse: () => reply };
+  new ErrorFilter().catch(exception, { switchToHttp: () => http } as unknown as ArgumentsHost);
+  return sent;
+}
+
+const databaseError = (code: string) => Object.assign(new DatabaseError('secret', 1, 'error'), { code });
+const systemError = (code: string) => Object.assign(new Error('secret 10.0.0.1'), { code });
+
+describe('what the edge says of an exception', () => {
+  it.each([
+    ['a database that refuses', systemError('ECONNREFUSED'), 503, 'service_unavailable', '5'],
+    ['a database that starts', databaseError('57P03'), 503, 'service_unavailable', '5'],
+    ['a database that is full', databaseError('53300'), 503, 'service_unavailable', '5'],
+    ['a connection that broke', new Error('Connection terminated unexpectedly'), 503, 'service_unavailable', '5'],
+    ['a race without end', new WrongExpectedVersion('secret', 1, 2), 503, 'service_unavailable', '1'],
+    ['a broken statement', databaseError('42703'), 500, 'internal_error', undefined],
+    ['a bug', new TypeError('secret is not a function'), 500, 'internal_error', undefined],
+    ['what is no error', 'secret', 500, 'internal_error', undefined],
+  ])('%s is %i, and tells no internals', (_what, exception, status, code, retryAfter) => {
+    const { body, ...sent } = answerTo(exception);
+    expect(sent).toEqual({ status, headers: retryAfter === undefined ? {} : { 'retry-after': retryAfter } });
+    expect(body).toMatchObject({ ok: false, error: { code, retryable: true }, meta: { request_id: 'req_1' } });
+    expect(JSON.stringify(body)).not.toContain('secret');
+  });
+
+  it('keeps the words of a broken rule', () => {
+    expect(answerTo(new DomainRuleBroken('conflict', 'Taken.'))).toMatchObject({
+      status: 409,
+      body: { error: { code: 'conflict', message: 'Taken.', retryable: false } },
+    });
+    expect(answerTo(new NameRefused('validation_error', 'public_suffix', 'A suffix.'))).toMatchObject({
+      status: 422,
+      body: { error: { param: 'domain', errors: [{ code: 'public_suffix', message: 'A suffix.' }] } },
+    });
+  });
+
+  it('leaves the report of the health probes as it is', () => {
+    const report = { status: 'error', error: { database: { status: 'down' } } };
+    expect(answerTo(new ServiceUnavailableException(report), '/health/ready')).toEqual({ status: 503, body: report });
+  });
+});
