@@ -63,6 +63,8 @@ const environment = z.object({
 
 export type Settings = Readonly<z.infer<typeof environment>>;
 
+export const settingNames = Object.keys(environment.shape) as (keyof Settings)[];
+
 /** Thrown by `loadSettings`; the message lists every fault, one a line. */
 export class SettingsInvalid extends Error {
   override readonly name = 'SettingsInvalid';
@@ -84,7 +86,7 @@ export function loadSettings<Name extends keyof Settings = keyof Settings>(
   const file = embeddedSettingsFile(env.SENDMUX_DATA_DIR || '.sendmux');
   const embedded = existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {};
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
-  const names = only ?? (Object.keys(environment.shape) as Name[]);
+  const names = only ?? (settingNames as Name[]);
   const faults: string[] = [];
   const settings: Record<string, unknown> = {};
   for (const name of names) {
