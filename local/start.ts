@@ -27,6 +27,14 @@ const namesAnSes = [
   'AWS_CONTAINER_CREDENTIALS_FULL_URI',
 ];
 
+/** In the place of settings that are known only later, so that all the others can be checked before anything starts. */
+const toBeEmbedded = {
+  DATABASE_URL: 'postgres://127.0.0.1/sendmux',
+  MAIL_SERVER_DATABASE_URL: 'postgres://127.0.0.1/mail_server',
+  DOH_RESOLVERS: 'http://127.0.0.1/dns-query',
+  SMTP_URL: 'smtp://127.0.0.1',
+};
+
 type Environment = Record<string, string>;
 
 const say = (line = '') => process.stdout.write(`${line}\n`);
@@ -41,11 +49,11 @@ class Launcher {
   private endWatch: (() => void) | undefined;
   private ending: Promise<never> | undefined;
 
-  private readonly settings = loadSettings(process.env, ['PORT', 'HOST', 'SENDMUX_DATA_DIR', 'LOG_LEVEL']);
-  private readonly directory = resolve(this.settings.SENDMUX_DATA_DIR);
   private readonly given = Object.fromEntries(
     Object.entries(process.env).filter((entry): entry is [string, string] => !!entry[1]),
   );
+  private readonly settings = loadSettings({ ...toBeEmbedded, ...this.given });
+  private readonly directory = resolve(this.settings.SENDMUX_DATA_DIR);
   private readonly env: Environment = { ...this.given, SENDMUX_DATA_DIR: this.directory };
   private readonly keyFile = join(this.directory, 'api-key');
   private release: (() => void) | undefined;
@@ -89,8 +97,6 @@ class Launcher {
         .map(([name, value]) => `${name}=${value}\n`)
         .join(''),
     );
-    loadSettings(this.env);
-
     const since = performance.now();
     await this.sendmux('migrate');
     progress('tables', since, 'up to date');

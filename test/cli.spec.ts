@@ -1,0 +1,170 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Accounts } from '@app/accounts';
+import { openPool } from '@app/database';
+import { testDatabase, type TestDatabase } from './support/test-database';
+
+const program = resolve(__dirname, '../bin/sendmux');
+
+describe('sendmux', () => {
+  let directory: string;
+  let database: TestDatabase;
+  let mailServer: TestDatabase;
+
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'sendmux-cli-'));
+    database = await testDatabase();
+    mailServer = await testDatabase();
+  });
+  afterAll(async () => {
+    await database.drop();
+    await mailServer.drop();
+    rmSync(directory, { recursive: true });
+  });
+
+  function sendmux(args: string[], env: NodeJS.ProcessEnv = {}, command = program) {
+    const { status, stdout, stderr } = spawnSync(command, args, {
+      cwd: directory,
+      encoding: 'utf8',
+      env: {
+        PATH: process.env.PATH,
+        SENDMUX_DATA_DIR: directory,
+        DATABASE_URL: database.url,
+        MAIL_SERVER_DATABASE_URL: mailServer.url,
+        ...env,
+      },
+    });
+    return { status, stdout, stderr };
+  }
+  function json<T>(...args: string[]): T {
+    const { status, stdout, stderr } = sendmux([...args, '--json']);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    return JSON.parse(stdout) as T;
+  }
+  interface Key {
+    id: string;
+    key: string;
+    hint: string;
+    revokedAt: string | null;
+  }
+
+  it('says that the tables are missing, and creates them', () => {
+    expect(sendmux(['team', 'list'])).toEqual({
+      status: 3,
+      stdout: '',
+      stderr: 'sendmux: The database has no tables yet. Run `sendmux migrate` first.\n',
+    });
+    expect(sendmux(['migrate'])).toEqual({ status: 0, stdout: 'The tables are up to date.\n', stderr: '' });
+    expect(sendmux(['migrate']).status).toBe(0);
+    expect(sendmux(['team', 'list']).stdout).toContain('There is no team yet');
+  });
+
+  it('keeps teams and their owners', () => {
+    const { id } = json<{ id: string }>('team', 'create', 'Acme Pty Ltd', '--owner', 'Ada@acme.com', 'ops@acme.com');
+    expect(sendmux(['team', 'list']).stdout).toMatch(new RegExp(`^TEAM .*\n${id}  Acme Pty Ltd  \\d{4}-`));
+    expect(json('team', 'owners', id)).toEqual({ team: id, owners: ['ada@acme.com', 'ops@acme.com'] });
+    const changed = sendmux([
+      'team',
+      'owners',
+      id,
+      '--add',
+      'grace@acme.com',
+      '--remove',
+      'ada@acme.com',
+      'ops@acme.com',
+    ]);
+    expect(changed).toEqual({ status: 0, stdout: 'grace@acme.com\n', stderr: '' });
+    const last = sendmux(['team', 'owners', id, '--remove', 'grace@acme.com']);
+    expect(last).toMatchObject({ status: 1, stdout: '' });
+    expect(last.stderr).toMatch(/^sendmux: grace@acme\.com is the only owner .*\n$/);
+  });
+
+  it('shows a key once, alone on standard output; what it may do is what was asked', async () => {
+    const { id: team } = json<{ id: string }>('team', 'create', 'Keys', '--owner', 'ada@acme.com');
+    const made = sendmux(['key', 'create', '--team', team, '--permission', 'domain.read', 'domain.verify']);
+    expect(made.status).toBe(0);
+    expect(made.stdout).toMatch(/^smx_root_\w{42}\n$/);
+    expect(made.stderr).toMatch(/^key_\w+, domain\.read domain\.verify\. Keep the key: it is never shown again\.\n$/);
+    const full = json<Key>('key', 'create', '--team', team, '--role', 'root:full', '--name', 'Terraform');
+
+    const list = sendmux(['key', 'list', '--team', team]).stdout;
+    expect(list).toMatch(new RegExp(`${full.id}  ${full.hint} +Terraform +root:full`));
+    expect(list).not.toContain(full.key);
+
+    const pool = openPool(database.url, 1);
+    const accounts = new Accounts(pool);
+    expect(await accounts.authenticate(full.key)).toMatchObject({ team, keyId: full.id });
+    expect(sendmux(['key', 'revoke', full.id]).stdout).toMatch(new RegExp(`^${full.id} is revoked since `));
+    expect(await accounts.authenticate(full.key)).toBeUndefined();
+    await pool.end();
+    expect(json<Key[]>('key', 'list', '--team', team).map(({ revokedAt }) => revokedAt !== null)).toEqual([
+      false,
+      true,
+    ]);
+  });
+
+  const wrong: [string[], number, RegExp][] = [
+    [['team', 'create', 'Acme'], 2, /required option '--owner <email\.\.\.>' not specified/],
+    [['team', 'create', 'Acme', '--owner', 'ada'], 1, /Not an e-mail address: "ada"/],
+    [['team', 'lst'], 2, /unknown command 'lst' \(Did you mean list\?\)/],
+    [['team', 'owners', 'team_0000000000'], 1, /There is no team team_0000000000/],
+    [['key', 'create', '--team', 'team_0000000000'], 2, /A key needs --role or --permission/],
+    [['key', 'create', '--team', 't', '--role', 'a', '--permission', 'b'], 2, /cannot be used with/],
+    [['key', 'create', '--team', 'team_0000000000', '--role', 'root'], 1, /There is no role "root"/],
+    [['key', 'revoke', 'key_0'], 1, /There is no key key_0/],
+  ];
+  it.each(wrong)('%j ends with %i and one line', (args, status, message) => {
+    const plain = sendmux(args);
+    expect(plain).toMatchObject({ status, stdout: '' });
+    expect(plain.stderr).toMatch(/^sendmux: .*\n$/);
+    expect(plain.stderr).toMatch(message);
+    const scripted = sendmux([...args, '--json']);
+    expect(scripted).toMatchObject({ status, stdout: '' });
+    const { error } = JSON.parse(scripted.stderr) as { error: { code: string; message: string } };
+    expect(error.message).toMatch(message);
+    expect(error.code).toMatch(/^[a-z_]+$/);
+  });
+
+  it('says what is not in order about the database', () => {
+    expect(sendmux(['team', 'list'], { DATABASE_URL: '' })).toMatchObject({
+      status: 3,
+      stderr: expect.stringMatching(/^sendmux: .*DATABASE_URL is not set.*make start.*\n$/) as string,
+    });
+    const away = { DATABASE_URL: 'postgres://sendmux:x@127.0.0.1:1/sendmux' };
+    expect(sendmux(['team', 'list'], away)).toMatchObject({
+      status: 3,
+      stderr: expect.stringMatching(/^sendmux: No database answers .*\n$/) as string,
+    });
+  });
+
+  it('teaches: every command has a help with an example', () => {
+    const subcommands = (help: string) =>
+      [...(/\nCommands:\n([^]*?)(\n\n|$)/.exec(help)?.[1] ?? '').matchAll(/^ {2}(\w+)/gm)]
+        .map(([, name]) => name!)
+        .filter((name) => name !== 'help');
+    const leaves: string[] = [];
+    const visit = (path: string[]) => {
+      const { status, stdout } = sendmux([...path, '--help']);
+      expect(status).toBe(0);
+      const below = subcommands(stdout);
+      for (const name of below) visit([...path, name]);
+      if (below.length > 0) return;
+      leaves.push(path.join(' '));
+      expect(stdout).toMatch(new RegExp(`Examples?:\n  \\$ .*sendmux ${path.join(' ')}`));
+    };
+    visit([]);
+    expect(leaves).toEqual([
+      ...['team create', 'team list', 'team owners'],
+      ...['key create', 'key list', 'key revoke', 'migrate'],
+    ]);
+  }, 30_000);
+
+  it('runs from anywhere and through links', () => {
+    const link = join(directory, 'sendmux');
+    symlinkSync(program, link);
+    symlinkSync('sendmux', join(directory, 'link-to-link'));
+    expect(sendmux(['team', 'list'], {}, join(directory, 'link-to-link')).status).toBe(0);
+  });
+});

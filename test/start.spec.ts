@@ -1,0 +1,185 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, chmodSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { portOf } from '@app/runtime';
+import { commandOf } from '../local/embedded-postgres';
+import { freePortBlock } from './support/processes';
+
+const root = resolve(__dirname, '..');
+
+/** What `make start` runs once things are built. */
+class Launcher {
+  output = '';
+  private readonly child: ChildProcess;
+  readonly ended: Promise<number | null>;
+
+  constructor(env: NodeJS.ProcessEnv) {
+    this.child = spawn(process.execPath, ['dist/local/start.js'], { cwd: root, env: { ...clean, ...env } });
+    for (const stream of [this.child.stdout!, this.child.stderr!])
+      stream.setEncoding('utf8').on('data', (text: string) => (this.output += text));
+    this.ended = new Promise((done) => this.child.once('close', (code) => done(code)));
+  }
+
+  get pid(): number {
+    return this.child.pid!;
+  }
+
+  async says(what: string | RegExp, withinMs = 60_000): Promise<void> {
+    const deadline = Date.now() + withinMs;
+    while (!this.output.match(what)) {
+      if (this.child.exitCode !== null || Date.now() > deadline)
+        throw new Error(`The launcher does not say ${String(what)}, but:\n${this.output}`);
+      await delay(50);
+    }
+  }
+
+  signal(signal: NodeJS.Signals): Promise<number | null> {
+    this.child.kill(signal);
+    return this.ended;
+  }
+}
+
+/** Of this process's environment, what names no service. */
+const clean: NodeJS.ProcessEnv = { PATH: process.env.PATH, HOME: process.env.HOME };
+
+describe('make start', () => {
+  let directory: string;
+  let port: number;
+  let env: NodeJS.ProcessEnv;
+  let launcher: Launcher;
+
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'sendmux-start-'));
+    chmodSync(directory, 0o755);
+    port = await freePortBlock();
+    env = { PORT: String(port), SENDMUX_DATA_DIR: join(directory, '.sendmux') };
+  });
+  const data = (...path: string[]) => join(directory, '.sendmux', ...path);
+  /** Processes of the launcher whose command line matches. */
+  const children = (command: RegExp) =>
+    spawnSync('pgrep', ['-P', String(launcher.pid)], { encoding: 'utf8' })
+      .stdout.split('\n')
+      .map(Number)
+      .filter((pid) => pid && command.test(commandOf(pid)));
+
+  afterAll(async () => {
+    await launcher?.signal('SIGTERM');
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('is ready within a minute, and the tour of the README reaches the end that it promises', async () => {
+    const [toVerified, toDeleted] = tour(port, data('api-key'));
+    const shell = new Shell();
+    const begun = Date.now();
+    launcher = new Launcher(env);
+    await launcher.says('whole tour');
+    expect(Date.now() - begun).toBeLessThan(60_000);
+    const key = readFileSync(data('api-key'), 'utf8').trim();
+    expect(launcher.output).toContain(key);
+    expect(statSync(data('api-key')).mode & 0o777).toBe(0o600);
+    expect(statSync(data('embedded.env')).mode & 0o777).toBe(0o600);
+
+    const added = await shell.run(toVerified);
+    expect(added).toMatch(/"domain":"mail\.acme\.com".*"verification_status":"pending"/);
+    expect(added).toContain('"mx":false');
+    expect(added).toMatch(/"status":"verified","ses_dkim_status":"success"/);
+
+    expect(await launcher.signal('SIGINT')).toBe(0);
+    expect(launcher.output).toMatch(/Stopping …\nStopped\..*\n$/);
+    expect(existsSync(data('embedded.env'))).toBe(false);
+
+    launcher = new Launcher({ ...env, VERIFICATION_INTERVAL: '3s' });
+    await launcher.says('whole tour');
+    expect(launcher.output).not.toContain(key);
+    expect(launcher.output).toContain(data('api-key'));
+
+    const broken = await shell.run(toDeleted);
+    expect(broken).toMatch(/"domain":"mail\.acme\.com".*"verification_status":"verified"/);
+    expect(broken).toMatch(/"verification_status":"failed"/);
+    expect(broken).toMatch(/mail\.acme\.com[^]*10 mail\.sendmux\.ai/);
+    expect(broken.trim().split('\n').at(-1)).toMatch(/^\{"ok":true,"data":(\[\]|\{"domains":\[\])/);
+    shell.end();
+  }, 180_000);
+
+  it('refuses a second one on the same data, and one on the same ports, in a line', async () => {
+    const second = new Launcher(env);
+    expect(await second.ended).toBe(1);
+    expect(second.output).toMatch(/^It cannot start\. It runs already on .* \(process \d+\)\..*\n$/);
+
+    const samePorts = new Launcher({ ...env, SENDMUX_DATA_DIR: join(directory, 'other') });
+    expect(await samePorts.ended).toBe(1);
+    expect(samePorts.output).toBe(
+      `It cannot start. Port ${portOf('sandbox', port)}, which sandbox needs, is in use. Choose others, such as: PORT=4000 make start\n`,
+    );
+  });
+
+  it('starts an app again that has died, and says so', async () => {
+    const [gateway] = children(/apps\/gateway/);
+    process.kill(gateway!, 'SIGKILL');
+    await launcher.says(/gateway ended unexpectedly \(SIGKILL\); starting it again/);
+    await launcher.says('gateway is ready again.');
+  }, 60_000);
+
+  it('leaves nothing behind when it is killed, and recovers', async () => {
+    const pids = children(/./);
+    expect([...new Set(pids.map((pid) => /apps\/[\w-]+|postgres|stop-with/.exec(commandOf(pid))?.[0]))].sort()).toEqual(
+      [
+        ...['apps/gateway', 'apps/notifier', 'apps/provisioning', 'apps/sandbox', 'apps/verification-scheduler'],
+        ...['postgres', 'stop-with'],
+      ],
+    );
+    await launcher.signal('SIGKILL');
+    launcher = new Launcher(env);
+    await launcher.says('whole tour');
+    expect(pids.filter((pid) => commandOf(pid) !== '')).toEqual([]);
+    expect(await launcher.signal('SIGTERM')).toBe(0);
+  }, 90_000);
+
+  it('says every fault of the settings, and starts nothing', async () => {
+    const faulty = new Launcher({ ...env, VERIFICATION_INTERVAL: 'often', SMTP_URL: 'mail.example.com', PORT: 'x' });
+    expect(await faulty.ended).toBe(1);
+    expect(faulty.output).toContain('PORT must be a number');
+    expect(faulty.output).toContain('VERIFICATION_INTERVAL must be a duration');
+    expect(faulty.output).toContain('SMTP_URL must be a URL');
+  });
+});
+
+/** The two blocks of bash of the README's tour, for other ports and another place of the key. */
+function tour(port: number, keyFile: string): [string, string] {
+  const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```bash\n([^]*?)```/g)].map(([, text]) =>
+    text!
+      .replaceAll('.sendmux/api-key', keyFile)
+      .replaceAll('localhost:3000', `127.0.0.1:${port}`)
+      .replaceAll('localhost:3010', `127.0.0.1:${portOf('sandbox', port)}`),
+  );
+  expect(blocks).toHaveLength(2);
+  return blocks as [string, string];
+}
+
+/** The newcomer's terminal: both blocks are pasted into the same one. */
+class Shell {
+  private readonly child = spawn('bash', [], { cwd: root, env: clean });
+  private output = '';
+
+  constructor() {
+    for (const stream of [this.child.stdout, this.child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => (this.output += text));
+  }
+
+  async run(script: string): Promise<string> {
+    this.output = '';
+    this.child.stdin.write(`${script}\necho "-- end --"\n`);
+    const deadline = Date.now() + 60_000;
+    while (!this.output.endsWith('-- end --\n')) {
+      if (Date.now() > deadline) throw new Error(`The tour does not end:\n${this.output}`);
+      await delay(50);
+    }
+    return this.output.replace('-- end --\n', '');
+  }
+
+  end(): void {
+    this.child.stdin.end();
+  }
+}

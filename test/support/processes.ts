@@ -1,0 +1,269 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { createWriteStream, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Accounts, accountsMigrations, type Grant } from '@app/accounts';
+import { migrate, openPool } from '@app/database';
+import { portOf } from '@app/runtime';
+import { testDatabase } from './test-database';
+
+export type AppName = 'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'sandbox';
+export const allApps: readonly AppName[] = ['sandbox', 'gateway', 'provisioning', 'verification-scheduler', 'notifier'];
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  // A test reads what it expects.
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  readonly body: any;
+}
+
+export interface System {
+  readonly port: number;
+  readonly databaseUrl: string;
+  readonly mailServerDatabaseUrl: string;
+  readonly sandbox: SandboxClient;
+  /** A new team with its owners, and a key of it. */
+  team(options?: {
+    name?: string;
+    owners?: string[];
+    grant?: Grant;
+  }): Promise<{ id: string; key: string; api: ApiClient }>;
+  /** Starts an app (again) and waits until it is ready. */
+  start(app: AppName, env?: NodeJS.ProcessEnv): Promise<void>;
+  /** SIGKILL; resolves when it is gone. */
+  kill(app: AppName): Promise<void>;
+  /** SIGTERM; resolves with the status when it is gone. */
+  stop(app: AppName): Promise<number | null>;
+  runs(app: AppName): boolean;
+  /** Everything that an app has written since the system started. */
+  log(app: AppName): string;
+  /** Waits for a probe to give something truthy; when it does not in time, the error has the ends of all logs. */
+  until<T>(what: string, probe: () => T | Promise<T>, withinMs?: number): Promise<NonNullable<T>>;
+  /** Stops all apps, and drops the databases. */
+  end(): Promise<void>;
+}
+
+export interface SystemOptions {
+  /** Settings beside those that the system chooses itself, or instead of them. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Started at once. Absent: all. */
+  readonly apps?: readonly AppName[];
+}
+
+/** The built apps as processes of their own, on databases and ports of this test. */
+export async function startSystem({ env = {}, apps = allApps }: SystemOptions = {}): Promise<System> {
+  const [database, mailServer] = [await testDatabase(), await testDatabase()];
+  const directory = mkdtempSync(join(tmpdir(), 'sendmux-system-'));
+  const port = await freePortBlock();
+  const doh = `http://127.0.0.1:${portOf('sandbox-doh', port)}`;
+  const settings: NodeJS.ProcessEnv = {
+    PATH: process.env.PATH,
+    PORT: String(port),
+    SENDMUX_DATA_DIR: directory,
+    DATABASE_URL: database.url,
+    MAIL_SERVER_DATABASE_URL: mailServer.url,
+    DOH_RESOLVERS: `${doh}/resolver-a/dns-query,${doh}/resolver-b/dns-query`,
+    AWS_ENDPOINT_URL_SESV2: `http://127.0.0.1:${portOf('sandbox', port)}`,
+    AWS_ACCESS_KEY_ID: 'sandbox',
+    AWS_SECRET_ACCESS_KEY: 'sandbox',
+    SES_CALLS_PER_SECOND: '100',
+    SMTP_URL: `smtp://127.0.0.1:${portOf('sandbox-smtp', port)}`,
+    ...env,
+  };
+  await migrate(database.url, accountsMigrations);
+  const pool = openPool(database.url, 2);
+  const accounts = new Accounts(pool);
+  const children = new Map<AppName, ChildProcess>();
+  const logFile = (app: AppName) => join(directory, `${app}.log`);
+  const log = (app: AppName) => (existsSync(logFile(app)) ? readFileSync(logFile(app), 'utf8') : '');
+  const logEnds = () =>
+    [...children.keys()].map((app) => `── end of the log of ${app}\n${log(app).slice(-3_000)}`).join('\n');
+
+  async function until<T>(what: string, probe: () => T | Promise<T>, withinMs = 20_000): Promise<NonNullable<T>> {
+    const deadline = Date.now() + withinMs;
+    for (;;) {
+      const found = await probe();
+      if (found) return found;
+      if (Date.now() > deadline) throw new Error(`Not within ${withinMs} ms: ${what}\n${logEnds()}`);
+      await delay(50);
+    }
+  }
+
+  const system: System = {
+    port,
+    databaseUrl: database.url,
+    mailServerDatabaseUrl: mailServer.url,
+    sandbox: new SandboxClient(`http://127.0.0.1:${portOf('sandbox', port)}`),
+    log,
+    until,
+    runs: (app) => isRunning(children.get(app)),
+    team: async ({ name = 'Acme', owners = ['ada@acme.example'], grant = { role: 'root:full' } } = {}) => {
+      const { id } = await accounts.createTeam(name, owners);
+      const { key } = await accounts.createKey(id, grant);
+      return { id, key, api: new ApiClient(`http://127.0.0.1:${port}/api/v1`, key) };
+    },
+    start: async (app, more = {}) => {
+      if (isRunning(children.get(app))) throw new Error(`${app} runs already.`);
+      const child = spawnApp(app, { ...settings, ...more }, logFile(app));
+      children.set(app, child);
+      const health = `http://127.0.0.1:${portOf(app, port)}/health/ready`;
+      await until(`${app} is ready`, async () => {
+        if (!isRunning(child)) throw new Error(`${app} ended with ${child.exitCode ?? child.signalCode}\n${logEnds()}`);
+        return (await statusOf(health)) === 200;
+      });
+    },
+    kill: async (app) => void (await ended(children.get(app), 'SIGKILL')),
+    stop: (app) => ended(children.get(app), 'SIGTERM'),
+    end: async () => {
+      await Promise.all([...children].filter(([app]) => app !== 'sandbox').map(([, child]) => ended(child, 'SIGTERM')));
+      await ended(children.get('sandbox'), 'SIGTERM');
+      await pool.end();
+      await database.drop();
+      await mailServer.drop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+  try {
+    await Promise.all(apps.map((app) => system.start(app)));
+  } catch (error) {
+    await system.end();
+    throw error;
+  }
+  return system;
+}
+
+/** The REST API with a key. */
+export class ApiClient {
+  constructor(
+    private readonly base: string,
+    private readonly key: string,
+  ) {}
+
+  add = (domain: string, headers?: Record<string, string>) => this.call('POST', '/domains', { domain }, headers);
+  get = (id: string) => this.call('GET', `/domains/${id}`);
+  list = (query = '') => this.call('GET', `/domains${query}`);
+  verify = (id: string) => this.call('POST', `/domains/${id}/verify`);
+  delete = (id: string) => this.call('DELETE', `/domains/${id}`);
+
+  call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+    return request(method, `${this.base}${path}`, body, { authorization: `Bearer ${this.key}`, ...headers });
+  }
+}
+
+export interface SandboxMail {
+  readonly id: number;
+  readonly from: string;
+  readonly to: string[];
+  readonly subject: string;
+  readonly text: string;
+  readonly html: string;
+}
+
+/** The control API of the sandbox. */
+export class SandboxClient {
+  constructor(private readonly base: string) {}
+
+  /** All records of a domain: takes an answer of the API. */
+  place = (answer: unknown) => this.call('POST', '/zone/place', answer);
+  remove = (answer: unknown) => this.call('POST', '/zone/remove', answer);
+  set = (name: string, type: string, values: string[]) => this.call('PUT', `/zone/${name}/${type}`, values);
+  mails = async (to?: string) =>
+    (await this.call('GET', `/mails${to ? `?to=${encodeURIComponent(to)}` : ''}`)).body as SandboxMail[];
+  clearMails = () => this.call('DELETE', '/mails');
+  fault = (api: 'ses' | 'doh-a' | 'doh-b' | 'smtp', fault: { mode: string; operations?: string[]; times?: number }) =>
+    this.call('PUT', `/faults/${api}`, fault);
+  allWell = () => this.call('DELETE', '/faults');
+  identities = async () =>
+    (await this.call('GET', '/ses/identities')).body as { name: string; tags: { Key: string; Value: string }[] }[];
+  /** An identity of somebody else. */
+  plantIdentity = (name: string) => this.call('PUT', `/ses/identities/${name}`, {});
+  sesCalls = async () =>
+    (await this.call('GET', '/ses/calls')).body as { operation: string; name: string; at: string }[];
+
+  private async call(method: string, path: string, body?: unknown): Promise<Answer> {
+    const answer = await request(method, `${this.base}${path}`, body);
+    if (answer.status >= 300) throw new Error(`The sandbox: ${answer.status} ${JSON.stringify(answer.body)}`);
+    return answer;
+  }
+}
+
+async function request(
+  method: string,
+  url: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  const response = await fetch(url, {
+    method,
+    headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const text = await response.text();
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: text === '' ? undefined : (JSON.parse(text) as unknown),
+  };
+}
+
+/** The compiled app; it ends with this process, as under the launcher. */
+function spawnApp(app: AppName, env: NodeJS.ProcessEnv, logFile: string): ChildProcess {
+  const dist = resolve(__dirname, '../../dist');
+  const main = join(dist, 'apps', app, 'main.js');
+  if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
+  const child = spawn(
+    process.execPath,
+    ['--enable-source-maps', '--require', join(dist, 'local/leave-with-parent.js'), main],
+    { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
+  );
+  const log = createWriteStream(logFile, { flags: 'a' });
+  child.stdout!.pipe(log, { end: false });
+  child.stderr!.pipe(log, { end: false });
+  child.once('close', () => log.end());
+  return child;
+}
+
+const isRunning = (child: ChildProcess | undefined): boolean =>
+  child !== undefined && child.exitCode === null && child.signalCode === null;
+
+function ended(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<number | null> {
+  return new Promise((resolve) => {
+    if (!child || !isRunning(child)) return resolve(child?.exitCode ?? null);
+    child.once('close', (code) => resolve(code));
+    child.kill(signal);
+  });
+}
+
+async function statusOf(url: string): Promise<number | undefined> {
+  try {
+    return (await fetch(url, { signal: AbortSignal.timeout(5_000) })).status;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * A `PORT` whose followers are free too. Below 32768: above it the kernel gives ports to outgoing connections, which
+ * could take one meanwhile.
+ */
+export async function freePortBlock(): Promise<number> {
+  const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier'] as const;
+  const others = ['sandbox', 'sandbox-doh', 'sandbox-smtp'] as const;
+  for (;;) {
+    const port = randomInt(1_000, 2_000) * 16;
+    const free = await Promise.all([...apps, ...others].map((app) => isFree(portOf(app, port))));
+    if (free.every(Boolean)) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once('error', () => resolve(false));
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
+  });
+}
