@@ -29,7 +29,7 @@ describe('a reply', () => {
     expect(read(reply({ answers: [mx('mail.acme.com', '.', 0)] }))).toMatchObject({
       records: [{ preference: 0, exchange: '' }],
     }));
-  it('B11 E27 joins the strings of a TXT record with nothing between, and keeps records apart', () => {
+  it('B11 D25 E27 joins the strings of a TXT record with nothing between, and keeps records apart', () => {
     const questions: packet.Question[] = [{ type: 'TXT', name: 'x.acme.com' }];
     const answers: packet.Answer[] = [
       { type: 'TXT', name: 'x.acme.com', data: ['sendmux-verify=', 'team_abc123'] },

@@ -3,23 +3,28 @@
  * and `;`, unknown tags ignored.
  */
 export interface DmarcRecord {
-  /** Tag names in lower case, values as written, in their order; the first of two with the same name counts. */
+  /** Tag names in lower case, values as written, in their order. */
   readonly tags: ReadonlyMap<string, string>;
+  /** A name that stands there more than once, which makes the whole list invalid (RFC 6376 section 3.2). */
+  readonly repeated?: string;
 }
 
-/** Whether a TXT RR is a DMARC record: `v=DMARC1` comes first, and ends there or at a semicolon. */
-export const isDmarc = (text: string): boolean => /^v[ \t]*=[ \t]*DMARC1[ \t]*(;|$)/i.test(text);
+/** Whether a TXT RR is a DMARC record: `v=DMARC1`, in capitals, comes first, and ends there or at a semicolon. */
+export const isDmarc = (text: string): boolean => /^[vV][ \t]*=[ \t]*DMARC1[ \t]*(;|$)/.test(text);
 
 /** One that would be, had it a semicolon after the version. */
 export const lacksSemicolon = (text: string): boolean => /^v[ \t]*=[ \t]*DMARC1[ \t]+[a-z]+[ \t]*=/i.test(text);
 
 export function parseDmarc(text: string): DmarcRecord {
   const tags = new Map<string, string>();
+  let repeated: string | undefined;
   for (const part of text.split(';')) {
-    const match = /^[ \t]*([a-z][a-z0-9]*)[ \t]*=[ \t]*(.*?)[ \t]*$/i.exec(part);
+    const match = /^[ \t]*([a-z][a-z0-9]*)[ \t]*=[ \t]*(.*?)[ \t]*$/is.exec(part);
     if (!match) continue;
-    const [, name, value] = match as unknown as [string, string, string];
-    if (!tags.has(name.toLowerCase())) tags.set(name.toLowerCase(), value);
+    const [, written, value] = match as unknown as [string, string, string];
+    const name = written.toLowerCase();
+    if (tags.has(name)) repeated ??= name;
+    else tags.set(name, value);
   }
-  return { tags };
+  return { tags, repeated };
 }

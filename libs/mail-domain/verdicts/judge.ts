@@ -13,7 +13,7 @@ import {
   verificationPrefix,
 } from '../records';
 import { isDmarc, lacksSemicolon, parseDmarc } from './dmarc';
-import { quorum, type Agreed, type Answer, type MxRr, type TxtRr } from './quorum';
+import { quorum, type Answer, type Definite, type MxRr, type TxtRr } from './quorum';
 import { isSpf, parseSpf } from './spf';
 
 /** The domain whose records are expected. */
@@ -40,10 +40,10 @@ export type DkimAnswer = SesDkimStatus | 'unavailable' | 'identity_missing';
 export function judge(domain: Expected, answers: DnsAnswers, dkim: DkimAnswer): Assessment {
   return {
     findings: [
-      judgeMx(domain, quorum(answers.mx)),
-      judgeVerification(domain, quorum(answers.verification)),
-      judgeSpf(domain, quorum(answers.spf)),
-      judgeDmarc(domain, quorum(answers.dmarc)),
+      judgeMx(domain, answers.mx),
+      judgeVerification(domain, answers.verification),
+      judgeSpf(domain, answers.spf),
+      judgeDmarc(domain, answers.dmarc),
       judgeDkim(domain, dkim),
     ],
     sesDkimStatus: dkim === 'unavailable' || dkim === 'identity_missing' ? null : dkim,
@@ -67,9 +67,21 @@ interface Question<Rr> {
 }
 
 /** What is the same for every question: an answer that is none, one that is not agreed on, none at all. */
-function finding<Rr>(question: Question<Rr>, answer: Agreed<Rr>): Finding {
+function finding<Rr>(question: Question<Rr>, answers: readonly Answer<Rr>[]): Finding {
   const { check, type, name, expected, present } = question;
-  const observed = 'records' in answer ? [...new Set(answer.records.map(present))].sort() : [];
+  const inOrder = (rrs: readonly Rr[]) =>
+    [...new Map(rrs.map((rr) => [present(rr), rr]))].sort(([a], [b]) => (a < b ? -1 : 1));
+  // Servers rotate the order of records; the words of a finding must not change with it.
+  const decided = (answer: Definite<Rr>): Said =>
+    answer.kind !== 'records' && answer.aliases.length === 0
+      ? question.missing(answer.kind)
+      : question.decide(answer.kind === 'records' ? inOrder(answer.records).map(([, rr]) => rr) : [], answer.aliases);
+  // Resolvers differ between NXDOMAIN and NODATA while a record propagates; neither has the record.
+  const meaning = (answer: Definite<Rr>) =>
+    answer.kind !== 'records' && answer.aliases.length === 0 ? 'nothing' : decided(answer).code;
+
+  const answer = quorum(answers, meaning);
+  const observed = 'records' in answer ? inOrder(answer.records).map(([text]) => text) : [];
   const about = { check, name, type, expected, observed };
   switch (answer.kind) {
     case 'unreachable':
@@ -96,14 +108,8 @@ function finding<Rr>(question: Question<Rr>, answer: Agreed<Rr>): Finding {
           `Your DNS provider’s name servers fail for ${name} (SERVFAIL). Check the zone and its DNSSEC signatures with your provider.`,
         ),
       };
-    case 'nxdomain':
-    case 'nodata':
-      return {
-        ...about,
-        ...(answer.aliases.length > 0 ? question.decide([], answer.aliases) : question.missing(answer.kind)),
-      };
-    case 'records':
-      return { ...about, ...question.decide(answer.records, answer.aliases) };
+    default:
+      return { ...about, ...decided(answer) };
   }
 }
 
@@ -128,7 +134,7 @@ const providers: readonly (readonly [string, string])[] = [
   ['icloud.com', 'iCloud Mail'],
 ];
 
-function judgeMx({ name }: Expected, answer: Agreed<MxRr>): Finding {
+function judgeMx({ name }: Expected, answers: readonly Answer<MxRr>[]): Finding {
   const set = `Set MX ${mailHostPreference} ${mailHost} on ${name}`;
   return finding<MxRr>(
     {
@@ -140,7 +146,7 @@ function judgeMx({ name }: Expected, answer: Agreed<MxRr>): Finding {
       missing: () =>
         fail(
           'mx_missing',
-          `There is no MX record at ${name}. ${set}. Make sure it is on ${name}, not on ${parentOf(name)}, and, if your DNS provider can proxy records, set to “DNS only”.`,
+          `There is no MX record at ${name}, and an address record does not stand in for one. ${set}. Make sure it is on ${name}, not on ${parentOf(name)}, and, if your DNS provider can proxy records, set to “DNS only”.`,
         ),
       decide: (records, aliases) => {
         if (aliases.length > 0) return cnameAtName(name, aliases[0]!);
@@ -149,8 +155,9 @@ function judgeMx({ name }: Expected, answer: Agreed<MxRr>): Finding {
             'mx_null',
             `${name} has a null MX: it says that it accepts no mail (RFC 7505). ${set} and remove the null MX.`,
           );
-        const ours = records.filter(({ exchange }) => exchange === mailHost);
-        const foreign = records.filter(({ exchange }) => exchange !== mailHost);
+        const best = [...records].sort((a, b) => a.preference - b.preference);
+        const ours = best.filter(({ exchange }) => exchange === mailHost);
+        const foreign = best.filter(({ exchange }) => exchange !== mailHost);
         const at = (host: MxRr) => `${host.preference} ${host.exchange}`;
         if (!ours.some(({ preference }) => preference === mailHostPreference)) {
           if (ours.length > 0)
@@ -164,7 +171,7 @@ function judgeMx({ name }: Expected, answer: Agreed<MxRr>): Finding {
               'mx_target_is_ip',
               `The MX target ${address.exchange} is an IP address; a hostname is needed (RFC 1035 section 3.3.9). ${set}.`,
             );
-          const host = [...foreign].sort((a, b) => a.preference - b.preference)[0]!;
+          const host = foreign[0]!;
           const provider = providers.find(([end]) => host.exchange === end || host.exchange.endsWith(`.${end}`))?.[1];
           return fail(
             'mx_wrong_target',
@@ -191,7 +198,7 @@ function judgeMx({ name }: Expected, answer: Agreed<MxRr>): Finding {
         return pass();
       },
     },
-    answer,
+    answers,
   );
 }
 
@@ -202,7 +209,7 @@ const visible = (text: string): string =>
   // eslint-disable-next-line no-control-regex -- these are the characters to escape
   text.replace(/[\x00-\x1f\x7f-\xff\\]/g, (byte) => `\\${byte.charCodeAt(0).toString().padStart(3, '0')}`);
 
-function judgeVerification({ name: domain, team }: Expected, answer: Agreed<TxtRr>): Finding {
+function judgeVerification({ name: domain, team }: Expected, answers: readonly Answer<TxtRr>[]): Finding {
   const name = `_sendmux.${domain}`;
   const expected = verificationPrefix + team;
   const missing = `Confirm the record name is exactly ${name}: some DNS providers append the zone by themselves, which makes it ${name}.${domain} or ${name}.${parentOf(domain)}. Wait 2–5 minutes and retry.`;
@@ -252,13 +259,13 @@ function judgeVerification({ name: domain, team }: Expected, answer: Agreed<TxtR
         return fail('txt_wrong_value', `There is a TXT record at ${name}, but none with the value ${expected}.`);
       },
     },
-    answer,
+    answers,
   );
 }
 
 // SPF
 
-function judgeSpf({ name }: Expected, answer: Agreed<TxtRr>): Finding {
+function judgeSpf({ name }: Expected, answers: readonly Answer<TxtRr>[]): Finding {
   const includes = spfIncludes.map((host) => `include:${host}`).join(' ');
   return finding<TxtRr>(
     {
@@ -292,7 +299,7 @@ function judgeSpf({ name }: Expected, answer: Agreed<TxtRr>): Finding {
         return judgeSpfRecord(spf[0]!, includes);
       },
     },
-    answer,
+    answers,
   );
 }
 
@@ -332,12 +339,22 @@ function judgeSpfRecord(text: string, includes: string): Said {
       `The SPF record lacks ${named}. Merge it into the record you have: ${merged(text, missing)}`,
     );
   }
+  // Prefix lengths and addresses are not kept: a/24 and a/16 would look alike.
+  const comparable = terms.filter((term) => term.kind === 'mechanism' && /^(all|include|exists)$/.test(term.name));
+  const repeated = comparable.find(
+    ({ name, value }, i) => comparable.findIndex((term) => term.name === name && term.value === value) < i,
+  );
   const last = terms[all];
   const redirect = terms.some((term) => term.kind === 'modifier' && term.name === 'redirect');
   if (last ? 'qualifier' in last && /^[+?]?$/.test(last.qualifier) : !redirect)
     return pass(
       'spf_permissive_all',
       'The record is in place. It does not say what to do with mail from elsewhere: end it with ~all or -all.',
+    );
+  if (repeated)
+    return pass(
+      'spf_duplicate_term',
+      `The record is in place. It has ${repeated.name}${repeated.value && `:${repeated.value}`} twice, which costs receivers look-ups: remove one.`,
     );
   return pass();
 }
@@ -348,7 +365,7 @@ const merged = (text: string, missing: readonly string[]): string =>
 
 // DMARC
 
-function judgeDmarc({ name: domain }: Expected, answer: Agreed<TxtRr>): Finding {
+function judgeDmarc({ name: domain }: Expected, answers: readonly Answer<TxtRr>[]): Finding {
   const name = `_dmarc.${domain}`;
   return finding<TxtRr>(
     {
@@ -360,7 +377,7 @@ function judgeDmarc({ name: domain }: Expected, answer: Agreed<TxtRr>): Finding 
       missing: () =>
         fail(
           'dmarc_missing',
-          `There is no DMARC record. Add the TXT record ${dmarcValue} with the name ${name}, the type TXT; some DNS providers append the zone by themselves.`,
+          `There is no DMARC record. The record name is ${name} and the type is TXT: add ${dmarcValue}. Some DNS providers append the zone by themselves, which makes it ${name}.${domain}. A policy that ${domain} inherits from ${parentOf(domain)} is not enough; if that is p=reject, use p=reject here too, so as not to weaken it.`,
         ),
       decide: (records, aliases) => {
         const dmarc = records.filter(isDmarc);
@@ -375,6 +392,16 @@ function judgeDmarc({ name: domain }: Expected, answer: Agreed<TxtRr>): Finding 
               'txt_literal_quotes',
               `The value has quote characters in it. Your DNS provider adds its own: enter ${dmarcValue} without quotes.`,
             );
+          if (records.some((text) => isDmarc(text.trim())))
+            return fail(
+              'txt_whitespace',
+              `The value has white space before v=DMARC1, so it is not a DMARC record. Enter it again without it.`,
+            );
+          if (records.some((text) => isDmarc(text.replace(/dmarc1/i, 'DMARC1'))))
+            return fail(
+              'dmarc_version_case',
+              `The version of a DMARC record is case-sensitive, so receivers ignore this one. Write it as v=DMARC1.`,
+            );
           if (records.some(lacksSemicolon))
             return fail(
               'dmarc_missing_semicolon',
@@ -385,12 +412,17 @@ function judgeDmarc({ name: domain }: Expected, answer: Agreed<TxtRr>): Finding 
         return judgeDmarcRecord(dmarc[0]!, aliases);
       },
     },
-    answer,
+    answers,
   );
 }
 
 function judgeDmarcRecord(text: string, aliases: readonly string[]): Said {
-  const { tags } = parseDmarc(text);
+  const { tags, repeated } = parseDmarc(text);
+  if (repeated !== undefined)
+    return fail(
+      'dmarc_duplicate_tag',
+      `The DMARC record has the tag ${repeated}= more than once, so receivers ignore all of it. Keep one, with ${dmarcValue}.`,
+    );
   const policy = tags.get('p')?.toLowerCase();
   if (policy === undefined)
     return fail('dmarc_policy_missing', `The DMARC record has no policy. Add p=quarantine: ${dmarcValue}`);

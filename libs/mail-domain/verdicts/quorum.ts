@@ -18,18 +18,24 @@ export interface MxRr {
 /** The concatenated character-strings of one TXT RR, a character a byte. */
 export type TxtRr = string;
 
+export type Definite<Rr> = Exclude<Answer<Rr>, { kind: 'servfail' | 'unreachable' }>;
+
 /** What all resolvers together say. */
 export type Agreed<Rr> =
-  | Exclude<Answer<Rr>, { kind: 'unreachable' }>
-  | { readonly kind: 'unreachable'; readonly reasons: readonly string[] }
+  | Definite<Rr>
+  | { readonly kind: 'servfail' }
+  | { readonly kind: 'unreachable' }
   | { readonly kind: 'disagreement'; readonly records: readonly Rr[] };
 
 /**
  * One answer out of several. Those that agree are the answer; a resolver that gives none leaves it to the others; those
  * that disagree decide nothing. SERVFAIL is definite when two resolvers or more were asked and all of them say it: an
  * outage of the DNS provider is the customer's, one of a resolver is ours.
+ *
+ * @param meaning what an answer comes to; two that come to the same agree, whatever unrelated records one of them does
+ * not know yet.
  */
-export function quorum<Rr>(answers: readonly Answer<Rr>[]): Agreed<Rr> {
+export function quorum<Rr>(answers: readonly Answer<Rr>[], meaning: (answer: Definite<Rr>) => string): Agreed<Rr> {
   const definite = answers.filter((answer) => answer.kind !== 'servfail' && answer.kind !== 'unreachable');
   const [first] = definite;
   if (first) {
@@ -39,15 +45,6 @@ export function quorum<Rr>(answers: readonly Answer<Rr>[]): Agreed<Rr> {
       records: definite.flatMap((answer) => (answer.kind === 'records' ? answer.records : [])),
     };
   }
-  if (answers.length > 1 && answers.every((answer) => answer.kind === 'servfail')) return { kind: 'servfail' };
-  return {
-    kind: 'unreachable',
-    reasons: answers.map((answer) => (answer.kind === 'unreachable' ? answer.reason : 'SERVFAIL')),
-  };
-}
-
-/** NXDOMAIN and NODATA mean the same to a customer, and resolvers differ in them while a record propagates. */
-function meaning<Rr>(answer: Answer<Rr>): string {
-  if (answer.kind !== 'records') return '';
-  return JSON.stringify([answer.records.map((rr) => JSON.stringify(rr)).sort(), answer.aliases.length > 0]);
+  const allServfail = answers.length > 1 && answers.every((answer) => answer.kind === 'servfail');
+  return { kind: allServfail ? 'servfail' : 'unreachable' };
 }
