@@ -32,7 +32,11 @@ export function loggingModule(app: string, level: string): DynamicModule {
       genReqId: requestId,
       quietReqLogger: true,
       customAttributeKeys: { reqId: 'request_id' },
-      autoLogging: { ignore: (request) => /^\/(health|metrics)/.test(request.url ?? '') },
+      // As middleware, it sees in `url` what is left of the path.
+      autoLogging: {
+        ignore: (request: IncomingMessage & { originalUrl?: string }) =>
+          /^\/(health|metrics)/.test(request.originalUrl ?? request.url ?? ''),
+      },
       serializers: {
         req: (request: { method: string; url: string }) => ({ method: request.method, url: request.url }),
         res: (response: { statusCode: number }) => ({ status: response.statusCode }),

@@ -5,7 +5,7 @@ import type { DynamicModule } from '@nestjs/common';
 import type { FastifyHttpOptions, RawServerDefault } from 'fastify';
 import { Logger } from 'nestjs-pino';
 import { requestId } from './logging.module';
-import { SettingsInvalid } from './settings';
+import { completeEnvironment, SettingsInvalid } from './settings';
 
 export interface AppToRun {
   readonly host: string;
@@ -48,6 +48,8 @@ export async function createApp({
  * status of 1. SIGINT and SIGTERM stop gracefully, through Nest's shutdown hooks.
  */
 export async function runApp(name: string, describe: () => AppToRun): Promise<void> {
+  // The AWS SDK reads its variables by itself, past our settings.
+  Object.assign(process.env, completeEnvironment(process.env));
   try {
     const description = describe();
     const app = await createApp(description);

@@ -73,6 +73,13 @@ export class SettingsInvalid extends Error {
 /** Written by `make start` with the addresses of the embedded services, and removed when they stop. */
 export const embeddedSettingsFile = (dataDirectory: string): string => join(dataDirectory, 'embedded.env');
 
+/** The variables that are set, and below them what the embedded services of `make start` wrote. An empty one is not set. */
+export function completeEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const file = embeddedSettingsFile(env.SENDMUX_DATA_DIR || '.sendmux');
+  const embedded = existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {};
+  return { ...embedded, ...Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')) };
+}
+
 /**
  * The settings of this process: the environment, and below it what the embedded services of `make start` wrote.
  *
@@ -83,14 +90,12 @@ export function loadSettings<Name extends keyof Settings = keyof Settings>(
   env: NodeJS.ProcessEnv,
   only?: readonly Name[],
 ): Pick<Settings, Name> {
-  const file = embeddedSettingsFile(env.SENDMUX_DATA_DIR || '.sendmux');
-  const embedded = existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {};
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const given = completeEnvironment(env);
   const names = only ?? (settingNames as Name[]);
   const faults: string[] = [];
   const settings: Record<string, unknown> = {};
   for (const name of names) {
-    const parsed = environment.shape[name].safeParse({ ...embedded, ...given }[name]);
+    const parsed = environment.shape[name].safeParse(given[name]);
     if (parsed.success) settings[name] = parsed.data;
     else faults.push(...parsed.error.issues.map((issue) => `  ${name} ${issue.message}`));
   }

@@ -25,6 +25,8 @@ export interface System {
   readonly port: number;
   readonly databaseUrl: string;
   readonly mailServerDatabaseUrl: string;
+  /** The environment that apps are started with. */
+  readonly settings: NodeJS.ProcessEnv;
   readonly sandbox: SandboxClient;
   /** A new team with its owners, and a key of it. */
   team(options?: {
@@ -97,6 +99,7 @@ export async function startSystem({ env = {}, apps = allApps }: SystemOptions = 
     port,
     databaseUrl: database.url,
     mailServerDatabaseUrl: mailServer.url,
+    settings,
     sandbox: new SandboxClient(`http://127.0.0.1:${portOf('sandbox', port)}`),
     log,
     until,
