@@ -8,7 +8,6 @@ import {
   NotFoundException,
   SESv2Client,
   SESv2ServiceException,
-  type DkimAttributes,
 } from '@aws-sdk/client-sesv2';
 import { z } from 'zod';
 import { backOffMs } from '@app/runtime';
@@ -25,7 +24,7 @@ export interface SesIdentity {
   /** Value of our tag; null when the identity does not carry it. */
   readonly domainId: string | null;
   readonly status: SesStatus;
-  /** The three Easy DKIM tokens. */
+  /** The three Easy DKIM tokens; none where somebody has given the identity keys of his own, or no DKIM at all. */
   readonly tokens: readonly string[];
   /** Zone of the CNAME targets. */
   readonly hostedZone: string;
@@ -52,6 +51,11 @@ export interface SesOptions {
   readonly timeoutMs: number;
 }
 
+/** AWS gives each request an id, and tells it in every answer. */
+interface Answered {
+  readonly $metadata: { readonly requestId?: string };
+}
+
 interface Call {
   /** Gives up waiting: for a turn, for a throttled SES, for an answer. */
   readonly signal?: AbortSignal;
@@ -64,22 +68,29 @@ const statuses = {
   TEMPORARY_FAILURE: 'temporary_failure',
   NOT_STARTED: 'not_started',
 } as const;
-const status = z
-  .enum(['PENDING', 'SUCCESS', 'FAILED', 'TEMPORARY_FAILURE', 'NOT_STARTED'])
-  .transform((s) => statuses[s]);
+const status = z.enum(Object.keys(statuses) as (keyof typeof statuses)[]);
+const hostName = /^[a-z0-9-]+(\.[a-z0-9-]+)+$/i;
 const easyDkim = z.object({
   Status: status,
   Tokens: z.array(z.string().regex(/^[a-z0-9]+$/i)).length(3),
-  SigningHostedZone: z.string().min(3).default('dkim.amazonses.com'),
+  SigningHostedZone: z.string().regex(hostName).default('dkim.amazonses.com'),
 });
+/** What others may have made of an identity: its own keys (BYODKIM), whose only token is a selector, or none. */
+const otherDkim = z
+  .union([
+    z.object({ Status: status, SigningAttributesOrigin: z.literal('EXTERNAL') }),
+    z.object({ Status: status.extract(['NOT_STARTED']) }),
+  ])
+  .transform(({ Status }) => ({ Status, Tokens: [], SigningHostedZone: 'dkim.amazonses.com' }));
 const page = z.object({
-  EmailIdentities: z.array(z.object({ IdentityName: z.string(), VerificationStatus: status })).default([]),
+  EmailIdentities: z.array(z.object({ IdentityName: z.string(), VerificationStatus: status })),
   NextToken: z.string().optional(),
 });
 
-/** Refusals are told from troubles by these names; SES gives some of both with status 400. */
-const troubles = new Set(['ConcurrentModificationException', 'InternalServiceErrorException', 'RequestTimeout']);
-const throttles = new Set(['TooManyRequestsException', 'ThrottlingException', 'Throttling', 'LimitExceeded']);
+const throttles = new Set(['TooManyRequestsException', 'ThrottlingException', 'Throttling', 'RequestLimitExceeded']);
+/** Of status 4xx, but none of the caller's doing. */
+const troubles = new Set(['ConcurrentModificationException', 'RequestTimeout', 'RequestTimeoutException']);
+const throttleBackOff = { baseMs: 500, capMs: 8_000 };
 
 /**
  * The domain identities of Amazon SES v2, each tagged with the id of the domain that asked for it. Calls wait for their
@@ -113,43 +124,34 @@ export class SesIdentities {
    */
   async create(name: string, domainId: string, { signal }: Call = {}): Promise<SesIdentity> {
     const Tags = [{ Key: domainIdTag, Value: domainId }];
-    const created = await this.call(signal, async (abortSignal) => {
-      try {
-        return await this.client.send(new CreateEmailIdentityCommand({ EmailIdentity: name, Tags }), { abortSignal });
-      } catch (error) {
-        if (error instanceof AlreadyExistsException) return undefined;
-        throw error;
-      }
-    });
-    if (created) return this.identity(name, domainId, created.DkimAttributes);
+    const created = await this.call(
+      (options) => this.client.send(new CreateEmailIdentityCommand({ EmailIdentity: name, Tags }), options),
+      { signal, expected: AlreadyExistsException },
+    );
+    if (created) return this.identity(name, domainId, easyDkim.safeParse(created.DkimAttributes));
     const existing = await this.get(name, { signal });
     if (!existing) throw new SesUnavailable(`SES has ${name} and has it not: it is changed by somebody else right now`);
+    if (existing.domainId === domainId && existing.tokens.length !== 3)
+      throw new SesUnavailable(`SES has ${name} without Easy DKIM: it was changed by hand`);
     return existing;
   }
 
   /** `GetEmailIdentity`; null when there is none. */
   async get(name: string, { signal }: Call = {}): Promise<SesIdentity | null> {
-    const found = await this.call(signal, async (abortSignal) => {
-      try {
-        return await this.client.send(new GetEmailIdentityCommand({ EmailIdentity: name }), { abortSignal });
-      } catch (error) {
-        if (error instanceof NotFoundException) return null;
-        throw error;
-      }
-    });
+    const found = await this.call(
+      (options) => this.client.send(new GetEmailIdentityCommand({ EmailIdentity: name }), options),
+      { signal, expected: NotFoundException },
+    );
     if (!found) return null;
     const tag = found.Tags?.find(({ Key }) => Key === domainIdTag);
-    return this.identity(name, tag?.Value ?? null, found.DkimAttributes);
+    return this.identity(name, tag?.Value ?? null, easyDkim.or(otherDkim).safeParse(found.DkimAttributes));
   }
 
   /** `DeleteEmailIdentity`; one that is not there is deleted. */
   async delete(name: string, { signal }: Call = {}): Promise<void> {
-    await this.call(signal, async (abortSignal) => {
-      try {
-        await this.client.send(new DeleteEmailIdentityCommand({ EmailIdentity: name }), { abortSignal });
-      } catch (error) {
-        if (!(error instanceof NotFoundException)) throw error;
-      }
+    await this.call((options) => this.client.send(new DeleteEmailIdentityCommand({ EmailIdentity: name }), options), {
+      signal,
+      expected: NotFoundException,
     });
   }
 
@@ -157,13 +159,14 @@ export class SesIdentities {
   async *list({ signal }: Call = {}): AsyncGenerator<{ name: string; status: SesStatus }, void> {
     let NextToken: string | undefined;
     do {
-      const answer = await this.call(signal, (abortSignal) =>
-        this.client.send(new ListEmailIdentitiesCommand({ PageSize: 1_000, NextToken }), { abortSignal }),
+      const answer = await this.call(
+        (options) => this.client.send(new ListEmailIdentitiesCommand({ PageSize: 1_000, NextToken }), options),
+        { signal },
       );
       const parsed = page.safeParse(answer);
       if (!parsed.success) throw new SesUnavailable('SES answered with a page that cannot be read');
       for (const { IdentityName, VerificationStatus } of parsed.data.EmailIdentities)
-        yield { name: IdentityName, status: VerificationStatus };
+        yield { name: IdentityName, status: statuses[VerificationStatus] };
       NextToken = parsed.data.NextToken;
     } while (NextToken);
   }
@@ -172,49 +175,63 @@ export class SesIdentities {
     this.client.destroy();
   }
 
-  private identity(name: string, domainId: string | null, attributes: DkimAttributes | undefined): SesIdentity {
-    const parsed = easyDkim.safeParse(attributes);
-    if (!parsed.success) throw new SesUnavailable(`SES answered for ${name} without three DKIM tokens and a status`);
-    const { Status, Tokens, SigningHostedZone } = parsed.data;
+  private identity(
+    name: string,
+    domainId: string | null,
+    dkim: z.ZodSafeParseResult<z.output<typeof easyDkim>>,
+  ): SesIdentity {
+    if (!dkim.success) throw new SesUnavailable(`SES answered for ${name} without three DKIM tokens and a status`);
+    const { Status, Tokens, SigningHostedZone } = dkim.data;
     return {
       name,
       domainId,
-      status: Status,
+      status: statuses[Status],
       tokens: Tokens,
       hostedZone: SigningHostedZone,
       region: this.options.region,
     };
   }
 
-  /** A throttled call is made again for as long as the caller waits; any other trouble is the caller's to repeat. */
-  private async call<T>(signal: AbortSignal | undefined, send: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
-    const late = () => AbortSignal.timeout(this.options.timeoutMs);
+  /**
+   * SES's answer, or undefined for the error that is expected. A throttled call is made again for as long as the caller
+   * waits; any other trouble is the caller's to repeat.
+   */
+  private async call<Answer extends Answered>(
+    send: (options: { abortSignal: AbortSignal }) => Promise<Answer>,
+    { signal, expected }: Call & { expected?: new (...args: never[]) => SESv2ServiceException },
+  ): Promise<Answer | undefined> {
     try {
       for (let throttled = 1; ; throttled++) {
         await this.turns.take(signal);
+        // The handler's own time-out ends with the head of the answer; its body can hang too.
+        const late = AbortSignal.timeout(this.options.timeoutMs);
         try {
-          return await send(signal ? AbortSignal.any([signal, late()]) : late());
+          const answer = await send({ abortSignal: signal ? AbortSignal.any([signal, late]) : late });
+          // A proxy's page, say, with status 200: the SDK does not look into an answer that has no fields.
+          if (!answer.$metadata.requestId) throw new Error('what answered is not SES: there is no request id');
+          return answer;
         } catch (error) {
-          if (!throttles.has((error as Error).name)) throw error;
-          await delay(backOffMs({ baseMs: 500, capMs: 8_000 }, throttled), undefined, { signal });
+          if (expected && error instanceof expected && error.$metadata.requestId) return undefined;
+          if (!isThrottle(error)) throw error;
+          await delay(backOffMs(throttleBackOff, throttled), undefined, { signal });
         }
       }
     } catch (error) {
-      throw this.translate(error as Error);
+      throw translate(error as Error);
     }
-  }
-
-  private translate(error: Error): Error {
-    if (error instanceof SESv2ServiceException) {
-      const { httpStatusCode = 500 } = error.$metadata;
-      const said = `SES: ${error.message || error.name}`;
-      const refused = httpStatusCode >= 400 && httpStatusCode < 500 && !troubles.has(error.name) && modelled(error);
-      return refused ? new SesRefused(said, { cause: error }) : new SesUnavailable(said, { cause: error });
-    }
-    return new SesUnavailable(`SES gave no answer (${error.message})`, { cause: error });
   }
 }
 
-/** An error of SES's own, not one that the SDK made of an answer it could not read. */
-const modelled = (error: SESv2ServiceException): boolean =>
-  error.name !== 'Error' && error.name !== 'UnknownError' && error.name !== 'SyntaxError';
+const isThrottle = (error: unknown): boolean =>
+  error instanceof SESv2ServiceException && (throttles.has(error.name) || error.$metadata.httpStatusCode === 429);
+
+/** A refusal is believed only if it is SES's own: with a status of 4xx, a name and a request id. */
+function translate(error: Error): Error {
+  if (!(error instanceof SESv2ServiceException))
+    return new SesUnavailable(`SES gave no answer (${error.message})`, { cause: error });
+  const { httpStatusCode = 500, requestId } = error.$metadata;
+  const own = requestId !== undefined && error.name.length > 0 && !/^(Error|Unknown.*|SyntaxError)$/.test(error.name);
+  const refused = own && httpStatusCode >= 400 && httpStatusCode < 500 && !troubles.has(error.name);
+  const said = `SES: ${error.message || error.name}`;
+  return refused ? new SesRefused(said, { cause: error }) : new SesUnavailable(said, { cause: error });
+}

@@ -10,8 +10,9 @@ export class TokenBucket {
     this.intervalMs = 1_000 / callsPerSecond;
   }
 
-  /** Resolves when it is the caller's turn. @throws the signal's reason when the caller gives up. */
-  take(signal?: AbortSignal): Promise<void> {
+  /** Resolves when it is the caller's turn. @throws the signal's reason as soon as the caller gives up. */
+  async take(signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
     const turn = this.queue.then(async () => {
       signal?.throwIfAborted();
       const wait = this.nextAt - performance.now();
@@ -19,6 +20,16 @@ export class TokenBucket {
       this.nextAt = Math.max(this.nextAt, performance.now()) + this.intervalMs;
     });
     this.queue = turn.catch(() => undefined);
-    return turn;
+    if (!signal) return turn;
+    let giveUp: () => void;
+    const givenUp = new Promise<never>((_, reject) => {
+      giveUp = () => reject(signal.reason as Error);
+      signal.addEventListener('abort', giveUp);
+    });
+    try {
+      await Promise.race([turn, givenUp]);
+    } finally {
+      signal.removeEventListener('abort', giveUp!);
+    }
   }
 }
