@@ -27,7 +27,7 @@ bench: $(built) ## figures against the bare things, as ratios of one run
 clean: ## remove what was built; the data in .sendmux stays
 	rm -rf dist test-results
 
-$(installed): package.json package-lock.json
+$(installed): package-lock.json
 	@node tools/node-version.mjs
 	npm ci --no-audit --no-fund
 	@touch $(installed)
