@@ -1,0 +1,24 @@
+import { join } from 'node:path';
+import { loadSettings, portOf, runApp } from '@app/runtime';
+import { SandboxModule } from './sandbox.module';
+
+void runApp('sandbox', () => {
+  const { HOST, PORT, SENDMUX_DATA_DIR, LOG_LEVEL } = loadSettings(process.env, [
+    'HOST',
+    'PORT',
+    'SENDMUX_DATA_DIR',
+    'LOG_LEVEL',
+  ]);
+  return {
+    host: HOST,
+    port: portOf('sandbox', PORT),
+    bodyLimit: 1_048_576,
+    module: SandboxModule.forRoot({
+      host: HOST,
+      dohPort: portOf('sandbox-doh', PORT),
+      smtpPort: portOf('sandbox-smtp', PORT),
+      directory: join(SENDMUX_DATA_DIR, 'sandbox'),
+      logLevel: LOG_LEVEL,
+    }),
+  };
+});

@@ -1,0 +1,193 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { createTransport } from 'nodemailer';
+import { DohClient } from '@app/dns';
+import { createApp } from '@app/runtime';
+import { SesIdentities, SesRefused, SesUnavailable } from '@app/ses';
+import { DohServer } from './doh.server';
+import { SmtpSink } from './mails';
+import { SandboxModule } from './sandbox.module';
+
+process.env.AWS_ACCESS_KEY_ID ??= 'sandbox';
+process.env.AWS_SECRET_ACCESS_KEY ??= 'sandbox';
+
+describe('the sandbox, by the programs that the product speaks to it with', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'sandbox-'));
+  let app: NestFastifyApplication;
+  let url: string;
+  let ses: SesIdentities;
+  let resolvers: DohClient[];
+
+  const start = async () => {
+    const module = SandboxModule.forRoot({ host: '127.0.0.1', dohPort: 0, smtpPort: 0, directory, logLevel: 'silent' });
+    app = await createApp({ host: '127.0.0.1', port: 0, module });
+    await app.listen(0, '127.0.0.1');
+    url = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`;
+    ses = new SesIdentities({ region: 'eu-west-1', endpoint: url, callsPerSecond: 1_000, timeoutMs: 500 });
+    resolvers = app
+      .get(DohServer)
+      .urls()
+      .map((doh) => new DohClient({ url: doh, timeoutMs: 300 }));
+  };
+  const stop = async () => {
+    ses.close();
+    for (const resolver of resolvers) resolver.close();
+    await app.close();
+  };
+  const http = async (method: string, path: string, body?: unknown) => {
+    const json =
+      body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
+    const answer = await fetch(url + path, { method, ...json });
+    const text = await answer.text();
+    return { status: answer.status, body: text ? (JSON.parse(text) as unknown) : undefined };
+  };
+  const records = (tokens: readonly string[]) => ({
+    mx: [{ priority: 10, target: 'mail.sendmux.ai' }],
+    spf: { name: 'mail.acme.com', value: 'v=spf1 include:amazonses.com include:sendmux.ai ~all' },
+    dmarc: { name: '_dmarc.mail.acme.com', value: 'v=DMARC1; p=quarantine' },
+    dkim: tokens.map((token) => ({ name: `${token}._domainkey.mail.acme.com`, value: `${token}.dkim.amazonses.com` })),
+    verification: { name: '_sendmux.mail.acme.com', value: 'sendmux-verify=team_abc123' },
+  });
+
+  beforeAll(start);
+  afterAll(async () => {
+    await stop();
+    rmSync(directory, { recursive: true });
+  });
+  afterEach(() => http('DELETE', '/faults'));
+
+  it('is an SES: creates once, tells whose it is, follows the zone, deletes', async () => {
+    const made = await ses.create('mail.acme.com', 'mdom_1');
+    expect(made).toMatchObject({ domainId: 'mdom_1', status: 'pending', hostedZone: 'dkim.amazonses.com' });
+    expect(new Set(made.tokens).size).toBe(3);
+    expect(await ses.create('mail.acme.com', 'mdom_2')).toEqual(made);
+
+    const placed = await http('POST', '/zone/place', { ok: true, data: { dns_records: records(made.tokens) } });
+    expect(placed).toMatchObject({
+      status: 200,
+      body: { placed: expect.arrayContaining(['mail.acme.com MX 10 mail.sendmux.ai']) as unknown },
+    });
+    expect((await ses.get('mail.acme.com'))?.status).toBe('success');
+    await http('POST', '/zone/remove', records(made.tokens));
+    expect((await ses.get('mail.acme.com'))?.status).toBe('temporary_failure');
+
+    await ses.delete('mail.acme.com');
+    await ses.delete('mail.acme.com');
+    expect(await ses.get('mail.acme.com')).toBeNull();
+  });
+
+  it('lists identities by pages, each with its status', async () => {
+    for (const name of ['c.acme.com', 'a.acme.com', 'b.acme.com']) await ses.create(name, 'mdom_1');
+    const listed = [];
+    for await (const each of ses.list()) listed.push(each);
+    expect(listed).toEqual(['a', 'b', 'c'].map((letter) => ({ name: `${letter}.acme.com`, status: 'pending' })));
+    const page = await http('GET', '/v2/email/identities?PageSize=2');
+    expect(page.body).toMatchObject({ NextToken: 'b.acme.com' });
+    expect((await http('GET', '/v2/email/identities?PageSize=2&NextToken=b.acme.com')).body).not.toHaveProperty(
+      'NextToken',
+    );
+  });
+
+  it('an identity of somebody else carries no tag of ours', async () => {
+    await http('PUT', '/ses/identities/foreign.acme.com', {});
+    expect(await ses.create('foreign.acme.com', 'mdom_1')).toMatchObject({ domainId: null });
+  });
+
+  it.each([
+    ['refuse', SesRefused],
+    ['error', SesUnavailable],
+    ['garbage', SesUnavailable],
+    ['hang', SesUnavailable],
+  ])('SES can %s', async (mode, error) => {
+    expect((await http('PUT', '/faults/ses', { mode, operations: ['CreateEmailIdentity'] })).status).toBe(204);
+    await expect(ses.create(`${mode}.acme.com`, 'mdom_1')).rejects.toThrow(error);
+    expect(await ses.get(`${mode}.acme.com`)).toBeNull();
+  });
+
+  it('SES can act and say nothing', async () => {
+    await http('PUT', '/faults/ses', { mode: 'hang_after', times: 1 });
+    await expect(ses.create('late.acme.com', 'mdom_1')).rejects.toThrow(SesUnavailable);
+    expect(await ses.get('late.acme.com')).toMatchObject({ domainId: 'mdom_1' });
+  });
+
+  it('a throttled SES is waited for, as long as the caller does', async () => {
+    await http('PUT', '/faults/ses', { mode: 'throttle', times: 2 });
+    expect(await ses.create('throttled.acme.com', 'mdom_1')).toMatchObject({ domainId: 'mdom_1' });
+    await http('PUT', '/faults/ses', { mode: 'throttle' });
+    await expect(ses.get('throttled.acme.com', { signal: AbortSignal.timeout(300) })).rejects.toThrow(SesUnavailable);
+  });
+
+  it('is two resolvers over one zone: records, NODATA, NXDOMAIN, aliases', async () => {
+    await http('PUT', '/zone/mx.acme.com/MX', ['10 Mail.Sendmux.AI']);
+    await http('PUT', '/zone/mx.acme.com/TXT', ['plain text', '"two" "strings"', 'x'.repeat(300)]);
+    await http('PUT', '/zone/alias.acme.com/CNAME', ['mx.acme.com']);
+    for (const resolver of resolvers) {
+      expect(await resolver.mx('MX.acme.com')).toMatchObject({
+        records: [{ preference: 10, exchange: 'mail.sendmux.ai' }],
+      });
+      expect(await resolver.txt('mx.acme.com')).toMatchObject({
+        records: ['plain text', 'twostrings', 'x'.repeat(300)],
+      });
+      expect(await resolver.mx('alias.acme.com')).toMatchObject({
+        aliases: ['mx.acme.com'],
+        records: [{ preference: 10 }],
+      });
+      expect(await resolver.mx('nothing.acme.com')).toEqual({ kind: 'nxdomain', aliases: [] });
+      expect(await resolver.mx('acme.com')).toEqual({ kind: 'nodata', aliases: [] });
+    }
+    await http('DELETE', '/zone/mx.acme.com');
+    expect(await resolvers[0]!.mx('alias.acme.com')).toMatchObject({ kind: 'nxdomain' });
+  });
+
+  it.each([
+    ['servfail', { kind: 'servfail' }],
+    ['refused', { kind: 'unreachable' }],
+    ['garbage', { kind: 'unreachable' }],
+    ['http_500', { kind: 'unreachable' }],
+    ['hang', { kind: 'unreachable' }],
+  ])('one resolver can %s while the other is well', async (mode, answer) => {
+    await http('PUT', '/zone/fault.acme.com/MX', ['10 mail.sendmux.ai']);
+    await http('PUT', '/faults/doh-a', { mode });
+    expect(await resolvers[0]!.mx('fault.acme.com')).toMatchObject(answer);
+    expect(await resolvers[1]!.mx('fault.acme.com')).toMatchObject({ kind: 'records' });
+  });
+
+  it('catches mails, and can refuse them for now or for good', async () => {
+    const transport = createTransport({ host: '127.0.0.1', port: app.get(SmtpSink).port(), secure: false });
+    const mail = { from: 'a@sendmux.ai', to: 'owner@acme.com', subject: 'Hello', text: 'plain', html: '<p>rich</p>' };
+    await transport.sendMail(mail);
+    const caught = (await http('GET', '/mails?to=owner@acme.com')).body as { id: number }[];
+    expect(caught).toMatchObject([{ subject: 'Hello', text: 'plain', html: '<p>rich</p>', to: ['owner@acme.com'] }]);
+    expect(await (await fetch(`${url}/mails/${caught[0]!.id}/html`)).text()).toBe('<p>rich</p>');
+    await http('PUT', '/faults/smtp', { mode: 'tempfail', times: 1 });
+    await expect(transport.sendMail(mail)).rejects.toMatchObject({ responseCode: 451 });
+    await http('PUT', '/faults/smtp', { mode: 'refuse' });
+    await expect(transport.sendMail(mail)).rejects.toMatchObject({ responseCode: 550 });
+    transport.close();
+  });
+
+  it.each([
+    ['PUT', '/zone/a.acme.com/MX', ['mail.sendmux.ai'], /preference and a host/],
+    ['PUT', '/zone/a.acme.com/SRV', ['x'], /one of A, CNAME, MX, TXT/],
+    ['PUT', '/zone/a.acme.com/TXT', 'x', /JSON array/],
+    ['POST', '/zone/place', { data: {} }, /dns_records/],
+    ['PUT', '/faults/ses', { mode: 'explode' }, /refuse/],
+    ['PUT', '/faults/kafka', { mode: 'hang' }, /No API kafka/],
+  ])('%s %s with %j is refused with what to send', async (method, path, body, message) => {
+    const answer = await http(method, path, body);
+    expect(answer.status).toBe(400);
+    expect(JSON.stringify(answer.body)).toMatch(message);
+  });
+
+  it('remembers all of it at the next start', async () => {
+    await http('PUT', '/zone/kept.acme.com/TXT', ['here']);
+    await stop();
+    await start();
+    expect(await resolvers[0]!.txt('kept.acme.com')).toMatchObject({ records: ['here'] });
+    expect(await ses.get('late.acme.com')).toMatchObject({ domainId: 'mdom_1' });
+    expect((await http('GET', '/mails')).body).toHaveLength(1);
+  });
+});

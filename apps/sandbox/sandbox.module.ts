@@ -1,0 +1,46 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { RuntimeModule } from '@app/runtime';
+import { DohServer } from './doh.server';
+import { Faults, FaultsController } from './faults';
+import { IndexController } from './index.controller';
+import { MailsController, SmtpSink } from './mails';
+import { SesController } from './ses.controller';
+import { SandboxState } from './state';
+import { Zone } from './zone';
+import { ZoneController } from './zone.controller';
+
+export interface SandboxOptions {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly dohPort: number;
+  readonly smtpPort: number;
+  /** Where the state is kept. */
+  readonly directory: string;
+  readonly logLevel: string;
+}
+
+@Module({})
+export class SandboxModule {
+  static forRoot({ host, dohPort, smtpPort, directory, logLevel }: SandboxOptions): DynamicModule {
+    return {
+      module: SandboxModule,
+      imports: [RuntimeModule.forApp('sandbox', logLevel)],
+      controllers: [IndexController, ZoneController, SesController, MailsController, FaultsController],
+      providers: [
+        Faults,
+        Zone,
+        { provide: SandboxState, useFactory: () => new SandboxState(directory) },
+        {
+          provide: DohServer,
+          inject: [Zone, Faults],
+          useFactory: (zone: Zone, faults: Faults) => new DohServer(zone, faults, { host, port: dohPort }),
+        },
+        {
+          provide: SmtpSink,
+          inject: [SandboxState, Faults],
+          useFactory: (state: SandboxState, faults: Faults) => new SmtpSink(state, faults, { host, port: smtpPort }),
+        },
+      ],
+    };
+  }
+}

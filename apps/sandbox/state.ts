@@ -1,0 +1,62 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
+
+export interface CaughtMail {
+  readonly id: number;
+  readonly date: string;
+  readonly from: string;
+  /** Of the envelope. */
+  readonly to: readonly string[];
+  readonly subject: string;
+  readonly messageId: string;
+  readonly text: string;
+  readonly html: string;
+}
+
+export interface StoredIdentity {
+  readonly name: string;
+  readonly tags: readonly { Key: string; Value: string }[];
+  readonly tokens: readonly string[];
+  /** SES has seen all three CNAMEs at some time. */
+  seen: boolean;
+}
+
+interface Data {
+  /** Name, type, values in presentation form. */
+  zone: Record<string, Record<string, string[]>>;
+  identities: Record<string, StoredIdentity>;
+  mails: CaughtMail[];
+}
+
+/** Changes reach the disk this long after they were made, in milliseconds, or when the process stops. */
+const writeAfterMs = 50;
+
+/** All that the sandbox remembers, in one file, so that it is there at the next start. */
+@Injectable()
+export class SandboxState implements OnApplicationShutdown {
+  readonly data: Data = { zone: {}, identities: {}, mails: [] };
+  private readonly file: string;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(directory: string) {
+    mkdirSync(directory, { recursive: true });
+    this.file = join(directory, 'state.json');
+    if (existsSync(this.file)) Object.assign(this.data, JSON.parse(readFileSync(this.file, 'utf8')));
+  }
+
+  changed(): void {
+    this.timer ??= setTimeout(() => this.write(), writeAfterMs);
+  }
+
+  onApplicationShutdown(): void {
+    if (this.timer) this.write();
+  }
+
+  private write(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    writeFileSync(`${this.file}.new`, JSON.stringify(this.data));
+    renameSync(`${this.file}.new`, this.file);
+  }
+}

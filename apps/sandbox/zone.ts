@@ -1,0 +1,146 @@
+import { BadRequestException, Injectable } from '@nestjs/common';
+import type { Answer, RecordType } from 'dns-packet';
+import { z } from 'zod';
+import { SandboxState } from './state';
+
+export const recordTypes = ['A', 'CNAME', 'MX', 'TXT'] as const;
+type ZoneType = (typeof recordTypes)[number];
+
+/** Seconds. */
+const ttl = 300;
+const chainLimit = 16;
+
+const named = z.object({ name: z.string(), value: z.string() });
+
+/** `dns_records` of the API, on its own or inside a whole answer. */
+const dnsRecords = z.object({
+  mx: z.array(z.object({ priority: z.number(), target: z.string() })),
+  spf: named,
+  dmarc: named,
+  dkim: z.array(named),
+  verification: named,
+});
+
+export interface Resolved {
+  readonly rcode: 'NOERROR' | 'NXDOMAIN';
+  readonly answers: Answer[];
+  /** Of a negative answer (RFC 2308 section 3). */
+  readonly authorities: Answer[];
+}
+
+/** One zone for the whole DNS, to be edited. */
+@Injectable()
+export class Zone {
+  constructor(private readonly state: SandboxState) {}
+
+  all(): Record<string, Record<string, string[]>> {
+    return this.state.data.zone;
+  }
+
+  values(name: string, type: string): readonly string[] {
+    return this.state.data.zone[canonical(name)]?.[type] ?? [];
+  }
+
+  set(name: string, type: string, values: readonly string[]): void {
+    const owner = canonical(name);
+    if (!/^[a-z0-9_*-]+(\.[a-z0-9_-]+)*$/.test(owner)) throw new BadRequestException(`${name} is no name of the DNS.`);
+    if (!recordTypes.includes(type as ZoneType))
+      throw new BadRequestException(`${type} is not kept here: one of ${recordTypes.join(', ')}.`);
+    for (const value of values) data(type as ZoneType, value);
+    const rrsets = (this.state.data.zone[owner] ??= {});
+    if (values.length > 0) rrsets[type] = [...values];
+    else delete rrsets[type];
+    if (Object.keys(rrsets).length === 0) delete this.state.data.zone[owner];
+    this.state.changed();
+  }
+
+  removeName(name: string): void {
+    delete this.state.data.zone[canonical(name)];
+    this.state.changed();
+  }
+
+  /** Places all records of a domain as the API returned them; answers with what was placed. */
+  place(body: unknown): string[] {
+    return this.each(body, (name, type, values) => this.set(name, type, values));
+  }
+
+  remove(body: unknown): string[] {
+    return this.each(body, (name, type) => this.set(name, type, []));
+  }
+
+  /** An authoritative answer, with the chain of CNAMEs in it. */
+  resolve(name: string, type: RecordType): Resolved {
+    const answers: Answer[] = [];
+    let owner = canonical(name);
+    for (let i = 0; i < chainLimit; i++) {
+      const rrsets = this.state.data.zone[owner];
+      const values = rrsets?.[type] ?? [];
+      answers.push(...values.map((value) => ({ name: owner, ttl, ...data(type as ZoneType, value) }) as Answer));
+      const [alias] = rrsets?.CNAME ?? [];
+      if (values.length > 0) return { rcode: 'NOERROR', answers, authorities: [] };
+      if (!alias || type === 'CNAME') break;
+      answers.push({ type: 'CNAME', name: owner, ttl, data: canonical(alias) });
+      owner = canonical(alias);
+    }
+    // An empty non-terminal exists too (RFC 8020).
+    const exists =
+      owner in this.state.data.zone || Object.keys(this.state.data.zone).some((key) => key.endsWith(`.${owner}`));
+    return { rcode: exists ? 'NOERROR' : 'NXDOMAIN', answers, authorities: [soa(owner)] };
+  }
+
+  private each(body: unknown, act: (name: string, type: string, values: string[]) => void): string[] {
+    const inner = (body as { data?: { dns_records?: unknown }; dns_records?: unknown } | null) ?? {};
+    const parsed = dnsRecords.safeParse(inner.data?.dns_records ?? inner.dns_records ?? inner);
+    if (!parsed.success)
+      throw new BadRequestException('Send the dns_records of a domain, or the whole answer of the API that has them.');
+    const { mx, spf, dmarc, dkim, verification } = parsed.data;
+    const rrsets: [string, string, string[]][] = [
+      [spf.name, 'MX', mx.map(({ priority, target }) => `${priority} ${target}`)],
+      [spf.name, 'TXT', [spf.value]],
+      [dmarc.name, 'TXT', [dmarc.value]],
+      [verification.name, 'TXT', [verification.value]],
+      ...dkim.map(({ name, value }): [string, string, string[]] => [name, 'CNAME', [value]]),
+    ];
+    for (const [name, type, values] of rrsets) act(name, type, values);
+    return rrsets.flatMap(([name, type, values]) => values.map((value) => `${name} ${type} ${value}`));
+  }
+}
+
+const canonical = (name: string): string => name.toLowerCase().replace(/\.$/, '');
+
+const soa = (name: string): Answer => ({
+  type: 'SOA',
+  name: name.split('.').slice(-2).join('.'),
+  ttl,
+  data: {
+    mname: 'ns.sandbox',
+    rname: 'hostmaster.sandbox',
+    serial: 1,
+    refresh: 3600,
+    retry: 600,
+    expire: 86_400,
+    minimum: ttl,
+  },
+});
+
+/** A value in presentation form as the wire wants it. TXT: quoted strings, or one string as it stands. */
+function data(type: ZoneType, value: string): { type: ZoneType; data: unknown } {
+  if (type === 'MX') {
+    const match = /^(\d{1,5}) (\S+)$/.exec(value);
+    if (!match)
+      throw new BadRequestException(`An MX value is a preference and a host, such as "10 mail.sendmux.ai": ${value}`);
+    return { type, data: { preference: Number(match[1]), exchange: match[2] } };
+  }
+  if (type !== 'TXT') return { type, data: value };
+  const strings = /^"[^"]*"( "[^"]*")*$/.test(value)
+    ? [...value.matchAll(/"([^"]*)"/g)].map((part) => part[1]!)
+    : [value];
+  const bytes = strings.flatMap((text) => chunks(Buffer.from(text)));
+  return { type, data: bytes };
+}
+
+/** A character-string has at most 255 octets (RFC 1035 section 3.3). */
+function chunks(bytes: Buffer): Buffer[] {
+  if (bytes.length <= 255) return [bytes];
+  return [bytes.subarray(0, 255), ...chunks(bytes.subarray(255))];
+}
