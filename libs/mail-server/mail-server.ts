@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { migrate } from '@app/database';
 import { mailServerMigrations } from './mail-server.migration';
@@ -24,10 +25,12 @@ export interface MailServerOptions {
  */
 export class MailServer {
   private readonly pool: Pool;
+  private readonly timeoutMs: number;
   private schema: Promise<void> | undefined;
 
   constructor(private readonly options: MailServerOptions) {
     const { url, timeoutMs = 5_000 } = options;
+    this.timeoutMs = timeoutMs;
     this.pool = new Pool({
       connectionString: url,
       max: 8,
@@ -75,14 +78,26 @@ export class MailServer {
   private async query<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
     try {
       // At the first use, not at the start: a process may come up while this database is down.
-      this.schema ??= migrate(this.options.url, mailServerMigrations, 0);
-      await this.schema.catch((error: unknown) => {
-        this.schema = undefined;
-        throw error;
-      });
+      await (this.schema ??= this.prepare());
       return (await this.pool.query<Row>(text, values)).rows;
     } catch (error) {
+      // The next use tries again, and makes the table where a new database has taken the place of the old one.
+      this.schema = undefined;
       throw new MailServerUnavailable(`the mail server database: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  /** A server that takes connections and says nothing must not be waited for. */
+  private async prepare(): Promise<void> {
+    const given = new AbortController();
+    const late = async () => {
+      await delay(this.timeoutMs, undefined, { signal: given.signal });
+      throw new Error(`no answer within ${this.timeoutMs} ms`);
+    };
+    try {
+      await Promise.race([migrate(this.options.url, mailServerMigrations, 0), late()]);
+    } finally {
+      given.abort();
     }
   }
 }
