@@ -6,19 +6,36 @@ import {
   type IncomingHttpHeaders,
 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Injectable, Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import * as packet from 'dns-packet';
-import { Faults, type Api } from './faults';
+import { Faults } from './faults';
 import { Zone } from './zone';
 
 const rcodes = { NOERROR: 0, SERVFAIL: 2, NXDOMAIN: 3, REFUSED: 5 } as const;
 const mediaType = 'application/dns-message';
+/** The longest message (RFC 1035 section 4.2.2), in octets. */
+const messageLimit = 65_535;
+const paths = { '/dns-query': 'doh-a', '/resolver-a/dns-query': 'doh-a', '/resolver-b/dns-query': 'doh-b' } as const;
+type Resolver = (typeof paths)[keyof typeof paths];
 
-/** Two resolvers over the one zone, with faults of their own: RFC 8484, GET and POST, cleartext HTTP/2. */
+/** No record of the zone says this. */
+const lies: Partial<Record<packet.RecordType, object>> = {
+  A: { data: '192.0.2.1' },
+  CNAME: { data: 'lie.invalid' },
+  MX: { data: { preference: 1, exchange: 'lie.invalid' } },
+  TXT: { data: ['this is a lie'] },
+};
+
+/**
+ * Two resolvers over the one zone, with faults of their own: RFC 8484, GET and POST, cleartext HTTP/2. `/dns-query` is the
+ * first of them.
+ */
 @Injectable()
 export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly server: Http2Server = createServer();
   private readonly sessions = new Set<ServerHttp2Session>();
+  private readonly logger = new Logger(DohServer.name);
 
   constructor(
     private readonly zone: Zone,
@@ -40,7 +57,10 @@ export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutd
     this.server.on('stream', (stream, headers) => {
       // A client that went away is its own affair.
       stream.on('error', () => undefined);
-      this.serve(stream, headers);
+      this.serve(stream, headers).catch((error: unknown) => {
+        this.logger.error(error);
+        this.refuse(stream, 500);
+      });
     });
     await new Promise<void>((ready, failed) => {
       this.server.once('error', failed);
@@ -53,35 +73,30 @@ export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutd
     await new Promise((closed) => this.server.close(closed));
   }
 
-  private serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    const { pathname, searchParams } = new URL(headers[':path'] ?? '/', 'http://sandbox');
-    const resolver = /^\/resolver-([ab])\/dns-query$/.exec(pathname)?.[1];
-    if (!resolver) return this.refuse(stream, 404);
+  private async serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
+    const [path = '', search] = (headers[':path'] ?? '').split('?', 2);
+    if (!Object.hasOwn(paths, path)) return this.refuse(stream, 404);
+    const resolver = paths[path as keyof typeof paths];
     if (headers[':method'] === 'GET') {
-      const query = searchParams.get('dns');
-      return query
-        ? this.answer(stream, `doh-${resolver}` as Api, Buffer.from(query, 'base64url'))
-        : this.refuse(stream, 400);
+      const query = new URLSearchParams(search).get('dns');
+      return query ? this.answer(stream, resolver, Buffer.from(query, 'base64url')) : this.refuse(stream, 400);
     }
     if (headers[':method'] !== 'POST') return this.refuse(stream, 405);
     if (headers['content-type'] !== mediaType) return this.refuse(stream, 415);
     const chunks: Buffer[] = [];
-    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-    stream.on('end', () => this.answer(stream, `doh-${resolver}` as Api, Buffer.concat(chunks)));
+    let length = 0;
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      length += chunk.length;
+      if (length <= messageLimit) chunks.push(chunk);
+    }
+    if (length > messageLimit) return this.refuse(stream, 413);
+    return this.answer(stream, resolver, Buffer.concat(chunks));
   }
 
-  private answer(stream: ServerHttp2Stream, api: Api, bytes: Buffer): void {
-    let query: packet.Packet;
-    try {
-      query = packet.decode(bytes);
-    } catch {
-      return this.refuse(stream, 400);
-    }
-    const [question] = query.questions ?? [];
-    if (!question) return this.refuse(stream, 400);
-    const fault = this.faults.take(api);
-    if (fault === 'hang') return;
-    if (fault === 'http_500') return this.refuse(stream, 500);
+  private async answer(stream: ServerHttp2Stream, resolver: Resolver, bytes: Buffer): Promise<void> {
+    const query = decode(bytes);
+    const question = query?.questions?.[0];
+    if (!query || !question) return this.refuse(stream, 400);
     const reply = (rcode: keyof typeof rcodes, answers: packet.Answer[] = [], authorities: packet.Answer[] = []) =>
       this.send(
         stream,
@@ -94,10 +109,32 @@ export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutd
           authorities,
         }),
       );
-    if (fault === 'garbage') return this.send(stream, Buffer.from('not a message'));
-    if (fault === 'servfail') return reply('SERVFAIL');
-    if (fault === 'refused') return reply('REFUSED');
-    if (fault === 'nxdomain') return reply('NXDOMAIN');
+    const fault = this.faults.take(resolver);
+    switch (fault?.mode) {
+      case 'hang':
+        return;
+      case 'http_500':
+        return this.refuse(stream, 500);
+      case 'garbage':
+        return this.send(stream, Buffer.from('not a message'));
+      case 'servfail':
+        return reply('SERVFAIL');
+      case 'refused':
+        return reply('REFUSED');
+      case 'nxdomain':
+        return reply('NXDOMAIN');
+      case 'lie': {
+        const lie = lies[question.type];
+        return reply(
+          'NOERROR',
+          lie ? [{ name: question.name, type: question.type, ttl: 300, ...lie } as packet.Answer] : [],
+        );
+      }
+      case 'late':
+        await delay(fault.afterMs);
+        break;
+      case undefined:
+    }
     const { rcode, answers, authorities } = this.zone.resolve(question.name, question.type);
     reply(rcode, answers, authorities);
   }
@@ -114,6 +151,14 @@ export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutd
   }
 
   private refuse(stream: ServerHttp2Stream, status: number): void {
-    if (!stream.destroyed) stream.respond({ ':status': status }, { endStream: true });
+    if (!stream.destroyed && !stream.headersSent) stream.respond({ ':status': status }, { endStream: true });
+  }
+}
+
+function decode(bytes: Buffer): packet.Packet | undefined {
+  try {
+    return packet.decode(bytes);
+  } catch {
+    return undefined;
   }
 }

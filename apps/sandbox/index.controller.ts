@@ -8,27 +8,32 @@ export class IndexController {
       what: 'A sandbox for sendmux-domains: SES v2, two DoH resolvers over one zone, and an SMTP server that delivers nothing.',
       zone: {
         'GET /zone?name=': 'all records, or those at a name and below it',
-        'PUT /zone/{name}/{type}': 'a JSON array of values, such as ["10 mail.sendmux.ai"]',
-        'DELETE /zone/{name}/{type}': 'one RRset',
+        'PUT /zone/{name}/{type}': 'a JSON array of values, such as ["10 mail.sendmux.ai"]; A, CNAME, MX, TXT',
+        'DELETE /zone/{name}/{type}': 'all values of a type',
         'DELETE /zone/{name}': 'all at a name',
-        'POST /zone/place': 'place all records of a domain: send the answer of the API',
+        'POST /zone/place': 'place all records of a domain: send dns_records, or the whole answer of the API',
         'POST /zone/remove': 'remove them again',
       },
       mails: {
         'GET /mails?to=': 'caught mails, the newest first',
+        'GET /mails/{id}': 'one of them',
         'GET /mails/{id}/html': 'one to look at',
-        'DELETE /mails': '',
+        'DELETE /mails': 'forget them',
       },
       faults: {
-        'GET /faults': 'what can go wrong',
-        'PUT /faults/{api}': '{"mode":"…"}',
-        'DELETE /faults': 'all well again',
+        'GET /faults': 'what can go wrong, and what does now',
+        'PUT /faults/{ses|doh-a|doh-b|smtp}':
+          '{"mode":"…"}; also "times": n, for late "after_ms": n, for ses "operations": ["CreateEmailIdentity"]',
+        'DELETE /faults': 'all well again; DELETE /faults/{api} for one',
       },
       ses: {
-        'GET /ses/identities': '',
-        'GET /ses/calls': '',
-        'PUT /ses/identities/{name}': 'an identity of somebody else',
+        '/v2/email/identities': 'the API of Amazon SES v2, for the AWS SDK: the status follows the CNAMEs in the zone',
+        'GET /ses/identities': 'all identities, with their tags',
+        'GET /ses/calls': 'what SES was asked, oldest first',
+        'PUT /ses/identities/{name}': 'an identity of somebody else; {"Tags":[{"Key":"…","Value":"…"}]}',
       },
+      dns: 'the next port: /resolver-a/dns-query, /resolver-b/dns-query, over HTTP/2 in clear text (RFC 8484)',
+      smtp: 'the port after it',
     };
   }
 }

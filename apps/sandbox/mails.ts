@@ -1,4 +1,4 @@
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import {
   Controller,
   Delete,
@@ -26,23 +26,20 @@ export class SmtpSink implements OnApplicationBootstrap, BeforeApplicationShutdo
   private readonly server = new SMTPServer({
     disabledCommands: ['AUTH', 'STARTTLS'],
     logger: false,
+    // Who was told to hang must not keep the process.
+    closeTimeout: 500,
     onRcptTo: (_address, _session, callback) => {
-      const fault = this.faults.active.get('smtp')?.mode;
-      if (fault === 'refuse' || fault === 'tempfail') {
-        this.faults.take('smtp');
-        const code = fault === 'refuse' ? 550 : 451;
-        return callback(Object.assign(new Error('the sandbox was told to'), { responseCode: code }));
-      }
-      callback();
+      const mode = this.faults.take('smtp', { among: ['refuse', 'tempfail', 'hang'] })?.mode;
+      if (mode === 'hang') return;
+      if (!mode) return callback();
+      const responseCode = mode === 'refuse' ? 550 : 451;
+      callback(Object.assign(new Error('the sandbox was told to'), { responseCode }));
     },
     onData: (stream, session, callback) => {
-      this.keep(stream, session).then(
-        () => {
-          if (this.faults.take('smtp') === 'hang_up_after') return stream.destroy(new Error('the sandbox was told to'));
-          callback();
-        },
-        (error: Error) => callback(error),
-      );
+      this.keep(stream, session).then(() => {
+        if (this.faults.take('smtp', { among: ['hang_up_after'] })) this.hangUp(session.id);
+        else callback();
+      }, callback);
     },
   });
 
@@ -68,6 +65,11 @@ export class SmtpSink implements OnApplicationBootstrap, BeforeApplicationShutdo
 
   async beforeApplicationShutdown(): Promise<void> {
     await new Promise<void>((closed) => this.server.close(closed));
+  }
+
+  private hangUp(id: string): void {
+    for (const connection of this.server.connections as Set<{ id: string; _socket: Socket }>)
+      if (connection.id === id) connection._socket.destroy();
   }
 
   private async keep(stream: SMTPServerDataStream, session: SMTPServerSession): Promise<void> {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { loadSettings, portOf, runApp } from '@app/runtime';
-import { SandboxModule } from './sandbox.module';
+import { readAllAsJson, SandboxModule } from './sandbox.module';
 
 void runApp('sandbox', () => {
   const { HOST, PORT, SENDMUX_DATA_DIR, LOG_LEVEL } = loadSettings(process.env, [
@@ -13,6 +13,7 @@ void runApp('sandbox', () => {
     host: HOST,
     port: portOf('sandbox', PORT),
     bodyLimit: 1_048_576,
+    configure: readAllAsJson,
     module: SandboxModule.forRoot({
       host: HOST,
       dohPort: portOf('sandbox-doh', PORT),

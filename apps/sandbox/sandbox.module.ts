@@ -1,4 +1,5 @@
-import { Module, type DynamicModule } from '@nestjs/common';
+import { BadRequestException, Module, type DynamicModule } from '@nestjs/common';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { RuntimeModule } from '@app/runtime';
 import { DohServer } from './doh.server';
 import { Faults, FaultsController } from './faults';
@@ -17,6 +18,17 @@ export interface SandboxOptions {
   /** Where the state is kept. */
   readonly directory: string;
   readonly logLevel: string;
+}
+
+/** `curl -d` says that what it sends is a form, whatever it sends: here all bodies are JSON. */
+export function readAllAsJson(app: NestFastifyApplication): void {
+  app.useBodyParser('application/x-www-form-urlencoded', {}, (_request, body, done) => {
+    try {
+      done(null, JSON.parse(body.toString()));
+    } catch {
+      done(new BadRequestException('The body is not JSON.'), undefined);
+    }
+  });
 }
 
 @Module({})

@@ -1,19 +1,36 @@
 import { randomInt } from 'node:crypto';
-import { Body, Controller, Delete, Get, Param, Post, Put, Query, Req, Res } from '@nestjs/common';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  BadRequestException,
+  Body,
+  Controller,
+  Delete,
+  Get,
+  Param,
+  Post,
+  Put,
+  Query,
+  Req,
+  Res,
+  type BeforeApplicationShutdown,
+} from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { Faults } from './faults';
+import { Faults, type SesOperation } from './faults';
 import { SandboxState, type StoredIdentity } from './state';
-import { Zone } from './zone';
+import { canonical, isName, Zone } from './zone';
 
 const hostedZone = 'dkim.amazonses.com';
 const tags = z.array(z.object({ Key: z.string(), Value: z.string() })).default([]);
-const create = z.object({ EmailIdentity: z.string().regex(/^[a-z0-9-]+(\.[a-z0-9-]+)+$/i), Tags: tags });
-
-interface Page {
-  readonly PageSize?: string | number;
-  readonly NextToken?: string;
-}
+const domainName = z
+  .string()
+  .toLowerCase()
+  .refine((name) => isName(name) && /^[a-z0-9-]+(\.[a-z0-9-]+)+$/.test(name), 'is not a domain name');
+const create = z.object({ EmailIdentity: domainName, Tags: tags });
+const list = z.object({
+  PageSize: z.coerce.number().int().min(0).max(1_000).default(100),
+  NextToken: z.string().optional(),
+});
 
 /** An error of the SES API as the SDK reads it. */
 class SesError extends Error {
@@ -25,6 +42,7 @@ class SesError extends Error {
     super(message);
   }
 }
+const badRequest = (error: z.ZodError) => new SesError(400, 'BadRequestException', z.prettifyError(error));
 const notFound = (name: string) => new SesError(404, 'NotFoundException', `Email identity ${name} does not exist.`);
 
 /**
@@ -32,8 +50,9 @@ const notFound = (name: string) => new SesError(404, 'NotFoundException', `Email
  * three CNAMEs are there, SUCCESS while they are, TEMPORARY_FAILURE when one has gone.
  */
 @Controller()
-export class SesController {
-  private readonly calls: { readonly operation: string; readonly name: string; readonly at: string }[] = [];
+export class SesController implements BeforeApplicationShutdown {
+  private readonly hung = new Set<FastifyReply>();
+  private readonly calls: { readonly operation: SesOperation; readonly name: string; readonly at: string }[] = [];
 
   constructor(
     private readonly state: SandboxState,
@@ -48,9 +67,9 @@ export class SesController {
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const parsed = create.safeParse(body);
-    const name = parsed.success ? parsed.data.EmailIdentity.toLowerCase() : '';
+    const name = parsed.success ? parsed.data.EmailIdentity : '';
     await this.play('CreateEmailIdentity', name, request, reply, () => {
-      if (!parsed.success) throw new SesError(400, 'BadRequestException', 'EmailIdentity must be a domain name.');
+      if (!parsed.success) throw badRequest(parsed.error);
       if (this.state.data.identities[name])
         throw new SesError(400, 'AlreadyExistsException', `Email identity ${name} already exist.`);
       const identity = this.keep(name, parsed.data.Tags);
@@ -60,25 +79,15 @@ export class SesController {
 
   /** The SDK of today asks by POST with a body, the API's older form is a GET with a query. */
   @Post('v2/email/list-identities')
-  async listByPost(
-    @Body() page: Page | undefined,
-    @Req() request: FastifyRequest,
-    @Res() reply: FastifyReply,
-  ): Promise<void> {
-    await this.list(page ?? {}, request, reply);
-  }
-
-  @Get('v2/email/identities')
-  async list(
-    @Query() { PageSize = 100, NextToken }: Page,
-    @Req() request: FastifyRequest,
-    @Res() reply: FastifyReply,
-  ): Promise<void> {
+  async list(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     await this.play('ListEmailIdentities', '', request, reply, () => {
-      const names = Object.keys(this.state.data.identities).sort();
-      const from = NextToken ? names.findIndex((name) => name > NextToken) : 0;
-      const page = from < 0 ? [] : names.slice(from, from + Math.min(Number(PageSize), 1_000));
-      const last = page.at(-1);
+      const parsed = list.safeParse(body ?? {});
+      if (!parsed.success) throw badRequest(parsed.error);
+      const { PageSize, NextToken = '' } = parsed.data;
+      const names = Object.keys(this.state.data.identities)
+        .filter((name) => name > NextToken)
+        .sort();
+      const page = names.slice(0, PageSize);
       return {
         EmailIdentities: page.map((name) => {
           const status = this.status(this.state.data.identities[name]!);
@@ -89,15 +98,20 @@ export class SesController {
             VerificationStatus: status,
           };
         }),
-        ...(last && last !== names.at(-1) && { NextToken: last }),
+        ...(page.length < names.length && { NextToken: page.at(-1) ?? NextToken }),
       };
     });
+  }
+
+  @Get('v2/email/identities')
+  listByGet(@Query() query: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.list(query, request, reply);
   }
 
   @Get('v2/email/identities/:name')
   async get(@Param('name') name: string, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     await this.play('GetEmailIdentity', name, request, reply, () => {
-      const identity = this.state.data.identities[name];
+      const identity = this.state.data.identities[name.toLowerCase()];
       if (!identity) throw notFound(name);
       const dkim = this.dkim(identity);
       return {
@@ -113,8 +127,8 @@ export class SesController {
   @Delete('v2/email/identities/:name')
   async delete(@Param('name') name: string, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     await this.play('DeleteEmailIdentity', name, request, reply, () => {
-      if (!this.state.data.identities[name]) throw notFound(name);
-      delete this.state.data.identities[name];
+      if (!this.state.data.identities[name.toLowerCase()]) throw notFound(name);
+      delete this.state.data.identities[name.toLowerCase()];
       this.state.changed();
       return {};
     });
@@ -135,11 +149,18 @@ export class SesController {
   /** An identity that somebody else has made, or with the tags of the body. Not of the API. */
   @Put('ses/identities/:name')
   plant(@Param('name') name: string, @Body() body: { Tags?: unknown } | undefined): unknown {
-    return this.keep(name.toLowerCase(), tags.parse(body?.Tags));
+    const parsed = create.safeParse({ EmailIdentity: name, Tags: body?.Tags ?? [] });
+    if (!parsed.success) throw new BadRequestException(z.prettifyError(parsed.error));
+    return this.keep(parsed.data.EmailIdentity, parsed.data.Tags);
+  }
+
+  /** Whoever still waits for an answer that never comes must not keep the process. */
+  beforeApplicationShutdown(): void {
+    for (const reply of this.hung) reply.raw.destroy();
   }
 
   private async play(
-    operation: string,
+    operation: SesOperation,
     name: string,
     { id }: FastifyRequest,
     reply: FastifyReply,
@@ -147,9 +168,9 @@ export class SesController {
   ): Promise<void> {
     this.calls.push({ operation, name, at: new Date().toISOString() });
     if (this.calls.length > 10_000) this.calls.shift();
-    void reply.header('x-amzn-RequestId', id);
     try {
-      switch (this.faults.take('ses', operation)) {
+      const fault = this.faults.take('ses', { operation });
+      switch (fault?.mode) {
         case 'refuse':
           throw new SesError(400, 'LimitExceededException', 'The account may have no more identities.');
         case 'throttle':
@@ -159,20 +180,30 @@ export class SesController {
         case 'garbage':
           await reply.type('text/html').send('<html>this is no answer</html>');
           return;
-        case 'hang':
-          reply.hijack();
-          return;
         case 'hang_after':
           act();
-          reply.hijack();
+          this.hang(reply);
           return;
-        default:
-          await reply.type('application/json').send(act());
+        case 'hang':
+          this.hang(reply);
+          return;
+        default: {
+          const answer = act();
+          if (fault) await delay(fault.afterMs);
+          await reply.header('x-amzn-RequestId', id).send(answer);
+        }
       }
     } catch (error) {
       if (!(error instanceof SesError)) throw error;
-      await reply.status(error.status).header('x-amzn-ErrorType', error.type).send({ message: error.message });
+      const { status, type, message } = error;
+      await reply.status(status).header('x-amzn-RequestId', id).header('x-amzn-ErrorType', type).send({ message });
     }
+  }
+
+  private hang(reply: FastifyReply): void {
+    this.hung.add(reply);
+    reply.raw.on('close', () => this.hung.delete(reply));
+    reply.hijack();
   }
 
   private keep(name: string, withTags: StoredIdentity['tags']): StoredIdentity {
@@ -195,7 +226,9 @@ export class SesController {
 
   private status(identity: StoredIdentity): 'PENDING' | 'SUCCESS' | 'TEMPORARY_FAILURE' {
     const there = identity.tokens.every((token) =>
-      this.zone.values(`${token}._domainkey.${identity.name}`, 'CNAME').includes(`${token}.${hostedZone}`),
+      this.zone
+        .values(`${token}._domainkey.${identity.name}`, 'CNAME')
+        .some((target) => canonical(target) === `${token}.${hostedZone}`),
     );
     if (there && !identity.seen) {
       identity.seen = true;

@@ -35,14 +35,23 @@ const writeAfterMs = 50;
 /** All that the sandbox remembers, in one file, so that it is there at the next start. */
 @Injectable()
 export class SandboxState implements OnApplicationShutdown {
-  readonly data: Data = { zone: {}, identities: {}, mails: [] };
+  // Names come from outside: a key must never be one that objects have by themselves.
+  readonly data: Data = {
+    zone: Object.create(null) as Data['zone'],
+    identities: Object.create(null) as Data['identities'],
+    mails: [],
+  };
   private readonly file: string;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(directory: string) {
     mkdirSync(directory, { recursive: true });
     this.file = join(directory, 'state.json');
-    if (existsSync(this.file)) Object.assign(this.data, JSON.parse(readFileSync(this.file, 'utf8')));
+    if (!existsSync(this.file)) return;
+    const { zone, identities, mails } = JSON.parse(readFileSync(this.file, 'utf8')) as Data;
+    Object.assign(this.data.zone, zone);
+    Object.assign(this.data.identities, identities);
+    this.data.mails.push(...mails);
   }
 
   changed(): void {

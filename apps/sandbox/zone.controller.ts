@@ -1,5 +1,5 @@
 import { BadRequestException, Body, Controller, Delete, Get, HttpCode, Param, Post, Put, Query } from '@nestjs/common';
-import { Zone } from './zone';
+import { canonical, Zone } from './zone';
 
 @Controller('zone')
 export class ZoneController {
@@ -9,7 +9,8 @@ export class ZoneController {
   @Get()
   list(@Query('name') name?: string): Record<string, Record<string, string[]>> {
     const entries = Object.entries(this.zone.all());
-    return Object.fromEntries(name ? entries.filter(([key]) => key === name || key.endsWith(`.${name}`)) : entries);
+    const top = canonical(name ?? '');
+    return Object.fromEntries(top ? entries.filter(([key]) => key === top || key.endsWith(`.${top}`)) : entries);
   }
 
   @Post('place')

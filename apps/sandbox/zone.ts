@@ -1,9 +1,10 @@
+import { isIPv4 } from 'node:net';
 import { BadRequestException, Injectable } from '@nestjs/common';
 import type { Answer, RecordType } from 'dns-packet';
 import { z } from 'zod';
 import { SandboxState } from './state';
 
-export const recordTypes = ['A', 'CNAME', 'MX', 'TXT'] as const;
+const recordTypes = ['A', 'CNAME', 'MX', 'TXT'] as const;
 type ZoneType = (typeof recordTypes)[number];
 
 /** Seconds. */
@@ -22,7 +23,8 @@ const dnsRecords = z.object({
 });
 
 export interface Resolved {
-  readonly rcode: 'NOERROR' | 'NXDOMAIN';
+  /** SERVFAIL: the CNAMEs go round in a circle. */
+  readonly rcode: 'NOERROR' | 'NXDOMAIN' | 'SERVFAIL';
   readonly answers: Answer[];
   /** Of a negative answer (RFC 2308 section 3). */
   readonly authorities: Answer[];
@@ -43,14 +45,19 @@ export class Zone {
 
   set(name: string, type: string, values: readonly string[]): void {
     const owner = canonical(name);
-    if (!/^[a-z0-9_*-]+(\.[a-z0-9_-]+)*$/.test(owner)) throw new BadRequestException(`${name} is no name of the DNS.`);
+    if (!isName(owner)) throw new BadRequestException(`${name} is no name of the DNS.`);
     if (!recordTypes.includes(type as ZoneType))
       throw new BadRequestException(`${type} is not kept here: one of ${recordTypes.join(', ')}.`);
     for (const value of values) data(type as ZoneType, value);
-    const rrsets = (this.state.data.zone[owner] ??= {});
+    const rrsets = { ...this.state.data.zone[owner] };
     if (values.length > 0) rrsets[type] = [...values];
     else delete rrsets[type];
-    if (Object.keys(rrsets).length === 0) delete this.state.data.zone[owner];
+    if (rrsets.CNAME && (Object.keys(rrsets).length > 1 || rrsets.CNAME.length > 1))
+      throw new BadRequestException(
+        `A CNAME is alone at its name (RFC 1034 section 3.6.2): delete the rest of ${owner} first.`,
+      );
+    if (Object.keys(rrsets).length > 0) this.state.data.zone[owner] = rrsets;
+    else delete this.state.data.zone[owner];
     this.state.changed();
   }
 
@@ -59,7 +66,7 @@ export class Zone {
     this.state.changed();
   }
 
-  /** Places all records of a domain as the API returned them; answers with what was placed. */
+  /** Places all records of a domain as the API returned them, in the place of what is there; answers with what was placed. */
   place(body: unknown): string[] {
     return this.each(body, (name, type, values) => this.set(name, type, values));
   }
@@ -81,6 +88,7 @@ export class Zone {
       if (!alias || type === 'CNAME') break;
       answers.push({ type: 'CNAME', name: owner, ttl, data: canonical(alias) });
       owner = canonical(alias);
+      if (i === chainLimit - 1) return { rcode: 'SERVFAIL', answers: [], authorities: [] };
     }
     // An empty non-terminal exists too (RFC 8020).
     const exists =
@@ -106,7 +114,11 @@ export class Zone {
   }
 }
 
-const canonical = (name: string): string => name.toLowerCase().replace(/\.$/, '');
+/** What fits into a message (RFC 1035 section 2.3.4): the encoder does not look. Wildcards are not kept here. */
+export const isName = (name: string): boolean =>
+  name.length <= 253 && /^[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$/.test(canonical(name));
+
+export const canonical = (name: string): string => name.toLowerCase().replace(/\.$/, '');
 
 const soa = (name: string): Answer => ({
   type: 'SOA',
@@ -127,10 +139,12 @@ const soa = (name: string): Answer => ({
 function data(type: ZoneType, value: string): { type: ZoneType; data: unknown } {
   if (type === 'MX') {
     const match = /^(\d{1,5}) (\S+)$/.exec(value);
-    if (!match)
+    if (!match || Number(match[1]) > 65_535 || !(match[2] === '.' || isName(match[2]!)))
       throw new BadRequestException(`An MX value is a preference and a host, such as "10 mail.sendmux.ai": ${value}`);
     return { type, data: { preference: Number(match[1]), exchange: match[2] } };
   }
+  if (type === 'A' && !isIPv4(value)) throw new BadRequestException(`An A value is an IPv4 address: ${value}`);
+  if (type === 'CNAME' && !isName(value)) throw new BadRequestException(`A CNAME value is a name: ${value}`);
   if (type !== 'TXT') return { type, data: value };
   const strings = /^"[^"]*"( "[^"]*")*$/.test(value)
     ? [...value.matchAll(/"([^"]*)"/g)].map((part) => part[1]!)
