@@ -51,6 +51,11 @@ describe('a reply', () => {
       records: [{ exchange: 'mail.sendmux.ai' }],
     });
   });
+  it('takes no record of another class', () => {
+    const chaos = { type: 'TXT', name: 'mail.acme.com', class: 'CH', data: 'here' } as const;
+    const bytes = reply({ questions: [{ type: 'TXT', name: 'mail.acme.com' }], answers: [chaos] });
+    expect(decodeReply(bytes, 'mail.acme.com', 'TXT')).toEqual({ kind: 'nodata', aliases: [] });
+  });
   it('does not follow a loop', () => {
     const answers: packet.Answer[] = [
       { type: 'CNAME', name: 'mail.acme.com', data: 'a.net' },
@@ -75,6 +80,9 @@ describe('a reply', () => {
     ['no question', reply({ questions: [] })],
     ['a truncated one', reply({ flags: packet.TRUNCATED_RESPONSE })],
     ['nothing', Buffer.alloc(0)],
+    ['one with octets after its end', Buffer.concat([reply({}), Buffer.alloc(1)])],
+    ['another class', reply({ questions: [{ type: 'MX', name: 'mail.acme.com', class: 'CH' }] })],
+    ['another opcode', reply({ flags: 4 << 11 })],
   ])('%s does not count', (_what, bytes) => expect(read(bytes)).toMatchObject({ kind: 'unreachable' }));
 
   it('that is cut off anywhere never counts, and one that is changed never throws', () => {

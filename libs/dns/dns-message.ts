@@ -54,22 +54,25 @@ export function decodeReply<Type extends QueryType>(
 
 function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Type) {
   const reply = packet.decode(bytes);
+  if (packet.decode.bytes !== bytes.length) return unreachable('octets after the end of the message');
   const [question] = reply.questions ?? [];
-  if (reply.type !== 'response' || reply.id !== 0) return unreachable('not a reply to this query');
+  // Both are there, and @types/dns-packet names neither: the rest of the four bits of the RCODE, and the opcode.
+  const { rcode, opcode } = reply as unknown as { rcode: string; opcode: string };
+  if (reply.type !== 'response' || reply.id !== 0 || opcode !== 'QUERY')
+    return unreachable('not a reply to this query');
   if (
     reply.questions?.length !== 1 ||
     !question ||
     canonical(question.name) !== canonical(name) ||
-    question.type !== type
+    question.type !== type ||
+    question.class !== 'IN'
   )
     return unreachable('a reply to another question');
   if (reply.flag_tc) return unreachable('a truncated message');
-  // The rest of the four bits that @types/dns-packet does not name.
-  const { rcode } = reply as unknown as { rcode: string };
   if (rcode === 'SERVFAIL') return { kind: 'servfail' } as const;
   if (rcode !== 'NOERROR' && rcode !== 'NXDOMAIN') return unreachable(`RCODE ${rcode}`);
 
-  const answers = reply.answers ?? [];
+  const answers = (reply.answers ?? []).filter((rr) => 'class' in rr && rr.class === 'IN');
   const aliases: string[] = [];
   let owner = canonical(name);
   for (;;) {

@@ -1,5 +1,5 @@
 import { createServer, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import * as packet from 'dns-packet';
 import { bindIsInstalled, startBind, type Bind } from '../../test/support/bind';
 import { DohClient } from './doh-client';
@@ -143,9 +143,33 @@ describe('a resolver over HTTP/2', () => {
     expect(most).toBeLessThanOrEqual(20);
   });
 
+  it('asks again within the time of the one query', async () => {
+    handle = (stream) => setTimeout(() => stream.session?.destroy(), 300);
+    const begin = performance.now();
+    expect(await client.txt('mail.acme.com')).toMatchObject({ kind: 'unreachable' });
+    expect(performance.now() - begin).toBeLessThan(600);
+  });
+
+  it('a peer that never shakes hands is no answer, however often it is asked', async () => {
+    const sockets: Socket[] = [];
+    const silent = createTcpServer((socket) => sockets.push(socket.on('error', () => undefined)));
+    await new Promise<void>((ready) => silent.listen(0, '127.0.0.1', ready));
+    const { port } = silent.address() as AddressInfo;
+    const asking = new DohClient({ url: `https://127.0.0.1:${port}/dns-query`, timeoutMs: 50, sessions: 1 });
+    for (let i = 0; i < 40; i++) {
+      const answers = await Promise.all(['a.com', 'b.com'].map((name) => asking.mx(name)));
+      for (const answer of answers) expect(answer).toMatchObject({ kind: 'unreachable' });
+    }
+    asking.close();
+    for (const socket of sockets) socket.destroy();
+    await new Promise((closed) => silent.close(closed));
+  });
+
   it('a port where nobody listens is no answer', async () => {
     const nowhere = new DohClient({ url: 'http://127.0.0.1:1/dns-query', timeoutMs: 400 });
-    expect(await nowhere.mx('mail.acme.com')).toMatchObject({ kind: 'unreachable' });
+    const answer = await nowhere.mx('mail.acme.com');
+    expect(answer).toMatchObject({ kind: 'unreachable' });
+    expect((answer as { reason: string }).reason).toContain('ECONNREFUSED');
     nowhere.close();
   });
 

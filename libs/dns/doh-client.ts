@@ -1,4 +1,4 @@
-import { connect, constants, type ClientHttp2Session } from 'node:http2';
+import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
 import {
   decodeReply,
   encodeQuery,
@@ -13,7 +13,7 @@ import {
 export interface DohOptions {
   /** `https://…` speaks HTTP/2 by ALPN, `http://…` by prior knowledge. */
   readonly url: string;
-  /** A query that takes longer was not answered, in milliseconds; 5,000 when absent. */
+  /** A query that takes longer, from its turn on, was not answered, in milliseconds; 5,000 when absent. */
   readonly timeoutMs?: number;
   /** Connections kept; 2 when absent. */
   readonly sessions?: number;
@@ -28,9 +28,18 @@ const messageLimit = 65_535;
 
 interface Connection {
   readonly session: ClientHttp2Session;
+  /** Queries under way on it. */
   streams: number;
+  /** When it was opened, or its last answer came, by `performance.now()`. */
   heardAt: number;
 }
+
+type Outcome =
+  | { readonly body: Buffer }
+  /** An answer that does not count, or none in time. */
+  | { readonly refused: string }
+  /** The connection went away before any of an answer came. */
+  | { readonly lost: string };
 
 /**
  * DNS over HTTPS (RFC 8484) by GET over HTTP/2. Whatever goes wrong on the way is an answer too (`unreachable`, with the
@@ -44,7 +53,6 @@ export class DohClient {
   private readonly connections: (Connection | undefined)[];
   private readonly waiting: (() => void)[] = [];
   private underWay = 0;
-  private next = 0;
   private closed = false;
 
   constructor({ url, timeoutMs = 5_000, sessions = 2, streams = 100 }: DohOptions) {
@@ -75,87 +83,90 @@ export class DohClient {
   private async query<Type extends QueryType>(name: string, type: Type): Promise<Reply<Type>> {
     if (!isQueryable(name)) return unreachable(`${name} cannot be asked for`);
     const path = this.path + encodeQuery(name, type).toString('base64url');
-    if (this.underWay >= this.streams * this.connections.length)
-      await new Promise<void>((turn) => this.waiting.push(turn));
-    this.underWay++;
+    if (this.underWay < this.streams * this.connections.length) this.underWay++;
+    else await new Promise<void>((turn) => this.waiting.push(turn));
     try {
-      const first = await this.send(path);
+      const deadline = performance.now() + this.timeoutMs;
+      let reply = await this.send(path, deadline);
       // A GET can be repeated: the server may have closed an idle connection at the moment we took it.
-      const reply = first === 'gone' ? await this.send(path) : first;
-      if (reply === 'gone') return unreachable('the connection was closed');
-      return Buffer.isBuffer(reply) ? decodeReply(reply, name, type) : unreachable(reply.reason);
+      if ('lost' in reply) reply = await this.send(path, deadline);
+      if ('lost' in reply) return unreachable(`the connection was lost (${reply.lost})`);
+      return 'body' in reply ? decodeReply(reply.body, name, type) : unreachable(reply.refused);
     } finally {
-      this.underWay--;
-      this.waiting.shift()?.();
+      // The place goes from hand to hand, so that nobody slips in between.
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.underWay--;
     }
   }
 
-  /** The body of a reply that counts; `gone` when the connection went away before any of it came. */
-  private send(path: string): Promise<Buffer | { reason: string } | 'gone'> {
-    if (this.closed) return Promise.resolve({ reason: 'the client is closed' });
-    const connection = this.connection();
+  private send(path: string, deadline: number): Promise<Outcome> {
+    if (this.closed) return Promise.resolve({ refused: 'the client is closed' });
     return new Promise((resolve) => {
-      let stream: ReturnType<ClientHttp2Session['request']>;
+      const connection = this.connection();
+      let stream: ClientHttp2Stream;
       try {
         stream = connection.session.request({ ':path': path, accept: 'application/dns-message' });
-      } catch {
+      } catch (error) {
         this.drop(connection);
-        return resolve('gone');
+        return resolve({ lost: (error as Error).message });
       }
       connection.streams++;
-      let failure: string | undefined;
-      let lost = true;
-      let length = 0;
-      let expected: number | undefined;
-      const chunks: Buffer[] = [];
-      const refuse = (reason: string) => {
-        failure ??= reason;
+      let settled = false;
+      /** Once, and without waiting for the stream: one that never reached the peer may never close. */
+      const settle = (outcome: Outcome) => {
+        if (settled) return;
+        settled = true;
+        clearTimeout(timer);
+        connection.streams--;
+        resolve(outcome);
         stream.close(constants.NGHTTP2_CANCEL);
       };
       const timer = setTimeout(() => {
-        lost = false;
-        refuse(`no answer within ${this.timeoutMs} ms`);
+        settle({ refused: `no answer within ${this.timeoutMs} ms` });
         // Silence on all of it means that the peer is gone without a word.
-        if (performance.now() - connection.heardAt > this.timeoutMs) this.drop(connection);
-      }, this.timeoutMs);
+        if (performance.now() - connection.heardAt >= this.timeoutMs) this.drop(connection);
+      }, deadline - performance.now());
+
+      let answered = false;
+      let ended = false;
+      let failure = 'closed by the peer';
+      let expected: number | undefined;
+      let length = 0;
+      const chunks: Buffer[] = [];
       stream.on('response', (headers) => {
-        lost = false;
+        answered = true;
         connection.heardAt = performance.now();
         const type = String(headers['content-type'] ?? 'none')
           .split(';', 1)[0]!
           .trim()
           .toLowerCase();
-        if (headers[':status'] !== 200) refuse(`status ${headers[':status']}`);
-        else if (type !== 'application/dns-message') refuse(`content type ${type}`);
+        if (headers[':status'] !== 200) settle({ refused: `status ${headers[':status']}` });
+        else if (type !== 'application/dns-message') settle({ refused: `content type ${type}` });
         else if (headers['content-length'] !== undefined) expected = Number(headers['content-length']);
       });
       stream.on('data', (chunk: Buffer) => {
         chunks.push(chunk);
         length += chunk.length;
-        if (length > messageLimit) refuse(`more than ${messageLimit} octets`);
+        if (length > messageLimit) settle({ refused: `more than ${messageLimit} octets` });
       });
-      let ended = false;
       stream.on('end', () => (ended = true));
-      stream.on('error', (error: Error) => (failure ??= error.message));
+      stream.on('error', (error: Error) => (failure = error.message));
       stream.once('close', () => {
-        clearTimeout(timer);
-        connection.streams--;
-        if (lost) return resolve('gone');
-        if (failure === undefined && (!ended || stream.rstCode !== constants.NGHTTP2_NO_ERROR))
-          failure = 'an answer that broke off';
-        if (failure === undefined && expected !== undefined && expected !== length)
-          failure = 'an answer that broke off';
-        resolve(failure === undefined ? Buffer.concat(chunks) : { reason: failure });
+        if (!answered) return settle({ lost: failure });
+        const whole = ended && stream.rstCode === constants.NGHTTP2_NO_ERROR && (expected ?? length) === length;
+        settle(whole ? { body: Buffer.concat(chunks) } : { refused: 'an answer that broke off' });
       });
       stream.end();
     });
   }
 
-  /** Round robin over the connections, each opened when it is first needed or was lost. */
+  /** The connection with the fewest streams, opened when it is first needed or was lost. */
   private connection(): Connection {
-    const slot = this.next++ % this.connections.length;
+    const load = this.connections.map((connection) => (connection && isUsable(connection) ? connection.streams : 0));
+    const slot = load.indexOf(Math.min(...load));
     const existing = this.connections[slot];
-    if (existing && !existing.session.closed && !existing.session.destroyed) return existing;
+    if (existing && isUsable(existing)) return existing;
     const session = connect(this.origin);
     const connection: Connection = { session, streams: 0, heardAt: performance.now() };
     this.connections[slot] = connection;
@@ -177,3 +188,5 @@ export class DohClient {
     connection.session.destroy();
   }
 }
+
+const isUsable = ({ session }: Connection): boolean => !session.closed && !session.destroyed;

@@ -1,5 +1,14 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -19,6 +28,12 @@ export interface Bind {
 
 const named = '/usr/sbin/named';
 export const bindIsInstalled = (): boolean => existsSync(named);
+
+/** Whether every thread of a process is stopped; field 3 of proc(5)'s stat. */
+const stands = (pid: number): boolean =>
+  readdirSync(`/proc/${pid}/task`).every((thread) =>
+    /^\d+ \(.*\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')),
+  );
 
 /** A real BIND, authoritative for the zones, whose records nsupdate changes. */
 export async function startBind(zones: readonly string[], extraZoneFiles: Record<string, string> = {}): Promise<Bind> {
@@ -76,7 +91,11 @@ ${[...zones, ...Object.keys(extraZoneFiles)]
       const script = [`server 127.0.0.1 ${port}`, ...lines.map((line) => `update ${line}`), 'send', ''].join('\n');
       execFileSync('nsupdate', ['-k', join(directory, 'ddns.key')], { input: script });
     },
-    pause: () => child.kill('SIGSTOP'),
+    pause: () => {
+      child.kill('SIGSTOP');
+      // The signal reaches one thread after the other; until the last, named may still answer.
+      while (!stands(child.pid!)) continue;
+    },
     resume: () => child.kill('SIGCONT'),
     stop: () => {
       child.kill('SIGKILL');
