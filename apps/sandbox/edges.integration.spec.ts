@@ -138,6 +138,30 @@ describe('the sandbox at its edges', () => {
       expect(await ses.get('constructor')).toBeNull();
     });
 
+    it('answers with the status, the headers and the error shape of the SDK’s model', async () => {
+      const ask = (method: string, path: string, body?: object) =>
+        fetch(`${base}/v2/email/${path}`, {
+          method,
+          ...(body && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+        });
+      for (const [method, path, body, status, type] of [
+        ['POST', 'identities', { EmailIdentity: 'wire.acme.com' }, 200, null],
+        ['POST', 'identities', { EmailIdentity: 'wire.acme.com' }, 400, 'AlreadyExistsException'],
+        ['POST', 'identities', {}, 400, 'BadRequestException'],
+        ['POST', 'list-identities', {}, 200, null],
+        ['GET', 'identities/wire.acme.com', undefined, 200, null],
+        ['DELETE', 'identities/wire.acme.com', undefined, 200, null],
+        ['DELETE', 'identities/wire.acme.com', undefined, 404, 'NotFoundException'],
+        ['GET', 'identities/wire.acme.com', undefined, 404, 'NotFoundException'],
+      ] as const) {
+        const answer = await ask(method, path, body);
+        expect([answer.status, answer.headers.get('x-amzn-errortype')]).toEqual([status, type]);
+        expect(answer.headers.get('x-amzn-requestid')).toBeTruthy();
+        const json = (await answer.json()) as { message?: string };
+        expect(typeof json.message).toBe(type ? 'string' : 'undefined');
+      }
+    });
+
     it.each(['nodots', 'a..b', `${'a'.repeat(64)}.com`, 'under_score.com'])('refuses the name %s', async (name) => {
       await expect(ses.create(name, 'mdom_1')).rejects.toThrow(SesRefused);
     });

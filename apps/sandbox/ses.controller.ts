@@ -178,7 +178,7 @@ export class SesController implements BeforeApplicationShutdown {
         case 'error':
           throw new SesError(500, 'InternalServiceErrorException', 'Internal failure.');
         case 'garbage':
-          await reply.type('text/html').send('<html>this is no answer</html>');
+          await reply.status(200).type('text/html').send('<html>this is no answer</html>');
           return;
         case 'hang_after':
           act();
@@ -190,7 +190,7 @@ export class SesController implements BeforeApplicationShutdown {
         default: {
           const answer = act();
           if (fault) await delay(fault.afterMs);
-          await reply.header('x-amzn-RequestId', id).send(answer);
+          await reply.status(200).header('x-amzn-RequestId', id).send(answer);
         }
       }
     } catch (error) {
