@@ -36,7 +36,7 @@ const notThisOne = (reason: string, message: string) => new NameRefused('validat
  */
 export function parseDomainName(input: string): DomainName {
   refuseOtherThings(input);
-  const written = input.endsWith('.') ? input.slice(0, -1) : input;
+  const written = input.replace(/[.\u3002]$/, '');
   const name = canonical(written);
   const labels = name.split('.');
   const { publicSuffix, isIcann } = parse(name, { allowPrivateDomains: true });
@@ -61,7 +61,8 @@ export function parseDomainName(input: string): DomainName {
       'public_suffix',
       `${name} is a public suffix: anybody registers names under it. Send your own name, such as acme.${name}.`,
     );
-  const mixed = unicode.split('.').find(isConfusable);
+  const unicodeLabels = unicode.split('.');
+  const mixed = unicodeLabels.find((label) => isConfusable(label, unicodeLabels.at(-1)!));
   if (mixed !== undefined)
     throw notThisOne(
       'domain_confusable',
@@ -73,7 +74,7 @@ export function parseDomainName(input: string): DomainName {
 /** What people paste instead of a hostname, each with the hostname that they meant. */
 function refuseOtherThings(input: string): void {
   if (input.includes('://') || input.includes('/')) {
-    const host = /^(?:[a-z][a-z0-9+.-]*:)?\/*([^/?#@:]+)/i.exec(input)?.[1];
+    const host = /^(?:[a-z][a-z0-9+.-]*:)?\/*(?:[^/?#]*@)?([^/?#@:]+)/i.exec(input)?.[1];
     throw notAHostname('url', `Send the hostname only${host ? `: ${host.toLowerCase()}` : '.'}`);
   }
   if (input.includes('@')) {
@@ -117,7 +118,7 @@ function canonical(written: string): string {
   refuseLengths(name);
   const wrong = name.split('.').find((label) => {
     const unicode = label.startsWith('xn--') ? toUnicode(label, options) : { domain: label, error: label === '' };
-    return unicode.error || /^-|-$/.test(label) || !protocolValid.test(unicode.domain);
+    return unicode.error || /^-|-$/.test(label) || !isProtocolValid(unicode.domain);
   });
   if (wrong !== undefined)
     throw notAHostname('idna_invalid', `The label ${quoted(wrong)} is not a valid internationalised label (IDNA2008).`);
@@ -138,6 +139,18 @@ function refuseLengths(name: string): void {
 /** PVALID, CONTEXTJ and CONTEXTO of RFC 5892, by general category and its list of exceptions. */
 const protocolValid =
   /^(?:[\p{Ll}\p{Lo}\p{Lm}\p{Mn}\p{Mc}\p{Nd}\u00b7\u0375\u05f3\u05f4\u06fd\u06fe\u0f0b\u3007\u30fb-]|\u200c|\u200d)+$/u;
+const protocolInvalid = /[\u0640\u07fa\u3031-\u3035\u303b\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]|\u302e|\u302f/u;
+
+/** What each CONTEXTO character needs around it (RFC 5892 appendix A.3 to A.9); CONTEXTJ is checked by tr46. */
+const outOfContext = [
+  /(?<!l)\u00b7|\u00b7(?!l)/u,
+  /\u0375(?!\p{Script=Greek})/u,
+  /(?<!\p{Script=Hebrew})[\u05f3\u05f4]/u,
+  /^(?!.*[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]).*\u30fb/u,
+  /[\u0660-\u0669].*[\u06f0-\u06f9]|[\u06f0-\u06f9].*[\u0660-\u0669]/u,
+];
+const isProtocolValid = (label: string): boolean =>
+  protocolValid.test(label) && !protocolInvalid.test(label) && !outOfContext.some((pattern) => pattern.test(label));
 
 const scripts = [
   'Latin',
@@ -165,16 +178,18 @@ const together: readonly (readonly string[])[] = [
   ['Latin', 'Han', 'Hangul'],
 ];
 
-/** Cyrillic letters that cannot be told from Latin ones. */
-const cyrillicLikeLatin = /^[асеорхуіјѕԁһӏԛԝьвкмнт0-9-]+$/u;
+/** Cyrillic and Greek letters that cannot be told from Latin ones, and what may stand among them. */
+const likeLatin =
+  /^[\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u0501\u04bb\u04cf\u051b\u051d\u03bf\u03bd0-9-]+$/u;
 
-function isConfusable(label: string): boolean {
+/** @param topLabel one in Cyrillic or Greek says what script to expect: "сос.рф" deceives nobody, "сос.com" may. */
+function isConfusable(label: string, topLabel: string): boolean {
   const used = new Set<string>();
   for (const character of label) {
     if (neutral.test(character)) continue;
     used.add(patterns.find(([, pattern]) => pattern.test(character))?.[0] ?? 'other');
   }
-  if (used.size === 1 && used.has('Cyrillic')) return cyrillicLikeLatin.test(label) && /[асеорху]/u.test(label);
+  if (used.size === 1 && !used.has('Latin')) return /^[a-z0-9-]+$/.test(topLabel) && likeLatin.test(label);
   return used.size > 1 && !together.some((set) => [...used].every((script) => set.includes(script)));
 }
 
