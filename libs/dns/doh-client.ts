@@ -155,7 +155,11 @@ export class DohClient {
       stream.once('close', () => {
         if (!answered) return settle({ lost: failure });
         const whole = ended && stream.rstCode === constants.NGHTTP2_NO_ERROR && (expected ?? length) === length;
-        settle(whole ? { body: Buffer.concat(chunks) } : { refused: 'an answer that broke off' });
+        settle(
+          whole
+            ? { body: chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks) }
+            : { refused: 'an answer that broke off' },
+        );
       });
       stream.end();
     });

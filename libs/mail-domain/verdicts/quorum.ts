@@ -37,9 +37,9 @@ export type Agreed<Rr> =
  */
 export function quorum<Rr>(answers: readonly Answer<Rr>[], meaning: (answer: Definite<Rr>) => string): Agreed<Rr> {
   const definite = answers.filter((answer) => answer.kind !== 'servfail' && answer.kind !== 'unreachable');
-  const [first] = definite;
+  const [first, ...others] = definite;
   if (first) {
-    if (definite.every((answer) => meaning(answer) === meaning(first))) return first;
+    if (others.every((answer) => meaning(answer) === meaning(first))) return first;
     return {
       kind: 'disagreement',
       records: definite.flatMap((answer) => (answer.kind === 'records' ? answer.records : [])),
