@@ -1,3 +1,4 @@
+import { deepStrictEqual as deepEqual } from 'node:assert';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { createWriteStream, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -8,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Accounts, accountsMigrations, type Grant } from '@app/accounts';
 import { migrate, openPool } from '@app/database';
 import { portOf } from '@app/runtime';
+import { replayedAndLive } from './replayed-read-model';
 import { testDatabase } from './test-database';
 
 export type AppName = 'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'sandbox';
@@ -45,7 +47,10 @@ export interface System {
   log(app: AppName): string;
   /** Waits for a probe to give something truthy; when it does not in time, the error has the ends of all logs. */
   until<T>(what: string, probe: () => T | Promise<T>, withinMs?: number): Promise<NonNullable<T>>;
-  /** Stops all apps, and drops the databases. */
+  /**
+   * Stops all apps, and drops the databases. Before that, all events of the test are folded: the read model must be the
+   * same, row for row.
+   */
   end(): Promise<void>;
 }
 
@@ -122,18 +127,27 @@ export async function startSystem({ env = {}, apps = allApps }: SystemOptions = 
     kill: async (app) => void (await ended(children.get(app), 'SIGKILL')),
     stop: (app) => ended(children.get(app), 'SIGTERM'),
     end: async () => {
-      await Promise.all([...children].filter(([app]) => app !== 'sandbox').map(([, child]) => ended(child, 'SIGTERM')));
-      await ended(children.get('sandbox'), 'SIGTERM');
-      await pool.end();
-      await database.drop();
-      await mailServer.drop();
-      rmSync(directory, { recursive: true, force: true });
+      await stopAll();
+      const { replayed, live } = await replayedAndLive(database.url);
+      await clean();
+      deepEqual(live, replayed, 'The read model is not what the events say');
     },
   };
+  async function stopAll(): Promise<void> {
+    await Promise.all([...children].filter(([app]) => app !== 'sandbox').map(([, child]) => ended(child, 'SIGTERM')));
+    await ended(children.get('sandbox'), 'SIGTERM');
+    await pool.end();
+  }
+  async function clean(): Promise<void> {
+    await database.drop();
+    await mailServer.drop();
+    rmSync(directory, { recursive: true, force: true });
+  }
   try {
     await Promise.all(apps.map((app) => system.start(app)));
   } catch (error) {
-    await system.end();
+    await stopAll();
+    await clean();
     throw error;
   }
   return system;

@@ -17,6 +17,8 @@ export async function replayedAndLive(url: string): Promise<{ replayed: Row[]; l
   const client = new Client({ connectionString: url });
   await client.connect();
   try {
+    const { rows: found } = await client.query<{ events: string | null }>(`SELECT to_regclass('events') AS events`);
+    if (!found[0]?.events) return { replayed: [], live: [], events: 0 };
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const { rows: events } = await client.query<StoredEvent>(
       'SELECT stream, version, type, data, time FROM events ORDER BY stream, version',

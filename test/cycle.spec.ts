@@ -1,0 +1,100 @@
+import { startSystem, type ApiClient, type System } from './support/processes';
+import { query } from './support/both-or-neither';
+
+interface Judged {
+  stream: string;
+  type: string;
+  cycle: string | null;
+}
+
+describe('the cycle, live', () => {
+  let system: System;
+  let api: ApiClient;
+  const names = Array.from({ length: 40 }, (_, i) => `c${i}.acme.com`);
+  const added: { id: string; answer: unknown }[] = [];
+
+  beforeAll(async () => {
+    system = await startSystem({
+      env: { VERIFICATION_INTERVAL: '4s', SES_CALLS_PER_SECOND: '10000', RATE_LIMIT_PER_MINUTE: '100000' },
+    });
+    ({ api } = await system.team());
+    for (const name of names) {
+      const answer: unknown = (await api.add(name)).body;
+      await system.sandbox.place(answer);
+      added.push({ id: (answer as { data: { id: string } }).data.id, answer });
+    }
+  }, 90_000);
+  afterAll(() => system.end(), 30_000);
+
+  const statuses = async () => {
+    const list = (await api.list('?limit=100')).body as { data: { verification_status: string }[] };
+    const all = list.data.map((each) => each.verification_status);
+    return Object.fromEntries(
+      [...new Set(all)].map((status) => [status, all.filter((each) => each === status).length]),
+    );
+  };
+  const allAre = (status: string) =>
+    system.until(`all are ${status}`, async () => (await statuses())[status] === names.length, 60_000);
+
+  it('verifies, and through twenty kills in the middle of slots loses no domain and strikes none twice in a cycle', async () => {
+    await allAre('verified');
+    for (const { answer } of added) await system.sandbox.remove(answer);
+    // Resolvers that take their time keep the scheduler in the middle of its slots.
+    for (let kill = 0; kill < 20; kill++) {
+      await new Promise((later) => setTimeout(later, 150 + (kill % 5) * 130));
+      await system.kill('verification-scheduler');
+      await system.start('verification-scheduler');
+    }
+    await allAre('failed');
+
+    const events = await query<Judged>(
+      system.databaseUrl,
+      `SELECT stream, type, data->>'cycle' AS cycle FROM events ORDER BY stream, version`,
+    );
+    for (const { id } of added) {
+      const life = events.filter(({ stream }) => stream === id);
+      const judged = life
+        .filter(({ type, cycle }) => type === 'DnsChecked' && cycle !== null)
+        .map(({ cycle }) => cycle);
+      expect(new Set(judged).size).toBe(judged.length);
+      const turns = life.map(({ type }) => type).filter((type) => /Verified|Lapsed|VerificationFailed/.test(type));
+      expect(turns).toEqual(['DomainVerified', 'VerificationLapsed', 'VerificationFailed']);
+    }
+    await system.until(
+      'the owner is told of each',
+      async () => (await system.sandbox.mails()).length >= names.length,
+      30_000,
+    );
+    expect((await system.sandbox.mails()).length).toBe(names.length);
+  }, 180_000);
+
+  it('when all resolvers are down nothing moves', async () => {
+    for (const { id, answer } of added) {
+      await system.sandbox.place(answer);
+      expect((await api.verify(id)).body).toMatchObject({ data: { status: 'verified' } });
+    }
+    await system.sandbox.fault('doh-a', { mode: 'http_500' });
+    await system.sandbox.fault('doh-b', { mode: 'refused' });
+    await new Promise((later) => setTimeout(later, 9_000));
+    expect(await statuses()).toEqual({ verified: names.length });
+    const undecided = await api.verify(added[0]!.id);
+    expect(undecided).toMatchObject({ status: 503, body: { error: { code: 'service_unavailable', retryable: true } } });
+    expect(undecided.headers.get('retry-after')).toMatch(/^\d+$/);
+    await system.sandbox.allWell();
+  }, 60_000);
+
+  it('the notifier killed again and again tells each episode once, or once more for each kill', async () => {
+    await system.sandbox.clearMails();
+    for (const { answer } of added) await system.sandbox.remove(answer);
+    const kills = 5;
+    await system.until('the first is told', async () => (await system.sandbox.mails()).length > 0, 60_000);
+    for (let kill = 0; kill < kills; kill++) {
+      await system.kill('notifier');
+      await system.start('notifier');
+    }
+    await allAre('failed');
+    const told = async () => new Set((await system.sandbox.mails()).map(({ subject }) => subject)).size;
+    await system.until('all are told', async () => (await told()) === names.length, 60_000);
+    expect((await system.sandbox.mails()).length).toBeLessThanOrEqual(names.length + kills);
+  }, 180_000);
+});

@@ -1,0 +1,114 @@
+import { bindIsInstalled, startBind, type Bind } from './support/bind';
+import { postfixIsInstalled, startPostfix, type Postfix } from './support/postfix';
+import { startSystem, type ApiClient, type System } from './support/processes';
+
+interface DnsRecords {
+  mx: { priority: number; target: string }[];
+  spf: { name: string; value: string };
+  dmarc: { name: string; value: string };
+  verification: { name: string; value: string };
+}
+interface Domain {
+  id: string;
+  verification_status: string;
+  dns_records: DnsRecords;
+}
+
+/** A real Postfix obeys, a real BIND is asked. Skipped where they are not installed: tools/install-counterparts. */
+(bindIsInstalled() && postfixIsInstalled() ? describe : describe.skip)(
+  'a domain’s life with a real Postfix and a real BIND',
+  () => {
+    let system: System;
+    let bind: Bind;
+    let postfix: Postfix;
+    let api: ApiClient;
+    const name = 'mail.acme.com';
+    const owners = ['ada@owners.example', 'grace@owners.example'];
+
+    beforeAll(async () => {
+      bind = await startBind(['acme.com']);
+      system = await startSystem({
+        env: { DOH_RESOLVERS: `${bind.dohUrl},${bind.dohUrl}?again`, VERIFICATION_INTERVAL: '3s' },
+      });
+      postfix = await startPostfix(system.mailServerDatabaseUrl);
+      ({ api } = await system.team({ owners }));
+    }, 90_000);
+    afterAll(async () => {
+      postfix?.stop();
+      bind?.stop();
+      await system?.end();
+    }, 30_000);
+
+    it('goes from refused to accepted, pending, verified, pending, failed with one mail an owner, verified, gone', async () => {
+      // Before the add, Postfix does not know it.
+      expect(await postfix.rcpt(`someone@${name}`)).toMatch(/^554 /);
+
+      const added = await api.add(name);
+      expect(added.status).toBe(201);
+      const domain = (added.body as { data: Domain }).data;
+      const status = async () => ((await api.get(domain.id)).body as { data: Domain }).data.verification_status;
+      const becomes = (wanted: string) =>
+        system.until(`it is ${wanted}`, async () => (await status()) === wanted, 30_000);
+      expect(domain.verification_status).toBe('pending');
+      expect(await postfix.rcpt(`someone@${name}`)).toMatch(/^250 /);
+      expect(await postfix.rcpt('someone@other.acme.com')).toMatch(/^554 /);
+
+      // Everything is placed by nsupdate; SES watches its own records, which the sandbox's zone holds.
+      const { mx, spf, dmarc, verification } = domain.dns_records;
+      const place = [
+        ...mx.map(({ priority, target }) => `add ${name} 60 MX ${priority} ${target}.`),
+        `add ${spf.name} 60 TXT "${spf.value}"`,
+        `add ${dmarc.name} 60 TXT "${dmarc.value}"`,
+        `add ${verification.name} 60 TXT "${verification.value}"`,
+      ];
+      expect((await api.verify(domain.id)).body).toMatchObject({
+        data: { status: 'pending', checks: { mx: false, verification_txt: false, spf: false, dmarc: false } },
+      });
+      bind.update(...place);
+      expect((await api.verify(domain.id)).body).toMatchObject({
+        data: {
+          status: 'pending',
+          ses_dkim_status: 'pending',
+          checks: { mx: true, verification_txt: true, spf: true, dmarc: true },
+        },
+      });
+      await system.sandbox.place(added.body);
+      await becomes('verified');
+
+      // A resolver that hangs is no missing record.
+      bind.pause();
+      await new Promise((later) => setTimeout(later, 7_000));
+      expect(await status()).toBe('verified');
+      bind.resume();
+
+      // Two records go; the first cycle demotes, the next one fails it and tells each owner once.
+      bind.update(`delete ${name} MX`, `delete ${dmarc.name} TXT`);
+      await becomes('pending');
+      await becomes('failed');
+      await system.until('the owners are told', async () => (await system.sandbox.mails()).length >= owners.length);
+      await new Promise((later) => setTimeout(later, 4_000));
+      const mails = await system.sandbox.mails();
+      expect(mails.flatMap(({ to }) => to).sort()).toEqual(owners);
+      for (const { subject, text, html } of mails) {
+        expect(subject).toContain(name);
+        for (const body of [text, html]) {
+          expect(body).toContain('10 mail.sendmux.ai');
+          expect(body).toContain('v=DMARC1; p=quarantine');
+          expect(body).not.toContain('include:amazonses.com');
+        }
+      }
+      expect(await postfix.rcpt(`someone@${name}`)).toMatch(/^250 /);
+
+      // Mended, and verified by hand.
+      bind.update(...place.filter((line) => line.includes(' MX ') || line.includes('DMARC1')));
+      expect((await api.verify(domain.id)).body).toMatchObject({ data: { status: 'verified' } });
+      await new Promise((later) => setTimeout(later, 4_000));
+      expect(await status()).toBe('verified');
+      expect(await system.sandbox.mails()).toHaveLength(owners.length);
+
+      expect((await api.delete(domain.id)).body).toMatchObject({ data: { deleted: true, id: domain.id } });
+      expect(await postfix.rcpt(`someone@${name}`)).toMatch(/^554 /);
+      expect((await api.get(domain.id)).status).toBe(404);
+    }, 120_000);
+  },
+);
