@@ -33,6 +33,6 @@ $(installed): package-lock.json
 	@touch $(installed)
 
 # Folders are among them: taking a file away is a change too.
-$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json $(shell find apps libs local -not -name '*.spec.ts')
+$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json $(shell find apps libs local bench -not -name '*.spec.ts')
 	npm run --silent build
 	@touch $(built)

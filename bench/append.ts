@@ -1,0 +1,128 @@
+/**
+ * Appends of the event store against what people call the limit: pgbench running one prepared INSERT into a table with
+ * the same columns and indexes. Both in turn, on one embedded PostgreSQL with fsync on; what counts is the ratio.
+ *
+ *     node dist/bench/append.js [--rounds 5] [--seconds 2]
+ */
+import { spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import type { Pool } from 'pg';
+import { migrate, openPool } from '@app/database';
+import { EventStore, eventStoreMigrations, type NewEvent } from '@app/event-store';
+import { startEmbeddedPostgres } from '../local/embedded-postgres';
+
+const data = { name: 'mail.acme.com', team: 'team_abc123', note: 'x'.repeat(230) };
+const metadata = { actor: 'key_bench', requestId: 'req_bench', correlationId: 'req_bench' };
+
+/** A new stream for every insert, as in `appends`. */
+const insert = `\\set id random(1, 1000000000000)
+INSERT INTO baseline (stream, version, type, schema_version, data, metadata, time)
+VALUES ('mdom_' || :id, 1, 'DomainAdded', 1, '${JSON.stringify(data)}', '${JSON.stringify(metadata)}', now());
+`;
+
+/** Inserts a second. */
+function pgbench(url: string, script: string, clients: number, seconds: number): number {
+  const { hostname, port, username, password, pathname } = new URL(url);
+  const threads = Math.min(clients, availableParallelism());
+  const { error, status, stdout, stderr } = spawnSync(
+    'pgbench',
+    [...['-n', '-M', 'prepared', '-f', script], ...['-c', clients, '-j', threads, '-T', seconds].map(String)],
+    {
+      encoding: 'utf8',
+      env: {
+        ...{ PATH: process.env.PATH, PGHOST: hostname, PGPORT: port, PGUSER: username },
+        ...{ PGPASSWORD: decodeURIComponent(password), PGDATABASE: pathname.slice(1) },
+      },
+    },
+  );
+  const rate = /^tps = ([\d.]+)/m.exec(stdout ?? '')?.[1];
+  if (error || status !== 0 || !rate) throw new Error(`pgbench failed: ${error?.message ?? stderr}`);
+  return Number(rate);
+}
+
+/** Appends a second of writers that each wait for their answer, as requests do. */
+async function appends(store: EventStore, writers: number, seconds: number): Promise<number> {
+  const begin = performance.now();
+  const end = begin + seconds * 1_000;
+  let done = 0;
+  const writer = async () => {
+    while (performance.now() < end) {
+      const event: NewEvent = { type: 'DomainAdded', schemaVersion: 1, data, time: new Date().toISOString() };
+      const stream = `mdom_${randomInt(1, 1_000_000_000_000)}`;
+      await store.append({ stream, expectedVersion: 0, events: [event], metadata });
+      done++;
+    }
+  };
+  await Promise.all(Array.from({ length: writers }, writer));
+  return (done * 1_000) / (performance.now() - begin);
+}
+
+const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
+
+async function measure(pool: Pool, url: string, script: string, rounds: number, seconds: number): Promise<void> {
+  const store = new EventStore(pool);
+  const limit = (writers: number) => pgbench(url, script, writers, seconds);
+  const ours = (writers: number) => appends(store, writers, seconds);
+  limit(8);
+  await ours(8);
+  console.log('writers   pgbench/s   appends/s   ratio (each round)');
+  for (const writers of [1, 8, 32]) {
+    const runs: { limit: number; ours: number }[] = [];
+    for (let round = 0; round < rounds; round++) {
+      await pool.query('CHECKPOINT');
+      // Who goes first changes, so that neither always finds the quieter disk.
+      if (round % 2) runs.push({ ours: await ours(writers), limit: limit(writers) });
+      else runs.push({ limit: limit(writers), ours: await ours(writers) });
+    }
+    const ratios = runs.map((run) => run.ours / run.limit);
+    const cells = [writers, ...(['limit', 'ours'] as const).map((key) => Math.round(median(runs.map((r) => r[key]))))];
+    console.log(
+      `${cells.map((cell, i) => cell.toLocaleString('en').padStart(i ? 12 : 7)).join('')}   ` +
+        `${median(ratios).toFixed(2)}  (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})`,
+    );
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '2' } },
+  });
+  const version = spawnSync('pgbench', ['--version'], { encoding: 'utf8' });
+  if (version.error || version.status !== 0) {
+    console.error(
+      'pgbench is not here: it comes with the PostgreSQL server packages (Debian: apt-get install postgresql).',
+    );
+    process.exitCode = 1;
+    return;
+  }
+  const directory = mkdtempSync(join(tmpdir(), 'sendmux-bench-'));
+  chmodSync(directory, 0o755);
+  const script = join(directory, 'insert.sql');
+  writeFileSync(script, insert);
+  const server = await startEmbeddedPostgres(join(directory, 'postgres'));
+  try {
+    const url = await server.database('bench');
+    await migrate(url, eventStoreMigrations);
+    const pool = openPool(url);
+    try {
+      await pool.query('CREATE TABLE baseline (LIKE events INCLUDING ALL)');
+      const { rows } = await pool.query<{ version: string }>(`SELECT current_setting('server_version') AS version`);
+      console.log(
+        `PostgreSQL ${rows[0]!.version}, ${version.stdout.trim()}, Node ${process.versions.node}, ` +
+          `${cpus().length} × ${cpus()[0]?.model}; medians of ${values.rounds} rounds of ${values.seconds} s\n`,
+      );
+      await measure(pool, url, script, Number(values.rounds), Number(values.seconds));
+    } finally {
+      await pool.end();
+    }
+  } finally {
+    await server.stop();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+void main();
