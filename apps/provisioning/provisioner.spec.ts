@@ -158,7 +158,9 @@ const context = { at: '2026-04-15T10:00:00.000Z', actor: 'key_1', correlationId:
 const add = (id: string, withinMs = 60_000) =>
   new AddDomain(id, { name, team: 'team_a', deadline: new Date(Date.now() + withinMs).toISOString() }, context);
 
-beforeAll(() => Logger.overrideLogger(false));
+beforeAll(() => {
+  Logger.overrideLogger(false);
+});
 
 /** Runs a life once to count its points, then once for each point at which the process dies. */
 async function atEveryPoint(life: (world: World) => Promise<void>): Promise<number> {
