@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DatabaseError, type Pool } from 'pg';
 import { UniqueViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
@@ -76,7 +77,11 @@ export class EventStore {
   /** One statement after the other; what comes meanwhile gathers for the next. */
   private async send(): Promise<void> {
     this.sending = true;
-    while (this.waiting.length > 0) await this.write(this.takeBatch());
+    while (this.waiting.length > 0) {
+      await this.write(this.takeBatch());
+      // Whoever has just been answered may append again at once: the first of them must not go without the others.
+      await nextTurn();
+    }
     this.sending = false;
   }
 
