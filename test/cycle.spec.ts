@@ -40,11 +40,13 @@ describe('the cycle, live', () => {
     await allAre('verified');
     for (const { answer } of added) await system.sandbox.remove(answer);
     // Resolvers that take their time keep the scheduler in the middle of its slots.
+    await system.sandbox.fault('doh-a', { mode: 'late', after_ms: 300 });
     for (let kill = 0; kill < 20; kill++) {
       await new Promise((later) => setTimeout(later, 150 + (kill % 5) * 130));
       await system.kill('verification-scheduler');
       await system.start('verification-scheduler');
     }
+    await system.sandbox.allWell();
     await allAre('failed');
 
     const events = await query<Judged>(

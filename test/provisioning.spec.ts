@@ -66,6 +66,21 @@ describe('both or neither', () => {
       await bothAfter(name, await api.add(name));
     }, 30_000);
 
+    it('SES acts long after everybody has given up: taken back by the last look', async () => {
+      const name = newName();
+      const operations = ['CreateEmailIdentity'];
+      await system.sandbox.fault('ses', { mode: 'act_late', after_ms: deadlineMs + 3_000, operations });
+      const answer = api.add(name);
+      await system.until('SES is asked', () => asked('CreateEmailIdentity', name));
+      await system.sandbox.fault('ses', { mode: 'hang', operations });
+      expect((await answer).status).toBe(504);
+      await rolledBack(name);
+      expect(await has(name)).toEqual({ mailServer: null, ses: null });
+      await system.until('SES has it after all', async () => (await has(name)).ses, 15_000);
+      await system.until('it is taken back', async () => (await has(name)).ses === null, 15_000);
+      await neitherAndFree(name);
+    }, 60_000);
+
     it('SES is throttled: it is waited for', async () => {
       const name = newName();
       await system.sandbox.fault('ses', { mode: 'throttle', times: 3 });

@@ -2,16 +2,26 @@ import { EventPattern, Payload } from '@nestjs/microservices';
 import type { RecordedEvent } from '@app/event-store';
 import { EventConsumer } from '@app/messaging';
 import { TaskList } from '@app/tasks';
+import { ProvisioningTimes } from './provisioner';
 import { provisioningTasks } from './provisioning.worker';
 
 /** Each event that asks something of the mail server or of SES puts its domain on the list; the state says what. */
 @EventConsumer()
 export class DomainEventsController {
-  constructor(private readonly tasks: TaskList) {}
+  constructor(
+    private readonly tasks: TaskList,
+    private readonly times: ProvisioningTimes,
+  ) {}
 
   @EventPattern<string[]>(['DomainAdded', 'ProvisioningFailed', 'DomainDeletionRequested'])
   async putOnTheList(@Payload() { stream, type, version }: RecordedEvent): Promise<void> {
     // The version makes it another task: one that is being finished right now does not swallow it.
     await this.tasks.put(provisioningTasks, stream, type, { version });
+  }
+
+  @EventPattern<string>('ProvisioningRolledBack')
+  async lookAgain(@Payload() { stream, type, version, time }: RecordedEvent): Promise<void> {
+    const due = new Date(Date.parse(time) + this.times.lookAgainMs);
+    await this.tasks.put(provisioningTasks, stream, type, { version }, due);
   }
 }

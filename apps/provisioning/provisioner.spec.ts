@@ -5,7 +5,7 @@ import { WrongExpectedVersion, type Append, type EventStore, type RecordedEvent 
 import { AddDomain, RequestDeletion, type DomainCommand, type MailDomain } from '@app/mail-domain';
 import type { MailServer } from '@app/mail-server';
 import { SesRefused, type SesIdentities, type SesIdentity } from '@app/ses';
-import { Provisioner } from './provisioner';
+import { Provisioner, ProvisioningTimes } from './provisioner';
 
 const never = new Promise<never>(() => undefined);
 
@@ -128,10 +128,10 @@ class World {
     const process = this.alive;
     const domains = new DomainCommandHandler(this.while(process, this.store));
     const bus = { execute: (command: DomainCommand) => domains.execute(command) } as unknown as CommandBus;
-    const options = { settleMs: 5, retryMs: 1 };
+    const times = new ProvisioningTimes(1, 5, 1_000);
     const mailServer = this.while(process, this.mailServer);
     const ses = this.while(process, this.identities);
-    return { domains, provisioner: new Provisioner(bus, domains, mailServer, ses, options) };
+    return { domains, provisioner: new Provisioner(bus, domains, mailServer, ses, times) };
   }
 
   async execute(command: DomainCommand): Promise<void> {
@@ -140,6 +140,10 @@ class World {
 
   async state(id: string): Promise<MailDomain> {
     return (await this.start().domains.load(id)).state;
+  }
+
+  async converge(id: string): Promise<void> {
+    await this.start().provisioner.converge(id, new AbortController().signal);
   }
 
   /** What the list of tasks does: converge until the state asks for nothing, in a new process after each death. */
@@ -245,6 +249,19 @@ describe('both or neither, with a death at every point', () => {
     world.late.splice(0).forEach((act) => act());
     expect(world.ses.get(name)).toBe('mdom_1');
     await retryWorks(world);
+  });
+
+  it('and is removed by the last look, which touches nobody else’s', async () => {
+    const world = new World();
+    world.trouble.ses = 'hangs';
+    await world.execute(add('mdom_1', 10));
+    await world.settle('mdom_1');
+    world.late.splice(0).forEach((act) => act());
+    await world.converge('mdom_1');
+    nothingLeft(world);
+    await retryWorks(world);
+    await world.converge('mdom_1');
+    expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_2', 'mdom_2']);
   });
 
   it('a mail server that is down past the deadline ends with neither', async () => {

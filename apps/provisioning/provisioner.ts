@@ -19,14 +19,19 @@ import { SesIdentities, SesRefused, type SesIdentity } from '@app/ses';
 type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
 type Named = Pick<Provisioning, 'id' | 'name'>;
 
-export interface ProvisionerOptions {
-  /**
-   * After a step that was given up without an answer, how long its request may still be on its way, in milliseconds: the
-   * rollback looks a second time after it, before the name is free.
-   */
-  readonly settleMs: number;
-  /** First wait between two attempts of a step, in milliseconds; doubled up to twenty times as long. */
-  readonly retryMs: number;
+/** In milliseconds. */
+export class ProvisioningTimes {
+  constructor(
+    /** First wait between two attempts of a step; doubled up to twenty times as long. */
+    readonly retryMs: number,
+    /**
+     * After a step that was given up without an answer, how long its request may still be on its way: the rollback looks a
+     * second time after it, before the name is free.
+     */
+    readonly settleMs: number,
+    /** After a rollback, when to look a last time for what came later still. */
+    readonly lookAgainMs: number,
+  ) {}
 }
 
 /**
@@ -44,7 +49,7 @@ export class Provisioner {
     private readonly domains: DomainCommandHandler,
     private readonly mailServer: MailServer,
     private readonly ses: SesIdentities,
-    private readonly options: ProvisionerOptions,
+    private readonly times: ProvisioningTimes,
   ) {}
 
   /**
@@ -70,10 +75,13 @@ export class Provisioner {
     } else if (state.status === 'rolling_back') {
       await this.remove(state, signal);
       if (state.failure.kind === 'deadline') {
-        await delay(this.options.settleMs, undefined, { signal });
+        await delay(this.times.settleMs, undefined, { signal });
         await this.remove(state, signal);
       }
       await this.commands.execute(new CompleteRollback(domainId, context()));
+    } else if (state.status === 'rolled_back') {
+      // By its tag: whoever has the name by now is not touched.
+      await this.remove(state, signal);
     } else if (state.status === 'deleting') {
       await this.remove(state, signal);
       await this.commands.execute(new CompleteDeletion(domainId, context()));
@@ -90,7 +98,7 @@ export class Provisioner {
     let step: ProvisioningStep = 'mail_server';
     let trouble = 'it was not tried in time';
     const attempt = async <T>(work: () => Promise<T>): Promise<T> => {
-      for (let wait = this.options.retryMs; ; wait = Math.min(wait * 2, this.options.retryMs * 20)) {
+      for (let wait = this.times.retryMs; ; wait = Math.min(wait * 2, this.times.retryMs * 20)) {
         try {
           inTime.throwIfAborted();
           return await work();

@@ -10,7 +10,7 @@ import { RuntimeModule, type Settings } from '@app/runtime';
 import { SesIdentities, SesModule } from '@app/ses';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { DomainEventsController } from './domain-events.controller';
-import { Provisioner } from './provisioner';
+import { Provisioner, ProvisioningTimes } from './provisioner';
 import { ProvisioningWorker } from './provisioning.worker';
 
 @Module({})
@@ -38,14 +38,19 @@ export class ProvisioningModule {
         TaskList,
         ProvisioningWorker,
         {
+          provide: ProvisioningTimes,
+          useFactory: () => new ProvisioningTimes(200, settings.SES_TIMEOUT, 6 * settings.SES_TIMEOUT),
+        },
+        {
           provide: Provisioner,
-          inject: [CommandBus, DomainCommandHandler, MailServer, SesIdentities],
+          inject: [CommandBus, DomainCommandHandler, MailServer, SesIdentities, ProvisioningTimes],
           useFactory: (
             commands: CommandBus,
             domains: DomainCommandHandler,
             mailServer: MailServer,
             ses: SesIdentities,
-          ) => new Provisioner(commands, domains, mailServer, ses, { settleMs: settings.SES_TIMEOUT, retryMs: 200 }),
+            times: ProvisioningTimes,
+          ) => new Provisioner(commands, domains, mailServer, ses, times),
         },
       ],
     };

@@ -3,10 +3,10 @@ import { z } from 'zod';
 
 /**
  * What each API can be made to do wrong. `late`: the right answer, after `after_ms`. `hang`: no effect and no answer;
- * `hang_after` and `hang_up_after`: the effect, and no answer.
+ * `hang_after` and `hang_up_after`: the effect, and no answer; `act_late`: no answer, and the effect after `after_ms`.
  */
 const modes = {
-  ses: ['refuse', 'throttle', 'error', 'garbage', 'late', 'hang', 'hang_after'],
+  ses: ['refuse', 'throttle', 'error', 'garbage', 'late', 'act_late', 'hang', 'hang_after'],
   /** `lie`: a record that is not in the zone; `nxdomain`: no such name, whatever the zone holds. */
   'doh-a': ['servfail', 'refused', 'nxdomain', 'lie', 'garbage', 'http_500', 'late', 'hang'],
   'doh-b': ['servfail', 'refused', 'nxdomain', 'lie', 'garbage', 'http_500', 'late', 'hang'],
@@ -29,7 +29,7 @@ const faultOf = (api: Api) =>
     mode: z.enum(modes[api]),
     /** Ends by itself after so many times. */
     times: z.int().positive().optional(),
-    /** How late `late` is, in milliseconds. */
+    /** How late `late` and `act_late` are, in milliseconds. */
     after_ms: z.int().min(0).max(600_000).default(1_000),
     operations: api === 'ses' ? z.array(z.enum(sesOperations)).min(1).optional() : z.undefined().optional(),
   });

@@ -159,6 +159,15 @@ export class SesController implements BeforeApplicationShutdown {
     for (const reply of this.hung) reply.raw.destroy();
   }
 
+  /** Nobody hears of a refusal either. */
+  private unheard(act: () => object): void {
+    try {
+      act();
+    } catch (error) {
+      if (!(error instanceof SesError)) throw error;
+    }
+  }
+
   private async play(
     operation: SesOperation,
     name: string,
@@ -182,6 +191,10 @@ export class SesController implements BeforeApplicationShutdown {
           return;
         case 'hang_after':
           act();
+          this.hang(reply);
+          return;
+        case 'act_late':
+          setTimeout(() => this.unheard(act), fault?.afterMs).unref();
           this.hang(reply);
           return;
         case 'hang':

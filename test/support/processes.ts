@@ -191,8 +191,10 @@ export class SandboxClient {
   mails = async (to?: string) =>
     (await this.call('GET', `/mails${to ? `?to=${encodeURIComponent(to)}` : ''}`)).body as SandboxMail[];
   clearMails = () => this.call('DELETE', '/mails');
-  fault = (api: 'ses' | 'doh-a' | 'doh-b' | 'smtp', fault: { mode: string; operations?: string[]; times?: number }) =>
-    this.call('PUT', `/faults/${api}`, fault);
+  fault = (
+    api: 'ses' | 'doh-a' | 'doh-b' | 'smtp',
+    fault: { mode: string; operations?: string[]; times?: number; after_ms?: number },
+  ) => this.call('PUT', `/faults/${api}`, fault);
   allWell = () => this.call('DELETE', '/faults');
   identities = async () =>
     (await this.call('GET', '/ses/identities')).body as { name: string; tags: { Key: string; Value: string }[] }[];
