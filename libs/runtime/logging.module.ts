@@ -37,6 +37,10 @@ export function loggingModule(app: string, level: string): DynamicModule {
         ignore: (request: IncomingMessage & { originalUrl?: string }) =>
           /^\/(health|metrics)/.test(request.originalUrl ?? request.url ?? ''),
       },
+      customLogLevel: (_request, response) => (response.statusCode >= 500 ? 'warn' : 'info'),
+      // Of a 5xx the logger makes an error of its own, whose stack tells nothing; the filter has logged the true one.
+      customErrorMessage: () => 'request completed',
+      customErrorObject: (_request, _response, _error, line: object) => ({ ...line, err: undefined }),
       serializers: {
         req: (request: { method: string; url: string }) => ({ method: request.method, url: request.url }),
         res: (response: { statusCode: number }) => ({ status: response.statusCode }),
