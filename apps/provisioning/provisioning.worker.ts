@@ -1,6 +1,5 @@
 import { Inject, Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { Pool } from 'pg';
-import { Gauge } from 'prom-client';
 import { MailServer } from '@app/mail-server';
 import { HealthProbes } from '@app/runtime';
 import { TaskList, TaskWorker } from '@app/tasks';
@@ -35,19 +34,6 @@ export class ProvisioningWorker implements OnApplicationBootstrap, BeforeApplica
     });
     probes.add('ready', 'database', () => pool.query('SELECT 1'));
     probes.add('ready', 'mail-server', () => mailServer.ping());
-    const oldest = new Gauge({
-      name: 'sendmux_provisioning_oldest_seconds',
-      help: 'How long the domain that waits longest for the mail server or SES is overdue',
-    });
-    new Gauge({
-      name: 'sendmux_provisioning_tasks',
-      help: 'Domains that still ask something of the mail server or SES',
-      async collect() {
-        const statistics = await tasks.statistics(provisioningTasks);
-        this.set(statistics.total);
-        oldest.set(statistics.oldestDueSeconds);
-      },
-    });
   }
 
   onApplicationBootstrap(): void {

@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { backOffMs, type BackOff } from '@app/runtime';
 import type { ClaimedTask, Task, TaskList } from './task-list';
+import { measure, measureNoMore } from './task-metrics';
 
 /** `retryInMs` absent: by the worker's back-off. */
 export type TaskOutcome = 'done' | { readonly retryInMs?: number; readonly error: string };
@@ -56,6 +57,7 @@ export class TaskWorker {
   run(): void {
     if (this.loop) throw new Error(`The worker of ${this.options.list} runs already.`);
     this.tasks.changed.on(this.options.list, this.onChanged);
+    measure(this.options.list, this.tasks);
     this.loop = this.work();
   }
 
@@ -71,6 +73,7 @@ export class TaskWorker {
    */
   async stop(withinMs = 10_000): Promise<void> {
     this.stopping = true;
+    measureNoMore(this.options.list);
     this.wake();
     await this.loop;
     this.tasks.changed.off(this.options.list, this.onChanged);
