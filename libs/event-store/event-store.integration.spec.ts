@@ -213,31 +213,53 @@ describe('the event store', () => {
     return rows[0]!.n;
   };
 
+  /** Lets nobody append until it is opened. */
+  const gate = async () => {
+    const keeper = await pool.connect();
+    await keeper.query('BEGIN; LOCK TABLE events IN SHARE MODE');
+    return async () => {
+      await keeper.query('COMMIT');
+      keeper.release();
+    };
+  };
+  const waitingAtGate = async (count: number) => {
+    const waiting = `SELECT FROM pg_locks WHERE NOT granted AND relation = 'events'::regclass`;
+    while ((await pool.query(waiting)).rowCount !== count) await delay(2);
+  };
+
   it('two processes that append to the same streams, or reserve the same names, never deadlock', async () => {
     const application_name = 'process';
     const pools = [1, 2].map(() => new Pool({ connectionString: database.url, application_name }));
     const stores = pools.map((each) => new EventStore(each, projection));
-    const places = Array.from({ length: 20 }, (_, i) => i);
-    for (let round = 0; round < 10; round++) {
-      const same = await Promise.allSettled(
-        stores.flatMap((each, k) =>
-          (k === 0 ? places : [...places].reverse()).map((i) => each.append(append(`shared${i}`, round))),
-        ),
+    /** The first appends of both go alone; what gathers behind them starts at the same moment. */
+    const lostOf = async (name: string, appendsOf: (process: number) => Append[]) => {
+      const openFirst = await gate();
+      const answers = Promise.allSettled(
+        stores.flatMap((each, k) => [append(`first ${k} ${name}`, 0), ...appendsOf(k)].map((one) => each.append(one))),
       );
-      expect(same.filter(({ status }) => status === 'fulfilled')).toHaveLength(places.length);
-      const names = await Promise.allSettled(
-        stores.flatMap((each, k) =>
-          places.map((i) =>
-            each.append(append(`name${k} ${round} ${String(i).padStart(2, '0')}`, 0, 1, `${round} ${k ? 19 - i : i}`)),
-          ),
-        ),
-      );
-      expect(names.filter(({ status }) => status === 'fulfilled')).toHaveLength(places.length);
-      for (const answer of [...same, ...names])
-        if (answer.status === 'rejected')
-          expect((answer.reason as Error).name).toBe(
-            same.includes(answer) ? 'WrongExpectedVersion' : 'UniqueViolation',
-          );
+      await waitingAtGate(2);
+      const second = gate();
+      await waitingAtGate(3);
+      await openFirst();
+      const openSecond = await second;
+      await waitingAtGate(2);
+      await openSecond();
+      const lost = (await answers).filter((answer) => answer.status === 'rejected');
+      return lost.map(({ reason }) => (reason as Error).name);
+    };
+    // Both want what comes first and what comes last, each in its own order, with much of their own between.
+    const last = 499;
+    const places = Array.from({ length: 400 }, (_, i) => 100 + i);
+    const own = (i: number, k: number) => (i === 100 || i === last ? '' : ` of ${k}`);
+    for (let round = 0; round < 5; round++) {
+      const streams = (k: number) => places.map((i) => append(`${round} stream ${i}${own(i, k)}`, 0));
+      expect(await lostOf(`${round} a`, (k) => (k ? streams(k).reverse() : streams(k)))).toEqual([
+        'WrongExpectedVersion',
+        'WrongExpectedVersion',
+      ]);
+      const named = (k: number) =>
+        places.map((i) => append(`${round} ${k ? last - i + 100 : i} of ${k}`, 0, 1, `${round} ${i}${own(i, k)}`));
+      expect(await lostOf(`${round} b`, named)).toEqual(['UniqueViolation', 'UniqueViolation']);
     }
     await Promise.all(pools.map((each) => each.end()));
     expect(await deadlocks(application_name)).toBe(0);
