@@ -19,7 +19,7 @@ export class DomainEventsController {
     await this.tasks.put(provisioningTasks, stream, type, { version });
   }
 
-  @EventPattern<string>('ProvisioningRolledBack')
+  @EventPattern<string[]>(['ProvisioningRolledBack', 'DomainDeleted'])
   async lookAgain(@Payload() { stream, type, version, time }: RecordedEvent): Promise<void> {
     const due = new Date(Date.parse(time) + this.times.lookAgainMs);
     await this.tasks.put(provisioningTasks, stream, type, { version }, due);

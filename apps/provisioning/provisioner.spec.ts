@@ -17,7 +17,7 @@ class World {
   readonly mail = new Map<string, string>();
   readonly ses = new Map<string, string | null>();
   readonly streams = new Map<string, RecordedEvent[]>();
-  readonly trouble: { ses?: 'refuses' | 'hangs'; mail?: 'down' } = {};
+  readonly trouble: { ses?: 'refuses' | 'hangs' | 'deletes late'; mail?: 'down' } = {};
   /** Requests that SES got and answered to nobody: they may still happen. */
   readonly late: (() => void)[] = [];
   points = 0;
@@ -119,6 +119,10 @@ class World {
       return this.identity(name);
     },
     delete: async (name: string) => {
+      if (this.trouble.ses === 'deletes late') {
+        this.late.push(() => this.ses.delete(name));
+        throw new Error('no answer');
+      }
       await this.effect(() => this.ses.delete(name));
     },
   } as unknown as SesIdentities;
@@ -142,8 +146,8 @@ class World {
     return (await this.start().domains.load(id)).state;
   }
 
-  async converge(id: string): Promise<void> {
-    await this.start().provisioner.converge(id, new AbortController().signal);
+  async converge(id: string, triedBefore = false): Promise<void> {
+    await this.start().provisioner.converge(id, new AbortController().signal, triedBefore);
   }
 
   /** What the list of tasks does: converge until the state asks for nothing, in a new process after each death. */
@@ -287,6 +291,25 @@ describe('both or neither, with a death at every point', () => {
       expect((await world.state('mdom_1')).status).toBe('deleted');
       nothingLeft(world);
     });
+  });
+});
+
+describe('a deletion that SES did not answer', () => {
+  it('frees the name only when the request can no longer hit whoever has it next', async () => {
+    const world = new World();
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    await world.execute(new RequestDeletion('mdom_1', context));
+    world.trouble.ses = 'deletes late';
+    await expect(world.converge('mdom_1')).rejects.toThrow('no answer');
+    delete world.trouble.ses;
+    // The first request takes effect while the second try waits.
+    const effect = setTimeout(() => world.late.splice(0).forEach((act) => act()), 2);
+    await world.converge('mdom_1', true);
+    clearTimeout(effect);
+    expect((await world.state('mdom_1')).status).toBe('deleted');
+    expect(world.late).toEqual([]);
+    await retryWorks(world);
   });
 });
 

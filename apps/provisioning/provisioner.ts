@@ -55,9 +55,10 @@ export class Provisioner {
   /**
    * Does the one thing that the state asks for, if any; the event it leads to asks for the next.
    *
+   * @param triedBefore an earlier try ended without an answer, and its requests may still be on their way.
    * @throws whatever keeps it from being finished now: it is to be tried again, for as long as it takes.
    */
-  async converge(domainId: string, signal: AbortSignal): Promise<void> {
+  async converge(domainId: string, signal: AbortSignal, triedBefore = false): Promise<void> {
     const { state, last } = await this.domains.load(domainId);
     const context = (): CommandContext => ({
       at: new Date().toISOString(),
@@ -73,17 +74,13 @@ export class Provisioner {
           : new CompleteProvisioning(domainId, result.provisioned, context()),
       );
     } else if (state.status === 'rolling_back') {
-      await this.remove(state, signal);
-      if (state.failure.kind === 'deadline') {
-        await delay(this.times.settleMs, undefined, { signal });
-        await this.remove(state, signal);
-      }
+      await this.removeForGood(state, signal, triedBefore || state.failure.kind === 'deadline');
       await this.commands.execute(new CompleteRollback(domainId, context()));
-    } else if (state.status === 'rolled_back') {
+    } else if (state.status === 'rolled_back' || state.status === 'deleted') {
       // By its tag: whoever has the name by now is not touched.
       await this.remove(state, signal);
     } else if (state.status === 'deleting') {
-      await this.remove(state, signal);
+      await this.removeForGood(state, signal, triedBefore);
       await this.commands.execute(new CompleteDeletion(domainId, context()));
     }
   }
@@ -151,6 +148,17 @@ export class Provisioner {
   private async hasEnded(domainId: string): Promise<boolean> {
     const { state } = await this.domains.load(domainId);
     return state.status === 'rolled_back' || state.status === 'deleted';
+  }
+
+  /**
+   * Before the name is free: a request that was given up without an answer could take effect on whoever has the name
+   * next, so it is waited out, and looked at again.
+   */
+  private async removeForGood(domain: Named, signal: AbortSignal, somethingOnItsWay: boolean): Promise<void> {
+    await this.remove(domain, signal);
+    if (!somethingOnItsWay) return;
+    await delay(this.times.settleMs, undefined, { signal });
+    await this.remove(domain, signal);
   }
 
   /** Takes from both what carries the domain's tag. The mail server first: it must not take mail that nobody serves. */

@@ -27,8 +27,8 @@ export class ProvisioningWorker implements OnApplicationBootstrap, BeforeApplica
       concurrency,
       leaseMs: 5_000,
       backOff: { baseMs: 500, capMs: 30_000 },
-      handle: async ({ key }, signal) => {
-        await provisioner.converge(key, signal);
+      handle: async ({ key, attempts }, signal) => {
+        await provisioner.converge(key, signal, attempts > 1);
         return 'done';
       },
     });
