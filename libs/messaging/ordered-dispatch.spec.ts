@@ -171,3 +171,19 @@ it('keeps the order of every stream and loses nothing, whatever fails', async ()
     { numRuns: 60 },
   );
 });
+
+it('parks no event for a database that is away, however long', async () => {
+  let calls = 0;
+  const parked: RecordedEvent[] = [];
+  const dispatch = dispatcher({
+    attempts: 2,
+    park: (event) => Promise.resolve(void parked.push(event)),
+    handle: () => {
+      if (++calls < 12) return Promise.reject(Object.assign(new Error('too many connections'), { code: '53300' }));
+      return Promise.resolve();
+    },
+  });
+  await dispatch.push(event(1, 'a'));
+  for (let i = 0; i < 200 && dispatch.position < 1; i++) await sleep(5);
+  expect({ calls, position: dispatch.position, parked }).toEqual({ calls: 12, position: 1, parked: [] });
+});

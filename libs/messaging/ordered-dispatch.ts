@@ -1,5 +1,6 @@
 import { backOffMs, type BackOff } from '@app/runtime';
 import type { RecordedEvent } from '@app/event-store';
+import { isConnectionLoss } from './connection-loss';
 
 export interface OrderedDispatchOptions {
   /** Everything at or below this position is done already. */
@@ -103,7 +104,8 @@ export class OrderedDispatch {
       await this.options.handle(event);
     } catch (error) {
       stream.failures += 1;
-      if (stream.failures < attempts) {
+      // A database that is away is no fault of the event: it is tried for as long as that takes.
+      if (stream.failures < attempts || isConnectionLoss(error)) {
         const retryInMs = backOffMs(backOff, stream.failures);
         this.options.failed(event, error, stream.failures, retryInMs);
         this.retryIn(retryInMs, stream);
