@@ -2,8 +2,8 @@
  * The verification cycle is a function of time, not a column: every domain belongs to a slot, and every slot is due once
  * an interval, so that the work is spread evenly over it.
  *
- * A cycle is named by its start, in milliseconds since the Unix epoch: such names grow with time even when the interval
- * is changed. All times are UTC.
+ * A cycle is named by its start, in milliseconds since the Unix epoch: such names grow with time. When
+ * the interval is made longer, a domain's next cycle is the first that starts after the last one that judged it. All times are UTC.
  */
 import { createHash } from 'node:crypto';
 

@@ -174,7 +174,8 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   private async judge(domain: WatchedDomain, cycle: number): Promise<Outcome> {
     const { id, name } = domain;
     try {
-      const dkim = await this.sesStatuses.of(name);
+      const lookedAt = new Date(this.options.clock()).toISOString();
+      const dkim = await this.sesStatuses.of(name, domain.status === 'verified' || domain.lapsed);
       const stop = looks.startTimer();
       const look = await this.verifier.check(domain, dkim).finally(stop);
       if (isUndecided(look)) return 'undecided';
@@ -182,7 +183,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       const { state, version, events } = await this.commands.execute<RecordCheck, Decided>(
         new RecordCheck(
           id,
-          { ...look, trigger: 'scheduled', cycle },
+          { ...look, trigger: 'scheduled', cycle, lookedAt },
           {
             at: new Date(this.options.clock()).toISOString(),
             actor: 'verification-scheduler',

@@ -94,3 +94,11 @@ it('keeps a listing that took long for as long as it took, so that listing is at
   await statuses.of('a.com');
   expect(ses.calls).toEqual(['list', 'list']);
 });
+
+it('asks again, for it alone, before it says anything against a domain that has something to lose', async () => {
+  ses.listed = { 'a.com': 'pending', 'b.com': 'pending' };
+  ses.existing = { 'a.com': 'success', 'b.com': 'success' };
+  expect(await statuses.of('a.com', true)).toBe('success');
+  expect(await statuses.of('b.com', false)).toBe('pending');
+  expect(ses.calls).toEqual(['list', 'get a.com']);
+});

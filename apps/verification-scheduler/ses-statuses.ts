@@ -28,14 +28,16 @@ export class SesStatuses {
   }
 
   /**
+   * The listing is a little old, so what it says against a domain with something to lose is asked again, for it alone.
+   *
    * `identity_missing`: SES has no such identity, and has said so twice, the second time when asked for it alone. `unavailable`:
    * SES did not answer. Never rejects.
    */
-  async of(name: string): Promise<DkimAnswer> {
+  async of(name: string, hasSomethingToLose = false): Promise<DkimAnswer> {
     const statuses = await this.current();
     if (!statuses) return 'unavailable';
     const listed = statuses.get(name);
-    if (listed) return listed;
+    if (listed === 'success' || (listed && !hasSomethingToLose)) return listed;
     try {
       const identity = await this.ses.get(name, { signal: AbortSignal.timeout(this.options.timeoutMs) });
       return identity?.status ?? 'identity_missing';

@@ -60,7 +60,12 @@ export class RecordCheck {
   readonly type = 'RecordCheck';
   constructor(
     readonly domainId: string,
-    readonly data: Assessment & { readonly trigger: Trigger; readonly cycle: number | null },
+    readonly data: Assessment & {
+      readonly trigger: Trigger;
+      readonly cycle: number | null;
+      /** ISO 8601: when the look began. A scheduled one that began before the last recorded one is overtaken. */
+      readonly lookedAt?: string;
+    },
     readonly context: CommandContext,
   ) {}
 }

@@ -139,6 +139,11 @@ describe('verification over time', () => {
     expect(after(requested(), cycle(1, broken), cycle(1, broken)).last).toEqual([]);
     expect(after(requested(), cycle(2, broken), cycle(1, broken)).last).toEqual([]);
   });
+  it('I11 a sweep whose look began before a requested check was recorded is overtaken by it', () => {
+    const late = (lookedAt: string) => new RecordCheck(id, { ...cycle(1, broken).data, lookedAt }, context);
+    expect(after(requested(), late('2026-04-15T09:59:59.000Z')).last).toEqual([]);
+    expect(after(requested(), late('2026-04-15T10:00:00.000Z')).last).toContain('VerificationLapsed');
+  });
   it('F1 F6 a DKIM that is waiting or in doubt moves nothing', () => {
     expect(after(look('scheduled', 1, { dkim: 'fail' }, 'pending')).state).toMatchObject({
       status: 'pending',

@@ -23,6 +23,8 @@ export interface Provisioned extends Named {
   /** Time of the last success; null until the first. */
   readonly verifiedAt: string | null;
   readonly lastAssessment: Assessment | null;
+  /** When `lastAssessment` was recorded. */
+  readonly checkedAt: string | null;
   /** The newest cycle that has judged this domain with effect. */
   readonly lastCycle: number | null;
   readonly episodes: number;
@@ -96,6 +98,8 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
   const scheduled = trigger === 'scheduled';
   if (scheduled && (state.status === 'failed' || (cycle ?? 0) <= (state.lastCycle ?? -1))) return [];
 
+  if (scheduled && data.lookedAt && state.checkedAt && data.lookedAt < state.checkedAt) return [];
+
   const stamp = { domainId, at: context.at };
   const checked: DomainEvent = { ...stamp, type: 'DnsChecked', data: { trigger, cycle, findings, sesDkimStatus } };
   const broken = failing(findings);
@@ -146,6 +150,7 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
         strikes: 0,
         verifiedAt: null,
         lastAssessment: null,
+        checkedAt: null,
         lastCycle: null,
         episodes: 0,
       };
@@ -158,6 +163,7 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const { trigger, cycle, findings, sesDkimStatus } = event.data;
       const seen = {
         lastAssessment: { findings, sesDkimStatus },
+        checkedAt: event.at,
         sesDkimStatus: sesDkimStatus ?? live.sesDkimStatus,
         lastCycle: cycle ?? live.lastCycle,
       };
@@ -208,6 +214,7 @@ const provisioned = (state: Provisioned): Provisioned => ({
   sesDkimStatus: state.sesDkimStatus,
   verifiedAt: state.verifiedAt,
   lastAssessment: state.lastAssessment,
+  checkedAt: state.checkedAt,
   lastCycle: state.lastCycle,
   episodes: state.episodes,
 });
