@@ -59,6 +59,7 @@ describe('what is no hostname: 400', () => {
     ['A10', '١۲.com', 'idna_invalid', 'IDNA2008'],
     ['A12', `${'a'.repeat(64)}.com`, 'label_too_long', '63'],
     ['A12', `${'abcdefghi.'.repeat(26)}com`, 'name_too_long', '253'],
+    ['A12', `${'abcdefghi.'.repeat(21)}com`, 'name_too_long', 'no room for its DKIM records'],
     ['A14', '_foo.acme.com', 'hostname_syntax', '"_foo"'],
     ['A14', '-a.com', 'hostname_syntax', '"-a"'],
     ['A14', 'a-.com', 'hostname_syntax', '"a-"'],

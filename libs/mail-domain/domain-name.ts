@@ -13,6 +13,9 @@ export interface DomainName {
 const labelLimit = 63;
 const nameLimit = 253;
 
+/** What the longest of our records puts in front of the name: `<32 characters>._domainkey.` */
+const recordPrefix = 32 + '._domainkey.'.length;
+
 /** Special-use names (RFC 6761 and its registry; RFC 6762, 7686, 8375, 9476) and ICANN's `internal`. */
 const specialUse = ['alt', 'arpa', 'example', 'internal', 'invalid', 'local', 'localhost', 'onion', 'test'];
 
@@ -131,6 +134,11 @@ function refuseLengths(name: string): void {
     throw notAHostname(
       'label_too_long',
       `A label has ${long.length} characters; ${labelLimit} is the most (RFC 1035).`,
+    );
+  if (name.length > nameLimit - recordPrefix && name.length <= nameLimit)
+    throw notAHostname(
+      'name_too_long',
+      `The name has ${name.length} characters, which leaves no room for its DKIM records: ${nameLimit - recordPrefix} is the most.`,
     );
   if (name.length > nameLimit)
     throw notAHostname('name_too_long', `The name has ${name.length} characters; ${nameLimit} is the most (RFC 1035).`);

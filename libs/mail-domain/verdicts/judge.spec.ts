@@ -239,6 +239,14 @@ describe('D SPF', () => {
   });
   it('D8 says to merge and to delete', () =>
     expect(verdict('spf', { spf: both(spf(goodSpf, goodSpf.replace('~', '-'))) }).message).toMatch(/Merge .* delete/));
+  it('D8 gives the merged record, the same in whatever order the two come', () => {
+    const google = 'v=spf1 include:_spf.google.com -all';
+    const said = (...values: string[]) => verdict('spf', { spf: both(spf(...values)) }).message;
+    expect(said(google, goodSpf)).toContain(
+      'delete the others: v=spf1 include:amazonses.com include:sendmux.ai include:_spf.google.com -all',
+    );
+    expect(said(google, goodSpf)).toBe(said(goodSpf, google));
+  });
   it('D34 says on which name, and not on which', () =>
     expect(verdict('spf', { spf: both(nxdomain) }).message).toContain('on mail.acme.com, not on acme.com'));
 });

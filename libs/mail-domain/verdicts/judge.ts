@@ -285,7 +285,7 @@ function judgeSpf({ name }: Expected, answers: readonly Answer<TxtRr>[]): Findin
         if (spf.length > 1)
           return fail(
             'spf_multiple',
-            `${name} has ${spf.length} SPF records, and only one per hostname is allowed (RFC 7208 section 4.5). Merge all include: mechanisms into one record, with ${includes} in it, and delete the others.`,
+            `${name} has ${spf.length} SPF records, and only one per hostname is allowed (RFC 7208 section 4.5). Merge all include: mechanisms into one record, with ${includes} in it, and delete the others: ${mergedAll(spf)}`,
           );
         if (spf.length === 0) {
           const shifted = records.some((text) => isSpf(text.replace(/^[\s\xa0\xef\xbb\xbf"]+/, '')));
@@ -362,6 +362,20 @@ function judgeSpfRecord(text: string, includes: string): Said {
 /** The customer's own record with our includes right after the version. */
 const merged = (text: string, missing: readonly string[]): string =>
   visible(['v=spf1', ...missing.map((host) => `include:${host}`), text.slice('v=spf1'.length).trim()].join(' ').trim());
+
+/** One record with the terms of all, ours first, each once; the first record that says how to end decides that. */
+function mergedAll(records: readonly string[]): string {
+  // Sorted: resolvers give records in any order, and equal answers give equal words.
+  const terms = [...records]
+    .sort()
+    .flatMap((text) => text.split(' ').slice(1))
+    .filter((term) => term !== '');
+  const ends = (term: string) => /^([-+~?]?all$|redirect=)/i.test(term);
+  const ours = spfIncludes.map((host) => `include:${host}`);
+  return visible(
+    ['v=spf1', ...new Set([...ours, ...terms.filter((term) => !ends(term))]), terms.find(ends) ?? '~all'].join(' '),
+  );
+}
 
 // DMARC
 
