@@ -118,7 +118,7 @@ export class DomainsController {
       void reply.header('location', `${base}/${view.id}`).header('etag', etag(view.version));
       return answer;
     } catch (error) {
-      await this.settle(team, key, error, requestId);
+      await this.settle(team, key, error);
       throw error;
     }
   }
@@ -211,10 +211,8 @@ export class DomainsController {
   }
 
   /** What becomes of a key whose request failed. */
-  private async settle(team: string, key: string, error: unknown, requestId: string): Promise<void> {
-    if (error instanceof ApiError && error.code === 'provisioning_failed')
-      await this.idempotencyKeys.keep(team, key, { status: error.status, body: error.envelope(requestId) });
-    else if (error instanceof ApiError && error.code !== 'service_unavailable')
+  private async settle(team: string, key: string, error: unknown): Promise<void> {
+    if (error instanceof ApiError && error.code !== 'service_unavailable')
       await this.idempotencyKeys.release(team, key);
     else await this.idempotencyKeys.handOver(team, key);
   }

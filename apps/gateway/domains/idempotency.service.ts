@@ -7,7 +7,7 @@ import { ApiError } from '../http/api-error';
 const keptFor = '24 hours';
 const purgeEveryMs = 3_600_000;
 
-/** An answer that is worth keeping: a success, or a refusal that would be the same again. */
+/** An answer that is worth keeping. */
 export interface Answer {
   readonly status: number;
   readonly body: object;
