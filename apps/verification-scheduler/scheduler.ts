@@ -48,6 +48,8 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   private readonly options: Required<SchedulerOptions>;
   private readonly lanes: Lanes;
   private readonly running = new Set<Promise<void>>();
+  /** Of slots that stayed open: the domains that could not be judged. The others have had their look in that cycle. */
+  private readonly unjudged = new Map<number, { readonly cycle: number; readonly ids: ReadonlySet<string> }>();
   private readonly stopping = new AbortController();
   private loop: Promise<void> | undefined;
   private progressAt = performance.now();
@@ -151,10 +153,13 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
 
   private async lookAtAll({ slot, cycle }: ClaimedSlot, goesOn: () => boolean): Promise<Map<Outcome, number>> {
     const outcomes = new Map<Outcome, number>();
+    const left = this.unjudged.get(slot);
+    const open = new Set<string>();
     const visit = async (domain: WatchedDomain) => {
-      if (!goesOn()) return;
+      if (!goesOn() || (left?.cycle === cycle && !left.ids.has(domain.id))) return;
       const outcome = await this.judge(domain, cycle);
       judged.inc({ outcome });
+      if (outcome === 'error') open.add(domain.id);
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
       this.progressAt = performance.now();
     };
@@ -164,6 +169,8 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       if (page.length < pageSize) break;
       after = page.at(-1)!.id;
     }
+    if (open.size > 0 && goesOn()) this.unjudged.set(slot, { cycle, ids: open });
+    else this.unjudged.delete(slot);
     return outcomes;
   }
 
