@@ -224,6 +224,15 @@ it('tries again where it is put off, and tells the others meanwhile', async () =
   expect(log.join('\n')).not.toContain('ada@');
 });
 
+it('waits for a server that wants a login: that is ours to mend', async () => {
+  let closed = 1;
+  refuse = () => (closed-- > 0 ? 530 : undefined);
+  await startNotifier();
+  const { id, name } = await failedDomain(['ada@example.org']);
+  await until(async () => (await settled(id)) === 'told');
+  expect(receivers(name)).toEqual(['ada@example.org']);
+});
+
 it('gives up on one owner who is refused for good, and tells the others', async () => {
   refuse = (address) => (address === 'ada@example.org' ? 550 : undefined);
   await startNotifier();

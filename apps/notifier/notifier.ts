@@ -130,8 +130,19 @@ const messageId = (episode: string, recipient: string, from: string): string =>
 /** What a mail server says names the recipient, whose address belongs in no log and no table. */
 const withoutAddresses = (text: string): string => text.replace(/[^\s<>@]+@[^\s<>@]+/g, '[address]');
 
-/** A 5xx to the recipient or to the mail. One to the greeting, the login or the sender is ours, and may be mended. */
+/**
+ * A 5xx to the recipient or to the mail. One to the greeting, the login or the sender is ours, and may be mended; so is one
+ * of security or policy (530, or 5.7.x of RFC 3463), such as "relaying denied".
+ */
 function isRefusedForGood(error: unknown): boolean {
-  const { responseCode = 0, command } = error as { responseCode?: number; command?: string };
+  const { responseCode = 0, command, response = '' } = error as SmtpError;
+  if (responseCode === 530 || /^5\d\d[ -]5\.7\./.test(response)) return false;
   return responseCode >= 500 && (command === 'RCPT TO' || command === 'DATA');
+}
+
+interface SmtpError {
+  readonly responseCode?: number;
+  readonly command?: string;
+  /** The whole reply. */
+  readonly response?: string;
 }
