@@ -32,6 +32,15 @@ const number = (fallback: number, min: number, max: number) =>
     .max(max, `must be a number from ${min} to ${max}`)
     .default(fallback);
 
+const list = (form: RegExp, fault: string) =>
+  z
+    .string()
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .pipe(z.array(z.string().regex(form, fault)).min(1));
+
+/** `host:port`; an IPv6 address in brackets. */
+const brokerForm = /^(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
+
 const nothingRuns = 'is not set, and no embedded service runs here: start one with `make start`, or set it';
 
 /** Every setting of the product, by its environment variable. `docs/settings.md` is the same table in words. */
@@ -56,6 +65,23 @@ const environment = z.object({
   PROVISIONING_DEADLINE: duration('30s', 100),
   VERIFICATION_INTERVAL: duration('6h', 1_000),
   VERIFICATION_CONCURRENCY: number(50, 1, 10_000),
+  KAFKA_BROKERS: list(brokerForm, 'must be host:port, or several of them separated by commas').optional(),
+  KAFKA_TOPIC: z
+    .string()
+    .regex(/^[\w.-]{1,200}$/, 'must be letters, digits, dots, dashes and underscores, at most 200')
+    .default('sendmux.domain-events'),
+  KAFKA_PARTITIONS: number(12, 1, 10_000).refine(Number.isInteger, 'must be a whole number'),
+  KAFKA_REPLICATION: number(-1, -1, 32).refine(
+    (replicas) => Number.isInteger(replicas) && replicas !== 0,
+    "must be a number of replicas, or -1 for the brokers' own default",
+  ),
+  KAFKA_TLS: z
+    .enum(['true', 'false'], { error: 'must be true or false' })
+    .default('false')
+    .transform((text) => text === 'true'),
+  KAFKA_SASL_MECHANISM: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']).optional(),
+  KAFKA_USERNAME: z.string().optional(),
+  KAFKA_PASSWORD: z.string().optional(),
   RATE_LIMIT_PER_MINUTE: number(600, 1, 10_000_000),
   SENDMUX_DATA_DIR: z.string().min(1).default('.sendmux'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
@@ -104,16 +130,14 @@ export function loadSettings<Name extends keyof Settings = keyof Settings>(
 }
 
 /** Ports of the apps, all derived from `PORT`, which is the gateway's own. */
-export const portOf = (
-  app: 'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'sandbox' | 'sandbox-doh' | 'sandbox-smtp',
-  port: number,
-): number => port + offsets[app];
+export const portOf = (app: keyof typeof offsets, port: number): number => port + offsets[app];
 
 const offsets = {
   gateway: 0,
   provisioning: 1,
   'verification-scheduler': 2,
   notifier: 3,
+  'event-relay': 4,
   sandbox: 10,
   'sandbox-doh': 11,
   'sandbox-smtp': 12,
