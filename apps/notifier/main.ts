@@ -1,3 +1,4 @@
+import { schemaVersions } from '@app/mail-domain';
 import { consumeEvents } from '@app/messaging';
 import { loadSettings, portOf, runApp } from '@app/runtime';
 import { NotifierModule } from './notifier.module';
@@ -8,6 +9,6 @@ void runApp('notifier', () => {
     host: settings.HOST,
     port: portOf('notifier', settings.PORT),
     module: NotifierModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'notifier'),
+    configure: (app) => consumeEvents(app, 'notifier', schemaVersions, settings),
   };
 });

@@ -12,6 +12,7 @@ import {
   RequestDeletion,
   type Assessment,
   type CommandContext,
+  schemaVersions,
 } from '@app/mail-domain';
 import { consumeEvents } from '@app/messaging';
 import { createApp, loadSettings, newId } from '@app/runtime';
@@ -56,7 +57,7 @@ async function startNotifier(from?: string): Promise<void> {
         ...{ log: () => undefined, debug: () => undefined },
         ...{ warn: (text: string) => log.push(text), error: (text: string) => log.push(text) },
       });
-      return consumeEvents(created, 'notifier');
+      return consumeEvents(created, 'notifier', schemaVersions, settings(from));
     },
   });
   await app.init();

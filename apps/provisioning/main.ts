@@ -1,3 +1,4 @@
+import { schemaVersions } from '@app/mail-domain';
 import { consumeEvents } from '@app/messaging';
 import { loadSettings, portOf, runApp } from '@app/runtime';
 import { ProvisioningModule } from './provisioning.module';
@@ -8,6 +9,6 @@ void runApp('provisioning', () => {
     host: settings.HOST,
     port: portOf('provisioning', settings.PORT),
     module: ProvisioningModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'provisioning'),
+    configure: (app) => consumeEvents(app, 'provisioning', schemaVersions, settings),
   };
 });

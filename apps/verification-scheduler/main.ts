@@ -1,3 +1,4 @@
+import { schemaVersions } from '@app/mail-domain';
 import { consumeEvents } from '@app/messaging';
 import { loadSettings, portOf, runApp } from '@app/runtime';
 import { VerificationSchedulerModule } from './verification-scheduler.module';
@@ -8,6 +9,6 @@ void runApp('verification-scheduler', () => {
     host: settings.HOST,
     port: portOf('verification-scheduler', settings.PORT),
     module: VerificationSchedulerModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'verification-scheduler'),
+    configure: (app) => consumeEvents(app, 'verification-scheduler', schemaVersions, settings),
   };
 });

@@ -14,6 +14,7 @@ import {
   RequestDeletion,
   type Assessment,
   type DomainCommand,
+  schemaVersions,
 } from '@app/mail-domain';
 import { consumeEvents, LogTransport, messagingMigrations } from '@app/messaging';
 import { domainsProjection, readModelMigrations } from '@app/read-model';
@@ -509,7 +510,7 @@ it('runs as an app that is live and ready, follows the events and shows its metr
   const settings = loadSettings({ ...env, DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query', LOG_LEVEL: 'silent' });
   const app = await createApp({
     ...{ host: '127.0.0.1', port: 0, module: VerificationSchedulerModule.forRoot(settings) },
-    configure: (created) => consumeEvents(created, 'verification-scheduler'),
+    configure: (created) => consumeEvents(created, 'verification-scheduler', schemaVersions, settings),
   });
   try {
     await app.init();

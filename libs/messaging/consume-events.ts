@@ -1,17 +1,43 @@
 import type { INestApplication } from '@nestjs/common';
 import { Pool } from 'pg';
 import { EventLog } from '@app/event-store';
-import { HealthProbes } from '@app/runtime';
+import { HealthProbes, type Settings } from '@app/runtime';
+import { KafkaClient, kafkaSettings } from './kafka-client';
+import { KafkaTransport } from './kafka-transport';
 import { LogTransport } from './log-transport';
 
 /**
- * Feeds the `@EventConsumer()` controllers of an app from the log, from its beginning on, as a consumer group of the
- * given name. Progress is liveness: a reader that is behind and does not move turns `/health/live` red.
+ * Feeds the `@EventConsumer()` controllers of an app as a consumer group of the given name, from the beginning on: from
+ * the log in PostgreSQL, or from Kafka where the settings name brokers. Progress is liveness: a consumer that is behind
+ * and does not move turns `/health/live` red.
+ *
+ * @param schemaVersions the newest version of each event that the app understands.
  */
-export async function consumeEvents(app: INestApplication, group: string): Promise<void> {
-  const transport = new LogTransport({ pool: app.get(Pool), log: app.get(EventLog), group, startFrom: 'beginning' });
+export async function consumeEvents(
+  app: INestApplication,
+  group: string,
+  schemaVersions: Readonly<Record<string, number>>,
+  settings: Settings,
+): Promise<void> {
+  const pool = app.get(Pool);
+  const probes = app.get(HealthProbes);
+  const kafka = kafkaSettings(settings);
+  let transport: KafkaTransport | LogTransport;
+  if (kafka) {
+    const client = new KafkaClient(kafka, `sendmux-${group}`);
+    const onKafka = (transport = new KafkaTransport({
+      ...{ pool, client, group, schemaVersions },
+      topic: settings.KAFKA_TOPIC,
+      groupId: settings.KAFKA_GROUP_PREFIX + group,
+    }));
+    // eslint-disable-next-line @typescript-eslint/require-await -- a probe is a promise; this one knows at once
+    probes.add('ready', 'kafka', async () => onKafka.assertJoined());
+  } else {
+    const log = app.get(EventLog);
+    transport = new LogTransport({ pool, log, group, schemaVersions, startFrom: 'beginning' });
+  }
   app.connectMicroservice({ strategy: transport });
-  // eslint-disable-next-line @typescript-eslint/require-await -- a probe is a promise; this one knows at once
-  app.get(HealthProbes).add('live', 'events', async () => transport.assertProgress());
+  // eslint-disable-next-line @typescript-eslint/require-await -- as above
+  probes.add('live', 'events', async () => transport.assertProgress());
   await app.startAllMicroservices();
 }

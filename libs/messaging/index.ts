@@ -1,4 +1,10 @@
 export * from './consume-events';
 export * from './event-consumer';
+export { stalledMs } from './event-transport';
+export { fromCloudEvent, toCloudEvent, type CloudEvent, type ReceivedMessage } from './cloud-event';
+export * from './kafka-client';
+export * from './kafka-transport';
+export * from './log-reader';
 export * from './log-transport';
 export * from './migrations';
+export { ParkedMessages, type ParkedMessage, type RawMessage } from './parked-messages';

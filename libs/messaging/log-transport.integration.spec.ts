@@ -195,7 +195,7 @@ it('parks what always fails, with its error, and goes on', async () => {
   expect(seen.slice(-1)).toEqual(['a/2']);
   expect(seen).toContain('b/1');
   expect(await parked()).toMatchObject([
-    { stream: 'a', version: 1, type: 'DomainAdded', attempts: 3, payload: { stream: 'a', data: { text: 'a NUL \0' } } },
+    { message: 'a/1', type: 'DomainAdded', attempts: 3, raw: null, event: { stream: 'a', data: { text: 'a NUL \0' } } },
   ]);
   expect((await parked())[0]!.error).toMatch(/^Error: this one {2}is poison\n/);
 });

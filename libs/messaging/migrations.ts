@@ -27,4 +27,39 @@ class CreateParkedMessages1795400000200 implements MigrationInterface {
   }
 }
 
-export const messagingMigrations: readonly Migration[] = [CreateParkedMessages1795400000200];
+/** A message is named the same on every transport, may be no event at all, and can be asked to be tried again. */
+class NameParkedMessages1795470000200 implements MigrationInterface {
+  readonly name = 'NameParkedMessages1795470000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      ALTER TABLE parked_messages
+        ADD COLUMN message text,
+        ADD COLUMN raw json,
+        ADD COLUMN redrive_asked_at timestamptz`);
+    await runner.query(`UPDATE parked_messages SET message = stream || '/' || version`);
+    await runner.query('ALTER TABLE parked_messages RENAME COLUMN payload TO event');
+    await runner.query(`
+      ALTER TABLE parked_messages
+        DROP CONSTRAINT parked_messages_pkey,
+        ADD PRIMARY KEY (consumer_group, message),
+        ALTER COLUMN type DROP NOT NULL,
+        ALTER COLUMN event DROP NOT NULL,
+        ADD CHECK ((event IS NULL) <> (raw IS NULL)),
+        DROP COLUMN position,
+        DROP COLUMN stream,
+        DROP COLUMN version`);
+    await runner.query(
+      'CREATE INDEX parked_messages_to_redrive ON parked_messages (consumer_group) WHERE redrive_asked_at IS NOT NULL',
+    );
+  }
+
+  down(): Promise<void> {
+    return Promise.reject(new Error('What is parked since has no position in the log to go back to.'));
+  }
+}
+
+export const messagingMigrations: readonly Migration[] = [
+  CreateParkedMessages1795400000200,
+  NameParkedMessages1795470000200,
+];

@@ -8,8 +8,10 @@ const event = (position: number, stream: string, version = position): RecordedEv
   ...{ time: '2026-11-01T00:00:00.000Z', metadata: { actor: 'test', correlationId: 'c' } },
 });
 
-function dispatcher(options: Partial<OrderedDispatchOptions> & Pick<OrderedDispatchOptions, 'handle'>) {
-  return new OrderedDispatch({
+type Options = OrderedDispatchOptions<RecordedEvent>;
+
+function dispatcher(options: Partial<Options> & Pick<Options, 'handle'>) {
+  return new OrderedDispatch<RecordedEvent>({
     ...{ after: 0, concurrency: 16, backlog: 1_000, attempts: 3, backOff: { baseMs: 1, capMs: 2 } },
     failed: () => undefined,
     park: () => Promise.resolve(),
@@ -18,6 +20,11 @@ function dispatcher(options: Partial<OrderedDispatchOptions> & Pick<OrderedDispa
     },
     ...options,
   });
+}
+
+async function push(dispatch: OrderedDispatch<RecordedEvent>, given: RecordedEvent): Promise<void> {
+  dispatch.push(given);
+  await dispatch.room();
 }
 
 /** A handler whose calls end when told to. */
@@ -35,8 +42,8 @@ it('is done up to the first event that is not', async () => {
   const { handle, finish } = held();
   const dispatch = dispatcher({ after: 10, handle });
   expect(dispatch.position).toBe(10);
-  await dispatch.push(event(12, 'a'));
-  await dispatch.push(event(15, 'b'));
+  await push(dispatch, event(12, 'a'));
+  await push(dispatch, event(15, 'b'));
   dispatch.skip(19);
   expect(dispatch).toMatchObject({ position: 11, seen: 19 });
   await finish(15);
@@ -48,7 +55,7 @@ it('is done up to the first event that is not', async () => {
 it('starts the next event of a stream when the one before has ended, and others meanwhile', async () => {
   const { handle, finish, started } = held();
   const dispatch = dispatcher({ handle });
-  for (const [index, stream] of ['a', 'a', 'b'].entries()) await dispatch.push(event(index + 1, stream));
+  for (const [index, stream] of ['a', 'a', 'b'].entries()) await push(dispatch, event(index + 1, stream));
   expect(started()).toEqual([1, 3]);
   await finish(1);
   expect(started()).toEqual([1, 3, 2]);
@@ -57,7 +64,7 @@ it('starts the next event of a stream when the one before has ended, and others 
 it('works on no more streams at once than asked', async () => {
   const { handle, finish, started } = held();
   const dispatch = dispatcher({ handle, concurrency: 2 });
-  for (const [index, stream] of ['a', 'b', 'c'].entries()) await dispatch.push(event(index + 1, stream));
+  for (const [index, stream] of ['a', 'b', 'c'].entries()) await push(dispatch, event(index + 1, stream));
   expect(started()).toEqual([1, 2]);
   await finish(2);
   expect(started()).toEqual([1, 2, 3]);
@@ -69,7 +76,7 @@ it('makes the reader wait when the backlog is full', async () => {
   let taken = 0;
   const pushes = (async () => {
     for (const position of [1, 2, 3]) {
-      await dispatch.push(event(position, `s${position}`));
+      await push(dispatch, event(position, `s${position}`));
       taken = position;
     }
   })();
@@ -93,8 +100,8 @@ it('waits for a retry without holding a place', async () => {
       return seen.length === 1 ? Promise.reject(new Error('once')) : Promise.resolve();
     },
   });
-  await dispatch.push(event(1, 'a'));
-  await dispatch.push(event(2, 'b'));
+  await push(dispatch, event(1, 'a'));
+  await push(dispatch, event(2, 'b'));
   await sleep(10);
   expect(seen).toEqual(['a', 'b']);
   expect(dispatch.position).toBe(0);
@@ -111,8 +118,8 @@ it('stays undone where an event can be neither handled nor parked', async () => 
     park: () => Promise.reject(new Error('no table')),
     broken: (error) => broken.push(error),
   });
-  await dispatch.push(event(1, 'a'));
-  await dispatch.push(event(2, 'a'));
+  await push(dispatch, event(1, 'a'));
+  await push(dispatch, event(2, 'a'));
   await sleep(30);
   expect(broken).toEqual([new Error('no table')]);
   expect(handled).toEqual([1, 1, 1]);
@@ -122,8 +129,8 @@ it('stays undone where an event can be neither handled nor parked', async () => 
 it('starts nothing after a stop, which waits for what runs', async () => {
   const { handle, finish, started } = held();
   const dispatch = dispatcher({ handle, concurrency: 1 });
-  await dispatch.push(event(1, 'a'));
-  await dispatch.push(event(2, 'b'));
+  await push(dispatch, event(1, 'a'));
+  await push(dispatch, event(2, 'b'));
   let stopped = false;
   const stop = dispatch.stop().then(() => (stopped = true));
   await sleep(5);
@@ -160,7 +167,7 @@ it('keeps the order of every stream and loses nothing, whatever fails', async ()
         },
         park: (given) => Promise.resolve(void done.push(given)),
       });
-      for (const [index, { stream }] of events.entries()) await dispatch.push(event(index + 1, stream));
+      for (const [index, { stream }] of events.entries()) await push(dispatch, event(index + 1, stream));
       while (dispatch.position < events.length) await sleep(1);
       for (const stream of ['a', 'b', 'c', 'd']) {
         const positions = done.filter((each) => each.stream === stream).map((each) => each.position);
@@ -183,7 +190,7 @@ it('parks no event for a database that is away, however long', async () => {
       return Promise.resolve();
     },
   });
-  await dispatch.push(event(1, 'a'));
+  await push(dispatch, event(1, 'a'));
   for (let i = 0; i < 200 && dispatch.position < 1; i++) await sleep(5);
   expect({ calls, position: dispatch.position, parked }).toEqual({ calls: 12, position: 1, parked: [] });
 });

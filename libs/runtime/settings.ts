@@ -70,6 +70,10 @@ const environment = z.object({
     .string()
     .regex(/^[\w.-]{1,200}$/, 'must be letters, digits, dots, dashes and underscores, at most 200')
     .default('sendmux.domain-events'),
+  KAFKA_GROUP_PREFIX: z
+    .string()
+    .regex(/^[\w.-]{0,100}$/, 'must be letters, digits, dots, dashes and underscores, at most 100')
+    .default('sendmux.'),
   KAFKA_PARTITIONS: number(12, 1, 10_000).refine(Number.isInteger, 'must be a whole number'),
   KAFKA_REPLICATION: number(-1, -1, 32).refine(
     (replicas) => Number.isInteger(replicas) && replicas !== 0,

@@ -1,0 +1,122 @@
+import { eventId, type RecordedEvent } from '@app/event-store';
+import { CannotBeHandled } from './ordered-dispatch';
+
+/** Names the product in every event; a URI reference, as CloudEvents 1.0 asks. */
+const source = '/sendmux-domains';
+const typePrefix = 'com.sendmux.';
+/** Positions stay below 2^53: sixteen digits, so that they sort as text. */
+const sequenceDigits = 16;
+
+export interface CloudEvent {
+  /** The domain's id: all events of a domain share a partition, in order. */
+  readonly key: string;
+  /** The event's data, as JSON. */
+  readonly value: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Of the record: the event's own time, in milliseconds since the Unix epoch. */
+  readonly timestamp: number;
+}
+
+/** What came from a topic: anybody can write there. */
+export interface ReceivedMessage {
+  readonly partition: number;
+  readonly offset: number;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  /** The last one of each name. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** The JSON Schema of an event's data is named after its type and version. */
+export const dataSchema = (type: string, version: number): string => `urn:sendmux:event:${type}:${version}`;
+
+/**
+ * An event as a Kafka message: CloudEvents 1.0, Kafka protocol binding, binary content mode, with the extensions
+ * sequence and partitioning.
+ */
+export function toCloudEvent(event: RecordedEvent): CloudEvent {
+  const { stream, version, type, schemaVersion, data, time, position, metadata } = event;
+  return {
+    key: stream,
+    value: JSON.stringify(data),
+    timestamp: Date.parse(time),
+    headers: {
+      'content-type': 'application/json',
+      ce_specversion: '1.0',
+      ce_id: eventId(event),
+      ce_source: source,
+      ce_type: typePrefix + type,
+      ce_dataschema: dataSchema(type, schemaVersion),
+      ce_time: time,
+      ce_subject: stream,
+      ce_partitionkey: stream,
+      ce_sequence: String(position).padStart(sequenceDigits, '0'),
+      ce_streamversion: String(version),
+      ce_actor: metadata.actor,
+      ce_correlationid: metadata.correlationId,
+      ...(metadata.causationId && { ce_causationid: metadata.causationId }),
+      ...(metadata.requestId && { ce_requestid: metadata.requestId }),
+    },
+  };
+}
+
+/** The event type of a message, without reading the rest; undefined when it has none of ours. */
+export function eventTypeOf({ headers }: Pick<ReceivedMessage, 'headers'>): string | undefined {
+  const type = headers.ce_type;
+  return type?.startsWith(typePrefix) ? type.slice(typePrefix.length) : undefined;
+}
+
+/**
+ * The event that `toCloudEvent` made the message of.
+ *
+ * @throws {CannotBeHandled} naming what is wrong with the message.
+ */
+export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value'>): RecordedEvent {
+  const { headers, value } = message;
+  const header = (name: string): string => {
+    const text = headers[name];
+    if (!text) throw new CannotBeHandled(`The message has no header ${name}: it is no event of this product.`);
+    return text;
+  };
+  const count = (name: string): number => {
+    const text = header(name);
+    if (!/^\d{1,16}$/.test(text)) throw new CannotBeHandled(`The header ${name} is no number: ${text}`);
+    return Number(text);
+  };
+  if (header('ce_specversion') !== '1.0')
+    throw new CannotBeHandled(`The header ce_specversion is ${headers.ce_specversion}, not 1.0.`);
+  const type = eventTypeOf(message);
+  if (!type) throw new CannotBeHandled(`The header ce_type does not begin with ${typePrefix}: ${header('ce_type')}`);
+  const [stream, version] = [header('ce_subject'), count('ce_streamversion')];
+  if (header('ce_id') !== `${stream}/${version}`)
+    throw new CannotBeHandled(`The header ce_id is not ${stream}/${version}: ${headers.ce_id}`);
+  const schemaVersion = Number(header('ce_dataschema').slice(dataSchema(type, 0).length - 1));
+  if (headers.ce_dataschema !== dataSchema(type, schemaVersion) || !(schemaVersion >= 1))
+    throw new CannotBeHandled(`The header ce_dataschema names no schema of ${type}: ${headers.ce_dataschema}`);
+  const time = header('ce_time');
+  if (Number.isNaN(Date.parse(time))) throw new CannotBeHandled(`The header ce_time is no time: ${time}`);
+  return {
+    ...{ stream, version, type, schemaVersion, time },
+    position: count('ce_sequence'),
+    data: json(value),
+    metadata: {
+      actor: header('ce_actor'),
+      correlationId: header('ce_correlationid'),
+      ...(headers.ce_causationid && { causationId: headers.ce_causationid }),
+      ...(headers.ce_requestid && { requestId: headers.ce_requestid }),
+    },
+  };
+}
+
+function json(value: Buffer | null): unknown {
+  if (value === null) throw new CannotBeHandled('The message has no value.');
+  let data: unknown;
+  try {
+    data = JSON.parse(value.toString('utf8'));
+  } catch (error) {
+    throw new CannotBeHandled(`The value is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+  if (typeof data !== 'object' || data === null || Array.isArray(data))
+    throw new CannotBeHandled('The value is no JSON object.');
+  return data;
+}

@@ -1,0 +1,200 @@
+import type { BackOff } from '@app/runtime';
+import type { RecordedEvent } from '@app/event-store';
+import { Logger } from '@nestjs/common';
+import { BaseRpcContext, Server, type CustomTransportStrategy } from '@nestjs/microservices';
+import type { Pool } from 'pg';
+import { isObservable, lastValueFrom } from 'rxjs';
+import { fromCloudEvent } from './cloud-event';
+import { describeError } from './describe-error';
+import { isConnectionLoss } from './connection-loss';
+import { consumerMetrics, measure, measureNoMore } from './metrics';
+import { CannotBeHandled, OrderedDispatch, type Delivery } from './ordered-dispatch';
+import { ParkedMessages, redriveOne, type ParkedMessage } from './parked-messages';
+
+export interface EventTransportOptions {
+  readonly pool: Pool;
+  readonly group: string;
+  /**
+   * The newest schema version that this process understands, by event type. An event beyond it is parked, until a newer
+   * release redrives it. Absent: every event is understood.
+   */
+  readonly schemaVersions?: Readonly<Record<string, number>>;
+  /** Calls of a handler before its event is parked; 5 when absent. */
+  readonly attempts?: number;
+  /** Wait after a handler's failure; 200 ms to 10 s when absent. */
+  readonly backOff?: BackOff;
+  /** How long `close` waits for running handlers; 10,000 when absent. */
+  readonly closeWithinMs?: number;
+  /** How often parked messages are looked through for those to redrive; 1,000 when absent. */
+  readonly redriveMs?: number;
+  /** A fault that no retry mends. Absent: it is logged, and the process exits with status 1. */
+  readonly onFatal?: (error: unknown) => void;
+}
+
+/** How long a consumer that is behind may stand still before it counts as dead, in milliseconds. */
+export const stalledMs = 25_000;
+
+/**
+ * What both transports do with an event: hand it to its `@EventPattern` handler, again after a failure, and in the end
+ * park it, so that the rest goes on.
+ */
+export abstract class EventTransport<Status extends string>
+  extends Server<Record<string, never>, Status>
+  implements CustomTransportStrategy
+{
+  override readonly propagatesEventHandlerErrors = true;
+  protected override readonly logger: Logger;
+  protected readonly group: string;
+  protected readonly pool: Pool;
+  protected readonly schemaVersions: Readonly<Record<string, number>> | undefined;
+  protected readonly attempts: number;
+  protected readonly backOff: BackOff;
+  protected readonly closeWithinMs: number;
+  /** When a handler last failed because the database is away: no fault that a restart would mend. */
+  protected databaseAwayAt = 0;
+  private readonly redriveMs: number;
+  private redriving: NodeJS.Timeout | undefined;
+  private redrive: Promise<void> | undefined;
+
+  protected constructor(options: EventTransportOptions) {
+    super();
+    this.logger = new Logger(`events ${options.group}`);
+    this.group = options.group;
+    this.pool = options.pool;
+    this.schemaVersions = options.schemaVersions;
+    this.attempts = options.attempts ?? 5;
+    this.backOff = options.backOff ?? { baseMs: 200, capMs: 10_000 };
+    this.closeWithinMs = options.closeWithinMs ?? 10_000;
+    this.redriveMs = options.redriveMs ?? 1_000;
+  }
+
+  /** Begins to read, for as long as it takes until `stop`. */
+  protected abstract start(): void;
+  protected abstract stop(): Promise<void>;
+  /** Events that this process has not handled and should; undefined when it does not know. */
+  protected abstract behind(): number | undefined;
+  /** @throws {Error} when the consumer is behind and does not move. */
+  abstract assertProgress(): void;
+
+  listen(callback: (error?: unknown) => void): void {
+    measure(this.group, { behind: () => this.behind(), parked: () => this.parked.count(this.group) });
+    this.redriving = setInterval(() => {
+      this.redrive ??= this.redriveAll().finally(() => (this.redrive = undefined));
+    }, this.redriveMs);
+    this.start();
+    callback();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.redriving);
+    measureNoMore(this.group);
+    await this.stop();
+    await this.redrive;
+  }
+
+  on(): never {
+    throw new Error('The transport emits nothing; see its status.');
+  }
+
+  /** Awaits the handler, unlike the base class, which would count a failure as handled. */
+  override async handleEvent(pattern: string, packet: { data: unknown }, context: BaseRpcContext): Promise<void> {
+    const handler = this.messageHandlers.get(pattern);
+    if (!handler) return;
+    await new Promise<void>((resolve, reject) => {
+      this.runWithProcessingHooks(context, async (runEndHook) => {
+        try {
+          const result: unknown = await handler(packet.data, context);
+          if (isObservable(result)) await lastValueFrom(result, { defaultValue: undefined });
+          resolve();
+        } catch (error) {
+          // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- as the handler threw it
+          reject(error);
+        } finally {
+          runEndHook();
+        }
+      });
+    });
+  }
+
+  /** False for an event that concerns nobody here. One that is not understood concerns us: it must not be lost. */
+  protected wants(type: string | undefined): boolean {
+    if (type === undefined || this.messageHandlers.has(type)) return true;
+    return this.schemaVersions !== undefined && !(type in this.schemaVersions);
+  }
+
+  /** @throws {CannotBeHandled} when it is not understood; whatever the handler throws. */
+  protected async handle(event: RecordedEvent): Promise<void> {
+    const { type, schemaVersion } = event;
+    const known = this.schemaVersions?.[type];
+    if (this.schemaVersions && known === undefined)
+      throw new CannotBeHandled(`No event type ${type} is known here. A newer release may know it: redrive it there.`);
+    if (known !== undefined && schemaVersion > known)
+      throw new CannotBeHandled(
+        `${type} has schema version ${schemaVersion}; this release knows up to ${known}. Redrive it with a newer one.`,
+      );
+    await this.handleEvent(type, { data: event }, new BaseRpcContext([event]));
+  }
+
+  protected dispatch<Item extends Delivery>(options: {
+    readonly after: number;
+    readonly concurrency: number;
+    readonly backlog: number;
+    handle(item: Item): Promise<void>;
+    parked(item: Item): Pick<ParkedMessage, 'message' | 'type' | 'event' | 'raw'>;
+    park(what: Pick<ParkedMessage, 'message' | 'type' | 'event' | 'raw'>, error: unknown, tries: number): Promise<void>;
+    broken(error: unknown): void;
+  }): OrderedDispatch<Item> {
+    const metrics = consumerMetrics(this.group);
+    return new OrderedDispatch<Item>({
+      ...{ attempts: this.attempts, backOff: this.backOff },
+      ...{ after: options.after, concurrency: options.concurrency, backlog: options.backlog },
+      handle: async (item) => {
+        await options.handle(item);
+        metrics.handled();
+      },
+      failed: (item, error, attempt, retryInMs) => {
+        if (isConnectionLoss(error)) this.databaseAwayAt = Date.now();
+        const { message, type } = options.parked(item);
+        const next = retryInMs === undefined ? 'it is parked' : `again in ${retryInMs} ms`;
+        const text = `${type ?? 'A message'} ${message} failed (attempt ${attempt} of ${this.attempts}), ${next}: ${describeError(error)}`;
+        if (retryInMs === undefined) this.logger.error(text);
+        else {
+          metrics.retried();
+          this.logger.warn(text);
+        }
+      },
+      park: async (item, error, tries) => {
+        await options.park(options.parked(item), error, tries);
+        metrics.parked();
+      },
+      broken: (error) => options.broken(error),
+    });
+  }
+
+  private get parked(): ParkedMessages {
+    return new ParkedMessages((text, values) => this.pool.query(text, values));
+  }
+
+  private async redriveAll(): Promise<void> {
+    try {
+      for (;;) {
+        const tried = await redriveOne(this.pool, this.group, (parked) => this.handleParked(parked));
+        if (!tried) return;
+        if (tried.error) this.logger.warn(`${tried.message} failed again: ${describeError(tried.error)}`);
+        else this.logger.log(`${tried.message} is parked no more`);
+      }
+    } catch (error) {
+      this.logger.debug(`Parked messages cannot be read: ${(error as Error).message}`);
+    }
+  }
+
+  private async handleParked({ event, raw }: ParkedMessage): Promise<void> {
+    const again =
+      event ??
+      fromCloudEvent({
+        headers: raw!.headers,
+        value: raw!.value === null ? null : Buffer.from(raw!.value, 'base64'),
+      });
+    await this.handle(again);
+  }
+}

@@ -1,0 +1,292 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { backOffMs } from '@app/runtime';
+import type { EventLog, RecordedEvent } from '@app/event-store';
+import { Logger } from '@nestjs/common';
+import type { Pool } from 'pg';
+import { isConnectionLoss } from './connection-loss';
+import { describeError } from './describe-error';
+import { LockConnection } from './lock-connection';
+
+/** What a reader feeds, from one connection to its loss. */
+export interface Sink {
+  /** The highest position at and below which everything is done. */
+  readonly position: number;
+  /** The highest position that was pushed or skipped. */
+  readonly seen: number;
+  push(event: RecordedEvent): void;
+  skip(position: number): void;
+  /** Resolves when the sink takes more; at once when it has room, or is stopped. */
+  room(): Promise<void>;
+  /** Starts nothing more. Resolves when nothing runs any more. */
+  stop(): Promise<void>;
+}
+
+export interface LogSession {
+  /** The checkpoint: everything at or below is done. */
+  readonly after: number;
+  /** What may only be written by the one active reader of the name. */
+  readonly query: LockConnection['query'];
+  /** Ends the session; another one begins, here or in a stand-by, at the checkpoint. */
+  readonly lose: (error: unknown) => void;
+}
+
+export interface LogReaderOptions {
+  /** One connection is held while the reader runs. */
+  readonly pool: Pool;
+  readonly log: Pick<EventLog, 'head' | 'read' | 'follow'>;
+  /** Names the checkpoint. Of all readers with this name, in all processes, one is active. */
+  readonly name: string;
+  /** Where a reader without checkpoint starts. */
+  readonly startFrom: 'beginning' | 'now';
+  /** Events that are not wanted are skipped. */
+  wants(event: RecordedEvent): boolean;
+  open(session: LogSession): Sink | Promise<Sink>;
+  /** True for a fault that passes by itself; a lost connection to the database always is one. */
+  readonly passes?: (error: unknown) => boolean;
+  /** A fault that no retry mends. Absent: it is logged, and the process exits with status 1. */
+  readonly onFatal?: (error: unknown) => void;
+  readonly onStatus?: (status: LogReaderStatus) => void;
+  /** Shortest time between two checkpoints; 100 when absent. */
+  readonly checkpointMs?: number;
+  /** How often a stand-by asks for its turn; 1,000 when absent. */
+  readonly standByMs?: number;
+  /** How long `close` waits for what runs; 10,000 when absent. */
+  readonly closeWithinMs?: number;
+}
+
+export type LogReaderStatus = 'connecting' | 'standBy' | 'active' | 'closed' | 'failed';
+
+export interface LogProgress {
+  readonly status: LogReaderStatus;
+  /** Everything at or below is done. */
+  readonly position: number;
+  /** The newest position known of; asked for every two seconds. */
+  readonly head: number;
+  /** Since when an active reader has been behind the head without moving; undefined when it is not. */
+  readonly behindSince: Date | undefined;
+}
+
+/** First key of the advisory locks that make a reader the only one of its name; the second is the hash of the name. */
+const readerLocks = 1_819_242_356;
+const headMs = 2_000;
+/** A session that lasted this long has shown that it works: the next failure is a first one. */
+const provenMs = 10_000;
+
+/**
+ * Follows the log as the one active reader of a name, from a checkpoint of one number, and feeds a sink; a stand-by
+ * takes over within seconds.
+ *
+ * The lock that makes a reader the only one of its name, and its checkpoints, share one connection: a reader that has
+ * lost the lock can write none.
+ */
+export class LogReader {
+  private readonly logger: Logger;
+  private readonly options: Required<LogReaderOptions>;
+  private readonly closing = new AbortController();
+  private running: Promise<void> | undefined;
+  private status: LogReaderStatus = 'connecting';
+  private sink: Sink | undefined;
+  private failures = 0;
+  private activeSince: number | undefined;
+  private known = { position: 0, head: 0 };
+  private behindSince: Date | undefined;
+
+  constructor(options: LogReaderOptions) {
+    this.logger = new Logger(`log ${options.name}`);
+    this.options = {
+      passes: () => false,
+      onFatal: () => process.exit(1),
+      onStatus: () => undefined,
+      checkpointMs: 100,
+      standByMs: 1_000,
+      closeWithinMs: 10_000,
+      ...options,
+    };
+  }
+
+  start(): void {
+    this.running ??= this.run();
+  }
+
+  /** Takes no more events, waits for what runs, writes the checkpoint and leaves its place to a stand-by. */
+  async close(): Promise<void> {
+    this.closing.abort();
+    await this.running;
+  }
+
+  progress(): LogProgress {
+    this.noteProgress();
+    return { status: this.status, ...this.known, behindSince: this.behindSince };
+  }
+
+  /**
+   * For a liveness probe.
+   *
+   * @throws {Error} when the reader has not moved for `stalledMs` although it is behind.
+   */
+  assertProgress(stalledMs: number): void {
+    const { behindSince, position, head } = this.progress();
+    if (behindSince && Date.now() - behindSince.getTime() > stalledMs)
+      throw new Error(`${this.options.name} stands at ${position} of ${head} since ${behindSince.toISOString()}`);
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.closing;
+    while (!signal.aborted) {
+      this.become('connecting');
+      try {
+        await this.session();
+      } catch (error) {
+        if (!isConnectionLoss(error) && !this.options.passes(error)) {
+          this.become('failed');
+          this.logger.error(`The reader ${this.options.name} cannot go on: ${describeError(error)}`);
+          return this.options.onFatal(error);
+        }
+        const away = isConnectionLoss(error) ? 'The database is away: ' : '';
+        this.logger.warn(`${away}${(error as Error).message}`);
+      }
+      if (this.activeSince && Date.now() - this.activeSince > provenMs) this.failures = 0;
+      this.activeSince = undefined;
+      this.failures += 1;
+      await pause(backOffMs({ baseMs: 100, capMs: 5_000 }, this.failures), signal);
+    }
+    this.become('closed');
+  }
+
+  /** From a new connection to its loss or the close. */
+  private async session(): Promise<void> {
+    const lock = await LockConnection.open(this.options.pool, this.closing.signal);
+    try {
+      await this.waitForTurn(lock);
+      if (lock.signal.aborted) return;
+      const after = await this.checkpoint(lock);
+      const sink = await this.options.open({
+        after,
+        query: (text, values) => lock.query(text, values),
+        lose: (error) => lock.lose(error),
+      });
+      await this.read(lock, sink, after);
+    } finally {
+      lock.release();
+    }
+    if (lock.lost) throw lock.lost;
+  }
+
+  private async waitForTurn(lock: LockConnection): Promise<void> {
+    while (!lock.signal.aborted) {
+      const { rows } = await lock.query<{ taken: boolean }>(
+        'SELECT pg_try_advisory_lock($1::int, hashtext($2)) AS taken',
+        [readerLocks, this.options.name],
+      );
+      if (rows[0]!.taken) return;
+      this.become('standBy');
+      await pause(this.options.standByMs, lock.signal);
+    }
+  }
+
+  private async checkpoint(lock: LockConnection): Promise<number> {
+    const { name, log, startFrom } = this.options;
+    const { rows } = await lock.query<{ position: string }>('SELECT position FROM checkpoints WHERE name = $1', [name]);
+    if (rows[0]) return Number(rows[0].position);
+    const start = startFrom === 'now' ? await log.head() : 0;
+    await this.writeCheckpoint(lock, start);
+    return start;
+  }
+
+  private async writeCheckpoint(lock: LockConnection, position: number): Promise<void> {
+    await lock.query(
+      `INSERT INTO checkpoints (name, position) VALUES ($1, $2)
+       ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = now()`,
+      [this.options.name, position],
+    );
+  }
+
+  private async read(lock: LockConnection, sink: Sink, after: number): Promise<void> {
+    const { checkpointMs, closeWithinMs, name, log, wants } = this.options;
+    let written = after;
+    let writing: Promise<void> | undefined;
+    const writeIfMoved = async () => {
+      this.noteProgress();
+      const { position } = sink;
+      if (position === written) return;
+      await this.writeCheckpoint(lock, position);
+      written = position;
+      this.failures = 0;
+    };
+    const checkpoints = setInterval(() => {
+      writing ??= writeIfMoved()
+        .catch((error: unknown) => lock.lose(error))
+        .finally(() => (writing = undefined));
+    }, checkpointMs);
+    const heads = setInterval(() => void this.askForHead(sink), headMs);
+    // At once, even while the loop below waits for room.
+    void aborted(lock.signal).then(() => sink.stop());
+    this.sink = sink;
+    this.known = { position: after, head: after };
+    this.activeSince = Date.now();
+    this.become('active');
+    this.logger.log(`Reads for ${name} after position ${after}`);
+    try {
+      for await (const events of log.follow({ after, signal: lock.signal })) {
+        for (const event of events) {
+          if (lock.signal.aborted) break;
+          if (!wants(event)) sink.skip(event.position);
+          else {
+            sink.push(event);
+            await sink.room();
+          }
+        }
+        if (lock.signal.aborted) break;
+      }
+    } catch (error) {
+      if (!lock.signal.aborted) throw error;
+    } finally {
+      clearInterval(heads);
+      if (lock.lost) this.become('connecting');
+      // What runs must have ended before this process reads again; one that closes does not wait for ever.
+      const late = aborted(this.closing.signal).then(() => sleep(closeWithinMs, undefined, { ref: false }));
+      await Promise.race([sink.stop(), late]);
+      clearInterval(checkpoints);
+      await writing;
+      if (!lock.lost) await writeIfMoved();
+      this.sink = undefined;
+      this.behindSince = undefined;
+    }
+  }
+
+  private async askForHead(sink: Sink): Promise<void> {
+    try {
+      // A head beyond the last event seen may be a gap: an event that is not there yet must be seen to count.
+      const unread = await this.options.log.read({ after: sink.seen, limit: 1 });
+      if (unread.events.length > 0) this.known.head = await this.options.log.head();
+    } catch (error) {
+      this.logger.debug(`The head is not known: ${(error as Error).message}`);
+    }
+  }
+
+  private noteProgress(): void {
+    if (!this.sink) return;
+    const { position, seen } = this.sink;
+    const moved = position !== this.known.position;
+    this.known = { position, head: Math.max(this.known.head, seen) };
+    if (position >= this.known.head) this.behindSince = undefined;
+    else if (moved || !this.behindSince) this.behindSince = new Date();
+  }
+
+  private become(status: LogReaderStatus): void {
+    this.status = status;
+    this.options.onStatus(status);
+  }
+}
+
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
+
+/** Sleeps, at most until the signal aborts. */
+export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await sleep(milliseconds, undefined, { signal }).catch((error: Error) => {
+    if (error.name !== 'AbortError') throw error;
+  });
+}

@@ -1,0 +1,49 @@
+import { Counter, Gauge } from 'prom-client';
+
+interface Group {
+  readonly behind: () => number | undefined;
+  readonly parked: () => Promise<number>;
+}
+
+/** The consumer groups of this process. */
+const groups = new Map<string, Group>();
+
+const counter = (name: string, help: string) => new Counter({ name, help, labelNames: ['group'] });
+const handled = counter('sendmux_events_handled_total', 'Events whose handler has done its work');
+const retried = counter('sendmux_events_retried_total', 'Failed calls of a handler that is called again');
+const parked = counter('sendmux_events_parked_total', 'Messages that were parked');
+
+new Gauge({
+  name: 'sendmux_events_behind',
+  help: 'How far the consumer is behind the newest event that it knows of, in positions or offsets',
+  labelNames: ['group'],
+  collect() {
+    for (const [group, { behind }] of groups) {
+      const count = behind();
+      if (count !== undefined) this.set({ group }, count);
+    }
+  },
+});
+
+new Gauge({
+  name: 'sendmux_parked_messages',
+  help: 'Messages that wait for an operator: sendmux parked list',
+  labelNames: ['group'],
+  async collect() {
+    for (const [group, each] of groups) this.set({ group }, await each.parked().catch(() => NaN));
+  },
+});
+
+export function measure(group: string, what: Group): void {
+  groups.set(group, what);
+  // Known from the start: an alarm on a rate needs a first value.
+  for (const each of [handled, retried, parked]) each.inc({ group }, 0);
+}
+
+export const measureNoMore = (group: string): void => void groups.delete(group);
+
+export const consumerMetrics = (group: string) => ({
+  handled: () => handled.inc({ group }),
+  retried: () => retried.inc({ group }),
+  parked: () => parked.inc({ group }),
+});
