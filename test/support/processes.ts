@@ -12,8 +12,10 @@ import { portOf } from '@app/runtime';
 import { replayedAndLive } from './replayed-read-model';
 import { testDatabase } from './test-database';
 
-export type AppName = 'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'sandbox';
+export type AppName = 'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'event-relay' | 'sandbox';
 export const allApps: readonly AppName[] = ['sandbox', 'gateway', 'provisioning', 'verification-scheduler', 'notifier'];
+/** On Kafka, one more carries the events there. */
+export const allAppsOnKafka: readonly AppName[] = [...allApps, 'event-relay'];
 
 export interface Answer {
   readonly status: number;
@@ -59,10 +61,16 @@ export interface SystemOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Started at once. Absent: all. */
   readonly apps?: readonly AppName[];
+  /** `host:port` of brokers: the system runs on Kafka, on a topic and groups of its own. Absent: on the log. */
+  readonly brokers?: readonly string[];
 }
 
 /** The built apps as processes of their own, on databases and ports of this test. */
-export async function startSystem({ env = {}, apps = allApps }: SystemOptions = {}): Promise<System> {
+export async function startSystem({
+  env = {},
+  brokers,
+  apps = brokers ? allAppsOnKafka : allApps,
+}: SystemOptions = {}): Promise<System> {
   const [database, mailServer] = [await testDatabase(), await testDatabase()];
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-system-'));
   const port = await freePortBlock();
@@ -79,6 +87,11 @@ export async function startSystem({ env = {}, apps = allApps }: SystemOptions = 
     AWS_SECRET_ACCESS_KEY: 'sandbox',
     SES_CALLS_PER_SECOND: '100',
     SMTP_URL: `smtp://127.0.0.1:${portOf('sandbox-smtp', port)}`,
+    ...(brokers && {
+      KAFKA_BROKERS: brokers.join(','),
+      KAFKA_TOPIC: `events-${port}-${Date.now()}`,
+      KAFKA_GROUP_PREFIX: `test-${port}-${Date.now()}.`,
+    }),
     ...env,
   };
   await migrate(database.url, accountsMigrations);
@@ -270,7 +283,7 @@ async function statusOf(url: string): Promise<number | undefined> {
  * could take one meanwhile.
  */
 export async function freePortBlock(): Promise<number> {
-  const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier'] as const;
+  const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'event-relay'] as const;
   const others = ['sandbox', 'sandbox-doh', 'sandbox-smtp'] as const;
   for (;;) {
     const port = randomInt(1_000, 2_000) * 16;

@@ -1,0 +1,35 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { DatabaseModule } from '@app/database';
+import { EventLog, EventStoreModule, eventStoreMigrations } from '@app/event-store';
+import { KafkaClient, kafkaSettings, topicSettings } from '@app/messaging';
+import { HealthProbes, RuntimeModule, SettingsInvalid, type Settings } from '@app/runtime';
+import { Pool } from 'pg';
+import { EventRelay } from './event-relay';
+
+@Module({})
+export class EventRelayModule {
+  /** @throws {SettingsInvalid} when there is no Kafka to carry the events to. */
+  static forRoot(settings: Settings): DynamicModule {
+    const kafka = kafkaSettings(settings);
+    if (!kafka)
+      throw new SettingsInvalid(
+        'KAFKA_BROKERS is not set: event-relay carries the events to Kafka. Without Kafka it is not needed; to try it: make start KAFKA=1',
+      );
+    return {
+      module: EventRelayModule,
+      imports: [
+        RuntimeModule.forApp('event-relay', settings.LOG_LEVEL),
+        DatabaseModule.forRoot({ url: settings.DATABASE_URL, migrations: eventStoreMigrations, connections: 4 }),
+        EventStoreModule.forRoot(),
+      ],
+      providers: [
+        {
+          provide: EventRelay,
+          inject: [Pool, EventLog, HealthProbes],
+          useFactory: (pool: Pool, log: EventLog, probes: HealthProbes) =>
+            new EventRelay(pool, log, probes, new KafkaClient(kafka, 'sendmux-event-relay'), topicSettings(settings)),
+        },
+      ],
+    };
+  }
+}

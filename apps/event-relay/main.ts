@@ -1,0 +1,11 @@
+import { loadSettings, portOf, runApp } from '@app/runtime';
+import { EventRelayModule } from './event-relay.module';
+
+void runApp('event-relay', () => {
+  const settings = loadSettings(process.env);
+  return {
+    host: settings.HOST,
+    port: portOf('event-relay', settings.PORT),
+    module: EventRelayModule.forRoot(settings),
+  };
+});
