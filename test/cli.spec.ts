@@ -157,7 +157,8 @@ describe('sendmux', () => {
     visit([]);
     expect(leaves).toEqual([
       ...['team create', 'team list', 'team owners'],
-      ...['key create', 'key list', 'key revoke', 'migrate'],
+      ...['key create', 'key list', 'key revoke'],
+      ...['parked list', 'parked show', 'parked redrive', 'migrate'],
     ]);
   }, 30_000);
 

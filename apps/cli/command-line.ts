@@ -3,16 +3,14 @@ import { openPool } from '@app/database';
 import { loadSettings } from '@app/runtime';
 import { Command, Option } from 'commander';
 import { migrateEverything } from './migrations';
-
-/** The command line asked for something that makes no sense. */
-export class UsedWrongly extends Error {
-  override readonly name = 'UsedWrongly';
-}
+import { examples, minute, print, table } from './output';
+import { addParkedCommands } from './parked-commands';
+import { UsedWrongly } from './used-wrongly';
 
 /** `sendmux …`. Results go to standard output, explanations and errors to standard error. */
 export function commandLine(): Command {
   const program = new Command('sendmux')
-    .description('Teams, their owners and their API keys.')
+    .description('Teams, their owners and their API keys; messages that no consumer could handle.')
     .option('--json', 'print one JSON document, for scripts; errors too')
     // `main.ts` reports every error in the same way.
     .configureOutput({ outputError: () => undefined })
@@ -145,6 +143,8 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
       print(command, revoked, () => [`${revoked.id} is revoked since ${minute(revoked.revokedAt!)}.`]);
     });
 
+  addParkedCommands(program);
+
   program
     .command('migrate')
     .description('creates the tables, or brings them up to date; safe to repeat, and while apps run')
@@ -166,25 +166,4 @@ async function withAccounts<T>(work: (accounts: Accounts) => Promise<T>): Promis
   }
 }
 
-function print(command: Command, document: unknown, lines: () => readonly string[]): void {
-  const { json } = command.optsWithGlobals<{ json?: boolean }>();
-  process.stdout.write(`${json ? JSON.stringify(document) : lines().join('\n')}\n`);
-}
-
-const examples = (...lines: string[]): string =>
-  `\n${lines.length > 1 ? 'Examples' : 'Example'}:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;
-
 const may = ({ role, permissions }: ApiKey): string => role ?? permissions.join(' ');
-
-/** UTC, as people read it. */
-const minute = (time: Date): string => `${time.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
-  return [head, ...rows].map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join('  ')
-      .trimEnd(),
-  );
-}

@@ -1,7 +1,8 @@
 import { AccountRuleBroken } from '@app/accounts';
 import { SettingsInvalid } from '@app/runtime';
 import { CommanderError } from 'commander';
-import { commandLine, UsedWrongly } from './command-line';
+import { commandLine } from './command-line';
+import { UsedWrongly } from './used-wrongly';
 
 /** Of the process: refused or failed, used wrongly, not set up. `docs/settings.md` and the help name them too. */
 const exitCodes = { failed: 1, usage: 2, setup: 3 } as const;
