@@ -73,6 +73,13 @@ module.exports = {
       to: { path: '^node_modules/@aws-sdk/' },
     },
     {
+      name: 'one-kafka-client-one-place',
+      comment: 'Which Kafka client is used is the business of one file.',
+      severity: 'error',
+      from: { path: '^(apps|libs)/', pathNot: ['^libs/messaging/kafka-client\\.ts$', '\\.spec\\.ts$'] },
+      to: { path: '^node_modules/kafkajs/' },
+    },
+    {
       name: 'no-cycles',
       comment: 'A cycle has no first thing to read.',
       severity: 'error',

@@ -28,6 +28,7 @@ const planted: Record<string, Record<string, string>> = {
   },
   'gateway-knows-no-counterpart': { 'apps/gateway/planted.ts': "import '@app/ses';" },
   'one-sdk-one-place': { 'apps/provisioning/planted.ts': "import '@aws-sdk/client-sesv2';" },
+  'one-kafka-client-one-place': { 'libs/messaging/planted-client.ts': "import 'kafkajs';" },
   'no-cycles': {
     'libs/tasks/planted-a.ts': "import './planted-b';\nexport const a = 1;",
     'libs/tasks/planted-b.ts': "import './planted-a';\nexport const b = 1;",
