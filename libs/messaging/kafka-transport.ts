@@ -60,6 +60,8 @@ interface Assigned {
 export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
   override readonly transportId = Symbol('kafka');
   private readonly closing = new AbortController();
+  /** One listener for all sessions. */
+  private readonly closeAsked = aborted(this.closing.signal);
   private readonly partitions = new Map<number, Assigned>();
   /** Dispatches of partitions that are others' now, until their handlers have ended. */
   private readonly leaving = new Set<Promise<void>>();
@@ -165,7 +167,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
     ];
     try {
       this.member = await Promise.race([client.member(groupId, topic, reading), crashed]);
-      await Promise.race([aborted(signal), crashed]);
+      await Promise.race([this.closeAsked, crashed]);
     } finally {
       if (!signal.aborted) this.become('connecting');
       // It stays a member meanwhile: what is done now is still this process's to commit.
@@ -297,7 +299,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
 
   /** Resolves when no handler runs any more, or after `closeWithinMs` when the process closes. */
   private async endHandlers(): Promise<void> {
-    const late = aborted(this.closing.signal).then(() => sleep(this.closeWithinMs, undefined, { ref: false }));
+    const late = this.closeAsked.then(() => sleep(this.closeWithinMs, undefined, { ref: false }));
     const stopped = [...this.partitions.values()].map(({ dispatch }) => dispatch?.stop());
     await Promise.race([Promise.all([...stopped, ...this.leaving]), late]);
   }

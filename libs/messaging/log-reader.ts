@@ -83,6 +83,8 @@ export class LogReader {
   private readonly logger: Logger;
   private readonly options: Required<LogReaderOptions>;
   private readonly closing = new AbortController();
+  /** One listener for all sessions. */
+  private readonly closeAsked = aborted(this.closing.signal);
   private running: Promise<void> | undefined;
   private status: LogReaderStatus = 'connecting';
   private sink: Sink | undefined;
@@ -244,7 +246,7 @@ export class LogReader {
       clearInterval(heads);
       if (lock.lost) this.become('connecting');
       // What runs must have ended before this process reads again; one that closes does not wait for ever.
-      const late = aborted(this.closing.signal).then(() => sleep(closeWithinMs, undefined, { ref: false }));
+      const late = this.closeAsked.then(() => sleep(closeWithinMs, undefined, { ref: false }));
       await Promise.race([sink.stop(), late]);
       clearInterval(checkpoints);
       await writing;
