@@ -66,6 +66,7 @@ const lasting = new Set([
   'CLUSTER_AUTHORIZATION_FAILED',
   'GROUP_AUTHORIZATION_FAILED',
   'TOPIC_AUTHORIZATION_FAILED',
+  'ILLEGAL_SASL_STATE',
   'INVALID_GROUP_ID',
   'INVALID_TOPIC_EXCEPTION',
   'MESSAGE_TOO_LARGE',
@@ -161,16 +162,13 @@ export class KafkaClient {
     return member;
   }
 
+  /** At debug only: the client calls "error" what it tries again, and what does not pass is told by the caller. */
   private logs(): logCreator {
-    // The client calls "error" what it tries again; what does not pass is told by the caller.
     return () =>
-      ({ level, namespace, log: { message, error } }) => {
-        const text = `${namespace ? `${namespace}: ` : ''}${message}${typeof error === 'string' ? ` (${error})` : ''}`;
-        // Its retries are limited on purpose: see `publisher`.
-        const known = message.startsWith('Limiting retries for the idempotent producer');
-        if (level <= logLevel.WARN && !known) this.logger.warn(text);
-        else this.logger.debug(text);
-      };
+      ({ namespace, log: { message, error } }) =>
+        this.logger.debug(
+          `${namespace ? `${namespace}: ` : ''}${message}${typeof error === 'string' ? ` (${error})` : ''}`,
+        );
   }
 }
 

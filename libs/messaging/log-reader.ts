@@ -139,12 +139,13 @@ export class LogReader {
       try {
         await this.session();
       } catch (error) {
-        if (!isConnectionLoss(error) && !this.options.passes(error)) {
+        const passes = this.options.passes(error);
+        if (!passes && !isConnectionLoss(error)) {
           this.become('failed');
           this.logger.error(`The reader ${this.options.name} cannot go on: ${describeError(error)}`);
           return this.options.onFatal(error);
         }
-        const away = isConnectionLoss(error) ? 'The database is away: ' : '';
+        const away = passes ? '' : 'The database is away: ';
         this.logger.warn(`${away}${(error as Error).message}`);
       }
       if (this.activeSince && Date.now() - this.activeSince > provenMs) this.failures = 0;
