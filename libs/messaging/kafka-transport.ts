@@ -96,7 +96,9 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
     if (this.wellAt < oldest) throw new Error(`${this.group} has had no place in its group since ${at(this.wellAt)}`);
     for (const [partition, { position, end, wellAt }] of this.partitions)
       if (wellAt < oldest)
-        throw new Error(`${this.group} stands at offset ${position + 1} of ${end} in partition ${partition} since ${at(wellAt)}`);
+        throw new Error(
+          `${this.group} stands at offset ${position + 1} of ${end} in partition ${partition} since ${at(wellAt)}`,
+        );
   }
 
   /**
