@@ -1,8 +1,8 @@
 /**
  * `make start`: everything on this machine. What the environment does not name runs here: PostgreSQL, and a sandbox in
- * place of Amazon SES, the DNS and the mail server's way out. Stops in the reverse order.
+ * place of Amazon SES, the DNS and the mail server's way out; with `KAFKA=1` a Kafka too. Stops in the reverse order.
  */
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, relative, resolve } from 'node:path';
@@ -11,10 +11,14 @@ import { promisify } from 'node:util';
 import { embeddedSettingsFile, loadSettings, portOf, SettingsInvalid } from '@app/runtime';
 import { AppProcess } from './app-process';
 import { claimDataDirectory, writePrivateFile } from './data-directory';
+import { startKafka, type KafkaCluster } from './embedded-kafka';
 import { startEmbeddedPostgres, stopAbandonedPostgres, type EmbeddedPostgres } from './embedded-postgres';
+import { stopWithLauncher } from './stop-with-launcher';
 
 const oldestNode = [20, 19] as const;
 const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier'] as const;
+/** Of the embedded Kafka, above `PORT`: the brokers, and after them the controllers. */
+const kafkaPort = 20;
 const demo = { team: 'Demo', owner: 'demo-owner@example.com' };
 /** Naming any of these means an SES of one's own. A Region alone does not: it is set in many shells. */
 const namesAnSes = [
@@ -46,6 +50,8 @@ const shown = (path: string) => (relative('', path).startsWith('..') ? path : re
 class Launcher {
   private readonly running: AppProcess[] = [];
   private postgres: Promise<EmbeddedPostgres> | undefined;
+  private kafka: Promise<KafkaCluster> | undefined;
+  private readonly interrupted = new AbortController();
   private endWatch: (() => void) | undefined;
   private ending: Promise<never> | undefined;
 
@@ -53,6 +59,8 @@ class Launcher {
     Object.entries(process.env).filter((entry): entry is [string, string] => !!entry[1]),
   );
   private readonly settings = loadSettings({ ...toBeEmbedded, ...this.given });
+  /** Of an embedded Kafka. Absent when the environment names brokers, or does not ask for it. */
+  private readonly kafkaNodes = this.given.KAFKA_BROKERS ? undefined : kafkaNodesOf(this.given.KAFKA);
   private readonly directory = resolve(this.settings.SENDMUX_DATA_DIR);
   private readonly env: Environment = { ...this.given, SENDMUX_DATA_DIR: this.directory };
   private readonly keyFile = join(this.directory, 'api-key');
@@ -70,9 +78,14 @@ class Launcher {
     const claimed = claimDataDirectory(this.directory);
     this.release = claimed.release;
     const { sandbox, embedded } = this.sandboxSettings();
+    const onKafka = !!this.kafkaNodes || !!this.given.KAFKA_BROKERS;
     const started = [...(sandbox ? (['sandbox'] as const) : []), ...apps];
     await this.portsAreFree(
-      [...started, ...(sandbox ? (['sandbox-doh', 'sandbox-smtp'] as const) : [])],
+      [
+        ...started,
+        ...(sandbox ? (['sandbox-doh', 'sandbox-smtp'] as const) : []),
+        ...(onKafka ? (['event-relay'] as const) : []),
+      ],
       claimed.abandoned ? 12_000 : 0,
     );
     say('sendmux-domains');
@@ -82,13 +95,14 @@ class Launcher {
       const home = join(this.directory, 'postgres');
       await stopAbandonedPostgres(home);
       const postgres = await (this.postgres = startEmbeddedPostgres(home));
-      this.endWatch = stopWithLauncher(postgres.pid);
+      this.endWatch = stopWithLauncher(postgres.pid, 'INT');
       void postgres.ended.then(() => this.end(1, 'PostgreSQL ended unexpectedly.'));
       if (!this.given.DATABASE_URL) embedded.DATABASE_URL = await postgres.database('sendmux');
       if (!this.given.MAIL_SERVER_DATABASE_URL)
         embedded.MAIL_SERVER_DATABASE_URL = await postgres.database('mail_server');
       progress('PostgreSQL', since, `embedded, its data in ${shown(home)}`);
     }
+    if (this.kafkaNodes) embedded.KAFKA_BROKERS = await this.startKafka(this.kafkaNodes);
     Object.assign(this.env, embedded);
     const file = embeddedSettingsFile(this.directory);
     writePrivateFile(
@@ -100,6 +114,8 @@ class Launcher {
     const since = performance.now();
     await this.sendmux('migrate');
     progress('tables', since, 'up to date');
+    // It makes the topic that the consumers read.
+    if (onKafka) await this.startApp('event-relay');
     await Promise.all(started.map((name) => this.startApp(name)));
     const newKey = existsSync(this.keyFile) ? undefined : await this.createDemoKey();
     say();
@@ -129,23 +145,47 @@ class Launcher {
     return { sandbox: Object.keys(embedded).length > 0, embedded };
   }
 
+  /** @returns its brokers, as a setting. */
+  private async startKafka(nodes: 1 | 3): Promise<string> {
+    const since = performance.now();
+    const home = join(this.directory, 'kafka');
+    const { brokers } = await (this.kafka = startKafka({
+      directory: home,
+      nodes,
+      firstPort: this.settings.PORT + kafkaPort,
+      say,
+      nodeEnded: (reason) => void this.end(1, reason),
+      signal: this.interrupted.signal,
+    }));
+    progress('Kafka', since, `embedded, ${brokers.join(',')}, its data in ${shown(home)}`);
+    return brokers.join(',');
+  }
+
   private async portsAreFree(names: readonly Parameters<typeof portOf>[0][], waitMs: number): Promise<void> {
+    const { PORT, HOST } = this.settings;
+    const needed = [
+      ...names.map((name) => ({ name, port: portOf(name, PORT), host: HOST })),
+      ...Array.from({ length: 2 * (this.kafkaNodes ?? 0) }, (_, index) => ({
+        name: 'Kafka',
+        port: PORT + kafkaPort + index,
+        host: '127.0.0.1',
+      })),
+    ];
     const deadline = Date.now() + waitMs;
-    for (const name of names) {
-      const port = portOf(name, this.settings.PORT);
-      for (let fault = await portFault(port, this.settings.HOST); fault;) {
+    for (const { name, port, host } of needed) {
+      for (let fault = await portFault(port, host); fault;) {
         if (Date.now() < deadline && fault === 'EADDRINUSE') {
           await delay(100);
-          fault = await portFault(port, this.settings.HOST);
+          fault = await portFault(port, host);
           continue;
         }
-        const why = fault === 'EADDRINUSE' ? 'is in use' : `cannot be opened on ${this.settings.HOST} (${fault})`;
+        const why = fault === 'EADDRINUSE' ? 'is in use' : `cannot be opened on ${host} (${fault})`;
         throw new Error(`Port ${port}, which ${name} needs, ${why}. Choose others, such as: PORT=4000 make start`);
       }
     }
   }
 
-  private async startApp(name: 'sandbox' | (typeof apps)[number]): Promise<void> {
+  private async startApp(name: 'sandbox' | 'event-relay' | (typeof apps)[number]): Promise<void> {
     // Interrupted meanwhile: nothing more is started.
     await this.ending;
     const since = performance.now();
@@ -193,21 +233,26 @@ class Launcher {
   API       ${api}   (to read: ${api}/docs)
   API key   ${newKey ? `${newKey}   (kept in ${file})` : `in ${file}`}
   Logs      ${shown(join(this.directory, 'logs'))}/; warnings are shown here
-${sandbox ? `  Sandbox   ${this.url(portOf('sandbox', PORT))}   (zone, caught mails, faults)\n` : ''}
+${this.env.KAFKA_BROKERS ? `  Kafka     ${this.env.KAFKA_BROKERS}   (topic ${this.settings.KAFKA_TOPIC})\n` : ''}${sandbox ? `  Sandbox   ${this.url(portOf('sandbox', PORT))}   (zone, caught mails, faults)\n` : ''}
 Try, in another terminal (README.md has the whole tour):
   KEY=$(cat ${file})
   curl ${api}/domains -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{"domain":"mail.acme.com"}'
 `);
   }
 
-  /** Apps first, the sandbox that they call next, the database last; a second call joins. */
+  /** Apps first, the sandbox and the Kafka that they call next, the database last; a second call joins. */
   end(status: number, reason?: string): Promise<never> {
     this.ending ??= (async () => {
+      this.interrupted.abort();
       if (reason) process.stderr.write(`${reason}\n`);
       if (this.running.length > 0) say('\nStopping …');
       const [sandbox, others] = [this.running.filter(isSandbox), this.running.filter((app) => !isSandbox(app))];
       await Promise.all(others.map((app) => app.stop()));
       await Promise.all(sandbox.map((app) => app.stop()));
+      await this.kafka?.then(
+        (kafka) => kafka.stop(),
+        () => undefined, // it never started
+      );
       await this.postgres?.then(
         (postgres) => postgres.stop(),
         () => undefined, // it never started
@@ -227,25 +272,19 @@ Try, in another terminal (README.md has the whole tour):
     for (const app of this.running) app.kill();
     if (this.release) rmSync(embeddedSettingsFile(this.directory), { force: true });
     this.release?.();
-    // The end of this process is what stops the database.
+    // The end of this process is what stops Kafka and the database.
     process.exit(1);
   }
 }
 
 const isSandbox = (app: AppProcess): boolean => app.name === 'sandbox';
 
-/**
- * Stops the server even when this process is killed: a shell waits for the end of its standard input, which comes with
- * the end of this process. The returned function dismisses it.
- */
-function stopWithLauncher(pid: number): () => void {
-  const script = 'trap "" HUP INT TERM; read -r dismissed || kill -INT "$1"';
-  const watch = spawn('sh', ['-c', script, 'stop-with-launcher', String(pid)], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  });
-  watch.unref();
-  return () => void watch.stdin.end('dismissed\n');
+/** @throws {Error} for anything but none, one or three. */
+function kafkaNodesOf(asked = '0'): 1 | 3 | undefined {
+  if (asked === '0') return undefined;
+  const nodes = Number(asked);
+  if (nodes === 1 || nodes === 3) return nodes;
+  throw new Error(`KAFKA is ${asked}: it must be 1 or 3, the nodes of an embedded Kafka.`);
 }
 
 /** The code of the error that binding gives, if any. */

@@ -1,0 +1,374 @@
+/**
+ * A real Apache Kafka (KRaft) for a machine without Docker: one node or three on loopback, each both broker and
+ * controller, on the Java that is installed.
+ */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { randomBytes, randomInt } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  closeSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { dirname, join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { Kafka, logLevel } from 'kafkajs';
+import { writePrivateFile } from './data-directory';
+import { commandOf } from './embedded-postgres';
+import { kafkaDistribution, type DistributionOptions, type KafkaDistribution } from './kafka-distribution';
+import { stopWithLauncher } from './stop-with-launcher';
+
+export interface KafkaOptions extends DistributionOptions {
+  /** Data, logs and the ports once chosen; made on the first start and kept. */
+  readonly directory: string;
+  /** Three replicate everything, and take records while one of them is away. */
+  readonly nodes?: 1 | 3;
+  /** Brokers from here on, and controllers after them. Absent: free ports, chosen on the first start and kept. */
+  readonly firstPort?: number;
+  /** Gets the reason when a node ends that nobody has stopped. */
+  readonly nodeEnded?: (reason: string) => void;
+}
+
+/** Nodes are counted from 0, in the order of `brokers`. */
+export interface KafkaCluster {
+  /** `host:port` of each node. */
+  readonly brokers: readonly string[];
+  /** Process ids of the nodes that run. */
+  readonly pids: readonly number[];
+  /** SIGKILL; resolves when the node is gone. */
+  kill(node: number): Promise<void>;
+  /** Controlled shutdown: leaders move to the other nodes first. */
+  stopNode(node: number): Promise<void>;
+  /**
+   * Starts a node again on its data; resolves when it answers as part of the cluster. That takes a majority: of
+   * several nodes, start them together.
+   */
+  startNode(node: number): Promise<void>;
+  /** Controlled shutdown of all nodes; the data stays. */
+  stop(): Promise<void>;
+  /** Kills all nodes and removes the directory: for tests. */
+  destroy(): Promise<void>;
+}
+
+const host = '127.0.0.1';
+const readyWithinMs = 60_000;
+const stopWithinMs = 20_000;
+const tailLines = 15;
+/** Compiled by the quick compiler alone: these nodes live for minutes, and there are several of them on few cores. */
+const jvm = [
+  ...['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:-UsePerfData'],
+  ...['defaultLogLevel=warn', 'showDateTime=true', 'dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS'].map(
+    (setting) => `-Dorg.slf4j.simpleLogger.${setting}`,
+  ),
+];
+
+/** What stays the same for the life of a directory. */
+interface ClusterFile {
+  readonly id: string;
+  readonly nodes: number;
+  /** Of each node: the broker's port and the controller's. */
+  readonly ports: [number, number][];
+}
+
+/**
+ * @throws {Error} in one line: what to install, which port is in use, that another cluster runs on the directory or is
+ * kept in it, or with the end of a node's log.
+ */
+export async function startKafka(options: KafkaOptions): Promise<KafkaCluster> {
+  const distribution = await kafkaDistribution(options);
+  if (!existsSync(distribution.archive)) await archiveClasses(distribution, options.say);
+  return startCluster(distribution, options);
+}
+
+async function startCluster(
+  distribution: KafkaDistribution,
+  { directory, nodes: count = 1, firstPort, nodeEnded, signal }: KafkaOptions,
+  flags: string[] = [],
+): Promise<KafkaCluster> {
+  const home = resolve(directory);
+  mkdirSync(home, { recursive: true });
+  const cluster = await clusterOf(home, count, firstPort);
+  const nodes = cluster.ports.map((_, index) => new Node(index, home, cluster, distribution, flags, nodeEnded, signal));
+  const all = (action: (node: Node) => Promise<void>) => Promise.all(nodes.map(action)).then(() => undefined);
+  try {
+    await all((node) => node.start(nodes.map(({ id }) => id)));
+  } catch (error) {
+    await all((node) => node.end('SIGKILL'));
+    throw error;
+  }
+  return {
+    brokers: nodes.map(({ broker }) => broker),
+    get pids() {
+      return nodes.flatMap(({ pid }) => pid ?? []);
+    },
+    kill: (node) => nodes[node]!.end('SIGKILL'),
+    stopNode: (node) => nodes[node]!.end('SIGTERM'),
+    startNode: (node) => nodes[node]!.start(),
+    stop: () => all((node) => node.end('SIGTERM')),
+    destroy: async () => {
+      await all((node) => node.end('SIGKILL'));
+      rmSync(home, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Reads or chooses, and keeps, what all nodes have to agree on. */
+async function clusterOf(home: string, nodes: number, firstPort?: number): Promise<ClusterFile> {
+  const file = join(home, 'cluster.json');
+  const known = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ClusterFile) : undefined;
+  if (known && known.nodes !== nodes)
+    throw new Error(
+      `${home} holds a Kafka of ${known.nodes} node${known.nodes === 1 ? '' : 's'}, not of ${nodes}: start that one, or take another directory.`,
+    );
+  const cluster: ClusterFile = {
+    id: known?.id ?? randomBytes(16).toString('base64url').replace(/^-/, 'A'),
+    nodes,
+    ports:
+      firstPort !== undefined
+        ? Array.from({ length: nodes }, (_, index) => [firstPort + index, firstPort + nodes + index])
+        : (known?.ports ?? (await freePorts(nodes))),
+  };
+  writePrivateFile(file, `${JSON.stringify(cluster)}\n`);
+  return cluster;
+}
+
+class Node {
+  readonly broker: string;
+  /** As Kafka knows it. */
+  readonly id: number;
+  private readonly home: string;
+  private readonly properties: string;
+  private readonly logFile: string;
+  private readonly name: string;
+  private child: ChildProcess | undefined;
+  private gone = Promise.resolve();
+  private ending = false;
+
+  constructor(
+    private readonly index: number,
+    directory: string,
+    private readonly cluster: ClusterFile,
+    private readonly distribution: KafkaDistribution,
+    private readonly flags: string[],
+    private readonly nodeEnded: KafkaOptions['nodeEnded'],
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.id = idOf(index);
+    this.broker = `${host}:${cluster.ports[index]![0]}`;
+    this.home = join(directory, `node-${index}`);
+    this.properties = join(this.home, 'server.properties');
+    this.logFile = join(this.home, 'kafka.log');
+    this.name = cluster.nodes === 1 ? 'Kafka' : `Kafka node ${index}`;
+  }
+
+  get pid(): number | undefined {
+    return this.child?.pid;
+  }
+
+  /** @param awaited ids of the nodes that have to be in the cluster then. Absent: itself. */
+  async start(awaited = [this.id]): Promise<void> {
+    if (this.child) throw new Error(`${this.name} runs already.`);
+    mkdirSync(this.home, { recursive: true });
+    await this.alone();
+    await this.portsAreFree();
+    await this.format();
+    writeFileSync(this.properties, propertiesOf(this.cluster, this.index, join(this.home, 'data')));
+    if (existsSync(this.logFile)) renameSync(this.logFile, `${this.logFile}.1`);
+    this.ending = false;
+    await this.untilReady(this.launch(), awaited);
+  }
+
+  async end(signal: NodeJS.Signals): Promise<void> {
+    this.ending = true;
+    const { child } = this;
+    if (!child) return;
+    const late = setTimeout(() => child.kill('SIGKILL'), stopWithinMs);
+    child.kill(signal);
+    await this.gone;
+    clearTimeout(late);
+  }
+
+  private launch(): ChildProcess {
+    const log = openSync(this.logFile, 'a');
+    // A process group of its own: Ctrl-C on the terminal reaches the launcher alone, which stops things in order.
+    const child = spawn('java', [...this.java(), ...this.flags, 'kafka.Kafka', this.properties], {
+      cwd: this.home,
+      detached: true,
+      stdio: ['ignore', log, log],
+    });
+    closeSync(log);
+    this.child = child;
+    const dismiss = child.pid === undefined ? undefined : stopWithLauncher(child.pid, 'KILL');
+    writeFileSync(join(this.home, 'pid'), `${child.pid ?? ''}\n`);
+    this.gone = new Promise((done) => {
+      const over = () => {
+        dismiss?.();
+        this.child = undefined;
+        done();
+      };
+      child.once('error', over);
+      child.once('exit', over);
+    });
+    return child;
+  }
+
+  private java(): string[] {
+    const { archive, classPath } = this.distribution;
+    return [...(existsSync(archive) ? [`-XX:SharedArchiveFile=${archive}`] : []), ...jvm, '-cp', classPath];
+  }
+
+  /** Ready is what a client sees: the node answers that those awaited are in the cluster, and that there is a controller. */
+  private async untilReady(child: ChildProcess, awaited: number[]): Promise<void> {
+    const deadline = Date.now() + readyWithinMs;
+    while (Date.now() < deadline && this.child === child && !this.signal?.aborted) {
+      const members = await this.members();
+      if (awaited.every((id) => members.includes(id))) {
+        child.once('exit', (code, by) => {
+          if (!this.ending) this.nodeEnded?.(this.failure(`ended unexpectedly (${code ?? by})`).message);
+        });
+        if (this.child === child) return;
+      }
+      await delay(50);
+    }
+    throw this.failure(
+      this.signal?.aborted
+        ? 'was interrupted'
+        : this.child === child
+          ? `is not ready after ${readyWithinMs / 1000} s`
+          : `ended with ${child.exitCode ?? child.signalCode ?? 'no process'}`,
+    );
+  }
+
+  /** Ids of the nodes in the cluster, as this one answers; none while there is no controller. */
+  private async members(): Promise<number[]> {
+    const admin = new Kafka({
+      brokers: [this.broker],
+      logLevel: logLevel.NOTHING,
+      connectionTimeout: 1_000,
+      requestTimeout: 2_000,
+      retry: { retries: 0 },
+    }).admin();
+    try {
+      await admin.connect();
+      const { brokers, controller } = await admin.describeCluster();
+      return controller === null ? [] : brokers.map(({ nodeId }) => nodeId);
+    } catch {
+      return []; // not yet
+    } finally {
+      await admin.disconnect().catch(() => undefined);
+    }
+  }
+
+  private failure(why: string): Error {
+    const log = existsSync(this.logFile) ? readFileSync(this.logFile, 'utf8').trim().split('\n') : [];
+    const tail = log.slice(-tailLines).map((line) => `    ${line}`);
+    return new Error([`${this.name} ${why}.`, ...tail, `Its whole log: ${this.logFile}`].join('\n'));
+  }
+
+  /** What a killed launcher has left needs a moment to go. */
+  private async alone(): Promise<void> {
+    const file = join(this.home, 'pid');
+    const deadline = Date.now() + 5_000;
+    const pid = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
+    while (pid && commandOf(pid).includes(this.properties)) {
+      if (Date.now() > deadline)
+        throw new Error(`${this.name} already runs on ${this.home} (process ${pid}): is it started twice?`);
+      await delay(50);
+    }
+  }
+
+  private async portsAreFree(): Promise<void> {
+    for (const port of this.cluster.ports[this.index]!)
+      if (!(await isFree(port))) throw new Error(`Port ${port}, which ${this.name} needs, is in use.`);
+  }
+
+  /** Once; the folder takes its name when it is whole. */
+  private async format(): Promise<void> {
+    const data = join(this.home, 'data');
+    if (existsSync(data)) return;
+    const fresh = join(this.home, 'data.new');
+    rmSync(fresh, { recursive: true, force: true });
+    const properties = join(this.home, 'format.properties');
+    writeFileSync(properties, propertiesOf(this.cluster, this.index, fresh));
+    const format = ['kafka.tools.StorageTool', 'format', '--cluster-id', this.cluster.id, '--config', properties];
+    await promisify(execFile)('java', [...this.java(), ...format], { signal: this.signal });
+    rmSync(properties);
+    renameSync(fresh, data);
+  }
+}
+
+const idOf = (index: number): number => index + 1;
+
+function propertiesOf({ nodes, ports }: ClusterFile, index: number, data: string): string {
+  const [broker, controller] = ports[index]!;
+  const replicas = nodes;
+  return Object.entries({
+    'process.roles': 'broker,controller',
+    'node.id': idOf(index),
+    'controller.quorum.voters': ports.map(([, port], other) => `${idOf(other)}@${host}:${port}`).join(','),
+    listeners: `PLAINTEXT://${host}:${broker},CONTROLLER://${host}:${controller}`,
+    'advertised.listeners': `PLAINTEXT://${host}:${broker}`,
+    'controller.listener.names': 'CONTROLLER',
+    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+    // Backslashes and the like are escapes in a file of properties.
+    'log.dirs': data.replaceAll('\\', '\\\\'),
+    'default.replication.factor': replicas,
+    'min.insync.replicas': nodes === 3 ? 2 : 1,
+    'auto.create.topics.enable': false,
+    // Small and quick: a few topics, groups that come and go, nodes that are killed.
+    'offsets.topic.num.partitions': 4,
+    'offsets.topic.replication.factor': replicas,
+    'transaction.state.log.num.partitions': 2,
+    'transaction.state.log.replication.factor': replicas,
+    'transaction.state.log.min.isr': 1,
+    'group.initial.rebalance.delay.ms': 0,
+    'broker.heartbeat.interval.ms': 500,
+    'broker.session.timeout.ms': 3_000,
+    'log.cleaner.dedupe.buffer.size': 2_097_152,
+    'num.network.threads': 2,
+    'num.io.threads': 4,
+  })
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join('');
+}
+
+/** A throw-away node is started and stopped once, and leaves what it has loaded. Without it every start takes longer. */
+async function archiveClasses(distribution: KafkaDistribution, say: KafkaOptions['say']): Promise<void> {
+  const directory = mkdtempSync(join(dirname(distribution.archive), 'making-classes-'));
+  const fresh = join(directory, 'classes.jsa');
+  say?.('  Making an archive of Kafka’s classes for quicker starts (once) …');
+  try {
+    const node = await startCluster(distribution, { directory }, [`-XX:ArchiveClassesAtExit=${fresh}`]);
+    await node.stop();
+    renameSync(fresh, distribution.archive);
+  } catch (error) {
+    say?.(`  There is none, and starts are slower: ${(error as Error).message.split('\n')[0]}`);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** Below 32768: above it the kernel gives ports to outgoing connections, which could take one meanwhile. */
+async function freePorts(nodes: number): Promise<[number, number][]> {
+  const ports: number[] = [];
+  while (ports.length < 2 * nodes) {
+    const port = randomInt(20_000, 32_000);
+    if (!ports.includes(port) && (await isFree(port))) ports.push(port);
+  }
+  return Array.from({ length: nodes }, (_, index) => [ports[2 * index]!, ports[2 * index + 1]!]);
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const probe = createServer();
+    probe.once('error', () => done(false));
+    probe.listen(port, host, () => probe.close(() => done(true)));
+  });
+}
