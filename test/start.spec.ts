@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { portOf } from '@app/runtime';
 import { commandOf } from '../local/embedded-postgres';
+import { kafkaIsInstalled } from './support/kafka';
 import { freePortBlock } from './support/processes';
 
 const root = resolve(__dirname, '..');
@@ -44,6 +45,13 @@ class Launcher {
 /** Of this process's environment, what names no service. */
 const clean: NodeJS.ProcessEnv = { PATH: process.env.PATH, HOME: process.env.HOME };
 
+/** Processes of the launcher whose command line matches. */
+const childrenOf = (launcher: Launcher, command: RegExp): number[] =>
+  spawnSync('pgrep', ['-P', String(launcher.pid)], { encoding: 'utf8' })
+    .stdout.split('\n')
+    .map(Number)
+    .filter((pid) => pid && command.test(commandOf(pid)));
+
 describe('make start', () => {
   let directory: string;
   let port: number;
@@ -57,12 +65,7 @@ describe('make start', () => {
     env = { PORT: String(port), SENDMUX_DATA_DIR: join(directory, '.sendmux') };
   });
   const data = (...path: string[]) => join(directory, '.sendmux', ...path);
-  /** Processes of the launcher whose command line matches. */
-  const children = (command: RegExp) =>
-    spawnSync('pgrep', ['-P', String(launcher.pid)], { encoding: 'utf8' })
-      .stdout.split('\n')
-      .map(Number)
-      .filter((pid) => pid && command.test(commandOf(pid)));
+  const children = (command: RegExp) => childrenOf(launcher, command);
 
   afterAll(async () => {
     await launcher?.signal('SIGTERM');
@@ -143,6 +146,71 @@ describe('make start', () => {
     expect(faulty.output).toContain('PORT must be a number');
     expect(faulty.output).toContain('VERIFICATION_INTERVAL must be a duration');
     expect(faulty.output).toContain('SMTP_URL must be a URL');
+  });
+
+  it('builds what is missing and starts it, and nothing else', () => {
+    const { stdout, stderr } = spawnSync('make', ['-n', 'start'], { cwd: root, env: clean, encoding: 'utf8' });
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/exec node dist\/local\/start\.js\n$/);
+    expect(stdout).not.toContain('bench');
+  });
+});
+
+/** Skipped where Java or Maven is missing: tools/install-counterparts. */
+(kafkaIsInstalled() ? describe : describe.skip)('make start KAFKA=1', () => {
+  let directory: string;
+  let launcher: Launcher;
+  let env: NodeJS.ProcessEnv;
+  let port: number;
+
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'sendmux-start-'));
+    chmodSync(directory, 0o755);
+    port = await freePortBlock();
+    env = { PORT: String(port), SENDMUX_DATA_DIR: join(directory, '.sendmux'), KAFKA: '1' };
+  });
+  afterAll(async () => {
+    await launcher?.signal('SIGTERM');
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('takes a domain to verified on a real Kafka, and stops it with the rest', async () => {
+    launcher = new Launcher(env);
+    await launcher.says('whole tour', 180_000);
+    expect(launcher.output).toMatch(/Kafka +ready[^]*event-relay +ready[^]*provisioning +ready/);
+    expect(readFileSync(join(directory, '.sendmux/embedded.env'), 'utf8')).toContain(
+      `KAFKA_BROKERS=127.0.0.1:${port + 20}`,
+    );
+    const pids = childrenOf(launcher, /./);
+    expect(pids.filter((pid) => /kafka\.Kafka/.test(commandOf(pid)))).toHaveLength(1);
+
+    const shell = new Shell();
+    const [toVerified] = tour(port, join(directory, '.sendmux/api-key'));
+    expect(await shell.run(toVerified)).toMatch(/"status":"verified","ses_dkim_status":"success"/);
+    shell.end();
+
+    expect(await launcher.signal('SIGINT')).toBe(0);
+    expect(launcher.output).toMatch(/Stopping …\nStopped\..*\n$/);
+    expect(pids.filter((pid) => commandOf(pid) !== '')).toEqual([]);
+  }, 300_000);
+
+  it('goes on with what is there, and ends in a line when Kafka has ended', async () => {
+    launcher = new Launcher(env);
+    await launcher.says('whole tour');
+    const pids = childrenOf(launcher, /./);
+    process.kill(
+      pids.find((pid) => /kafka\.Kafka/.test(commandOf(pid)))!,
+      'SIGKILL',
+    );
+    expect(await launcher.ended).toBe(1);
+    expect(launcher.output).toContain('\nKafka ended unexpectedly (SIGKILL).');
+    expect(pids.filter((pid) => commandOf(pid) !== '')).toEqual([]);
+  }, 120_000);
+
+  it('refuses another number of nodes', async () => {
+    const two = new Launcher({ ...env, KAFKA: '2' });
+    expect(await two.ended).toBe(1);
+    expect(two.output).toBe('It cannot start. KAFKA is 2: it must be 1 or 3, the nodes of an embedded Kafka.\n');
   });
 });
 
