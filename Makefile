@@ -10,7 +10,7 @@ built := dist/.built
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
-start: $(built) ## everything on this machine; Ctrl-C stops it (PORT=3000 SENDMUX_DATA_DIR=.sendmux)
+start: $(built) ## everything on this machine; Ctrl-C stops it (PORT=3000 SENDMUX_DATA_DIR=.sendmux; KAFKA=1 or 3: on a Kafka too)
 	@exec node dist/local/start.js
 
 build: $(built) ## compile into dist/, when sources are newer
@@ -32,7 +32,7 @@ $(installed): package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $(installed)
 
-# Folders are among them: taking a file away is a change too. `./` keeps the folder `bench` apart from the target.
-$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json $(shell find ./apps ./libs ./local ./bench -not -name '*.spec.ts')
+# Folders are among them: taking a file away is a change too. `/.` keeps the folder `bench` apart from the target.
+$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json $(shell find apps/. libs/. local/. bench/. -not -name '*.spec.ts')
 	npm run --silent build
 	@touch $(built)
