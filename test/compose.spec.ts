@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { loadSettings, portOf, settingNames } from '@app/runtime';
@@ -14,23 +14,31 @@ interface Service {
   depends_on?: Record<string, { condition: string }>;
   ports?: string[];
   volumes?: string[];
-  configs?: { source: string }[];
+  configs?: { source: string; target: string }[];
   restart: string;
   healthcheck?: { test: string[] };
 }
 interface Compose {
   services: Record<string, Service>;
   volumes: Record<string, unknown>;
-  configs: Record<string, unknown>;
+  configs: Record<string, { content: string }>;
 }
 
 const { services, volumes, configs } = parse(read('docker-compose.yml'), { merge: true }) as Compose;
-const built = Object.entries(services).filter(([, { build }]) => build);
-const listening = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'sandbox'] as const;
+const built = Object.entries(services).filter(([, { build }]) => build === '.');
+const onKafka = ['provisioning', 'verification-scheduler', 'notifier', 'event-relay'] as const;
+const listening = ['gateway', ...onKafka, 'sandbox'] as const;
+/** With the defaults of `${NAME:-default}`, and `$$` for a dollar, as compose reads it. */
+const plain = (text: unknown) =>
+  String(text)
+    .replace(/\$\{\w+:-([^}]*)\}/g, (_, fallback: string) => fallback)
+    .replaceAll('$$', '$');
 
 describe('docker-compose.yml', () => {
   it('runs every app, each from a file that the build makes', () => {
     expect(built.map(([name]) => name).sort()).toEqual(['migrate', ...listening].sort());
+    // All that is in apps/ but the command line, which `migrate` runs.
+    expect(readdirSync(join(root, 'apps')).sort()).toEqual(['cli', ...listening].sort());
     for (const [name, { command }] of built) {
       const [, app] = /^dist\/apps\/([\w-]+)\/main\.js$/.exec(command![0]!) ?? [];
       expect(existsSync(join(root, `apps/${app}/main.ts`))).toBe(true);
@@ -41,14 +49,9 @@ describe('docker-compose.yml', () => {
 
   it('sets only settings that there are, to values that pass', () => {
     for (const [, { environment }] of built) {
-      const plain = Object.fromEntries(
-        Object.entries(environment).map(([name, value]) => [
-          name,
-          String(value).replace(/\$\{\w+:-([^}]*)\}/g, (_, fallback: string) => fallback),
-        ]),
-      );
-      expect(Object.keys(plain).filter((name) => !settingNames.includes(name as never))).toEqual([]);
-      expect(loadSettings({ ...plain, SENDMUX_DATA_DIR: '/nonexistent' })).toMatchObject({ HOST: '0.0.0.0' });
+      const given = Object.fromEntries(Object.entries(environment).map(([name, value]) => [name, plain(value)]));
+      expect(Object.keys(given).filter((name) => !settingNames.includes(name as never))).toEqual([]);
+      expect(loadSettings({ ...given, SENDMUX_DATA_DIR: '/nonexistent' })).toMatchObject({ HOST: '0.0.0.0' });
     }
   });
 
@@ -59,8 +62,10 @@ describe('docker-compose.yml', () => {
         if (condition === 'service_healthy') expect(services[name]!.healthcheck).toBeDefined();
         if (condition === 'service_completed_successfully') expect(services[name]!.restart).toMatch(/^on-failure/);
       }
-    for (const name of listening.filter((app) => app !== 'sandbox'))
-      expect(Object.keys(services[name]!.depends_on!)).toEqual(['migrate', 'sandbox']);
+    // The gateway sends commands to the store: it needs no Kafka.
+    expect(Object.keys(services.gateway!.depends_on!)).toEqual(['migrate', 'sandbox']);
+    for (const name of onKafka)
+      expect(Object.keys(services[name]!.depends_on!)).toEqual(['migrate', 'sandbox', 'kafka']);
   });
 
   it('asks the health of each app on its own port, and publishes ports that are listened on', () => {
@@ -84,6 +89,69 @@ describe('docker-compose.yml', () => {
       for (const { source } of files) expect(configs).toHaveProperty(source);
       expect(restart).toMatch(/^(unless-stopped|on-failure:5)$/);
     }
+  });
+});
+
+describe('its Kafka', () => {
+  const { environment, volumes: mounts } = services.kafka!;
+
+  it('is one node that the apps find where their setting says', () => {
+    const { KAFKA_BROKERS } = services.gateway!.environment;
+    expect(environment.KAFKA_ADVERTISED_LISTENERS).toBe(`PLAINTEXT://${KAFKA_BROKERS}`);
+    const port = String(KAFKA_BROKERS).split(':')[1];
+    expect(environment.KAFKA_LISTENERS).toBe(`PLAINTEXT://:${port},CONTROLLER://:9093`);
+    expect(environment.KAFKA_CONTROLLER_QUORUM_VOTERS).toBe(`${environment.KAFKA_NODE_ID}@kafka:9093`);
+    expect(services.kafka!.healthcheck!.test.slice(1)).toEqual([
+      '/opt/kafka/bin/kafka-broker-api-versions.sh',
+      '--bootstrap-server',
+      KAFKA_BROKERS,
+    ]);
+  });
+
+  it('keeps its data in its volume, and replicates to nobody', () => {
+    expect(mounts).toEqual([`kafka:${environment.KAFKA_LOG_DIRS}`]);
+    for (const topic of ['OFFSETS_TOPIC', 'TRANSACTION_STATE_LOG'])
+      expect(environment[`KAFKA_${topic}_REPLICATION_FACTOR`]).toBe(1);
+  });
+});
+
+describe('its Postfix', () => {
+  const dockerfile = read('local/postfix/Dockerfile');
+  const documented = read('docs/operations/postfix.md');
+  const blocks = (language: string) =>
+    [...documented.matchAll(new RegExp('```' + language + '\\n([^]*?)```', 'g'))].map(([, text]) =>
+      text!.trim().split('\n'),
+    );
+  const config = (name: string) => plain(configs[name]!.content).trim().split('\n');
+
+  it('has the main.cf of the documentation, but for where the mail goes', () => {
+    const main = blocks('ini').at(-1)!;
+    expect(main.length).toBeGreaterThan(4);
+    for (const line of main.filter((text) => !text.startsWith('virtual_transport')))
+      expect(dockerfile).toContain(`'${line}' \\`);
+    const [, sandbox] = /virtual_transport = smtp:\[sandbox\]:(\d+)'/.exec(dockerfile)!;
+    expect(Number(sandbox)).toBe(portOf('sandbox-smtp', Number(services.gateway!.environment.PORT)));
+  });
+
+  it('reads the maps of the documentation, in the database that the apps write', () => {
+    const [domains, mailboxes] = blocks('ini') as [string[], string[]];
+    expect(config('postfix-domains').at(-1)).toBe(domains.at(-1));
+    expect(config('postfix-mailboxes').at(-1)).toBe(mailboxes.at(-1));
+    expect(config('postfix-mailboxes').slice(0, -1)).toEqual(config('postfix-domains').slice(0, -1));
+    const { host, pathname } = new URL(plain(services.gateway!.environment.MAIL_SERVER_DATABASE_URL));
+    expect(config('postfix-domains')).toContain(`hosts = ${host}`);
+    expect(config('postfix-domains')).toContain(`dbname = ${pathname.slice(1)}`);
+    for (const { target } of services.postfix!.configs!) expect(dockerfile).toContain(`pgsql:${target}'`);
+  });
+
+  it('may read there, with its password, and nothing else', () => {
+    const [, user, password, database] = config('postfix-domains').map((line) => line.split(' = ')[1]!);
+    expect(config('mail-server-database')).toEqual([
+      `CREATE DATABASE ${database};`,
+      `CREATE ROLE ${user} LOGIN PASSWORD '${password}';`,
+      `\\connect ${database}`,
+      `ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO ${user};`,
+    ]);
   });
 });
 
