@@ -3,7 +3,6 @@ import {
   KafkaAway,
   KafkaClient,
   LogReader,
-  partitioner,
   stalledMs,
   type LogProgress,
   type LogSession,
@@ -20,12 +19,12 @@ import {
 } from '@nestjs/common';
 import { Pool } from 'pg';
 import { Counter, Gauge, Histogram } from 'prom-client';
-import { PartitionQueues } from './partition-queues';
+import { PublishQueue } from './publish-queue';
 
 const published = new Counter({ name: 'sendmux_relay_published_total', help: 'Events that Kafka has acknowledged' });
 const publishSeconds = new Histogram({
   name: 'sendmux_relay_publish_seconds',
-  help: 'From a send to one partition to its acknowledgement by all replicas in sync',
+  help: 'From a send to its acknowledgement by all replicas in sync',
   buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5],
 });
 
@@ -79,18 +78,17 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     await this.closePublisher();
   }
 
-  private async open({ after, lose }: LogSession): Promise<PartitionQueues> {
+  private async open({ after, lose }: LogSession): Promise<PublishQueue> {
     const partitions = await this.ensureTopic();
     // A producer that has failed does not know what has arrived: a new one begins anew.
     await this.closePublisher();
-    const publisher = (this.publisher = await this.client.publisher(this.topic.topic));
+    const publisher = (this.publisher = await this.client.publisher(this.topic.topic, partitions));
     this.logger.log(`Publishes to ${this.topic.topic}, which has ${partitions} partitions`);
-    return new PartitionQueues({
+    return new PublishQueue({
       after,
-      partitionOf: partitioner(partitions),
-      send: async (partition, events) => {
+      send: async (events) => {
         const done = publishSeconds.startTimer();
-        await publisher.send(partition, events);
+        await publisher.send(events);
         done();
         published.inc(events.length);
       },

@@ -15,8 +15,8 @@ import {
 import type { CloudEvent, ReceivedMessage } from './cloud-event';
 
 /*
- * The one file that knows which Kafka client is used. kafkajs 2.2.4 is called the way that loses nothing: one partition
- * a send, one send at a time in each, and a result that names the partition (docs/decisions/0012).
+ * The one file that knows which Kafka client is used. kafkajs 2.2.4 is called the way that loses nothing: one send at a
+ * time, which counts only when its result names every partition (docs/decisions/0012).
  */
 
 export interface KafkaSettings {
@@ -130,17 +130,17 @@ export class KafkaClient {
   }
 
   /** @throws {KafkaAway} */
-  publisher(topic: string): Promise<Publisher> {
+  publisher(topic: string, partitions: number): Promise<Publisher> {
     const producer = this.kafka.producer({
       idempotent: true,
       allowAutoTopicCreation: false,
       createPartitioner: Partitioners.DefaultPartitioner,
-      // Beyond these the caller begins again from its checkpoint, with a new producer.
-      retry: { initialRetryTime, maxRetryTime, retries: 8 },
+      // The least that an idempotent producer may have. Beyond it the caller begins again from its checkpoint, with a new one.
+      retry: { initialRetryTime, maxRetryTime, retries: 1 },
     });
     return telling(async () => {
       await producer.connect();
-      return new Publisher(producer, topic);
+      return new Publisher(producer, topic, partitions);
     });
   }
 
@@ -237,29 +237,33 @@ export class KafkaAdmin {
 
 /** Records to one topic, acknowledged by all replicas in sync (acks=all), by an idempotent producer. */
 export class Publisher {
+  private readonly partitionOf: (key: string) => number;
+
   constructor(
     private readonly producer: Producer,
     private readonly topic: string,
-  ) {}
+    partitions: number,
+  ) {
+    this.partitionOf = partitioner(partitions);
+  }
 
   /**
-   * Resolves when all of them are acknowledged. To one partition, the caller sends one batch at a time.
+   * Resolves when all of them are acknowledged. The caller sends one batch at a time.
    *
-   * @throws {KafkaAway} when it is not known that they are: they may have arrived.
+   * @throws {KafkaAway} when it is not known that they are: some may have arrived.
    */
-  async send(partition: number, events: readonly CloudEvent[]): Promise<void> {
+  async send(events: readonly CloudEvent[]): Promise<void> {
+    const expected = new Set<number>();
+    const messages = events.map(({ key, value, headers, timestamp }) => {
+      const partition = this.partitionOf(key);
+      expected.add(partition);
+      return { key, value, partition, headers: headers, timestamp: String(timestamp) };
+    });
     await telling(async () => {
-      const results = await this.producer.send({
-        topic: this.topic,
-        acks: -1,
-        messages: events.map(({ key, value, headers, timestamp }) => ({
-          ...{ key, value, partition, headers: headers },
-          timestamp: String(timestamp),
-        })),
-      });
-      // A retry forgets a partition whose leader has moved; only the result says that it was written.
-      if (!results.some((result) => result.partition === partition && result.errorCode === 0))
-        throw new Error(`no acknowledgement of partition ${partition}`);
+      const results = await this.producer.send({ topic: this.topic, acks: -1, messages });
+      // A retry of the client forgets a partition that has moved to a broker which had answered, and resolves all the same.
+      for (const { partition, errorCode } of results) if (errorCode === 0) expected.delete(partition);
+      if (expected.size > 0) throw new Error(`no acknowledgement of partition ${[...expected].join(', ')}`);
     });
   }
 

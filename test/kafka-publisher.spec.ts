@@ -1,0 +1,73 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { KafkaClient, toCloudEvent, type Publisher } from '@app/messaging';
+import { Logger } from '@nestjs/common';
+import { checkDelivery, type Known } from '../libs/messaging/delivery-checker';
+import type { KafkaCluster } from '../local/embedded-kafka';
+import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { arrivalsOf } from './support/topic';
+
+const topic = 'events';
+const partitions = 12;
+const streams = 60;
+
+/** On three real brokers. Skipped where Java or Maven is missing: tools/install-counterparts. */
+(kafkaIsInstalled() ? describe : describe.skip)('a publisher whose brokers are killed under it', () => {
+  let kafka: KafkaCluster;
+
+  beforeAll(async () => {
+    Logger.overrideLogger(false);
+    kafka = await testKafka(3);
+  }, 180_000);
+  afterAll(() => kafka?.destroy(), 60_000);
+
+  it('loses nothing that it has called published, and keeps the order of every key', async () => {
+    const client = new KafkaClient({ brokers: kafka.brokers, tls: false }, 'test');
+    const admin = await client.admin();
+    await admin.ensureTopic({ topic, partitions, replication: 3 });
+    await admin.close();
+
+    let kills = 0;
+    let over = false;
+    const killing = (async () => {
+      while (kills < 6) {
+        await delay(1_500);
+        const node = kills++ % 3;
+        await kafka.kill(node);
+        await delay(2_500);
+        await kafka.startNode(node);
+      }
+      over = true;
+    })();
+
+    // As the relay: a batch that is not known to have arrived is sent again, whole, by a new producer.
+    const published: Known[] = [];
+    let again = 0;
+    let publisher: Publisher | undefined;
+    for (let version = 1; !over; version++) {
+      const batch = Array.from({ length: streams }, (_, index) => ({
+        ...{ position: version * streams + index, stream: `s${index}`, version, type: 'Happened', schemaVersion: 1 },
+        ...{ data: {}, time: '2026-11-01T00:00:00.000Z', metadata: { actor: 'test', correlationId: 'c' } },
+      }));
+      for (;;) {
+        try {
+          publisher ??= await client.publisher(topic, partitions);
+          await publisher.send(batch.map(toCloudEvent));
+          break;
+        } catch {
+          again++;
+          await publisher?.close().catch(() => undefined);
+          publisher = undefined;
+          await delay(100);
+        }
+      }
+      published.push(...batch.map(({ stream }) => ({ id: `${stream}/${version}`, stream, version })));
+    }
+    await killing;
+    await publisher?.close();
+    const faults = checkDelivery(published, await arrivalsOf(kafka.brokers, topic), published, []);
+    console.log(`${published.length} events, ${kills} kills, ${again} sends again, ${faults.duplicated} duplicates`);
+    expect(published.length).toBeGreaterThan(10_000);
+    expect(again).toBeGreaterThan(0);
+    expect(faults).toMatchObject({ lost: 0, reordered: 0, scattered: 0, invented: 0 });
+  }, 180_000);
+});
