@@ -1,4 +1,6 @@
+import type { KafkaCluster } from '../local/embedded-kafka';
 import { bindIsInstalled, startBind, type Bind } from './support/bind';
+import { kafkaIsInstalled, testKafka } from './support/kafka';
 import { postfixIsInstalled, startPostfix, type Postfix } from './support/postfix';
 import { startSystem, type ApiClient, type System } from './support/processes';
 
@@ -14,11 +16,19 @@ interface Domain {
   dns_records: DnsRecords;
 }
 
-/** A real Postfix obeys, a real BIND is asked. Skipped where they are not installed: tools/install-counterparts. */
-(bindIsInstalled() && postfixIsInstalled() ? describe : describe.skip)(
-  'a domain’s life with a real Postfix and a real BIND',
-  () => {
+const areInstalled = bindIsInstalled() && postfixIsInstalled();
+
+/**
+ * A real Postfix obeys, a real BIND is asked, and the same on both transports. Skipped where they are not installed:
+ * tools/install-counterparts.
+ */
+describe.each([
+  ['the log in PostgreSQL', areInstalled, undefined],
+  ['a real Kafka', areInstalled && kafkaIsInstalled(), testKafka],
+])('on %s', (_transport, installed, startKafka) => {
+  (installed ? describe : describe.skip)('a domain’s life with a real Postfix and a real BIND', () => {
     let system: System;
+    let kafka: KafkaCluster | undefined;
     let bind: Bind;
     let postfix: Postfix;
     let api: ApiClient;
@@ -27,7 +37,9 @@ interface Domain {
 
     beforeAll(async () => {
       bind = await startBind(['acme.com']);
+      kafka = await startKafka?.();
       system = await startSystem({
+        ...(kafka && { brokers: kafka.brokers }),
         env: { DOH_RESOLVERS: `${bind.dohUrl},${bind.dohUrl}?again`, VERIFICATION_INTERVAL: '3s' },
       });
       postfix = await startPostfix(system.mailServerDatabaseUrl);
@@ -37,6 +49,7 @@ interface Domain {
       postfix?.stop();
       bind?.stop();
       await system?.end();
+      await kafka?.destroy();
     }, 30_000);
 
     it('goes from refused to accepted, pending, verified, pending, failed with one mail an owner, verified, gone', async () => {
@@ -110,5 +123,5 @@ interface Domain {
       expect(await postfix.rcpt(`someone@${name}`)).toMatch(/^554 /);
       expect((await api.get(domain.id)).status).toBe(404);
     }, 120_000);
-  },
-);
+  });
+});

@@ -244,7 +244,8 @@ async function request(
 
 /** The compiled app; it ends with this process, as under the launcher. */
 function spawnApp(app: AppName, env: NodeJS.ProcessEnv, logFile: string): ChildProcess {
-  const dist = resolve(__dirname, '../../dist');
+  // The benchmarks run compiled, in dist/test/support.
+  const dist = resolve(__dirname, __filename.endsWith('.js') ? '../..' : '../../dist');
   const main = join(dist, 'apps', app, 'main.js');
   if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
   const child = spawn(

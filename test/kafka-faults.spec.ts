@@ -1,0 +1,139 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { openPool } from '@app/database';
+import { Logger } from '@nestjs/common';
+import { checkDelivery, type Known } from '../libs/messaging/delivery-checker';
+import type { KafkaCluster } from '../local/embedded-kafka';
+import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { startSystem, type ApiClient, type System } from './support/processes';
+import { arrivalsOf } from './support/topic';
+
+/** Ten thousand in all. */
+const [adds, checks] = [5_000, 5_000];
+const writers = 24;
+
+/**
+ * The whole system on three real brokers, of which one is killed, another restarted, and all are gone for a minute, while
+ * the relay is killed again and again. Skipped where Java or Maven is missing: tools/install-counterparts.
+ */
+(kafkaIsInstalled() ? describe : describe.skip)('ten thousand adds and checks while Kafka breaks', () => {
+  let kafka: KafkaCluster;
+  let system: System;
+  let api: ApiClient;
+
+  beforeAll(async () => {
+    Logger.overrideLogger(false);
+    kafka = await testKafka(3);
+    system = await startSystem({
+      brokers: kafka.brokers,
+      env: {
+        ...{ SES_CALLS_PER_SECOND: '10000', RATE_LIMIT_PER_MINUTE: '10000000', LOG_LEVEL: 'warn' },
+        // Longer than the brokers are away: the adds of that minute are late, and not refused.
+        ...{ PROVISIONING_DEADLINE: '4m', VERIFICATION_INTERVAL: '24h', KAFKA_REPLICATION: '3' },
+      },
+    });
+    ({ api } = await system.team());
+  }, 180_000);
+  afterAll(async () => {
+    await system?.end();
+    await kafka?.destroy();
+  }, 60_000);
+
+  it('loses nothing, keeps the order of every domain, and does everything once', async () => {
+    const ids: string[] = [];
+    const refused: unknown[] = [];
+    let [begun, checked] = [0, 0];
+    const work = Promise.all(
+      Array.from({ length: writers }, async () => {
+        while (begun < adds) {
+          const answer = await api.add(`mail-${begun++}.acme.com`);
+          if (answer.status === 201) ids.push((answer.body as { data: { id: string } }).data.id);
+          else refused.push(answer.body);
+        }
+        while (checked < checks) {
+          const id = ids[checked++ % ids.length]!;
+          const answer = await api.verify(id);
+          if (answer.status !== 200) refused.push(answer.body);
+        }
+      }),
+    );
+    const done = (share: number) =>
+      system.until(`${share} of the work is done`, () => ids.length + checked >= (adds + checks) * share, 300_000);
+
+    // One dies in the middle, and comes back much later.
+    await done(0.1);
+    await kafka.kill(0);
+    await done(0.2);
+    // Of the two that are left, a restart in order: for a while one alone takes nothing, as two must have each record.
+    await kafka.stopNode(1);
+    await kafka.startNode(1);
+    await done(0.25);
+    await kafka.startNode(0);
+    await relayDies();
+    await done(0.4);
+    // All of them, for a minute.
+    await Promise.all([0, 1, 2].map((node) => kafka.kill(node)));
+    const before = await position();
+    await delay(60_000);
+    // The API takes what it is given all the while.
+    expect(await position()).toBeGreaterThan(before);
+    const alive = await Promise.all(
+      ([0, 1, 3, 4] as const).map(
+        async (app) => (await fetch(`http://127.0.0.1:${system.port + app}/health/live`)).status,
+      ),
+    );
+    expect(alive).toEqual([200, 200, 200, 200]);
+    await Promise.all([0, 1, 2].map((node) => kafka.startNode(node)));
+    await relayDies();
+    // The sandbox remembers its last ten thousand calls.
+    await system.until('every domain is added', () => ids.length + refused.length >= adds, 300_000);
+    const creations = await creationsInSes();
+    await done(0.6);
+    await relayDies();
+    await work;
+    expect(refused).toEqual([]);
+    expect(ids).toHaveLength(adds);
+
+    const topic = system.settings.KAFKA_TOPIC!;
+    const committed = await events();
+    await system.until('the relay has caught up', async () => (await checkpoint()) >= (await position()), 120_000);
+    const faults = checkDelivery(committed, await arrivalsOf(kafka.brokers, topic, 120_000), committed, []);
+    console.log(`${committed.length} events; ${faults.duplicated} records beyond the first of an event`);
+    expect(faults).toMatchObject({ lost: 0, reordered: 0, scattered: 0, invented: 0 });
+
+    // Each consumer has had every one, and none twice where it counts.
+    expect(creations).toHaveLength(adds);
+    expect(new Set(creations.map(({ name }) => name)).size).toBe(adds);
+    const last = creations.at(-1)!.at;
+    expect((await creationsInSes()).filter(({ at }) => at > last)).toEqual([]);
+    await system.until('the scheduler watches every domain', async () => (await watched()) === adds, 60_000);
+    expect(await rows('SELECT count(*)::int AS count FROM parked_messages')).toEqual([{ count: 0 }]);
+    for (const app of ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'event-relay'] as const)
+      expect(system.runs(app)).toBe(true);
+  }, 900_000);
+
+  async function relayDies(): Promise<void> {
+    for (let times = 0; times < 4; times++) {
+      await system.kill('event-relay');
+      await system.start('event-relay');
+      await delay(Math.random() * 1_500);
+    }
+  }
+
+  const creationsInSes = async () =>
+    (await system.sandbox.sesCalls()).filter(({ operation }) => operation === 'CreateEmailIdentity');
+
+  async function rows<Row extends object>(text: string): Promise<Row[]> {
+    const pool = openPool(system.databaseUrl, 1);
+    try {
+      return (await pool.query<Row>(text)).rows;
+    } finally {
+      await pool.end();
+    }
+  }
+  const one = async (text: string) => Number((await rows<{ value: string }>(text))[0]?.value ?? 0);
+  const position = () => one('SELECT max(position) AS value FROM events');
+  const checkpoint = () => one("SELECT position AS value FROM checkpoints WHERE name LIKE 'event-relay %'");
+  const watched = () => one('SELECT count(*) AS value FROM watched_domains');
+  const events = () =>
+    rows<Known>("SELECT stream || '/' || version AS id, stream, version FROM events ORDER BY position");
+});
