@@ -1,0 +1,280 @@
+/**
+ * The way over Kafka, on one real broker and one embedded PostgreSQL.
+ *
+ * - relay: the log to the topic, as `apps/event-relay` does it, against a raw kafkajs producer that sends the same batches
+ *   (idempotent, acks=all), which it has made beforehand. Both in turn; what counts is the ratio.
+ * - lag: from the commit of an event, at 1,000 a second, to the handler of a consumer; the relay is a process of its own.
+ * - POST: the gateway's POST /domains with provisioning fed from Kafka, against the same fed from the log; both whole systems
+ *   with the sandbox, loaded in turn.
+ *
+ *     node dist/bench/kafka.js [--rounds 5] [--events 40000] [--seconds 10] [--connections 16]
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { cpus } from 'node:os';
+import { resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { Logger } from '@nestjs/common';
+import autocannon from 'autocannon';
+import { Kafka, logLevel, Partitioners } from 'kafkajs';
+import type { Pool } from 'pg';
+import { migrate, openPool } from '@app/database';
+import { EventLog, EventStore, eventStoreMigrations, type NewEvent, type RecordedEvent } from '@app/event-store';
+import { KafkaClient, LogReader, toCloudEvent } from '@app/messaging';
+import { newId } from '@app/runtime';
+import { PublishQueue } from '../apps/event-relay/publish-queue';
+import { kafkaIsInstalled, testKafka } from '../test/support/kafka';
+import { freePortBlock, startSystem, type System } from '../test/support/processes';
+import startPostgres from '../test/support/start-postgres';
+import stopPostgres from '../test/support/stop-postgres';
+import { testDatabase } from '../test/support/test-database';
+
+const partitions = 12;
+const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
+const count = (number: number): string => Math.round(number).toLocaleString('en');
+const ratios = (runs: readonly number[]): string =>
+  `${median(runs).toFixed(2)}  (${runs.map((ratio) => ratio.toFixed(2)).join(' ')})`;
+
+const newEvent = (): NewEvent => ({
+  ...{ type: 'DomainAdded', schemaVersion: 1, time: new Date().toISOString() },
+  data: { name: 'mail.acme.com', team: 'team_abc1234567', deadline: new Date().toISOString(), note: 'x'.repeat(150) },
+});
+const metadata = { actor: 'key_bench', requestId: 'req_bench', correlationId: 'req_bench' };
+
+async function topicOf(client: KafkaClient): Promise<string> {
+  const topic = `bench-${randomUUID()}`;
+  const admin = await client.admin();
+  await admin.ensureTopic({ topic, partitions, replication: 1 });
+  await admin.close();
+  return topic;
+}
+
+/** Events a second from the log to a topic of its own; notes how many went with each send. */
+async function relayed(pool: Pool, log: EventLog, client: KafkaClient, batches: number[]): Promise<number> {
+  const topic = await topicOf(client);
+  const publisher = await client.publisher(topic, partitions);
+  const total = await log.head();
+  const begin = performance.now();
+  const reader: LogReader = new LogReader({
+    ...{ pool, log, name: topic, startFrom: 'beginning' },
+    wants: () => true,
+    open: ({ after, lose }) =>
+      new PublishQueue({
+        after,
+        send: (events) => (batches.push(events.length), publisher.send(events)),
+        broken: lose,
+      }),
+  });
+  reader.start();
+  while (reader.progress().position < total) await delay(1);
+  const seconds = (performance.now() - begin) / 1000;
+  await reader.close();
+  await publisher.close();
+  return total / seconds;
+}
+
+/** Events a second of a bare producer: the same events, in the same batches. */
+async function produced(
+  brokers: readonly string[],
+  client: KafkaClient,
+  events: readonly RecordedEvent[],
+  batches: readonly number[],
+): Promise<number> {
+  const topic = await topicOf(client);
+  const producer = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).producer({
+    idempotent: true,
+    createPartitioner: Partitioners.DefaultPartitioner,
+  });
+  await producer.connect();
+  const messages = events.map(toCloudEvent).map(({ key, value, headers }) => ({ key, value, headers: { ...headers } }));
+  let sent = 0;
+  const begin = performance.now();
+  for (const length of batches)
+    await producer.send({ topic, acks: -1, messages: messages.slice(sent, (sent += length)) });
+  const seconds = (performance.now() - begin) / 1000;
+  await producer.disconnect();
+  return sent / seconds;
+}
+
+async function benchRelay(brokers: readonly string[], rounds: number, events: number): Promise<void> {
+  const database = await testDatabase();
+  await migrate(database.url, eventStoreMigrations);
+  const pool = openPool(database.url, 8);
+  const log = new EventLog(pool);
+  const store = new EventStore(pool);
+  const streams = Array.from({ length: 1_000 }, () => newId('mdom'));
+  await Promise.all(
+    streams.map((stream) =>
+      store.append({
+        ...{ stream, expectedVersion: 0, metadata },
+        events: Array.from({ length: events / streams.length }, newEvent),
+      }),
+    ),
+  );
+  const recorded: RecordedEvent[] = [];
+  for await (const page of log.follow({ after: 0, signal: new AbortController().signal })) {
+    recorded.push(...page);
+    if (recorded.length === events) break;
+  }
+  const client = new KafkaClient({ brokers, tls: false }, 'bench');
+  const batches: number[] = [];
+  await relayed(pool, log, client, batches);
+  await produced(brokers, client, recorded, batches);
+  const runs: { ours: number; theirs: number }[] = [];
+  for (let round = 0; round < rounds; round++) {
+    batches.length = 0;
+    const ours = await relayed(pool, log, client, batches);
+    runs.push({ ours, theirs: await produced(brokers, client, recorded, batches) });
+  }
+  console.log(
+    `relay        ${count(median(runs.map(({ theirs }) => theirs)))} raw/s   ${count(median(runs.map(({ ours }) => ours)))} relay/s   ` +
+      `ratio ${ratios(runs.map(({ ours, theirs }) => ours / theirs))}   ${batches.length} sends of ${median(batches)} events`,
+  );
+  await log.close();
+  await pool.end();
+  await database.drop();
+}
+
+async function benchLag(brokers: readonly string[], seconds: number): Promise<void> {
+  const database = await testDatabase();
+  await migrate(database.url, eventStoreMigrations);
+  const pool = openPool(database.url, 8);
+  const store = new EventStore(pool);
+  const topic = `bench-${randomUUID()}`;
+  const relay = await startRelay(database.url, brokers, topic);
+  const client = new KafkaClient({ brokers, tls: false }, 'bench');
+  const committedAt = new Map<string, number>();
+  const lags: number[] = [];
+  const member = await client.member(`bench-${randomUUID()}`, topic, {
+    ...{ assigned: () => undefined, rebalancing: () => undefined },
+    crashed: (error) => {
+      throw error;
+    },
+    records: (_, messages) => {
+      const now = performance.now();
+      for (const { headers } of messages) {
+        const at = committedAt.get(headers.ce_subject!);
+        // Its record can be here before the answer of its own commit.
+        lags.push(at === undefined ? 0 : now - at);
+      }
+    },
+  });
+  const total = seconds * 1_000;
+  const begin = performance.now();
+  for (let appended = 0; appended < total;) {
+    const due = Math.min(total, Math.floor(performance.now() - begin));
+    for (; appended < due; appended++) {
+      const stream = newId('mdom');
+      void store
+        .append({ stream, expectedVersion: 0, events: [newEvent()], metadata })
+        .then(() => committedAt.set(stream, performance.now()));
+    }
+    await delay(1);
+  }
+  while (lags.length < total) await delay(5);
+  await member.close();
+  relay.kill('SIGKILL');
+  // The first second warms up.
+  const steady = lags.slice(1_000).sort((a, b) => a - b);
+  const at = (share: number) => `${steady[Math.floor(steady.length * share)]!.toFixed(1)} ms`;
+  console.log(
+    `lag          ${count(total / seconds)} events/s, commit to consumer: p50 ${at(0.5)}, p99 ${at(0.99)}, most ${at(0.9999)}`,
+  );
+  await pool.end();
+  await database.drop();
+}
+
+async function startRelay(url: string, brokers: readonly string[], topic: string): Promise<ChildProcess> {
+  const port = await freePortBlock();
+  const relay = spawn(process.execPath, [resolve(__dirname, '../apps/event-relay/main.js')], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: {
+      ...{ PATH: process.env.PATH, PORT: String(port), LOG_LEVEL: 'error', SENDMUX_DATA_DIR: '/nonexistent' },
+      ...{ DATABASE_URL: url, KAFKA_BROKERS: brokers.join(','), KAFKA_TOPIC: topic },
+      ...{
+        MAIL_SERVER_DATABASE_URL: url,
+        SMTP_URL: 'smtp://127.0.0.1:1',
+        DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query',
+      },
+    },
+  });
+  const ready = () =>
+    fetch(`http://127.0.0.1:${port + 4}/health/ready`).then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+  while (!(await ready())) await delay(50);
+  return relay;
+}
+
+async function benchPost(brokers: readonly string[], rounds: number, connections: number): Promise<void> {
+  const env = { SES_CALLS_PER_SECOND: '10000', RATE_LIMIT_PER_MINUTE: '10000000', LOG_LEVEL: 'warn' };
+  const systems: { system: System; key: string }[] = [];
+  for (const options of [{ env }, { env, brokers }]) {
+    const system = await startSystem(options);
+    systems.push({ system, key: (await system.team()).key });
+  }
+  let names = 0;
+  const load = async ({ system, key }: (typeof systems)[number]): Promise<autocannon.Result> => {
+    const result = await autocannon({
+      ...{ url: `http://127.0.0.1:${system.port}/api/v1/domains`, connections, duration: 3, method: 'POST' },
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      requests: [{ setupRequest: (it) => ({ ...it, body: JSON.stringify({ domain: `b${++names}.acme.com` }) }) }],
+    });
+    if (result.non2xx > 0 || result.errors > 0) throw new Error(`POST: ${result.non2xx} other statuses`);
+    return result;
+  };
+  const [onLog, onKafka] = systems as [(typeof systems)[number], (typeof systems)[number]];
+  await load(onLog);
+  await load(onKafka);
+  const runs: { log: autocannon.Result; kafka: autocannon.Result }[] = [];
+  for (let round = 0; round < rounds; round++) {
+    if (round % 2) runs.push({ log: await load(onLog), kafka: await load(onKafka) });
+    else {
+      const kafka = await load(onKafka);
+      runs.push({ log: await load(onLog), kafka });
+    }
+  }
+  const rate = (which: 'log' | 'kafka') => count(median(runs.map((run) => run[which].requests.average)));
+  const p50 = (which: 'log' | 'kafka') => median(runs.map((run) => run[which].latency.p50));
+  console.log(
+    `POST         ${rate('log')} log/s   ${rate('kafka')} Kafka/s   ratio ${ratios(runs.map(({ log, kafka }) => kafka.requests.average / log.requests.average))}   ` +
+      `p50 ${p50('log')} and ${p50('kafka')} ms`,
+  );
+  for (const { system } of systems) await system.end();
+}
+
+async function main(): Promise<void> {
+  const text = { type: 'string' } as const;
+  const { values } = parseArgs({
+    options: {
+      rounds: { ...text, default: '5' },
+      events: { ...text, default: '40000' },
+      seconds: { ...text, default: '10' },
+      connections: { ...text, default: '16' },
+    },
+  });
+  if (!kafkaIsInstalled()) {
+    console.log('The bench of Kafka needs Java and Maven: sudo tools/install-counterparts');
+    return;
+  }
+  Logger.overrideLogger(false);
+  const [rounds, connections] = [Number(values.rounds), Number(values.connections)];
+  await startPostgres();
+  const kafka = await testKafka();
+  try {
+    console.log(
+      `Kafka 4.4.0 (one broker, ${partitions} partitions), kafkajs 2.2.4, PostgreSQL 18, Node ${process.versions.node}, ` +
+        `${cpus().length} × ${cpus()[0]?.model}; medians of ${rounds} rounds\n`,
+    );
+    await benchRelay(kafka.brokers, rounds, Number(values.events));
+    await benchLag(kafka.brokers, Number(values.seconds));
+    await benchPost(kafka.brokers, rounds, connections);
+  } finally {
+    await kafka.destroy();
+    await stopPostgres();
+  }
+}
+
+void main();
