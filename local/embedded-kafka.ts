@@ -83,7 +83,7 @@ interface ClusterFile {
  */
 export async function startKafka(options: KafkaOptions): Promise<KafkaCluster> {
   const distribution = await kafkaDistribution(options);
-  if (!existsSync(distribution.archive)) await archiveClasses(distribution, options.say);
+  if (!existsSync(distribution.archive)) await archiveClasses(distribution, options);
   return startCluster(distribution, options);
 }
 
@@ -298,7 +298,13 @@ class Node {
     const properties = join(this.home, 'format.properties');
     writeFileSync(properties, propertiesOf(this.cluster, this.index, fresh));
     const format = ['kafka.tools.StorageTool', 'format', '--cluster-id', this.cluster.id, '--config', properties];
-    await promisify(execFile)('java', [...this.java(), ...format], { signal: this.signal });
+    await promisify(execFile)('java', [...this.java(), ...format], { signal: this.signal }).catch(
+      (error: Error & { stderr?: string }) => {
+        throw new Error(`Kafka cannot format ${fresh}: ${error.stderr?.trim().slice(-3_000) || error.name}`, {
+          cause: error,
+        });
+      },
+    );
     rmSync(properties);
     renameSync(fresh, data);
   }
@@ -340,16 +346,16 @@ function propertiesOf({ nodes, ports }: ClusterFile, index: number, data: string
 }
 
 /** A throw-away node is started and stopped once, and leaves what it has loaded. Without it every start takes longer. */
-async function archiveClasses(distribution: KafkaDistribution, say: KafkaOptions['say']): Promise<void> {
+async function archiveClasses(distribution: KafkaDistribution, { say, signal }: DistributionOptions): Promise<void> {
   const directory = mkdtempSync(join(dirname(distribution.archive), 'making-classes-'));
   const fresh = join(directory, 'classes.jsa');
   say?.('  Making an archive of Kafka’s classes for quicker starts (once) …');
   try {
-    const node = await startCluster(distribution, { directory }, [`-XX:ArchiveClassesAtExit=${fresh}`]);
+    const node = await startCluster(distribution, { directory, signal }, [`-XX:ArchiveClassesAtExit=${fresh}`]);
     await node.stop();
     renameSync(fresh, distribution.archive);
   } catch (error) {
-    say?.(`  There is none, and starts are slower: ${(error as Error).message.split('\n')[0]}`);
+    if (!signal?.aborted) say?.(`  There is none, and starts are slower: ${(error as Error).message.split('\n')[0]}`);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
