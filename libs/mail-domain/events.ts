@@ -1,6 +1,8 @@
 /**
  * The events of a mail domain. They are the storage format and the wire format: names and fields are only ever added
  * to, and a change of meaning is a new schema version with an upcaster. No event holds personal data.
+ *
+ * What is written here reaches subscribers: `npm run events:schemas` makes docs/events of these types and comments.
  */
 import type { Finding, SesDkimStatus } from './findings';
 
@@ -13,26 +15,40 @@ interface Event<Type extends string, Data> {
   readonly data: Data;
 }
 
+/** A customer asked for the domain. Its name is reserved; the mail server and SES do not have it yet. */
 export type DomainAdded = Event<
   'DomainAdded',
   {
-    /** Canonical: A-labels, lower case, no trailing dot. */
+    /**
+     * The mail domain, such as `mail.acme.com`. Canonical: A-labels, lower case, no trailing dot. It never changes, and no
+     * later event repeats it.
+     */
     readonly name: string;
-    /** `team_…` */
+    /** `team_…`: the team whose domain it is. It never changes. */
     readonly team: string;
-    /** ISO 8601. Past it, provisioning has failed. */
+    /**
+     * ISO 8601, UTC, milliseconds. When the domain is not provisioned by then, provisioning fails and is rolled back.
+     *
+     * @format date-time
+     */
     readonly deadline: string;
   }
 >;
 
-/** The mail server and SES both have the domain. */
+/** The mail server and SES both have the domain. Its customer can place the DNS records now; it is not verified yet. */
 export type DomainProvisioned = Event<
   'DomainProvisioned',
   {
+    /**
+     * Easy DKIM tokens of SES, three of them: for each the customer places a CNAME at `<token>._domainkey.<name>` to
+     * `<token>.<dkimZone>`.
+     */
     readonly dkimTokens: readonly string[];
     /** Zone of the CNAME targets: `SigningHostedZone` of SES, `dkim.amazonses.com` where it gives none. */
     readonly dkimZone: string;
+    /** AWS Region of the SES identity, such as `eu-west-1`. */
     readonly sesRegion: string;
+    /** What SES says of the DKIM records (`DkimAttributes.Status` in lower case); `pending` as a rule, this early. */
     readonly sesDkimStatus: SesDkimStatus;
   }
 >;
@@ -46,53 +62,89 @@ export type ProvisioningFailureKind =
   /** The deadline passed without an answer that settles it. */
   | 'deadline';
 
+/** The domain could not be provisioned. What was done of it is taken back: `ProvisioningRolledBack` follows. */
 export type ProvisioningFailed = Event<
   'ProvisioningFailed',
-  { readonly step: ProvisioningStep; readonly kind: ProvisioningFailureKind; readonly reason: string }
+  {
+    /** Where it failed; the mail server comes first, then SES. */
+    readonly step: ProvisioningStep;
+    /**
+     * `refused`: the step said no, for good. `foreign`: the name is there already and is not this domain's. `deadline`:
+     * no answer that settles it came before the deadline.
+     */
+    readonly kind: ProvisioningFailureKind;
+    /** A sentence for people, not to be parsed. */
+    readonly reason: string;
+  }
 >;
 
-/** Nothing of it is left anywhere; the name is free. */
+/** After `ProvisioningFailed`: nothing of it is left anywhere; the name is free. The last event of this domain. */
 export type ProvisioningRolledBack = Event<'ProvisioningRolledBack', Record<string, never>>;
 
 export type Trigger = 'requested' | 'scheduled';
 
+/**
+ * The domain was looked at. What that changed, if anything, is the event after this one. A scheduled look that says
+ * nothing new and changes nothing gives no event.
+ */
 export type DnsChecked = Event<
   'DnsChecked',
   {
+    /** `requested` by the customer, or `scheduled` by the verification cycle. */
     readonly trigger: Trigger;
     /**
      * The verification cycle, by its start in milliseconds since the Unix epoch: it grows with time, even when the length
      * of a cycle is changed. Null on a requested check.
+     *
+     * @multipleOf 1
      */
     readonly cycle: number | null;
+    /** Exactly one a check: `mx`, `verification_txt`, `spf`, `dmarc`, `dkim`, in this order. */
     readonly findings: readonly Finding[];
+    /** What SES said of the DKIM records (`DkimAttributes.Status` in lower case); null when it gave no answer. */
     readonly sesDkimStatus: SesDkimStatus | null;
   }
 >;
 
+/** All checks pass, and did not before: for the first time, or again after `VerificationLapsed` or `VerificationFailed`. */
 export type DomainVerified = Event<'DomainVerified', Record<string, never>>;
 
-/** A verified domain stopped matching. */
+/**
+ * A verified domain stopped matching: it is pending again. `VerificationFailed` follows if it is not mended, or
+ * `DomainVerified` if it is.
+ */
 export type VerificationLapsed = Event<
   'VerificationLapsed',
   {
+    /** The findings of the check before this event that fail, at least one. */
     readonly failing: readonly Finding[];
     /** 1 when a scheduled cycle found it, 0 when the customer's own check did: only cycles strike. */
     readonly strikes: 0 | 1;
   }
 >;
 
-/** Still failing in the next cycle: the owners are told, once an episode. */
+/**
+ * Still failing in the next cycle: the owners are told, once an episode. Cycles look no more; the customer's own check
+ * can verify the domain again.
+ */
 export type VerificationFailed = Event<
   'VerificationFailed',
   {
+    /** The findings of the check before this event that fail, at least one. */
     readonly failing: readonly Finding[];
-    /** Counts the times this domain has failed, from 1. */
+    /**
+     * Counts the times this domain has failed, from 1.
+     *
+     * @asType integer
+     * @minimum 1
+     */
     readonly episode: number;
   }
 >;
 
+/** A customer deleted the domain: it goes only forward from here, to `DomainDeleted`. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
+/** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
 export type DomainDeleted = Event<'DomainDeleted', Record<string, never>>;
 
 export type DomainEvent =

@@ -10,16 +10,19 @@ export type SesDkimStatus = (typeof sesDkimStatuses)[number];
  * What one check says. Three outcomes, never two: `indeterminate` means that nobody could tell, and moves nothing.
  */
 export interface Finding {
+  /** What was looked at: `dkim` is the word of SES; the other four are looked up in the DNS. */
   readonly check: CheckName;
+  /** `indeterminate` is no failure: resolvers or SES gave no answer, or not the same one. */
   readonly outcome: 'pass' | 'fail' | 'indeterminate';
-  /** Stable, snake_case; `ok` for a plain pass. */
+  /** Stable, snake_case, such as `mx_wrong_target`; `ok` for a plain pass. New ones may come at any time. */
   readonly code: string;
   /** One sentence for the customer, in Australian English, with their own names in it; says what to do on a fail. */
   readonly message: string;
   /** FQDN of the record, without the trailing dot. For `dkim`, the domain itself. */
   readonly name: string;
+  /** Of the record. */
   readonly type: 'MX' | 'TXT' | 'CNAME';
-  /** The value to publish, as in `dns_records`. */
+  /** The value to publish, as in `dns_records` of the API. */
   readonly expected: string;
   /** What was seen, each RR in presentation form, sorted; empty when nothing was there. */
   readonly observed: readonly string[];
