@@ -18,7 +18,7 @@ build: $(built) ## compile into dist/, when sources are newer
 test: $(installed) ## everything: checks, build, unit, integration and whole-system tests, with a summary
 	@node tools/test.mjs
 
-check: $(installed) ## format, lint, types, boundaries
+check: $(installed) ## format, lint, types, boundaries, event schemas
 	@npm run --silent check
 
 bench: $(built) ## figures against the bare things, as ratios of one run

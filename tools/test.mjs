@@ -7,7 +7,7 @@ rmSync(results, { recursive: true, force: true });
 mkdirSync(results);
 
 /** Each check counts as one: `name` of `scripts` in the package.json. */
-const checks = ['format:check', 'lint', 'typecheck', 'boundaries', 'build'];
+const checks = ['format:check', 'lint', 'typecheck', 'boundaries', 'events:check', 'build'];
 const levels = ['unit', 'integration', 'system'];
 
 const counterparts = spawnSync('tools/install-counterparts', ['--check'], { encoding: 'utf8' });

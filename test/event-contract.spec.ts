@@ -1,0 +1,219 @@
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { evolve, initialState, schemaVersions, type DomainEvent, type MailDomain } from '@app/mail-domain';
+import { fromCloudEvent, toCloudEvent } from '@app/messaging';
+import asyncApiSchema from '@asyncapi/specs/schemas/3.0.0.json';
+import Ajv from 'ajv';
+import addFormats from 'ajv-formats';
+import { parse } from 'yaml';
+import { ajv, asyncApi, eventsFolder, faultsOf, readSchema, type PublishedMessage } from './support/event-schemas';
+
+const root = resolve(__dirname, '..');
+const types = Object.keys(schemaVersions) as DomainEvent['type'][];
+const document = asyncApi();
+const examples: PublishedMessage[] = Object.values(document.components.messages).flatMap(({ examples }) => examples);
+
+describe('the schemas', () => {
+  it('are there for every event type and version, named after it, open, and complete in themselves', () => {
+    const files = types.flatMap((type) =>
+      Array.from({ length: schemaVersions[type] }, (_, index) => `${type}.${index + 1}.json`),
+    );
+    expect(readdirSync(join(eventsFolder, 'schemas')).sort()).toEqual(files.sort());
+    for (const file of files) {
+      const [type, version] = file.split('.');
+      const schema = readSchema(type!, version!);
+      expect(schema).toMatchObject({ $id: `urn:sendmux:event:${type}:${version}`, title: type, type: 'object' });
+      expect(JSON.stringify(schema)).not.toMatch(/"(additionalProperties|\$ref)"/);
+      ajv().compile(schema);
+    }
+  });
+
+  it('describe every field', () => {
+    const undescribed = types.flatMap((type) =>
+      fieldsOf(type, readSchema(type, schemaVersions[type]) as Schema).filter(([, { description }]) => !description),
+    );
+    expect(undescribed.map(([path]) => path)).toEqual([]);
+  });
+
+  it('let a subscriber take a field that it does not know; our own events must have none', () => {
+    const [added] = examples;
+    const more = { ...added!, payload: { ...(added!.payload as object), colour: 'green' } };
+    expect(ajv().validate(readSchema('DomainAdded', 1), more.payload)).toBe(true);
+    expect(faultsOf(added!)).toEqual([]);
+    expect(faultsOf(more)).toEqual([expect.stringContaining('"additionalProperty":"colour"')]);
+    const checked = examples.find(({ headers }) => headers.ce_type === 'com.sendmux.DnsChecked')!;
+    const nested = structuredClone(checked) as {
+      headers: PublishedMessage['headers'];
+      payload: { findings: object[] };
+    };
+    Object.assign(nested.payload.findings[0]!, { colour: 'green' });
+    expect(faultsOf(nested)).toEqual([expect.stringContaining('payload/findings/0')]);
+    expect(faultsOf({ ...added!, headers: { ...added!.headers, ce_colour: 'green' } })).toHaveLength(1);
+  });
+});
+
+describe('asyncapi.yaml', () => {
+  it('is a valid AsyncAPI 3.0.0 document', () => {
+    // The meta-schema of JSON Schema is one of its parts.
+    const validator = addFormats(new Ajv({ strict: false, meta: false, validateSchema: false, unicodeRegExp: false }));
+    const validate = validator.compile(asyncApiSchema);
+    expect(validate(document) || validate.errors).toBe(true);
+    const [name, message] = Object.entries(document.components.messages)[0]!;
+    for (const broken of [
+      { ...document, asyncapi: '2.6.0' },
+      { ...document, operations: { publish: { action: 'shout' } } },
+      { ...document, components: { messages: { [name]: { ...message, payloads: {} } } } },
+    ])
+      expect(validate(broken)).toBe(false);
+  });
+
+  it('has every reference resolved', () => {
+    const refs = [...JSON.stringify(document).matchAll(/"\$ref":"([^"]+)"/g)].map(([, ref]) => ref!);
+    expect(refs.length).toBeGreaterThan(types.length * 5);
+    expect(refs.filter((ref) => resolved(ref) === undefined)).toEqual([]);
+  });
+
+  it('has a message for each event type that is written now, sent to the one topic', () => {
+    const { messages } = document.channels.domainEvents!;
+    for (const type of types) {
+      const name = `${type}.${schemaVersions[type]}`;
+      expect(messages).toHaveProperty([name]);
+      expect(document.components.messages[name]!.payload.$ref).toBe(`./schemas/${name}.json`);
+    }
+    expect(document.operations.publishDomainEvents).toMatchObject({ action: 'send' });
+  });
+
+  it('has examples that fit their schemas, are on the wire what they are here, and make whole lives', () => {
+    expect(examples.map(({ headers }) => headers.ce_type)).toEqual(types.map((type) => `com.sendmux.${type}`));
+    for (const { headers, payload } of examples) {
+      expect(faultsOf({ headers, payload })).toEqual([]);
+      const event = fromCloudEvent({ headers, value: Buffer.from(JSON.stringify(payload)) });
+      expect(toCloudEvent(event)).toMatchObject({ headers, value: JSON.stringify(payload) });
+    }
+    const verified = examples.filter(({ headers }) => headers.ce_subject === examples[0]!.headers.ce_subject);
+    const life = verified.map(({ headers, payload }): DomainEvent => {
+      const { ce_type: type, ce_subject: domainId, ce_time: at } = headers;
+      return { type: type!.slice('com.sendmux.'.length), domainId, at, data: payload } as DomainEvent;
+    });
+    expect(life.reduce<MailDomain>(evolve, initialState).status).toBe('deleted');
+  });
+});
+
+describe('npm run events:schemas', () => {
+  let copy: string;
+  beforeAll(() => {
+    copy = mkdtempSync(join(tmpdir(), 'sendmux-contract-'));
+    for (const path of ['tools', 'libs', 'docs/events', 'tsconfig.json', 'package.json'])
+      cpSync(join(root, path), join(copy, path), { recursive: true });
+    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  });
+  afterAll(() => rmSync(copy, { recursive: true, force: true }));
+
+  const events = () => join(copy, 'libs/mail-domain/events.ts');
+  const original = readFileSync(join(root, 'libs/mail-domain/events.ts'), 'utf8');
+  const change = (...changes: [from: string, to: string][]) => {
+    for (const [from] of changes) expect(original).toContain(from);
+    writeFileSync(
+      events(),
+      changes.reduce((text, [from, to]) => text.replace(from, to), original),
+    );
+  };
+  const run = (...args: string[]) => {
+    const { status, stderr } = spawnSync('node', ['tools/event-schemas.mjs', ...args], { cwd: copy, encoding: 'utf8' });
+    return { status, stderr };
+  };
+  const field = '    readonly sesRegion: string;';
+
+  it('has written what is here', () => {
+    expect(run('--check')).toEqual({ status: 0, stderr: '' });
+  }, 60_000);
+
+  it('refuses to make a published schema another one', () => {
+    change(
+      ['    readonly sesRegion: string;', ''],
+      ['readonly reason: string', 'readonly why: string'],
+      ['readonly deadline: string', 'readonly deadline: string | null'],
+      ['readonly trigger: Trigger', 'readonly trigger?: Trigger'],
+      ["'DomainDeleted', Record<string, never>", "'DomainDeleted', { readonly at: string }"],
+      ['readonly strikes: 0 | 1', 'readonly strikes: 0 | 1 | 2'],
+    );
+    const { status, stderr } = run();
+    expect(status).toBe(1);
+    expect(stderr.trim().split('\n').sort()).toEqual(
+      [
+        'DnsChecked',
+        'DomainAdded',
+        'DomainDeleted',
+        'DomainProvisioned',
+        'ProvisioningFailed',
+        'VerificationLapsed',
+      ].map(
+        (type) =>
+          `${type} is no longer what docs/events/schemas/${type}.1.json promises. A published version gets new optional fields at most: raise schemaVersions.${type} in libs/mail-domain/events.ts`,
+      ),
+    );
+    expect(run('--check').status).toBe(1);
+  }, 60_000);
+
+  it('takes a new field that may be absent, and a better comment, once they are written', () => {
+    change(['AWS Region of', 'Where'], [field, `${field}\n    /** New. */ readonly colour?: string;`]);
+    expect(run('--check')).toEqual({
+      status: 1,
+      stderr:
+        'Not what the types say: docs/events/schemas/DomainProvisioned.1.json. npm run events:schemas writes them.\n',
+    });
+    expect(run()).toEqual({ status: 0, stderr: '' });
+    expect(run('--check')).toEqual({ status: 0, stderr: '' });
+    const path = join(copy, 'docs/events/schemas/DomainProvisioned.1.json');
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ properties: { colour: { description: 'New.' } } });
+  }, 60_000);
+
+  it('keeps the old version beside a new one, and both in the AsyncAPI document', () => {
+    change([field, ''], ['  DomainProvisioned: 1,', '  DomainProvisioned: 2,']);
+    expect(run()).toEqual({ status: 0, stderr: '' });
+    for (const version of [1, 2])
+      expect(existsSync(join(copy, `docs/events/schemas/DomainProvisioned.${version}.json`))).toBe(true);
+    const text = readFileSync(join(copy, 'docs/events/asyncapi.yaml'), 'utf8');
+    const messages = Object.keys((parse(text) as typeof document).channels.domainEvents!.messages);
+    expect(messages).toEqual(expect.arrayContaining(['DomainProvisioned.1', 'DomainProvisioned.2']));
+  }, 60_000);
+});
+
+interface Schema {
+  readonly description?: string;
+  readonly properties?: Record<string, Schema>;
+  readonly items?: Schema;
+}
+
+function fieldsOf(path: string, { properties = {}, items }: Schema): [string, Schema][] {
+  return [
+    ...Object.entries(properties).flatMap(([name, field]): [string, Schema][] => [
+      [`${path}.${name}`, field],
+      ...fieldsOf(`${path}.${name}`, field),
+    ]),
+    ...(items ? fieldsOf(`${path}[]`, items) : []),
+  ];
+}
+
+/** What a reference of the AsyncAPI document points to, in it or in a file beside it. */
+function resolved(ref: string): unknown {
+  const [file, pointer = ''] = ref.split('#');
+  const path = join(eventsFolder, file!);
+  if (file && !existsSync(path)) return undefined;
+  const start: unknown = file ? JSON.parse(readFileSync(path, 'utf8')) : document;
+  return pointer
+    .split('/')
+    .slice(1)
+    .reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], start);
+}

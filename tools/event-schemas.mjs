@@ -1,0 +1,335 @@
+// docs/events: the contract of the messages, made of the types of the events and their comments.
+//   node tools/event-schemas.mjs           writes it; refuses to change a published schema into another one
+//   node tools/event-schemas.mjs --check   ends with 1 when it is not what the types say
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import ts from 'typescript';
+import { createGenerator } from 'ts-json-schema-generator';
+import { stringify } from 'yaml';
+
+const root = resolve(import.meta.dirname, '..');
+const folder = join(root, 'docs/events');
+const types = join(root, 'libs/mail-domain/events.ts');
+
+mkdirSync(join(folder, 'schemas'), { recursive: true });
+const load = loader();
+const model = load('./libs/mail-domain/index.ts');
+const { dataSchema, toCloudEvent } = load('./libs/messaging/cloud-event.ts');
+
+const fileOf = (type, version) => `schemas/${type}.${version}.json`;
+const files = new Map();
+const faults = [];
+for (const [type, schema] of generateSchemas()) {
+  const file = fileOf(type, model.schemaVersions[type]);
+  const path = join(folder, file);
+  if (existsSync(path) && !isAddition(JSON.parse(readFileSync(path, 'utf8')), schema))
+    faults.push(
+      `${type} is no longer what docs/events/${file} promises. A published version gets new optional fields at most: raise schemaVersions.${type} in libs/mail-domain/events.ts`,
+    );
+  files.set(file, `${JSON.stringify(schema, null, 2)}\n`);
+}
+if (faults.length > 0) end(faults);
+files.set('asyncapi.yaml', asyncApi());
+
+if (process.argv.includes('--check')) {
+  const stale = [...files].filter(([file, text]) => textOf(file) !== text).map(([file]) => `docs/events/${file}`);
+  if (stale.length > 0) end([`Not what the types say: ${stale.join(', ')}. npm run events:schemas writes them.`]);
+} else {
+  for (const [file, text] of files) writeFileSync(join(folder, file), text);
+}
+
+function end(lines) {
+  for (const line of lines) console.error(line);
+  process.exit(1);
+}
+
+function textOf(file) {
+  const path = join(folder, file);
+  return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+}
+
+/** A JSON Schema of the data of each event type, without references. */
+function generateSchemas() {
+  const generator = createGenerator({
+    ...{ path: types, tsconfig: join(root, 'tsconfig.json'), skipTypeCheck: true },
+    ...{ expose: 'none', topRef: false, jsDoc: 'extended' },
+  });
+  return Object.entries(model.schemaVersions).map(([type, version]) => {
+    const { description, properties } = generator.createSchema(type);
+    if (!description) end([`${type} has no comment in libs/mail-domain/events.ts: subscribers need one.`]);
+    const head = { $schema: 'http://json-schema.org/draft-07/schema#', $id: dataSchema(type, version) };
+    return [type, { ...head, title: type, description, ...open(properties.data) }];
+  });
+}
+
+/** Subscribers must take fields that they do not know: an object is never closed. */
+function open(schema) {
+  return JSON.parse(JSON.stringify(schema, (key, value) => (key === 'additionalProperties' ? undefined : value)));
+}
+
+/**
+ * Whether a message of either schema fits both: equal but for words and new fields that may be absent. Old messages stay
+ * in the topic, so a field cannot become required either.
+ */
+function isAddition(before, after) {
+  if (Array.isArray(before) && Array.isArray(after)) return isDeepStrictEqual([...before].sort(), [...after].sort());
+  if (!isObject(before) || !isObject(after)) return isDeepStrictEqual(before, after);
+  const { properties: was = {}, ...restBefore } = before;
+  const { properties: is = {}, ...restAfter } = after;
+  for (const rest of [restBefore, restAfter]) for (const words of ['description', 'title']) delete rest[words];
+  return (
+    isDeepStrictEqual(Object.keys(restBefore).sort(), Object.keys(restAfter).sort()) &&
+    Object.keys(restBefore).every((key) => isAddition(restBefore[key], restAfter[key])) &&
+    Object.keys(was).every((name) => name in is && isAddition(was[name], is[name]))
+  );
+}
+
+function isObject(value) {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function asyncApi() {
+  const examples = exampleMessages();
+  // In the order of a life. Versions that are no longer written are in the topic still.
+  const messages = Object.entries(model.schemaVersions).flatMap(([type, newest]) =>
+    Array.from({ length: newest }, (_, index) => {
+      const file = fileOf(type, index + 1);
+      return { type, version: index + 1, schema: JSON.parse(files.get(file) ?? textOf(file)) };
+    }),
+  );
+  const nameOf = ({ type, version }) => `${type}.${version}`;
+  const document = {
+    asyncapi: '3.0.0',
+    info: {
+      title: 'sendmux-domains: events of mail domains',
+      version: '1.0.0',
+      description:
+        'Every change of every mail domain, as CloudEvents 1.0 in the binary mode of the Kafka protocol binding. At least once; in order for each domain. docs/subscribe.md shows how to subscribe.',
+      license: { name: 'Apache 2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
+    },
+    defaultContentType: 'application/json',
+    servers: {
+      kafka: {
+        host: '{broker}',
+        protocol: 'kafka',
+        description: 'The brokers of KAFKA_BROKERS; with KAFKA_TLS over TLS, with KAFKA_SASL_MECHANISM for users only.',
+        variables: { broker: { default: '127.0.0.1:3020', description: 'The default is that of make start KAFKA=1.' } },
+      },
+    },
+    channels: {
+      domainEvents: {
+        address: 'sendmux.domain-events',
+        title: 'Events of mail domains',
+        description: 'One topic for all domains (KAFKA_TOPIC). The key is the domain’s id, so its events are in order.',
+        servers: [{ $ref: '#/servers/kafka' }],
+        messages: Object.fromEntries(
+          messages.map((each) => [nameOf(each), { $ref: `#/components/messages/${nameOf(each)}` }]),
+        ),
+        bindings: {
+          kafka: { topic: 'sendmux.domain-events', bindingVersion: '0.5.0' },
+        },
+      },
+    },
+    operations: {
+      publishDomainEvents: {
+        action: 'send',
+        channel: { $ref: '#/channels/domainEvents' },
+        summary: 'event-relay carries every event of the log to the topic, at least once.',
+        messages: messages.map((each) => ({ $ref: `#/channels/domainEvents/messages/${nameOf(each)}` })),
+      },
+    },
+    components: {
+      messages: Object.fromEntries(
+        messages.map((each) => {
+          const { type, version, schema } = each;
+          const example = version === model.schemaVersions[type] && examples.get(type);
+          return [
+            nameOf(each),
+            {
+              name: `com.sendmux.${type}`,
+              title: version === 1 ? type : `${type}, version ${version}`,
+              summary: schema.description,
+              contentType: 'application/json',
+              correlationId: { location: '$message.header#/ce_correlationid' },
+              headers: {
+                type: 'object',
+                allOf: [
+                  { $ref: '#/components/schemas/headers' },
+                  {
+                    properties: {
+                      ce_type: { const: `com.sendmux.${type}` },
+                      ce_dataschema: { const: dataSchema(type, version) },
+                    },
+                  },
+                ],
+              },
+              payload: { $ref: `./${fileOf(type, version)}` },
+              bindings: { $ref: '#/components/messageBindings/key' },
+              ...(example && { examples: [{ headers: example.headers, payload: JSON.parse(example.value) }] }),
+            },
+          ];
+        }),
+      ),
+      messageBindings: {
+        key: {
+          kafka: {
+            key: { type: 'string', pattern: '^mdom_', description: 'The domain’s id, as ce_subject.' },
+            bindingVersion: '0.5.0',
+          },
+        },
+      },
+      schemas: { headers: headersSchema() },
+    },
+  };
+  return `# Made by npm run events:schemas, of libs/mail-domain/events.ts.\n${stringify(document, { lineWidth: 120, aliasDuplicateObjects: false, compat: 'yaml-1.1' })}`;
+}
+
+function headersSchema() {
+  const text = (description, more = {}) => ({ type: 'string', description, ...more });
+  const required = {
+    'content-type': text('Of the value.', { const: 'application/json' }),
+    ce_specversion: text('Version of CloudEvents.', { const: '1.0' }),
+    ce_id: text('`<domain id>/<version in the stream>`. A message that comes again has the same one.', {
+      pattern: '^mdom_[a-z0-9]+/[1-9][0-9]*$',
+    }),
+    ce_source: text('The product.', { const: '/sendmux-domains' }),
+    ce_type: text('What happened: `com.sendmux.` and the event type. Ignore types that you do not know.', {
+      pattern: '^com\\.sendmux\\.',
+    }),
+    ce_dataschema: text('The `$id` of the JSON Schema of the value: event type and schema version.', {
+      pattern: '^urn:sendmux:event:[A-Za-z]+:[1-9][0-9]*$',
+    }),
+    ce_time: text('When it was decided, in UTC.', { format: 'date-time' }),
+    ce_subject: text('The domain’s id; the key of the message, too.', { pattern: '^mdom_[a-z0-9]+$' }),
+    ce_partitionkey: text('The domain’s id (extension: partitioning).', { pattern: '^mdom_[a-z0-9]+$' }),
+    ce_sequence: text('Position in the log of all domains, growing, with gaps; sorts as text (extension: sequence).', {
+      pattern: '^[0-9]{16}$',
+    }),
+    ce_streamversion: text('The event’s number within its domain: 1, 2, 3, without gaps.', {
+      pattern: '^[1-9][0-9]*$',
+    }),
+    ce_actor: text('Who did it: `key_…`, an API key, or the name of an app.'),
+    ce_correlationid: text(
+      'The same for all events that one request, or one look of the cycle at a domain, set going.',
+    ),
+  };
+  const optional = {
+    ce_causationid: text('The ce_id of the event that this one answers. Absent when it answers none.', {
+      pattern: '^mdom_[a-z0-9]+/[1-9][0-9]*$',
+    }),
+    ce_requestid: text('The `request_id` of the API. Absent when no request did it.'),
+  };
+  return { type: 'object', required: Object.keys(required), properties: { ...required, ...optional } };
+}
+
+/** A message by event type: two domains' lives as the model decides them. */
+function exampleMessages() {
+  const name = 'mail.acme.com';
+  const team = 'team_4kz81mq0xw';
+  const key = { actor: 'key_cl0mvua1x1sh1wf83emou5i9ti4' };
+  const provisioning = { actor: 'provisioning' };
+  const request = (id) => ({ requestId: id, correlationId: id });
+  const [id, refused] = ['mdom_cl0mvxnscic7xv9szgamnw47l4p', 'mdom_cl0mvxnpry0n3y73mt8uglh14ob'];
+  const [failing, adding, verifying, deleting] = [
+    ...['req_cl0mvxnprxzrnyt3ai4nzo3lsv4', 'req_cl0mvxnscib7q0gfx732z2dk371'],
+    ...['req_cl0mvxo282v0y4v32zzaubvlyan', 'req_cl0mvyzei1jj0qchddy7lxmpact'],
+  ];
+  const at = (time, day = '01') => `2026-11-${day}T${time}Z`;
+  const provisioned = {
+    dkimTokens: [
+      'hq3rk5vtz2mx7c4nb6yd8wj9pfsl1ga0',
+      'u5x9d2kq7w4n8z1c6m3v0b5t2r9yj4hp',
+      'e8t1y6i3o0p7a4s9d2f5g8h1j6k3l0zx',
+    ],
+    ...{ dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1', sesDkimStatus: 'pending' },
+  };
+  const both = (answer) => [answer, answer];
+  const records = (...all) => both({ kind: 'records', records: all, aliases: [] });
+  const look = (mx) =>
+    model.judge(
+      { name, team, ...provisioned },
+      {
+        mx,
+        spf: records('v=spf1 include:amazonses.com include:sendmux.ai ~all'),
+        dmarc: records('v=DMARC1; p=quarantine'),
+        verification: records(`sendmux-verify=${team}`),
+      },
+      'success',
+    );
+  const inPlace = look(records({ preference: 10, exchange: 'mail.sendmux.ai' }));
+  const mxGone = look(both({ kind: 'nodata', aliases: [] }));
+  const cycle = (start, time) => [
+    { ...mxGone, trigger: 'scheduled', cycle: Date.parse(start) },
+    { at: time, actor: 'verification-scheduler', correlationId: `${id}/cycle/${Date.parse(start)}` },
+  ];
+  const commands = [
+    new model.AddDomain(
+      refused,
+      { name: 'mail.example.com', team, deadline: at('09:58:30.120') },
+      { at: at('09:58:00.120'), ...key, ...request(failing) },
+    ),
+    new model.FailProvisioning(
+      refused,
+      { step: 'ses', kind: 'foreign', reason: 'Amazon SES has mail.example.com for somebody else.' },
+      { at: at('09:58:00.391'), ...provisioning, correlationId: failing, causationId: `${refused}/1` },
+    ),
+    new model.CompleteRollback(refused, {
+      ...{ at: at('09:58:00.520'), ...provisioning, correlationId: failing, causationId: `${refused}/2` },
+    }),
+    new model.AddDomain(
+      id,
+      { name, team, deadline: at('10:00:30.084') },
+      { at: at('10:00:00.084'), ...key, ...request(adding) },
+    ),
+    new model.CompleteProvisioning(id, provisioned, {
+      ...{ at: at('10:00:00.412'), ...provisioning, correlationId: adding, causationId: `${id}/1` },
+    }),
+    new model.RecordCheck(
+      id,
+      { ...inPlace, trigger: 'requested', cycle: null },
+      { at: at('10:07:41.903'), ...key, ...request(verifying) },
+    ),
+    new model.RecordCheck(id, ...cycle(at('18:00:00.000'), at('18:00:02.337'))),
+    new model.RecordCheck(id, ...cycle(at('00:00:00.000', '02'), at('00:00:01.871', '02'))),
+    new model.RequestDeletion(id, { at: at('08:12:55.640', '02'), ...key, ...request(deleting) }),
+    new model.CompleteDeletion(id, {
+      ...{ at: at('08:12:55.997', '02'), ...provisioning, correlationId: deleting, causationId: `${id}/9` },
+    }),
+  ];
+  const states = new Map();
+  const examples = new Map();
+  let position = 40;
+  for (const command of commands) {
+    const { context, domainId: stream } = command;
+    const { state, version } = states.get(stream) ?? { state: model.initialState, version: 0 };
+    const events = model.decide(command, state);
+    events.forEach(({ type, data, at: time }, index) => {
+      const { actor, requestId, correlationId, causationId } = context;
+      const recorded = {
+        ...{ stream, version: version + index + 1, position: ++position, type, data, time },
+        ...{ schemaVersion: model.schemaVersions[type], metadata: { actor, requestId, correlationId, causationId } },
+      };
+      examples.set(type, toCloudEvent(recorded));
+    });
+    states.set(stream, { state: events.reduce(model.evolve, state), version: version + events.length });
+  }
+  return examples;
+}
+
+/** Loads our TypeScript as it lies there, without a build. */
+function loader() {
+  const require = createRequire(join(root, 'package.json'));
+  const compilerOptions = { ...ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config.compilerOptions };
+  const options = {
+    ...ts.convertCompilerOptionsFromJson(compilerOptions, root).options,
+    ...{ module: ts.ModuleKind.CommonJS, moduleResolution: undefined, sourceMap: false, incremental: false },
+  };
+  require.extensions['.ts'] = (module, path) => {
+    const { outputText } = ts.transpileModule(readFileSync(path, 'utf8'), { fileName: path, compilerOptions: options });
+    const toLibs = (_, lib) => `require(${JSON.stringify(join(root, 'libs', lib, 'index.ts'))})`;
+    module._compile(outputText.replaceAll(/require\("@app\/([\w-]+)"\)/g, toLibs), path);
+  };
+  return require;
+}
