@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { openPool } from '@app/database';
 import { Logger } from '@nestjs/common';
-import { checkDelivery, type Known } from '../libs/messaging/delivery-checker';
+import { checkDelivery, type Known } from './support/delivery-checker';
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
 import { startSystem, type ApiClient, type System } from './support/processes';

@@ -4,8 +4,9 @@ import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
 import { KafkaAway, KafkaClient, type Publisher } from '@app/messaging';
 import { HealthProbes } from '@app/runtime';
 import { Logger } from '@nestjs/common';
+import { Kafka, logLevel } from 'kafkajs';
 import type { Pool } from 'pg';
-import { checkDelivery, type Known } from '../../libs/messaging/delivery-checker';
+import { checkDelivery, type Known } from '../../test/support/delivery-checker';
 import type { KafkaCluster } from '../../local/embedded-kafka';
 import { kafkaIsInstalled, testKafka } from '../../test/support/kafka';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
@@ -149,6 +150,22 @@ const well = { lost: 0, duplicated: 0, reordered: 0, scattered: 0, invented: 0 }
     await caughtUp();
     expect(await checkpoint()).toBe(3);
   }, 30_000);
+
+  it('publishes the whole log again to a topic that has been taken away', async () => {
+    const committed = [...(await append('a', 3)), ...(await append('b', 2))];
+    relay();
+    await caughtUp();
+    await relays.pop()!.beforeApplicationShutdown();
+    const admin = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    await admin.deleteTopics({ topics: [topic] });
+    while ((await admin.listTopics()).includes(topic)) await sleep(50);
+    await admin.disconnect();
+    committed.push(...(await append('a', 1)));
+    relay();
+    await until(async () => (await checkpoint()) === (await log.head()) && relays[0]!.progress().status === 'active');
+    expect(checkDelivery(committed, await arrivalsOf(kafka.brokers, topic), committed, [])).toMatchObject(well);
+  }, 60_000);
 
   it('one is active; a stand-by takes over within seconds when it dies', async () => {
     const first = relay();

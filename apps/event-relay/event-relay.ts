@@ -79,13 +79,15 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   private async open({ after, lose }: LogSession): Promise<PublishQueue> {
-    const partitions = await this.ensureTopic();
+    const { partitions, empty } = await this.ensureTopic();
+    // Somebody took the topic away, or gave us another cluster: what was published is not there any more.
+    if (after > 0 && empty) this.logger.warn(`${this.topic.topic} is empty: the whole log is published to it again`);
     // A producer that has failed does not know what has arrived: a new one begins anew.
     await this.closePublisher();
     const publisher = (this.publisher = await this.client.publisher(this.topic.topic, partitions));
     this.logger.log(`Publishes to ${this.topic.topic}, which has ${partitions} partitions`);
     return new PublishQueue({
-      after,
+      after: empty ? 0 : after,
       send: async (events) => {
         const done = publishSeconds.startTimer();
         await publisher.send(events);
@@ -96,10 +98,12 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     });
   }
 
-  private async ensureTopic(): Promise<number> {
+  private async ensureTopic(): Promise<{ partitions: number; empty: boolean }> {
     const admin = await this.client.admin();
     try {
-      return await admin.ensureTopic(this.topic);
+      const partitions = await admin.ensureTopic(this.topic);
+      const ends = await admin.ends(this.topic.topic);
+      return { partitions, empty: [...ends.values()].every((end) => end === 0) };
     } finally {
       await admin.close();
     }

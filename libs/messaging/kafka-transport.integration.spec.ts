@@ -11,7 +11,7 @@ import { kafkaIsInstalled, testKafka } from '../../test/support/kafka';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { arrivalsOf } from '../../test/support/topic';
 import { toCloudEvent } from './cloud-event';
-import { checkDelivery, type Known } from './delivery-checker';
+import { checkDelivery, type Known } from '../../test/support/delivery-checker';
 import { EventConsumer } from './event-consumer';
 import { KafkaClient, partitioner } from './kafka-client';
 import { KafkaTransport, type KafkaTransportOptions } from './kafka-transport';

@@ -40,6 +40,7 @@ export interface LogReaderOptions {
   readonly startFrom: 'beginning' | 'now';
   /** Events that are not wanted are skipped. */
   wants(event: RecordedEvent): boolean;
+  /** The reader goes on above the position of the sink: the session's checkpoint, or one that the sink knows better. */
   open(session: LogSession): Sink | Promise<Sink>;
   /** True for a fault that passes by itself; a lost connection to the database always is one. */
   readonly passes?: (error: unknown) => boolean;
@@ -168,7 +169,9 @@ export class LogReader {
         query: (text, values) => lock.query(text, values),
         lose: (error) => lock.lose(error),
       });
-      await this.read(lock, sink, after);
+      // Before the first event is pushed: a crash would else go on from where the sink no longer is.
+      if (sink.position !== after) await this.writeCheckpoint(lock, sink.position);
+      await this.read(lock, sink);
     } finally {
       lock.release();
     }
@@ -204,9 +207,10 @@ export class LogReader {
     );
   }
 
-  private async read(lock: LockConnection, sink: Sink, after: number): Promise<void> {
+  private async read(lock: LockConnection, sink: Sink): Promise<void> {
     const { checkpointMs, closeWithinMs, name, log, wants } = this.options;
-    let written = after;
+    const start = sink.position;
+    let written = start;
     let writing: Promise<void> | undefined;
     const writeIfMoved = async () => {
       this.noteProgress();
@@ -225,12 +229,12 @@ export class LogReader {
     // At once, even while the loop below waits for room.
     void aborted(lock.signal).then(() => sink.stop());
     this.sink = sink;
-    this.known = { position: after, head: after };
+    this.known = { position: start, head: start };
     this.activeSince = Date.now();
     this.become('active');
-    this.logger.log(`Reads for ${name} after position ${after}`);
+    this.logger.log(`Reads for ${name} after position ${start}`);
     try {
-      for await (const events of log.follow({ after, signal: lock.signal })) {
+      for await (const events of log.follow({ after: start, signal: lock.signal })) {
         for (const event of events) {
           if (lock.signal.aborted) break;
           if (!wants(event)) sink.skip(event.position);

@@ -287,8 +287,10 @@ export async function freePortBlock(): Promise<number> {
   const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'event-relay'] as const;
   const others = ['sandbox', 'sandbox-doh', 'sandbox-smtp'] as const;
   for (;;) {
-    const port = randomInt(1_000, 2_000) * 16;
-    const free = await Promise.all([...apps, ...others].map((app) => isFree(portOf(app, port))));
+    const port = randomInt(500, 1_000) * 32;
+    // The embedded Kafka of `make start` is there too: three brokers and their controllers.
+    const kafka = [20, 21, 22, 23, 24, 25].map((offset) => port + offset);
+    const free = await Promise.all([...[...apps, ...others].map((app) => portOf(app, port)), ...kafka].map(isFree));
     if (free.every(Boolean)) return port;
   }
 }

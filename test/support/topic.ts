@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { KafkaClient } from '@app/messaging';
-import type { Arrival } from '../../libs/messaging/delivery-checker';
+import type { Arrival } from './delivery-checker';
 
 /** Every record of a topic, as far as it reaches now. */
 export async function arrivalsOf(brokers: readonly string[], topic: string, withinMs = 60_000): Promise<Arrival[]> {

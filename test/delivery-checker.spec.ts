@@ -1,4 +1,4 @@
-import { checkDelivery, type Arrival, type DeliveryFaults, type Known } from './delivery-checker';
+import { checkDelivery, type Arrival, type DeliveryFaults, type Known } from './support/delivery-checker';
 
 const event = (stream: string, version: number): Known => ({ id: `${stream}/${version}`, stream, version });
 const [a1, a2, b1] = [event('a', 1), event('a', 2), event('b', 1)];
