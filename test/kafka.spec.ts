@@ -140,6 +140,22 @@ import { startSystem, type AppName, type System } from './support/processes';
     }
   }, 90_000);
 
+  it('a process that ends does not wait for brokers that are away', async () => {
+    const apps = ['event-relay', 'provisioning', 'verification-scheduler', 'notifier'] as const;
+    await kafka.kill(0);
+    // Once at a first failed request, once between two tries.
+    await Promise.all(
+      apps.map(async (app, index) => {
+        await delay(1_000 * index);
+        const begun = Date.now();
+        await system.stop(app);
+        expect(Date.now() - begun).toBeLessThan(8_000);
+      }),
+    );
+    await kafka.startNode(0);
+    await Promise.all(apps.map((app) => system.start(app)));
+  }, 60_000);
+
   it('a crash for good ends the process, and its last line says why', async () => {
     for (const app of ['event-relay', 'notifier'] as const) {
       await system.stop(app);

@@ -26,6 +26,8 @@ export type KafkaTransportStatus = 'connecting' | 'joined' | 'closed' | 'failed'
 
 /** Messages of a partition that are held at most before it is paused. A batch that has begun is taken whole. */
 const backlog = 500;
+/** How long a process that ends waits for brokers to let it go, in milliseconds. */
+const leaveMs = 3_000;
 const fatal = () => process.exit(1);
 
 /** A message, in the order of its partition. */
@@ -168,7 +170,9 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
       }, endsMs),
     ];
     try {
-      this.member = await Promise.race([client.member(groupId, topic, reading), crashed]);
+      // Whatever it waits for, a close does not.
+      this.member =
+        (await Promise.race([client.member(groupId, topic, reading), crashed, this.closeAsked])) ?? undefined;
       await Promise.race([this.closeAsked, crashed]);
     } finally {
       if (!signal.aborted) this.become('connecting');
@@ -179,8 +183,8 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
       const { member } = this;
       this.member = undefined;
       for (const each of this.partitions.values()) each.dispatch = undefined;
-      await Promise.allSettled([member?.close(), this.asking]);
-      await this.closeAdmin();
+      const left = Promise.allSettled([member?.close(), this.closeAdmin()]);
+      await (signal.aborted ? Promise.race([left, sleep(leaveMs, undefined, { ref: false })]) : left);
     }
   }
 
@@ -188,7 +192,8 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
     const { topic } = this.options;
     const { signal } = this.closing;
     for (let tries = 0; !signal.aborted; tries++) {
-      const admin = await this.connectedAdmin();
+      const admin = await Promise.race([this.connectedAdmin(), this.closeAsked]);
+      if (!admin) return false;
       if (await admin.hasTopic(topic)) return true;
       if (tries === 0) this.logger.log(`Waits for the topic ${topic}, which event-relay creates`);
       this.wellAt = Date.now();

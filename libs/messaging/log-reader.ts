@@ -164,11 +164,14 @@ export class LogReader {
       await this.waitForTurn(lock);
       if (lock.signal.aborted) return;
       const after = await this.checkpoint(lock);
-      const sink = await this.options.open({
+      const opened = this.options.open({
         after,
         query: (text, values) => lock.query(text, values),
         lose: (error) => lock.lose(error),
       });
+      // Whatever it waits for, a close does not.
+      const sink = await Promise.race([opened, this.closeAsked]);
+      if (!sink) return;
       // Before the first event is pushed: a crash would else go on from where the sink no longer is.
       if (sink.position !== after) await this.writeCheckpoint(lock, sink.position);
       await this.read(lock, sink);

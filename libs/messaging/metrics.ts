@@ -20,7 +20,9 @@ new Gauge({
   collect() {
     for (const [group, { behind }] of groups) {
       const count = behind();
-      if (count !== undefined) this.set({ group }, count);
+      // A stand-by knows nothing of it, even if it was the reader once.
+      if (count === undefined) this.remove({ group });
+      else this.set({ group }, count);
     }
   },
 });
