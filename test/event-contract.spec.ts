@@ -110,6 +110,24 @@ describe('asyncapi.yaml', () => {
   });
 });
 
+describe('docs/subscribe.md', () => {
+  const text = readFileSync(join(root, 'docs/subscribe.md'), 'utf8');
+
+  it('lists every event, and links to the schema that is written now', () => {
+    const rows = [...text.matchAll(/^\| \[(\w+)\]\((\S+)\) \|/gm)].map(([, type, link]) => [type, link]);
+    expect(rows).toEqual(types.map((type) => [type, `events/schemas/${type}.${schemaVersions[type]}.json`]));
+    for (const [, link] of text.matchAll(/\]\((events[^)]*)\)/g)) expect(existsSync(join(root, 'docs', link!))).toBe(true);
+  });
+
+  it('shows every header, as it is in the examples of asyncapi.yaml', () => {
+    const rows = [...text.matchAll(/^\| `([\w-]+)` \|.*\| `([^`]+)` \|$/gm)].map(([, name, value]) => [name!, value!]);
+    const { ce_causationid } = examples[1]!.headers;
+    expect(Object.fromEntries(rows)).toEqual({ ...examples[0]!.headers, ce_causationid });
+    const { properties } = document.components.schemas.headers as Schema;
+    expect(rows.map(([name]) => name).sort()).toEqual(Object.keys(properties!).sort());
+  });
+});
+
 describe('npm run events:schemas', () => {
   let copy: string;
   beforeAll(() => {

@@ -1,0 +1,318 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { openPool } from '@app/database';
+import { schemaVersions } from '@app/mail-domain';
+import { Kafka, logLevel, type KafkaMessage } from 'kafkajs';
+import type { KafkaCluster } from '../local/embedded-kafka';
+import { asyncApi, faultsOf, type PublishedMessage } from './support/event-schemas';
+import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { startSystem, type System } from './support/processes';
+
+const root = resolve(__dirname, '..');
+const topic = asyncApi().channels.domainEvents!.address;
+const blocks = [...readFileSync(join(root, 'docs/subscribe.md'), 'utf8').matchAll(/```(\w+)\n([^]*?)```/g)].map(
+  ([, language, text]) => ({ language, text: text! }),
+);
+
+/** A file of docs/subscribe.md, and the commands below it. */
+function documented(language: 'typescript' | 'python'): { file: string; text: string; commands: string[] } {
+  const index = blocks.findIndex((block) => block.language === language);
+  const [{ text }, shell] = [blocks[index]!, blocks[index + 1]!];
+  return { text, file: /^(?:\/\/|#) (\S+)\n/.exec(text)![1]!, commands: shell.text.trim().split('\n') };
+}
+const typescript = documented('typescript');
+const python = documented('python');
+const kcat = blocks.at(-1)!.text;
+
+/** The virtual environment that the document makes, kept; undefined where it cannot be made. */
+function virtualEnvironment(): string | undefined {
+  const [make, install] = python.commands as [string, string];
+  const caches = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'sendmux-domains');
+  const kept = join(
+    caches,
+    `subscriber-${createHash('sha256')
+      .update(make + install)
+      .digest('hex')
+      .slice(0, 12)}`,
+  );
+  // Made where it stays: it names its own place.
+  if (!existsSync(join(kept, 'complete'))) {
+    rmSync(kept, { recursive: true, force: true });
+    mkdirSync(kept, { recursive: true });
+    const { status, stderr } = spawnSync('sh', ['-ec', `${make}\n${install}`], { cwd: kept, encoding: 'utf8' });
+    if (status !== 0) {
+      process.stderr.write(`The subscriber in Python is skipped: ${stderr.trim().split('\n').at(-1)}\n`);
+      return undefined;
+    }
+    writeFileSync(join(kept, 'complete'), '');
+  }
+  return join(kept, '.venv');
+}
+
+const kafkaInstalled = kafkaIsInstalled();
+const venv = kafkaInstalled ? virtualEnvironment() : undefined;
+const kcatInstalled = ['kcat', 'jq'].every((command) => spawnSync('which', [command]).status === 0);
+
+/** A subscriber that runs in a folder of its own. */
+class Subscriber {
+  output = '';
+  errors = '';
+  readonly ended: Promise<number | null>;
+  private readonly child: ChildProcess;
+
+  constructor(command: string, cwd: string, env: NodeJS.ProcessEnv) {
+    const { PATH, HOME } = process.env;
+    // A group of its own: kcat and jq are two processes.
+    this.child = spawn('bash', ['-c', command], { cwd, env: { PATH, HOME, ...env }, detached: true });
+    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.output += text));
+    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.errors += text));
+    this.ended = new Promise((done) => this.child.once('close', (code) => done(code)));
+  }
+
+  get lines(): string[] {
+    return this.output.split('\n').slice(0, -1);
+  }
+
+  async says(what: RegExp, withinMs = 60_000): Promise<void> {
+    const deadline = Date.now() + withinMs;
+    while (!what.test(this.output)) {
+      if (this.child.exitCode !== null || Date.now() > deadline)
+        throw new Error(`It does not say ${String(what)}, but:\n${this.output}\n${this.errors}`);
+      await delay(50);
+    }
+  }
+
+  async stop(): Promise<number | null> {
+    if (this.child.exitCode === null && this.child.signalCode === null) process.kill(-this.child.pid!, 'SIGTERM');
+    return this.ended;
+  }
+}
+
+interface Message extends PublishedMessage {
+  readonly key: string;
+  readonly timestamp: number;
+  readonly value: Buffer;
+}
+
+/** docs/subscribe.md, run against a real Kafka. Skipped where Java or Maven is missing: tools/install-counterparts. */
+(kafkaInstalled ? describe : describe.skip)('subscribing as docs/subscribe.md says', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sendmux-subscribe-'));
+  let kafka: KafkaCluster;
+  let client: Kafka;
+  let system: System;
+  let api: Awaited<ReturnType<System['team']>>['api'];
+  let published: Message[];
+  const running: Subscriber[] = [];
+
+  const ofDomain = (name: string, messages: readonly Message[]) => {
+    const [added] = messages.filter(({ payload }) => (payload as { name?: string }).name === name);
+    return messages.filter(({ key }) => key === added?.key);
+  };
+  const typeOf = ({ headers }: PublishedMessage) => headers.ce_type!.replace('com.sendmux.', '');
+  /** `2026-11-01T10:00:00.084Z mail.acme.com DomainAdded`, of each message, in the order of its domain. */
+  const expectedOf = (name: string, messages = published) =>
+    ofDomain(name, messages).map((message) => `${message.headers.ce_time} ${name} ${typeOf(message)}`);
+  const linesOf = (name: string, subscriber: Subscriber) =>
+    subscriber.lines.filter((line) => line.split(' ')[1] === name).map((line) => /^\S+ \S+ \w+(?=:)/.exec(line)?.[0]);
+
+  beforeAll(async () => {
+    kafka = await testKafka();
+    client = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING });
+    system = await startSystem({
+      ...{ brokers: kafka.brokers, env: { KAFKA_TOPIC: topic, VERIFICATION_INTERVAL: '3s' } },
+    });
+    ({ api } = await system.team());
+    await system.sandbox.plantIdentity('taken.acme.com');
+    expect((await api.add('taken.acme.com')).status).toBe(502);
+    await wholeLife('mail.acme.com');
+    published = await allMessages();
+    // All of them come again, as after a relay that was killed.
+    const producer = client.producer();
+    await producer.connect();
+    await producer.send({ topic, messages: published.map(({ key, value, headers }) => ({ key, value, headers })) });
+    await producer.disconnect();
+  }, 240_000);
+
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((subscriber) => subscriber.stop()));
+  });
+  afterAll(async () => {
+    await system?.end();
+    await kafka?.destroy();
+    rmSync(folder, { recursive: true, force: true });
+  }, 60_000);
+
+  /** Added, verified, lapsed, failed, deleted. */
+  async function wholeLife(name: string): Promise<void> {
+    const added = await api.add(name);
+    expect(added.status).toBe(201);
+    const { id } = (added.body as { data: { id: string } }).data;
+    const becomes = (wanted: string) =>
+      system.until(`${name} is ${wanted}`, async () => {
+        const { data } = (await api.get(id)).body as { data: { verification_status: string } };
+        return data.verification_status === wanted;
+      });
+    await system.sandbox.place(added.body);
+    await api.verify(id);
+    await becomes('verified');
+    await system.sandbox.remove(added.body);
+    await becomes('failed');
+    expect((await api.delete(id)).status).toBe(200);
+  }
+
+  /** What is on the topic once the relay has caught up with the log. */
+  async function allMessages(): Promise<Message[]> {
+    const pool = openPool(system.databaseUrl, 1);
+    const { rows } = await pool.query<{ count: number }>('SELECT count(*)::int AS count FROM events');
+    await pool.end();
+    const all = new Map<string, Message>();
+    const consumer = client.consumer({ groupId: `test-${Date.now()}`, maxWaitTimeInMs: 100 });
+    await consumer.connect();
+    await consumer.subscribe({ topic, fromBeginning: true });
+    await consumer.run({
+      // eslint-disable-next-line @typescript-eslint/require-await -- its type
+      eachMessage: async ({ message }) => {
+        const read = messageOf(message);
+        if (!all.has(read.headers.ce_id!)) all.set(read.headers.ce_id!, read);
+      },
+    });
+    await system.until('all events are on the topic', () => all.size >= rows[0]!.count);
+    await consumer.disconnect();
+    expect(all.size).toBe(rows[0]!.count);
+    return [...all.values()];
+  }
+
+  it('each message fits its schema and its headers, with nothing that is not described', () => {
+    expect(new Set(published.map(typeOf))).toEqual(new Set(Object.keys(schemaVersions)));
+    for (const message of published) {
+      expect(faultsOf(message)).toEqual([]);
+      const { ce_subject, ce_streamversion, ce_id, ce_time } = message.headers;
+      expect(message).toMatchObject({ key: ce_subject, timestamp: Date.parse(ce_time!) });
+      expect(ce_id).toBe(`${ce_subject}/${ce_streamversion}`);
+    }
+    const life = ofDomain('mail.acme.com', published);
+    expect(life.map(({ headers }) => Number(headers.ce_streamversion))).toEqual(life.map((_, index) => index + 1));
+    expect(life.map(typeOf).filter((type) => type !== 'DnsChecked')).toEqual([
+      ...['DomainAdded', 'DomainProvisioned', 'DomainVerified', 'VerificationLapsed', 'VerificationFailed'],
+      ...['DomainDeletionRequested', 'DomainDeleted'],
+    ]);
+  });
+
+  describe.each([
+    ['TypeScript', typescript, 'my-service', true],
+    ['Python', python, 'my-service-in-python', venv !== undefined],
+  ])('in %s', (language, { file, text, commands }, groupId, installed) => {
+    const test = installed ? it : it.skip;
+    const home = join(folder, language);
+    const start = (env: NodeJS.ProcessEnv = {}) => {
+      const brokers = kafka.brokers.join(',');
+      const subscriber = new Subscriber(`exec ${commands.at(-1)}`, home, { KAFKA_BROKERS: brokers, ...env });
+      running.push(subscriber);
+      return subscriber;
+    };
+
+    test('prints each domain’s whole life in order, once, and goes on where it was after SIGTERM', async () => {
+      mkdirSync(home);
+      writeFileSync(join(home, file), text);
+      prepare(language, home, commands);
+      const first = start();
+      await first.says(/mail\.acme\.com DomainDeleted: /);
+      await first.says(/taken\.acme\.com ProvisioningRolledBack: /);
+      await wholeLife(`${language.toLowerCase()}.acme.com`);
+      await first.says(new RegExp(`${language.toLowerCase()}\\.acme\\.com DomainDeleted: `));
+      published = await allMessages();
+      for (const name of ['mail.acme.com', 'taken.acme.com', `${language.toLowerCase()}.acme.com`])
+        expect(linesOf(name, first)).toEqual(expectedOf(name));
+      expect(first.output).toMatch(/mail\.acme\.com VerificationLapsed: failing: .*\bmx\b/);
+      expect(first.output).toMatch(/taken\.acme\.com ProvisioningFailed: foreign: Amazon SES has taken/);
+      const stopped = Date.now();
+      expect(await first.stop()).toBe(0);
+      expect(Date.now() - stopped).toBeLessThan(10_000);
+
+      // As if it had crashed before any commit: everything comes again.
+      const admin = client.admin();
+      await admin.connect();
+      const { partitions } = (await admin.fetchOffsets({ groupId, topics: [topic] }))[0]!;
+      expect(partitions.some(({ offset }) => Number(offset) > 0)).toBe(true);
+      await admin.resetOffsets({ groupId, topic, earliest: true });
+      await admin.disconnect();
+      const again = start();
+      expect((await api.add(`again-${language.toLowerCase()}.acme.com`)).status).toBe(201);
+      await again.says(/again-.* DomainProvisioned: /);
+      expect(again.lines).toHaveLength(2);
+      expect(await again.stop()).toBe(0);
+    }, 180_000);
+
+    test('stops at a schema version that it does not know, and ignores what is none of its business', async () => {
+      const other = `other-${language}`;
+      const admin = client.admin();
+      await admin.connect();
+      await admin.createTopics({ topics: [{ topic: other, numPartitions: 1 }] });
+      await admin.disconnect();
+      const [added, provisioned] = ofDomain('mail.acme.com', published) as [Message, Message];
+      const key = 'mdom_other';
+      const about = { ce_subject: key, ce_id: `${key}/1` };
+      const next = { ce_subject: key, ce_id: `${key}/3`, ce_streamversion: '3' };
+      const producer = client.producer();
+      await producer.connect();
+      await producer.send({
+        topic: other,
+        messages: [
+          { key: null, value: 'not ours' },
+          { key, value: added.value, headers: { ...added.headers, ...about } },
+          { key, value: '{}', headers: { ...added.headers, ...about, ce_id: `${key}/2`, ce_streamversion: '2', ce_type: 'com.sendmux.DomainPainted' } }, // prettier-ignore
+          { key, value: provisioned.value, headers: { ...provisioned.headers, ...next, ce_dataschema: 'urn:sendmux:event:DomainProvisioned:2' } }, // prettier-ignore
+        ],
+      });
+      await producer.disconnect();
+      const subscriber = start({ KAFKA_TOPIC: other });
+      expect(await subscriber.ended).toBe(1);
+      expect(subscriber.lines).toEqual([expect.stringMatching(/ mail\.acme\.com DomainAdded: by team_/)]);
+      expect(subscriber.errors).toContain('Unknown: urn:sendmux:event:DomainProvisioned:2');
+    }, 90_000);
+  });
+
+  (kcatInstalled ? it : it.skip)(
+    'with kcat, prints each domain’s whole life in order, once',
+    async () => {
+      const subscriber = new Subscriber(kcat, folder, { KAFKA_BROKERS: kafka.brokers.join(',') });
+      running.push(subscriber);
+      await subscriber.says(/ mail\.acme\.com DomainDeleted:/);
+      await wholeLife('kcat.acme.com');
+      await subscriber.says(/ kcat\.acme\.com DomainDeleted:/);
+      published = await allMessages();
+      for (const name of ['mail.acme.com', 'taken.acme.com', 'kcat.acme.com'])
+        expect(linesOf(name, subscriber)).toEqual(expectedOf(name));
+      expect(subscriber.output).toMatch(/ mail\.acme\.com VerificationLapsed: mx /);
+      await subscriber.stop();
+      expect(subscriber.errors).toBe('');
+    },
+    120_000,
+  );
+});
+
+/** All commands of the document but the last, which runs the subscriber. What is installed here is not fetched again. */
+function prepare(language: string, home: string, commands: readonly string[]): void {
+  if (language === 'Python') return symlinkSync(venv!, join(home, '.venv'));
+  const [install, compile] = commands as [string, string];
+  const { dependencies, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    dependencies: Record<string, string>;
+    devDependencies: Record<string, string>;
+  };
+  expect(install).toBe(
+    `npm install kafkajs@${dependencies.kafkajs} typescript@${devDependencies.typescript} @types/node@20`,
+  );
+  symlinkSync(join(root, 'node_modules'), join(home, 'node_modules'));
+  expect(spawnSync('sh', ['-c', compile], { cwd: home, encoding: 'utf8' })).toMatchObject({ status: 0, stdout: '' });
+}
+
+function messageOf({ key, value, headers, timestamp }: KafkaMessage): Message {
+  return {
+    ...{ key: String(key), value: value!, timestamp: Number(timestamp), payload: JSON.parse(String(value)) as unknown },
+    headers: Object.fromEntries(Object.entries(headers ?? {}).map(([name, text]) => [name, String(text)])),
+  };
+}
