@@ -298,6 +298,25 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     expect(() => transport.assertJoined()).not.toThrow();
   }, 30_000);
 
+  it('reads a topic from its beginning that was taken away under it and made anew', async () => {
+    const seen: string[] = [];
+    const { transport } = await consumer((each) => void seen.push(eventId(each)));
+    await publish(...[1, 2, 3, 4].map((version) => event('a', version)));
+    await until(async () => seen.length === 4 && (await committed()) === 4);
+    const raw = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING }).admin();
+    await raw.connect();
+    await raw.deleteTopics({ topics: [topic] });
+    await until(async () => !(await raw.listTopics()).includes(topic));
+    await raw.disconnect();
+    const admin = await client.admin();
+    await admin.ensureTopic({ topic, partitions, replication: 1 });
+    await admin.close();
+    await publish(event('a', 5), event('a', 6));
+    await until(() => seen.length === 6, 40_000);
+    expect(seen).toEqual([1, 2, 3, 4, 5, 6].map((version) => `a/${version}`));
+    expect(() => transport.assertProgress()).not.toThrow();
+  }, 60_000);
+
   it('begins anew after a crash of its client that passes, and ends for good after one that does not', async () => {
     const readings: Parameters<KafkaClient['member']>[2][] = [];
     const fatal: unknown[] = [];

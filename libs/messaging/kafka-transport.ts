@@ -142,6 +142,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
           return (this.options.onFatal ?? fatal)(error);
         }
         this.logger.warn(error.message);
+        await this.closeAdmin();
       }
       if (Date.now() - since > 10_000) failures = 1;
       await pause(backOffMs({ baseMs: 200, capMs: 3_000 }, failures), signal);
@@ -169,10 +170,10 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
         this.asking ??= this.askForEnds().finally(() => (this.asking = undefined));
       }, endsMs),
     ];
+    const joining = client.member(groupId, topic, reading);
     try {
       // Whatever it waits for, a close does not.
-      this.member =
-        (await Promise.race([client.member(groupId, topic, reading), crashed, this.closeAsked])) ?? undefined;
+      this.member = (await Promise.race([joining, crashed, this.closeAsked])) ?? undefined;
       await Promise.race([this.closeAsked, crashed]);
     } finally {
       if (!signal.aborted) this.become('connecting');
@@ -180,10 +181,10 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
       await this.endHandlers();
       await this.commit();
       timers.forEach(clearInterval);
-      const { member } = this;
       this.member = undefined;
       for (const each of this.partitions.values()) each.dispatch = undefined;
-      const left = Promise.allSettled([member?.close(), this.closeAdmin()]);
+      // One that joins late must leave too, or its partitions would be nobody's.
+      const left = Promise.allSettled([joining.then((member) => member.close()), this.closeAdmin()]);
       await (signal.aborted ? Promise.race([left, sleep(leaveMs, undefined, { ref: false })]) : left);
     }
   }
@@ -206,8 +207,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
     for (const [partition, { dispatch }] of this.partitions)
       if (!assigned.includes(partition)) {
         this.partitions.delete(partition);
-        const left: Promise<void> | undefined = dispatch?.stop().finally(() => this.leaving.delete(left!));
-        if (left) this.leaving.add(left);
+        this.leave(dispatch);
       }
     for (const partition of assigned)
       if (!this.partitions.has(partition)) {
@@ -232,9 +232,14 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
     // Of a partition that has gone to another member meanwhile, or after the last commit.
     if (!assigned || this.closing.signal.aborted) return;
     const first = messages[0]!.offset;
+    if (first < assigned.committed) {
+      // What was read once is not there any more: the topic has been made anew, or has lost its end.
+      this.leave(assigned.dispatch);
+      assigned.dispatch = undefined;
+    }
     if (!assigned.dispatch) Object.assign(assigned, { committed: first, position: first - 1 });
     const dispatch = (assigned.dispatch ??= this.dispatchFrom(first - 1, broken));
-    assigned.end = Math.max(assigned.end, end);
+    assigned.end = end;
     for (const message of messages) {
       // After a rebalance a partition that was kept is read again from its last commit.
       if (message.offset <= dispatch.seen) continue;
@@ -249,6 +254,12 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
     void dispatch.room().then(() => {
       if (this.partitions.get(partition)?.dispatch === dispatch) this.member?.resume(partition);
     });
+  }
+
+  /** No more is taken from it; its handlers come to their end. */
+  private leave(dispatch: OrderedDispatch<Received> | undefined): void {
+    const left: Promise<void> | undefined = dispatch?.stop().finally(() => this.leaving.delete(left!));
+    if (left) this.leaving.add(left);
   }
 
   private dispatchFrom(after: number, broken: (error: Error) => void): OrderedDispatch<Received> {
@@ -333,7 +344,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
       const committed = unread ? await admin.committed(groupId, topic) : new Map<number, number>();
       this.brokersAnsweredAt = Date.now();
       for (const [partition, each] of this.partitions) {
-        each.end = Math.max(each.end, ends.get(partition) ?? 0);
+        each.end = ends.get(partition) ?? 0;
         if (!each.dispatch) each.position = (committed.get(partition) ?? 0) - 1;
       }
     } catch (error) {
