@@ -53,6 +53,10 @@ describe('a system that loses an app', () => {
 
   it('finishes what was accepted, once the app is back', async () => {
     const { api } = await system.team();
+    // Some put their key where it does not belong.
+    await api.call('GET', '/domains?api_key=smx_root_abcdef123456');
+    await system.until('the request is in the log', () => system.log('gateway').includes('api_key=smx_[hidden]'));
+    expect(system.log('gateway')).not.toContain('abcdef123456');
     await system.kill('provisioning');
     expect(system.runs('provisioning')).toBe(false);
     const adding = api.add('mail.acme.com');

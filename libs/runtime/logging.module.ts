@@ -22,6 +22,9 @@ export function requestId(request: IncomingMessage): string {
 /** Fastify and the logger both ask, and must hear the same. */
 const requestIds = new WeakMap<IncomingMessage, string>();
 
+/** An API key does not belong into a URL, but people put it there. */
+const withoutKeys = (url: string): string => url.replace(/smx_[a-z]+_\w+/gi, 'smx_[hidden]');
+
 /** Structured logs, one JSON object a line. Keys and cookies never reach them. */
 export function loggingModule(app: string, level: string): DynamicModule {
   return LoggerModule.forRoot({
@@ -42,7 +45,10 @@ export function loggingModule(app: string, level: string): DynamicModule {
       customErrorMessage: () => 'request completed',
       customErrorObject: (_request, _response, _error, line: object) => ({ ...line, err: undefined }),
       serializers: {
-        req: (request: { method: string; url: string }) => ({ method: request.method, url: request.url }),
+        req: (request: { method: string; url: string }) => ({
+          method: request.method,
+          url: withoutKeys(request.url),
+        }),
         res: (response: { statusCode: number }) => ({ status: response.statusCode }),
       },
       redact: { paths: ['*.authorization', '*.cookie', '*.password', '*.key', '*.token'], censor: '[hidden]' },
