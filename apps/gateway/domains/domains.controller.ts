@@ -36,7 +36,7 @@ import {
 } from './domain.dto';
 import { Domains } from './domains.service';
 import * as examples from './examples';
-import { IdempotencyKeys } from './idempotency.service';
+import { IdempotencyKeys, type HeldClaim } from './idempotency.service';
 
 const base = '/api/v1/domains';
 const idParam = { name: 'id', example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' } as const;
@@ -114,11 +114,11 @@ export class DomainsController {
     try {
       const view = await this.domains.add(claim.domainId, name, request);
       const answer = success(presentDomain(view), requestId);
-      await this.idempotencyKeys.keep(team, key, { status: 201, body: answer });
+      await this.idempotencyKeys.keep(claim, { status: 201, body: answer });
       void reply.header('location', `${base}/${view.id}`).header('etag', etag(view.version));
       return answer;
     } catch (error) {
-      await this.settle(team, key, error);
+      await this.settle(claim, error);
       throw error;
     }
   }
@@ -211,10 +211,9 @@ export class DomainsController {
   }
 
   /** What becomes of a key whose request failed. */
-  private async settle(team: string, key: string, error: unknown): Promise<void> {
-    if (error instanceof ApiError && error.code !== 'service_unavailable')
-      await this.idempotencyKeys.release(team, key);
-    else await this.idempotencyKeys.handOver(team, key);
+  private async settle(claim: HeldClaim, error: unknown): Promise<void> {
+    if (error instanceof ApiError && error.code !== 'service_unavailable') await this.idempotencyKeys.release(claim);
+    else await this.idempotencyKeys.handOver(claim);
   }
 }
 

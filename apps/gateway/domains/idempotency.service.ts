@@ -17,7 +17,15 @@ export interface Answer {
  * What a claim turned out to be. `domainId` is the id that the add uses: a claim that was left by a process that died
  * comes with the id that it had, so that its domain is found again instead of added twice.
  */
-type Claim = { readonly answer: Answer } | { readonly domainId: string };
+export interface HeldClaim {
+  readonly team: string;
+  readonly key: string;
+  readonly domainId: string;
+  /** Tells this claim from a later one that has taken it over; as PostgreSQL writes it. */
+  readonly until: string;
+}
+
+type Claim = { readonly answer: Answer } | HeldClaim;
 
 /** `Idempotency-Key` of `POST /domains`. The claims are in the database: they outlive the process that made them. */
 @Injectable()
@@ -36,7 +44,7 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
   async claim(team: string, key: string, body: object, domainId: string, leaseMs: number): Promise<Claim> {
     const hash = createHash('sha256').update(JSON.stringify(body)).digest();
     for (;;) {
-      const { rows: claimed } = await this.pool.query<{ domain_id: string }>({
+      const { rows: claimed } = await this.pool.query<{ domain_id: string; until: string }>({
         name: 'idempotency-claim',
         text: `INSERT INTO idempotency_keys AS held (team, key, body_hash, domain_id, claimed_until)
           VALUES ($1, $2, $3, $4, now() + $5 * interval '1 millisecond')
@@ -49,10 +57,10 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
             response = NULL
           WHERE ${isOld}
             OR (held.status IS NULL AND held.claimed_until <= now() AND held.body_hash = EXCLUDED.body_hash)
-          RETURNING domain_id`,
+          RETURNING domain_id, claimed_until::text AS until`,
         values: [team, key, hash, domainId, leaseMs],
       });
-      if (claimed[0]) return { domainId: claimed[0].domain_id };
+      if (claimed[0]) return { team, key, domainId: claimed[0].domain_id, until: claimed[0].until };
 
       const { rows } = await this.pool.query<{ same: boolean; status: number | null; response: object }>({
         name: 'idempotency-read',
@@ -76,26 +84,23 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
     }
   }
 
-  /** The outcome is final: the key gives this answer from now on. */
-  async keep(team: string, key: string, { status, body }: Answer): Promise<void> {
+  /** The outcome is final: the key gives this answer from now on. Of a claim that was taken over, nothing is kept. */
+  async keep({ team, key, until }: HeldClaim, { status, body }: Answer): Promise<void> {
     await this.pool.query({
       name: 'idempotency-keep',
-      text: 'UPDATE idempotency_keys SET status = $3, response = $4 WHERE team = $1 AND key = $2',
-      values: [team, key, status, JSON.stringify(body)],
+      text: `UPDATE idempotency_keys SET status = $4, response = $5 WHERE ${isMine}`,
+      values: [team, key, until, status, JSON.stringify(body)],
     });
   }
 
   /** Nothing has come of it: the key is as new. */
-  async release(team: string, key: string): Promise<void> {
-    await this.pool.query('DELETE FROM idempotency_keys WHERE team = $1 AND key = $2', [team, key]);
+  async release({ team, key, until }: HeldClaim): Promise<void> {
+    await this.pool.query(`DELETE FROM idempotency_keys WHERE ${isMine}`, [team, key, until]);
   }
 
   /** It is not known what has come of it: the next request with the key finds out, with the same domain id. */
-  async handOver(team: string, key: string): Promise<void> {
-    await this.pool.query('UPDATE idempotency_keys SET claimed_until = now() WHERE team = $1 AND key = $2', [
-      team,
-      key,
-    ]);
+  async handOver({ team, key, until }: HeldClaim): Promise<void> {
+    await this.pool.query(`UPDATE idempotency_keys SET claimed_until = now() WHERE ${isMine}`, [team, key, until]);
   }
 
   async onApplicationBootstrap(): Promise<void> {
@@ -114,4 +119,5 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
   }
 }
 
+const isMine = 'team = $1 AND key = $2 AND claimed_until = $3::timestamptz AND status IS NULL';
 const isOld = `held.created_at < now() - interval '${keptFor}'`;
