@@ -318,6 +318,8 @@ describe('provisioning', () => {
       retryable,
       errors: [{ code: `ses_${kind}`, message: 'SES said no.' }],
     });
+    // At that moment it is under way.
+    expect(errorOf(answer).message).toMatch(/all of it is being rolled back: SES said no\.$/);
     gateway.plans.delete(name);
     await delay(200);
     expect((await add(name, other.key)).status).toBe(201);

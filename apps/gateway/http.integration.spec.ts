@@ -157,6 +157,26 @@ describe('Idempotency-Key', () => {
       expect((await post(name, { 'idempotency-key': 'alive' })).body.error.code).toBe('idempotency_conflict');
     });
 
+    it('is taken over from a request that is slower than its lease, whose outcome then decides nothing', async () => {
+      const name = freshName();
+      gateway.plans.set(name, 'ignore');
+      const headers = { 'idempotency-key': 'slow' };
+      const slow = post(name, headers);
+      await delay(300);
+      // A second one finds the lease over, and takes it; the first one fails meanwhile.
+      const { rows } = await pool.query<{ id: string }>(
+        `UPDATE idempotency_keys SET claimed_until = now() - interval '1 second' WHERE key = 'slow' RETURNING domain_id AS id`,
+      );
+      const second = post(name, headers);
+      await delay(300);
+      await gateway.provision(rows[0]!.id);
+      expect((await Promise.all([slow, second])).map(({ status }) => status)).toEqual([201, 201]);
+      const { rows: kept } = await pool.query<{ requestId: string }>(
+        `SELECT response->'meta'->>'request_id' AS "requestId" FROM idempotency_keys WHERE key = 'slow'`,
+      );
+      expect(kept).toEqual([{ requestId: (await second).body.meta.request_id as string }]);
+    });
+
     it('is as new after 24 hours', async () => {
       const name = freshName();
       const first = await post(name, { 'idempotency-key': 'old' });
@@ -352,6 +372,20 @@ describe('the edge', () => {
     expect(ok).toBe(false);
     expect(head).toContain(`x-request-id: ${meta.request_id}`);
   });
+
+  it.each(['%00', 'mdom_cl%00', 'mdom_cl', '..%2f', 'MDOM_CL0MVXNSCIC7XV9SZGAMNW47L4P'])(
+    'answers 404 to %s, which cannot be an id',
+    async (id) => {
+      for (const [method, path] of [
+        ['GET', id],
+        ['POST', `${id}/verify`],
+        ['DELETE', id],
+      ] as const) {
+        const answer = await gateway.call(method, `/api/v1/domains/${path}`, { key });
+        expect([answer.status, answer.body.error.code]).toEqual([404, 'not_found']);
+      }
+    },
+  );
 
   it('keeps the request id of the caller, down to the events', async () => {
     const headers = { 'x-request-id': 'caller-0815' };

@@ -120,7 +120,9 @@ export class Provisioner {
       signal.throwIfAborted();
       if (error instanceof SesRefused) return { failure: { step, kind: 'refused', reason: error.message } };
       const part = step === 'ses' ? 'Amazon SES' : 'The mail server';
-      return { failure: { step, kind: 'deadline', reason: `${part} was not ready in time: ${trouble}.` } };
+      return {
+        failure: { step, kind: 'deadline', reason: `${part} was not ready in time: ${trouble.replace(/\.$/, '')}.` },
+      };
     }
   }
 

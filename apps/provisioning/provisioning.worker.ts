@@ -26,7 +26,8 @@ export class ProvisioningWorker implements OnApplicationBootstrap, BeforeApplica
       list: provisioningTasks,
       concurrency,
       leaseMs: 5_000,
-      backOff: { baseMs: 500, capMs: 30_000 },
+      // Somebody waits for the name: soon after the counterpart is well, it is free.
+      backOff: { baseMs: 500, capMs: 10_000 },
       handle: async ({ key, attempts }, signal) => {
         await provisioner.converge(key, signal, attempts > 1);
         return 'done';

@@ -21,7 +21,7 @@ import {
 import { DomainsReadModel, type DomainView } from '@app/read-model';
 import { Verifier } from '@app/verification';
 import { ApiError } from '../http/api-error';
-import { presentVerification, type VerificationSchema } from './domain.dto';
+import { domainIdForm, presentVerification, type VerificationSchema } from './domain.dto';
 import { Outcomes, type Expectation } from './outcomes.service';
 
 /** Provisioning says itself that its deadline has passed; this much later, in milliseconds, the gateway does. */
@@ -94,7 +94,8 @@ export class Domains {
 
   /** @throws {ApiError} `not_found` */
   async find(id: string, team: string): Promise<DomainView> {
-    const view = await this.readModel.find(id, team);
+    // What cannot be an id is none, and never reaches the database, which takes no NUL.
+    const view = domainIdForm.test(id) ? await this.readModel.find(id, team) : undefined;
     if (!view) throw notFound(id);
     return view;
   }
@@ -186,10 +187,11 @@ export class Domains {
           version,
         };
       case 'rolling_back':
-        throw provisioningError(name, state.failure);
+        throw provisioningError(name, state.failure, 'being rolled back');
       case 'rolled_back': {
         const events = (await this.store.readStream(id)).map(domainEvent);
-        throw provisioningError(name, events.find((event) => event.type === 'ProvisioningFailed')!.data);
+        const failed = events.find((event) => event.type === 'ProvisioningFailed')!;
+        throw provisioningError(name, failed.data, 'rolled back');
       }
       case 'deleted':
         throw new ApiError('conflict', `${id} was added by this Idempotency-Key and has been deleted since.`);
@@ -231,17 +233,21 @@ const notFound = (id: string) => new ApiError('not_found', `There is no domain $
 
 const parts = { mail_server: 'the mail server', ses: 'Amazon SES' } as const;
 
-function provisioningError(name: string, { step, kind, reason }: ProvisioningFailed['data']): ApiError {
+function provisioningError(
+  name: string,
+  { step, kind, reason }: ProvisioningFailed['data'],
+  now: 'being rolled back' | 'rolled back',
+): ApiError {
   const errors = [{ code: `${step}_${kind}`, message: reason }];
   if (kind === 'deadline')
     return new ApiError(
       'provisioning_timeout',
-      `${name} was not provisioned in time, and all of it is rolled back: ${reason}`,
+      `${name} was not provisioned in time, and all of it is ${now}: ${reason}`,
       {
         retryAfter: 10,
         errors,
       },
     );
-  const message = `${name} was refused by ${parts[step]}, and all of it is rolled back: ${reason}`;
+  const message = `${name} was refused by ${parts[step]}, and all of it is ${now}: ${reason}`;
   return new ApiError('provisioning_failed', message, { errors });
 }

@@ -24,13 +24,14 @@ export const errorCodes = {
   provisioning_failed: {
     status: 502,
     retryable: false,
-    meaning: 'The mail server or Amazon SES refused the domain. All of it is rolled back.',
+    meaning:
+      'The mail server or Amazon SES refused the domain. All of it is being rolled back, and then the name is free.',
   },
   service_unavailable: { status: 503, retryable: true, meaning: 'It cannot be done just now; wait for Retry-After.' },
   provisioning_timeout: {
     status: 504,
     retryable: true,
-    meaning: 'The domain was not provisioned in time. All of it is rolled back.',
+    meaning: 'The domain was not provisioned in time. All of it is being rolled back, and then the name is free.',
   },
 } as const;
 

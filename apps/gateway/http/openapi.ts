@@ -129,7 +129,10 @@ export function serveOpenApi(app: NestFastifyApplication): void {
     )
     .setVersion('1')
     .addServer('/')
-    .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An API key of your team: smx_root_…' }, 'apiKey')
+    .addBearerAuth(
+      { type: 'http', scheme: 'bearer', bearerFormat: 'smx_root_…', description: 'An opaque API key of your team.' },
+      'apiKey',
+    )
     .addTag('domains', 'Mail domains of your team')
     .build();
   SwaggerModule.setup('api/v1/docs', app, () => SwaggerModule.createDocument(app, config), {
