@@ -62,6 +62,18 @@ describe('a system that loses an app', () => {
     const adding = api.add('mail.acme.com');
     await system.start('provisioning');
     const added = await adding;
+    // One search for the id of the request finds all that came of it, in whatever process.
+    const requestId = (added.body as { meta: { request_id: string } }).meta.request_id;
+    for (const [app, happened] of [
+      ['gateway', 'DomainAdded'],
+      ['provisioning', 'DomainProvisioned'],
+    ] as const)
+      expect(
+        system
+          .log(app)
+          .split('\n')
+          .some((line) => line.includes(requestId) && line.includes(happened)),
+      ).toBe(true);
     expect(added.status).toBe(201);
     await system.sandbox.place(added.body);
     const { id } = (added.body as { data: { id: string } }).data;

@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import { EventStore, UniqueViolation, WrongExpectedVersion, type RecordedEvent } from '@app/event-store';
 import {
   decide,
@@ -29,6 +29,8 @@ export interface Decided {
  */
 @Injectable()
 export class DomainCommandHandler {
+  private readonly logger = new Logger(DomainCommandHandler.name);
+
   constructor(private readonly store: EventStore) {}
 
   async execute(command: DomainCommand): Promise<Decided> {
@@ -55,6 +57,7 @@ export class DomainCommandHandler {
           metadata,
           row: domainRow(state, version, at),
         });
+        this.tell(command, version, events);
         return { state, version, events };
       } catch (error) {
         // 4. A race that was lost is decided again, on what the winner left.
@@ -63,6 +66,15 @@ export class DomainCommandHandler {
         if (!(error instanceof WrongExpectedVersion) || attempt === attempts) throw error;
       }
     }
+  }
+
+  /** One line for what has changed: the id of a request leads through the logs of all processes. */
+  private tell({ domainId: domain, context }: DomainCommand, version: number, events: readonly DomainEvent[]): void {
+    const { actor, requestId, correlationId, causationId } = context;
+    this.logger.log(
+      { domain, version, actor, request_id: requestId, correlation_id: correlationId, causation_id: causationId },
+      events.map(({ type }) => type).join(', '),
+    );
   }
 
   /** The state of a domain now, the version of its stream, and the event that brought it there. */
