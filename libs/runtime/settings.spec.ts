@@ -32,6 +32,20 @@ describe('settings', () => {
     expect(load).toThrow(/LOG_LEVEL/);
   });
 
+  it('names the entry of a list that is at fault', () => {
+    const load = (settings: object) => () => loadSettings({ ...complete, ...settings });
+    expect(load({ DOH_RESOLVERS: 'https://a.example/dns-query,b' })).toThrow(/DOH_RESOLVERS \(entry 2\) must be a URL/);
+    expect(load({ KAFKA_BROKERS: 'a:9092,b' })).toThrow(/KAFKA_BROKERS \(entry 2\) must be host:port/);
+    const twice = 'https://a.example/dns-query,https://a.example/dns-query';
+    expect(load({ DOH_RESOLVERS: twice })).toThrow(/DOH_RESOLVERS names the same resolver twice/);
+  });
+
+  it.each(['bad', 'Bad <bad>', 'a@b\nc', ''])('refuses NOTIFY_FROM=%j unless it is empty', (from) => {
+    const load = () => loadSettings({ ...complete, NOTIFY_FROM: from });
+    if (from === '') expect(load().NOTIFY_FROM).toContain('@');
+    else expect(load).toThrow(/NOTIFY_FROM must be an address/);
+  });
+
   it('asks a process only for what it needs', () => {
     expect(loadSettings({ SENDMUX_DATA_DIR: '/nonexistent' }, ['PORT'])).toEqual({ PORT: 3000 });
   });

@@ -52,7 +52,12 @@ const environment = z.object({
   DOH_RESOLVERS: z
     .string({ error: nothingRuns })
     .transform((text) => text.split(',').map((part) => part.trim()))
-    .pipe(z.array(url('https:', 'http:')).min(1)),
+    .pipe(
+      z
+        .array(url('https:', 'http:'))
+        .min(1)
+        .refine((urls) => new Set(urls).size === urls.length, 'names the same resolver twice: two must be independent'),
+    ),
   DOH_TIMEOUT: duration('5s', 50),
   AWS_REGION: z.string().min(1).default('eu-west-1'),
   AWS_ENDPOINT_URL_SESV2: url('https:', 'http:').optional(),
@@ -61,7 +66,13 @@ const environment = z.object({
   SES_CALLS_PER_SECOND: number(1, 0.1, 10_000),
   SES_TIMEOUT: duration('10s', 50),
   SMTP_URL: z.string({ error: nothingRuns }).pipe(url('smtp:', 'smtps:')),
-  NOTIFY_FROM: z.string().min(3).default('Sendmux <notifications@sendmux.ai>'),
+  NOTIFY_FROM: z
+    .string()
+    .regex(
+      /^([^\r\n<>]*<[^\s<>@]+@[^\s<>@]+>|[^\s<>@]+@[^\s<>@]+)$/,
+      'must be an address, such as notify@example.com or Example <notify@example.com>',
+    )
+    .default('Sendmux <notifications@sendmux.ai>'),
   PROVISIONING_DEADLINE: duration('30s', 100),
   VERIFICATION_INTERVAL: duration('6h', 1_000),
   VERIFICATION_CONCURRENCY: number(50, 1, 10_000),
@@ -127,7 +138,11 @@ export function loadSettings<Name extends keyof Settings = keyof Settings>(
   for (const name of names) {
     const parsed = environment.shape[name].safeParse(given[name]);
     if (parsed.success) settings[name] = parsed.data;
-    else faults.push(...parsed.error.issues.map((issue) => `  ${name} ${issue.message}`));
+    else
+      for (const { path, message } of parsed.error.issues) {
+        const entry = typeof path[0] === 'number' ? ` (entry ${path[0] + 1})` : '';
+        faults.push(`  ${name}${entry} ${message}`);
+      }
   }
   if (faults.length === 0) return settings as Pick<Settings, Name>;
   throw new SettingsInvalid(`Settings that must be mended (docs/settings.md explains each):\n${faults.join('\n')}`);
