@@ -37,8 +37,15 @@ export class DatabaseModule implements OnApplicationShutdown {
   }
 }
 
-export function openPool(url: string, connections = 16): Pool {
-  const pool = new Pool({ connectionString: url, max: connections, connectionTimeoutMillis: 10_000 });
+/**
+ * The server ends a statement that takes longer than `statementTimeoutMs` (SQLSTATE 57014), and what it has done is undone:
+ * one that waits for a lock for ever would hold all that waits for its connection, such as the appends of a process.
+ */
+export function openPool(url: string, connections = 16, statementTimeoutMs = 30_000): Pool {
+  const pool = new Pool({
+    ...{ connectionString: url, max: connections, connectionTimeoutMillis: 10_000 },
+    statement_timeout: statementTimeoutMs,
+  });
   // An idle connection that dies is replaced at the next query, which reports its own error.
   pool.on('error', () => undefined);
   return pool;

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'pg';
-import { migrate } from '@app/database';
+import { migrate, openPool } from '@app/database';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { UniqueViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection } from './event';
@@ -47,6 +47,23 @@ describe('the event store', () => {
   const row = async (id: string) =>
     (await pool.query<{ version: number; tags: unknown }>('SELECT * FROM things WHERE id = $1', [id])).rows[0];
   const versions = async (stream: string) => (await store.readStream(stream)).map((event) => event.version);
+
+  it('fails what waits behind a stuck statement in time, with nothing of it done, and goes on', async () => {
+    const impatient = openPool(database.url, 4, 300);
+    const stuck = new EventStore(impatient, projection);
+    const blocker = await pool.connect();
+    await blocker.query('BEGIN; LOCK TABLE events IN EXCLUSIVE MODE');
+    const waiting = ['stuck 1', 'stuck 2', 'stuck 3'].map((stream) => stuck.append(append(stream, 0)));
+    for (const outcome of await Promise.allSettled(waiting))
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { code: '57014' } });
+    await blocker.query('ROLLBACK');
+    blocker.release();
+    for (const stream of ['stuck 1', 'stuck 2', 'stuck 3']) {
+      expect(await versions(stream)).toEqual([]);
+      expect(await stuck.append(append(stream, 0))).toBe(1);
+    }
+    await impatient.end();
+  });
 
   it('appends at the expected version and reads back what was written', async () => {
     expect(await store.append(append('a', 0))).toBe(1);

@@ -15,6 +15,7 @@ it.each([
 it.each([
   ['a missing table', coded('42P01')],
   ['a wrong password', coded('28P01')],
+  ['a statement that took too long', coded('57014')],
   ['a mistake of ours', new TypeError("Cannot read properties of undefined (reading 'x')")],
   ['no error at all', 'Connection terminated'],
 ])('%s: not mended by trying again', (_, error) => expect(isConnectionLoss(error)).toBe(false));

@@ -1,5 +1,5 @@
-/** Connection exception, insufficient resources, operator intervention, system error; read-only after a failover. */
-const passingSqlStates = /^(08|53|57|58)|^25006$/;
+/** Connection exception, insufficient resources, operator intervention (but no statement that took too long), system error; read-only after a failover. */
+const passingSqlStates = /^(08|53|57P|58)|^25006$/;
 const driverMessages =
   /connection (terminated|error|timeout|ended)|timeout exceeded when trying to connect|not queryable/i;
 

@@ -32,6 +32,7 @@ describe('what the edge says of an exception', () => {
     ['a database that refuses', systemError('ECONNREFUSED'), 503, 'service_unavailable', '5'],
     ['a database that starts', databaseError('57P03'), 503, 'service_unavailable', '5'],
     ['a database that is full', databaseError('53300'), 503, 'service_unavailable', '5'],
+    ['a statement that took too long', databaseError('57014'), 503, 'service_unavailable', '5'],
     ['a connection that broke', new Error('Connection terminated unexpectedly'), 503, 'service_unavailable', '5'],
     ['a race without end', new WrongExpectedVersion('secret', 1, 2), 503, 'service_unavailable', '1'],
     ['a broken statement', databaseError('42703'), 500, 'internal_error', undefined],

@@ -64,9 +64,9 @@ function ofStatus(exception: HttpException, request: FastifyRequest): ApiError {
   return new ApiError('internal_error', 'Something failed on our side. Try again, or tell us the request id.');
 }
 
-/** Connection errors of the socket and of `pg`; and the SQLSTATE classes of a server that is away or full. */
+/** Connection errors of the socket and of `pg`; and the SQLSTATE classes of a server that is away, full or stuck. */
 function isOutage(exception: unknown): boolean {
-  if (exception instanceof DatabaseError) return /^(08|53|57P)/.test(exception.code ?? '');
+  if (exception instanceof DatabaseError) return /^(08|53|57)/.test(exception.code ?? '');
   if (!(exception instanceof Error)) return false;
   const { code } = exception as NodeJS.ErrnoException;
   if (code !== undefined) return ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND'].includes(code);
