@@ -116,7 +116,8 @@ describe('docs/subscribe.md', () => {
   it('lists every event, and links to the schema that is written now', () => {
     const rows = [...text.matchAll(/^\| \[(\w+)\]\((\S+)\) \|/gm)].map(([, type, link]) => [type, link]);
     expect(rows).toEqual(types.map((type) => [type, `events/schemas/${type}.${schemaVersions[type]}.json`]));
-    for (const [, link] of text.matchAll(/\]\((events[^)]*)\)/g)) expect(existsSync(join(root, 'docs', link!))).toBe(true);
+    for (const [, link] of text.matchAll(/\]\((events[^)]*)\)/g))
+      expect(existsSync(join(root, 'docs', link!))).toBe(true);
   });
 
   it('shows every header, as it is in the examples of asyncapi.yaml', () => {
