@@ -6,6 +6,14 @@ export interface MxRecord {
   readonly exchange: string;
 }
 
+/** Stands at the top of a zone, and nowhere else (RFC 1035 section 3.3.13). */
+export interface SoaRecord {
+  /** Name of the primary server, lower case, without the trailing dot. */
+  readonly primary: string;
+  /** Seconds that a negative answer may be kept for, with the TTL as its bound (RFC 2308 section 4). */
+  readonly minimum: number;
+}
+
 /** What a resolver said to one question. */
 export type DnsAnswer<Record> =
   /** RRs of the queried type at the end of the chain of CNAMEs; `aliases` are the names on the way. */
@@ -24,6 +32,8 @@ export const readers = {
   MX: ({ preference = 0, exchange }: packet.MxData): MxRecord => ({ preference, exchange: canonical(exchange) }),
   TXT: (data: packet.TxtData): string =>
     (Array.isArray(data) ? data : [data]).map((part) => Buffer.from(part).toString('latin1')).join(''),
+  CNAME: (data: string): string => canonical(data),
+  SOA: ({ mname, minimum = 0 }: packet.SoaData): SoaRecord => ({ primary: canonical(mname), minimum }),
 };
 export type QueryType = keyof typeof readers;
 
@@ -75,7 +85,8 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   const answers = (reply.answers ?? []).filter((rr) => 'class' in rr && rr.class === 'IN');
   const aliases: string[] = [];
   let owner = canonical(name);
-  for (;;) {
+  // Who asks for the CNAME itself is not led along it.
+  while (type !== 'CNAME') {
     const alias = answers.find((rr) => rr.type === 'CNAME' && canonical(rr.name) === owner);
     if (alias?.type !== 'CNAME') break;
     owner = canonical(alias.data);

@@ -8,6 +8,7 @@ import {
   type MxRecord,
   type QueryType,
   type readers,
+  type SoaRecord,
 } from './dns-message';
 
 export interface DohOptions {
@@ -71,6 +72,16 @@ export class DohClient {
   /** Each record is its concatenated character-strings, a character a byte. */
   txt(name: string): Promise<DnsAnswer<string>> {
     return this.query(name, 'TXT');
+  }
+
+  /** The CNAME at the name itself, not followed. */
+  cname(name: string): Promise<DnsAnswer<string>> {
+    return this.query(name, 'CNAME');
+  }
+
+  /** Answered with a record, without aliases, at the top of a zone only. */
+  soa(name: string): Promise<DnsAnswer<SoaRecord>> {
+    return this.query(name, 'SOA');
   }
 
   /** Queries under way end as `unreachable`. */
