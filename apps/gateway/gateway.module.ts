@@ -12,6 +12,8 @@ import { Domains } from './domains/domains.service';
 import { idempotencyMigrations } from './domains/idempotency.migration';
 import { IdempotencyKeys } from './domains/idempotency.service';
 import { Outcomes } from './domains/outcomes.service';
+import { PlansController } from './domains/plans.controller';
+import { Plans } from './domains/plans.service';
 import { RateLimit } from './http/rate-limit';
 
 /** What the gateway needs of the settings. */
@@ -32,7 +34,7 @@ export const gatewaySettings = [
 
 @Module({})
 export class GatewayModule {
-  /** @param verification the module that gives a `Verifier`. */
+  /** @param verification the module that gives a `Verifier` and the `PublishedRecords`. */
   static forRoot(
     settings: Pick<Settings, (typeof gatewaySettings)[number]>,
     verification: DynamicModule = VerificationModule.forRoot({
@@ -63,11 +65,12 @@ export class GatewayModule {
         CommandsModule,
         verification,
       ],
-      controllers: [DomainsController],
+      controllers: [PlansController, DomainsController],
       providers: [
         DomainsReadModel,
         IdempotencyKeys,
         Outcomes,
+        Plans,
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
         {
           provide: Domains,

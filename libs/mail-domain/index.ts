@@ -1,8 +1,13 @@
+export * from './dns-plan';
 export * from './domain-name';
 export * from './commands';
 export * from './errors';
 export * from './events';
 export * from './findings';
 export * from './mail-domain';
+export * from './preflight';
+export { escaped } from './record-sets';
 export * from './records';
 export * from './verdicts';
+export * from './zone';
+export * from './zone-file';

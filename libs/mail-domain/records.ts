@@ -1,6 +1,8 @@
+import { registrableDomain, relativeHost } from './zone';
+
 /** The records that a customer places, with the names and values of the product guide ("Required DNS records"). */
 export interface DnsRecords {
-  readonly mx: readonly { readonly priority: number; readonly target: string }[];
+  readonly mx: readonly { readonly priority: number; readonly target: string; readonly host: string }[];
   readonly spf: NamedValue;
   readonly dmarc: NamedValue;
   readonly dkim: readonly NamedValue[];
@@ -11,6 +13,8 @@ interface NamedValue {
   /** FQDN without the trailing dot. */
   readonly name: string;
   readonly value: string;
+  /** The name relative to the registrable domain, as DNS providers ask for it; `@` at its top. */
+  readonly host: string;
 }
 
 export const mailHost = 'mail.sendmux.ai';
@@ -27,11 +31,13 @@ export function dnsRecords(domain: {
   dkimZone: string;
 }): DnsRecords {
   const { name, team, dkimTokens, dkimZone } = domain;
+  const zone = registrableDomain(name);
+  const record = (at: string, value: string) => ({ name: at, value, host: relativeHost(at, zone) });
   return {
-    mx: [{ priority: mailHostPreference, target: mailHost }],
-    spf: { name, value: spfValue },
-    dmarc: { name: `_dmarc.${name}`, value: dmarcValue },
-    dkim: dkimTokens.map((token) => ({ name: `${token}._domainkey.${name}`, value: `${token}.${dkimZone}` })),
-    verification: { name: `_sendmux.${name}`, value: `${verificationPrefix}${team}` },
+    mx: [{ priority: mailHostPreference, target: mailHost, host: relativeHost(name, zone) }],
+    spf: record(name, spfValue),
+    dmarc: record(`_dmarc.${name}`, dmarcValue),
+    dkim: dkimTokens.map((token) => record(`${token}._domainkey.${name}`, `${token}.${dkimZone}`)),
+    verification: record(`_sendmux.${name}`, `${verificationPrefix}${team}`),
   };
 }

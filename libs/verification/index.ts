@@ -1,2 +1,3 @@
+export * from './published-records';
 export * from './verification.module';
 export * from './verifier';

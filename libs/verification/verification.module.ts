@@ -1,6 +1,7 @@
 import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
 import { DohClient } from '@app/dns';
 import { SesIdentities, SesModule, type SesOptions } from '@app/ses';
+import { PublishedRecords } from './published-records';
 import { Verifier } from './verifier';
 
 export interface VerificationOptions {
@@ -30,12 +31,17 @@ export class VerificationModule implements OnApplicationShutdown {
           useFactory: () => new Resolvers(resolvers.map((url) => new DohClient({ url, timeoutMs }))),
         },
         {
+          provide: PublishedRecords,
+          inject: [Resolvers],
+          useFactory: ({ clients }: Resolvers) => new PublishedRecords(clients),
+        },
+        {
           provide: Verifier,
           inject: [Resolvers, SesIdentities],
           useFactory: ({ clients }: Resolvers, identities: SesIdentities) => new Verifier(clients, identities),
         },
       ],
-      exports: [Verifier, sesModule],
+      exports: [Verifier, PublishedRecords, sesModule],
     };
   }
 

@@ -16,7 +16,7 @@ import {
   type ProvisioningFailed,
 } from '@app/mail-domain';
 import { createApp } from '@app/runtime';
-import { Verifier } from '@app/verification';
+import { PublishedRecords, Verifier, type Questions } from '@app/verification';
 import type { DeletionSchema, DomainSchema, VerificationSchema } from '../../apps/gateway/domains/domain.dto';
 import { GatewayModule } from '../../apps/gateway/gateway.module';
 import { configure, refusals } from '../../apps/gateway/http/configure';
@@ -61,6 +61,8 @@ export interface TestGateway {
   readonly kept: Set<string>;
   /** What the verifier finds; all pass unless a test says otherwise. */
   readonly verifier: { findings: Partial<Record<CheckName, Partial<Finding>>>; looks: number };
+  /** Whom the plans ask; nobody unless a test says otherwise. */
+  readonly resolvers: Questions[];
   key(grant?: Grant): Promise<{ key: string; team: string; id: string }>;
   /** A request over the socket. Fails when the OpenAPI document does not know the status that came. */
   call(method: string, path: string, call?: Call): Promise<Answer>;
@@ -97,11 +99,15 @@ export async function startGateway(url: string, changes: Partial<typeof settings
     }));
     return Promise.resolve({ findings, sesDkimStatus: findings[4]!.outcome === 'pass' ? 'success' : null });
   };
+  const resolvers: Questions[] = [];
   class LookUps {}
   const lookUps: DynamicModule = {
     module: LookUps,
-    providers: [{ provide: Verifier, useValue: { check } }],
-    exports: [Verifier],
+    providers: [
+      { provide: Verifier, useValue: { check } },
+      { provide: PublishedRecords, useValue: new PublishedRecords(resolvers) },
+    ],
+    exports: [Verifier, PublishedRecords],
   };
   const app = await createApp({
     host: settings.HOST,
@@ -151,6 +157,7 @@ export async function startGateway(url: string, changes: Partial<typeof settings
     plans,
     kept,
     verifier,
+    resolvers,
     call,
     execute,
     provision: (id) => execute(completed(id)),

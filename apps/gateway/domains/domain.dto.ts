@@ -49,6 +49,8 @@ class MxRecordSchema {
   priority: number;
   @ApiProperty({ example: 'mail.sendmux.ai' })
   target: string;
+  @ApiProperty({ example: 'mail', description: 'The name relative to your registrable domain; `@` at its top.' })
+  host: string;
 }
 
 class NamedValueSchema {
@@ -56,6 +58,11 @@ class NamedValueSchema {
   name: string;
   @ApiProperty({ example: 'v=DMARC1; p=quarantine' })
   value: string;
+  @ApiProperty({
+    example: '_dmarc.mail',
+    description: 'The name relative to your registrable domain, as DNS providers ask for it; `@` at its top.',
+  })
+  host: string;
 }
 
 class DnsRecordsSchema {

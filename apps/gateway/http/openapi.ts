@@ -120,6 +120,23 @@ export const ApiSuccess = (
     }),
   );
 
+/** Documents a success that is text. @param examples by media type, then by their name. */
+export const ApiText = (description: string, examples: Record<string, Record<string, string>>): MethodDecorator =>
+  ApiResponse({
+    status: 200,
+    description,
+    headers: { ...requestIdHeader, ...limitHeaders },
+    content: Object.fromEntries(
+      Object.entries(examples).map(([mediaType, named]) => [
+        mediaType,
+        {
+          schema: { type: 'string' },
+          examples: Object.fromEntries(Object.entries(named).map(([name, value]) => [name, { value }])),
+        },
+      ]),
+    ),
+  });
+
 /** `/api/v1/openapi.json`, and `/api/v1/docs` to read it. */
 export function serveOpenApi(app: NestFastifyApplication): void {
   const config = new DocumentBuilder()

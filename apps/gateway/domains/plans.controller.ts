@@ -1,0 +1,92 @@
+import { Body, Controller, Get, HttpCode, Inject, Param, Post, Query, Req, Res, UseGuards } from '@nestjs/common';
+import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Caller } from '@app/accounts';
+import { parseDomainName, zoneFileFormats } from '@app/mail-domain';
+import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { ApiErrors, ApiSuccess, ApiText } from '../http/openapi';
+import { AddDomainRequest } from './domain.dto';
+import { Domains } from './domains.service';
+import { planned, preflighted, zoneFiles } from './plans.examples';
+import { DnsPlanEnvelope, PreflightEnvelope, ZoneFileQuery } from './plans.dto';
+import { Plans } from './plans.service';
+
+const idParam = { name: 'id', example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' } as const;
+const success = (data: object, requestId: string) => ({ ok: true, data, meta: { request_id: requestId } });
+
+/** Before a domain is added, and while its records are placed. */
+@ApiTags('domains')
+@ApiBearerAuth('apiKey')
+@UseGuards(ApiKeyGuard)
+@Controller('/api/v1/domains')
+export class PlansController {
+  constructor(
+    @Inject(Domains) private readonly domains: Domains,
+    private readonly plans: Plans,
+  ) {}
+
+  @Post('preflight')
+  @HttpCode(200)
+  @Requires('domain.create')
+  @ApiOperation({
+    operationId: 'preflightDomain',
+    summary: 'See what adding a domain would change',
+    description:
+      'Who receives its mail now, which SPF and DMARC records it has, and whether it is free. Creates nothing.',
+  })
+  @ApiSuccess(200, 'What there is now.', PreflightEnvelope, preflighted)
+  @ApiErrors(
+    'missing_parameter',
+    'invalid_parameter',
+    'payload_too_large',
+    'unsupported_media_type',
+    'validation_error',
+  )
+  async preflight(
+    @Body() { domain }: AddDomainRequest,
+    @CurrentCaller() { team }: Caller,
+    @Req() { id: requestId }: FastifyRequest,
+  ): Promise<object> {
+    return success(await this.plans.preflight(parseDomainName(domain).name, team), requestId);
+  }
+
+  @Get(':id/dns-plan')
+  @Requires('domain.read')
+  @ApiOperation({
+    operationId: 'planDns',
+    summary: 'Plan the changes to the zone',
+    description:
+      'What to create, replace, delete and keep so that the domain verifies, against what is published now. SPF and DMARC are merged with what is there; DMARC is never weakened.',
+  })
+  @ApiParam(idParam)
+  @ApiSuccess(200, 'The operations, in the order to apply.', DnsPlanEnvelope, planned)
+  @ApiErrors('not_found')
+  async plan(
+    @Param('id') id: string,
+    @CurrentCaller() { team }: Caller,
+    @Req() { id: requestId }: FastifyRequest,
+  ): Promise<object> {
+    return success(await this.plans.plan(await this.domains.find(id, team)), requestId);
+  }
+
+  @Get(':id/zone-file')
+  @Requires('domain.read')
+  @ApiOperation({
+    operationId: 'getZoneFile',
+    summary: 'Read the DNS records as text for a tool',
+    description: 'All records with a TTL of 300 seconds, for a zone that has none of them yet.',
+  })
+  @ApiParam(idParam)
+  @ApiText('The records.', zoneFiles)
+  @ApiErrors('invalid_parameter', 'not_found')
+  async zoneFile(
+    @Param('id') id: string,
+    @Query() { format }: ZoneFileQuery,
+    @CurrentCaller() { team }: Caller,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<string> {
+    const text = await this.plans.zoneFile(await this.domains.find(id, team), format);
+    void reply.header('content-type', zoneFileFormats[format].mediaType);
+    return text;
+  }
+}

@@ -1,0 +1,168 @@
+import { domainToUnicode } from 'node:url';
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { IsIn, IsOptional } from 'class-validator';
+import {
+  escaped,
+  relativeHost,
+  zoneFileFormats,
+  type Operation,
+  type Preflight,
+  type ZoneFileFormat,
+} from '@app/mail-domain';
+import { MetaSchema } from '../http/openapi';
+
+export const formats = Object.keys(zoneFileFormats) as ZoneFileFormat[];
+
+export class ZoneFileQuery {
+  @ApiPropertyOptional({ enum: formats, default: 'bind', description: 'The tool that shall read it.' })
+  @IsOptional()
+  @IsIn(formats, { message: `"format" must be one of ${formats.join(', ')}` })
+  format: ZoneFileFormat = 'bind';
+}
+
+class OperationSchema {
+  @ApiProperty({
+    enum: ['delete', 'replace', 'create', 'keep'],
+    description: '`replace` takes `replaces` away and puts `values` in their place; `delete` takes `values` away.',
+  })
+  action: string;
+  @ApiProperty({ example: 'mail.acme.com' })
+  name: string;
+  @ApiProperty({ example: 'mail', description: 'The name relative to the zone; `@` at its top.' })
+  host: string;
+  @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
+  type: string;
+  @ApiProperty({
+    type: [String],
+    example: ['10 mail.sendmux.ai'],
+    description:
+      'Values of the same name and type that are not named here are to be left alone. In TXT, octets beyond printable ASCII, and the backslash, as `\\DDD`.',
+  })
+  values: string[];
+  @ApiProperty({ type: [String], description: 'Of a `replace`.' })
+  replaces: string[];
+  @ApiProperty({
+    type: 'integer',
+    nullable: true,
+    example: 300,
+    description: 'Seconds; null where nothing is written.',
+  })
+  ttl: number | null;
+  @ApiProperty({ description: 'For people.' })
+  reason: string;
+}
+
+export class DnsPlanSchema {
+  @ApiProperty({ example: 'mail.acme.com' })
+  domain: string;
+  @ApiProperty({ example: 'acme.com', description: 'The zone that holds the records, as the DNS has it.' })
+  zone: string;
+  @ApiProperty({ description: 'Whether nothing is to be done.' })
+  complete: boolean;
+  @ApiProperty({ type: [OperationSchema], description: 'In the order to apply.' })
+  operations: OperationSchema[];
+}
+
+class Envelope {
+  @ApiProperty({ enum: [true] })
+  ok: boolean;
+  @ApiProperty({ type: MetaSchema })
+  meta: MetaSchema;
+}
+
+export class DnsPlanEnvelope extends Envelope {
+  @ApiProperty({ type: DnsPlanSchema })
+  data: DnsPlanSchema;
+}
+
+class ReceiverSchema {
+  @ApiProperty({ example: 1 })
+  priority: number;
+  @ApiProperty({ example: 'aspmx.l.google.com' })
+  target: string;
+  @ApiProperty({
+    type: 'string',
+    nullable: true,
+    example: 'Google Workspace',
+    description: 'Null when we do not know it.',
+  })
+  provider: string | null;
+}
+
+class PreflightFindingSchema {
+  @ApiProperty({ example: 'mail_is_received', description: 'Stable.' })
+  code: string;
+  @ApiProperty({ enum: ['info', 'warning', 'blocking'], description: '`blocking`: the domain cannot be added now.' })
+  severity: string;
+  @ApiProperty({ description: 'For people: what it is, and what to do.' })
+  message: string;
+}
+
+export class PreflightSchema {
+  @ApiProperty({ example: 'mail.acme.com', description: 'Canonical: lower case, A-labels, no trailing dot.' })
+  domain: string;
+  @ApiPropertyOptional({ example: 'münchen.example.de', description: 'Only of an internationalised name.' })
+  domain_unicode?: string;
+  @ApiProperty({ example: 'acme.com', description: 'The zone that holds the name, as the DNS has it.' })
+  zone: string;
+  @ApiProperty({ description: 'Whether nothing blocks it.' })
+  can_be_added: boolean;
+  @ApiProperty({ description: 'Whether the DNS has the name already.' })
+  name_exists: boolean;
+  @ApiProperty({ type: [ReceiverSchema], description: 'Who receives its mail now; empty when nobody does.' })
+  received_by: ReceiverSchema[];
+  @ApiProperty({ type: 'string', nullable: true, description: 'Target of a CNAME at the name.' })
+  cname: string | null;
+  @ApiProperty({ type: [String], description: 'SPF records at the name.' })
+  spf: readonly string[];
+  @ApiProperty({ type: [String], description: 'DMARC records of the name itself.' })
+  dmarc: readonly string[];
+  @ApiProperty({ type: 'string', enum: ['none', 'quarantine', 'reject'], nullable: true })
+  inherited_dmarc: string | null;
+  @ApiProperty({ type: [PreflightFindingSchema] })
+  findings: PreflightFindingSchema[];
+}
+
+export class PreflightEnvelope extends Envelope {
+  @ApiProperty({ type: PreflightSchema })
+  data: PreflightSchema;
+}
+
+export const presentPlan = (domain: string, zone: string, operations: readonly Operation[]): DnsPlanSchema => ({
+  domain,
+  zone,
+  complete: operations.every(({ action }) => action === 'keep'),
+  operations: operations.map(({ action, name, type, values, replaces, ttl, reason }) => ({
+    action,
+    name,
+    host: relativeHost(name, zone),
+    type,
+    values: values.map(escaped),
+    replaces: replaces.map(escaped),
+    ttl,
+    reason,
+  })),
+});
+
+/** @param taken why the name cannot be had; undefined when it can. */
+export const presentPreflight = (
+  domain: string,
+  zone: string,
+  { nameExists, receivedBy, cname, spf, dmarc, inheritedDmarc, findings }: Preflight,
+  taken?: string,
+): PreflightSchema => ({
+  domain,
+  ...(/(^|\.)xn--/.test(domain) && { domain_unicode: domainToUnicode(domain) }),
+  zone,
+  can_be_added: taken === undefined,
+  name_exists: nameExists,
+  received_by: receivedBy.map(({ preference, host, provider }) => ({ priority: preference, target: host, provider })),
+  cname,
+  spf,
+  dmarc,
+  inherited_dmarc: inheritedDmarc,
+  findings: [
+    ...(taken === undefined ? [] : [{ code: 'name_taken', severity: 'blocking', message: taken }]),
+    ...findings.map(({ code, severity, message }) => ({ code, severity, message })),
+  ],
+});

@@ -1,0 +1,315 @@
+import type { DnsAnswer } from '@app/dns';
+import { newId } from '@app/runtime';
+import type { Questions } from '@app/verification';
+import { Pool } from 'pg';
+import { startGateway, type TestGateway } from '../../test/support/gateway';
+import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import type { DnsPlanSchema, PreflightSchema } from './domains/plans.dto';
+
+let database: TestDatabase;
+let gateway: TestGateway;
+let acme: { key: string; team: string; id: string };
+let other: { key: string; team: string; id: string };
+
+/** What the DNS has: `name TYPE` → records. */
+const dns = new Map<string, unknown[]>();
+const resolver = (records = dns): Questions => {
+  const ask = <Rr>(type: string) => {
+    return (name: string): Promise<DnsAnswer<Rr>> => {
+      const found = records.get(`${name} ${type}`) as Rr[] | undefined;
+      if (found) return Promise.resolve({ kind: 'records', records: found, aliases: [] });
+      const exists = [...records.keys()].some((key) => ` ${key}`.replace(/ [A-Z]+$/, '').match(`[ .]${name}$`));
+      return Promise.resolve({ kind: exists ? 'nodata' : 'nxdomain', aliases: [] });
+    };
+  };
+  return { mx: ask('MX'), txt: ask('TXT'), cname: ask('CNAME'), soa: ask('SOA') };
+};
+const broken = (kind: 'servfail' | 'unreachable'): Questions => {
+  const ask = () => Promise.resolve(kind === 'servfail' ? { kind } : { kind, reason: 'gone' });
+  return { mx: ask, txt: ask, cname: ask, soa: ask };
+};
+
+beforeAll(async () => {
+  database = await testDatabase();
+  gateway = await startGateway(database.url);
+  acme = await gateway.key();
+  other = await gateway.key();
+});
+beforeEach(() => {
+  dns.clear();
+  dns.set('acme.com SOA', [{ primary: 'ns.acme.com', minimum: 60 }]);
+  gateway.resolvers.splice(0, Infinity, resolver(), resolver());
+});
+afterAll(async () => {
+  await gateway.close();
+  await database.drop();
+});
+
+let count = 0;
+const freshName = () => `p${++count}.acme.com`;
+const add = async (domain = freshName(), key = acme.key): Promise<{ id: string; domain: string }> =>
+  (await gateway.call('POST', '/api/v1/domains', { key, body: { domain } })).body.data;
+const get = (path: string, key = acme.key) => gateway.call('GET', `/api/v1/domains/${path}`, { key });
+const plan = async (id: string) => (await get(`${id}/dns-plan`)).body.data as unknown as DnsPlanSchema;
+const preflight = (domain: unknown, key = acme.key) =>
+  gateway.call('POST', '/api/v1/domains/preflight', { key, body: { domain } });
+const findings = async (domain: string, key?: string) => {
+  const answer = await preflight(domain, key);
+  expect(answer.status).toBe(200);
+  return answer.body.data as unknown as PreflightSchema;
+};
+
+/** Publishes all records as the API gives them. */
+async function publish(id: string): Promise<void> {
+  const { domain, dns_records } = (await get(id)).body.data;
+  dns.set(
+    `${domain} MX`,
+    dns_records.mx.map(({ priority, target }) => ({ preference: priority, exchange: target })),
+  );
+  for (const { name, value } of [dns_records.spf, dns_records.dmarc, dns_records.verification])
+    dns.set(`${name} TXT`, [value]);
+  for (const { name, value } of dns_records.dkim) dns.set(`${name} CNAME`, [value]);
+}
+
+describe('who may', () => {
+  const operations = [
+    ['GET', '/ID/dns-plan', 'domain.read'],
+    ['GET', '/ID/zone-file', 'domain.read'],
+    ['POST', '/preflight', 'domain.create'],
+  ] as const;
+  const call = (method: string, path: string, id: string, key?: string) =>
+    gateway.call(method, `/api/v1/domains${path.replace('ID', id)}`, {
+      ...(key !== undefined && { key }),
+      ...(method === 'POST' && { body: { domain: freshName() } }),
+    });
+
+  it.each(operations)('%s %s needs a key, and %s', async (method, path, permission) => {
+    const { id } = await add();
+    for (const key of [undefined, 'smx_root_x']) {
+      const answer = await call(method, path, id, key);
+      expect([answer.status, answer.body.error.code]).toEqual([401, 'unauthorized']);
+    }
+    const withOnly = async (permissions: string[]) =>
+      call(method, path, id, (await gateway.accounts.createKey(acme.team, { permissions })).key);
+    const all = ['domain.create', 'domain.read', 'domain.verify', 'domain.delete'];
+    const lacking = await withOnly(all.filter((one) => one !== permission));
+    expect([lacking.status, lacking.body.error.code]).toEqual([403, 'insufficient_permissions']);
+    expect(lacking.body.error.message).toContain(permission);
+    expect((await withOnly([permission])).status).toBe(200);
+    const readOnly = await gateway.accounts.createKey(acme.team, { role: 'root:readonly' });
+    expect((await call(method, path, id, readOnly.key)).status).toBe(permission === 'domain.read' ? 200 : 403);
+  });
+
+  it.each(['dns-plan', 'zone-file'])(
+    'I16 %s of another team’s domain, and of any other id, is not found',
+    async (what) => {
+      const { id } = await add(freshName(), other.key);
+      for (const some of [id, newId('mdom'), 'x', "' OR 1=1"]) {
+        const answer = await get(`${encodeURIComponent(some)}/${what}`);
+        expect([answer.status, answer.body.error.code]).toEqual([404, 'not_found']);
+      }
+    },
+  );
+});
+
+describe('dns_records', () => {
+  it('have the host of each record, after the guide’s fields', async () => {
+    const { id } = await add('mail.hosts.acme.com');
+    const { mx, spf, dmarc, dkim, verification } = (await get(id)).body.data.dns_records;
+    expect(mx).toEqual([{ priority: 10, target: 'mail.sendmux.ai', host: 'mail.hosts' }]);
+    expect([spf, dmarc, verification, ...dkim].map((record) => [Object.keys(record).join(), record.host])).toEqual(
+      [
+        'mail.hosts',
+        '_dmarc.mail.hosts',
+        '_sendmux.mail.hosts',
+        ...[1, 2, 3].map((n) => `token${n}._domainkey.mail.hosts`),
+      ].map((host) => ['name,value,host', host]),
+    );
+  });
+});
+
+describe('GET zone-file', () => {
+  it.each([
+    ['', 'text/dns; charset=utf-8', '. 300 IN MX 10 mail.sendmux.ai.'],
+    ['?format=bind', 'text/dns; charset=utf-8', ' 300 IN TXT "v=DMARC1; p=quarantine"'],
+    ['?format=terraform', 'text/plain; charset=utf-8', 'resource "aws_route53_record"'],
+    ['?format=route53', 'application/json; charset=utf-8', '"Action": "CREATE"'],
+    ['?format=octodns', 'application/yaml; charset=utf-8', '"_dmarc.p'],
+    ['?format=dnscontrol', 'text/javascript; charset=utf-8', 'D_EXTEND("acme.com",'],
+    ['?format=nsupdate', 'text/plain; charset=utf-8', 'update add '],
+  ])('zone-file%s is %s', async (query, type, part) => {
+    const { id } = await add();
+    const answer = await get(`${id}/zone-file${query}`);
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([200, type]);
+    expect(answer.text).toContain(part);
+    expect(answer.headers.get('x-request-id')).toBeTruthy();
+  });
+
+  it.each(['xml', '', 'BIND', 'toString'])('refuses the format %j, and says which there are', async (format) => {
+    const answer = await get(`${(await add()).id}/zone-file?format=${format}`);
+    expect([answer.status, answer.body.error.code, answer.body.error.param]).toEqual([
+      400,
+      'invalid_parameter',
+      'format',
+    ]);
+    expect(answer.body.error.message).toContain('bind, terraform, route53, octodns, dnscontrol, nsupdate');
+  });
+
+  it('names records relative to the zone that the DNS has, and by the public suffix list when nobody can tell', async () => {
+    const { id } = await add('mail.cut.acme.com');
+    const text = async () => (await get(`${id}/zone-file?format=dnscontrol`)).text;
+    dns.set('cut.acme.com SOA', [{ primary: 'ns.acme.com', minimum: 60 }]);
+    expect(await text()).toMatch(/^D_EXTEND\("cut\.acme\.com",\n {2}MX\("mail",/);
+    gateway.resolvers.splice(0, Infinity, broken('unreachable'), broken('servfail'));
+    expect(await text()).toMatch(/^D_EXTEND\("acme\.com",\n {2}MX\("mail\.cut",/);
+  });
+});
+
+describe('GET dns-plan', () => {
+  it('creates all records in an empty zone, and keeps all once they are there', async () => {
+    const { id, domain } = await add();
+    const first = await plan(id);
+    expect(first).toMatchObject({ domain, zone: 'acme.com', complete: false });
+    expect(first.operations.map(({ action, ttl }) => [action, ttl])).toEqual(Array(7).fill(['create', 300]));
+    expect(first.operations[0]).toEqual({
+      ...{ action: 'create', name: domain, host: domain.replace('.acme.com', ''), type: 'MX' },
+      ...{ values: ['10 mail.sendmux.ai'], replaces: [], ttl: 300, reason: 'Routes inbound mail to Sendmux.' },
+    });
+    await publish(id);
+    const second = await plan(id);
+    expect(second.complete).toBe(true);
+    expect(second.operations.map(({ action, ttl }) => [action, ttl])).toEqual(Array(7).fill(['keep', null]));
+  });
+
+  it('shows octets that cannot be seen as \\DDD', async () => {
+    const { id, domain } = await add();
+    await publish(id);
+    dns.set(`_sendmux.${domain} TXT`, [`sendmux-verify=${acme.team}\xc2\xa0`]);
+    const { operations } = await plan(id);
+    expect(operations[0]).toMatchObject({
+      action: 'replace',
+      replaces: [`sendmux-verify=${acme.team}\\194\\160`],
+      values: [`sendmux-verify=${acme.team}`],
+    });
+  });
+
+  it.each([
+    ['no resolver answers', 'dns_unreachable', () => [broken('unreachable'), broken('unreachable')]],
+    ['all say SERVFAIL', 'dns_servfail', () => [broken('servfail'), broken('servfail')]],
+    ['the only one that answers says SERVFAIL', 'dns_unreachable', () => [broken('servfail'), broken('unreachable')]],
+    ['they disagree', 'dns_disagreement', () => [resolver(), resolver(new Map([['p.acme.com X', []]]))]],
+    [
+      'one question has no answer',
+      'dns_unreachable',
+      () => Array(2).fill({ ...resolver(), txt: broken('unreachable').txt }) as Questions[],
+    ],
+  ])('is 503 when %s, and so is the preflight', async (_what, code, resolvers) => {
+    const { id, domain } = await add();
+    await publish(id);
+    gateway.resolvers.splice(0, Infinity, ...resolvers());
+    for (const answer of [await get(`${id}/dns-plan`), await preflight(domain)]) {
+      expect([answer.status, answer.body.error.code, answer.body.error.retryable]).toEqual([
+        503,
+        'service_unavailable',
+        true,
+      ]);
+      expect(answer.body.error.errors).toMatchObject([{ code }]);
+      expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+    }
+  });
+
+  it('is made from the resolver that answers when the other does not', async () => {
+    const { id } = await add();
+    await publish(id);
+    gateway.resolvers.splice(0, Infinity, broken('servfail'), resolver());
+    expect((await plan(id)).complete).toBe(true);
+  });
+});
+
+describe('POST preflight', () => {
+  const codes = ({ findings: all }: PreflightSchema) => all.map(({ code, severity }) => `${severity} ${code}`);
+
+  it('A21 finds nothing in the way of a name that does not exist yet, and creates nothing', async () => {
+    const pool = new Pool({ connectionString: database.url });
+    const events = async () => (await pool.query<{ count: string }>('SELECT count(*) FROM events')).rows[0]!.count;
+    const before = await events();
+    const name = freshName();
+    const found = await findings(name.toUpperCase());
+    expect(found).toMatchObject({
+      domain: name,
+      zone: 'acme.com',
+      can_be_added: true,
+      name_exists: false,
+      received_by: [],
+    });
+    expect(codes(found)).toEqual(['info domain_nxdomain']);
+    expect(await events()).toBe(before);
+    await pool.end();
+    expect((await gateway.call('POST', '/api/v1/domains', { key: acme.key, body: { domain: name } })).status).toBe(201);
+  });
+
+  it('names who receives the mail now, and what SPF and DMARC there are', async () => {
+    const name = freshName();
+    dns.set(`${name} MX`, [
+      { preference: 5, exchange: 'alt1.aspmx.l.google.com' },
+      { preference: 1, exchange: 'aspmx.l.google.com' },
+    ]);
+    dns.set(`${name} TXT`, ['v=spf1 include:_spf.google.com ~all', 'other']);
+    dns.set(`_dmarc.${name} TXT`, ['v=DMARC1; p=none']);
+    const found = await findings(name);
+    expect(found).toMatchObject({
+      can_be_added: true,
+      name_exists: true,
+      received_by: [
+        { priority: 1, target: 'aspmx.l.google.com', provider: 'Google Workspace' },
+        { priority: 5, target: 'alt1.aspmx.l.google.com', provider: 'Google Workspace' },
+      ],
+      spf: ['v=spf1 include:_spf.google.com ~all'],
+      dmarc: ['v=DMARC1; p=none'],
+      inherited_dmarc: null,
+    });
+    expect(codes(found)).toEqual(['warning mail_is_received', 'info spf_exists', 'info dmarc_exists']);
+    expect(found.findings[0]!.message).toContain('Google Workspace (aspmx.l.google.com) receives the mail');
+  });
+
+  it('finds a CNAME, a null MX, two SPF records and an inherited policy', async () => {
+    const [aliased, refusing] = [freshName(), freshName()];
+    dns.set(`${aliased} CNAME`, ['ghs.google.com']);
+    dns.set('_dmarc.acme.com TXT', ['v=DMARC1; p=none; sp=reject']);
+    expect(await findings(aliased)).toMatchObject({ cname: 'ghs.google.com', inherited_dmarc: 'reject' });
+    expect(codes(await findings(aliased))).toEqual(['warning cname_at_name', 'info dmarc_inherited']);
+    dns.set(`${refusing} MX`, [{ preference: 0, exchange: '' }]);
+    dns.set(`${refusing} TXT`, ['v=spf1 a ~all', 'v=spf1 mx ~all']);
+    expect(codes(await findings(refusing))).toEqual([
+      'warning mx_null',
+      'warning spf_multiple',
+      'info dmarc_inherited',
+    ]);
+  });
+
+  it('says that a name is taken, to its own team as which domain and to others nothing more', async () => {
+    const { id, domain } = await add();
+    await publish(id);
+    const own = await findings(domain);
+    expect([own.can_be_added, own.findings[0]!.code]).toEqual([false, 'name_taken']);
+    expect(own.findings[0]!.message).toContain(id);
+    expect(codes(own)).not.toContain('warning mail_is_received');
+    const answer = await preflight(domain, other.key);
+    expect(answer.body.data).toMatchObject({ can_be_added: false });
+    expect(answer.text).toContain(`${domain} is in use and cannot be added.`);
+    expect(answer.text).not.toContain(id);
+    expect(answer.text).not.toContain(acme.team);
+  });
+
+  it.each([
+    ['A4', 'https://mail.acme.com/x', 400],
+    ['A7', '192.0.2.1', 400],
+    ['A15', 'co.uk', 422],
+    ['A19', 'foo.local', 422],
+    ['A22', null, 400],
+    ['A22', 7, 400],
+  ])('%s refuses %j as adding it would', async (_row, domain, status) => {
+    const answer = await preflight(domain);
+    expect([answer.status, answer.body.error.param]).toEqual([status, 'domain']);
+  });
+});

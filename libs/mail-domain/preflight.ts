@@ -1,0 +1,133 @@
+/** What a customer should know before adding a domain: who has its mail now, and what our records would change. Pure. */
+import type { Published } from './dns-plan';
+import { inheritedPolicy, looksLikeDmarc } from './merge-dmarc';
+import { looksLikeSpf } from './merge-spf';
+import { escaped } from './record-sets';
+import { mailHost } from './records';
+
+export interface PreflightFinding {
+  /** Stable, snake_case. */
+  readonly code: string;
+  /** `blocking`: the domain cannot be added. `warning`: something that works now would stop or change. */
+  readonly severity: 'info' | 'warning' | 'blocking';
+  /** For people: what it is, and what to do. */
+  readonly message: string;
+}
+
+export interface Preflight {
+  /** False when nothing is published at the name, nor below it. */
+  readonly nameExists: boolean;
+  /** Where the MX records lead now, by preference; provider is null for one that we do not know. */
+  readonly receivedBy: readonly {
+    readonly preference: number;
+    readonly host: string;
+    readonly provider: string | null;
+  }[];
+  readonly cname: string | null;
+  /** SPF records at the name. */
+  readonly spf: readonly string[];
+  /** DMARC records of the name itself. */
+  readonly dmarc: readonly string[];
+  /** Policy that the name inherits while it has no DMARC record of its own. */
+  readonly inheritedDmarc: 'none' | 'quarantine' | 'reject' | null;
+  readonly findings: readonly PreflightFinding[];
+}
+
+/** Receivers that customers are likely to come from, by the end of the exchange's name. */
+const providers: readonly (readonly [end: string, name: string])[] = [
+  [mailHost, 'Sendmux'],
+  ['google.com', 'Google Workspace'],
+  ['googlemail.com', 'Google Workspace'],
+  ['smtp.goog', 'Google Workspace'],
+  ['outlook.com', 'Microsoft 365'],
+  ['mx.microsoft', 'Microsoft 365'],
+  ['zoho.com', 'Zoho Mail'],
+  ['zoho.eu', 'Zoho Mail'],
+  ['messagingengine.com', 'Fastmail'],
+  ['protonmail.ch', 'Proton Mail'],
+  ['icloud.com', 'iCloud Mail'],
+  ['amazonaws.com', 'Amazon SES'],
+  ['mimecast.com', 'Mimecast'],
+  ['pphosted.com', 'Proofpoint'],
+  ['ppe-hosted.com', 'Proofpoint'],
+  ['barracudanetworks.com', 'Barracuda'],
+  ['mailgun.org', 'Mailgun'],
+  ['sendgrid.net', 'SendGrid'],
+  ['mx.cloudflare.net', 'Cloudflare Email Routing'],
+  ['improvmx.com', 'ImprovMX'],
+  ['yandex.net', 'Yandex'],
+  ['secureserver.net', 'GoDaddy'],
+  ['ovh.net', 'OVH'],
+  ['gandi.net', 'Gandi'],
+  ['migadu.com', 'Migadu'],
+  ['mailbox.org', 'mailbox.org'],
+];
+
+export const mailProvider = (exchange: string): string | null =>
+  providers.find(([end]) => exchange === end || exchange.endsWith(`.${end}`))?.[1] ?? null;
+
+/** @param zone that holds the name, for the advice on a name of its own. */
+export function preflight(name: string, { domain, dmarc, inheritedDmarc }: Published, zone: string): Preflight {
+  const { cname } = domain;
+  const mx = [...domain.mx].sort((a, b) => a.preference - b.preference || (a.exchange < b.exchange ? -1 : 1));
+  const receivedBy = mx
+    .filter(({ exchange }) => exchange !== '')
+    .map(({ preference, exchange }) => ({ preference, host: exchange, provider: mailProvider(exchange) }));
+  const foreign = receivedBy.filter(({ host }) => host !== mailHost);
+  const spf = [...new Set(domain.txt.filter(looksLikeSpf))].sort();
+  const own = [...new Set(dmarc.txt.filter(looksLikeDmarc))].sort();
+  const inherited = own.length === 0 ? (inheritedPolicy(inheritedDmarc) ?? null) : null;
+
+  const findings: PreflightFinding[] = [];
+  const say = (severity: PreflightFinding['severity'], code: string, message: string) =>
+    findings.push({ code, severity, message });
+  const instead = `To keep that, add a name of its own for mail, such as mail.${name === zone ? zone : name}.`;
+  if (!domain.exists)
+    say('info', 'domain_nxdomain', `${name} does not exist in the DNS yet. Its records bring it into being.`);
+  if (cname !== null)
+    say(
+      'warning',
+      'cname_at_name',
+      `${name} is a CNAME to ${cname}, and a name with a CNAME can have no MX or TXT record (RFC 1034 section 3.6.2). It would have to go. ${instead}`,
+    );
+  if (foreign.length > 0) {
+    const { host, provider } = foreign[0]!;
+    const who = provider === null ? host : `${provider} (${host})`;
+    say(
+      'warning',
+      'mail_is_received',
+      `${who} receives the mail for ${name} now. With our MX that ends: new mail goes to Sendmux, and existing mailboxes stay where they are. ${instead}`,
+    );
+  }
+  if (mx.some(({ exchange }) => exchange === ''))
+    say(
+      'warning',
+      'mx_null',
+      `${name} has a null MX: it says that it accepts no mail (RFC 7505). It would have to go.`,
+    );
+  if (spf.length > 1)
+    say('warning', 'spf_multiple', `${name} has ${spf.length} SPF records, which receivers refuse. They become one.`);
+  else if (spf.length === 1)
+    say('info', 'spf_exists', `The SPF record of ${name} gets our two includes, and keeps its own terms.`);
+  if (own.length > 0)
+    say(
+      'info',
+      'dmarc_exists',
+      `${name} has a DMARC record. It stays when it says p=quarantine or p=reject, and is strengthened when it is weaker.`,
+    );
+  else if (inherited !== null)
+    say(
+      'info',
+      'dmarc_inherited',
+      `${name} inherits the DMARC policy ${inherited} from its parent. It gets a record of its own, which is no weaker.`,
+    );
+  return {
+    nameExists: domain.exists,
+    receivedBy,
+    cname,
+    spf: spf.map(escaped),
+    dmarc: own.map(escaped),
+    inheritedDmarc: inherited,
+    findings,
+  };
+}

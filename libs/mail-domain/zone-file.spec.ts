@@ -1,0 +1,152 @@
+import { runInNewContext } from 'node:vm';
+import { parse } from 'yaml';
+import { dnsRecords } from './records';
+import { characterStrings, escaped, rdata, recordSets } from './record-sets';
+import { possibleZones, registrableDomain, relativeHost } from './zone';
+import { zoneFile, zoneFileFormats } from './zone-file';
+
+const domain = {
+  name: 'mail.acme.com',
+  team: 'team_abc123',
+  dkimTokens: ['token1', 'token2', 'token3'],
+  dkimZone: 'dkim.amazonses.com',
+};
+const apex = { ...domain, name: 'acme.com' };
+const render = (format: keyof typeof zoneFileFormats, of = domain) => zoneFile(format, of, 'acme.com');
+
+describe('records relative to their zone', () => {
+  it.each([
+    ['mail.acme.com', 'acme.com', 'mail'],
+    ['acme.com', 'acme.com', '@'],
+    ['a.b.acme.co.uk', 'acme.co.uk', 'a.b'],
+    ['x.acme.github.io', 'acme.github.io', 'x'],
+  ])('%s stands in %s as %s', (name, zone, host) => {
+    expect(registrableDomain(name)).toBe(zone);
+    expect(relativeHost(name, zone)).toBe(host);
+    const { mx, dmarc, dkim, verification, spf } = dnsRecords({ ...domain, name });
+    expect([mx[0]!.host, spf.host]).toEqual([host, host]);
+    const below = host === '@' ? '' : `.${host}`;
+    expect([dmarc.host, verification.host]).toEqual([`_dmarc${below}`, `_sendmux${below}`]);
+    expect(dkim.map((one) => one.host)).toEqual(['token1', 'token2', 'token3'].map((t) => `${t}._domainkey${below}`));
+  });
+
+  it('looks for the zone from the name up to the registrable domain', () => {
+    expect(possibleZones('a.b.acme.co.uk')).toEqual(['a.b.acme.co.uk', 'b.acme.co.uk', 'acme.co.uk']);
+    expect(possibleZones('acme.com')).toEqual(['acme.com']);
+  });
+});
+
+describe('values in a master file', () => {
+  it('cuts a TXT value of more than 255 octets into strings, and loses none', () => {
+    const long = 'x'.repeat(255) + 'y'.repeat(255) + 'z';
+    expect(characterStrings(long).map(({ length }) => length)).toEqual([255, 255, 1]);
+    expect(characterStrings(long).join('')).toBe(long);
+    expect(rdata('TXT', long)).toBe(`"${'x'.repeat(255)}" "${'y'.repeat(255)}" "z"`);
+    expect(rdata('TXT', '')).toBe('""');
+  });
+
+  it('escapes quotes, backslashes and what cannot be seen', () => {
+    expect(rdata('TXT', 'a"b\\c\td\xff;')).toBe('"a\\"b\\092c\\009d\\255;"');
+    expect(escaped('a"b\\')).toBe('a"b\\092');
+    expect(rdata('MX', '10 mail.sendmux.ai')).toBe('10 mail.sendmux.ai.');
+    expect(rdata('MX', '0 .')).toBe('0 .');
+  });
+});
+
+describe('a zone file', () => {
+  it('for BIND, word for word', () => {
+    expect(render('bind')).toBe(`mail.acme.com. 300 IN MX 10 mail.sendmux.ai.
+mail.acme.com. 300 IN TXT "v=spf1 include:amazonses.com include:sendmux.ai ~all"
+_dmarc.mail.acme.com. 300 IN TXT "v=DMARC1; p=quarantine"
+_sendmux.mail.acme.com. 300 IN TXT "sendmux-verify=team_abc123"
+token1._domainkey.mail.acme.com. 300 IN CNAME token1.dkim.amazonses.com.
+token2._domainkey.mail.acme.com. 300 IN CNAME token2.dkim.amazonses.com.
+token3._domainkey.mail.acme.com. 300 IN CNAME token3.dkim.amazonses.com.
+`);
+  });
+
+  it('for nsupdate adds each record', () => {
+    const lines = render('nsupdate').trimEnd().split('\n');
+    expect(lines[0]).toBe('update add mail.acme.com. 300 MX 10 mail.sendmux.ai.');
+    expect([lines.length, lines.at(-1)]).toEqual([8, 'send']);
+  });
+
+  it('for Route 53 is a change batch with every record', () => {
+    const { Changes } = JSON.parse(render('route53')) as {
+      Changes: {
+        Action: string;
+        ResourceRecordSet: { Name: string; Type: string; TTL: number; ResourceRecords: { Value: string }[] };
+      }[];
+    };
+    expect(
+      Changes.map(({ ResourceRecordSet: set }) => [set.Name, set.Type, set.ResourceRecords.map(({ Value }) => Value)]),
+    ).toEqual(
+      recordSets(domain).map(({ name, type, values }) => [`${name}.`, type, values.map((value) => rdata(type, value))]),
+    );
+    expect(new Set(Changes.map(({ Action, ResourceRecordSet: { TTL } }) => `${Action} ${TTL}`))).toEqual(
+      new Set(['CREATE 300']),
+    );
+  });
+
+  it.each([domain, apex])('for octoDNS is YAML with every record of $name, keys sorted', (of) => {
+    type Entry = {
+      ttl: number;
+      type: string;
+      value?: string;
+      values?: (string | { exchange: string; preference: number })[];
+    };
+    const zone = parse(render('octodns', of)) as Record<string, Entry[]>;
+    const hosts = Object.keys(zone);
+    expect(hosts).toEqual([...hosts].sort());
+    const found = Object.entries(zone).flatMap(([host, entries]) =>
+      entries.flatMap(({ type, value, values = [value!] }) =>
+        values.map((one) => [
+          host === '' ? 'acme.com' : `${host}.acme.com`,
+          type,
+          typeof one === 'string'
+            ? one.replace(/\\;/g, ';').replace(/\.$/, '')
+            : `${one.preference} ${one.exchange.slice(0, -1)}`,
+        ]),
+      ),
+    );
+    expect(found.sort()).toEqual(
+      recordSets(of)
+        .map(({ name, type, values }) => [name, type, values[0]])
+        .sort(),
+    );
+  });
+
+  it.each([domain, apex])('for DNSControl is JavaScript that adds every record of $name', (of) => {
+    const call =
+      (type: string) =>
+      (host: string, ...values: unknown[]) => [type, host, values.slice(0, -1).join(' '), values.at(-1)];
+    const added: unknown[][] = [];
+    runInNewContext(render('dnscontrol', of), {
+      ...{ MX: call('MX'), TXT: call('TXT'), CNAME: call('CNAME'), TTL: (seconds: number) => seconds },
+      D_EXTEND: (...all: unknown[]) => added.push(all),
+    });
+    expect(added).toEqual([
+      [
+        'acme.com',
+        ...recordSets(of).map(({ name, type, values }) => [
+          type,
+          relativeHost(name, 'acme.com'),
+          type === 'TXT' ? values[0]! : `${values[0]}.`,
+          300,
+        ]),
+      ],
+    ]);
+  });
+
+  it('for Terraform has a resource of its own for every record', () => {
+    const text = render('terraform');
+    const resources = [...text.matchAll(/resource "aws_route53_record" "([a-z0-9_-]+)" \{\n([^}]*)\}/g)];
+    expect(new Set(resources.map(([, label]) => label)).size).toBe(recordSets(domain).length);
+    const read = resources.map(([, , body]) =>
+      ['name', 'type', 'records'].map((key) => JSON.parse(new RegExp(`${key} += (.*)`).exec(body!)![1]!) as unknown),
+    );
+    expect(read).toEqual(
+      recordSets(domain).map(({ name, type, values }) => [name, type, type === 'TXT' ? values : [`${values[0]}.`]]),
+    );
+  });
+});

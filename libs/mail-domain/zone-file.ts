@@ -1,0 +1,153 @@
+/** The records of a domain as text for the tools that people keep their zones with. */
+import { characterStrings, rdata, recordSets, setUpTtl, type RecordSet } from './record-sets';
+import type { Expected } from './verdicts';
+import { relativeHost } from './zone';
+
+interface Format {
+  /** Media type of the text. */
+  readonly mediaType: string;
+  /** Whether the text names records relative to their zone. */
+  readonly relative: boolean;
+  /** @param zone where names are relative to. */
+  readonly render: (sets: readonly RecordSet[], zone: string) => string;
+}
+
+const lines = (...all: readonly string[]): string => `${all.join('\n')}\n`;
+
+/** RFC 1035 section 5: for BIND, Knot, NSD, and the import of most DNS providers. */
+const bind: Format = {
+  mediaType: 'text/dns; charset=utf-8',
+  relative: false,
+  render: (sets) =>
+    lines(
+      ...sets.flatMap(({ name, type, values }) =>
+        values.map((value) => `${name}. ${setUpTtl} IN ${type} ${rdata(type, value)}`),
+      ),
+    ),
+};
+
+/** A Terraform string: JSON's escapes, and no interpolation. */
+const hcl = (text: string): string => JSON.stringify(text).replace(/\$\{/g, '$$${').replace(/%\{/g, '%%{');
+
+/** `aws_route53_record` of Terraform's AWS provider, which puts the outer quotes round a TXT value itself. */
+const terraform: Format = {
+  mediaType: 'text/plain; charset=utf-8',
+  relative: false,
+  render: (sets) =>
+    lines(
+      'variable "zone_id" {',
+      '  type        = string',
+      '  description = "Hosted zone that holds these records"',
+      '}',
+      ...sets.flatMap(({ name, type, values }) => [
+        '',
+        `resource "aws_route53_record" "${`${type.toLowerCase()}_${name}`.replace(/[^a-z0-9_-]/g, '_')}" {`,
+        '  zone_id = var.zone_id',
+        `  name    = ${hcl(name)}`,
+        `  type    = ${hcl(type)}`,
+        `  ttl     = ${setUpTtl}`,
+        `  records = [${values
+          .map((value) => hcl(type === 'TXT' ? characterStrings(value).join('""') : rdata(type, value)))
+          .join(', ')}]`,
+        '}',
+      ]),
+    ),
+};
+
+/** A change batch for `aws route53 change-resource-record-sets`. CREATE refuses where UPSERT would wipe other values out. */
+const route53: Format = {
+  mediaType: 'application/json; charset=utf-8',
+  relative: false,
+  render: (sets) =>
+    lines(
+      JSON.stringify(
+        {
+          Changes: sets.map(({ name, type, values }) => ({
+            Action: 'CREATE',
+            ResourceRecordSet: {
+              Name: `${name}.`,
+              Type: type,
+              TTL: setUpTtl,
+              ResourceRecords: values.map((value) => ({ Value: rdata(type, value) })),
+            },
+          })),
+        },
+        null,
+        2,
+      ),
+    ),
+};
+
+/** A zone of octoDNS's YamlProvider, which wants semicolons escaped, and splits long TXT values itself. */
+const octodns: Format = {
+  mediaType: 'application/yaml; charset=utf-8',
+  relative: true,
+  render: (sets, zone) => {
+    const hosts = new Map<string, RecordSet[]>();
+    for (const set of sets) hosts.set(set.name, [...(hosts.get(set.name) ?? []), set]);
+    // Its keys are to be sorted.
+    const sorted = [...hosts].map(([name, own]) => [relativeHost(name, zone), own] as const);
+    sorted.sort(([a], [b]) => (a < b ? -1 : 1));
+    return lines(
+      '---',
+      ...sorted.flatMap(([host, own]) => [
+        `${JSON.stringify(host === '@' ? '' : host)}:`,
+        ...own.flatMap(({ type, values }) => [
+          `  - ttl: ${setUpTtl}`,
+          `    type: ${type}`,
+          ...(type === 'CNAME'
+            ? [`    value: ${JSON.stringify(rdata(type, values[0]!))}`]
+            : ['    values:', ...values.flatMap((value) => octodnsValue(type, value))]),
+        ]),
+      ]),
+    );
+  },
+};
+
+function octodnsValue(type: RecordSet['type'], value: string): string[] {
+  if (type === 'TXT') return [`      - ${JSON.stringify(value.replace(/;/g, '\\;'))}`];
+  const [preference, exchange] = rdata(type, value).split(' ') as [string, string];
+  return [`      - exchange: ${JSON.stringify(exchange)}`, `        preference: ${preference}`];
+}
+
+/** For a `dnsconfig.js` that has the zone already: it is added to. DNSControl splits long TXT values itself. */
+const dnscontrol: Format = {
+  mediaType: 'text/javascript; charset=utf-8',
+  relative: true,
+  render: (sets, zone) => {
+    const calls = sets.flatMap(({ name, type, values }) =>
+      values.map((value) => {
+        const host = JSON.stringify(relativeHost(name, zone));
+        if (type === 'TXT') return `TXT(${host}, ${JSON.stringify(value)}, TTL(${setUpTtl}))`;
+        if (type === 'CNAME') return `CNAME(${host}, ${JSON.stringify(rdata(type, value))}, TTL(${setUpTtl}))`;
+        const [preference, exchange] = rdata(type, value).split(' ') as [string, string];
+        return `MX(${host}, ${preference}, ${JSON.stringify(exchange)}, TTL(${setUpTtl}))`;
+      }),
+    );
+    return lines(`D_EXTEND(${JSON.stringify(zone)},`, calls.map((call) => `  ${call}`).join(',\n'), ');');
+  },
+};
+
+/** DNS UPDATE (RFC 2136). The tool finds the zone and its server itself; where it shall not, put `server` in front. */
+const nsupdate: Format = {
+  mediaType: 'text/plain; charset=utf-8',
+  relative: false,
+  render: (sets) =>
+    lines(
+      ...sets.flatMap(({ name, type, values }) =>
+        values.map((value) => `update add ${name}. ${setUpTtl} ${type} ${rdata(type, value)}`),
+      ),
+      'send',
+    ),
+};
+
+export const zoneFileFormats = { bind, terraform, route53, octodns, dnscontrol, nsupdate } as const;
+export type ZoneFileFormat = keyof typeof zoneFileFormats;
+
+/**
+ * All records of a domain, ready to apply to a zone that has none of them yet.
+ *
+ * @param zone where the zone begins that will hold them; octodns and dnscontrol name records relative to it.
+ */
+export const zoneFile = (format: ZoneFileFormat, domain: Expected, zone: string): string =>
+  zoneFileFormats[format].render(recordSets(domain), zone);
