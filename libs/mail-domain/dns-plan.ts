@@ -1,7 +1,7 @@
 /** What to do to a zone so that a domain verifies, against what stands there now. Pure: the look-ups were made before. */
 import { inheritedPolicy, looksLikeDmarc, mergeDmarc } from './merge-dmarc';
 import { looksLikeSpf, mergeSpf } from './merge-spf';
-import { rdata, setUpTtl, type RecordSet } from './record-sets';
+import { setUpTtl, type RecordSet } from './record-sets';
 import { dnsRecords, mailHost, mailHostPreference } from './records';
 import { judge, type Answer, type Expected, type MxRr, type TxtRr } from './verdicts';
 
@@ -259,19 +259,4 @@ function atDkim(domain: Expected, published: Published['dkim']): Operation[] {
       change('create', place, [value], 'DKIM: Amazon SES signs with a key that it publishes there.'),
     ];
   });
-}
-
-/** A plan as DNS UPDATE (RFC 2136), for `nsupdate`. A TXT value is taken to be cut into strings as late as possible. */
-export function planAsNsupdate(operations: readonly Operation[]): string {
-  const line = (verb: string, { name, type }: Place, value: string) =>
-    `update ${verb === 'add' ? `add ${name}. ${setUpTtl}` : `delete ${name}.`} ${type} ${rdata(type, value)}`;
-  const lines = operations.flatMap((operation) => {
-    const { action, values, replaces } = operation;
-    const gone = action === 'delete' ? values : replaces;
-    return [
-      ...gone.map((value) => line('delete', operation, value)),
-      ...(action === 'create' || action === 'replace' ? values.map((value) => line('add', operation, value)) : []),
-    ];
-  });
-  return lines.length === 0 ? '' : `${[...lines, 'send'].join('\n')}\n`;
 }
