@@ -85,9 +85,9 @@ const octodns: Format = {
   render: (sets, zone) => {
     const hosts = new Map<string, RecordSet[]>();
     for (const set of sets) hosts.set(set.name, [...(hosts.get(set.name) ?? []), set]);
-    // Its keys are to be sorted.
+    // It refuses keys in another order.
     const sorted = [...hosts].map(([name, own]) => [relativeHost(name, zone), own] as const);
-    sorted.sort(([a], [b]) => (a < b ? -1 : 1));
+    sorted.sort(([a], [b]) => byNature(a, b));
     return lines(
       '---',
       ...sorted.flatMap(([host, own]) => [
@@ -103,6 +103,17 @@ const octodns: Format = {
     );
   },
 };
+
+/** Order of names in which a run of digits counts as its number. */
+function byNature(a: string, b: string): number {
+  const [left, right] = [a, b].map((name) => (name === '@' ? '' : name).split(/(\d+)/)) as [string[], string[]];
+  for (let i = 0; i < left.length && i < right.length; i++) {
+    const [x, y] = [left[i]!, right[i]!];
+    const difference = i % 2 === 1 ? Number(x) - Number(y) : x < y ? -1 : x > y ? 1 : 0;
+    if (difference !== 0) return difference;
+  }
+  return left.length - right.length;
+}
 
 function octodnsValue(type: RecordSet['type'], value: string): string[] {
   if (type === 'TXT') return [`      - ${JSON.stringify(value.replace(/;/g, '\\;'))}`];
