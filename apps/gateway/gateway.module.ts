@@ -14,6 +14,7 @@ import { IdempotencyKeys } from './domains/idempotency.service';
 import { Outcomes } from './domains/outcomes.service';
 import { PlansController } from './domains/plans.controller';
 import { Plans } from './domains/plans.service';
+import { ApiKeys } from './http/api-key.guard';
 import { RateLimit } from './http/rate-limit';
 
 /** What the gateway needs of the settings. */
@@ -68,6 +69,7 @@ export class GatewayModule {
       controllers: [PlansController, DomainsController],
       providers: [
         DomainsReadModel,
+        ApiKeys,
         IdempotencyKeys,
         Outcomes,
         Plans,

@@ -174,7 +174,7 @@ describe('Idempotency-Key', () => {
       const { rows: kept } = await pool.query<{ requestId: string }>(
         `SELECT response->'meta'->>'request_id' AS "requestId" FROM idempotency_keys WHERE key = 'slow'`,
       );
-      expect(kept).toEqual([{ requestId: (await second).body.meta.request_id as string }]);
+      expect(kept).toEqual([{ requestId: (await second).body.meta.request_id }]);
     });
 
     it('is as new after 24 hours', async () => {
@@ -343,6 +343,18 @@ describe('the edge', () => {
   });
 
   it.each([
+    ['broken JSON', '{"domain":'],
+    ['a large body', JSON.stringify({ domain: 'a'.repeat(70_000) })],
+  ])('asks who it is before it reads %s', async (_what, body) => {
+    const headers = { 'content-type': 'application/json' };
+    for (const unknown of [undefined, 'smx_root_unknown']) {
+      const answer = await gateway.call('POST', '/api/v1/domains', { body, headers, ...(unknown && { key: unknown }) });
+      expect([answer.status, answer.body.error.code]).toEqual([401, 'unauthorized']);
+      expect(answer.headers.get('www-authenticate')).toMatch(/^Bearer realm="sendmux"/);
+    }
+  });
+
+  it.each([
     ['GET', '/', 404, null],
     ['GET', '/api/v1/mailboxes', 404, null],
     ['GET', '/api/v1/domains/', 404, null],
@@ -442,7 +454,10 @@ describe('the edge', () => {
       'delete /api/v1/domains/{id}',
       'get /api/v1/domains',
       'get /api/v1/domains/{id}',
+      'get /api/v1/domains/{id}/dns-plan',
+      'get /api/v1/domains/{id}/zone-file',
       'post /api/v1/domains',
+      'post /api/v1/domains/preflight',
       'post /api/v1/domains/{id}/verify',
     ]);
     const references = [...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)];

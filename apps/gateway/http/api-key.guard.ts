@@ -17,18 +17,16 @@ export const CurrentCaller = createParamDecorator((_: unknown, context: Executio
 
 const callers = new WeakMap<FastifyRequest, Caller>();
 
-/** 401, then 429, then 403: who it is, whether that is too often, and whether it may. */
+/** 401, then 429: who it is, and whether that is too often. Known from the head of a request, before its body is read. */
 @Injectable()
-export class ApiKeyGuard implements CanActivate {
+export class ApiKeys {
   constructor(
     private readonly accounts: Accounts,
     private readonly rateLimit: RateLimit,
-    private readonly reflector: Reflector,
   ) {}
 
-  async canActivate(context: ExecutionContext): Promise<boolean> {
-    const http = context.switchToHttp();
-    const request = http.getRequest<FastifyRequest>();
+  /** @throws {ApiError} `unauthorized`, `rate_limited` */
+  async identify(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const key = /^Bearer +([\x21-\x7e]+) *$/i.exec(request.headers.authorization ?? '')?.[1];
     if (key === undefined)
       throw unauthorized(
@@ -40,7 +38,7 @@ export class ApiKeyGuard implements CanActivate {
       throw unauthorized('This API key is unknown or revoked.', 'Bearer realm="sendmux", error="invalid_token"');
 
     const { limit, remaining, reset, exceeded } = this.rateLimit.take(caller.keyId);
-    void http.getResponse<FastifyReply>().headers({
+    void reply.headers({
       'ratelimit-limit': limit,
       'ratelimit-remaining': remaining,
       'ratelimit-reset': reset,
@@ -49,12 +47,22 @@ export class ApiKeyGuard implements CanActivate {
       throw new ApiError('rate_limited', `This key may send ${limit} requests a minute. Wait ${reset} s.`, {
         retryAfter: reset,
       });
+    callers.set(request, caller);
+  }
+}
 
+/** 403: whether the caller may. */
+@Injectable()
+export class ApiKeyGuard implements CanActivate {
+  constructor(private readonly reflector: Reflector) {}
+
+  canActivate(context: ExecutionContext): boolean {
+    const caller = callers.get(context.switchToHttp().getRequest<FastifyRequest>());
+    if (!caller) throw new Error(`${context.getClass().name} is not below the path whose callers are identified.`);
     const needed = this.reflector.get<Permission | undefined>(permissionKey, context.getHandler());
     if (needed === undefined) throw new Error(`${context.getHandler().name} requires no permission: say which.`);
     if (!allows(caller.permissions, needed))
       throw new ApiError('insufficient_permissions', `This API key lacks the permission ${needed}.`);
-    callers.set(request, caller);
     return true;
   }
 }

@@ -3,6 +3,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Histogram } from 'prom-client';
 import { newId, type AppToRun } from '@app/runtime';
 import { ApiError } from './api-error';
+import { ApiKeys } from './api-key.guard';
 import { ErrorFilter } from './error.filter';
 import { serveOpenApi } from './openapi';
 import { noteRoutes } from './routes';
@@ -21,6 +22,10 @@ export function configure(app: NestFastifyApplication): void {
   fastify.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
     done();
+  });
+  const apiKeys = app.get(ApiKeys);
+  fastify.addHook('onRequest', async (request, reply) => {
+    if (request.routeOptions.url?.startsWith('/api/v1/domains')) await apiKeys.identify(request, reply);
   });
   fastify.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {
     duration.observe({ method, route: routeOptions.url ?? 'none', status: statusCode }, elapsedTime / 1000);
