@@ -51,6 +51,27 @@ describe('a reply', () => {
       records: [{ exchange: 'mail.sendmux.ai' }],
     });
   });
+  it('gives the CNAME itself to who asks for it, wherever it leads', () => {
+    const questions: packet.Question[] = [{ type: 'CNAME', name: 'mail.acme.com' }];
+    const answers: packet.Answer[] = [
+      { type: 'CNAME', name: 'mail.acme.com', data: 'A.net' },
+      { type: 'CNAME', name: 'a.net', data: 'mail.acme.com' },
+    ];
+    expect(decodeReply(reply({ questions, answers }), 'mail.acme.com', 'CNAME')).toEqual({
+      ...{ kind: 'records', records: ['a.net'], aliases: [] },
+    });
+  });
+  it('takes the SOA of a zone, and not that of the zone above', () => {
+    const soa = { mname: 'NS.acme.com', rname: 'x.acme.com', serial: 1, refresh: 1, retry: 1, expire: 1, minimum: 60 };
+    const read = (owner: string) => {
+      const questions: packet.Question[] = [{ type: 'SOA', name: 'mail.acme.com' }];
+      const record: packet.Answer = { type: 'SOA', name: owner, data: soa };
+      const section = owner === 'mail.acme.com' ? { answers: [record] } : { authorities: [record] };
+      return decodeReply(reply({ questions, ...section }), 'mail.acme.com', 'SOA');
+    };
+    expect(read('mail.acme.com')).toMatchObject({ records: [{ primary: 'ns.acme.com', minimum: 60 }] });
+    expect(read('acme.com')).toEqual({ kind: 'nodata', aliases: [] });
+  });
   it('takes no record of another class', () => {
     const chaos = { type: 'TXT', name: 'mail.acme.com', class: 'CH', data: 'here' } as const;
     const bytes = reply({ questions: [{ type: 'TXT', name: 'mail.acme.com' }], answers: [chaos] });

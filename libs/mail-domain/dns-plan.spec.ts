@@ -217,7 +217,7 @@ describe('a plan', () => {
       'E5 strengthens p=none and keeps the reports',
       { [`_dmarc.${d}`]: { TXT: ['v=DMARC1; p=none; rua=mailto:d@acme.com; pct=50'] } },
       [
-        'replace _dmarc. TXT v=DMARC1; p=none; rua=mailto:d@acme.com; pct=50 v=DMARC1; p=quarantine; rua=mailto:d@acme.com; pct=50',
+        'replace _dmarc. TXT v=DMARC1; p=none; rua=mailto:d@acme.com; pct=50 v=DMARC1; p=quarantine; pct=50; rua=mailto:d@acme.com',
       ],
     ],
     ['E4 keeps p=reject', { [`_dmarc.${d}`]: { TXT: ['v=DMARC1; p=reject'] } }, []],

@@ -51,24 +51,39 @@ export function inheritedPolicy(records: readonly string[]): Policy | undefined 
  * @param inherited what holds for the name while it has no record of its own.
  */
 export function mergeDmarc(records: readonly string[], inherited?: Policy): string {
-  const written = [...records].sort().flatMap((text) => tagsOf(mended(text) ?? ''));
-  const lists = [...records].sort().map((text) => tagsOf(mended(text) ?? ''));
   if (records.length === 0) return inherited === 'reject' ? 'v=DMARC1; p=reject' : dmarcValue;
-  const policy = policiesOf(written, 'p').reduce(stronger, 'quarantine');
+  // Sorted: resolvers give records in any order, and equal answers give equal plans.
+  const lists = [...records].sort().map((text) => tagsOf(mended(text) ?? ''));
+  const written = lists.flat();
   const merged = new Map<string, string>();
   for (const [name, value] of written) {
     const before = merged.get(name);
     if (before === undefined) merged.set(name, value);
     else if (name === 'rua' || name === 'ruf')
       merged.set(name, [...new Set(`${before},${value}`.split(',').map((uri) => uri.trim()))].join(','));
+    else if ((name === 'adkim' || name === 'aspf') && /^s$/i.test(value)) merged.set(name, value);
   }
-  for (const fixed of ['v', 'p', 'sp']) merged.delete(fixed);
-  // Without sp=, the policy holds for subdomains too: it stays away unless every record has one.
-  const subdomains = lists.every((tags) => policiesOf(tags, 'sp').length > 0) ? policiesOf(written, 'sp') : [];
+  for (const decided of ['v', 'p', 'sp', 'pct', 't']) merged.delete(decided);
+
+  const policy = policiesOf(written, 'p').reduce(stronger, 'quarantine');
+  // These three weaken a record that has them, so that one without them is the stronger.
+  const inAll = (name: string) => lists.every((tags) => tags.some(([tag]) => tag === name));
+  const widest = policiesOf(written, 'sp').reduce(stronger, inAll('sp') ? 'none' : policy);
+  const percentage = Math.max(...lists.flatMap(percentagesOf));
+  const isTest = lists.every((tags) => tags.some(([tag, value]) => tag === 't' && /^y$/i.test(value)));
   return [
     'v=DMARC1',
     `p=${policy}`,
-    ...(subdomains.length > 0 ? [`sp=${subdomains.reduce(stronger)}`] : []),
+    ...(inAll('sp') || widest !== policy ? [`sp=${widest}`] : []),
+    ...(percentage < 100 ? [`pct=${percentage}`] : []),
+    ...(isTest ? ['t=y'] : []),
     ...[...merged].map(([name, value]) => `${name}=${value}`),
   ].join('; ');
+}
+
+function percentagesOf(tags: readonly Tag[]): number[] {
+  const written = tags
+    .filter(([tag]) => tag === 'pct')
+    .map(([, value]) => (/^\d{1,2}$/.test(value) ? Number(value) : 100));
+  return written.length > 0 ? written : [100];
 }

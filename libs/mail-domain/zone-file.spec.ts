@@ -33,6 +33,10 @@ describe('records relative to their zone', () => {
   it('looks for the zone from the name up to the registrable domain', () => {
     expect(possibleZones('a.b.acme.co.uk')).toEqual(['a.b.acme.co.uk', 'b.acme.co.uk', 'acme.co.uk']);
     expect(possibleZones('acme.com')).toEqual(['acme.com']);
+    const long = `${'a.'.repeat(90)}acme.com`;
+    expect(possibleZones(long)).toHaveLength(8);
+    expect(possibleZones(long).slice(0, 2)).toEqual([long, 'a.a.a.a.a.a.acme.com']);
+    expect(possibleZones(long).slice(-2)).toEqual(['a.acme.com', 'acme.com']);
   });
 });
 
