@@ -1,5 +1,6 @@
 /** What a customer should know before adding a domain: who has its mail now, and what our records would change. Pure. */
 import type { Published } from './dns-plan';
+import { mailProvider } from './mail-provider';
 import { inheritedPolicy, looksLikeDmarc } from './merge-dmarc';
 import { looksLikeSpf } from './merge-spf';
 import { escaped } from './record-sets';
@@ -32,39 +33,6 @@ export interface Preflight {
   readonly inheritedDmarc: 'none' | 'quarantine' | 'reject' | null;
   readonly findings: readonly PreflightFinding[];
 }
-
-/** Receivers that customers are likely to come from, by the end of the exchange's name. */
-const providers: readonly (readonly [end: string, name: string])[] = [
-  [mailHost, 'Sendmux'],
-  ['google.com', 'Google Workspace'],
-  ['googlemail.com', 'Google Workspace'],
-  ['smtp.goog', 'Google Workspace'],
-  ['outlook.com', 'Microsoft 365'],
-  ['mx.microsoft', 'Microsoft 365'],
-  ['zoho.com', 'Zoho Mail'],
-  ['zoho.eu', 'Zoho Mail'],
-  ['messagingengine.com', 'Fastmail'],
-  ['protonmail.ch', 'Proton Mail'],
-  ['icloud.com', 'iCloud Mail'],
-  ['amazonaws.com', 'Amazon SES'],
-  ['mimecast.com', 'Mimecast'],
-  ['pphosted.com', 'Proofpoint'],
-  ['ppe-hosted.com', 'Proofpoint'],
-  ['barracudanetworks.com', 'Barracuda'],
-  ['mailgun.org', 'Mailgun'],
-  ['sendgrid.net', 'SendGrid'],
-  ['mx.cloudflare.net', 'Cloudflare Email Routing'],
-  ['improvmx.com', 'ImprovMX'],
-  ['yandex.net', 'Yandex'],
-  ['secureserver.net', 'GoDaddy'],
-  ['ovh.net', 'OVH'],
-  ['gandi.net', 'Gandi'],
-  ['migadu.com', 'Migadu'],
-  ['mailbox.org', 'mailbox.org'],
-];
-
-export const mailProvider = (exchange: string): string | null =>
-  providers.find(([end]) => exchange === end || exchange.endsWith(`.${end}`))?.[1] ?? null;
 
 /** @param zone that holds the name, for the advice on a name of its own. */
 export function preflight(name: string, { domain, dmarc, inheritedDmarc }: Published, zone: string): Preflight {
