@@ -87,6 +87,8 @@ describe('make start', () => {
     const added = await shell.run(toVerified);
     expect(added).toMatch(/"domain":"mail\.acme\.com".*"verification_status":"pending"/);
     expect(added).toContain('"mx":false');
+    expect(added).toContain('"complete":false,"operations":[{"action":"create","name":"mail.acme.com","host":"mail"');
+    expect(added).toContain('mail.acme.com. 300 IN MX 10 mail.sendmux.ai.');
     expect(added).toMatch(/"status":"verified","ses_dkim_status":"success"/);
 
     expect(await launcher.signal('SIGINT')).toBe(0);
