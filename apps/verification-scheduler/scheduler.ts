@@ -2,9 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import type { CommandBus } from '@nestjs/cqrs';
 import type { Decided } from '@app/commands';
-import { isUndecided, RecordCheck } from '@app/mail-domain';
-import type { Verifier } from '@app/verification';
+import { failing, isUndecided, RecordCheck, type Assessment } from '@app/mail-domain';
+import type { Canary, Verifier } from '@app/verification';
 import { Counter, Histogram } from 'prom-client';
+import { CircuitBreaker, tolerated } from './circuit-breaker';
 import { Lanes } from './lanes';
 import type { SesStatuses } from './ses-statuses';
 import type { ClaimedSlot, Slots } from './slots';
@@ -19,12 +20,27 @@ export interface SchedulerOptions {
   readonly leaseMs?: number;
   /** Longest wait before due slots are looked for again; a slot's share of the interval, 1,000 at most, when absent. */
   readonly pollMs?: number;
+  /** A slot that was stopped, or could not be finished, is tried again after this long; a 36th of the interval, 300,000 at most, when absent. */
+  readonly retryMs?: number;
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
 }
 
 /** What a look at a domain led to. */
 type Outcome = 'unchanged' | 'changed' | 'verified' | 'lapsed' | 'failed' | 'undecided' | 'error';
+
+/** A look that may be recorded. */
+interface News {
+  readonly domain: WatchedDomain;
+  readonly look: Assessment;
+  /** ISO 8601. */
+  readonly lookedAt: string;
+}
+
+/** The fault is likely ours: nothing that was seen in the slot counts. */
+class SlotStopped extends Error {
+  override readonly name = 'SlotStopped';
+}
 
 const slotsAtOnce = 16;
 const pageSize = 500;
@@ -47,6 +63,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   private readonly logger = new Logger(Scheduler.name);
   private readonly options: Required<SchedulerOptions>;
   private readonly lanes: Lanes;
+  private readonly breaker = new CircuitBreaker();
   private readonly running = new Set<Promise<void>>();
   /** Of slots that stayed open: the domains that could not be judged. The others have had their look in that cycle. */
   private readonly unjudged = new Map<number, { readonly cycle: number; readonly ids: ReadonlySet<string> }>();
@@ -60,10 +77,12 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     private readonly verifier: Pick<Verifier, 'check'>,
     private readonly sesStatuses: Pick<SesStatuses, 'of'>,
     private readonly commands: Pick<CommandBus, 'execute'>,
+    private readonly canary: Pick<Canary, 'isFound' | 'name'>,
     options: SchedulerOptions,
   ) {
     const pollMs = Math.min(1_000, Math.max(20, options.intervalMs / 360));
-    this.options = { leaseMs: 15_000, pollMs, clock: Date.now, ...options };
+    const retryMs = Math.min(300_000, options.intervalMs / 36);
+    this.options = { leaseMs: 15_000, pollMs, retryMs, clock: Date.now, ...options };
     this.lanes = new Lanes(options.concurrency);
   }
 
@@ -122,7 +141,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
 
   /** Never rejects: a slot that is not finished stays open. */
   private async work(slot: ClaimedSlot): Promise<void> {
-    const { clock, intervalMs, leaseMs } = this.options;
+    const { clock, leaseMs, retryMs } = this.options;
     const name = `slot ${slot.slot} of cycle ${new Date(slot.cycle).toISOString()}`;
     let held = true;
     const renewal = setInterval(() => {
@@ -137,56 +156,113 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       const summary = [...outcomes].map(([outcome, count]) => `${count} ${outcome}`).join(', ');
       if (!goesOn()) return await this.slots.release(slot, 0);
       if (outcomes.has('error')) {
-        const retryMs = Math.min(300_000, intervalMs / 36);
         this.logger.warn(`${name} stays open and is done again in ${retryMs} ms: ${summary}`);
         return await this.slots.release(slot, retryMs);
       }
       await this.slots.close(slot, clock());
       closed.inc();
+      this.breaker.close(slot.slot);
       this.logger.debug(`${name}: ${summary}`);
     } catch (error) {
+      if (error instanceof SlotStopped) return await this.leaveStopped(slot, name, error);
       this.logger.warn(`${name} will be done again when its lease ends: ${(error as Error).message}`);
     } finally {
       clearInterval(renewal);
     }
   }
 
+  private async leaveStopped(slot: ClaimedSlot, name: string, { message }: SlotStopped): Promise<void> {
+    const { retryMs } = this.options;
+    this.logger.warn(`${name} is stopped, and tried again in ${retryMs} ms: ${message}`);
+    await this.slots
+      .release(slot, retryMs)
+      .catch((error: Error) => this.logger.warn(`${name} stays leased until its lease ends: ${error.message}`));
+  }
+
+  /** @throws {SlotStopped} when the canary is not found. */
+  private async askCanary(slot: number): Promise<void> {
+    if (await this.canary.isFound()) return this.breaker.canaryFound();
+    const message = `No resolver finds ${this.canary.name}: domains are not judged until one does`;
+    this.breaker.open(slot, 'canary', message);
+    throw new SlotStopped(message);
+  }
+
+  /**
+   * Looks first and records afterwards: what is seen of domains with something to lose is kept until the whole slot has been
+   * seen, so that an outage of ours is known before it has cost anybody anything. What is kept is bounded by what is tolerated.
+   *
+   * @throws {SlotStopped} when the canary is not found, or too many verified domains fail at once.
+   */
   private async lookAtAll({ slot, cycle }: ClaimedSlot, goesOn: () => boolean): Promise<Map<Outcome, number>> {
+    await this.askCanary(slot);
+    const verified = await this.watchedDomains.verifiedIn(slot);
+    const most = tolerated(verified);
     const outcomes = new Map<Outcome, number>();
     const left = this.unjudged.get(slot);
     const open = new Set<string>();
-    const visit = async (domain: WatchedDomain) => {
-      if (!goesOn() || (left?.cycle === cycle && !left.ids.has(domain.id))) return;
-      const outcome = await this.judge(domain, cycle);
+    const kept: News[] = [];
+    let failures = 0;
+    let stopped: SlotStopped | undefined;
+    const count = (id: string, outcome: Outcome) => {
       judged.inc({ outcome });
-      if (outcome === 'error') open.add(domain.id);
+      if (outcome === 'error') open.add(id);
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
       this.progressAt = performance.now();
     };
-    for (let after = ''; goesOn();) {
+    const visit = async (domain: WatchedDomain) => {
+      if (stopped || !goesOn() || (left?.cycle === cycle && !left.ids.has(domain.id))) return;
+      const news = await this.look(domain);
+      if (typeof news === 'string') return count(domain.id, news);
+      const fails = failing(news.look.findings).length > 0;
+      if (!fails || (domain.status === 'pending' && !domain.lapsed))
+        return count(domain.id, await this.record(news, cycle));
+      kept.push(news);
+      this.progressAt = performance.now();
+      if (domain.status !== 'verified' || (failures += 1) <= most) return;
+      const message = `More than ${most} of the ${verified} verified domains of slot ${slot} fail at once: none is judged`;
+      stopped = new SlotStopped(message);
+    };
+    for (let after = ''; goesOn() && !stopped;) {
       const page = await this.watchedDomains.page(slot, after, pageSize);
       await Promise.all(page.map((domain) => this.lanes.run(() => visit(domain))));
       if (page.length < pageSize) break;
       after = page.at(-1)!.id;
     }
+    if (stopped) {
+      this.breaker.open(slot, 'mass_failure', stopped.message);
+      throw stopped;
+    }
+    if (kept.length > 0 && goesOn()) await this.askCanary(slot);
+    const recordKept = async (news: News) => {
+      if (goesOn()) count(news.domain.id, await this.record(news, cycle));
+    };
+    await Promise.all(kept.map((news) => this.lanes.run(() => recordKept(news))));
     if (open.size > 0 && goesOn()) this.unjudged.set(slot, { cycle, ids: open });
     else this.unjudged.delete(slot);
     return outcomes;
   }
 
-  /**
-   * One look at one domain, recorded when it can change anything. The number of the cycle lets the same domain be judged
-   * again in the same cycle without effect, by a slot done again or by two schedulers.
-   */
-  private async judge(domain: WatchedDomain, cycle: number): Promise<Outcome> {
-    const { id, name } = domain;
+  /** One look at one domain; what it led to, where there is nothing to record. */
+  private async look(domain: WatchedDomain): Promise<News | Outcome> {
     try {
       const lookedAt = new Date(this.options.clock()).toISOString();
-      const dkim = await this.sesStatuses.of(name, domain.status === 'verified' || domain.lapsed);
+      const dkim = await this.sesStatuses.of(domain.name, domain.status === 'verified' || domain.lapsed);
       const stop = looks.startTimer();
       const look = await this.verifier.check(domain, dkim).finally(stop);
       if (isUndecided(look)) return 'undecided';
-      if (isOldNews(domain, look)) return 'unchanged';
+      return isOldNews(domain, look) ? 'unchanged' : { domain, look, lookedAt };
+    } catch (error) {
+      this.logger.warn(`${domain.id} could not be looked at: ${(error as Error).message}`);
+      return 'error';
+    }
+  }
+
+  /**
+   * The number of the cycle lets the same domain be judged again in the same cycle without effect, by a slot done again or by
+   * two schedulers.
+   */
+  private async record({ domain: { id }, look, lookedAt }: News, cycle: number): Promise<Outcome> {
+    try {
       const { state, version, events } = await this.commands.execute<RecordCheck, Decided>(
         new RecordCheck(
           id,

@@ -42,6 +42,8 @@ let now: number;
 /** Names whose records are as they should be, broken, or not to be had. */
 let zone: Map<string, 'right' | 'broken' | 'silent'>;
 let looks: string[];
+let canaryIsFound: boolean;
+let canaryAsked: number;
 let commands: DomainCommand[];
 let running: Scheduler[];
 let pools: Pool[];
@@ -74,6 +76,8 @@ beforeEach(async () => {
   now = Date.UTC(2026, 10, 23, 12) - 1;
   zone = new Map();
   looks = [];
+  canaryIsFound = true;
+  canaryAsked = 0;
   commands = [];
   running = [];
   pools = [];
@@ -116,16 +120,26 @@ function look(name: string): Assessment {
 interface Doubles extends Partial<SchedulerOptions> {
   check?: (name: string) => Promise<Assessment>;
   on?: Pool;
+  record?: (command: DomainCommand) => Promise<unknown>;
+  canary?: () => Promise<boolean>;
 }
 
-function start({ check = (name) => Promise.resolve(look(name)), on = pool, ...options }: Doubles = {}): Scheduler {
+function start({
+  check = (name) => Promise.resolve(look(name)),
+  on = pool,
+  record,
+  canary = () => Promise.resolve(canaryIsFound),
+  ...options
+}: Doubles = {}): Scheduler {
   const own = new DomainCommandHandler(new EventStore(on, domainsProjection));
+  const execute = record ?? ((command: DomainCommand) => own.execute(command));
   const scheduler = new Scheduler(
     new Slots(on),
     new WatchedDomains(on),
     { check: ({ name }) => (looks.push(name), check(name)) },
     { of: () => Promise.resolve('success') },
-    { execute: (command: DomainCommand) => (commands.push(command), own.execute(command)) } as unknown as CommandBus,
+    { execute: (command: DomainCommand) => (commands.push(command), execute(command)) } as unknown as CommandBus,
+    { name: 'canary.example', isFound: () => ((canaryAsked += 1), canary()) },
     { intervalMs: interval, concurrency: 10, pollMs: 10, clock: () => now, ...options },
   );
   running.push(scheduler);
@@ -328,7 +342,7 @@ describe('a slot that is not finished', () => {
   it('H16 is done again after a crash in the middle: no domain is lost, no strike is counted twice', async () => {
     const slot = 100;
     const ids: string[] = [];
-    for (let i = 0; i < 12; i++) ids.push((await add('right', idInSlot(slot))).id);
+    for (let i = 0; i < 9; i++) ids.push((await add('right', idInSlot(slot))).id);
     const first = start();
     await settled();
     await first.beforeApplicationShutdown();
@@ -336,16 +350,20 @@ describe('a slot that is not finished', () => {
     now += interval;
     const own = openPool(database.url);
     pools.push(own);
+    const handlerOfCrashed = new DomainCommandHandler(new EventStore(own, domainsProjection));
     let left = 6;
+    let reached: () => void = () => undefined;
+    const seventh = new Promise<void>((resolve) => (reached = resolve));
     const crashed = start({
       on: own,
       leaseMs: 300,
       concurrency: 1,
-      // The seventh look never ends: the process is dead.
-      check: (name) => (left-- > 0 ? Promise.resolve(look(name)) : new Promise(() => undefined)),
+      // The seventh is never recorded: the process is dead.
+      record: (command) =>
+        left-- > 0 ? handlerOfCrashed.execute(command) : (reached(), new Promise(() => undefined)),
     });
     looks = [];
-    await until(() => looks.length === 7);
+    await seventh;
     Object.assign(own, { query: () => new Promise(() => undefined) });
     const lapsed = async () => Promise.all(ids.map(async (id) => (await status(id)) === 'pending'));
     expect((await lapsed()).filter(Boolean)).toHaveLength(6);
@@ -353,7 +371,7 @@ describe('a slot that is not finished', () => {
     start();
     await settled();
     for (const id of ids) expect((await handler.load(id)).state).toMatchObject({ status: 'pending', strikes: 1 });
-    expect(looks).toHaveLength(7 + 12);
+    expect(looks).toHaveLength(9 + 9);
     await nextCycle();
     for (const id of ids)
       expect((await events(id)).slice(2)).toEqual([
@@ -404,6 +422,96 @@ describe('a slot that is not finished', () => {
     // The other one is not looked at again: a second look so soon could not be told from the next cycle's.
     expect(looks.filter((name) => name === good.name)).toHaveLength(1);
   });
+});
+
+describe('an outage of ours', () => {
+  let errors: jest.SpyInstance;
+  beforeEach(() => (errors = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => undefined)));
+  afterEach(() => errors.mockRestore());
+  const stateOf = async ({ id }: { id: string }) => (await handler.load(id)).state;
+
+  it('H21 judges nobody while the canary is not found, and everybody when it is again in the same cycle', async () => {
+    const { id, name } = await add('right');
+    const { id: other } = await add('right');
+    const scheduler = start({ retryMs: 20 });
+    await settled();
+    looks = [];
+    canaryIsFound = false;
+    zone.set(name, 'broken');
+    now += interval;
+    await until(() => canaryAsked > 8);
+    expect(looks).toEqual([]);
+    expect(await scheduler.lagMs()).toBeGreaterThan(0);
+    expect(errors).toHaveBeenCalledTimes(1);
+    canaryIsFound = true;
+    await settled();
+    expect(looks).toHaveLength(2);
+    expect(await stateOf({ id })).toMatchObject({ status: 'pending', strikes: 1 });
+    expect(await status(other)).toBe('verified');
+    expect(errors).toHaveBeenCalledTimes(1);
+  });
+
+  it('H21 forgets what it saw when the canary is lost while it was looking', async () => {
+    const { id, name } = await add('right');
+    start({
+      retryMs: 20,
+      check: (each) => ((canaryIsFound &&= zone.get(each) === 'right'), Promise.resolve(look(each))),
+    });
+    await settled();
+    zone.set(name, 'broken');
+    now += interval;
+    await until(() => errors.mock.calls.length === 1);
+    expect(looks).toHaveLength(2);
+    expect(await stateOf({ id })).toMatchObject({ status: 'verified' });
+    expect(commands).toHaveLength(1);
+  });
+
+  it('H21 stops a slot in which more than a fifth of the verified domains fail at once, with one alarm', async () => {
+    const slot = 150;
+    const added = [];
+    for (let i = 0; i < 10; i++) added.push(await add('right', idInSlot(slot)));
+    const pending = await add('broken', idInSlot(slot));
+    const scheduler = start({ retryMs: 20 });
+    await settled();
+    const recorded = commands.length;
+    for (const { name } of added) zone.set(name, 'broken');
+    zone.set(pending.name, 'right');
+    now += interval;
+    await until(() => looks.length > 60);
+    expect(await scheduler.lagMs()).toBeGreaterThan(0);
+    for (const each of added) expect(await stateOf(each)).toMatchObject({ status: 'verified' });
+    expect(errors).toHaveBeenCalledTimes(1);
+    expect(commands).toHaveLength(recorded);
+    // One fewer may well be the customers' own doing.
+    zone.set(added[0]!.name, 'right');
+    await settled();
+    expect(await status(pending.id)).toBe('verified');
+    expect(await Promise.all(added.map(({ id }) => status(id)))).toEqual([
+      'verified',
+      ...Array<string>(9).fill('pending'),
+    ]);
+    expect(errors).toHaveBeenCalledTimes(1);
+  });
+
+  it('takes all resolvers being down for twelve hours for nobody’s failure: no transition, no command, one alarm', async () => {
+    const added = [];
+    for (let i = 0; i < 12; i++) added.push(await add('right'));
+    const scheduler = start({ retryMs: 20 });
+    await settled();
+    const recorded = commands.length;
+    canaryIsFound = false;
+    canaryAsked = 0;
+    for (const { name } of added) zone.set(name, 'silent');
+    for (let hours = 0; hours < 12; hours++) {
+      now += 60 * minute;
+      await sleep(50);
+    }
+    await until(() => canaryAsked > 24);
+    expect(await scheduler.lagMs()).toBeGreaterThan(5 * 60 * minute);
+    expect(commands).toHaveLength(recorded);
+    for (const { id } of added) expect(await status(id)).toBe('verified');
+    expect(errors).toHaveBeenCalledTimes(1);
+  }, 30_000);
 });
 
 describe('several schedulers', () => {

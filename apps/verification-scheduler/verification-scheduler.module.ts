@@ -7,7 +7,7 @@ import { messagingMigrations } from '@app/messaging';
 import { readModelMigrations } from '@app/read-model';
 import { HealthProbes, RuntimeModule, type Settings } from '@app/runtime';
 import { SesIdentities } from '@app/ses';
-import { VerificationModule, Verifier } from '@app/verification';
+import { Canary, VerificationModule, Verifier } from '@app/verification';
 import { Pool } from 'pg';
 import { Gauge, register } from 'prom-client';
 import { DomainEventsController } from './domain-events.controller';
@@ -51,6 +51,7 @@ export class VerificationSchedulerModule {
         CommandsModule,
         VerificationModule.forRoot({
           resolvers: settings.DOH_RESOLVERS,
+          canary: settings.VERIFICATION_CANARY,
           timeoutMs: settings.DOH_TIMEOUT,
           ses: {
             region: settings.AWS_REGION,
@@ -75,15 +76,16 @@ export class VerificationSchedulerModule {
         },
         {
           provide: Scheduler,
-          inject: [Slots, WatchedDomains, Verifier, SesStatuses, CommandBus],
+          inject: [Slots, WatchedDomains, Verifier, SesStatuses, CommandBus, Canary],
           useFactory: (
             slots: Slots,
             watchedDomains: WatchedDomains,
             verifier: Verifier,
             sesStatuses: SesStatuses,
             commands: CommandBus,
+            canary: Canary,
           ) =>
-            new Scheduler(slots, watchedDomains, verifier, sesStatuses, commands, {
+            new Scheduler(slots, watchedDomains, verifier, sesStatuses, commands, canary, {
               intervalMs: settings.VERIFICATION_INTERVAL,
               concurrency: settings.VERIFICATION_CONCURRENCY,
             }),

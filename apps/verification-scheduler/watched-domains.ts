@@ -105,6 +105,15 @@ export class WatchedDomains {
     return rows;
   }
 
+  async verifiedIn(slot: number): Promise<number> {
+    const { rows } = await this.pool.query<{ count: number }>({
+      name: 'watched-verified',
+      text: `SELECT count(*)::integer AS count FROM watched_domains WHERE slot = $1 AND status = 'verified'`,
+      values: [slot],
+    });
+    return rows[0]!.count;
+  }
+
   private async remove(id: string): Promise<void> {
     await this.pool.query({ name: 'watched-remove', text: 'DELETE FROM watched_domains WHERE id = $1', values: [id] });
   }

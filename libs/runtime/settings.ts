@@ -43,6 +43,9 @@ const brokerForm = /^(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
 
 const nothingRuns = 'is not set, and no embedded service runs here: start one with `make start`, or set it';
 
+/** Its TXT record must be published (docs/operations/running.md); the sandbox has it. */
+export const defaultCanary = 'verification-canary.sendmux.ai';
+
 /** Every setting of the product, by its environment variable. `docs/settings.md` is the same table in words. */
 const environment = z.object({
   PORT: number(3000, 1, 65_000).refine(Number.isInteger, 'must be a whole number'),
@@ -76,6 +79,10 @@ const environment = z.object({
   PROVISIONING_DEADLINE: duration('30s', 100),
   VERIFICATION_INTERVAL: duration('6h', 1_000),
   VERIFICATION_CONCURRENCY: number(50, 1, 10_000),
+  VERIFICATION_CANARY: z
+    .string()
+    .regex(/^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$/i, 'must be a name of the DNS')
+    .default(defaultCanary),
   KAFKA_BROKERS: list(brokerForm, 'must be host:port, or several of them separated by commas').optional(),
   KAFKA_TOPIC: z
     .string()

@@ -1,3 +1,4 @@
+export * from './canary';
 export * from './published-records';
 export * from './verification.module';
 export * from './verifier';

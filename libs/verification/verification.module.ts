@@ -1,6 +1,8 @@
 import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
 import { DohClient } from '@app/dns';
+import { defaultCanary } from '@app/runtime';
 import { SesIdentities, SesModule, type SesOptions } from '@app/ses';
+import { Canary } from './canary';
 import { PublishedRecords } from './published-records';
 import { Verifier } from './verifier';
 
@@ -10,6 +12,8 @@ export interface VerificationOptions {
   /** Time-out of one query, in milliseconds. */
   readonly timeoutMs: number;
   readonly ses: SesOptions;
+  /** Name of a TXT record of ours; `sendmux.ai`'s when absent. */
+  readonly canary?: string;
 }
 
 class Resolvers {
@@ -20,7 +24,7 @@ class Resolvers {
 export class VerificationModule implements OnApplicationShutdown {
   constructor(@Inject(Resolvers) private readonly resolvers: Resolvers) {}
 
-  static forRoot({ resolvers, timeoutMs, ses }: VerificationOptions): DynamicModule {
+  static forRoot({ resolvers, timeoutMs, ses, canary = defaultCanary }: VerificationOptions): DynamicModule {
     const sesModule = SesModule.forRoot(ses);
     return {
       module: VerificationModule,
@@ -36,12 +40,17 @@ export class VerificationModule implements OnApplicationShutdown {
           useFactory: ({ clients }: Resolvers) => new PublishedRecords(clients),
         },
         {
+          provide: Canary,
+          inject: [Resolvers],
+          useFactory: ({ clients }: Resolvers) => new Canary(clients, canary),
+        },
+        {
           provide: Verifier,
           inject: [Resolvers, SesIdentities],
           useFactory: ({ clients }: Resolvers, identities: SesIdentities) => new Verifier(clients, identities),
         },
       ],
-      exports: [Verifier, PublishedRecords, sesModule],
+      exports: [Canary, Verifier, PublishedRecords, sesModule],
     };
   }
 

@@ -35,6 +35,14 @@ const stands = (pid: number): boolean =>
     /^\d+ \(.*\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')),
   );
 
+/** The scheduler's canary. */
+const platformZone = `$TTL 60
+@ SOA ns hostmaster 1 3600 600 86400 60
+@ NS ns
+ns A 127.0.0.1
+verification-canary TXT "here"
+`;
+
 /** A real BIND, authoritative for the zones, whose records nsupdate changes. */
 export async function startBind(zones: readonly string[], extraZoneFiles: Record<string, string> = {}): Promise<Bind> {
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-bind-'));
@@ -48,7 +56,8 @@ export async function startBind(zones: readonly string[], extraZoneFiles: Record
       join(directory, 'zones', zone),
       `$TTL 60\n@ SOA ns.${zone}. hostmaster.${zone}. 1 3600 600 86400 60\n@ NS ns.${zone}.\nns A 127.0.0.1\n`,
     );
-  for (const [zone, text] of Object.entries(extraZoneFiles)) writeFileSync(join(directory, 'zones', zone), text);
+  const zoneFiles = { 'sendmux.ai': platformZone, ...extraZoneFiles };
+  for (const [zone, text] of Object.entries(zoneFiles)) writeFileSync(join(directory, 'zones', zone), text);
   writeFileSync(
     join(directory, 'named.conf'),
     `include "${directory}/ddns.key";
@@ -71,7 +80,7 @@ options {
   minimal-responses yes;
 };
 logging { channel f { file "${directory}/named.log"; severity info; }; category default { f; }; };
-${[...zones, ...Object.keys(extraZoneFiles)]
+${[...zones, ...Object.keys(zoneFiles)]
   .map((zone) => `zone "${zone}" { type primary; file "${directory}/zones/${zone}"; allow-update { key ddns-key; }; };`)
   .join('\n')}
 `,
