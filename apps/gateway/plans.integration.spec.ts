@@ -22,11 +22,11 @@ const resolver = (records = dns): Questions => {
       return Promise.resolve({ kind: exists ? 'nodata' : 'nxdomain', aliases: [] });
     };
   };
-  return { mx: ask('MX'), txt: ask('TXT'), cname: ask('CNAME'), soa: ask('SOA') };
+  return { mx: ask('MX'), txt: ask('TXT'), cname: ask('CNAME'), soa: ask('SOA'), a: ask('A'), aaaa: ask('AAAA') };
 };
 const broken = (kind: 'servfail' | 'unreachable'): Questions => {
   const ask = () => Promise.resolve(kind === 'servfail' ? { kind } : { kind, reason: 'gone' });
-  return { mx: ask, txt: ask, cname: ask, soa: ask };
+  return { mx: ask, txt: ask, cname: ask, soa: ask, a: ask, aaaa: ask };
 };
 
 beforeAll(async () => {
@@ -285,6 +285,16 @@ describe('POST preflight', () => {
       'warning spf_multiple',
       'info dmarc_inherited',
     ]);
+  });
+
+  it('C4 tells of mail that goes to an address, whichever each resolver gives', async () => {
+    const name = freshName();
+    dns.set(`${name} AAAA`, ['2001:db8::1']);
+    gateway.resolvers.splice(0, Infinity, resolver(), resolver(new Map([...dns, [`${name} AAAA`, ['2001:db8::2']]])));
+    expect(codes(await findings(name))).toEqual(['warning mail_by_address']);
+    dns.set(`${name} MX`, [{ preference: 10, exchange: 'mail.sendmux.ai' }]);
+    gateway.resolvers.splice(0, Infinity, resolver());
+    expect(codes(await findings(name))).toEqual([]);
   });
 
   it('says that a name is taken, to its own team as which domain and to others nothing more', async () => {

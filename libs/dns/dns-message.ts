@@ -32,6 +32,8 @@ export const readers = {
   MX: ({ preference = 0, exchange }: packet.MxData): MxRecord => ({ preference, exchange: canonical(exchange) }),
   TXT: (data: packet.TxtData): string =>
     (Array.isArray(data) ? data : [data]).map((part) => Buffer.from(part).toString('latin1')).join(''),
+  A: (data: string): string => data,
+  AAAA: (data: string): string => data,
   CNAME: (data: string): string => canonical(data),
   SOA: ({ mname, minimum = 0 }: packet.SoaData): SoaRecord => ({ primary: canonical(mname), minimum }),
 };

@@ -74,6 +74,16 @@ export class DohClient {
     return this.query(name, 'TXT');
   }
 
+  /** IPv4 addresses. */
+  a(name: string): Promise<DnsAnswer<string>> {
+    return this.query(name, 'A');
+  }
+
+  /** IPv6 addresses. */
+  aaaa(name: string): Promise<DnsAnswer<string>> {
+    return this.query(name, 'AAAA');
+  }
+
   /** The CNAME at the name itself, not followed. */
   cname(name: string): Promise<DnsAnswer<string>> {
     return this.query(name, 'CNAME');

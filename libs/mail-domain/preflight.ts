@@ -34,8 +34,16 @@ export interface Preflight {
   readonly findings: readonly PreflightFinding[];
 }
 
-/** @param zone that holds the name, for the advice on a name of its own. */
-export function preflight(name: string, { domain, dmarc, inheritedDmarc }: Published, zone: string): Preflight {
+/**
+ * @param zone that holds the name, for the advice on a name of its own.
+ * @param hasAddress whether the name has an IPv4 or IPv6 address.
+ */
+export function preflight(
+  name: string,
+  { domain, dmarc, inheritedDmarc }: Published,
+  zone: string,
+  hasAddress: boolean,
+): Preflight {
   const { cname } = domain;
   const mx = [...domain.mx].sort((a, b) => a.preference - b.preference || (a.exchange < b.exchange ? -1 : 1));
   const receivedBy = mx
@@ -67,6 +75,12 @@ export function preflight(name: string, { domain, dmarc, inheritedDmarc }: Publi
       `${who} receives the mail for ${name} now. With our MX that ends: new mail goes to Sendmux, and existing mailboxes stay where they are. ${instead}`,
     );
   }
+  if (mx.length === 0 && cname === null && hasAddress)
+    say(
+      'warning',
+      'mail_by_address',
+      `${name} has no MX record, so mail for it goes to the host at its address (RFC 5321 section 5.1). If that host takes mail, it ends with our MX. ${instead}`,
+    );
   if (mx.some(({ exchange }) => exchange === ''))
     say(
       'warning',

@@ -9,7 +9,7 @@ import {
 } from '@app/mail-domain';
 
 /** What a resolver is asked. */
-export type Questions = Pick<DohClient, 'mx' | 'txt' | 'cname' | 'soa'>;
+export type Questions = Pick<DohClient, 'mx' | 'txt' | 'cname' | 'soa' | 'a' | 'aaaa'>;
 
 /** The DNS could not be read whole. Nothing is concluded from the part that could. */
 export class DnsUnanswered extends Error {
@@ -72,6 +72,22 @@ export class PublishedRecords {
       inheritedDmarc: inherited.flatMap(({ txt }) => txt),
       wildcards: { beside, below },
     };
+  }
+
+  /**
+   * Whether the name has an IPv4 or IPv6 address.
+   *
+   * @throws {DnsUnanswered}
+   */
+  async hasAddress(name: string): Promise<boolean> {
+    // Which address it is may differ from resolver to resolver: only whether there is one is compared.
+    const some = (answer: DnsAnswer<string>): DnsAnswer<string> =>
+      answer.kind === 'records' ? { ...answer, records: ['some'] } : answer;
+    const answers = await Promise.all([
+      this.ask('A', name, async (resolver) => some(await resolver.a(name))),
+      this.ask('AAAA', name, async (resolver) => some(await resolver.aaaa(name))),
+    ]);
+    return answers.some(({ kind }) => kind === 'records');
   }
 
   /** @param through what a CNAME leads to counts as well, and has to be readable. */

@@ -29,7 +29,7 @@ export const planned = { ok: true, data: presentPlan(domain.name, zone, dnsPlan(
 
 export const preflighted = {
   ok: true,
-  data: presentPreflight(domain.name, zone, preflight(domain.name, published, zone)),
+  data: presentPreflight(domain.name, zone, preflight(domain.name, published, zone, false)),
   meta,
 };
 

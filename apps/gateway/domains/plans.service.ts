@@ -38,23 +38,32 @@ export class Plans {
    * @throws {ApiError} `service_unavailable`
    */
   async preflight(name: string, team: string): Promise<PreflightSchema> {
-    const [{ zone, published }, holder] = await Promise.all([this.look(name, []), this.readModel.holderOf(name)]);
+    const [{ zone, published }, hasAddress, holder] = await Promise.all([
+      this.look(name, []),
+      answered(this.published.hasAddress(name)),
+      this.readModel.holderOf(name),
+    ]);
     const taken =
       holder &&
       (holder.team === team
         ? `Your team has ${name} already, as ${holder.id}.`
         : `${name} is in use and cannot be added.`);
-    return presentPreflight(name, zone, preflight(name, published, zone), taken);
+    return presentPreflight(name, zone, preflight(name, published, zone, hasAddress), taken);
   }
 
   private async look(name: string, dkimTokens: readonly string[]) {
-    try {
-      const [zone, published] = await Promise.all([this.published.zoneOf(name), this.published.of(name, dkimTokens)]);
-      return { zone, published };
-    } catch (error) {
-      if (error instanceof DnsUnanswered) throw unanswered(error);
-      throw error;
-    }
+    const [zone, published] = await answered(
+      Promise.all([this.published.zoneOf(name), this.published.of(name, dkimTokens)]),
+    );
+    return { zone, published };
+  }
+}
+
+async function answered<Answer>(answer: Promise<Answer>): Promise<Answer> {
+  try {
+    return await answer;
+  } catch (error) {
+    throw error instanceof DnsUnanswered ? unanswered(error) : error;
   }
 }
 
