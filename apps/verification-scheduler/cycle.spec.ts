@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { newId } from '@app/runtime';
-import { dueSlots, slotCount, slotOf } from './cycle';
+import { dueSlots, slotCount, slotOf, youngAges, youngCycle } from './cycle';
 
 const sixHours = 6 * 3_600_000;
 const minute = 60_000;
@@ -54,6 +54,17 @@ it('names a later cycle by a larger number, even across a change of the interval
       const old = at(now, before, 0).cycle;
       const later = at(now + Math.max(before, after) * 2, after, 0).cycle;
       expect(later).toBeGreaterThan(old);
+    }),
+  );
+});
+
+it('numbers the looks at a young domain between the cycles before and after them', () => {
+  fc.assert(
+    fc.property(times, intervals, fc.integer({ min: 1, max: youngAges.length }), (now, interval, turn) => {
+      const cycle = at(now, interval, slotOf('mdom_a')).cycle;
+      const number = youngCycle('mdom_a', now, interval, turn);
+      expect(number).toBeGreaterThan(cycle);
+      expect(number).toBeLessThan(cycle + interval);
     }),
   );
 });

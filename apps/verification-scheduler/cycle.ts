@@ -9,6 +9,12 @@ import { createHash } from 'node:crypto';
 
 export const slotCount = 360;
 
+/** Beside the slots, and leased as they are: the looks at young domains. */
+export const youngSlot = slotCount;
+
+/** Ages at which a domain that has never been verified is looked at besides its turn in the cycle, in milliseconds. */
+export const youngAges: readonly number[] = [1, 2, 5, 10, 30].map((minutes) => minutes * 60_000);
+
 export interface DueSlot {
   readonly slot: number;
   /** The newest cycle whose turn has come for this slot. */
@@ -23,6 +29,15 @@ export const slotOf = (domainId: string): number =>
 
 /** Milliseconds after the start of a cycle at which a slot is due. */
 const offsetOf = (slot: number, intervalMs: number): number => Math.floor((slot * intervalMs) / slotCount);
+
+/**
+ * Stands in a command for the look at the `turn`-th (from 1) young age: above the number of the cycle that the slot of the domain is
+ * in, and below the next.
+ */
+export function youngCycle(domainId: string, dueAt: number, intervalMs: number, turn: number): number {
+  const offset = offsetOf(slotOf(domainId), intervalMs);
+  return Math.floor((dueAt - offset) / intervalMs) * intervalMs + turn;
+}
 
 /** Every slot with its newest due cycle at the time `now`, the longest due first. */
 export function dueSlots(now: number, intervalMs: number): DueSlot[] {

@@ -9,7 +9,8 @@ import { CircuitBreaker, tolerated } from './circuit-breaker';
 import { Lanes } from './lanes';
 import type { SesStatuses } from './ses-statuses';
 import type { ClaimedSlot, Slots } from './slots';
-import { isOldNews, type WatchedDomain, type WatchedDomains } from './watched-domains';
+import { youngAges, youngCycle } from './cycle';
+import { isOldNews, type WatchedDomain, type WatchedDomains, type YoungDomain } from './watched-domains';
 
 export interface SchedulerOptions {
   /** Length of a cycle, in milliseconds. */
@@ -22,6 +23,8 @@ export interface SchedulerOptions {
   readonly pollMs?: number;
   /** A slot that was stopped, or could not be finished, is tried again after this long; a 36th of the interval, 300,000 at most, when absent. */
   readonly retryMs?: number;
+  /** Ages at which a domain that was never verified is looked at as well, in milliseconds, ascending; 1, 2, 5, 10 and 30 minutes when absent. */
+  readonly youngAges?: readonly number[];
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
 }
@@ -44,6 +47,7 @@ class SlotStopped extends Error {
 
 const slotsAtOnce = 16;
 const pageSize = 500;
+const skewMs = 60_000;
 const stopWithinMs = 5_000;
 
 const judged = new Counter({
@@ -69,6 +73,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   private readonly unjudged = new Map<number, { readonly cycle: number; readonly ids: ReadonlySet<string> }>();
   private readonly stopping = new AbortController();
   private loop: Promise<void> | undefined;
+  private young: Promise<void> | undefined;
   private progressAt = performance.now();
 
   constructor(
@@ -82,7 +87,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   ) {
     const pollMs = Math.min(1_000, Math.max(20, options.intervalMs / 360));
     const retryMs = Math.min(300_000, options.intervalMs / 36);
-    this.options = { leaseMs: 15_000, pollMs, retryMs, clock: Date.now, ...options };
+    this.options = { leaseMs: 15_000, pollMs, retryMs, youngAges, clock: Date.now, ...options };
     this.lanes = new Lanes(options.concurrency);
   }
 
@@ -94,7 +99,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   async beforeApplicationShutdown(): Promise<void> {
     this.stopping.abort();
     await this.loop;
-    await Promise.race([Promise.all(this.running), delay(stopWithinMs, undefined, { ref: false })]);
+    await Promise.race([Promise.all([...this.running, this.young]), delay(stopWithinMs, undefined, { ref: false })]);
   }
 
   /**
@@ -121,6 +126,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       try {
         const claimed = free > 0 ? await this.slots.claim(clock(), intervalMs, free, leaseMs) : [];
         for (const slot of claimed) this.start(slot);
+        this.young ??= this.lookAtYoung().finally(() => (this.young = undefined));
       } catch (error) {
         this.logger.warn(`Due slots cannot be claimed: ${(error as Error).message}`);
       }
@@ -168,6 +174,42 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       this.logger.warn(`${name} will be done again when its lease ends: ${(error as Error).message}`);
     } finally {
       clearInterval(renewal);
+    }
+  }
+
+  /**
+   * Looks at the domains that have reached one of the young ages since the last time, and no further back than the greatest age:
+   * what is due is a function of time, so a crash or a stop loses nothing. These domains have nothing to lose: no canary is
+   * asked. Never rejects.
+   */
+  private async lookAtYoung(): Promise<void> {
+    const { clock, intervalMs, leaseMs, youngAges: ages } = this.options;
+    const now = clock();
+    const oldest = now - Math.max(0, ...ages);
+    // A clock that was set back must not keep the young waiting; the clocks of two schedulers differ a little.
+    const since = (until: number) => (until > now + skewMs ? oldest : Math.max(Math.min(until, now), oldest));
+    try {
+      const due = await this.watchedDomains.young(ages, since(await this.slots.youngUntil()), now, '', 1);
+      const claim = due.length > 0 ? await this.slots.claimYoung(leaseMs) : undefined;
+      if (!claim) return;
+      const visit = async (domain: YoungDomain) => {
+        if (this.stopping.signal.aborted) return;
+        const news = await this.look(domain);
+        const cycle = youngCycle(domain.id, domain.dueAt, intervalMs, domain.turn);
+        const outcome = typeof news === 'string' ? news : await this.record(news, cycle);
+        judged.inc({ outcome });
+      };
+      for (let after = ''; ;) {
+        const page = await this.watchedDomains.young(ages, since(claim.until), now, after, pageSize);
+        await Promise.all(page.map((domain) => this.lanes.run(() => visit(domain))));
+        if (this.stopping.signal.aborted) return await this.slots.release(claim, 0);
+        // Another takes over what it has not seen renewed, and looks at the rest again: that changes nothing.
+        if (page.length < pageSize || !(await this.slots.renew(claim, leaseMs))) break;
+        after = page.at(-1)!.id;
+      }
+      await this.slots.close(claim, now);
+    } catch (error) {
+      this.logger.warn(`Young domains will be looked at when the lease ends: ${(error as Error).message}`);
     }
   }
 

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
-import { dueSlots } from './cycle';
+import { dueSlots, youngSlot } from './cycle';
 
 /** A slot that one scheduler holds, for one cycle. */
 export interface ClaimedSlot {
@@ -47,6 +47,29 @@ export class Slots {
       ],
     });
     return rows;
+  }
+
+  /** Up to when the young domains have been looked at, in milliseconds since the epoch. */
+  async youngUntil(): Promise<number> {
+    const { rows } = await this.pool.query<{ until: number }>({
+      name: 'slots-young-until',
+      text: 'SELECT completed_at::float8 AS until FROM slots WHERE slot = $1',
+      values: [youngSlot],
+    });
+    return rows[0]!.until;
+  }
+
+  /** The young domains, when nobody else looks at them; `until` as of `youngUntil`. */
+  async claimYoung(leaseMs: number): Promise<(ClaimedSlot & { readonly until: number }) | undefined> {
+    const { rows } = await this.pool.query<ClaimedSlot & { until: number }>({
+      name: 'slots-claim-young',
+      text: `
+        UPDATE slots SET lease_token = gen_random_uuid(), lease_until = now() + $2 * interval '1 ms'
+        WHERE slot = $1 AND (lease_until IS NULL OR lease_until <= now())
+        RETURNING slot, completed_cycle::float8 AS cycle, lease_token AS token, completed_at::float8 AS until`,
+      values: [youngSlot, leaseMs],
+    });
+    return rows[0];
   }
 
   /** False when the lease is somebody else's by now. */

@@ -140,7 +140,7 @@ function start({
     { of: () => Promise.resolve('success') },
     { execute: (command: DomainCommand) => (commands.push(command), execute(command)) } as unknown as CommandBus,
     { name: 'canary.example', isFound: () => ((canaryAsked += 1), canary()) },
-    { intervalMs: interval, concurrency: 10, pollMs: 10, clock: () => now, ...options },
+    { intervalMs: interval, concurrency: 10, pollMs: 10, youngAges: [], clock: () => now, ...options },
   );
   running.push(scheduler);
   scheduler.onApplicationBootstrap();
@@ -288,6 +288,69 @@ describe('the life of a domain in the cycle', () => {
   });
 });
 
+describe('a young domain', () => {
+  const ages = [1, 2, 5, 10, 30].map((minutes) => minutes * minute);
+
+  it('is looked at 1, 2, 5, 10 and 30 minutes after it was added, and no more once it is verified', async () => {
+    const slot = 300;
+    const { name } = await add('broken', idInSlot(slot));
+    start({ youngAges: ages });
+    await settled();
+    looks = [];
+    const added = now;
+    const looksBy = async (minutes: number) => {
+      now = added + minutes * minute;
+      await sleep(100);
+      return looks.length;
+    };
+    const counts = [];
+    for (const minutes of [0.9, 1, 1.9, 2, 4.9, 5, 9, 10, 29, 30, 60]) counts.push(await looksBy(minutes));
+    expect(counts).toEqual([0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
+
+    const second = await add('right', idInSlot(slot));
+    const secondAdded = now;
+    now = secondAdded + minute;
+    await until(async () => (await status(second.id)) === 'verified');
+    now = secondAdded + 2 * minute;
+    await sleep(100);
+    expect(looks.filter((each) => each === second.name)).toHaveLength(1);
+    expect(looks.filter((each) => each === name)).toHaveLength(5);
+  });
+
+  it('is not lost while every scheduler is away, or the clock is set back, and is looked at by one of several', async () => {
+    const { name, id } = await add('broken', idInSlot(300));
+    const first = start({ youngAges: ages });
+    await settled();
+    const added = now;
+    now = added + 5 * minute;
+    await until(() => looks.length === 2);
+    await first.beforeApplicationShutdown();
+    now = added + 11 * minute;
+    zone.set(name, 'right');
+    start({ youngAges: ages, check: async (each) => (await sleep(50), look(each)) });
+    start({ youngAges: ages, check: async (each) => (await sleep(50), look(each)) });
+    await until(async () => (await status(id)) === 'verified');
+    expect(looks).toHaveLength(3);
+
+    now -= 60 * minute;
+    const late = await add('right', idInSlot(300));
+    now += minute;
+    await until(async () => (await status(late.id)) === 'verified');
+  });
+
+  it('has its turn in the cycle all the same', async () => {
+    const { id, name } = await add('broken', idInSlot(1));
+    start({ youngAges: ages });
+    await settled();
+    now += minute / 2 + minute / 2;
+    await until(() => looks.length >= 2);
+    zone.set(name, 'right');
+    now += interval;
+    await settled();
+    expect(await status(id)).toBe('verified');
+  });
+});
+
 it('sends no command for a healthy domain that looks as before', async () => {
   const { id } = await add('right');
   start();
@@ -309,7 +372,8 @@ it('looks at each domain when its slot is due, not before', async () => {
   await settled();
   await sleep(50);
   expect(looks).toHaveLength(1);
-  now = Date.UTC(2026, 10, 23, 18) + 7 * minute;
+  // A millisecond late, so that it has a lag until it is done.
+  now = Date.UTC(2026, 10, 23, 18) + 7 * minute + 1;
   await settled();
   expect(looks).toHaveLength(2);
 });
@@ -359,8 +423,7 @@ describe('a slot that is not finished', () => {
       leaseMs: 300,
       concurrency: 1,
       // The seventh is never recorded: the process is dead.
-      record: (command) =>
-        left-- > 0 ? handlerOfCrashed.execute(command) : (reached(), new Promise(() => undefined)),
+      record: (command) => (left-- > 0 ? handlerOfCrashed.execute(command) : (reached(), new Promise(() => undefined))),
     });
     looks = [];
     await seventh;

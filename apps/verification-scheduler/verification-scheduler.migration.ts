@@ -1,6 +1,6 @@
 import type { Migration } from '@app/database';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { slotCount } from './cycle';
+import { slotCount, youngSlot } from './cycle';
 
 class CreateVerificationCycle1795400000300 implements MigrationInterface {
   readonly name = 'CreateVerificationCycle1795400000300';
@@ -39,4 +39,24 @@ class CreateVerificationCycle1795400000300 implements MigrationInterface {
   }
 }
 
-export const verificationSchedulerMigrations: readonly Migration[] = [CreateVerificationCycle1795400000300];
+class WatchYoungDomains1795400000500 implements MigrationInterface {
+  readonly name = 'WatchYoungDomains1795400000500';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE watched_domains ADD COLUMN added_at timestamptz');
+    await runner.query(`
+      CREATE INDEX watched_domains_young ON watched_domains (added_at) WHERE status = 'pending' AND NOT lapsed`);
+    // Up to when, by completed_at, the young domains have been looked at.
+    await runner.query(`INSERT INTO slots (slot) VALUES (${youngSlot})`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`DELETE FROM slots WHERE slot = ${youngSlot}`);
+    await runner.query('ALTER TABLE watched_domains DROP COLUMN added_at');
+  }
+}
+
+export const verificationSchedulerMigrations: readonly Migration[] = [
+  CreateVerificationCycle1795400000300,
+  WatchYoungDomains1795400000500,
+];

@@ -23,6 +23,14 @@ export interface WatchedDomain extends Expected {
   readonly version: number;
 }
 
+/** A domain that was never verified, and the age that it has reached. */
+export interface YoungDomain extends WatchedDomain {
+  /** Which of the ages, from 1. */
+  readonly turn: number;
+  /** When it reached that age, in milliseconds since the epoch. */
+  readonly dueAt: number;
+}
+
 const fingerprint = ({ findings, sesDkimStatus }: Assessment): string =>
   createHash('sha256')
     .update(JSON.stringify([findings, sesDkimStatus]))
@@ -72,12 +80,12 @@ export class WatchedDomains {
     await this.pool.query({
       name: 'watched-follow',
       text: `
-        INSERT INTO watched_domains AS w (id, slot, name, team, dkim_tokens, dkim_zone, status, lapsed, look, version)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        INSERT INTO watched_domains AS w (id, slot, name, team, dkim_tokens, dkim_zone, status, lapsed, look, version, added_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (id) DO UPDATE SET
           status = excluded.status, lapsed = excluded.lapsed, look = excluded.look, version = excluded.version
         WHERE w.version < excluded.version`,
-      values: [id, slotOf(id), name, team, dkimTokens, dkimZone, status, lapsed, look, version],
+      values: [id, slotOf(id), name, team, dkimTokens, dkimZone, status, lapsed, look, version, state.addedAt],
     });
   }
 
@@ -101,6 +109,31 @@ export class WatchedDomains {
         FROM watched_domains
         WHERE slot = $1 AND id > $2 AND status IN ('pending', 'verified') ORDER BY id LIMIT $3`,
       values: [slot, after, limit],
+    });
+    return rows;
+  }
+
+  /**
+   * The domains, never verified, that have reached one of the ages (milliseconds) after `from` and by `until` (milliseconds since the
+   * epoch), each with the latest such age; in the order of their ids, at most `limit`, above the id `after`.
+   */
+  async young(
+    ages: readonly number[],
+    from: number,
+    until: number,
+    after: string,
+    limit: number,
+  ): Promise<YoungDomain[]> {
+    const { rows } = await this.pool.query<YoungDomain>({
+      name: 'watched-young',
+      text: `
+        SELECT DISTINCT ON (w.id) w.id, name, team, dkim_tokens AS "dkimTokens", dkim_zone AS "dkimZone", status, lapsed, look,
+          version, a.turn::integer AS turn, (extract(epoch FROM added_at) * 1000 + a.age)::float8 AS "dueAt"
+        FROM unnest($1::bigint[]) WITH ORDINALITY AS a(age, turn) JOIN watched_domains w
+          ON added_at > to_timestamp(($2 - a.age) / 1000.0::float8) AND added_at <= to_timestamp(($3 - a.age) / 1000.0::float8)
+        WHERE status = 'pending' AND NOT lapsed AND w.id > $4
+        ORDER BY w.id, a.turn DESC LIMIT $5`,
+      values: [ages, from, until, after, limit],
     });
     return rows;
   }
