@@ -20,6 +20,15 @@ export class Deliveries {
     return new Set(rows.map(({ recipient }) => recipient));
   }
 
+  /** The recipients that have been told. */
+  async told(episode: string): Promise<Set<string>> {
+    const { rows } = await this.pool.query<{ recipient: string }>(
+      `SELECT recipient FROM deliveries WHERE episode = $1 AND outcome = 'sent'`,
+      [episode],
+    );
+    return new Set(rows.map(({ recipient }) => recipient));
+  }
+
   async record(episode: string, recipient: string, outcome: 'sent' | 'undeliverable'): Promise<void> {
     await this.pool.query(
       'INSERT INTO deliveries (episode, recipient, outcome) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING',

@@ -142,9 +142,9 @@ const settled = async (id: string, episode = 1): Promise<string | undefined> => 
     .query<{ outcome: string }>('SELECT outcome FROM settled_episodes WHERE episode = $1', [`${id}/${episode}`]);
   return rows[0]?.outcome;
 };
-const receivers = (name: string) =>
+const receivers = (name: string, subject = 'is no longer verified') =>
   inbox
-    .filter(({ mail }) => mail.subject?.startsWith(`${name} `))
+    .filter(({ mail }) => mail.subject?.startsWith(`${name} ${subject}`))
     .map(({ to }) => to)
     .sort();
 
@@ -254,6 +254,55 @@ it('H18 asks for the owners when it sends, and alarms an operator when there are
   expect(receivers(orphan.name)).toEqual([]);
   expect(log).toContainEqual(expect.stringContaining(`${orphan.team} has no owners`));
   expect((await app!.inject('/metrics')).body).toMatch(/sendmux_notifier_alarms_total\{reason="no_owners"/);
+});
+
+const mend = (id: string, name: string) =>
+  run(new RecordCheck(id, { ...look(name, 'pass'), trigger: 'requested', cycle: null }, context()));
+const isDone = async () => (await parts.get(Pool).query('SELECT FROM tasks')).rowCount === 0;
+
+it('H8 tells those who were told of a failure, and nobody else, once, that the domain is well again', async () => {
+  refuse = (address) => (address === 'grace@example.net' ? 550 : undefined);
+  await startNotifier();
+  const { id, name, team } = await failedDomain(['ada@example.org', 'grace@example.net']);
+  await until(async () => (await settled(id)) === 'told');
+  await parts.get(Accounts).addOwners(team, ['later@example.org']);
+  refuse = () => undefined;
+  await mend(id, name);
+  await until(() => receivers(name, 'is verified again').length > 0);
+  // It lapses and recovers without having failed, and all events are read again.
+  await check(id, name, 'fail');
+  await check(id, name, 'pass');
+  await stopNotifier();
+  await parts.get(Pool).query(`UPDATE checkpoints SET position = 0 WHERE name = 'notifier'`);
+  await startNotifier();
+  const other = await failedDomain(['joan@example.net']);
+  await until(async () => (await settled(other.id)) === 'told');
+  await until(isDone);
+  expect(receivers(name, 'is verified again')).toEqual(['ada@example.org']);
+  expect(receivers(name)).toEqual(['ada@example.org']);
+  const { mail } = inbox.find(({ mail: { subject } }) => subject === `${name} is verified again`)!;
+  expect(mail.text).toContain('all of them match');
+});
+
+it('H8 says nothing of a recovery that is over by the time it is told', async () => {
+  await startNotifier();
+  const { id, name } = await failedDomain(['ada@example.org']);
+  await until(async () => (await settled(id)) === 'told');
+  await stopNotifier();
+  await mend(id, name);
+  await check(id, name, 'fail');
+  const [handler, accounts] = [parts.get(DomainCommandHandler), parts.get(Accounts)];
+  const notifier = new Notifier(
+    handler,
+    accounts,
+    parts.get(Deliveries),
+    createTransport(smtpUrl),
+    'n@platform.example',
+  );
+  expect(
+    await notifier.tellOfRecovery({ domainId: id, episode: 1, at: context().at }, new AbortController().signal),
+  ).toBe('done');
+  expect(receivers(name, 'is verified again')).toEqual([]);
 });
 
 it('says nothing of a domain that has been mended or is being deleted before the mail was sent', async () => {

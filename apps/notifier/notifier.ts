@@ -7,7 +7,8 @@ import type { TaskOutcome } from '@app/tasks';
 import type { Transporter } from 'nodemailer';
 import { Counter } from 'prom-client';
 import { recipientOf, type Deliveries } from './deliveries';
-import { failureMail } from './failure-mail';
+import { failureMail, type FailureMail } from './failure-mail';
+import { recoveryMail } from './recovery-mail';
 import { senderDomain, senderFor } from './sender';
 
 export const notifierTasks = 'notifier';
@@ -20,9 +21,17 @@ export interface FailureTask {
   readonly failing: readonly Finding[];
 }
 
+/** The first success after a failure. */
+export type RecoveryTask = Omit<FailureTask, 'failing'>;
+
 /** The key of a failure in the list and in the deliveries. */
 export const episodeOf = ({ domainId, episode }: Pick<FailureTask, 'domainId' | 'episode'>): string =>
   `${domainId}/${episode}`;
+
+export const recoveryOf = (recovery: RecoveryTask): string => `${episodeOf(recovery)}/recovered`;
+
+/** Until the failure itself is dealt with. */
+const failureFirstMs = 2_000;
 
 const mails = new Counter({
   name: 'sendmux_notifier_mails_total',
@@ -34,6 +43,15 @@ const alarms = new Counter({
   help: 'What an operator must look at: owners that could not be told as they should',
   labelNames: ['reason'],
 });
+
+interface Mailing {
+  /** In the deliveries. */
+  readonly key: string;
+  readonly team: string;
+  readonly owners: readonly string[];
+  readonly from: string;
+  readonly mail: FailureMail;
+}
 
 /** Without an operator nothing changes: no hurry. */
 const noSenderRetryMs = 600_000;
@@ -74,7 +92,32 @@ export class Notifier {
     if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
 
     const mail = failureMail({ ...failure, name: state.name });
-    const done = await this.deliveries.recipients(episode);
+    return this.send({ key: episode, team: state.team, owners, from, mail }, signal);
+  }
+
+  /** Tells those who were told of a failure that it is over, once. Nobody who knows of no failure hears of its end. */
+  async tellOfRecovery(recovery: RecoveryTask, signal: AbortSignal): Promise<TaskOutcome> {
+    const key = recoveryOf(recovery);
+    if (await this.deliveries.isSettled(key)) return 'done';
+    const failure = episodeOf(recovery);
+    if (!(await this.deliveries.isSettled(failure)))
+      return { retryInMs: failureFirstMs, error: 'The failure is still to be dealt with' };
+    const { state } = await this.domains.load(recovery.domainId);
+    const told = await this.deliveries.told(failure);
+    if (state.status !== 'verified' || state.episodes !== recovery.episode || told.size === 0) {
+      await this.deliveries.settle(key, 'superseded');
+      return 'done';
+    }
+    const owners = (await this.owners(state.team)).filter((address) => told.has(recipientOf(address)));
+    const from = senderFor(state.name, this.from);
+    if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
+    const mail = recoveryMail({ name: state.name, at: recovery.at });
+    return this.send({ key, team: state.team, owners, from, mail }, signal);
+  }
+
+  /** One mail to each owner who has not had it; done when nothing more is to be sent. */
+  private async send({ key, team, owners, from, mail }: Mailing, signal: AbortSignal): Promise<TaskOutcome> {
+    const done = await this.deliveries.recipients(key);
     let deferred: string | undefined;
     for (const address of owners) {
       const recipient = recipientOf(address);
@@ -85,15 +128,15 @@ export class Notifier {
           ...mail,
           from,
           to: { name: '', address },
-          messageId: messageId(episode, recipient, from),
+          messageId: messageId(key, recipient, from),
           headers: { 'Auto-Submitted': 'auto-generated' },
         });
       } catch (error) {
         const said = withoutAddresses((error as Error).message);
         if (isRefusedForGood(error)) {
           mails.inc({ outcome: 'undeliverable' });
-          this.alarm('undeliverable', `Owner ${recipient} of ${state.team} cannot be told of ${episode}: ${said}`);
-          await this.deliveries.record(episode, recipient, 'undeliverable');
+          this.alarm('undeliverable', `Owner ${recipient} of ${team} cannot be told of ${key}: ${said}`);
+          await this.deliveries.record(key, recipient, 'undeliverable');
         } else {
           mails.inc({ outcome: 'deferred' });
           deferred = said;
@@ -101,10 +144,10 @@ export class Notifier {
         continue;
       }
       mails.inc({ outcome: 'sent' });
-      await this.deliveries.record(episode, recipient, 'sent');
+      await this.deliveries.record(key, recipient, 'sent');
     }
     if (deferred !== undefined) return { error: deferred };
-    await this.deliveries.settle(episode, 'told');
+    await this.deliveries.settle(key, 'told');
     return 'done';
   }
 

@@ -1,6 +1,6 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { TaskList, TaskWorker } from '@app/tasks';
-import { Notifier, notifierTasks, type FailureTask } from './notifier';
+import { Notifier, notifierTasks, type FailureTask, type RecoveryTask } from './notifier';
 
 @Injectable()
 export class NotifierWorker implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -10,7 +10,10 @@ export class NotifierWorker implements OnApplicationBootstrap, BeforeApplication
     this.worker = new TaskWorker(tasks, {
       list: notifierTasks,
       backOff: { baseMs: 2_000, capMs: 900_000 },
-      handle: ({ payload }, signal) => notifier.tell(payload as FailureTask, signal),
+      handle: ({ kind, payload }, signal) =>
+        kind === 'TellOfRecovery'
+          ? notifier.tellOfRecovery(payload as RecoveryTask, signal)
+          : notifier.tell(payload as FailureTask, signal),
     });
   }
 
