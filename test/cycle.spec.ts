@@ -1,4 +1,7 @@
-import { startSystem, type ApiClient, type System } from './support/processes';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { freePortBlock, startSystem, type ApiClient, type System } from './support/processes';
 import { query } from './support/both-or-neither';
 
 interface Judged {
@@ -24,7 +27,24 @@ describe('the cycle, live', () => {
       added.push({ id: (answer as { data: { id: string } }).data.id, answer });
     }
   }, 90_000);
-  afterAll(() => system.end(), 30_000);
+  let second: ChildProcess | undefined;
+  /** Another verification-scheduler, beside the one of the system. */
+  const startSecond = async () => {
+    const main = join(__dirname, '../dist/apps/verification-scheduler/main.js');
+    const env = { ...system.settings, PORT: String(await freePortBlock()) };
+    second = spawn(process.execPath, [main], { env, stdio: 'ignore' });
+  };
+  const killSecond = async () => {
+    const child = second;
+    second = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  };
+  afterAll(async () => {
+    await killSecond();
+    await system.end();
+  }, 30_000);
 
   const statuses = async () => {
     const list = (await api.list('?limit=100')).body as { data: { verification_status: string }[] };
@@ -36,16 +56,23 @@ describe('the cycle, live', () => {
   const allAre = (status: string) =>
     system.until(`all are ${status}`, async () => (await statuses())[status] === names.length, 60_000);
 
-  it('verifies, and through twenty kills in the middle of slots loses no domain and strikes none twice in a cycle', async () => {
+  it('H16 H17 verifies, and through twenty kills of two schedulers in the middle of slots loses no domain and strikes none twice in a cycle', async () => {
     await allAre('verified');
+    await startSecond();
     for (const { answer } of added) await system.sandbox.remove(answer);
     // Resolvers that take their time keep the scheduler in the middle of its slots.
     await system.sandbox.fault('doh-a', { mode: 'late', after_ms: 300 });
     for (let kill = 0; kill < 20; kill++) {
       await new Promise((later) => setTimeout(later, 150 + (kill % 5) * 130));
-      await system.kill('verification-scheduler');
-      await system.start('verification-scheduler');
+      if (kill % 2) {
+        await system.kill('verification-scheduler');
+        await system.start('verification-scheduler');
+      } else {
+        await killSecond();
+        await startSecond();
+      }
     }
+    expect(second?.exitCode).toBeNull();
     await system.sandbox.allWell();
     await allAre('failed');
 
@@ -68,6 +95,7 @@ describe('the cycle, live', () => {
       30_000,
     );
     expect((await system.sandbox.mails()).length).toBe(names.length);
+    await killSecond();
   }, 180_000);
 
   it('when all resolvers are down nothing moves', async () => {
