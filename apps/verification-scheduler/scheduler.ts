@@ -7,6 +7,7 @@ import type { Canary, Verifier } from '@app/verification';
 import { Counter, Histogram } from 'prom-client';
 import { CircuitBreaker, tolerated } from './circuit-breaker';
 import { Lanes } from './lanes';
+import { Pace } from './pace';
 import type { SesStatuses } from './ses-statuses';
 import type { ClaimedSlot, Slots } from './slots';
 import { youngAges, youngCycle } from './cycle';
@@ -17,6 +18,8 @@ export interface SchedulerOptions {
   readonly intervalMs: number;
   /** Domains looked at at once. */
   readonly concurrency: number;
+  /** Domains that this scheduler begins to look at a second, at most; no bound when absent. */
+  readonly perSecond?: number;
   /** A slot of a killed scheduler is taken over after this long; 15,000 when absent. */
   readonly leaseMs?: number;
   /** Longest wait before due slots are looked for again; a slot's share of the interval, 1,000 at most, when absent. */
@@ -67,6 +70,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   private readonly logger = new Logger(Scheduler.name);
   private readonly options: Required<SchedulerOptions>;
   private readonly lanes: Lanes;
+  private readonly pace: Pace;
   private readonly breaker = new CircuitBreaker();
   private readonly running = new Set<Promise<void>>();
   /** Of slots that stayed open: the domains that could not be judged. The others have had their look in that cycle. */
@@ -87,7 +91,8 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   ) {
     const pollMs = Math.min(1_000, Math.max(20, options.intervalMs / 360));
     const retryMs = Math.min(300_000, options.intervalMs / 36);
-    this.options = { leaseMs: 15_000, pollMs, retryMs, youngAges, clock: Date.now, ...options };
+    this.options = { leaseMs: 15_000, pollMs, retryMs, youngAges, clock: Date.now, perSecond: Infinity, ...options };
+    this.pace = new Pace(this.options.perSecond);
     this.lanes = new Lanes(options.concurrency);
   }
 
@@ -287,6 +292,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   /** One look at one domain; what it led to, where there is nothing to record. */
   private async look(domain: WatchedDomain): Promise<News | Outcome> {
     try {
+      await this.pace.turn();
       const lookedAt = new Date(this.options.clock()).toISOString();
       const dkim = await this.sesStatuses.of(domain.name, domain.status === 'verified' || domain.lapsed);
       const stop = looks.startTimer();

@@ -88,6 +88,7 @@ export class VerificationSchedulerModule {
             new Scheduler(slots, watchedDomains, verifier, sesStatuses, commands, canary, {
               intervalMs: settings.VERIFICATION_INTERVAL,
               concurrency: settings.VERIFICATION_CONCURRENCY,
+              perSecond: settings.VERIFICATION_RATE,
             }),
         },
       ],

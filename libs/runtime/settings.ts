@@ -79,6 +79,7 @@ const environment = z.object({
   PROVISIONING_DEADLINE: duration('30s', 100),
   VERIFICATION_INTERVAL: duration('6h', 1_000),
   VERIFICATION_CONCURRENCY: number(50, 1, 10_000),
+  VERIFICATION_RATE: number(1_000, 0.1, 1_000_000),
   VERIFICATION_CANARY: z
     .string()
     .regex(/^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$/i, 'must be a name of the DNS')

@@ -1,0 +1,19 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Lets works begin at most so many a second, evenly, without a burst after a pause. By a clock that is never set. */
+export class Pace {
+  private nextAt = 0;
+  private readonly stepMs: number;
+
+  constructor(perSecond: number) {
+    this.stepMs = 1_000 / perSecond;
+  }
+
+  async turn(): Promise<void> {
+    const now = performance.now();
+    const at = Math.max(now, this.nextAt);
+    this.nextAt = at + this.stepMs;
+    // A timer cannot wait for less than a millisecond.
+    if (at - now >= 1) await delay(at - now);
+  }
+}
