@@ -362,6 +362,26 @@ it('sends no command for a healthy domain that looks as before', async () => {
   expect(await events(id)).toEqual(['DnsChecked', 'DomainVerified']);
 });
 
+it('writes no row for healthy domains but those of the slots', async () => {
+  for (let i = 0; i < 30; i++) await add('right', idInSlot(i % 3));
+  start({ perSecond: 1_000 });
+  await settled();
+  // Who wrote each row last, and where it lies: a row that is written again, even as it was, changes both.
+  const rows = async () =>
+    Promise.all(
+      ['watched_domains', 'domains', 'events'].map(
+        async (table) => (await pool.query<object>(`SELECT xmin::text, ctid::text FROM ${table} ORDER BY ctid`)).rows,
+      ),
+    );
+  for (const { id } of await watchedDomains.page(0, '', 500)) await known(id);
+  const before = await rows();
+  expect(before[0]).toHaveLength(30);
+  looks = [];
+  await nextCycle();
+  expect(looks).toHaveLength(30);
+  expect(await rows()).toEqual(before);
+});
+
 it('looks at each domain when its slot is due, not before', async () => {
   const { name } = await add('right', idInSlot(7));
   now = Date.UTC(2026, 10, 23, 12);
