@@ -1,0 +1,79 @@
+import { Logger } from '@nestjs/common';
+import { Canary } from './canary';
+
+type Kind = 'records' | 'nodata' | 'nxdomain' | 'servfail' | 'unreachable';
+
+const answer = (kind: Kind) =>
+  Promise.resolve(
+    kind === 'records'
+      ? { kind, records: ['here'], aliases: [] }
+      : kind === 'servfail'
+        ? { kind }
+        : kind === 'unreachable'
+          ? { kind, reason: 'time-out' }
+          : { kind, aliases: [] },
+  );
+
+/** What the two resolvers say at each look, in turn. */
+async function looks(...said: [Kind, Kind][]): Promise<boolean[]> {
+  let now: [Kind, Kind];
+  const canary = new Canary([{ txt: () => answer(now[0]) }, { txt: () => answer(now[1]) }], 'canary.example');
+  const found: boolean[] = [];
+  for (now of said) found.push(await canary.isFound());
+  return found;
+}
+
+beforeAll(() => Logger.overrideLogger(false));
+
+it.each<[string, [Kind, Kind][], boolean[]]>([
+  [
+    'either resolver finds it',
+    [
+      ['records', 'unreachable'],
+      ['servfail', 'records'],
+    ],
+    [true, true],
+  ],
+  [
+    'nobody answers, ever',
+    [
+      ['unreachable', 'unreachable'],
+      ['servfail', 'unreachable'],
+    ],
+    [false, false],
+  ],
+  [
+    'it was there, and is denied now',
+    [
+      ['records', 'records'],
+      ['nxdomain', 'nxdomain'],
+      ['records', 'nodata'],
+    ],
+    [true, false, true],
+  ],
+  [
+    'it was never there, but resolvers answer',
+    [
+      ['nxdomain', 'nxdomain'],
+      ['nodata', 'unreachable'],
+    ],
+    [true, true],
+  ],
+  [
+    'it was never there, and nobody answers any more',
+    [
+      ['nxdomain', 'nxdomain'],
+      ['unreachable', 'servfail'],
+    ],
+    [true, false],
+  ],
+  [
+    'it is published at last, and lost',
+    [
+      ['nxdomain', 'nxdomain'],
+      ['records', 'records'],
+      ['nxdomain', 'nxdomain'],
+    ],
+    [true, true, false],
+  ],
+])('%s', async (_, said, found) => expect(await looks(...said)).toEqual(found));
