@@ -4,6 +4,7 @@ import { newId } from '@app/runtime';
 import { AddDomain } from '@app/mail-domain';
 import { Pool } from 'pg';
 import type { DomainSchema } from './domains/domain.dto';
+import { IdempotencyKeys, type HeldClaim } from './domains/idempotency.service';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 
@@ -38,7 +39,10 @@ const read = async (id: string) => (await gateway.call('GET', `/api/v1/domains/$
 describe('Idempotency-Key', () => {
   const sameAnswer = (first: Answer, second: Answer) => {
     expect([second.status, second.text]).toEqual([first.status, first.text]);
-    expect(second.headers.get('location')).toBe(first.headers.get('location'));
+    for (const header of ['location', 'etag']) {
+      expect(first.headers.get(header)).not.toBeNull();
+      expect(second.headers.get(header)).toBe(first.headers.get(header));
+    }
     expect([first, second].map(({ headers }) => headers.get('idempotent-replayed'))).toEqual([null, 'true']);
   };
 
@@ -175,6 +179,23 @@ describe('Idempotency-Key', () => {
         `SELECT response->'meta'->>'request_id' AS "requestId" FROM idempotency_keys WHERE key = 'slow'`,
       );
       expect(kept).toEqual([{ requestId: (await second).body.meta.request_id }]);
+    });
+
+    it('gives a claim that was taken over no word any more', async () => {
+      const keys = gateway.app.get(IdempotencyKeys, { strict: false });
+      const claim = (leaseMs: number) => keys.claim(team, 'late word', {}, 'mdom_first', leaseMs) as Promise<HeldClaim>;
+      const [late, now] = [await claim(1), await delay(20).then(() => claim(60_000))];
+      const answer = (status: number) => ({ status, body: {}, etag: null });
+      await keys.keep(late, answer(500));
+      await keys.handOver(late);
+      await keys.release(late);
+      await expect(claim(60_000)).rejects.toThrow('still runs');
+      await keys.keep(now, answer(201));
+      for (const each of [late, now]) {
+        await keys.keep(each, answer(500));
+        await keys.release(each);
+      }
+      expect(await claim(60_000)).toEqual({ answer: answer(201) });
     });
 
     it('is as new after 24 hours', async () => {

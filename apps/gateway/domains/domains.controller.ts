@@ -70,7 +70,7 @@ export class DomainsController {
   })
   @ApiSuccess(201, 'Added, in the mail server and in Amazon SES.', DomainEnvelope, examples.added, {
     Location: 'The path of the domain.',
-    ETag: 'Version of the domain; of the first answer only.',
+    ETag: 'Version of the domain at the first answer.',
     'Idempotent-Replayed': '`true` when this is the answer to an earlier request with the same Idempotency-Key.',
   })
   @ApiErrors(
@@ -106,16 +106,18 @@ export class DomainsController {
     const { team } = caller;
     const claim = await this.idempotencyKeys.claim(team, key, body, newId('mdom'), this.domains.addTakesAtMostMs);
     if ('answer' in claim) {
-      const { status, body: answer } = claim.answer;
+      const { status, body: answer, etag: tag } = claim.answer;
       void reply.status(status).header('idempotent-replayed', 'true');
+      if (tag !== null) void reply.header('etag', tag);
       if (status === 201) void reply.header('location', `${base}/${(answer as DomainEnvelope).data.id}`);
       return answer;
     }
     try {
       const view = await this.domains.add(claim.domainId, name, request);
       const answer = success(presentDomain(view), requestId);
-      await this.idempotencyKeys.keep(claim, { status: 201, body: answer });
-      void reply.header('location', `${base}/${view.id}`).header('etag', etag(view.version));
+      const tag = etag(view.version);
+      await this.idempotencyKeys.keep(claim, { status: 201, body: answer, etag: tag });
+      void reply.header('location', `${base}/${view.id}`).header('etag', tag);
       return answer;
     } catch (error) {
       await this.settle(claim, error);

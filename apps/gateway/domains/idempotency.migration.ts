@@ -27,4 +27,19 @@ class CreateIdempotencyKeys1795400000300 implements MigrationInterface {
   }
 }
 
-export const idempotencyMigrations: readonly Migration[] = [CreateIdempotencyKeys1795400000300];
+class KeepTheETag1795480000300 implements MigrationInterface {
+  readonly name = 'KeepTheETag1795480000300';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE idempotency_keys ADD COLUMN etag text');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE idempotency_keys DROP COLUMN etag');
+  }
+}
+
+export const idempotencyMigrations: readonly Migration[] = [
+  CreateIdempotencyKeys1795400000300,
+  KeepTheETag1795480000300,
+];

@@ -11,20 +11,23 @@ const purgeEveryMs = 3_600_000;
 export interface Answer {
   readonly status: number;
   readonly body: object;
+  readonly etag: string | null;
 }
 
-/**
- * What a claim turned out to be. `domainId` is the id that the add uses: a claim that was left by a process that died
- * comes with the id that it had, so that its domain is found again instead of added twice.
- */
+/** A key that is this request's to answer. */
 export interface HeldClaim {
   readonly team: string;
   readonly key: string;
+  /**
+   * The id that the add uses: a claim that was left by a process that died comes with the id that it had, so that its
+   * domain is found again instead of added twice.
+   */
   readonly domainId: string;
   /** Tells this claim from a later one that has taken it over; as PostgreSQL writes it. */
   readonly until: string;
 }
 
+/** What a claim turned out to be. */
 type Claim = { readonly answer: Answer } | HeldClaim;
 
 /** `Idempotency-Key` of `POST /domains`. The claims are in the database: they outlive the process that made them. */
@@ -54,7 +57,8 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
             domain_id = CASE WHEN ${isOld} THEN EXCLUDED.domain_id ELSE held.domain_id END,
             created_at = CASE WHEN ${isOld} THEN now() ELSE held.created_at END,
             status = NULL,
-            response = NULL
+            response = NULL,
+            etag = NULL
           WHERE ${isOld}
             OR (held.status IS NULL AND held.claimed_until <= now() AND held.body_hash = EXCLUDED.body_hash)
           RETURNING domain_id, claimed_until::text AS until`,
@@ -62,9 +66,10 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
       });
       if (claimed[0]) return { team, key, domainId: claimed[0].domain_id, until: claimed[0].until };
 
-      const { rows } = await this.pool.query<{ same: boolean; status: number | null; response: object }>({
+      const { rows } = await this.pool.query<Omit<Answer, 'status'> & { same: boolean; status: number | null }>({
         name: 'idempotency-read',
-        text: 'SELECT body_hash = $3 AS same, status, response FROM idempotency_keys WHERE team = $1 AND key = $2',
+        text: `SELECT body_hash = $3 AS same, status, response AS body, etag
+          FROM idempotency_keys WHERE team = $1 AND key = $2`,
         values: [team, key, hash],
       });
       const held = rows[0];
@@ -80,16 +85,16 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
           retryable: true,
           retryAfter: 2,
         });
-      return { answer: { status: held.status, body: held.response } };
+      return { answer: { status: held.status, body: held.body, etag: held.etag } };
     }
   }
 
   /** The outcome is final: the key gives this answer from now on. Of a claim that was taken over, nothing is kept. */
-  async keep({ team, key, until }: HeldClaim, { status, body }: Answer): Promise<void> {
+  async keep({ team, key, until }: HeldClaim, { status, body, etag }: Answer): Promise<void> {
     await this.pool.query({
       name: 'idempotency-keep',
-      text: `UPDATE idempotency_keys SET status = $4, response = $5 WHERE ${isMine}`,
-      values: [team, key, until, status, JSON.stringify(body)],
+      text: `UPDATE idempotency_keys SET status = $4, response = $5, etag = $6 WHERE ${isMine}`,
+      values: [team, key, until, status, JSON.stringify(body), etag],
     });
   }
 
