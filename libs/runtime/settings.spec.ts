@@ -36,8 +36,10 @@ describe('settings', () => {
     const load = (settings: object) => () => loadSettings({ ...complete, ...settings });
     expect(load({ DOH_RESOLVERS: 'https://a.example/dns-query,b' })).toThrow(/DOH_RESOLVERS \(entry 2\) must be a URL/);
     expect(load({ KAFKA_BROKERS: 'a:9092,b' })).toThrow(/KAFKA_BROKERS \(entry 2\) must be host:port/);
-    const twice = 'https://a.example/dns-query,https://a.example/dns-query';
-    expect(load({ DOH_RESOLVERS: twice })).toThrow(/DOH_RESOLVERS names the same resolver twice/);
+    for (const same of ['https://a.example/dns-query', 'https://A.example:443/dns-query'])
+      expect(load({ DOH_RESOLVERS: `https://a.example/dns-query,${same}` })).toThrow(
+        /DOH_RESOLVERS names the same resolver twice/,
+      );
   });
 
   it.each(['bad', 'Bad <bad>', 'a@b\nc', ''])('refuses NOTIFY_FROM=%j unless it is empty', (from) => {

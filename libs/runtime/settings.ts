@@ -12,6 +12,10 @@ const url = (...protocols: string[]) =>
       `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
     );
 
+/** `https://A.example:443/x` is `https://a.example/x`. */
+const allDiffer = (urls: readonly string[]): boolean =>
+  new Set(urls.map((one) => (URL.canParse(one) ? new URL(one).href : one))).size === urls.length;
+
 const duration = (fallback: string, min: number) =>
   z
     .string()
@@ -59,7 +63,7 @@ const environment = z.object({
       z
         .array(url('https:', 'http:'))
         .min(1)
-        .refine((urls) => new Set(urls).size === urls.length, 'names the same resolver twice: two must be independent'),
+        .refine(allDiffer, 'names the same resolver twice: two must be independent'),
     ),
   DOH_TIMEOUT: duration('5s', 50),
   AWS_REGION: z.string().min(1).default('eu-west-1'),
