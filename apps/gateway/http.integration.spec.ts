@@ -368,11 +368,55 @@ describe('the edge', () => {
     ['a large body', JSON.stringify({ domain: 'a'.repeat(70_000) })],
   ])('asks who it is before it reads %s', async (_what, body) => {
     const headers = { 'content-type': 'application/json' };
-    for (const unknown of [undefined, 'smx_root_unknown']) {
-      const answer = await gateway.call('POST', '/api/v1/domains', { body, headers, ...(unknown && { key: unknown }) });
-      expect([answer.status, answer.body.error.code]).toEqual([401, 'unauthorized']);
-      expect(answer.headers.get('www-authenticate')).toMatch(/^Bearer realm="sendmux"/);
-    }
+    for (const method of ['POST', 'PUT'])
+      for (const unknown of [undefined, 'smx_root_unknown']) {
+        const call = { body, headers, ...(unknown && { key: unknown }) };
+        const answer = await gateway.call(method, '/api/v1/domains', call);
+        expect([answer.status, answer.body.error.code]).toEqual([401, 'unauthorized']);
+        expect(answer.headers.get('www-authenticate')).toMatch(/^Bearer realm="sendmux"/);
+      }
+  });
+
+  it.each([
+    ['[]', 'The body must be a JSON object.', undefined],
+    ['null', 'The body must be a JSON object.', undefined],
+    ['"mail.acme.com"', 'The body must be a JSON object.', undefined],
+    ['{"domain":', 'The body is not valid JSON.', undefined],
+    ['{"domain":5}', '"domain" must be a string, such as "mail.acme.com".', 'domain'],
+    ['{"domain":""}', '"domain" must have 1 to 1000 characters.', 'domain'],
+    ['{"__proto__":{"domain":"x"}}', 'There is no parameter "__proto__".', '__proto__'],
+    ['{"domain":"mail.acme.com","toString":1}', 'There is no parameter "toString".', 'toString'],
+  ])('says of the body %s what is wrong with it, in one sentence', async (body, message, param) => {
+    const answer = await gateway.call('POST', '/api/v1/domains', { key, body });
+    expect(answer.status).toBe(400);
+    expect([answer.body.error.message, answer.body.error.param]).toEqual([message, param]);
+  });
+
+  it.each(['abc', '0', '101', '%00', '1&limit=2'])('says in one sentence what limit=%s must be', async (limit) => {
+    const { body } = await gateway.call('GET', `/api/v1/domains?limit=${limit}`, { key });
+    expect(body.error.message).toBe('"limit" must be a whole number from 1 to 100.');
+  });
+
+  it('refuses by its name what an operation does not know, in the query and in the body', async () => {
+    const { id } = await addFresh();
+    for (const [method, path] of [
+      ['POST', `/${id}/verify`],
+      ['DELETE', `/${id}`],
+      ['GET', `/${id}`],
+      ['GET', `/${id}/dns-plan`],
+      ['POST', ''],
+    ] as const)
+      for (const call of [{ query: '?force=1' }, { query: '', body: { force: true } }]) {
+        if (method === 'GET' && call.body) continue;
+        const { query, ...more } = call;
+        const answer = await gateway.call(method, `/api/v1/domains${path}${query}`, { key, ...more });
+        expect(answer.status).toBe(400);
+        expect(answer.body.error).toMatchObject({
+          ...{ code: 'invalid_parameter', param: 'force', message: 'There is no parameter "force".' },
+          errors: [{ code: 'unknown_parameter', param: 'force' }],
+        });
+      }
+    expect((await read(id)).verification_status).toBe('pending');
   });
 
   it.each([
@@ -419,6 +463,16 @@ describe('the edge', () => {
       }
     },
   );
+
+  it('says the same of what is too long for an id as of any other id', async () => {
+    const answer = await gateway.call('GET', `/api/v1/domains/${'x'.repeat(300)}`, { key });
+    expect(answer.body.error.message).toBe(`There is no domain ${'x'.repeat(100)}.`);
+    expect((await gateway.call('GET', `/api/v1/domains/${'x'.repeat(300)}`)).status).toBe(401);
+  });
+
+  it.each(['/api/v1/%00', '/api/v1/docs/%00', '/health/%00', '/%00'])('answers 404 to %s', async (path) => {
+    expect((await gateway.call('GET', path, { key })).body.error.code).toBe('not_found');
+  });
 
   it('keeps the request id of the caller, down to the events', async () => {
     const headers = { 'x-request-id': 'caller-0815' };
@@ -468,6 +522,7 @@ describe('the edge', () => {
     ]);
     const { text } = await gateway.call('GET', '/api/v1/openapi.json');
     const { paths, components } = JSON.parse(text) as OpenApi;
+    expect(components.securitySchemes.apiKey).toMatchObject({ scheme: 'bearer', bearerFormat: 'smx_root_…' });
     const operations = Object.entries(paths).flatMap(([path, methods]) =>
       Object.entries(methods).map(([method, operation]) => [`${method} ${path}`, operation] as const),
     );
@@ -496,7 +551,7 @@ describe('the edge', () => {
 
 interface OpenApi {
   paths: Record<string, Record<string, Operation>>;
-  components: { schemas: object };
+  components: { schemas: object; securitySchemes: { apiKey: object } };
 }
 
 interface Operation {

@@ -29,6 +29,8 @@ export async function createApp({
   const adapter = new FastifyAdapter({
     ...refusals,
     bodyLimit,
+    // As long as the head of a request may be: whoever gets a parameter says what is wrong with it.
+    routerOptions: { maxParamLength: 16_384 },
     genReqId: (request: IncomingMessage) => requestId(request),
     // A client that keeps its connection must not keep the process.
     forceCloseConnections: 'idle',

@@ -19,8 +19,9 @@ export class AddDomainRequest {
     description: 'The fully qualified hostname. Case, one trailing dot and the script are yours to choose.',
     maxLength: 1000,
   })
-  @IsString({ message: '"domain" must be a string, such as "mail.acme.com"' })
+  // The lowest comes first, and the first that fails speaks alone.
   @Matches(/^[^]{1,1000}$/, { message: '"domain" must have 1 to 1000 characters' })
+  @IsString({ message: '"domain" must be a string, such as "mail.acme.com"' })
   domain: string;
 }
 
@@ -29,13 +30,15 @@ export const cursorOf = (id: string): string => Buffer.from(id).toString('base64
 export const idOfCursor = (cursor: string): string => Buffer.from(cursor, 'base64url').toString();
 export const domainIdForm = /^mdom_cl[0-9a-z]{25}$/;
 
+const wholeNumber = { message: '"limit" must be a whole number from 1 to 100' };
+
 export class ListDomainsQuery {
   @ApiPropertyOptional({ type: 'integer', minimum: 1, maximum: 100, default: 20, description: 'Domains a page.' })
   @IsOptional()
   @Type(() => Number)
-  @IsInt({ message: '"limit" must be a whole number from 1 to 100' })
-  @Min(1, { message: '"limit" must be 1 or more' })
-  @Max(100, { message: '"limit" must be 100 or less' })
+  @IsInt(wholeNumber)
+  @Min(1, wholeNumber)
+  @Max(100, wholeNumber)
   limit = 20;
 
   @ApiPropertyOptional({ description: 'meta.next_cursor of the page before.' })

@@ -5,7 +5,8 @@ import { newId, type AppToRun } from '@app/runtime';
 import { ApiError } from './api-error';
 import { ApiKeys } from './api-key.guard';
 import { ErrorFilter } from './error.filter';
-import { serveOpenApi } from './openapi';
+import { NothingUnknown } from './nothing-unknown';
+import { openApiDocument, serveOpenApi } from './openapi';
 import { noteRoutes } from './routes';
 
 const duration = new Histogram({
@@ -25,7 +26,8 @@ export function configure(app: NestFastifyApplication): void {
   });
   const apiKeys = app.get(ApiKeys);
   fastify.addHook('onRequest', async (request, reply) => {
-    if (request.routeOptions.url?.startsWith('/api/v1/domains')) await apiKeys.identify(request, reply);
+    // Where no route matches too: a body that is read first could be refused before it is known whose it is.
+    if ((request.routeOptions.url ?? request.url).startsWith('/api/v1/domains')) await apiKeys.identify(request, reply);
   });
   fastify.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {
     duration.observe({ method, route: routeOptions.url ?? 'none', status: statusCode }, elapsedTime / 1000);
@@ -33,10 +35,10 @@ export function configure(app: NestFastifyApplication): void {
   });
   acceptJsonOnly(app);
   app.useGlobalFilters(new ErrorFilter());
-  app.useGlobalPipes(
-    new ValidationPipe({ whitelist: true, forbidNonWhitelisted: true, transform: true, exceptionFactory: invalid }),
-  );
-  serveOpenApi(app);
+  app.useGlobalPipes(new ValidationPipe({ transform: true, stopAtFirstError: true, exceptionFactory: invalid }));
+  const document = openApiDocument(app);
+  app.useGlobalInterceptors(new NothingUnknown(document));
+  serveOpenApi(app, document);
 }
 
 /** What Fastify refuses before any hook runs: a path that no route can have, and what is not HTTP. */
@@ -58,13 +60,21 @@ export const refusals: AppToRun['refusals'] = {
   },
 };
 
-/** An empty body is none: many clients send the content type with every request. */
+/** An empty body is none: many clients send the content type with every request. What is no JSON object is refused. */
 function acceptJsonOnly(app: NestFastifyApplication): void {
   const fastify = app.getHttpAdapter().getInstance();
-  const parse = fastify.getDefaultJsonParser('error', 'error');
+  // A field of any name is read here, `__proto__` too, and refused by its name afterwards.
+  const parse = fastify.getDefaultJsonParser('ignore', 'ignore');
+  const refused = (message: string) => new ApiError('invalid_parameter', message);
   app.useBodyParser('application/json', {}, (request, body: Buffer, done) => {
     if (body.length === 0) done(null, undefined);
-    else void parse(request as never, body.toString('utf8'), done);
+    else
+      void parse(request as never, body.toString('utf8'), (error, value: unknown) => {
+        if (error) done(refused('The body is not valid JSON.'));
+        else if (typeof value !== 'object' || value === null || Array.isArray(value))
+          done(refused('The body must be a JSON object.'));
+        else done(null, value);
+      });
   });
   // Nest and Fastify would read these two as well.
   const refuse = (_request: unknown, _body: unknown, done: (error: Error) => void) =>
@@ -76,8 +86,6 @@ function acceptJsonOnly(app: NestFastifyApplication): void {
 /** The faults of a body or a query as one error; the first of them gives its code. */
 function invalid(errors: ValidationError[]): ApiError {
   const faults = errors.map(({ property, value, constraints = {} }) => {
-    if ('whitelistValidation' in constraints)
-      return { code: 'unknown_parameter', param: property, message: `There is no parameter "${property}".` };
     if (value === undefined || value === null)
       return { code: 'missing_parameter', param: property, message: `"${property}" is missing.` };
     return { code: 'invalid_parameter', param: property, message: `${Object.values(constraints).join('; ')}.` };

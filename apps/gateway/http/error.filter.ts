@@ -49,7 +49,8 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
 function ofStatus(exception: HttpException, request: FastifyRequest): ApiError {
   const status = exception.getStatus();
   const path = request.url.split('?', 1)[0]!;
-  if (status === 404) {
+  // To a path that no file can have, the files of the documentation answer 403.
+  if (status === 404 || status === 403) {
     const methods = methodsOf(request.server, path);
     if (methods.length > 0 && !methods.includes(request.method)) {
       const allow = methods.join(', ');

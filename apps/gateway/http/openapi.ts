@@ -8,6 +8,7 @@ import {
   DocumentBuilder,
   getSchemaPath,
   SwaggerModule,
+  type OpenAPIObject,
 } from '@nestjs/swagger';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 
@@ -63,6 +64,7 @@ const headersOfStatus: Record<number, object> = {
 
 /** What every operation behind an API key can answer. */
 const always: readonly ErrorCode[] = [
+  'invalid_parameter',
   'unauthorized',
   'insufficient_permissions',
   'rate_limited',
@@ -72,7 +74,7 @@ const always: readonly ErrorCode[] = [
 
 /** Documents the errors of an operation: those of every operation, and its own. */
 export function ApiErrors(...codes: ErrorCode[]): MethodDecorator {
-  const all = [...always, ...codes];
+  const all = [...new Set([...always, ...codes])];
   const statuses = new Set(all.map((code) => errorCodes[code].status));
   return applyDecorators(
     ApiExtraModels(ErrorEnvelope),
@@ -137,8 +139,8 @@ export const ApiText = (description: string, examples: Record<string, Record<str
     ),
   });
 
-/** `/api/v1/openapi.json`, and `/api/v1/docs` to read it. */
-export function serveOpenApi(app: NestFastifyApplication): void {
+/** What the gateway offers, as its controllers say it. */
+export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
   const config = new DocumentBuilder()
     .setTitle('Sendmux domains')
     .setDescription(
@@ -152,7 +154,12 @@ export function serveOpenApi(app: NestFastifyApplication): void {
     )
     .addTag('domains', 'Mail domains of your team')
     .build();
-  SwaggerModule.setup('api/v1/docs', app, () => SwaggerModule.createDocument(app, config), {
+  return SwaggerModule.createDocument(app, config);
+}
+
+/** `/api/v1/openapi.json`, and `/api/v1/docs` to read it. */
+export function serveOpenApi(app: NestFastifyApplication, document: OpenAPIObject): void {
+  SwaggerModule.setup('api/v1/docs', app, document, {
     raw: ['json'],
     jsonDocumentUrl: 'api/v1/openapi.json',
     customSiteTitle: 'Sendmux domains API',
