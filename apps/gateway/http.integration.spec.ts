@@ -419,6 +419,21 @@ describe('the edge', () => {
     expect((await read(id)).verification_status).toBe('pending');
   });
 
+  it('repeats no API key, wherever it was put', async () => {
+    for (const [method, path] of [
+      ['GET', `/api/v1/domains/${key}`],
+      ['GET', `/api/v1/domains?${key}=1`],
+      ['GET', `/api/v1/${key}`],
+      ['PUT', `/api/v1/domains/${key}`],
+    ] as const) {
+      const answer = await gateway.call(method, path, { key, headers: { 'x-request-id': key } });
+      expect(answer.status).toBeGreaterThanOrEqual(400);
+      expect(answer.text).toContain('smx_[hidden]');
+      expect(answer.text).not.toContain(key);
+      expect(answer.headers.get('x-request-id')).toMatch(/^req_/);
+    }
+  });
+
   it.each([
     ['GET', '/', 404, null],
     ['GET', '/api/v1/mailboxes', 404, null],

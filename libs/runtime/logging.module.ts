@@ -14,7 +14,8 @@ export function requestId(request: IncomingMessage): string {
   const known = requestIds.get(request);
   if (known) return known;
   const given = request.headers['x-request-id'];
-  const id = typeof given === 'string' && requestIdForm.test(given) ? given : newId('req');
+  const usable = typeof given === 'string' && requestIdForm.test(given) && withoutKeys(given) === given;
+  const id = usable ? given : newId('req');
   requestIds.set(request, id);
   return id;
 }
@@ -22,8 +23,8 @@ export function requestId(request: IncomingMessage): string {
 /** Fastify and the logger both ask, and must hear the same. */
 const requestIds = new WeakMap<IncomingMessage, string>();
 
-/** An API key does not belong into a URL, but people put it there. */
-const withoutKeys = (url: string): string => url.replace(/smx_[a-z]+_\w+/gi, 'smx_[hidden]');
+/** An API key belongs into no URL and no other header, but people put it there: what is logged or said of it has none. */
+export const withoutKeys = (text: string): string => text.replace(/smx_[a-z]+_\w+/gi, 'smx_[hidden]');
 
 /** Structured logs, one JSON object a line. Keys and cookies never reach them. */
 export function loggingModule(app: string, level: string): DynamicModule {

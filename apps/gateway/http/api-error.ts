@@ -1,3 +1,5 @@
+import { withoutKeys } from '@app/runtime';
+
 /** Every code of an error answer, with its HTTP status and whether the same request may succeed later. Stable. */
 export const errorCodes = {
   missing_parameter: { status: 400, retryable: false, meaning: 'A required field is missing.' },
@@ -78,14 +80,17 @@ export class ApiError extends Error {
 
   envelope(requestId: string): object {
     const { param, errors } = this.details;
+    const fault = <Said extends { param?: string; message: string }>(said: Said): Said => ({
+      ...said,
+      message: withoutKeys(said.message),
+      ...(said.param !== undefined && { param: withoutKeys(said.param) }),
+    });
     return {
       ok: false,
       error: {
-        code: this.code,
-        message: this.message,
-        ...(param !== undefined && { param }),
+        ...fault({ code: this.code, message: this.message, ...(param !== undefined && { param }) }),
         retryable: this.retryable,
-        ...(errors && { errors }),
+        ...(errors && { errors: errors.map(fault) }),
       },
       meta: { request_id: requestId },
     };
