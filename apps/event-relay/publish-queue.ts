@@ -102,9 +102,16 @@ function batchLength(queue: readonly Queued[]): number {
   let bytes = 0;
   let length = 0;
   for (const { event } of queue) {
-    bytes += event.value.length;
+    bytes += sizeOf(event);
     if (length === largest.events || (length > 0 && bytes > largest.bytes)) break;
     length++;
   }
   return length;
+}
+
+/** In bytes, about: a header has its name and its text. */
+function sizeOf({ key, value, headers }: CloudEvent): number {
+  let bytes = key.length + Buffer.byteLength(value);
+  for (const name in headers) bytes += name.length + Buffer.byteLength(headers[name]!);
+  return bytes;
 }

@@ -6,6 +6,8 @@ const source = '/sendmux-domains';
 const typePrefix = 'com.sendmux.';
 /** Positions stay below 2^53: sixteen digits, so that they sort as text. */
 const sequenceDigits = 16;
+/** Of a header, in characters. */
+const longest = 500;
 
 export interface CloudEvent {
   /** The domain's id: all events of a domain share a partition, in order. */
@@ -75,6 +77,9 @@ export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value
   const { headers, value } = message;
   const header = (name: string): string => {
     const text = headers[name];
+    // Anybody can write to a topic; what is no name of ours must not become the name of anything here.
+    if (text && (text.length > longest || !/^[\x20-\x7e]*$/.test(text)))
+      throw new CannotBeHandled(`The header ${name} is longer than ${longest} characters, or not plain ASCII.`);
     if (!text) throw new CannotBeHandled(`The message has no header ${name}: it is no event of this product.`);
     return text;
   };
@@ -102,8 +107,8 @@ export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value
     metadata: {
       actor: header('ce_actor'),
       correlationId: header('ce_correlationid'),
-      ...(headers.ce_causationid && { causationId: headers.ce_causationid }),
-      ...(headers.ce_requestid && { requestId: headers.ce_requestid }),
+      ...(headers.ce_causationid && { causationId: header('ce_causationid') }),
+      ...(headers.ce_requestid && { requestId: header('ce_requestid') }),
     },
   };
 }
@@ -114,7 +119,7 @@ function json(value: Buffer | null): unknown {
   try {
     data = JSON.parse(value.toString('utf8'));
   } catch (error) {
-    throw new CannotBeHandled(`The value is not JSON: ${(error as Error).message}`, { cause: error });
+    throw new CannotBeHandled('The value is not JSON.', { cause: error });
   }
   if (typeof data !== 'object' || data === null || Array.isArray(data))
     throw new CannotBeHandled('The value is no JSON object.');

@@ -14,6 +14,7 @@ it.each([
 
 it.each([
   ['a missing table', coded('42P01')],
+  ['a file that is missing', coded('ENOENT', 'open')],
   ['a wrong password', coded('28P01')],
   ['a statement that took too long', coded('57014')],
   ['a mistake of ours', new TypeError("Cannot read properties of undefined (reading 'x')")],

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackOff } from '@app/runtime';
 import type { RecordedEvent } from '@app/event-store';
 import { Logger } from '@nestjs/common';
@@ -55,6 +56,7 @@ export abstract class EventTransport<Status extends string>
   private readonly redriveMs: number;
   private redriving: NodeJS.Timeout | undefined;
   private redrive: Promise<void> | undefined;
+  private closed = false;
 
   protected constructor(options: EventTransportOptions) {
     super();
@@ -86,10 +88,12 @@ export abstract class EventTransport<Status extends string>
   }
 
   async close(): Promise<void> {
+    this.closed = true;
     clearInterval(this.redriving);
     measureNoMore(this.group);
+    const redriven = Promise.race([this.redrive, sleep(this.closeWithinMs, undefined, { ref: false })]);
     await this.stop();
-    await this.redrive;
+    await redriven;
   }
 
   on(): never {
@@ -177,7 +181,7 @@ export abstract class EventTransport<Status extends string>
 
   private async redriveAll(): Promise<void> {
     try {
-      for (;;) {
+      while (!this.closed) {
         const tried = await redriveOne(this.pool, this.group, (parked) => this.handleParked(parked));
         if (!tried) return;
         if (tried.error) this.logger.warn(`${tried.message} failed again: ${describeError(tried.error)}`);

@@ -201,6 +201,32 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
       30_000,
     );
 
+    it('whatever stands in a header, and goes on', async () => {
+      const { key, value, headers } = toCloudEvent(event('a', 1));
+      const odd = ['a\0b', 'x'.repeat(10_000), '', Buffer.from([0xff, 0xfe, 0x80]), 'ä'];
+      const names = Object.keys(headers).filter((name) => name.startsWith('ce_'));
+      const messages = names.flatMap((name) =>
+        odd.map((text) => ({ key, value, headers: { ...headers, [name]: text }, partition: partitionOf('a') })),
+      );
+      // An id that fits its parts, all of them odd, is the name that it would be parked under.
+      for (const text of ['mdom_a\0b', `mdom_${'x'.repeat(6_000)}`])
+        messages.push({
+          ...{ key, value, partition: partitionOf('a') },
+          headers: { ...headers, ce_subject: text, ce_id: `${text}/1`, ce_type: 'com.sendmux.DomainMoved' },
+        });
+      await producer.send({ topic, messages });
+      await publish(event('a', 2));
+      const seen: string[] = [];
+      const fatal: unknown[] = [];
+      await consumer((each) => void seen.push(eventId(each)), { onFatal: (error) => void fatal.push(error) });
+      await until(() => seen.includes('a/2'));
+      expect(fatal).toEqual([]);
+      await until(async () => (await committed()) === messages.length + 1);
+      // What names nothing and is not needed (ce_source, ce_partitionkey) may be anything.
+      expect(new Set(seen)).toEqual(new Set(['a/1', 'a/2']));
+      expect((await parked()).length).toBeGreaterThan(names.length);
+    }, 30_000);
+
     it('an event of a type or a version that this release does not know, which a newer one redrives', async () => {
       const [unknown, newer] = [event('a', 1, { type: 'DomainMoved' }), event('b', 1, { schemaVersion: 2 })];
       await publish(unknown, newer, event('a', 2));
@@ -357,6 +383,40 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     await publish(event('a', 1));
     await sleep(1_000);
     expect(() => transport.assertProgress(500)).toThrow(/stands at offset 0 of 1 in partition/);
+  }, 30_000);
+
+  it('is not alive when it stands, although nobody answers it about offsets', async () => {
+    const mute = {
+      admin: async () => Object.assign(await client.admin(), { ends: () => new Promise<never>(() => undefined) }),
+      member: (...args: Parameters<KafkaClient['member']>) => client.member(...args),
+    };
+    await publish(event('a', 1));
+    const { transport } = await consumer(() => new Promise<void>(() => undefined), {
+      client: mute,
+      closeWithinMs: 100,
+    });
+    await until(() => joined(transport));
+    await sleep(1_500);
+    expect(() => transport.assertProgress(1_000)).toThrow(/stands at offset 0 of 1 in partition/);
+  }, 30_000);
+
+  it('ends in time while messages are redriven, and tries no more of them', async () => {
+    const given = Array.from({ length: 50 }, (_, index) => event('a', index + 1));
+    for (const each of given) {
+      const what = { message: eventId(each), type: each.type, event: each, raw: null };
+      await parkedMessages.park(group, what, new Error('once'), 5);
+    }
+    await parkedMessages.askToRedrive(group, 'all');
+    const seen: string[] = [];
+    const { close } = await consumer(async (each) => {
+      seen.push(eventId(each));
+      await sleep(50);
+    });
+    await until(() => seen.length === 5);
+    await close();
+    expect(seen).toEqual(given.slice(0, seen.length).map(eventId));
+    expect(seen.length).toBeLessThan(10);
+    expect(await parked()).toHaveLength(50 - seen.length);
   }, 30_000);
 
   it('through a rebalance every two seconds for a minute loses, reorders and leaves out nothing', async () => {

@@ -28,6 +28,8 @@ export type KafkaTransportStatus = 'connecting' | 'joined' | 'closed' | 'failed'
 const backlog = 500;
 /** How long a process that ends waits for brokers to let it go, in milliseconds. */
 const leaveMs = 3_000;
+/** How long an answer of the brokers about offsets may take, in milliseconds. */
+const answerMs = 10_000;
 const fatal = () => process.exit(1);
 
 /** A message, in the order of its partition. */
@@ -75,7 +77,8 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
   private state: KafkaTransportStatus = 'connecting';
   /** When it last had its place in the group, or could not be expected to have it. */
   private wellAt = Date.now();
-  private brokersAnsweredAt = 0;
+  /** The last attempt to connect has failed: to wait for them is all that can be done. */
+  private brokersRefuse = true;
 
   constructor(private readonly options: KafkaTransportOptions) {
     super(options);
@@ -236,6 +239,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
       // What was read once is not there any more: the topic has been made anew, or has lost its end.
       this.leave(assigned.dispatch);
       assigned.dispatch = undefined;
+      this.member?.resume(partition);
     }
     if (!assigned.dispatch) Object.assign(assigned, { committed: first, position: first - 1 });
     const dispatch = (assigned.dispatch ??= this.dispatchFrom(first - 1, broken));
@@ -323,9 +327,15 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
   }
 
   private async connectedAdmin(): Promise<KafkaAdmin> {
-    this.admin ??= await this.options.client.admin();
-    this.brokersAnsweredAt = Date.now();
-    return this.admin;
+    if (this.admin) return this.admin;
+    try {
+      this.admin = await this.options.client.admin();
+      this.brokersRefuse = false;
+      return this.admin;
+    } catch (error) {
+      this.brokersRefuse = true;
+      throw error;
+    }
   }
 
   private async closeAdmin(): Promise<void> {
@@ -339,26 +349,25 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
     const { topic, groupId } = this.options;
     try {
       const admin = await this.connectedAdmin();
-      const ends = await admin.ends(topic);
+      const ends = await answered(admin.ends(topic));
       const unread = [...this.partitions.values()].some(({ dispatch }) => !dispatch);
-      const committed = unread ? await admin.committed(groupId, topic) : new Map<number, number>();
-      this.brokersAnsweredAt = Date.now();
+      const committed = unread ? await answered(admin.committed(groupId, topic)) : new Map<number, number>();
       for (const [partition, each] of this.partitions) {
         each.end = ends.get(partition) ?? 0;
         if (!each.dispatch) each.position = (committed.get(partition) ?? 0) - 1;
       }
     } catch (error) {
-      this.logger.debug(`The ends are not known: ${(error as Error).message}`);
-      await this.closeAdmin();
+      this.logger.warn(`The ends of ${topic} are not known: ${(error as Error).message}`);
+      // It may hang as what was asked did; the next question gets a new connection.
+      void this.closeAdmin();
     }
   }
 
   private noteProgress(): void {
     const now = Date.now();
-    const brokersAway = now - this.brokersAnsweredAt > 3 * (this.options.endsMs ?? 2_000);
     // Handlers that only wait for the database are called again at least this often.
     const databaseAway = now - this.databaseAwayAt < this.backOff.capMs + 2_000;
-    const excused = brokersAway || databaseAway || this.closing.signal.aborted;
+    const excused = this.brokersRefuse || databaseAway || this.closing.signal.aborted;
     if (excused || this.state === 'joined') this.wellAt = now;
     for (const each of this.partitions.values()) {
       const position = each.dispatch?.position ?? each.position;
@@ -371,5 +380,18 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
   private become(state: KafkaTransportStatus): void {
     this.state = state;
     this._status$.next(state);
+  }
+}
+
+/** @throws {KafkaAway} when it takes too long, which the client itself may not notice. */
+async function answered<T>(asked: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new KafkaAway(`no answer within ${answerMs} ms`)), answerMs);
+  });
+  try {
+    return await Promise.race([asked, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

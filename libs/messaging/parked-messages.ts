@@ -112,11 +112,14 @@ export class ParkedMessages {
   }
 }
 
+/** First key of the advisory locks that let one process of a group redrive; the second is the hash of its name. */
+const redriveLocks = 1_919_249_010;
+
 /**
- * Tries one message that somebody asked to redrive, the oldest first. One that succeeds is parked no more; one that
+ * Tries one message that somebody asked to redrive, in the order of the log. One that succeeds is parked no more; one that
  * fails stays, with the new error. A crash in between leaves it asked for.
  *
- * @returns the message and its error, if any; undefined when none is asked for.
+ * @returns the message and its error, if any; undefined when none is asked for, or another process is at it.
  */
 export async function redriveOne(
   pool: Pool,
@@ -127,11 +130,12 @@ export async function redriveOne(
   let broken: Error | undefined;
   try {
     await client.query('BEGIN');
-    // The lock is what keeps two processes of the group from the same message.
+    // One process of the group at a time, in the order of the log: so each domain has its order here too.
     const { rows } = await client.query<ParkedMessage>(
       `SELECT ${columns} FROM parked_messages WHERE consumer_group = $1 AND redrive_asked_at IS NOT NULL
-       ORDER BY redrive_asked_at, parked_at LIMIT 1 FOR UPDATE SKIP LOCKED`,
-      [group],
+         AND (SELECT pg_try_advisory_xact_lock($2::int, hashtext($1)))
+       ORDER BY (event->>'position')::bigint, parked_at LIMIT 1 FOR UPDATE`,
+      [group, redriveLocks],
     );
     const parked = rows[0];
     if (!parked) {
