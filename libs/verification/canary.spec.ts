@@ -1,9 +1,10 @@
 import { Logger } from '@nestjs/common';
+import type { Answer } from '@app/mail-domain';
 import { Canary } from './canary';
 
 type Kind = 'records' | 'nodata' | 'nxdomain' | 'servfail' | 'unreachable';
 
-const answer = (kind: Kind) =>
+const answer = (kind: Kind): Promise<Answer<string>> =>
   Promise.resolve(
     kind === 'records'
       ? { kind, records: ['here'], aliases: [] }
@@ -16,10 +17,11 @@ const answer = (kind: Kind) =>
 
 /** What the two resolvers say at each look, in turn. */
 async function looks(...said: [Kind, Kind][]): Promise<boolean[]> {
-  let now: [Kind, Kind];
-  const canary = new Canary([{ txt: () => answer(now[0]) }, { txt: () => answer(now[1]) }], 'canary.example');
+  const now: { said: [Kind, Kind] } = { said: ['unreachable', 'unreachable'] };
+  const resolver = (which: 0 | 1) => ({ txt: () => answer(now.said[which]) });
+  const canary = new Canary([resolver(0), resolver(1)], 'canary.example');
   const found: boolean[] = [];
-  for (now of said) found.push(await canary.isFound());
+  for (now.said of said) found.push(await canary.isFound());
   return found;
 }
 
