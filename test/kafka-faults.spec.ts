@@ -1,6 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { openPool } from '@app/database';
-import { Logger } from '@nestjs/common';
+import type { RecordedEvent } from '@app/event-store';
+import { schemaVersions } from '@app/mail-domain';
+import { EventConsumer, KafkaClient, KafkaTransport } from '@app/messaging';
+import { Logger, Module, type INestMicroservice } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { EventPattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
+import type { Pool } from 'pg';
 import { checkDelivery, type Known } from './support/delivery-checker';
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
@@ -19,6 +25,10 @@ const writers = 24;
   let kafka: KafkaCluster;
   let system: System;
   let api: ApiClient;
+  let pool: Pool;
+  let witness: INestMicroservice;
+  /** What a consumer of every event has handled, in its order. */
+  const handled: Known[] = [];
 
   beforeAll(async () => {
     Logger.overrideLogger(false);
@@ -32,8 +42,28 @@ const writers = 24;
       },
     });
     ({ api } = await system.team());
+
+    @EventConsumer()
+    class Witness {
+      @EventPattern<string[]>(Object.keys(schemaVersions))
+      see(@Payload() { stream, version }: RecordedEvent): void {
+        handled.push({ id: `${stream}/${version}`, stream, version });
+      }
+    }
+    @Module({ controllers: [Witness] })
+    class WitnessModule {}
+    pool = openPool(system.databaseUrl, 4);
+    witness = await NestFactory.createMicroservice<MicroserviceOptions>(WitnessModule, {
+      strategy: new KafkaTransport({
+        ...{ pool, schemaVersions, group: 'witness', groupId: 'witness', topic: system.settings.KAFKA_TOPIC! },
+        client: new KafkaClient({ brokers: kafka.brokers, tls: false }, 'witness'),
+      }),
+    });
+    await witness.listen();
   }, 180_000);
   afterAll(async () => {
+    await witness?.close();
+    await pool?.end();
     await system?.end();
     await kafka?.destroy();
   }, 60_000);
@@ -96,9 +126,16 @@ const writers = 24;
     const topic = system.settings.KAFKA_TOPIC!;
     const committed = await events();
     await system.until('the relay has caught up', async () => (await checkpoint()) >= (await position()), 120_000);
-    const faults = checkDelivery(committed, await arrivalsOf(kafka.brokers, topic, 120_000), committed, []);
+    const arrivals = await arrivalsOf(kafka.brokers, topic, 120_000);
+    const seen = () => new Set(handled.map(({ id }) => id)).size;
+    await system.until('the witness has seen every event', () => seen() >= committed.length, 120_000);
+    const effects = creations.map(({ name }) => name);
+    const faults = checkDelivery(committed, arrivals, handled, effects);
     console.log(`${committed.length} events; ${faults.duplicated} records beyond the first of an event`);
-    expect(faults).toMatchObject({ lost: 0, reordered: 0, scattered: 0, invented: 0 });
+    expect({ ...faults, duplicated: 0 }).toEqual({
+      ...{ lost: 0, duplicated: 0, reordered: 0, scattered: 0, invented: 0 },
+      ...{ unseen: 0, handledOutOfOrder: 0, repeatedEffects: 0 },
+    });
 
     // Each consumer has had every one, and none twice where it counts.
     expect(creations).toHaveLength(adds);

@@ -25,7 +25,7 @@ async function looks(...said: [Kind, Kind][]): Promise<boolean[]> {
   return found;
 }
 
-beforeAll(() => Logger.overrideLogger(false));
+beforeAll(() => void Logger.overrideLogger(false));
 
 it.each<[string, [Kind, Kind][], boolean[]]>([
   [
