@@ -20,3 +20,18 @@ export class UniqueViolation extends Error {
     super(`The row of stream ${stream} violates ${constraint}.`);
   }
 }
+
+/**
+ * The connection to the database ended, or its time was up, before the answer to an append came. The append may have
+ * happened, and may happen yet: the statement is still with the server. Reading the stream tells what has happened;
+ * whoever decides again and appends at the same version is safe, since one of the two is refused.
+ */
+export class AppendUnanswered extends Error {
+  override readonly name = 'AppendUnanswered';
+  constructor(
+    readonly stream: string,
+    override readonly cause: unknown,
+  ) {
+    super(`The connection ended before an append to ${stream} had its answer: it may have happened.`);
+  }
+}

@@ -1,8 +1,9 @@
+import { createServer, connect, type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { migrate, openPool } from '@app/database';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
-import { UniqueViolation, WrongExpectedVersion } from './errors';
+import { AppendUnanswered, UniqueViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection } from './event';
 import { EventStore } from './event-store';
 import { eventStoreMigrations } from './event-store.migration';
@@ -63,6 +64,66 @@ describe('the event store', () => {
       expect(await stuck.append(append(stream, 0))).toBe(1);
     }
     await impatient.end();
+  });
+
+  describe('behind a line that breaks', () => {
+    /** What becomes of the server's answers: they pass, are lost without a word, or end the connection. */
+    let answers: 'pass' | 'lost' | 'cut';
+    let behind: Pool;
+    let impatient: EventStore;
+    const line = createServer((client) => {
+      const { hostname, port } = new URL(database.url);
+      const server = connect(Number(port), hostname);
+      client.pipe(server);
+      server.on('data', (data) => {
+        if (answers === 'pass') client.write(data);
+        else if (answers === 'cut') client.destroy();
+      });
+      for (const [one, other] of [
+        [client, server],
+        [server, client],
+      ] as const)
+        one.on('error', () => undefined).on('close', () => other.destroy());
+    });
+
+    beforeEach(async () => {
+      answers = 'pass';
+      await new Promise<void>((ready) => line.listen(0, '127.0.0.1', ready));
+      const url = new URL(database.url);
+      url.port = String((line.address() as AddressInfo).port);
+      behind = openPool(url.href, 2);
+      impatient = new EventStore(behind, projection, 300);
+    });
+    afterEach(async () => {
+      await behind.end();
+      await new Promise((closed) => line.close(closed));
+    });
+
+    it.each(['lost', 'cut'] as const)(
+      'does not say of an append that it failed when the answer is %s, and goes on',
+      async (fate) => {
+        const [first, second] = [`${fate} 1`, `${fate} 2`];
+        await impatient.append(append(`${fate} 0`, 0));
+        // Both connections stand: what is lost is an answer, not a beginning.
+        await Promise.all([behind.query('SELECT pg_sleep(0.1)'), behind.query('SELECT pg_sleep(0.1)')]);
+        answers = fate;
+        const [unheard, next] = [impatient.append(append(first, 0)), impatient.append(append(second, 0))];
+        await expect(unheard).rejects.toThrow(AppendUnanswered);
+        answers = 'pass';
+        expect(await next).toBe(1);
+        // It had happened: the stream says so, and an append that was decided without it is refused.
+        expect(await versions(first)).toEqual([1]);
+        await expect(impatient.append(append(first, 0))).rejects.toThrow(WrongExpectedVersion);
+        expect(await impatient.append(append(first, 1))).toBe(2);
+      },
+    );
+
+    it('says as it is that nothing was written when nobody could be reached', async () => {
+      const nobody = openPool('postgres://postgres@127.0.0.1:1/none', 1);
+      const appending = new EventStore(nobody, projection).append(append('unreached', 0));
+      await expect(appending).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+      await nobody.end();
+    });
   });
 
   it('appends at the expected version and reads back what was written', async () => {

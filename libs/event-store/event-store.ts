@@ -1,11 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { DatabaseError, type Pool } from 'pg';
-import { UniqueViolation, WrongExpectedVersion } from './errors';
+import { DatabaseError, type Pool, type QueryConfig } from 'pg';
+import { AppendUnanswered, UniqueViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
 import { eventColumns, eventsChannel, recordedEvent, type EventRow } from './event-log';
 
 /** Appends that go in one statement at most. */
 const batchLimit = 500;
+
+/** In milliseconds. Longer than the server gives any statement (`openPool`), whose word is certain and so comes first. */
+const longestAnswerMs = 35_000;
 
 /** An append as it is sent, and where its answer goes. */
 interface Waiting {
@@ -29,9 +32,15 @@ export class EventStore {
   private announcing = false;
   private readonly statements: { one: Statement; many: Statement };
 
+  /**
+   * @param pool whose server ends a statement after a time shorter than `answerWithinMs`, as `openPool` has it: then most of what
+   * is stuck has a certain outcome.
+   * @param answerWithinMs after this long without an answer the connection is given up, and the next append has its turn.
+   */
   constructor(
     private readonly pool: Pool,
     private readonly projection?: InlineProjection,
+    private readonly answerWithinMs = longestAnswerMs,
   ) {
     // A name stands for one text on a connection, and stores with other projections may share the pool.
     const name = projection ? ` with ${projection.table}` : '';
@@ -47,7 +56,11 @@ export class EventStore {
    * @returns the version of the stream after it.
    * @throws {WrongExpectedVersion} the stream is elsewhere.
    * @throws {UniqueViolation} the row meets a unique index.
-   * @throws {Error} of the connection: it is not known then whether the append happened; reading the stream tells.
+   * @throws {AppendUnanswered} it is not known whether the append happened, or will: a connection that broke while the
+   * statement was under way, a server that went down, or one of which nothing was heard for `answerWithinMs`. Never to be told
+   * as a failure that is certain.
+   * @throws {Error} anything else: nothing was written. So it is with a statement that the server ended for its time (SQLSTATE
+   * 57014), since it stops that clock before it commits, and with a server that cannot be reached or takes no connection.
    */
   async append({ stream, expectedVersion, events, metadata, row }: Append): Promise<number> {
     if (events.length === 0) throw new Error(`An append to ${stream} without events.`);
@@ -103,7 +116,8 @@ export class EventStore {
     try {
       found = await this.execute(batch);
     } catch (error) {
-      if (!isRefusal(error)) for (const { reject } of batch) reject(error);
+      if (!isRefusal(error))
+        for (const { stream, reject } of batch) reject(isCertain(error) ? error : new AppendUnanswered(stream, error));
       else if (batch.length > 1) {
         const half = batch.length >> 1;
         await this.write(batch.slice(0, half));
@@ -123,19 +137,24 @@ export class EventStore {
     const [first] = batch;
     const [event, ...more] = first!.events;
     const lone = batch.length === 1 && more.length === 0 && event;
-    const { rows } = await this.pool.query<{ version: number }>(
-      lone
-        ? {
-            ...this.statements.one,
-            values: [
-              ...[first!.stream, first!.expected, event.type, event.schemaVersion, event.data, first!.metadata],
-              ...[event.time, ...(this.projection ? [first!.row] : [])],
-            ],
-          }
-        : { ...this.statements.many, values: columnsOf(batch) },
-    );
+    const statement = lone
+      ? {
+          ...this.statements.one,
+          values: [
+            ...[first!.stream, first!.expected, event.type, event.schemaVersion, event.data, first!.metadata],
+            ...[event.time, ...(this.projection ? [first!.row] : [])],
+          ],
+        }
+      : { ...this.statements.many, values: columnsOf(batch) };
+    const { rows } = await this.pool.query<{ version: number }>(this.inTime(statement));
     return rows.map(({ version }) => version);
   }
+
+  /** The driver gives the connection up when the answer is late; its types know that setting of a client alone. */
+  private readonly inTime = <Query extends QueryConfig>(query: Query): Query => ({
+    ...query,
+    ...{ query_timeout: this.answerWithinMs },
+  });
 
   /**
    * Wakes the readers, after the commit and never inside it: a NOTIFY in the append's transaction would let appends
@@ -148,10 +167,23 @@ export class EventStore {
     while (this.news) {
       this.news = false;
       // A wake-up that is lost is made good by the readers' poll.
-      await this.pool.query(`NOTIFY ${eventsChannel}`).catch(() => undefined);
+      await this.pool.query(this.inTime({ text: `NOTIFY ${eventsChannel}` })).catch(() => undefined);
     }
     this.announcing = false;
   }
+}
+
+/** Of the driver. */
+const noConnection = /^(timeout exceeded when trying to connect|Connection terminated due to connection timeout)$/;
+
+/**
+ * Whether an error says for sure that nothing was written: the server's own word, unless it speaks of its own end or of
+ * the connection's, and a connection that never was.
+ */
+function isCertain(error: unknown): boolean {
+  if (error instanceof DatabaseError) return !/^(08|57P0[1245]|58|XX)/.test(error.code ?? '');
+  const { code, syscall, message } = error as NodeJS.ErrnoException;
+  return syscall === 'connect' || code === 'ECONNREFUSED' || code === 'ENOTFOUND' || noConnection.test(message);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { Logger, ServiceUnavailableException, type ArgumentsHost } from '@nestjs/common';
 import { DatabaseError } from 'pg';
-import { WrongExpectedVersion } from '@app/event-store';
+import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken, NameRefused } from '@app/mail-domain';
 import { ErrorFilter } from './error.filter';
 
@@ -34,6 +34,7 @@ describe('what the edge says of an exception', () => {
     ['a database that is full', databaseError('53300'), 503, 'service_unavailable', '5'],
     ['a statement that took too long', databaseError('57014'), 503, 'service_unavailable', '5'],
     ['a connection that broke', new Error('Connection terminated unexpectedly'), 503, 'service_unavailable', '5'],
+    ['an append without an answer', new AppendUnanswered('secret', new Error('x')), 503, 'service_unavailable', '5'],
     ['a race without end', new WrongExpectedVersion('secret', 1, 2), 503, 'service_unavailable', '1'],
     ['a broken statement', databaseError('42703'), 500, 'internal_error', undefined],
     ['a bug', new TypeError('secret is not a function'), 500, 'internal_error', undefined],
@@ -43,6 +44,12 @@ describe('what the edge says of an exception', () => {
     expect(sent).toEqual({ status, headers: retryAfter === undefined ? {} : { 'retry-after': retryAfter } });
     expect(body).toMatchObject({ ok: false, error: { code, retryable: true }, meta: { request_id: 'req_1' } });
     expect(JSON.stringify(body)).not.toContain('secret');
+  });
+
+  it('does not say that nothing was done when that is not known', () => {
+    expect(answerTo(new AppendUnanswered('secret', new Error('x'))).body).toMatchObject({
+      error: { message: expect.stringContaining('may be done or not') as string },
+    });
   });
 
   it('keeps the words of a broken rule', () => {

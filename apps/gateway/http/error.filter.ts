@@ -1,7 +1,7 @@
 import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DatabaseError } from 'pg';
-import { WrongExpectedVersion } from '@app/event-store';
+import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken, NameRefused } from '@app/mail-domain';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 import { methodsOf } from './routes';
@@ -37,6 +37,12 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
     return new ApiError('service_unavailable', 'Too many changes of this domain at once. Try again.', {
       retryAfter: 1,
     });
+  if (exception instanceof AppendUnanswered)
+    return new ApiError(
+      'service_unavailable',
+      'Our database has not answered, so what you asked for may be done or not. Look, or send it again shortly.',
+      { retryAfter: 5 },
+    );
   if (exception instanceof HttpException) return ofStatus(exception, request);
   if (isOutage(exception))
     return new ApiError('service_unavailable', 'Our database does not answer just now. Try again shortly.', {
