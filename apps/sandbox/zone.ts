@@ -9,9 +9,9 @@ const recordTypes = ['A', 'CNAME', 'MX', 'TXT'] as const;
 type ZoneType = (typeof recordTypes)[number];
 
 /** What the platform itself publishes: always there, and not in the list of what was placed. */
-const platform: Readonly<Record<string, Record<string, string[]>>> = {
-  [defaultCanary]: { TXT: ['The scheduler looks here before it looks at domains.'] },
-};
+const platform = new Map<string, Record<string, string[]>>([
+  [defaultCanary, { TXT: ['The scheduler looks here before it looks at domains.'] }],
+]);
 
 /** Seconds. */
 const ttl = 300;
@@ -86,7 +86,7 @@ export class Zone {
     const answers: Answer[] = [];
     let owner = canonical(name);
     for (let i = 0; i < chainLimit; i++) {
-      const rrsets = this.state.data.zone[owner] ?? platform[owner];
+      const rrsets = this.state.data.zone[owner] ?? platform.get(owner);
       const values = rrsets?.[type] ?? [];
       answers.push(...values.map((value) => ({ name: owner, ttl, ...data(type as ZoneType, value) }) as Answer));
       const [alias] = rrsets?.CNAME ?? [];
@@ -99,7 +99,7 @@ export class Zone {
     // An empty non-terminal exists too (RFC 8020).
     const exists =
       owner in this.state.data.zone ||
-      owner in platform ||
+      platform.has(owner) ||
       Object.keys(this.state.data.zone).some((key) => key.endsWith(`.${owner}`));
     return { rcode: exists ? 'NOERROR' : 'NXDOMAIN', answers, authorities: [soa(owner)] };
   }
