@@ -71,7 +71,7 @@ class World {
   private readonly mailServer = {
     add: async (name: string, domainId: string) => {
       await Promise.resolve();
-      if (this.trouble.mail === 'down') throw new Error('connection refused');
+      if (this.trouble.mail === 'down') throw new Error('It is down.');
       return this.effect(() => {
         const owner = this.mail.get(name) ?? domainId;
         if (owner !== domainId) return { outcome: 'foreign' as const, domainId: owner };
@@ -274,6 +274,10 @@ describe('both or neither, with a death at every point', () => {
     await world.execute(add('mdom_1', 20));
     await world.settle('mdom_1');
     expect(await world.state('mdom_1')).toMatchObject({ status: 'rolled_back' });
+    expect(world.streams.get('mdom_1')!.map(({ data }) => data)).toContainEqual({
+      ...{ step: 'mail_server', kind: 'deadline' },
+      reason: 'The mail server was not ready in time: It is down.',
+    });
     nothingLeft(world);
     await retryWorks(world);
   });

@@ -67,7 +67,7 @@ export class Provisioner {
       ...(last && { causationId: eventId(last) }),
     });
     if (state.status === 'provisioning') {
-      const result = await this.provision(state, signal);
+      const result = await this.provision(state, signal, context().correlationId);
       await this.commands.execute(
         'failure' in result
           ? new FailProvisioning(domainId, result.failure, context())
@@ -89,6 +89,7 @@ export class Provisioner {
   private async provision(
     domain: Provisioning,
     signal: AbortSignal,
+    correlationId: string,
   ): Promise<{ provisioned: CompleteProvisioning['data'] } | { failure: ProvisioningFailed['data'] }> {
     const left = Date.parse(domain.deadline) - Date.now();
     const inTime = AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, left))]);
@@ -102,7 +103,10 @@ export class Provisioner {
         } catch (error) {
           if (error instanceof SesRefused || inTime.aborted) throw error;
           trouble = (error as Error).message;
-          this.logger.warn({ domain: domain.id, step, error: trouble }, 'a provisioning step is tried again');
+          this.logger.warn(
+            { domain: domain.id, correlation_id: correlationId, step, error: trouble },
+            'a provisioning step is tried again',
+          );
           await delay(wait, undefined, { signal: inTime });
         }
       }

@@ -71,8 +71,13 @@ export class DomainCommandHandler {
   /** One line for what has changed: the id of a request leads through the logs of all processes. */
   private tell({ domainId: domain, context }: DomainCommand, version: number, events: readonly DomainEvent[]): void {
     const { actor, requestId, correlationId, causationId } = context;
+    const failed = events.find((event) => event.type === 'ProvisioningFailed');
     this.logger.log(
-      { domain, version, actor, request_id: requestId, correlation_id: correlationId, causation_id: causationId },
+      {
+        ...{ domain, version, actor },
+        ...{ request_id: requestId, correlation_id: correlationId, causation_id: causationId },
+        ...(failed && { reason: failed.data.reason }),
+      },
       events.map(({ type }) => type).join(', '),
     );
   }

@@ -1,0 +1,65 @@
+import { Logger, type LoggerService } from '@nestjs/common';
+import type { Append, EventStore, RecordedEvent } from '@app/event-store';
+import {
+  AddDomain,
+  CompleteRollback,
+  FailProvisioning,
+  type CommandContext,
+  type ProvisioningFailed,
+} from '@app/mail-domain';
+import { DomainCommandHandler } from './domain-command.handler';
+
+const lines: [Record<string, unknown>, string][] = [];
+let handler: DomainCommandHandler;
+
+beforeEach(() => {
+  lines.length = 0;
+  Logger.overrideLogger({
+    log: (fields: Record<string, unknown>, message: string) => lines.push([fields, message]),
+  } as unknown as LoggerService);
+  const events: RecordedEvent[] = [];
+  const store = {
+    readStream: () => Promise.resolve([...events]),
+    append: (append: Append) => {
+      for (const event of append.events)
+        events.push({
+          ...event,
+          ...{ metadata: append.metadata, stream: append.stream, version: events.length + 1, position: 0 },
+        });
+      return Promise.resolve(events.length);
+    },
+  };
+  handler = new DomainCommandHandler(store as unknown as EventStore);
+});
+afterEach(() => {
+  Logger.overrideLogger(false);
+});
+
+const at = '2026-04-15T10:00:00.000Z';
+const ours: CommandContext = { at, actor: 'provisioning', correlationId: 'req_1', causationId: 'mdom_1/1' };
+const failure: ProvisioningFailed['data'] = { step: 'ses', kind: 'refused', reason: 'SES said no.' };
+
+it('logs one line for what each command has changed, under the id of the request that led to it', async () => {
+  await handler.execute(
+    new AddDomain(
+      'mdom_1',
+      { name: 'mail.acme.com', team: 'team_a', deadline: at },
+      { at, actor: 'key_1', requestId: 'req_1', correlationId: 'req_1' },
+    ),
+  );
+  await handler.execute(new FailProvisioning('mdom_1', failure, ours));
+  await handler.execute(new CompleteRollback('mdom_1', { ...ours, causationId: 'mdom_1/2' }));
+  expect(lines).toEqual([
+    [expect.objectContaining({ domain: 'mdom_1', request_id: 'req_1', correlation_id: 'req_1' }), 'DomainAdded'],
+    [expect.objectContaining({ correlation_id: 'req_1', reason: 'SES said no.' }), 'ProvisioningFailed'],
+    [
+      expect.objectContaining({ version: 3, correlation_id: 'req_1', causation_id: 'mdom_1/2' }),
+      'ProvisioningRolledBack',
+    ],
+  ]);
+});
+
+it('logs nothing where nothing has changed', async () => {
+  await handler.execute(new CompleteRollback('mdom_1', ours));
+  expect(lines).toEqual([]);
+});
