@@ -15,17 +15,17 @@ export class DomainEventsController {
   ) {}
 
   @EventPattern<string>('VerificationFailed')
-  async putOnTheList(@Payload() { stream, time, data }: RecordedEvent): Promise<void> {
+  async putOnTheList(@Payload() { stream, time, data, metadata: { correlationId } }: RecordedEvent): Promise<void> {
     const { episode, failing } = data as VerificationFailed['data'];
-    const failure: FailureTask = { domainId: stream, episode, at: time, failing };
+    const failure: FailureTask = { domainId: stream, episode, at: time, correlationId, failing };
     await this.tasks.put(notifierTasks, episodeOf(failure), 'TellOwners', failure);
   }
 
   @EventPattern<string>('DomainVerified')
-  async putRecoveryOnTheList(@Payload() { stream, time }: RecordedEvent): Promise<void> {
+  async putRecoveryOnTheList(@Payload() { stream, time, metadata: { correlationId } }: RecordedEvent): Promise<void> {
     const { state } = await this.domains.load(stream);
     if (state.status !== 'verified' || state.episodes === 0) return;
-    const recovery: RecoveryTask = { domainId: stream, episode: state.episodes, at: time };
+    const recovery: RecoveryTask = { domainId: stream, episode: state.episodes, at: time, correlationId };
     await this.tasks.put(notifierTasks, recoveryOf(recovery), 'TellOfRecovery', recovery);
   }
 }

@@ -41,6 +41,8 @@ let inbox: Caught[];
 /** What the sink says to a recipient: a status code, or undefined to accept. */
 let refuse: (address: string) => number | undefined;
 let log: string[];
+/** What the app said without a warning, by its words and fields. */
+let lines: object[];
 
 const settings = (from?: string) =>
   loadSettings({
@@ -54,7 +56,7 @@ async function startNotifier(from?: string): Promise<void> {
     ...describeApp(from),
     configure: (created) => {
       created.useLogger({
-        ...{ log: () => undefined, debug: () => undefined },
+        ...{ log: (fields: object, text: string) => lines.push({ text, ...fields }), debug: () => undefined },
         ...{ warn: (text: string) => log.push(text), error: (text: string) => log.push(text) },
       });
       return consumeEvents(created, 'notifier', schemaVersions, settings(from));
@@ -94,6 +96,7 @@ beforeAll(async () => {
 beforeEach(() => {
   inbox = [];
   log = [];
+  lines = [];
   refuse = () => undefined;
 });
 
@@ -120,7 +123,11 @@ const check = (id: string, name: string, mx: 'pass' | 'fail') =>
   run(new RecordCheck(id, { ...look(name, mx), trigger: 'scheduled', cycle: (cycle += 1) }, context()));
 
 /** A domain of a new team that was verified and then failed twice. */
-async function failedDomain(owners: string[], name = `d${(cycle += 1)}.example.com`) {
+async function failedDomain(
+  owners: string[],
+  name = `d${(cycle += 1)}.example.com`,
+  seen: (look: Assessment) => Assessment = (look) => look,
+) {
   const { id: team } = await parts.get(Accounts).createTeam('Acme', owners.length > 0 ? owners : ['gone@example.net']);
   if (owners.length === 0) await parts.get(Pool).query('DELETE FROM owners WHERE team = $1', [team]);
   const id = newId('mdom');
@@ -132,7 +139,8 @@ async function failedDomain(owners: string[], name = `d${(cycle += 1)}.example.c
       context(),
     ),
   );
-  for (const mx of ['pass', 'fail', 'fail'] as const) await check(id, name, mx);
+  for (const mx of ['pass', 'fail'] as const) await check(id, name, mx);
+  await run(new RecordCheck(id, { ...seen(look(name, 'fail')), trigger: 'scheduled', cycle: (cycle += 1) }, context()));
   return { id, name, team };
 }
 
@@ -232,6 +240,18 @@ it('waits for a server that wants a login: that is ours to mend', async () => {
   const { id, name } = await failedDomain(['ada@example.org']);
   await until(async () => (await settled(id)) === 'told');
   expect(receivers(name)).toEqual(['ada@example.org']);
+});
+
+it('logs how it ended for each domain, under the id of what set it going', async () => {
+  let busy = 1;
+  refuse = () => (busy-- > 0 ? 451 : undefined);
+  await startNotifier();
+  const { id } = await failedDomain(['ada@example.org']);
+  await until(async () => (await settled(id)) === 'told');
+  const traced = { domain: id, correlation_id: 'c', episode: `${id}/1` };
+  await until(() => lines.some((line) => 'text' in line && line.text === 'owners told'));
+  expect(lines).toContainEqual({ ...traced, text: 'mail deferred', error: expect.stringContaining('451') as string });
+  expect(lines).toContainEqual({ ...traced, text: 'owners told' });
 });
 
 it('gives up on one owner who is refused for good, and tells the others', async () => {

@@ -18,6 +18,8 @@ export interface FailureTask {
   readonly domainId: string;
   readonly episode: number;
   readonly at: string;
+  /** Joins the logs of all that one request, or one cycle, set going; tasks of earlier builds have none. */
+  readonly correlationId?: string;
   readonly failing: readonly Finding[];
 }
 
@@ -44,7 +46,19 @@ const alarms = new Counter({
   labelNames: ['reason'],
 });
 
+const outcomes = {
+  told: 'owners told',
+  superseded: 'nobody told: it is over',
+  no_owners: 'nobody told: there are no owners',
+} as const;
+
+/** What leads from a line of the log to the domain, and to what set it going. */
+const traced = ({ domainId, correlationId }: RecoveryTask, key: string) => ({
+  ...{ domain: domainId, correlation_id: correlationId, episode: key },
+});
+
 interface Mailing {
+  readonly task: RecoveryTask;
   /** In the deliveries. */
   readonly key: string;
   readonly team: string;
@@ -76,15 +90,12 @@ export class Notifier {
     const episode = episodeOf(failure);
     if (await this.deliveries.isSettled(episode)) return 'done';
     const { state } = await this.domains.load(failure.domainId);
-    if (state.status !== 'failed' || state.episodes !== failure.episode) {
-      await this.deliveries.settle(episode, 'superseded');
-      return 'done';
-    }
+    if (state.status !== 'failed' || state.episodes !== failure.episode)
+      return this.settle(failure, episode, 'superseded');
     const owners = await this.owners(state.team);
     if (owners.length === 0) {
       this.alarm('no_owners', `${state.team} has no owners: nobody was told that ${state.name} has failed`);
-      await this.deliveries.settle(episode, 'no_owners');
-      return 'done';
+      return this.settle(failure, episode, 'no_owners');
     }
     const from = senderFor(state.name, this.from);
     if (from !== this.from)
@@ -92,7 +103,7 @@ export class Notifier {
     if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
 
     const mail = failureMail({ ...failure, name: state.name });
-    return this.send({ key: episode, team: state.team, owners, from, mail }, signal);
+    return this.send({ task: failure, key: episode, team: state.team, owners, from, mail }, signal);
   }
 
   /** Tells those who were told of a failure that it is over, once. Nobody who knows of no failure hears of its end. */
@@ -104,19 +115,17 @@ export class Notifier {
       return { retryInMs: failureFirstMs, error: 'The failure is still to be dealt with' };
     const { state } = await this.domains.load(recovery.domainId);
     const told = await this.deliveries.told(failure);
-    if (state.status !== 'verified' || state.episodes !== recovery.episode || told.size === 0) {
-      await this.deliveries.settle(key, 'superseded');
-      return 'done';
-    }
+    if (state.status !== 'verified' || state.episodes !== recovery.episode || told.size === 0)
+      return this.settle(recovery, key, 'superseded');
     const owners = (await this.owners(state.team)).filter((address) => told.has(recipientOf(address)));
     const from = senderFor(state.name, this.from);
     if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
     const mail = recoveryMail({ name: state.name, at: recovery.at });
-    return this.send({ key, team: state.team, owners, from, mail }, signal);
+    return this.send({ task: recovery, key, team: state.team, owners, from, mail }, signal);
   }
 
   /** One mail to each owner who has not had it; done when nothing more is to be sent. */
-  private async send({ key, team, owners, from, mail }: Mailing, signal: AbortSignal): Promise<TaskOutcome> {
+  private async send({ task, key, team, owners, from, mail }: Mailing, signal: AbortSignal): Promise<TaskOutcome> {
     const done = await this.deliveries.recipients(key);
     let deferred: string | undefined;
     for (const address of owners) {
@@ -146,8 +155,15 @@ export class Notifier {
       mails.inc({ outcome: 'sent' });
       await this.deliveries.record(key, recipient, 'sent');
     }
-    if (deferred !== undefined) return { error: deferred };
-    await this.deliveries.settle(key, 'told');
+    if (deferred === undefined) return this.settle(task, key, 'told');
+    this.logger.log({ ...traced(task, key), error: deferred }, 'mail deferred');
+    return { error: deferred };
+  }
+
+  /** Nothing more is to be sent. */
+  private async settle(task: RecoveryTask, key: string, outcome: keyof typeof outcomes): Promise<'done'> {
+    await this.deliveries.settle(key, outcome);
+    this.logger.log(traced(task, key), outcomes[outcome]);
     return 'done';
   }
 
