@@ -73,6 +73,41 @@ it('says the same in HTML, and loads nothing from anywhere', () => {
   expect(html).not.toMatch(/https?:|<img|<link|<script|url\(|src=|href=/i);
 });
 
+describe('what could not be checked', () => {
+  const dkim: Finding = {
+    ...{ check: 'dkim', outcome: 'indeterminate', code: 'dkim_temporary_failure', type: 'CNAME' },
+    ...{ message: 'Amazon SES could not look them up.', name: 'mail.acme.com', expected: 'x', observed: [] },
+  };
+  const { subject, text, html } = failureMail({
+    ...failure,
+    failing: [mx],
+    unjudged: [dkim, { ...spf, outcome: 'indeterminate' }],
+  });
+
+  it('is named, and not called wrong', () => {
+    expect(subject).toContain('1 record needs');
+    expect(text).toContain(`
+   What to do: Add an MX record at mail.acme.com with priority 10 and target mail.sendmux.ai.
+
+These could not be checked this time. We do not say that they are wrong: verifying the domain checks them again.
+
+   DKIM records of mail.acme.com
+   TXT record at mail.acme.com (SPF)
+
+We no longer check this domain on our own.`);
+  });
+
+  it('is in the HTML too', () => {
+    expect(html).toContain('could not be checked this time');
+    expect(html).toContain('<li>DKIM records of mail.acme.com</li><li>TXT record at mail.acme.com (SPF)</li>');
+  });
+
+  it('is not spoken of when there is nothing', () => {
+    expect(failureMail(failure).text).not.toContain('could not be checked');
+    expect(failureMail(failure).html).not.toContain('<ul>');
+  });
+});
+
 it('counts a single record in the singular', () => {
   expect(failureMail({ ...failure, failing: [mx] }).subject).toBe(
     'mail.acme.com is no longer verified: 1 record needs your attention',

@@ -13,7 +13,11 @@ export interface Failure {
   /** ISO 8601: when the cycle found it. */
   readonly at: string;
   readonly failing: readonly Finding[];
+  /** What the same look could not judge: it may be right. */
+  readonly unjudged?: readonly Finding[];
 }
+
+const labels = { mx: 'MX', verification_txt: 'ownership', spf: 'SPF', dmarc: 'DMARC' } as const;
 
 /** Longer values are cut: they are somebody's DNS, and may be made to hide the rest of the mail. */
 const longestValue = 500;
@@ -22,7 +26,7 @@ const longestValue = 500;
  * The mail that tells an owner which records fail, what was expected, what was seen and what to do. Everything observed
  * is the text of whoever holds the zone now: it is shown as one line without control characters, and escaped in HTML.
  */
-export function failureMail({ domainId, name, at, failing }: Failure): FailureMail {
+export function failureMail({ domainId, name, at, failing, unjudged = [] }: Failure): FailureMail {
   const records = failing.map((finding) => ({
     title: `${finding.type} record at ${visible(finding.name)}`,
     expected: visible(finding.expected),
@@ -31,6 +35,11 @@ export function failureMail({ domainId, name, at, failing }: Failure): FailureMa
   }));
   const count = records.length === 1 ? '1 record needs' : `${records.length} records need`;
   const found = `On ${day(at)} at ${at.slice(11, 16)} UTC we checked the DNS records of ${name} and found, for the second time in a row, that they do not match. The domain’s status is now “failed”.`;
+  const open = unjudged.map(({ check, type, name: at }) =>
+    check === 'dkim' ? `DKIM records of ${visible(at)}` : `${type} record at ${visible(at)} (${labels[check]})`,
+  );
+  const opening =
+    'These could not be checked this time. We do not say that they are wrong: verifying the domain checks them again.';
   const next = `We no longer check this domain on our own. Once you have mended the records, please ask us to verify it:`;
   const verify = `POST /api/v1/domains/${domainId}/verify`;
   const patience =
@@ -52,7 +61,7 @@ ${records
    What to do: ${advice}
 `,
   )
-  .join('\n')}
+  .join('\n')}${open.length > 0 ? `\n${opening}\n\n${open.map((title) => `   ${title}\n`).join('')}` : ''}
 ${next}
 
    ${verify}
@@ -86,7 +95,7 @@ ${row('What to do', escape(advice))}
 </table>`,
   )
   .join('\n')}
-<p style="margin-top:24px">${escape(next)}</p>
+${open.length > 0 ? `<p style="margin-top:24px">${escape(opening)}</p>\n<ul>${open.map((title) => `<li>${escape(title)}</li>`).join('')}</ul>\n` : ''}<p style="margin-top:24px">${escape(next)}</p>
 <p>${code(verify)}</p>
 <p>${escape(patience)}</p>
 <p style="color:#57606a;font-size:13px">${escape(why)}</p>

@@ -242,6 +242,27 @@ it('waits for a server that wants a login: that is ours to mend', async () => {
   expect(receivers(name)).toEqual(['ada@example.org']);
 });
 
+it('says which records could not be checked in the look that failed, and of no later look', async () => {
+  const unanswered = (assessment: Assessment): Assessment => ({
+    ...{ sesDkimStatus: 'temporary_failure' },
+    findings: assessment.findings.map((one) =>
+      one.check === 'dkim' ? { ...one, outcome: 'indeterminate', code: 'dkim_temporary_failure' } : one,
+    ),
+  });
+  const [failed, asked] = [
+    await failedDomain(['ada@example.org'], 'dkim.example.com', unanswered),
+    await failedDomain(['ada@example.org']),
+  ];
+  const later = { ...unanswered(look(asked.name, 'fail')), trigger: 'requested', cycle: null } as const;
+  await run(new RecordCheck(asked.id, later, context()));
+  await startNotifier();
+  await until(async () => (await settled(failed.id)) === 'told' && (await settled(asked.id)) === 'told');
+  const textOf = (name: string) => inbox.find(({ mail }) => mail.subject?.startsWith(`${name} `))!.mail.text!;
+  expect(textOf(failed.name)).toContain('could not be checked this time');
+  expect(textOf(failed.name)).toContain(`DKIM records of ${failed.name}`);
+  expect(textOf(asked.name)).not.toContain('could not be checked');
+});
+
 it('logs how it ended for each domain, under the id of what set it going', async () => {
   let busy = 1;
   refuse = () => (busy-- > 0 ? 451 : undefined);

@@ -102,7 +102,10 @@ export class Notifier {
       this.alarm('sender_on_failing_domain', `NOTIFY_FROM lies in ${state.name}, which has failed: set another`);
     if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
 
-    const mail = failureMail({ ...failure, name: state.name });
+    // What the same look could not judge; a later one of the customer's says nothing of it.
+    const seen = state.checkedAt === failure.at ? (state.lastAssessment?.findings ?? []) : [];
+    const unjudged = seen.filter(({ outcome }) => outcome === 'indeterminate');
+    const mail = failureMail({ ...failure, name: state.name, unjudged });
     return this.send({ task: failure, key: episode, team: state.team, owners, from, mail }, signal);
   }
 
