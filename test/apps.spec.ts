@@ -11,7 +11,7 @@ describe('each app', () => {
   beforeAll(async () => {
     system = await startSystem({ apps: [] });
   }, 30_000);
-  afterAll(() => system.end());
+  afterAll(() => system.end('eventless'));
 
   it.each(allApps)(
     '%s runs alone, says how it is, and ends on SIGTERM',
@@ -42,6 +42,11 @@ describe('each app', () => {
     if (app !== 'sandbox') expect(stderr).toMatch(/^ {2}DATABASE_URL is not set/m);
   });
 });
+
+it('a system without an event proves nothing of the read model, and says so', async () => {
+  const system = await startSystem({ apps: [] });
+  await expect(system.end()).rejects.toThrow('The log has 0 events');
+}, 30_000);
 
 describe('a system that loses an app', () => {
   let system: System;

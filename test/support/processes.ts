@@ -1,4 +1,4 @@
-import { deepStrictEqual as deepEqual } from 'node:assert';
+import { deepStrictEqual as deepEqual, strictEqual as equal } from 'node:assert';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { createWriteStream, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -51,9 +51,9 @@ export interface System {
   until<T>(what: string, probe: () => T | Promise<T>, withinMs?: number): Promise<NonNullable<T>>;
   /**
    * Stops all apps, and drops the databases. Before that, all events of the test are folded: the read model must be the
-   * same, row for row.
+   * same, row for row. A log without an event would prove nothing, so it is a fault unless it is said to be `eventless`.
    */
-  end(): Promise<void>;
+  end(log?: 'eventless'): Promise<void>;
 }
 
 export interface SystemOptions {
@@ -139,10 +139,11 @@ export async function startSystem({
     },
     kill: async (app) => void (await ended(children.get(app), 'SIGKILL')),
     stop: (app) => ended(children.get(app), 'SIGTERM'),
-    end: async () => {
+    end: async (log) => {
       await stopAll();
-      const { replayed, live } = await replayedAndLive(database.url);
+      const { replayed, live, events } = await replayedAndLive(database.url);
       await clean();
+      equal(events > 0, log !== 'eventless', `The log has ${events} events`);
       deepEqual(live, replayed, 'The read model is not what the events say');
     },
   };
