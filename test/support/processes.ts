@@ -40,6 +40,8 @@ export interface System {
   }): Promise<{ id: string; key: string; api: ApiClient }>;
   /** Starts an app (again) and waits until it is ready. */
   start(app: AppName, env?: NodeJS.ProcessEnv): Promise<void>;
+  /** Starts one more process of an app beside the first, until the system ends. Gives its port. */
+  another(app: AppName): Promise<number>;
   /** SIGKILL; resolves when it is gone. */
   kill(app: AppName): Promise<void>;
   /** SIGTERM; resolves with the status when it is gone. */
@@ -98,6 +100,7 @@ export async function startSystem({
   const pool = openPool(database.url, 2);
   const accounts = new Accounts(pool);
   const children = new Map<AppName, ChildProcess>();
+  const others: ChildProcess[] = [];
   const logFile = (app: AppName) => join(directory, `${app}.log`);
   const log = (app: AppName) => (existsSync(logFile(app)) ? readFileSync(logFile(app), 'utf8') : '');
   const logEnds = () =>
@@ -137,6 +140,17 @@ export async function startSystem({
         return (await statusOf(health)) === 200;
       });
     },
+    another: async (app) => {
+      const at = await freePortBlock();
+      const file = join(directory, `${app}-${others.length + 2}.log`);
+      const child = spawnApp(app, { ...settings, PORT: String(at) }, file);
+      others.push(child);
+      await until(`another ${app} is ready`, async () => {
+        if (!isRunning(child)) throw new Error(`${app} ended\n${readFileSync(file, 'utf8')}`);
+        return (await statusOf(`http://127.0.0.1:${portOf(app, at)}/health/ready`)) === 200;
+      });
+      return portOf(app, at);
+    },
     kill: async (app) => void (await ended(children.get(app), 'SIGKILL')),
     stop: (app) => ended(children.get(app), 'SIGTERM'),
     end: async (log) => {
@@ -148,7 +162,8 @@ export async function startSystem({
     },
   };
   async function stopAll(): Promise<void> {
-    await Promise.all([...children].filter(([app]) => app !== 'sandbox').map(([, child]) => ended(child, 'SIGTERM')));
+    const apps = [...children].filter(([app]) => app !== 'sandbox').map(([, child]) => child);
+    await Promise.all([...apps, ...others].map((child) => ended(child, 'SIGTERM')));
     await ended(children.get('sandbox'), 'SIGTERM');
     await pool.end();
   }
