@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { embeddedSettingsFile, portOf } from '@app/runtime';
-import { allApps, startSystem, type System } from './support/processes';
+import { allApps, startSystem, type Answer, type AppName, type System } from './support/processes';
 
 describe('each app', () => {
   let system: System;
@@ -68,22 +68,25 @@ describe('a system that loses an app', () => {
     await system.start('provisioning');
     const added = await adding;
     // One search for the id of the request finds all that came of it, in whatever process.
-    const requestId = (added.body as { meta: { request_id: string } }).meta.request_id;
-    for (const [app, happened] of [
-      ['gateway', 'DomainAdded'],
-      ['provisioning', 'DomainProvisioned'],
-    ] as const)
-      expect(
-        system
-          .log(app)
-          .split('\n')
-          .some((line) => line.includes(requestId) && line.includes(happened)),
-      ).toBe(true);
+    const told = async (answer: Answer, app: AppName, happened: string) => {
+      const { request_id: requestId } = (answer.body as { meta: { request_id: string } }).meta;
+      const lines = () => system.log(app).split('\n');
+      await system.until(`${app} logs ${happened} under ${requestId}`, () =>
+        lines().some((line) => line.includes(requestId) && line.includes(happened)),
+      );
+    };
+    await told(added, 'gateway', 'DomainAdded');
+    await told(added, 'provisioning', 'DomainProvisioned');
     expect(added.status).toBe(201);
     await system.sandbox.place(added.body);
     const { id } = (added.body as { data: { id: string } }).data;
-    expect((await api.verify(id)).body).toMatchObject({ data: { status: 'verified' } });
-    expect((await api.delete(id)).status).toBe(200);
+    const verified = await api.verify(id);
+    expect(verified.body).toMatchObject({ data: { status: 'verified' } });
+    await told(verified, 'gateway', 'DomainVerified');
+    const deleted = await api.delete(id);
+    expect(deleted.status).toBe(200);
+    await told(deleted, 'gateway', 'DomainDeletionRequested');
+    await told(deleted, 'provisioning', 'DomainDeleted');
     expect(await system.sandbox.identities()).toEqual([]);
   }, 60_000);
 });
