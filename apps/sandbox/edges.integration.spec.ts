@@ -186,7 +186,8 @@ describe('the sandbox at its edges', () => {
         status: 400,
         body: { message: expect.stringContaining('PageSize') as string },
       });
-    });
+      // Two thousand requests, one after the other.
+    }, 60_000);
 
     it('follows the three CNAMEs of the zone', async () => {
       const { tokens } = await ses.create('follow.acme.com', 'mdom_1');
