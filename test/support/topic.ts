@@ -1,9 +1,21 @@
 import { randomUUID } from 'node:crypto';
-import { KafkaClient } from '@app/messaging';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KafkaAway, KafkaClient } from '@app/messaging';
 import type { Arrival } from './delivery-checker';
 
-/** Every record of a topic, as far as it reaches now. */
-export async function arrivalsOf(brokers: readonly string[], topic: string, withinMs = 60_000): Promise<Arrival[]> {
+/** Every record of a topic, as far as it reaches now; read again when the client crashes, as on a cluster that is just up. */
+export async function arrivalsOf(brokers: readonly string[], topic: string, withinMs = 30_000): Promise<Arrival[]> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await readAll(brokers, topic, withinMs);
+    } catch (error) {
+      if (!(error instanceof KafkaAway) || tries === 5) throw error;
+      await delay(500);
+    }
+  }
+}
+
+async function readAll(brokers: readonly string[], topic: string, withinMs: number): Promise<Arrival[]> {
   const client = new KafkaClient({ brokers, tls: false }, 'test');
   const admin = await client.admin();
   const ends = await admin.ends(topic);
@@ -11,10 +23,12 @@ export async function arrivalsOf(brokers: readonly string[], topic: string, with
   const total = [...ends.values()].reduce((sum, end) => sum + end, 0);
   const all: Arrival[] = [];
   let complete: () => void = () => undefined;
-  const completed = new Promise<void>((resolve) => (complete = resolve));
+  let crashed: (error: Error) => void = () => undefined;
+  const completed = new Promise<void>((resolve, reject) => ([complete, crashed] = [resolve, reject]));
+  completed.catch(() => undefined);
   if (total === 0) complete();
   const member = await client.member(`arrivals-${randomUUID()}`, topic, {
-    ...{ assigned: () => undefined, rebalancing: () => undefined, crashed: () => undefined },
+    ...{ assigned: () => undefined, rebalancing: () => undefined, crashed },
     records: (partition, messages) => {
       for (const { offset, headers } of messages)
         all.push({
