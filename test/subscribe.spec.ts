@@ -243,7 +243,8 @@ interface Message extends PublishedMessage {
       const again = start();
       expect((await api.add(`again-${language.toLowerCase()}.acme.com`)).status).toBe(201);
       await again.says(/again-.* DomainProvisioned: /);
-      expect(again.lines).toHaveLength(2);
+      // Its own life may go on meanwhile; of the others nothing is printed again.
+      expect(again.lines.filter((line) => !line.includes(' again-'))).toEqual([]);
       expect(await again.stop()).toBe(0);
     }, 180_000);
 
