@@ -64,4 +64,43 @@ describe('the verifier', () => {
     const never = { get: () => Promise.reject(new Error('asked')) };
     expect(allPass((await new Verifier([well], never).check(domain, 'success')).findings)).toBe(true);
   });
+
+  describe('an SPF record that leaves our includes to another', () => {
+    const own = 'v=spf1 include:amazonses.com include:sendmux.ai ~all';
+    const resolver = (texts: Record<string, string>, silent: readonly string[] = []) => ({
+      ...well,
+      txt: (name: string) => {
+        asked.push(name);
+        if (silent.includes(name)) return Promise.resolve(outage);
+        const text = texts[name] ?? values[name];
+        return Promise.resolve(
+          text === undefined
+            ? { kind: 'nxdomain' as const, aliases: [] }
+            : { kind: 'records' as const, records: [text], aliases: [] },
+        );
+      },
+    });
+    const spfOf = async (...resolvers: ReturnType<typeof resolver>[]) =>
+      (await new Verifier(resolvers, ses).check(domain)).findings[2];
+
+    it('D26 D27 is followed to it', async () => {
+      const texts = { 'mail.acme.com': 'v=spf1 redirect=a.net', 'a.net': 'v=spf1 include:b.net -all', 'b.net': own };
+      expect(await spfOf(resolver(texts), resolver(texts))).toMatchObject({
+        outcome: 'pass',
+        code: 'spf_via_redirect',
+      });
+    });
+    it('is not followed further than needed', async () => {
+      asked.length = 0;
+      await spfOf(resolver({ 'mail.acme.com': 'v=spf1 include:a.net include:b.net', 'a.net': own }));
+      expect(asked).not.toContain('b.net');
+    });
+    it('decides nothing when the other cannot be looked up', async () => {
+      const texts = { 'mail.acme.com': 'v=spf1 redirect=a.net' };
+      expect(await spfOf(resolver(texts, ['a.net']), resolver(texts, ['a.net']))).toMatchObject({
+        outcome: 'indeterminate',
+        code: 'resolver_unreachable',
+      });
+    });
+  });
 });

@@ -1,6 +1,24 @@
 import type { DohClient } from '@app/dns';
-import { judge, type Assessment, type DkimAnswer, type Expected } from '@app/mail-domain';
-import type { SesIdentities } from '@app/ses';
+import {
+  judge,
+  spfQuestion,
+  type Answer,
+  type Assessment,
+  type DkimAnswer,
+  type DnsAnswers,
+  type Expected,
+  type TxtRr,
+} from '@app/mail-domain';
+import type { SesIdentities, SesIdentity } from '@app/ses';
+
+/** What was asked, what was said, and what it comes to. */
+export interface Look {
+  /** By check, one answer a resolver, in the order of the resolvers. */
+  readonly answers: DnsAnswers;
+  /** What SES says of the domain; null where it was not asked, or did not tell. */
+  readonly identity: SesIdentity | null;
+  readonly assessment: Assessment;
+}
 
 /** Asks the resolvers and SES what they have of a domain, and hands the answers to the verdicts. Decides nothing itself. */
 export class Verifier {
@@ -11,28 +29,44 @@ export class Verifier {
   ) {}
 
   /**
-   * One look: four questions to each resolver and one to SES, all at once. Never throws: what cannot be asked is
-   * `indeterminate`.
+   * One look: four questions to each resolver and one to SES, all at once; an SPF record that lacks our includes is followed
+   * to where it leads, ten names at most. Never throws: what cannot be asked is `indeterminate`.
    *
    * @param dkim what SES says, where the caller knows it already.
    */
   async check(domain: Expected, dkim?: DkimAnswer): Promise<Assessment> {
-    const { name } = domain;
-    const ask = <Answer>(question: (resolver: Pick<DohClient, 'mx' | 'txt'>) => Promise<Answer>) =>
-      Promise.all(this.resolvers.map(question));
-    const [mx, spf, dmarc, verification, status] = await Promise.all([
-      ask((resolver) => resolver.mx(name)),
-      ask((resolver) => resolver.txt(name)),
-      ask((resolver) => resolver.txt(`_dmarc.${name}`)),
-      ask((resolver) => resolver.txt(`_sendmux.${name}`)),
-      dkim ?? this.dkimStatus(name),
-    ]);
-    return judge(domain, { mx, spf, dmarc, verification }, status);
+    const [answers, status] = await Promise.all([this.dns(domain), dkim ?? this.identity(domain).then(dkimAnswer)]);
+    return judge(domain, answers, status);
   }
 
-  private async dkimStatus(name: string): Promise<DkimAnswer> {
+  /** The same look, with all that was said, for those who explain it. Never throws. */
+  async look(domain: Expected): Promise<Look> {
+    const [answers, identity] = await Promise.all([this.dns(domain), this.identity(domain)]);
+    const assessment = judge(domain, answers, dkimAnswer(identity));
+    return { answers, identity: typeof identity === 'string' ? null : identity, assessment };
+  }
+
+  private async dns({ name }: Expected): Promise<DnsAnswers> {
+    const startedAt = performance.now();
+    const txt = (at: string) => Promise.all(this.resolvers.map((resolver) => resolver.txt(at)));
+    const [mx, spf, dmarc, verification] = await Promise.all([
+      Promise.all(this.resolvers.map((resolver) => resolver.mx(name))),
+      txt(name),
+      txt(`_dmarc.${name}`),
+      txt(`_sendmux.${name}`),
+    ]);
+    const spfTargets = new Map<string, readonly Answer<TxtRr>[]>();
+    for (;;) {
+      const target = spfQuestion({ spf, spfTargets });
+      if (target === undefined) return { mx, spf, dmarc, verification, spfTargets };
+      const isLate = performance.now() - startedAt > spfPatienceMs;
+      spfTargets.set(target, isLate ? [{ kind: 'unreachable', reason: 'not asked in time' }] : await txt(target));
+    }
+  }
+
+  private async identity({ name }: Expected): Promise<SesIdentity | 'unavailable' | 'identity_missing'> {
     try {
-      return (await this.ses.get(name, { signal: AbortSignal.timeout(sesPatienceMs) }))?.status ?? 'identity_missing';
+      return (await this.ses.get(name, { signal: AbortSignal.timeout(sesPatienceMs) })) ?? 'identity_missing';
     } catch {
       // Whatever it was, SES did not tell; the finding says so.
       return 'unavailable';
@@ -40,5 +74,10 @@ export class Verifier {
   }
 }
 
+const dkimAnswer = (identity: SesIdentity | 'unavailable' | 'identity_missing'): DkimAnswer =>
+  typeof identity === 'string' ? identity : identity.status;
+
 /** How long a customer's request waits for a turn at SES and for its answer, in milliseconds. */
 const sesPatienceMs = 10_000;
+/** How long one look follows an SPF record, in milliseconds. */
+const spfPatienceMs = 10_000;

@@ -1,2 +1,4 @@
-export { judge, type DkimAnswer, type DnsAnswers, type Expected } from './judge';
-export type { Answer, MxRr, TxtRr } from './quorum';
+export type { DkimAnswer, DnsAnswers, Expected } from './expected';
+export { judge } from './judge';
+export { spfQuestion } from './judge-spf';
+export type { Answer, Evidence, MxRr, TxtRr } from './quorum';

@@ -1,13 +1,26 @@
+/** What came with an answer, for those who explain it: it differs from look to look, and decides nothing but why a SERVFAIL is one. */
+export interface Evidence {
+  /** Seconds that the answer may still be cached: of records, the least TTL on the way to them; of a negative answer, as RFC 2308 section 5 has it. */
+  readonly ttl?: number;
+  /** The AD bit: the resolver has validated the answer (RFC 4035 section 3.2.3). */
+  readonly authenticated?: boolean;
+  /** RFC 8914. */
+  readonly extendedErrors?: readonly { readonly code: number; readonly text: string }[];
+  /** Of a SERVFAIL: it is the DNSSEC validation that failed. */
+  readonly bogus?: true;
+}
+
 /** What one resolver said to one question. */
-export type Answer<Rr> =
-  /** RRs of the queried type; `aliases` are the CNAMEs on the way, in their order. */
-  | { readonly kind: 'records'; readonly records: readonly Rr[]; readonly aliases: readonly string[] }
-  /** The name exists, without the queried type (RFC 2308 section 2.2). */
+export type Answer<Rr> = (
+  | /** RRs of the queried type; `aliases` are the CNAMEs on the way, in their order. */
+    { readonly kind: 'records'; readonly records: readonly Rr[]; readonly aliases: readonly string[] }
+    /** The name exists, without the queried type (RFC 2308 section 2.2). */
   | { readonly kind: 'nodata'; readonly aliases: readonly string[] }
   | { readonly kind: 'nxdomain'; readonly aliases: readonly string[] }
   | { readonly kind: 'servfail' }
   /** No answer that counts: time-out, REFUSED, a broken message, a status other than 200. */
-  | { readonly kind: 'unreachable'; readonly reason: string };
+  | { readonly kind: 'unreachable'; readonly reason: string }
+) & { readonly evidence?: Evidence };
 
 export interface MxRr {
   readonly preference: number;
@@ -23,7 +36,7 @@ export type Definite<Rr> = Exclude<Answer<Rr>, { kind: 'servfail' | 'unreachable
 /** What all resolvers together say. */
 export type Agreed<Rr> =
   | Definite<Rr>
-  | { readonly kind: 'servfail' }
+  | { readonly kind: 'servfail'; readonly bogus: boolean }
   | { readonly kind: 'unreachable' }
   | { readonly kind: 'disagreement'; readonly records: readonly Rr[] };
 
@@ -46,5 +59,6 @@ export function quorum<Rr>(answers: readonly Answer<Rr>[], meaning: (answer: Def
     };
   }
   const allServfail = answers.length > 1 && answers.every((answer) => answer.kind === 'servfail');
-  return { kind: allServfail ? 'servfail' : 'unreachable' };
+  if (!allServfail) return { kind: 'unreachable' };
+  return { kind: 'servfail', bogus: answers.some(({ evidence }) => evidence?.bogus) };
 }

@@ -1,0 +1,96 @@
+import type { Finding } from '../findings';
+import { escaped } from '../record-sets';
+import { dmarcValue } from '../records';
+import { isDmarc, lacksSemicolon, parseDmarc } from './dmarc';
+import type { Expected } from './expected';
+import { fail, finding, pass, type Said } from './finding';
+import type { Answer, TxtRr } from './quorum';
+
+export function judgeDmarc({ name: domain }: Expected, answers: readonly Answer<TxtRr>[]): Finding {
+  const name = `_dmarc.${domain}`;
+  return finding<TxtRr>(
+    {
+      check: 'dmarc',
+      type: 'TXT',
+      name,
+      expected: dmarcValue,
+      present: escaped,
+      missing: () => fail('dmarc_missing', `There is no DMARC record at ${name}. Add the TXT record ${dmarcValue}.`),
+      decide: (records, aliases) => {
+        const dmarc = records.filter(isDmarc);
+        if (dmarc.length > 1)
+          return fail(
+            'dmarc_multiple',
+            `${name} has ${dmarc.length} DMARC records, and receivers then ignore them all (RFC 7489 section 6.6.3). Keep one.`,
+          );
+        if (dmarc.length === 0) {
+          if (records.some((text) => /^["']/.test(text) && isDmarc(text.slice(1))))
+            return fail(
+              'txt_literal_quotes',
+              `The value has quote characters in it. Your DNS provider adds its own: enter ${dmarcValue} without quotes.`,
+            );
+          if (records.some((text) => isDmarc(text.trim())))
+            return fail(
+              'txt_whitespace',
+              `The value has white space before v=DMARC1, so it is not a DMARC record. Enter it again without it.`,
+            );
+          if (records.some((text) => isDmarc(text.replace(/dmarc1/i, 'DMARC1'))))
+            return fail(
+              'dmarc_version_case',
+              `The version of a DMARC record is case-sensitive, so receivers ignore this one. Write it as v=DMARC1.`,
+            );
+          if (records.some(lacksSemicolon))
+            return fail(
+              'dmarc_missing_semicolon',
+              `The tags of a DMARC record are separated by semicolons: ${dmarcValue}`,
+            );
+          return fail('dmarc_missing', `${name} has no DMARC record. Add the TXT record ${dmarcValue}.`);
+        }
+        return judgeDmarcRecord(dmarc[0]!, aliases);
+      },
+    },
+    answers,
+  );
+}
+
+function judgeDmarcRecord(text: string, aliases: readonly string[]): Said {
+  const { tags, repeated } = parseDmarc(text);
+  if (repeated !== undefined)
+    return fail(
+      'dmarc_duplicate_tag',
+      `The DMARC record has the tag ${repeated}= more than once, so receivers ignore all of it. Keep one, with ${dmarcValue}.`,
+    );
+  const policy = tags.get('p')?.toLowerCase();
+  if (policy === undefined)
+    return fail('dmarc_policy_missing', `The DMARC record has no policy. Add p=quarantine: ${dmarcValue}`);
+  if (policy === 'none')
+    return fail(
+      'dmarc_policy_too_weak',
+      'The DMARC policy is p=none, which asks receivers to do nothing. p=quarantine is the Sendmux minimum; p=reject is fine too.',
+    );
+  if (policy !== 'quarantine' && policy !== 'reject')
+    return fail('dmarc_policy_unknown', `p=${escaped(policy)} is no DMARC policy. Set p=quarantine or p=reject.`);
+  if (tags.get('t')?.toLowerCase() === 'y')
+    return pass(
+      'dmarc_testing_mode',
+      'The record is in place. With t=y receivers act on the next weaker policy (RFC 9989): remove it when your test is over.',
+    );
+  const pct = tags.get('pct');
+  if (pct !== undefined && pct !== '100')
+    return pass(
+      'dmarc_pct_partial',
+      `The record is in place. With pct=${escaped(pct)} the policy holds for a part of the mail only.`,
+    );
+  if ([...tags.keys()][1] !== 'p')
+    return pass(
+      'dmarc_policy_not_second',
+      'The record is in place. Some older receivers want p= right after the version.',
+    );
+  if (tags.get('sp')?.toLowerCase() === 'none')
+    return pass(
+      'dmarc_subdomains_free',
+      'The record is in place. sp=none leaves the names below this one without a policy.',
+    );
+  if (aliases.length > 0) return pass('dmarc_via_cname', `The record is in place, published by ${aliases.at(-1)}.`);
+  return pass();
+}

@@ -1,0 +1,162 @@
+import type { Finding } from '../findings';
+import { mergeSpf } from '../merge-spf';
+import { escaped } from '../record-sets';
+import { spfIncludes, spfValue } from '../records';
+import type { DnsAnswers, Expected } from './expected';
+import { cnameAtName, fail, finding, pass, propagating, servfail, unanswered, type Said } from './finding';
+import { quorum, type Answer, type TxtRr } from './quorum';
+import { isSpf, parseSpf, type SpfTerm } from './spf';
+import { isAll, isPass, spfLookupLimit, walkSpf, type SpfWalk } from './spf-walk';
+
+type Targets = DnsAnswers['spfTargets'];
+const ours = spfIncludes.map((host) => `include:${host}`).join(' ');
+
+export function judgeSpf({ name }: Expected, answers: readonly Answer<TxtRr>[], targets?: Targets): Finding {
+  return finding<TxtRr>(
+    {
+      check: 'spf',
+      type: 'TXT',
+      name,
+      expected: spfValue,
+      present: escaped,
+      missing: () => fail('spf_missing', `There is no SPF record at ${name}. Add the TXT record ${spfValue}.`),
+      decide: (records, aliases) => {
+        if (aliases.length > 0) return cnameAtName(name, aliases[0]!);
+        const spf = records.filter(isSpf);
+        if (spf.length > 1)
+          return fail(
+            'spf_multiple',
+            `${name} has ${spf.length} SPF records, and only one per hostname is allowed (RFC 7208 section 4.5). Merge all include: mechanisms into one record, with ${ours} in it, and delete the others: ${escaped(mergeSpf(spf))}`,
+          );
+        if (spf.length === 0) {
+          const shifted = records.some((text) => isSpf(text.replace(/^[\s\xa0\xef\xbb\xbf"]+/, '')));
+          return shifted
+            ? fail(
+                'spf_leading_whitespace',
+                `The record at ${name} has characters before v=spf1, so it is not an SPF record. Enter it again without them.`,
+              )
+            : fail('spf_missing', `${name} has TXT records, but no SPF record among them. Add ${spfValue}.`);
+        }
+        return judgeRecord(spf[0]!, targets);
+      },
+    },
+    answers,
+  );
+}
+
+/**
+ * The next name whose TXT records decide about the SPF record of a domain and have not been asked for; undefined when the
+ * record names our includes itself, when it cannot pass, and when all is known. One at a time, in the order of a receiver:
+ * who asks ahead asks for names beyond the ten look-ups, which nobody reads.
+ */
+export function spfQuestion({ spf, spfTargets }: Pick<DnsAnswers, 'spf' | 'spfTargets'>): string | undefined {
+  const answer = quorum(spf, (definite) =>
+    definite.kind === 'records' ? JSON.stringify(definite.records.filter(isSpf).sort()) : 'nothing',
+  );
+  if (answer.kind !== 'records' || answer.aliases.length > 0) return undefined;
+  const records = answer.records.filter(isSpf);
+  const terms = records.length === 1 ? termsOf(records[0]!) : undefined;
+  if (!terms || missingIn(terms).length === 0) return undefined;
+  const { open, reached } = walk(records[0]!, spfTargets);
+  return spfIncludes.every((host) => reached.has(host)) ? undefined : open[0];
+}
+
+function termsOf(text: string): readonly SpfTerm[] | undefined {
+  const record = parseSpf(text);
+  return 'terms' in record ? record.terms : undefined;
+}
+
+const walk = (text: string, targets: Targets): SpfWalk => walkSpf(text, (name) => targets?.get(name), spfIncludes);
+
+/** What is read of a record: nothing after `all` (RFC 7208 section 5.1). */
+function readIn(terms: readonly SpfTerm[]): readonly SpfTerm[] {
+  const all = terms.findIndex(isAll);
+  return all < 0 ? terms : terms.slice(0, all);
+}
+
+const includesIn = (terms: readonly SpfTerm[]): SpfTerm[] =>
+  terms.filter((term) => term.kind === 'mechanism' && term.name === 'include');
+
+const missingIn = (terms: readonly SpfTerm[]): string[] =>
+  spfIncludes.filter((host) => !includesIn(readIn(terms)).some((term) => term.value === host && isPass(term)));
+
+function judgeRecord(text: string, targets: Targets): Said {
+  const record = parseSpf(text);
+  if ('syntaxError' in record)
+    return fail(
+      'spf_syntax',
+      `The SPF record cannot be read at “${escaped(record.syntaxError)}”. Check for typos: terms are separated by spaces, with none inside them.`,
+    );
+  const { terms } = record;
+  const missing = missingIn(terms);
+  return missing.length > 0 ? judgeTargets(text, terms, missing, targets) : judgeTerms(terms);
+}
+
+/** The record names not all of ours: whether what it leads to does. */
+function judgeTargets(text: string, terms: readonly SpfTerm[], missing: readonly string[], targets: Targets): Said {
+  const { reached, targets: asked, lookups } = walk(text, targets);
+  const lacking = missing.filter((host) => !reached.has(host));
+  if (lacking.length === 0) {
+    const via = [...new Set(missing.map((host) => reached.get(host)!.at(-1) ?? host))].join(' and ');
+    return pass(
+      'spf_via_redirect',
+      `The record is in place: it authorises us through ${via}. If that is changed, so is this: the includes in the record itself would be safer.`,
+    );
+  }
+  const named = lacking.map((host) => `include:${host}`).join(' and ');
+  const qualified = includesIn(readIn(terms)).find((term) => lacking.includes(term.value));
+  if (qualified)
+    return fail(
+      'spf_include_qualifier',
+      `include:${qualified.value} has a qualifier that does not authorise it. Write it as include:${qualified.value}.`,
+    );
+  if (includesIn(terms).some((term) => lacking.includes(term.value)))
+    return fail('spf_include_after_all', `What stands after “all” is never read. Put ${ours} before it.`);
+  for (const [name, { kind }] of asked) {
+    if (kind === 'unreachable') return unanswered('TXT', name);
+    if (kind === 'disagreement') return propagating('TXT', name);
+    if (kind === 'servfail') return servfail(name);
+  }
+  if (includesIn(terms).some((term) => term.value.includes('%')))
+    return fail(
+      'spf_macro',
+      `The record leaves its includes to a macro, so ${named} cannot be seen in it. Ask the vendor of your hosted SPF to add both includes.`,
+    );
+  if (lookups > spfLookupLimit)
+    return fail(
+      'spf_too_many_lookups',
+      `The SPF record needs more than ${spfLookupLimit} look-ups, and receivers stop there (RFC 7208 section 4.6.4) before they find ${named}. Put ${ours} right after v=spf1: ${escaped(mergeSpf([text]))}`,
+    );
+  const redirect = terms.find((term) => term.kind === 'modifier' && term.name === 'redirect');
+  if (redirect && asked.has(redirect.value))
+    return fail(
+      'spf_include_missing',
+      `The SPF record leads to ${redirect.value}, which lacks ${named}. Add it there, or here: ${escaped(mergeSpf([text]))}`,
+    );
+  return fail(
+    'spf_include_missing',
+    `The SPF record lacks ${named}. Merge it into the record you have: ${escaped(mergeSpf([text]))}`,
+  );
+}
+
+/** The record names ours: what else is to be said about it. */
+function judgeTerms(terms: readonly SpfTerm[]): Said {
+  // Prefix lengths and addresses are not kept: a/24 and a/16 would look alike.
+  const comparable = terms.filter((term) => term.kind === 'mechanism' && /^(all|include|exists)$/.test(term.name));
+  const repeated = comparable.find(
+    ({ name, value }, i) => comparable.findIndex((term) => term.name === name && term.value === value) < i,
+  );
+  const last = terms.find(isAll);
+  const redirect = terms.some((term) => term.kind === 'modifier' && term.name === 'redirect');
+  if (last ? 'qualifier' in last && /^[+?]?$/.test(last.qualifier) : !redirect)
+    return pass(
+      'spf_permissive_all',
+      'The record is in place. It does not say what to do with mail from elsewhere: end it with ~all or -all.',
+    );
+  if (repeated)
+    return pass(
+      'spf_duplicate_term',
+      `The record is in place. It has ${repeated.name}${repeated.value && `:${repeated.value}`} twice, which costs receivers look-ups: remove one.`,
+    );
+  return pass();
+}

@@ -1,0 +1,101 @@
+/**
+ * Where an SPF record leads: what it authorises through `include` and `redirect`, and how many look-ups a receiver needs,
+ * as far as neither depends on the sender (RFC 7208 sections 4.6.4, 5.2 and 6.1).
+ */
+import { quorum, type Answer, type TxtRr } from './quorum';
+import { isSpf, parseSpf, type SpfTerm } from './spf';
+
+/** Terms that ask the DNS; a receiver gives up at the next one (section 4.6.4). */
+export const spfLookupLimit = 10;
+/** Look-ups that find nothing; a receiver may give up at the next one (section 4.6.4). */
+export const spfVoidLimit = 2;
+
+/** The SPF record of a name that another one leads to. */
+export type SpfTarget =
+  | { readonly kind: 'record'; readonly text: string }
+  /** None, or more than one. `isVoid`: there is no TXT record at all. */
+  | { readonly kind: 'none'; readonly isVoid: boolean; readonly isNxdomain: boolean }
+  | { readonly kind: 'servfail' | 'unreachable' | 'disagreement' };
+
+export interface SpfWalk {
+  /** Names whose senders pass, each with the names that lead there; none for one that the record itself includes. */
+  readonly reached: ReadonlyMap<string, readonly string[]>;
+  /** Names whose SPF record nobody has asked for yet. */
+  readonly open: readonly string[];
+  /** What was asked for, by name, in the order of a receiver. */
+  readonly targets: ReadonlyMap<string, SpfTarget>;
+  /** Look-ups that the whole needs; one more than the limit where it goes beyond. */
+  readonly lookups: number;
+}
+
+const queries = new Set(['include', 'a', 'mx', 'ptr', 'exists']);
+
+/**
+ * Follows a record as a receiver would whom no mechanism stops. Macros depend on the sender, and are counted but not
+ * followed.
+ *
+ * @param text of an SPF record.
+ * @param answersAt TXT at a name, by each resolver; undefined where nobody has asked.
+ * @param leaves names that are counted and not followed.
+ */
+export function walkSpf(
+  text: string,
+  answersAt: (name: string) => readonly Answer<TxtRr>[] | undefined,
+  leaves: readonly string[] = [],
+): SpfWalk {
+  const reached = new Map<string, readonly string[]>();
+  const open = new Set<string>();
+  const targets = new Map<string, SpfTarget>();
+  let lookups = 0;
+
+  const follow = (name: string, path: readonly string[], passes: boolean): void => {
+    if (name.includes('%')) return;
+    if (passes && !reached.has(name)) reached.set(name, path);
+    if (leaves.includes(name)) return;
+    const answers = answersAt(name);
+    if (!answers) return void open.add(name);
+    const target = spfTarget(answers);
+    targets.set(name, target);
+    if (target.kind === 'record') visit(target.text, [...path, name], passes);
+  };
+  const visit = (record: string, path: readonly string[], passes: boolean): void => {
+    const parsed = parseSpf(record);
+    if ('syntaxError' in parsed) return;
+    const all = parsed.terms.findIndex(isAll);
+    for (const term of all < 0 ? parsed.terms : parsed.terms.slice(0, all)) {
+      if (term.kind !== 'mechanism' || !queries.has(term.name)) continue;
+      // A loop of includes ends here as well.
+      if (++lookups > spfLookupLimit) return;
+      if (term.name === 'include') follow(term.value, path, passes && isPass(term));
+    }
+    const redirect = parsed.terms.find((term) => term.kind === 'modifier' && term.name === 'redirect');
+    // With an `all`, a redirect is never looked at (section 6.1).
+    if (all >= 0 || !redirect || ++lookups > spfLookupLimit) return;
+    follow(redirect.value, path, passes);
+  };
+  visit(text, [], true);
+  return { reached, open: [...open], targets, lookups: Math.min(lookups, spfLookupLimit + 1) };
+}
+
+export const isAll = (term: SpfTerm): boolean => term.kind === 'mechanism' && term.name === 'all';
+export const isPass = (term: SpfTerm): boolean => term.kind === 'mechanism' && /^\+?$/.test(term.qualifier);
+
+function spfTarget(answers: readonly Answer<TxtRr>[]): SpfTarget {
+  const answer = quorum(answers, (definite) =>
+    definite.kind === 'records' ? JSON.stringify(definite.records.filter(isSpf).sort()) : 'nothing',
+  );
+  switch (answer.kind) {
+    case 'records': {
+      const records = answer.records.filter(isSpf);
+      // Several of the same are several all the same (section 4.5).
+      return records.length === 1
+        ? { kind: 'record', text: records[0]! }
+        : { kind: 'none', isVoid: false, isNxdomain: false };
+    }
+    case 'nodata':
+    case 'nxdomain':
+      return { kind: 'none', isVoid: true, isNxdomain: answer.kind === 'nxdomain' };
+    default:
+      return { kind: answer.kind };
+  }
+}
