@@ -1,9 +1,10 @@
 /** What to do to a zone so that a domain verifies, against what stands there now. Pure: the look-ups were made before. */
+import type { CheckName } from './findings';
 import { inheritedPolicy, looksLikeDmarc, mergeDmarc } from './merge-dmarc';
 import { looksLikeSpf, mergeSpf } from './merge-spf';
 import { setUpTtl, type RecordSet } from './record-sets';
 import { dnsRecords, mailHost, mailHostPreference } from './records';
-import { judge, type Answer, type Expected, type MxRr, type TxtRr } from './verdicts';
+import { judge, type Answer, type DnsAnswers, type Expected, type MxRr, type TxtRr } from './verdicts';
 
 /** The records of a name that bear on mail. */
 export interface PublishedName {
@@ -24,6 +25,8 @@ export interface Published {
   readonly dkim: readonly (PublishedName & { readonly token: string })[];
   /** TXT at `_dmarc` of the parents, as far as the registrable domain. */
   readonly inheritedDmarc: readonly TxtRr[];
+  /** TXT at the names that the SPF record leads to. */
+  readonly spfTargets?: DnsAnswers['spfTargets'];
   /** What answers for names that nobody has published. */
   readonly wildcards: {
     /** For a sibling of the domain; undefined where the domain has none of its own. */
@@ -75,12 +78,31 @@ const order: readonly Operation['action'][] = ['delete', 'replace', 'create', 'k
 export function dnsPlan(domain: Expected, published: Published): Operation[] {
   const own = withoutWildcards(published);
   const operations = [
-    ...atDomain(domain, own.domain),
+    ...atDomain(domain, own),
     ...atDmarc(domain, own),
     ...atVerification(domain, own.verification),
     ...atDkim(domain, own.dkim),
   ];
-  return [...operations].sort((a, b) => order.indexOf(a.action) - order.indexOf(b.action));
+  return inOrder(operations);
+}
+
+const inOrder = (operations: readonly Operation[]): Operation[] =>
+  [...operations].sort((a, b) => order.indexOf(a.action) - order.indexOf(b.action));
+
+/** The part of the plan that makes one check pass, in the order to apply; of DKIM, whose records are not looked at, all three. */
+export function remedy(domain: Expected, check: CheckName, published: Published): Operation[] {
+  const { domain: own } = published;
+  const steps = {
+    mx: () => [...cnameAtDomain(domain, own), ...atMx(domain.name, own.cname === null ? own.mx : [])],
+    spf: () => atSpf(domain, own.cname === null ? own.txt : [], published.spfTargets),
+    dmarc: () => atDmarc(domain, published),
+    verification_txt: () => atVerification(domain, published.verification),
+    dkim: () =>
+      dnsRecords(domain).dkim.map(({ name, value }) =>
+        change('create', { name, type: 'CNAME' }, [value], 'DKIM: in place of whatever stands there.'),
+      ),
+  };
+  return inOrder(steps[check]().filter(({ action }) => action !== 'keep'));
 }
 
 /**
@@ -108,20 +130,18 @@ function withoutCname({ cname }: PublishedName, name: string, reason: string): O
   return cname === null ? [] : [change('delete', { name, type: 'CNAME' }, [cname], reason)];
 }
 
-function atDomain(domain: Expected, { cname, mx, txt }: PublishedName): Operation[] {
-  const { name } = domain;
-  if (cname !== null)
-    return [
-      ...withoutCname(
-        { exists: true, cname, mx, txt },
-        name,
-        `A name with a CNAME can have no MX or TXT record. What ${cname} serves for ${name} stops, so move it or choose a subdomain of its own for mail.`,
-      ),
-      ...atMx(name, []),
-      ...atSpf(domain, []),
-    ];
-  return [...atMx(name, mx), ...atSpf(domain, txt)];
+function atDomain(domain: Expected, { domain: own, spfTargets }: Published): Operation[] {
+  const { cname, mx, txt } = own;
+  if (cname !== null) return [...cnameAtDomain(domain, own), ...atMx(domain.name, []), ...atSpf(domain, [])];
+  return [...atMx(domain.name, mx), ...atSpf(domain, txt, spfTargets)];
 }
+
+const cnameAtDomain = ({ name }: Expected, own: PublishedName): Operation[] =>
+  withoutCname(
+    own,
+    name,
+    `A name with a CNAME can have no MX or TXT record. What ${own.cname} serves for ${name} stops, so move it or choose a subdomain of its own for mail.`,
+  );
 
 function atMx(name: string, mx: readonly MxRr[]): Operation[] {
   const place: Place = { name, type: 'MX' };
@@ -161,18 +181,24 @@ const said = (txt: readonly TxtRr[]): readonly Answer<TxtRr>[] =>
   txt.length > 0 ? [{ kind: 'records', records: txt, aliases: [] }] : nothing;
 
 /** Whether the verdict on these TXT records is a pass: a plan leaves alone what a check accepts. */
-function passes(domain: Expected, check: 'spf' | 'dmarc' | 'verification', txt: readonly TxtRr[]): boolean {
-  const answers = { mx: nothing, spf: nothing, dmarc: nothing, verification: nothing, [check]: said(txt) };
+function passes(
+  domain: Expected,
+  check: 'spf' | 'dmarc' | 'verification',
+  txt: readonly TxtRr[],
+  spfTargets?: DnsAnswers['spfTargets'],
+): boolean {
+  const answers = { mx: nothing, spf: nothing, dmarc: nothing, verification: nothing, spfTargets, [check]: said(txt) };
   const name = check === 'verification' ? 'verification_txt' : check;
   return judge(domain, answers, 'success').findings.some(
     (finding) => finding.check === name && finding.outcome === 'pass',
   );
 }
 
-function atSpf(domain: Expected, txt: readonly TxtRr[]): Operation[] {
+function atSpf(domain: Expected, txt: readonly TxtRr[], targets?: DnsAnswers['spfTargets']): Operation[] {
   const place: Place = { name: domain.name, type: 'TXT' };
   const present = [...new Set(txt.filter(looksLikeSpf))].sort();
-  if (passes(domain, 'spf', txt)) return [change('keep', place, present, 'The SPF record authorises Sendmux.')];
+  if (passes(domain, 'spf', txt, targets))
+    return [change('keep', place, present, 'The SPF record authorises Sendmux.')];
   const merged = mergeSpf(present);
   if (present.length === 0) return [change('create', place, [merged], 'SPF: authorises SES and Sendmux’s relays.')];
   const reason =

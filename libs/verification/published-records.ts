@@ -2,6 +2,8 @@ import type { DnsAnswer, DohClient } from '@app/dns';
 import {
   possibleZones,
   registrableDomain,
+  spfQuestion,
+  wildcardProbe,
   type MxRr,
   type Published,
   type PublishedName,
@@ -22,9 +24,6 @@ export class DnsUnanswered extends Error {
     super(`${type} at ${at}: ${reason}`);
   }
 }
-
-/** No such label is ever published by hand: only a wildcard answers for it. */
-const wildcardProbe = '_sendmux-wildcard-probe';
 
 const nothing: DnsAnswer<never> = { kind: 'nodata', aliases: [] };
 const recordsOf = <Rr>(answer: DnsAnswer<Rr>): readonly Rr[] => (answer.kind === 'records' ? answer.records : []);
@@ -66,6 +65,7 @@ export class PublishedRecords {
     ]);
     return {
       domain,
+      spfTargets: await this.spfTargets(domain.txt),
       verification,
       dmarc,
       dkim: dkimTokens.map((token, i) => ({ token, ...dkim[i]! })),
@@ -88,6 +88,17 @@ export class PublishedRecords {
       this.ask('AAAA', name, async (resolver) => some(await resolver.aaaa(name))),
     ]);
     return answers.some(({ kind }) => kind === 'records');
+  }
+
+  /** TXT at the names that decide about the SPF record. One that nobody tells of is as good as one without our includes. */
+  private async spfTargets(txt: readonly TxtRr[]): Promise<Map<string, readonly DnsAnswer<TxtRr>[]>> {
+    const spf: readonly DnsAnswer<TxtRr>[] = [{ kind: 'records', records: txt, aliases: [] }];
+    const spfTargets = new Map<string, readonly DnsAnswer<TxtRr>[]>();
+    for (;;) {
+      const name = spfQuestion({ spf, spfTargets });
+      if (name === undefined) return spfTargets;
+      spfTargets.set(name, await Promise.all(this.resolvers.map((resolver) => resolver.txt(name))));
+    }
   }
 
   /** @param through what a CNAME leads to counts as well, and has to be readable. */

@@ -1,0 +1,2 @@
+export { clueQuestions, noClues, spfWalk, wildcardProbe, type ClueQuestions, type Clues } from './clues';
+export * from './explain';
