@@ -4,7 +4,7 @@
  *
  * What is written here reaches subscribers: `npm run events:schemas` makes docs/events of these types and comments.
  */
-import type { Finding, SesDkimStatus } from './findings';
+import type { Dnssec, Finding, SesDkimStatus } from './findings';
 
 interface Event<Type extends string, Data> {
   readonly type: Type;
@@ -103,6 +103,11 @@ export type DnsChecked = Event<
     readonly findings: readonly Finding[];
     /** What SES said of the DKIM records (`DkimAttributes.Status` in lower case); null when it gave no answer. */
     readonly sesDkimStatus: SesDkimStatus | null;
+    /**
+     * `secure`: every resolver has validated every answer. `bogus`: the signatures do not validate. Absent when nobody told,
+     * and from events of before it was recorded.
+     */
+    readonly dnssec?: Dnssec;
   }
 >;
 

@@ -32,7 +32,13 @@ export interface Finding {
 export interface Assessment {
   readonly findings: readonly Finding[];
   readonly sesDkimStatus: SesDkimStatus | null;
+  /** Absent when nobody told. It is recorded, and makes no difference: which resolver validates is not the customer's doing. */
+  readonly dnssec?: Dnssec;
 }
+
+/** `secure`: every resolver has validated every answer (RFC 4035 section 4.3). */
+export const dnssecStates = ['secure', 'insecure', 'bogus'] as const;
+export type Dnssec = (typeof dnssecStates)[number];
 
 export const failing = (findings: readonly Finding[]): Finding[] =>
   findings.filter((finding) => finding.outcome === 'fail');

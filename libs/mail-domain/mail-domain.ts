@@ -94,14 +94,15 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
     if (state.status !== 'deleting') throw new DomainRuleBroken('not_found', `There is no domain ${domainId}.`);
     throw new DomainRuleBroken('conflict', `${state.name} is being deleted and can no longer be verified.`);
   }
-  const { trigger, cycle, findings, sesDkimStatus } = data;
+  const { trigger, cycle, findings, sesDkimStatus, dnssec } = data;
   const scheduled = trigger === 'scheduled';
   if (scheduled && (state.status === 'failed' || (cycle ?? 0) <= (state.lastCycle ?? -1))) return [];
 
   if (scheduled && data.lookedAt && state.checkedAt && data.lookedAt < state.checkedAt) return [];
 
   const stamp = { domainId, at: context.at };
-  const checked: DomainEvent = { ...stamp, type: 'DnsChecked', data: { trigger, cycle, findings, sesDkimStatus } };
+  const seen = { trigger, cycle, findings, sesDkimStatus, ...(dnssec && { dnssec }) };
+  const checked: DomainEvent = { ...stamp, type: 'DnsChecked', data: seen };
   const broken = failing(findings);
   const transition: DomainEvent[] = [];
   if (allPass(findings)) {

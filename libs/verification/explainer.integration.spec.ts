@@ -266,7 +266,6 @@ const zoneOf = (row: Row) => {
     return new Explainer(resolvers).explain(domain, look, null);
   };
   const of = async (row: Row) => (await explained(`mail.${zoneOf(row)}`)).find(({ check }) => check === row.check)!;
-  const rowOf = (id: string) => rows.find((row) => row.id === id)!;
 
   it.each(rows.map((row) => [row.id, row.state, row] as const))('%s %s', async (_id, _state, row) => {
     const { outcome, code, severity, hint, fix, message } = await of(row);

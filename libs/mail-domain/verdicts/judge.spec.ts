@@ -440,11 +440,28 @@ describe('F DKIM is the word of SES alone', () => {
   });
 });
 
-describe('G4 DNSSEC', () => {
+describe('G DNSSEC', () => {
+  const signed = (authenticated: boolean) =>
+    Object.fromEntries(
+      Object.entries(good).map(([question, answers]) => [
+        question,
+        (answers as Answer<never>[]).map((answer) => ({ ...answer, evidence: { authenticated } })),
+      ]),
+    );
+  it('G3 every resolver has validated every answer: secure', () => expect(look(signed(true)).dnssec).toBe('secure'));
+  it('G5 an unsigned zone passes all the same', () => {
+    expect(look(signed(false))).toMatchObject({ dnssec: 'insecure' });
+    expect(allPass(look(signed(false)).findings)).toBe(true);
+  });
+  it('G3 what one of them has not validated is not secure', () =>
+    expect(look({ ...signed(true), mx: signed(false).mx as DnsAnswers['mx'] }).dnssec).toBe('insecure'));
+  it('is not told where a resolver does not tell it', () => expect(look({})).not.toHaveProperty('dnssec'));
+
   const bogus: Answer<never> = { kind: 'servfail', evidence: { bogus: true } };
   it('G4 both resolvers refuse because the signatures do not validate: definite, and said', () => {
     const finding = verdict('mx', { mx: both(bogus) });
     expect(finding).toMatchObject({ outcome: 'fail', code: 'dnssec_bogus' });
+    expect(look({ mx: both(bogus) }).dnssec).toBe('bogus');
     expect(finding.message).toContain('The DNSSEC signatures of mail.acme.com do not validate');
   });
   it('G4 one resolver validates, and the other does not: the answer counts', () => {

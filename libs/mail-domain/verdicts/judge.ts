@@ -2,7 +2,7 @@
  * The verdicts: what a set of answers says about a domain. Pure, and stable: equal answers give equal findings, whatever
  * order they came in. Rows of the table of cases are named in the tests.
  */
-import type { Assessment } from '../findings';
+import type { Assessment, Dnssec, Finding } from '../findings';
 import type { DkimAnswer, DnsAnswers, Expected } from './expected';
 import { judgeDkim } from './judge-dkim';
 import { judgeDmarc } from './judge-dmarc';
@@ -12,14 +12,27 @@ import { judgeSpf } from './judge-spf';
 
 /** One finding a check, in the order of `checkNames`. */
 export function judge(domain: Expected, answers: DnsAnswers, dkim: DkimAnswer): Assessment {
+  const findings = [
+    judgeMx(domain, answers.mx),
+    judgeOwnership(domain, answers.verification),
+    judgeSpf(domain, answers.spf, answers.spfTargets),
+    judgeDmarc(domain, answers.dmarc),
+    judgeDkim(domain, dkim),
+  ];
+  const dnssec = dnssecOf(findings, answers);
   return {
-    findings: [
-      judgeMx(domain, answers.mx),
-      judgeOwnership(domain, answers.verification),
-      judgeSpf(domain, answers.spf, answers.spfTargets),
-      judgeDmarc(domain, answers.dmarc),
-      judgeDkim(domain, dkim),
-    ],
+    findings,
     sesDkimStatus: dkim === 'unavailable' || dkim === 'identity_missing' ? null : dkim,
+    ...(dnssec && { dnssec }),
   };
+}
+
+function dnssecOf(findings: readonly Finding[], { mx, spf, dmarc, verification }: DnsAnswers): Dnssec | undefined {
+  if (findings.some(({ code }) => code === 'dnssec_bogus')) return 'bogus';
+  const answers = [...mx, ...spf, ...dmarc, ...verification];
+  const validated = answers.flatMap(({ kind, evidence }) =>
+    kind === 'servfail' || kind === 'unreachable' ? [] : [evidence?.authenticated],
+  );
+  if (validated.length === 0 || validated.includes(undefined)) return undefined;
+  return validated.includes(false) ? 'insecure' : 'secure';
 }
