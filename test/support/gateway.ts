@@ -9,15 +9,15 @@ import {
   CompleteProvisioning,
   CompleteRollback,
   FailProvisioning,
-  type Assessment,
   type CheckName,
   type DomainCommand,
   type Finding,
   type ProvisioningFailed,
 } from '@app/mail-domain';
 import { createApp } from '@app/runtime';
-import { PublishedRecords, Verifier, type Questions } from '@app/verification';
-import type { DeletionSchema, DomainSchema, VerificationSchema } from '../../apps/gateway/domains/domain.dto';
+import { Explainer, PublishedRecords, Verifier, type Look, type Questions } from '@app/verification';
+import type { DeletionSchema, DomainSchema } from '../../apps/gateway/domains/domain.dto';
+import type { VerificationSchema } from '../../apps/gateway/domains/verification.dto';
 import { GatewayModule } from '../../apps/gateway/gateway.module';
 import { configure, refusals } from '../../apps/gateway/http/configure';
 
@@ -90,24 +90,27 @@ const settings = {
 /** The gateway as `main.ts` runs it, with a stand-in for provisioning that follows the real log, and one for the look-ups. */
 export async function startGateway(url: string, changes: Partial<typeof settings> = {}): Promise<TestGateway> {
   const verifier: TestGateway['verifier'] = { findings: {}, looks: 0 };
-  const check = (domain: { name: string }): Promise<Assessment> => {
+  const look = (domain: { name: string }): Promise<Look> => {
     verifier.looks++;
     const findings = (['mx', 'verification_txt', 'spf', 'dmarc', 'dkim'] as const).map((name) => ({
       ...{ check: name, outcome: 'pass' as const, code: 'ok', message: 'In place.', name: domain.name },
       ...{ type: 'TXT' as const, expected: 'x', observed: ['x'] },
       ...verifier.findings[name],
     }));
-    return Promise.resolve({ findings, sesDkimStatus: findings[4]!.outcome === 'pass' ? 'success' : null });
+    const assessment = { findings, sesDkimStatus: findings[4]!.outcome === 'pass' ? ('success' as const) : null };
+    const answers = { mx: [], spf: [], dmarc: [], verification: [] };
+    return Promise.resolve({ assessment, answers, identity: null });
   };
   const resolvers: Questions[] = [];
   class LookUps {}
   const lookUps: DynamicModule = {
     module: LookUps,
     providers: [
-      { provide: Verifier, useValue: { check } },
+      { provide: Verifier, useValue: { look } },
+      { provide: Explainer, useValue: new Explainer([], []) },
       { provide: PublishedRecords, useValue: new PublishedRecords(resolvers) },
     ],
-    exports: [Verifier, PublishedRecords],
+    exports: [Explainer, Verifier, PublishedRecords],
   };
   const app = await createApp({
     host: settings.HOST,
@@ -126,7 +129,10 @@ export async function startGateway(url: string, changes: Partial<typeof settings
   const plans: TestGateway['plans'] = new Map();
   const kept: TestGateway['kept'] = new Set();
   const stop = new AbortController();
-  const provisioning = provision(app.get(EventLog, { strict: false }), execute, plans, kept, stop.signal);
+  const log = app.get(EventLog, { strict: false });
+  // Before the first request: an event of its own must not be taken for an old one.
+  const after = await log.head();
+  const provisioning = provision(log, after, execute, plans, kept, stop.signal);
 
   const document = (await (await fetch(`${origin}/api/v1/openapi.json`)).json()) as Document;
   const call: TestGateway['call'] = async (method, path, { key, body, headers = {} } = {}) => {
@@ -190,13 +196,14 @@ function statuses({ paths }: Document, method: string, path: string): string[] |
 /** Follows the log and does what provisioning would, with one word for an answer. */
 async function provision(
   log: EventLog,
+  after: number,
   execute: (command: DomainCommand) => Promise<unknown>,
   plans: TestGateway['plans'],
   kept: TestGateway['kept'],
   signal: AbortSignal,
 ): Promise<void> {
   const names = new Map<string, string>();
-  for await (const events of log.follow({ after: await log.head(), signal })) {
+  for await (const events of log.follow({ after, signal })) {
     for (const { type, stream, data } of events) {
       if (signal.aborted) return;
       if (type === 'DomainAdded') names.set(stream, (data as { name: string }).name);
