@@ -94,7 +94,9 @@ describe('the answers of the product guide, field for field', () => {
 
     const verified = await gateway.call('POST', `/api/v1/domains/${id}/verify`, { key: acme.key });
     expect(verified.status).toBe(200);
-    const { details, ...guided } = verified.body.data;
+    const { checked_at, retry_at, dnssec, details, ...guided } = verified.body.data;
+    expect(Math.abs(Date.parse(checked_at) - Date.now())).toBeLessThan(60_000);
+    expect({ retry_at, dnssec }).toEqual({ retry_at: null, dnssec: null });
     expect(JSON.stringify(guided)).toBe(JSON.stringify(guideVerified));
     expect(details.map(({ check }) => check)).toEqual(['mx', 'verification_txt', 'spf', 'dmarc', 'dkim']);
     expect((await get(`/domains/${id}`)).body.data).toMatchObject({

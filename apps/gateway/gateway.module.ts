@@ -6,7 +6,7 @@ import { DatabaseModule } from '@app/database';
 import { EventStore, eventStoreMigrations } from '@app/event-store';
 import { DomainsReadModel, readModelMigrations } from '@app/read-model';
 import { RuntimeModule, type Settings } from '@app/runtime';
-import { VerificationModule, Verifier } from '@app/verification';
+import { VerificationModule } from '@app/verification';
 import { DomainsController } from './domains/domains.controller';
 import { Domains } from './domains/domains.service';
 import { idempotencyMigrations } from './domains/idempotency.migration';
@@ -14,6 +14,7 @@ import { IdempotencyKeys } from './domains/idempotency.service';
 import { Outcomes } from './domains/outcomes.service';
 import { PlansController } from './domains/plans.controller';
 import { Plans } from './domains/plans.service';
+import { Verifications } from './domains/verifications.service';
 import { ApiKeys } from './http/api-key.guard';
 import { RateLimit } from './http/rate-limit';
 
@@ -35,7 +36,7 @@ export const gatewaySettings = [
 
 @Module({})
 export class GatewayModule {
-  /** @param verification the module that gives a `Verifier` and the `PublishedRecords`. */
+  /** @param verification the module that gives a `Verifier`, an `Explainer` and the `PublishedRecords`. */
   static forRoot(
     settings: Pick<Settings, (typeof gatewaySettings)[number]>,
     verification: DynamicModule = VerificationModule.forRoot({
@@ -73,13 +74,13 @@ export class GatewayModule {
         IdempotencyKeys,
         Outcomes,
         Plans,
+        Verifications,
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
         {
           provide: Domains,
-          inject: [CommandBus, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes, Verifier],
-          useFactory: (
-            ...parts: [CommandBus, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes, Verifier]
-          ) => new Domains(...parts, { provisioningDeadlineMs: settings.PROVISIONING_DEADLINE }),
+          inject: [CommandBus, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes],
+          useFactory: (...parts: [CommandBus, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes]) =>
+            new Domains(...parts, { provisioningDeadlineMs: settings.PROVISIONING_DEADLINE }),
         },
       ],
     };

@@ -315,6 +315,42 @@ describe('verification', () => {
     expect((await read(id)).verified_at).not.toBeNull();
   });
 
+  it('explains what fails, and when to ask again', async () => {
+    const { id, domain } = await addFresh();
+    gateway.verifier.findings = {
+      spf: { outcome: 'fail', code: 'spf_missing', message: 'No SPF.', observed: [], name: domain },
+    };
+    const { data } = (await verify(id)).body;
+    expect(data.details[2]).toMatchObject({
+      ...{ severity: 'blocking', warnings: [], resolvers: [], ttl: null },
+      hint: expect.stringContaining('Only one SPF record per hostname is allowed') as string,
+      fix: [
+        {
+          ...{ action: 'create', name: domain, host: domain.replace('.acme.com', ''), type: 'TXT', replaces: [] },
+          values: ['v=spf1 include:amazonses.com include:sendmux.ai ~all'],
+        },
+      ],
+    });
+    expect(Date.parse(data.retry_at!) - Date.parse(data.checked_at)).toBe(60_000);
+    expect(data.details[2]!.retry_at).toBe(data.retry_at);
+    expect(data.details[0]).toMatchObject({ severity: 'info', hint: null, fix: [], retry_at: null });
+  });
+
+  it('G10 requests at the same time share one look, and a spate of them gets the last one again', async () => {
+    const { id } = await addFresh();
+    const before = gateway.verifier.looks;
+    const together = await Promise.all(Array.from({ length: 50 }, () => verify(id)));
+    expect(together.map(({ status }) => status)).toEqual(Array.from({ length: 50 }, () => 200));
+    const shared = gateway.verifier.looks - before;
+    expect(shared).toBeLessThanOrEqual(10);
+    for (let i = 0; i < 30; i++) expect((await verify(id)).body.data.status).toBe('verified');
+    expect(gateway.verifier.looks - before).toBe(10);
+    // Another domain has its own.
+    const other = await addFresh();
+    await verify(other.id);
+    expect(gateway.verifier.looks - before).toBe(11);
+  });
+
   it('takes an empty JSON body, and looks nothing up for a domain that is not there', async () => {
     const { id } = await addFresh();
     const call = { key, headers: { 'content-type': 'application/json' } };

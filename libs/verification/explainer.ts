@@ -11,6 +11,7 @@ import {
   type Expected,
   type Explained,
   type MxRr,
+  type ResolverEvidence,
   type SesExplanation,
   type SpfWalk,
   type TxtRr,
@@ -19,14 +20,23 @@ import type { Look } from './verifier';
 
 type Questions = Pick<DohClient, 'mx' | 'txt' | 'cname'>;
 
+export interface ExplainedCheck extends Explained {
+  readonly resolvers: readonly (ResolverEvidence & {
+    /** Host of the resolver's URL. */
+    readonly resolver: string;
+  })[];
+}
+
 /** Asks what else is in the DNS, once a customer wants to know why. Nothing that it finds changes a verdict. */
 export class Explainer {
   /**
    * @param resolvers each question goes to the first, and to the next only when it gives no answer.
+   * @param names of the resolvers that were asked for the look, in its order.
    * @param patienceMs how long a customer waits for what only explains.
    */
   constructor(
     private readonly resolvers: readonly Questions[],
+    private readonly names: readonly string[],
     private readonly patienceMs = 3_000,
   ) {}
 
@@ -39,7 +49,7 @@ export class Explainer {
     domain: Expected,
     { assessment, answers }: Pick<Look, 'assessment' | 'answers'>,
     ses: SesExplanation | null,
-  ): Promise<Explained[]> {
+  ): Promise<ExplainedCheck[]> {
     const clues = new FoundClues(this.resolvers, this.patienceMs);
     const { txt, mx, cname } = clueQuestions(domain, assessment.findings);
     const isSpfRight = assessment.findings.some(({ check, outcome }) => check === 'spf' && outcome === 'pass');
@@ -50,7 +60,10 @@ export class Explainer {
       ...cname.map((name) => clues.askCname(name)),
     ]);
     clues.stop();
-    return explain(domain, { assessment, answers, clues, spf, ses });
+    return explain(domain, { assessment, answers, clues, spf, ses }).map((explained) => ({
+      ...explained,
+      resolvers: explained.resolvers.map((evidence, i) => ({ resolver: this.names[i] ?? '', ...evidence })),
+    }));
   }
 }
 

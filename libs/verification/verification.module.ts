@@ -3,6 +3,7 @@ import { DohClient } from '@app/dns';
 import { defaultCanary } from '@app/runtime';
 import { SesIdentities, SesModule, type SesOptions } from '@app/ses';
 import { Canary } from './canary';
+import { Explainer } from './explainer';
 import { PublishedRecords } from './published-records';
 import { Verifier } from './verifier';
 
@@ -45,12 +46,21 @@ export class VerificationModule implements OnApplicationShutdown {
           useFactory: ({ clients }: Resolvers) => new Canary(clients, canary),
         },
         {
+          provide: Explainer,
+          inject: [Resolvers],
+          useFactory: ({ clients }: Resolvers) =>
+            new Explainer(
+              clients,
+              resolvers.map((url) => new URL(url).host),
+            ),
+        },
+        {
           provide: Verifier,
           inject: [Resolvers, SesIdentities],
           useFactory: ({ clients }: Resolvers, identities: SesIdentities) => new Verifier(clients, identities),
         },
       ],
-      exports: [Canary, Verifier, PublishedRecords, sesModule],
+      exports: [Canary, Explainer, Verifier, PublishedRecords, sesModule],
     };
   }
 

@@ -2,14 +2,7 @@ import { domainToUnicode } from 'node:url';
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Type } from 'class-transformer';
 import { IsInt, IsOptional, IsString, Matches, Max, Min } from 'class-validator';
-import {
-  checkNames,
-  dnsRecords,
-  sesDkimStatuses,
-  type Assessment,
-  type DnsRecords,
-  type LiveDomain,
-} from '@app/mail-domain';
+import { dnsRecords, sesDkimStatuses, type DnsRecords } from '@app/mail-domain';
 import type { DomainView } from '@app/read-model';
 import { MetaSchema } from '../http/openapi';
 
@@ -81,7 +74,7 @@ class DnsRecordsSchema {
   verification: NamedValueSchema;
 }
 
-const time = { type: 'string', format: 'date-time', example: '2026-04-15T10:00:00Z' } as const;
+export const time = { type: 'string', format: 'date-time', example: '2026-04-15T10:00:00Z' } as const;
 
 export class DomainSchema {
   @ApiProperty({ example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' })
@@ -102,7 +95,7 @@ export class DomainSchema {
   dns_records: DnsRecords;
 }
 
-class Envelope {
+export class Envelope {
   @ApiProperty({ enum: [true] })
   ok: boolean;
   @ApiProperty({ type: MetaSchema })
@@ -130,52 +123,6 @@ export class DomainPageEnvelope {
   meta: PageMetaSchema;
 }
 
-class ChecksSchema {
-  @ApiProperty()
-  mx: boolean;
-  @ApiProperty()
-  verification_txt: boolean;
-  @ApiProperty()
-  spf: boolean;
-  @ApiProperty()
-  dmarc: boolean;
-}
-
-class DetailSchema {
-  @ApiProperty({ enum: checkNames })
-  check: string;
-  @ApiProperty({ enum: ['pass', 'fail', 'indeterminate'] })
-  outcome: string;
-  @ApiProperty({ example: 'mx_missing', description: 'Stable; `ok` for a plain pass.' })
-  code: string;
-  @ApiProperty({ description: 'For people: what was found, and what to do.' })
-  message: string;
-  @ApiProperty({ example: 'mail.acme.com', description: 'Name of the record.' })
-  name: string;
-  @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
-  type: string;
-  @ApiProperty({ example: '10 mail.sendmux.ai' })
-  expected: string;
-  @ApiProperty({ type: [String], description: 'What was there instead; empty when nothing was.' })
-  observed: readonly string[];
-}
-
-export class VerificationSchema {
-  @ApiProperty({ enum: ['pending', 'verified', 'failed'] })
-  status: string;
-  @ApiProperty({ enum: sesDkimStatuses })
-  ses_dkim_status: string;
-  @ApiProperty({ type: ChecksSchema })
-  checks: ChecksSchema;
-  @ApiProperty({ type: [DetailSchema] })
-  details: DetailSchema[];
-}
-
-export class VerificationEnvelope extends Envelope {
-  @ApiProperty({ type: VerificationSchema })
-  data: VerificationSchema;
-}
-
 class RecordToRemoveSchema {
   @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
   type: string;
@@ -200,7 +147,7 @@ export class DeletionEnvelope extends Envelope {
 }
 
 /** Seconds precision, as the guide shows times. */
-const shown = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
+export const shown = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
 
 /** A domain as the guide shows it: the same fields in the same order. */
 export function presentDomain(view: DomainView): DomainSchema {
@@ -214,30 +161,6 @@ export function presentDomain(view: DomainView): DomainSchema {
     verified_at: verifiedAt && shown(verifiedAt),
     created_at: shown(createdAt),
     dns_records: dnsRecords(view),
-  };
-}
-
-export function presentVerification({ findings }: Assessment, domain: LiveDomain): VerificationSchema {
-  const passes = (check: string) => findings.some((finding) => finding.check === check && finding.outcome === 'pass');
-  return {
-    status: domain.status,
-    ses_dkim_status: domain.sesDkimStatus,
-    checks: {
-      mx: passes('mx'),
-      verification_txt: passes('verification_txt'),
-      spf: passes('spf'),
-      dmarc: passes('dmarc'),
-    },
-    details: findings.map(({ check, outcome, code, message, name, type, expected, observed }) => ({
-      check,
-      outcome,
-      code,
-      message,
-      name,
-      type,
-      expected,
-      observed,
-    })),
   };
 }
 

@@ -32,11 +32,12 @@ import {
   ListDomainsQuery,
   presentDeletion,
   presentDomain,
-  VerificationEnvelope,
 } from './domain.dto';
 import { Domains } from './domains.service';
 import * as examples from './examples';
 import { IdempotencyKeys, type HeldClaim } from './idempotency.service';
+import { VerificationEnvelope } from './verification.dto';
+import { Verifications } from './verifications.service';
 
 const base = '/api/v1/domains';
 const idParam = { name: 'id', example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' } as const;
@@ -52,6 +53,7 @@ export class DomainsController {
   constructor(
     @Inject(Domains) private readonly domains: Domains,
     private readonly idempotencyKeys: IdempotencyKeys,
+    private readonly verifications: Verifications,
   ) {}
 
   @Post()
@@ -180,7 +182,7 @@ export class DomainsController {
     operationId: 'verifyDomain',
     summary: 'Verify the DNS records now',
     description:
-      'Looks up the four records and asks Amazon SES for DKIM. When that cannot be decided, nothing changes.',
+      'Looks up the four records, asks Amazon SES for DKIM, and says of each what was found and what to change. When that cannot be decided, nothing changes. Requests for one domain at the same time share one look, and more than ten within ten seconds get the last one again.',
   })
   @ApiParam(idParam)
   @ApiSuccess(200, 'What was found, and where the domain stands now.', VerificationEnvelope, examples.verified)
@@ -190,7 +192,8 @@ export class DomainsController {
     @CurrentCaller() caller: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    return success(await this.domains.verify(id, { caller, requestId }), requestId);
+    const view = await this.domains.find(id, caller.team);
+    return success(await this.verifications.verify(view, { caller, requestId }), requestId);
   }
 
   @Delete(':id')

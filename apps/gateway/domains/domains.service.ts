@@ -9,9 +9,6 @@ import {
   DomainRuleBroken,
   evolve,
   FailProvisioning,
-  isLive,
-  isUndecided,
-  RecordCheck,
   RequestDeletion,
   type CommandContext,
   type DomainCommand,
@@ -19,9 +16,8 @@ import {
   type ProvisioningFailed,
 } from '@app/mail-domain';
 import { DomainsReadModel, type DomainView } from '@app/read-model';
-import { Verifier } from '@app/verification';
 import { ApiError } from '../http/api-error';
-import { domainIdForm, presentVerification, type VerificationSchema } from './domain.dto';
+import { domainIdForm } from './domain.dto';
 import { Outcomes, type Expectation } from './outcomes.service';
 
 /** Provisioning says itself that its deadline has passed; this much later, in milliseconds, the gateway does. */
@@ -55,7 +51,6 @@ export class Domains {
     private readonly store: EventStore,
     private readonly readModel: DomainsReadModel,
     private readonly outcomes: Outcomes,
-    private readonly verifier: Verifier,
     private readonly options: DomainsOptions,
   ) {}
 
@@ -102,34 +97,6 @@ export class Domains {
 
   page(team: string, limit: number, before?: string): Promise<DomainView[]> {
     return this.readModel.page(team, limit, before);
-  }
-
-  /**
-   * Looks now, and records what was found.
-   *
-   * @throws {ApiError} `not_found`, `conflict`, and `service_unavailable` when nobody could tell: nothing has changed then.
-   */
-  async verify(id: string, request: Request): Promise<VerificationSchema> {
-    const view = await this.find(id, request.caller.team);
-    if (view.status === 'deleting')
-      throw new ApiError('conflict', `${view.name} is being deleted and can no longer be verified.`);
-    const assessment = await this.verifier.check(view);
-    if (isUndecided(assessment)) {
-      const open = assessment.findings.filter(({ outcome }) => outcome === 'indeterminate');
-      const what = open.map(({ check }) => check).join(', ');
-      throw new ApiError(
-        'service_unavailable',
-        `Could not be decided just now: ${what}. Nothing has changed; try again.`,
-        {
-          retryAfter: 10,
-          errors: open.map(({ check, code, message }) => ({ code, param: check, message })),
-        },
-      );
-    }
-    const check = new RecordCheck(id, { ...assessment, trigger: 'requested', cycle: null }, contextOf(request));
-    const { state } = await this.execute(check);
-    if (!isLive(state)) throw notFound(id);
-    return presentVerification(assessment, state);
   }
 
   /**
@@ -222,14 +189,14 @@ export class Domains {
   }
 }
 
-const contextOf = ({ caller, requestId }: Request, now = Date.now()): CommandContext => ({
+export const contextOf = ({ caller, requestId }: Request, now = Date.now()): CommandContext => ({
   at: new Date(now).toISOString(),
   actor: caller.keyId,
   requestId,
   correlationId: requestId,
 });
 
-const notFound = (id: string) => new ApiError('not_found', `There is no domain ${id.slice(0, 100)}.`);
+export const notFound = (id: string) => new ApiError('not_found', `There is no domain ${id.slice(0, 100)}.`);
 
 const parts = { mail_server: 'the mail server', ses: 'Amazon SES' } as const;
 

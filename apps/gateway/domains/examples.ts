@@ -1,7 +1,8 @@
 /** Answers as the product guide shows them, for the OpenAPI document. */
-import { dnsRecords } from '@app/mail-domain';
+import { dnsRecords, explain, judge, noClues } from '@app/mail-domain';
 import type { DomainView } from '@app/read-model';
 import { presentDeletion, presentDomain } from './domain.dto';
+import { presentVerification } from './verification.dto';
 
 const view: DomainView = {
   id: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx',
@@ -16,31 +17,44 @@ const view: DomainView = {
   version: 2,
 };
 const request_id = 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx';
-const { mx } = dnsRecords(view);
+const { spf, dmarc, verification } = dnsRecords(view);
 
 export const added = { ok: true, data: presentDomain(view), meta: { request_id } };
 
 export const page = { ok: true, data: [added.data], meta: { request_id, next_cursor: null, has_more: false } };
 
+/** Two resolvers that have seen everything. */
+const seen = <Rr>(...records: Rr[]) => {
+  const evidence = { ttl: 300, authenticated: true };
+  return Array.from({ length: 2 }, () => ({ kind: 'records' as const, records, aliases: [], evidence }));
+};
+const answers = {
+  mx: seen({ preference: 10, exchange: 'mail.sendmux.ai' }),
+  spf: seen(spf.value),
+  dmarc: seen(dmarc.value),
+  verification: seen(verification.value),
+};
+const assessment = judge(view, answers, 'success');
+const ses = {
+  errorType: null,
+  lastCheckedAt: new Date('2026-04-15T10:20:00Z'),
+  deadline: new Date('2026-04-18T10:00:00Z'),
+  isRestarted: false,
+};
+const explained = explain(view, { assessment, answers, clues: noClues, ses }).map((each) => ({
+  ...each,
+  resolvers: each.resolvers.map((evidence, i) => ({ resolver: ['one.example', 'other.example'][i]!, ...evidence })),
+}));
+
 export const verified = {
   ok: true,
-  data: {
-    status: 'verified',
-    ses_dkim_status: 'success',
-    checks: { mx: true, verification_txt: true, spf: true, dmarc: true },
-    details: [
-      {
-        check: 'mx',
-        outcome: 'pass',
-        code: 'ok',
-        message: 'The MX record is in place.',
-        name: view.name,
-        type: 'MX',
-        expected: `${mx[0]!.priority} ${mx[0]!.target}`,
-        observed: [`${mx[0]!.priority} ${mx[0]!.target}`],
-      },
-    ],
-  },
+  data: presentVerification(
+    { name: view.name, status: 'verified', sesDkimStatus: 'success' },
+    assessment,
+    explained,
+    ses,
+    new Date('2026-04-15T10:30:00Z'),
+  ),
   meta: { request_id },
 };
 

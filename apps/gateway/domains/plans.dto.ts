@@ -20,7 +20,7 @@ export class ZoneFileQuery {
   format: ZoneFileFormat = 'bind';
 }
 
-class OperationSchema {
+export class OperationSchema {
   @ApiProperty({
     enum: ['delete', 'replace', 'create', 'keep'],
     description: '`replace` takes `replaces` away and puts `values` in their place; `delete` takes `values` away.',
@@ -132,16 +132,21 @@ export const presentPlan = (domain: string, zone: string, operations: readonly O
   domain,
   zone,
   complete: operations.every(({ action }) => action === 'keep'),
-  operations: operations.map(({ action, name, type, values, replaces, ttl, reason }) => ({
-    action,
-    name,
-    host: relativeHost(name, zone),
-    type,
-    values: values.map(escaped),
-    replaces: replaces.map(escaped),
-    ttl,
-    reason,
-  })),
+  operations: operations.map((operation) => presentOperation(operation, zone)),
+});
+
+export const presentOperation = (
+  { action, name, type, values, replaces, ttl, reason }: Operation,
+  zone: string,
+): OperationSchema => ({
+  action,
+  name,
+  host: relativeHost(name, zone),
+  type,
+  values: values.map(escaped),
+  replaces: replaces.map(escaped),
+  ttl,
+  reason,
 });
 
 /** @param taken why the name cannot be had; undefined when it can. */

@@ -1,0 +1,199 @@
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import {
+  checkNames,
+  dnssecStates,
+  registrableDomain,
+  retryAllAfter,
+  sesDkimStatuses,
+  type Assessment,
+  type LiveDomain,
+  type SesExplanation,
+} from '@app/mail-domain';
+import type { ExplainedCheck } from '@app/verification';
+import { Envelope, shown, time } from './domain.dto';
+import { OperationSchema, presentOperation } from './plans.dto';
+
+class ChecksSchema {
+  @ApiProperty()
+  mx: boolean;
+  @ApiProperty()
+  verification_txt: boolean;
+  @ApiProperty()
+  spf: boolean;
+  @ApiProperty()
+  dmarc: boolean;
+}
+
+class WarningSchema {
+  @ApiProperty({ example: 'mx_foreign_backup', description: 'Stable.' })
+  code: string;
+  @ApiProperty({ enum: ['breaking', 'warning', 'info'] })
+  severity: string;
+  @ApiProperty({ description: 'For people: what it is, and what to do.' })
+  message: string;
+}
+
+class ExtendedErrorSchema {
+  @ApiProperty({ example: 7, description: 'INFO-CODE of RFC 8914.' })
+  code: number;
+  @ApiProperty()
+  text: string;
+}
+
+class ResolverEvidenceSchema {
+  @ApiProperty({ example: 'dns.example', description: 'The resolver that was asked.' })
+  resolver: string;
+  @ApiProperty({ enum: ['records', 'nodata', 'nxdomain', 'servfail', 'unreachable'] })
+  answer: string;
+  @ApiProperty({ type: 'integer', nullable: true, description: 'Seconds that its answer may still be cached.' })
+  ttl: number | null;
+  @ApiProperty({ type: 'boolean', nullable: true, description: 'Whether it has validated the answer by DNSSEC.' })
+  authenticated: boolean | null;
+  @ApiProperty({ type: [String], description: 'CNAMEs on the way.' })
+  aliases: readonly string[];
+  @ApiProperty({ type: [ExtendedErrorSchema] })
+  extended_errors: readonly { readonly code: number; readonly text: string }[];
+  @ApiPropertyOptional({ description: 'Why there is no answer; only of `unreachable`.' })
+  reason?: string;
+}
+
+class SesEvidenceSchema {
+  @ApiProperty({ type: 'string', nullable: true, example: 'host_not_found', description: 'What SES says is wrong.' })
+  error_type: string | null;
+  @ApiProperty({ ...time, nullable: true })
+  last_checked_at: string | null;
+  @ApiProperty({ ...time, description: 'Until when SES goes on looking by itself.' })
+  deadline: string;
+}
+
+class DetailSchema {
+  @ApiProperty({ enum: checkNames })
+  check: string;
+  @ApiProperty({ enum: ['pass', 'fail', 'indeterminate'] })
+  outcome: string;
+  @ApiProperty({
+    example: 'mx_missing',
+    description: 'Stable; `ok` for a plain pass. docs/verification.md lists them.',
+  })
+  code: string;
+  @ApiProperty({
+    enum: ['blocking', 'breaking', 'warning', 'info'],
+    description: '`blocking`: the check fails. `breaking`: it passes, and mail suffers now.',
+  })
+  severity: string;
+  @ApiProperty({ description: 'For people: what was found.' })
+  message: string;
+  @ApiProperty({ type: 'string', nullable: true, description: 'For people: what to look at; null on a pass.' })
+  hint: string | null;
+  @ApiProperty({ example: 'mail.acme.com', description: 'Name of the record.' })
+  name: string;
+  @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
+  type: string;
+  @ApiProperty({ example: '10 mail.sendmux.ai' })
+  expected: string;
+  @ApiProperty({ type: [String], description: 'What was there instead; empty when nothing was.' })
+  observed: readonly string[];
+  @ApiProperty({
+    type: 'integer',
+    nullable: true,
+    example: 300,
+    description: 'Seconds that what was observed may still be cached.',
+  })
+  ttl: number | null;
+  @ApiProperty({ type: [WarningSchema], description: 'They never change a verdict.' })
+  warnings: WarningSchema[];
+  @ApiProperty({ type: [OperationSchema], description: 'What makes the check pass, in the order to apply.' })
+  fix: OperationSchema[];
+  @ApiProperty({ type: [ResolverEvidenceSchema], description: 'What each resolver said; none for `dkim`.' })
+  resolvers: ResolverEvidenceSchema[];
+  @ApiPropertyOptional({ type: SesEvidenceSchema, description: 'What Amazon SES says; only of `dkim`.' })
+  ses?: SesEvidenceSchema;
+  @ApiProperty({ ...time, nullable: true, description: 'When asking again can tell more; null on a pass.' })
+  retry_at: string | null;
+}
+
+export class VerificationSchema {
+  @ApiProperty({ enum: ['pending', 'verified', 'failed'] })
+  status: string;
+  @ApiProperty({ enum: sesDkimStatuses })
+  ses_dkim_status: string;
+  @ApiProperty({ type: ChecksSchema })
+  checks: ChecksSchema;
+  @ApiProperty({ ...time, description: 'When the look was.' })
+  checked_at: string;
+  @ApiProperty({
+    ...time,
+    nullable: true,
+    description: 'When the DNS will show what is mended now, by the TTLs of what it shows; null when all passes.',
+  })
+  retry_at: string | null;
+  @ApiProperty({ type: 'string', enum: dnssecStates, nullable: true, description: 'Null when nobody told.' })
+  dnssec: string | null;
+  @ApiProperty({ type: [DetailSchema] })
+  details: DetailSchema[];
+}
+
+export class VerificationEnvelope extends Envelope {
+  @ApiProperty({ type: VerificationSchema })
+  data: VerificationSchema;
+}
+
+/** A verification as the guide shows it, and then why. */
+export function presentVerification(
+  domain: Pick<LiveDomain, 'name' | 'status' | 'sesDkimStatus'>,
+  { findings, dnssec }: Assessment,
+  explained: readonly ExplainedCheck[],
+  ses: SesExplanation | null,
+  checkedAt: Date,
+): VerificationSchema {
+  const passes = (check: string) => findings.some((finding) => finding.check === check && finding.outcome === 'pass');
+  const after = (seconds: number | null) =>
+    seconds === null ? null : shown(new Date(checkedAt.getTime() + seconds * 1_000));
+  const zone = registrableDomain(domain.name);
+  return {
+    status: domain.status,
+    ses_dkim_status: domain.sesDkimStatus,
+    checks: {
+      mx: passes('mx'),
+      verification_txt: passes('verification_txt'),
+      spf: passes('spf'),
+      dmarc: passes('dmarc'),
+    },
+    checked_at: shown(checkedAt),
+    retry_at: after(retryAllAfter(explained)),
+    dnssec: dnssec ?? null,
+    details: explained.map((detail) => ({
+      check: detail.check,
+      outcome: detail.outcome,
+      code: detail.code,
+      severity: detail.severity,
+      message: detail.message,
+      hint: detail.hint,
+      name: detail.name,
+      type: detail.type,
+      expected: detail.expected,
+      observed: detail.observed,
+      ttl: detail.ttl,
+      warnings: detail.warnings.map(({ code, severity, message }) => ({ code, severity, message })),
+      fix: detail.fix.map((operation) => presentOperation(operation, zone)),
+      resolvers: detail.resolvers.map(({ resolver, answer, ttl, authenticated, aliases, extendedErrors, reason }) => ({
+        resolver,
+        answer,
+        ttl: ttl ?? null,
+        authenticated: authenticated ?? null,
+        aliases,
+        extended_errors: extendedErrors ?? [],
+        ...(reason !== undefined && { reason }),
+      })),
+      ...(detail.check === 'dkim' &&
+        ses && {
+          ses: {
+            error_type: ses.errorType,
+            last_checked_at: ses.lastCheckedAt && shown(ses.lastCheckedAt),
+            deadline: shown(ses.deadline),
+          },
+        }),
+      retry_at: after(detail.retryAfter),
+    })),
+  };
+}

@@ -1,0 +1,102 @@
+import { Injectable } from '@nestjs/common';
+import { CommandBus } from '@nestjs/cqrs';
+import type { Decided } from '@app/commands';
+import { isLive, isUndecided, RecordCheck, type Assessment, type SesExplanation } from '@app/mail-domain';
+import type { DomainView } from '@app/read-model';
+import { Explainer, Verifier, type Look } from '@app/verification';
+import { ApiError } from '../http/api-error';
+import { contextOf, notFound, type Request } from './domains.service';
+import { presentVerification, type VerificationSchema } from './verification.dto';
+
+/** Looks at one domain that its team can set going within the window; whoever asks more often gets the last one again. */
+const looksAWindow = 10;
+const windowMs = 10_000;
+/** Domains that are kept in mind before those whose window is over are forgotten. */
+const rememberedDomains = 1_000;
+/** How long SES looks for the DKIM records by itself, in milliseconds. */
+const sesPatienceMs = 72 * 3_600_000;
+
+interface Recent {
+  /** When looks began, by `performance.now()`. */
+  begun: number[];
+  /** The last one, that may still be under way. */
+  look: Promise<VerificationSchema>;
+  isUnderWay: boolean;
+}
+
+/** Looks when a customer asks, records what was found, and explains it. */
+@Injectable()
+export class Verifications {
+  private readonly recent = new Map<string, Recent>();
+
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly verifier: Verifier,
+    private readonly explainer: Explainer,
+  ) {}
+
+  /**
+   * Requests for one domain at the same time share one look; more than ten within ten seconds get the last one again
+   * (case G10). `checked_at` says when it was.
+   *
+   * @throws {ApiError} `not_found`, `conflict`, and `service_unavailable` when nobody could tell: nothing has changed then.
+   */
+  verify(view: DomainView, request: Request): Promise<VerificationSchema> {
+    const now = performance.now();
+    const before = this.recent.get(view.id);
+    if (before?.isUnderWay) return before.look;
+    const begun = (before?.begun ?? []).filter((at) => now - at < windowMs);
+    if (before && begun.length >= looksAWindow) return before.look;
+    this.forgetOld(now);
+    const recent: Recent = { begun: [...begun, now], look: this.look(view, request), isUnderWay: true };
+    this.recent.set(view.id, recent);
+    const settle = () => (recent.isUnderWay = false);
+    recent.look.then(settle, settle);
+    return recent.look;
+  }
+
+  private forgetOld(now: number): void {
+    if (this.recent.size < rememberedDomains) return;
+    for (const [id, { begun, isUnderWay }] of this.recent)
+      if (!isUnderWay && begun.every((at) => now - at >= windowMs)) this.recent.delete(id);
+  }
+
+  private async look(view: DomainView, request: Request): Promise<VerificationSchema> {
+    if (view.status === 'deleting')
+      throw new ApiError('conflict', `${view.name} is being deleted and can no longer be verified.`);
+    const look = await this.verifier.look(view);
+    const { assessment } = look;
+    if (isUndecided(assessment)) throw undecided(assessment);
+    const context = contextOf(request);
+    const check = new RecordCheck(view.id, { ...assessment, trigger: 'requested', cycle: null }, context);
+    const { state } = await this.commands.execute<RecordCheck, Decided>(check);
+    if (!isLive(state)) throw notFound(view.id);
+    const ses = sesExplanation(view, look);
+    const explained = await this.explainer.explain(view, look, ses);
+    return presentVerification(state, assessment, explained, ses, new Date(context.at));
+  }
+}
+
+function undecided({ findings }: Assessment): ApiError {
+  const open = findings.filter(({ outcome }) => outcome === 'indeterminate');
+  const what = open.map(({ check }) => check).join(', ');
+  return new ApiError(
+    'service_unavailable',
+    `Could not be decided just now: ${what}. Nothing has changed; try again.`,
+    {
+      retryAfter: 10,
+      errors: open.map(({ check, code, message }) => ({ code, param: check, message })),
+    },
+  );
+}
+
+function sesExplanation(view: DomainView, { identity }: Look): SesExplanation | null {
+  return (
+    identity && {
+      errorType: null,
+      lastCheckedAt: null,
+      deadline: new Date(view.createdAt.getTime() + sesPatienceMs),
+      isRestarted: false,
+    }
+  );
+}
