@@ -119,6 +119,9 @@ export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutd
         return this.send(stream, Buffer.from('not a message'));
       case 'servfail':
         return reply('SERVFAIL');
+      case 'bogus':
+        if (query.flag_cd) break;
+        return reply('SERVFAIL');
       case 'refused':
         return reply('REFUSED');
       case 'nxdomain':
@@ -155,7 +158,7 @@ export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutd
   }
 }
 
-function decode(bytes: Buffer): packet.Packet | undefined {
+function decode(bytes: Buffer): packet.DecodedPacket | undefined {
   try {
     return packet.decode(bytes);
   } catch {

@@ -7,9 +7,9 @@ import { z } from 'zod';
  */
 const modes = {
   ses: ['refuse', 'throttle', 'error', 'garbage', 'late', 'act_late', 'hang', 'hang_after'],
-  /** `lie`: a record that is not in the zone; `nxdomain`: no such name, whatever the zone holds. */
-  'doh-a': ['servfail', 'refused', 'nxdomain', 'lie', 'garbage', 'http_500', 'late', 'hang'],
-  'doh-b': ['servfail', 'refused', 'nxdomain', 'lie', 'garbage', 'http_500', 'late', 'hang'],
+  /** `bogus`: SERVFAIL, but for who checks the signatures himself; `lie`: a record that is not in the zone; `nxdomain`: no such name, whatever the zone holds. */
+  'doh-a': ['servfail', 'bogus', 'refused', 'nxdomain', 'lie', 'garbage', 'http_500', 'late', 'hang'],
+  'doh-b': ['servfail', 'bogus', 'refused', 'nxdomain', 'lie', 'garbage', 'http_500', 'late', 'hang'],
   /** At RCPT: `refuse` for good (550), `tempfail` for now (451), `hang`. After DATA: `hang_up_after`. */
   smtp: ['refuse', 'tempfail', 'hang', 'hang_up_after'],
 } as const;

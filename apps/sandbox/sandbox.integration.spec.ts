@@ -135,8 +135,8 @@ describe('the sandbox, by the programs that the product speaks to it with', () =
         aliases: ['mx.acme.com'],
         records: [{ preference: 10 }],
       });
-      expect(await resolver.mx('nothing.acme.com')).toEqual({ kind: 'nxdomain', aliases: [] });
-      expect(await resolver.mx('acme.com')).toEqual({ kind: 'nodata', aliases: [] });
+      expect(await resolver.mx('nothing.acme.com')).toMatchObject({ kind: 'nxdomain', aliases: [] });
+      expect(await resolver.mx('acme.com')).toMatchObject({ kind: 'nodata', aliases: [] });
     }
     await http('DELETE', '/zone/mx.acme.com');
     expect(await resolvers[0]!.mx('alias.acme.com')).toMatchObject({ kind: 'nxdomain' });

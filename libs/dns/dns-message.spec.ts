@@ -17,9 +17,60 @@ const mx = (name: string, exchange: string, preference = 10): packet.Answer => (
 });
 const read = (bytes: Buffer) => decodeReply(bytes, 'mail.acme.com', 'MX');
 
+describe('what comes with a reply', () => {
+  const soa = (ttl: number, minimum: number): packet.Answer => ({
+    ...{ type: 'SOA', name: 'acme.com', ttl },
+    data: { mname: 'ns.acme.com', rname: 'hostmaster.acme.com', serial: 1, refresh: 1, retry: 1, expire: 1, minimum },
+  });
+  const opt = (changes: Partial<packet.OptAnswer>): packet.Answer => ({
+    ...{ type: 'OPT', name: '.', udpPayloadSize: 1_232, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false },
+    ...{ options: [], ...changes },
+  });
+  // @types/dns-packet does not know option 15.
+  const option = (data: Buffer) => ({ code: 15, data }) as unknown as packet.PacketOpt;
+  const extendedError = (code: number, text = '') =>
+    opt({ options: [option(Buffer.from([code >> 8, code & 255, ...Buffer.from(text)]))] });
+  const evidence = (bytes: Buffer) => read(bytes).evidence;
+
+  it('B2 the least of TTL and MINIMUM of the SOA says how long a negative answer is kept', () => {
+    expect(evidence(reply({ authorities: [soa(300, 60)] }, 3))).toEqual({ authenticated: false, ttl: 60 });
+    expect(evidence(reply({ authorities: [soa(30, 60)] }))).toEqual({ authenticated: false, ttl: 30 });
+    expect(evidence(reply({}, 3))).toEqual({ authenticated: false });
+  });
+  it('H25 the least TTL on the way says how long records are kept', () => {
+    const alias: packet.Answer = { type: 'CNAME', name: 'mail.acme.com', ttl: 40, data: 'a.net' };
+    const answers = [alias, { ...mx('a.net', 'b.net'), ttl: 86_400 } as packet.Answer];
+    expect(evidence(reply({ answers }))).toMatchObject({ ttl: 40 });
+    expect(evidence(reply({ answers: answers.slice(0, 1), authorities: [soa(20, 20)] }))).toMatchObject({ ttl: 20 });
+    const huge = { ...mx('mail.acme.com', 'b.net'), ttl: 0x8000_0001 } as packet.Answer;
+    expect(evidence(reply({ answers: [huge] }))).toMatchObject({ ttl: 0 });
+  });
+  it('G3 G5 the AD bit says whether the resolver has validated it', () => {
+    expect(evidence(reply({ flags: packet.AUTHENTIC_DATA }))).toMatchObject({ authenticated: true });
+    expect(evidence(reply({}))).toMatchObject({ authenticated: false });
+  });
+  it.each([6, 7, 8, 9, 10])('G4 the extended error %i of a SERVFAIL is a validation that failed', (code) =>
+    expect(read(reply({ additionals: [extendedError(code, 'no good')] }, 2))).toEqual({
+      kind: 'servfail',
+      evidence: { authenticated: false, bogus: true, extendedErrors: [{ code, text: 'no good' }] },
+    }),
+  );
+  it('another extended error is told, and is none', () => {
+    expect(evidence(reply({ additionals: [extendedError(22)] }, 2))).toEqual({
+      authenticated: false,
+      extendedErrors: [{ code: 22, text: '' }],
+    });
+    expect(evidence(reply({ additionals: [opt({ options: [option(Buffer.from([1]))] })] }))).toEqual({
+      authenticated: false,
+    });
+  });
+  it('an extended RCODE is no answer', () =>
+    expect(read(reply({ additionals: [opt({ extendedRcode: 1 })] }))).toMatchObject({ kind: 'unreachable' }));
+});
+
 describe('a reply', () => {
   it('C1 C2 gives exchanges in lower case, without the trailing dot', () => {
-    expect(read(reply({ answers: [mx('MAIL.acme.com', 'MAIL.Sendmux.AI')] }))).toEqual({
+    expect(read(reply({ answers: [mx('MAIL.acme.com', 'MAIL.Sendmux.AI')] }))).toMatchObject({
       kind: 'records',
       records: [{ preference: 10, exchange: 'mail.sendmux.ai' }],
       aliases: [],
@@ -57,7 +108,7 @@ describe('a reply', () => {
       { type: 'CNAME', name: 'mail.acme.com', data: 'A.net' },
       { type: 'CNAME', name: 'a.net', data: 'mail.acme.com' },
     ];
-    expect(decodeReply(reply({ questions, answers }), 'mail.acme.com', 'CNAME')).toEqual({
+    expect(decodeReply(reply({ questions, answers }), 'mail.acme.com', 'CNAME')).toMatchObject({
       ...{ kind: 'records', records: ['a.net'], aliases: [] },
     });
   });
@@ -70,12 +121,12 @@ describe('a reply', () => {
       return decodeReply(reply({ questions, ...section }), 'mail.acme.com', 'SOA');
     };
     expect(read('mail.acme.com')).toMatchObject({ records: [{ primary: 'ns.acme.com', minimum: 60 }] });
-    expect(read('acme.com')).toEqual({ kind: 'nodata', aliases: [] });
+    expect(read('acme.com')).toMatchObject({ kind: 'nodata', aliases: [] });
   });
   it('takes no record of another class', () => {
     const chaos = { type: 'TXT', name: 'mail.acme.com', class: 'CH', data: 'here' } as const;
     const bytes = reply({ questions: [{ type: 'TXT', name: 'mail.acme.com' }], answers: [chaos] });
-    expect(decodeReply(bytes, 'mail.acme.com', 'TXT')).toEqual({ kind: 'nodata', aliases: [] });
+    expect(decodeReply(bytes, 'mail.acme.com', 'TXT')).toMatchObject({ kind: 'nodata', aliases: [] });
   });
   it('does not follow a loop', () => {
     const answers: packet.Answer[] = [

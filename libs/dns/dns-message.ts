@@ -14,16 +14,38 @@ export interface SoaRecord {
   readonly minimum: number;
 }
 
+/** What came with an answer. */
+export interface DnsEvidence {
+  /**
+   * Seconds that the answer may still be cached: of records, the least TTL of them and of the CNAMEs on the way; of a
+   * negative answer, the lesser of TTL and MINIMUM of the SOA (RFC 2308 section 5). Absent where the answer has neither.
+   */
+  readonly ttl?: number;
+  /** The AD bit: the resolver has validated the answer (RFC 4035 section 3.2.3). */
+  readonly authenticated?: boolean;
+  /** Extended DNS Errors (RFC 8914); absent when there are none. */
+  readonly extendedErrors?: readonly ExtendedError[];
+  /** Of a SERVFAIL: it is the DNSSEC validation that failed. */
+  readonly bogus?: true;
+}
+
+export interface ExtendedError {
+  /** INFO-CODE. */
+  readonly code: number;
+  readonly text: string;
+}
+
 /** What a resolver said to one question. */
-export type DnsAnswer<Record> =
-  /** RRs of the queried type at the end of the chain of CNAMEs; `aliases` are the names on the way. */
-  | { readonly kind: 'records'; readonly records: readonly Record[]; readonly aliases: readonly string[] }
-  /** The name exists, without the queried type (RFC 2308 section 2.2). */
+export type DnsAnswer<Record> = (
+  | /** RRs of the queried type at the end of the chain of CNAMEs; `aliases` are the names on the way. */
+    { readonly kind: 'records'; readonly records: readonly Record[]; readonly aliases: readonly string[] }
+    /** The name exists, without the queried type (RFC 2308 section 2.2). */
   | { readonly kind: 'nodata'; readonly aliases: readonly string[] }
   | { readonly kind: 'nxdomain'; readonly aliases: readonly string[] }
   | { readonly kind: 'servfail' }
   /** No answer that counts. */
-  | { readonly kind: 'unreachable'; readonly reason: string };
+  | { readonly kind: 'unreachable'; readonly reason: string }
+) & { readonly evidence?: DnsEvidence };
 
 export const unreachable = (reason: string) => ({ kind: 'unreachable', reason }) as const;
 
@@ -42,10 +64,22 @@ export type QueryType = keyof typeof readers;
 /** CNAMEs followed in one answer; a longer chain is a loop. */
 const chainLimit = 16;
 
-/** A query for one question, with ID 0 so that caches can share it (RFC 8484 section 4.1). */
-export function encodeQuery(name: string, type: QueryType): Buffer {
-  return packet.encode({ type: 'query', id: 0, flags: packet.RECURSION_DESIRED, questions: [{ type, name }] });
+/**
+ * A query for one question, with ID 0 so that caches can share it (RFC 8484 section 4.1). The AD bit asks for the AD bit (RFC
+ * 6840 section 5.7), EDNS for Extended DNS Errors (RFC 8914 section 3).
+ *
+ * @param unchecked with the CD bit: the resolver is to answer what does not validate as well (RFC 4035 section 3.2.2).
+ */
+export function encodeQuery(name: string, type: QueryType, { unchecked = false } = {}): Buffer {
+  const flags = packet.RECURSION_DESIRED | packet.AUTHENTIC_DATA | (unchecked ? packet.CHECKING_DISABLED : 0);
+  return packet.encode({ type: 'query', id: 0, flags, questions: [{ type, name }], additionals: [edns] });
 }
+
+const edns: packet.OptAnswer = {
+  ...{ type: 'OPT', name: '.', udpPayloadSize: 1_232, extendedRcode: 0, ednsVersion: 0, flags: 0 },
+  ...{ flag_do: false, options: [] },
+};
+const extendedErrorOption = 15;
 
 /** Whether a name can be asked for: the encoder validates nothing, and would send another name instead. */
 export const isQueryable = (name: string): boolean =>
@@ -81,28 +115,55 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   )
     return unreachable('a reply to another question');
   if (reply.flag_tc) return unreachable('a truncated message');
-  if (rcode === 'SERVFAIL') return { kind: 'servfail' } as const;
+  const opt = reply.additionals?.find((rr) => rr.type === 'OPT');
+  if (opt?.extendedRcode) return unreachable(`an extended RCODE (${opt.extendedRcode} << 4, ${rcode})`);
+  const extendedErrors = opt ? extendedErrorsOf(opt) : [];
+  const told = { authenticated: reply.flag_ad === true, ...(extendedErrors.length > 0 && { extendedErrors }) };
+  if (rcode === 'SERVFAIL') {
+    const isBogus = extendedErrors.some(({ code }) => bogusCodes.has(code));
+    return { kind: 'servfail', evidence: { ...told, ...(isBogus && { bogus: true as const }) } } as const;
+  }
   if (rcode !== 'NOERROR' && rcode !== 'NXDOMAIN') return unreachable(`RCODE ${rcode}`);
 
   const answers = (reply.answers ?? []).filter((rr) => 'class' in rr && rr.class === 'IN');
   const aliases: string[] = [];
+  const ttls: number[] = [];
   let owner = canonical(name);
   // Who asks for the CNAME itself is not led along it.
   while (type !== 'CNAME') {
     const alias = answers.find((rr) => rr.type === 'CNAME' && canonical(rr.name) === owner);
     if (alias?.type !== 'CNAME') break;
     owner = canonical(alias.data);
+    ttls.push(ttlOf(alias));
     aliases.push(owner);
     if (aliases.length > chainLimit) return unreachable('a loop of CNAMEs');
   }
   const read = readers[type] as (data: unknown) => ReturnType<(typeof readers)[Type]>;
-  const records = answers.flatMap((rr) =>
-    rr.type === type && canonical(rr.name) === owner ? [read((rr as { data: unknown }).data)] : [],
-  );
-  if (rcode === 'NXDOMAIN') return { kind: 'nxdomain', aliases } as const;
-  if (records.length === 0) return { kind: 'nodata', aliases } as const;
-  return { kind: 'records', records, aliases } as const;
+  const found = answers.filter((rr) => rr.type === type && canonical(rr.name) === owner);
+  const isPositive = rcode === 'NOERROR' && found.length > 0;
+  for (const rr of isPositive ? found : []) ttls.push(ttlOf(rr as { ttl?: number }));
+  const soa = isPositive ? undefined : reply.authorities?.find((rr) => rr.type === 'SOA');
+  if (soa?.type === 'SOA') ttls.push(Math.min(ttlOf(soa), soa.data.minimum ?? 0));
+  const evidence = { ...told, ...(ttls.length > 0 && { ttl: Math.min(...ttls) }) };
+  if (rcode === 'NXDOMAIN') return { kind: 'nxdomain', aliases, evidence } as const;
+  if (!isPositive) return { kind: 'nodata', aliases, evidence } as const;
+  const records = found.map((rr) => read((rr as { data: unknown }).data));
+  return { kind: 'records', records, aliases, evidence } as const;
 }
+
+/** One with the highest bit set is zero (RFC 2181 section 8). */
+const ttlOf = ({ ttl = 0 }: { readonly ttl?: number }): number => (ttl > 0x7fff_ffff ? 0 : ttl);
+
+/** INFO-CODEs of a validation that failed: bogus, expired, not yet valid, no key, no signature (RFC 8914 section 4). */
+const bogusCodes = new Set([6, 7, 8, 9, 10]);
+
+const extendedErrorsOf = ({ options }: packet.OptAnswer): ExtendedError[] =>
+  options.flatMap((option) => {
+    const { code, data } = option as { code: number; data?: Buffer };
+    return code === extendedErrorOption && data && data.length >= 2
+      ? [{ code: data.readUInt16BE(0), text: data.toString('utf8', 2).replace(/\0+$/, '') }]
+      : [];
+  });
 
 /** Names compare without case and without the root's dot (RFC 4343). */
 const canonical = (name: string): string => name.toLowerCase().replace(/\.$/, '');

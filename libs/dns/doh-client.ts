@@ -103,22 +103,38 @@ export class DohClient {
 
   private async query<Type extends QueryType>(name: string, type: Type): Promise<Reply<Type>> {
     if (!isQueryable(name)) return unreachable(`${name} cannot be asked for`);
-    const path = this.path + encodeQuery(name, type).toString('base64url');
     if (this.underWay < this.streams * this.connections.length) this.underWay++;
     else await new Promise<void>((turn) => this.waiting.push(turn));
     try {
       const deadline = performance.now() + this.timeoutMs;
-      let reply = await this.send(path, deadline);
-      // A GET can be repeated: the server may have closed an idle connection at the moment we took it.
-      if ('lost' in reply) reply = await this.send(path, deadline);
-      if ('lost' in reply) return unreachable(`the connection was lost (${reply.lost})`);
-      return 'body' in reply ? decodeReply(reply.body, name, type) : unreachable(reply.refused);
+      const answer = await this.ask(name, type, deadline);
+      if (answer.kind !== 'servfail' || answer.evidence?.bogus) return answer;
+      const unchecked = await this.ask(name, type, deadline, { unchecked: true });
+      if (unchecked.kind === 'servfail' || unchecked.kind === 'unreachable') return answer;
+      // Either the validation is what fails, or the failure is over.
+      const again = await this.ask(name, type, deadline);
+      if (again.kind !== 'servfail') return again.kind === 'unreachable' ? answer : again;
+      return { ...again, evidence: { ...again.evidence, bogus: true } };
     } finally {
       // The place goes from hand to hand, so that nobody slips in between.
       const next = this.waiting.shift();
       if (next) next();
       else this.underWay--;
     }
+  }
+
+  private async ask<Type extends QueryType>(
+    name: string,
+    type: Type,
+    deadline: number,
+    options: { readonly unchecked?: boolean } = {},
+  ): Promise<Reply<Type>> {
+    const path = this.path + encodeQuery(name, type, options).toString('base64url');
+    let reply = await this.send(path, deadline);
+    // A GET can be repeated: the server may have closed an idle connection at the moment we took it.
+    if ('lost' in reply) reply = await this.send(path, deadline);
+    if ('lost' in reply) return unreachable(`the connection was lost (${reply.lost})`);
+    return 'body' in reply ? decodeReply(reply.body, name, type) : unreachable(reply.refused);
   }
 
   private send(path: string, deadline: number): Promise<Outcome> {

@@ -1,2 +1,2 @@
 export { DohClient, type DohOptions } from './doh-client';
-export type { DnsAnswer, MxRecord, SoaRecord } from './dns-message';
+export type { DnsAnswer, DnsEvidence, MxRecord, SoaRecord } from './dns-message';

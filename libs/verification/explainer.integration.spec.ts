@@ -267,6 +267,8 @@ const zoneOf = (row: Row) => {
   };
   const of = async (row: Row) => (await explained(`mail.${zoneOf(row)}`)).find(({ check }) => check === row.check)!;
 
+  const rowOf = (id: string) => rows.find((row) => row.id === id)!;
+
   it.each(rows.map((row) => [row.id, row.state, row] as const))('%s %s', async (_id, _state, row) => {
     const { outcome, code, severity, hint, fix, message } = await of(row);
     expect({ outcome, code }).toEqual({ outcome: row.outcome, code: row.code });
@@ -277,6 +279,19 @@ const zoneOf = (row: Row) => {
       expect(fix.map(({ action, name, type, values }) => [action, name, type, ...values].join(' '))).toEqual(row.fix);
   });
 
+  it('B2 may be asked again when the negative answer has gone from the caches', async () => {
+    const { retryAfter, resolvers } = await of(rowOf('B2'));
+    expect(resolvers).toMatchObject([
+      { answer: 'nxdomain', ttl: 60 },
+      { answer: 'nxdomain', ttl: 60 },
+    ]);
+    expect(retryAfter).toBe(60);
+  });
+  it('H25 says how long the old value stays in caches', async () => {
+    const { hint, ttl, retryAfter } = await of(rowOf('H25'));
+    expect(hint).toContain('may keep the old value for up to 24 h');
+    expect([ttl, retryAfter]).toEqual([86_400, 86_400]);
+  });
   it('C19 is to be mended once', async () => {
     const [mx, , spf] = await explained('mail.c19.com');
     expect([mx!.code, spf!.code]).toEqual(['cname_at_name', 'cname_at_name']);
