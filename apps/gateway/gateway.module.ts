@@ -36,7 +36,7 @@ export const gatewaySettings = [
 
 @Module({})
 export class GatewayModule {
-  /** @param verification the module that gives a `Verifier`, an `Explainer` and the `PublishedRecords`. */
+  /** @param verification the module that gives the `Verifier`, `Explainer`, `DkimDetection` and `PublishedRecords`. */
   static forRoot(
     settings: Pick<Settings, (typeof gatewaySettings)[number]>,
     verification: DynamicModule = VerificationModule.forRoot({

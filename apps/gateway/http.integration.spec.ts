@@ -270,6 +270,7 @@ describe('lists and versions', () => {
 describe('verification', () => {
   afterEach(() => {
     gateway.verifier.findings = {};
+    gateway.verifier.identity = null;
   });
 
   it('answers 200 with what fails, and stays pending', async () => {
@@ -334,6 +335,21 @@ describe('verification', () => {
     expect(Date.parse(data.retry_at!) - Date.parse(data.checked_at)).toBe(60_000);
     expect(data.details[2]!.retry_at).toBe(data.retry_at);
     expect(data.details[0]).toMatchObject({ severity: 'info', hint: null, fix: [], retry_at: null });
+  });
+
+  it('F5 has SES begin anew when it has given up, and shows what SES says', async () => {
+    const { id, domain } = await addFresh();
+    gateway.verifier.findings = { dkim: { outcome: 'fail', code: 'dkim_failed' } };
+    const verification = { errorType: 'host_not_found', lastCheckedAt: new Date(0), lastSuccessAt: null };
+    gateway.verifier.identity = {
+      ...{ name: domain, domainId: id, status: 'failed', tokens: [], hostedZone: 'x', region: 'x', verification },
+    };
+    const { data } = (await verify(id)).body;
+    expect(data.details[4]).toMatchObject({
+      ...{ check: 'dkim', outcome: 'fail', code: 'dkim_restarted' },
+      ses: { error_type: 'host_not_found', last_checked_at: '1970-01-01T00:00:00Z' },
+    });
+    expect(Date.parse(data.details[4]!.ses!.deadline) - Date.parse(data.checked_at)).toBe(72 * 3_600_000);
   });
 
   it('G10 requests at the same time share one look, and a spate of them gets the last one again', async () => {

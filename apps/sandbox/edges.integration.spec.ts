@@ -125,7 +125,7 @@ describe('the sandbox at its edges', () => {
       expect(created.tokens).toHaveLength(3);
       expect(new Set(created.tokens).size).toBe(3);
       expect(await ses.create('ONE.acme.com', 'mdom_2')).toMatchObject({ domainId: 'mdom_1', tokens: created.tokens });
-      expect(await ses.get('one.acme.com')).toEqual(created);
+      expect(await ses.get('one.acme.com')).toMatchObject({ domainId: 'mdom_1', tokens: created.tokens });
       const { body } = await call<{ operation: string; name: string }[]>('GET', '/ses/calls');
       expect(body.slice(0, 3).map(({ operation, name }) => `${operation} ${name}`)).toEqual([
         'CreateEmailIdentity one.acme.com',
@@ -421,7 +421,7 @@ describe('the sandbox at its edges', () => {
     expect(performance.now() - startedAt).toBeLessThan(2_000);
     expect(await waiting).toMatchObject({ message: 'fetch failed' });
     await start();
-    expect(await ses.get('stay.acme.com')).toEqual(identity);
+    expect(await ses.get('stay.acme.com')).toMatchObject({ domainId: identity.domainId, tokens: identity.tokens });
     expect((await call('GET', '/zone')).body).toEqual(before);
     expect((await call('GET', '/mails')).body).toEqual(mails);
   });

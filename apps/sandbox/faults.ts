@@ -20,6 +20,7 @@ export const sesOperations = [
   'CreateEmailIdentity',
   'GetEmailIdentity',
   'DeleteEmailIdentity',
+  'PutEmailIdentityDkimSigningAttributes',
   'ListEmailIdentities',
 ] as const;
 export type SesOperation = (typeof sesOperations)[number];

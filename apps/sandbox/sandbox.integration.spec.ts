@@ -63,13 +63,29 @@ describe('the sandbox, by the programs that the product speaks to it with', () =
     const made = await ses.create('mail.acme.com', 'mdom_1');
     expect(made).toMatchObject({ domainId: 'mdom_1', status: 'pending', hostedZone: 'dkim.amazonses.com' });
     expect(new Set(made.tokens).size).toBe(3);
-    expect(await ses.create('mail.acme.com', 'mdom_2')).toEqual(made);
+    expect(await ses.create('mail.acme.com', 'mdom_2')).toMatchObject({ domainId: 'mdom_1', tokens: made.tokens });
+
+    const errorType = async () => (await ses.get('mail.acme.com'))?.verification.errorType;
+    const [one, two, three] = made.tokens.map((token) => `/zone/${token}._domainkey.mail.acme.com`);
+    const target = (path: string) => `${/zone\/(\w+)/.exec(path)![1]}.dkim.amazonses.com`;
+    for (const path of [one!, two!]) await http('PUT', `${path}/CNAME`, [target(path)]);
+    expect(await errorType()).toBe('host_not_found');
+    await http('PUT', `${three}/TXT`, ['x']);
+    expect(await errorType()).toBe('type_not_found');
+    await http('DELETE', `${three}/TXT`);
+    await http('PUT', `${three}/CNAME`, ['token.eu-west-1.dkim.amazonses.com']);
+    expect(await errorType()).toBe('invalid_value');
 
     const placed = await http('POST', '/zone/place', { ok: true, data: { dns_records: records(made.tokens) } });
     expect(placed).toMatchObject({
       status: 200,
       body: { placed: expect.arrayContaining(['mail.acme.com MX 10 mail.sendmux.ai']) as unknown },
     });
+    expect((await ses.get('mail.acme.com'))?.status).toBe('success');
+    expect(await errorType()).toBeNull();
+    await http('PUT', '/ses/identities/mail.acme.com/status', { status: 'FAILED' });
+    expect((await ses.get('mail.acme.com'))?.status).toBe('failed');
+    expect(await ses.restartDkim('mail.acme.com')).toEqual(made.tokens);
     expect((await ses.get('mail.acme.com'))?.status).toBe('success');
     await http('POST', '/zone/remove', records(made.tokens));
     expect((await ses.get('mail.acme.com'))?.status).toBe('temporary_failure');

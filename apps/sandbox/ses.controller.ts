@@ -6,6 +6,7 @@ import {
   Controller,
   Delete,
   Get,
+  NotFoundException,
   Param,
   Post,
   Put,
@@ -17,7 +18,7 @@ import {
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { Faults, type SesOperation } from './faults';
-import { SandboxState, type StoredIdentity } from './state';
+import { forcedStatuses, SandboxState, type ForcedStatus, type StoredIdentity } from './state';
 import { canonical, isName, Zone } from './zone';
 
 const hostedZone = 'dkim.amazonses.com';
@@ -118,9 +119,27 @@ export class SesController implements BeforeApplicationShutdown {
         IdentityType: 'DOMAIN',
         VerifiedForSendingStatus: dkim.Status === 'SUCCESS',
         VerificationStatus: dkim.Status,
+        VerificationInfo: this.verificationInfo(identity),
         DkimAttributes: dkim,
         Tags: identity.tags,
       };
+    });
+  }
+
+  @Put('v2/email/identities/:name/dkim/signing')
+  async restartDkim(
+    @Param('name') name: string,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    await this.play('PutEmailIdentityDkimSigningAttributes', name, request, reply, () => {
+      const identity = this.state.data.identities[name.toLowerCase()];
+      if (!identity) throw notFound(name);
+      delete identity.forced;
+      identity.seen = false;
+      this.state.changed();
+      const { Status, Tokens, SigningHostedZone } = this.dkim(identity);
+      return { DkimStatus: Status, DkimTokens: Tokens, SigningHostedZone };
     });
   }
 
@@ -152,6 +171,18 @@ export class SesController implements BeforeApplicationShutdown {
     const parsed = create.safeParse({ EmailIdentity: name, Tags: body?.Tags ?? [] });
     if (!parsed.success) throw new BadRequestException(z.prettifyError(parsed.error));
     return this.keep(parsed.data.EmailIdentity, parsed.data.Tags);
+  }
+
+  /** What SES says of an identity whatever the zone has, until the detection is restarted. Not of the API. */
+  @Put('ses/identities/:name/status')
+  force(@Param('name') name: string, @Body() body: unknown): unknown {
+    const parsed = z.strictObject({ status: z.enum(forcedStatuses) }).safeParse(body);
+    if (!parsed.success) throw new BadRequestException(z.prettifyError(parsed.error));
+    const identity = this.state.data.identities[name.toLowerCase()];
+    if (!identity) throw new NotFoundException(`There is no identity ${name}.`);
+    identity.forced = parsed.data.status;
+    this.state.changed();
+    return identity;
   }
 
   /** Whoever still waits for an answer that never comes must not keep the process. */
@@ -237,12 +268,31 @@ export class SesController implements BeforeApplicationShutdown {
     };
   }
 
-  private status(identity: StoredIdentity): 'PENDING' | 'SUCCESS' | 'TEMPORARY_FAILURE' {
-    const there = identity.tokens.every((token) =>
-      this.zone
-        .values(`${token}._domainkey.${identity.name}`, 'CNAME')
-        .some((target) => canonical(target) === `${token}.${hostedZone}`),
-    );
+  /** SES looks whenever it is asked, and names the first of the three records that is wrong. */
+  private verificationInfo(identity: StoredIdentity) {
+    const now = Date.now() / 1_000;
+    const errors = identity.tokens.flatMap((token) => this.errorAt(identity.name, token) ?? []);
+    return {
+      LastCheckedTimestamp: now,
+      ...(errors.length > 0 ? { ErrorType: errors[0] } : { LastSuccessTimestamp: now }),
+    };
+  }
+
+  private errorAt(name: string, token: string): 'HOST_NOT_FOUND' | 'TYPE_NOT_FOUND' | 'INVALID_VALUE' | undefined {
+    if (this.isInPlace(name, token)) return undefined;
+    const { rcode, answers } = this.zone.resolve(`${token}._domainkey.${name}`, 'CNAME');
+    if (answers.length > 0) return 'INVALID_VALUE';
+    return rcode === 'NXDOMAIN' ? 'HOST_NOT_FOUND' : 'TYPE_NOT_FOUND';
+  }
+
+  private isInPlace(name: string, token: string): boolean {
+    const targets = this.zone.values(`${token}._domainkey.${name}`, 'CNAME');
+    return targets.some((target) => canonical(target) === `${token}.${hostedZone}`);
+  }
+
+  private status(identity: StoredIdentity): 'PENDING' | 'SUCCESS' | ForcedStatus {
+    if (identity.forced) return identity.forced;
+    const there = identity.tokens.every((token) => this.isInPlace(identity.name, token));
     if (there && !identity.seen) {
       identity.seen = true;
       this.state.changed();

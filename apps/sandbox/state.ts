@@ -14,12 +14,17 @@ export interface CaughtMail {
   readonly html: string;
 }
 
+export const forcedStatuses = ['FAILED', 'TEMPORARY_FAILURE', 'NOT_STARTED'] as const;
+export type ForcedStatus = (typeof forcedStatuses)[number];
+
 export interface StoredIdentity {
   readonly name: string;
   readonly tags: readonly { Key: string; Value: string }[];
   readonly tokens: readonly string[];
   /** SES has seen all three CNAMEs at some time. */
   seen: boolean;
+  /** Whatever the zone has, until the detection is restarted. */
+  forced?: ForcedStatus;
 }
 
 interface Data {

@@ -24,7 +24,10 @@ class FakeSes {
     if (this.down) return Promise.reject(new SesUnavailable('SES is down'));
     const status = this.existing[name];
     if (!status) return Promise.resolve(null);
-    return Promise.resolve({ ...{ name, status, domainId: null, tokens: [] }, ...{ hostedZone: '', region: '' } });
+    const verification = { errorType: null, lastCheckedAt: null, lastSuccessAt: null };
+    return Promise.resolve({
+      ...{ name, status, domainId: null, tokens: [], hostedZone: '', region: '', verification },
+    });
   }
 }
 

@@ -59,6 +59,7 @@ describe('SES identities over the real SDK', () => {
       tokens,
       hostedZone: 'x.dkim.example',
       region: 'eu-west-1',
+      verification: { errorType: null, lastCheckedAt: null, lastSuccessAt: null },
     });
     expect(requests).toHaveLength(1);
     expect(requests[0]!.line).toBe('POST /v2/email/identities');
@@ -95,6 +96,27 @@ describe('SES identities over the real SDK', () => {
     const Tags = [{ Key: domainIdTag, Value: 'mdom_1' }];
     script = [fails(400, 'AlreadyExistsException'), json({ DkimAttributes: byo, Tags })];
     await expect(ses.create('mail.acme.com', 'mdom_1')).rejects.toThrow(SesUnavailable);
+  });
+
+  it('F1 F10 F12 tells how SES explains the status', async () => {
+    const VerificationInfo = { ErrorType: 'HOST_NOT_FOUND', LastCheckedTimestamp: 1_780_000_000 };
+    script = [json({ DkimAttributes: easyDkim, Tags: [], VerificationInfo })];
+    expect((await ses.get('mail.acme.com'))?.verification).toEqual({
+      errorType: 'host_not_found',
+      lastCheckedAt: new Date(1_780_000_000_000),
+      lastSuccessAt: null,
+    });
+    script = [json({ DkimAttributes: easyDkim, Tags: [] })];
+    expect((await ses.get('mail.acme.com'))?.verification.errorType).toBeNull();
+  });
+
+  it('F5 has SES look for the DKIM records anew', async () => {
+    script = [json({ DkimStatus: 'PENDING', DkimTokens: tokens })];
+    expect(await ses.restartDkim('mail.acme.com')).toEqual(tokens);
+    expect(requests.map(({ line }) => line)).toEqual(['PUT /v2/email/identities/mail.acme.com/dkim/signing']);
+    expect(JSON.parse(requests[0]!.body)).toEqual({ SigningAttributesOrigin: 'AWS_SES' });
+    script = [fails(404, 'NotFoundException')];
+    expect(await ses.restartDkim('mail.acme.com')).toBeNull();
   });
 
   it('finds nothing, and deletes what is not there', async () => {

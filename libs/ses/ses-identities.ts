@@ -6,8 +6,10 @@ import {
   GetEmailIdentityCommand,
   ListEmailIdentitiesCommand,
   NotFoundException,
+  PutEmailIdentityDkimSigningAttributesCommand,
   SESv2Client,
   SESv2ServiceException,
+  type VerificationInfo,
 } from '@aws-sdk/client-sesv2';
 import { z } from 'zod';
 import { backOffMs } from '@app/runtime';
@@ -29,6 +31,15 @@ export interface SesIdentity {
   /** Zone of the CNAME targets. */
   readonly hostedZone: string;
   readonly region: string;
+  readonly verification: SesVerification;
+}
+
+/** `VerificationInfo` of `GetEmailIdentity`: how SES explains the status. Null where it says nothing. */
+export interface SesVerification {
+  /** `ErrorType` in lower case, such as `host_not_found`, `type_not_found`, `invalid_value`, `dns_server_error`. */
+  readonly errorType: string | null;
+  readonly lastCheckedAt: Date | null;
+  readonly lastSuccessAt: Date | null;
 }
 
 /** SES said no, for good: asking again will not help. */
@@ -144,7 +155,23 @@ export class SesIdentities {
     );
     if (!found) return null;
     const tag = found.Tags?.find(({ Key }) => Key === domainIdTag);
-    return this.identity(name, tag?.Value ?? null, easyDkim.or(otherDkim).safeParse(found.DkimAttributes));
+    const dkim = easyDkim.or(otherDkim).safeParse(found.DkimAttributes);
+    return this.identity(name, tag?.Value ?? null, dkim, found.VerificationInfo);
+  }
+
+  /**
+   * `PutEmailIdentityDkimSigningAttributes` with Easy DKIM: SES begins anew to look for the records, for up to 72 hours. To be
+   * asked for an identity that has Easy DKIM: its key length, and with it the tokens, stay as they are. Repeating it is harmless.
+   *
+   * @returns the tokens; null when there is no such identity.
+   */
+  async restartDkim(name: string, { signal }: Call = {}): Promise<readonly string[] | null> {
+    const input = { EmailIdentity: name, SigningAttributesOrigin: 'AWS_SES' as const };
+    const restarted = await this.call(
+      (options) => this.client.send(new PutEmailIdentityDkimSigningAttributesCommand(input), options),
+      { signal, expected: NotFoundException },
+    );
+    return restarted ? (restarted.DkimTokens ?? []) : null;
   }
 
   /** `DeleteEmailIdentity`; one that is not there is deleted. */
@@ -179,6 +206,7 @@ export class SesIdentities {
     name: string,
     domainId: string | null,
     dkim: z.ZodSafeParseResult<z.output<typeof easyDkim>>,
+    verification?: VerificationInfo,
   ): SesIdentity {
     if (!dkim.success) throw new SesUnavailable(`SES answered for ${name} without three DKIM tokens and a status`);
     const { Status, Tokens, SigningHostedZone } = dkim.data;
@@ -189,6 +217,11 @@ export class SesIdentities {
       tokens: Tokens,
       hostedZone: SigningHostedZone,
       region: this.options.region,
+      verification: {
+        errorType: verification?.ErrorType?.toLowerCase() ?? null,
+        lastCheckedAt: verification?.LastCheckedTimestamp ?? null,
+        lastSuccessAt: verification?.LastSuccessTimestamp ?? null,
+      },
     };
   }
 

@@ -3,6 +3,7 @@ import { DohClient } from '@app/dns';
 import { defaultCanary } from '@app/runtime';
 import { SesIdentities, SesModule, type SesOptions } from '@app/ses';
 import { Canary } from './canary';
+import { DkimDetection } from './dkim-detection';
 import { Explainer } from './explainer';
 import { PublishedRecords } from './published-records';
 import { Verifier } from './verifier';
@@ -55,12 +56,17 @@ export class VerificationModule implements OnApplicationShutdown {
             ),
         },
         {
+          provide: DkimDetection,
+          inject: [SesIdentities],
+          useFactory: (identities: SesIdentities) => new DkimDetection(identities),
+        },
+        {
           provide: Verifier,
           inject: [Resolvers, SesIdentities],
           useFactory: ({ clients }: Resolvers, identities: SesIdentities) => new Verifier(clients, identities),
         },
       ],
-      exports: [Canary, Explainer, Verifier, PublishedRecords, sesModule],
+      exports: [Canary, DkimDetection, Explainer, Verifier, PublishedRecords, sesModule],
     };
   }
 

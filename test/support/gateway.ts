@@ -15,7 +15,7 @@ import {
   type ProvisioningFailed,
 } from '@app/mail-domain';
 import { createApp } from '@app/runtime';
-import { Explainer, PublishedRecords, Verifier, type Look, type Questions } from '@app/verification';
+import { DkimDetection, Explainer, PublishedRecords, Verifier, type Look, type Questions } from '@app/verification';
 import type { DeletionSchema, DomainSchema } from '../../apps/gateway/domains/domain.dto';
 import type { VerificationSchema } from '../../apps/gateway/domains/verification.dto';
 import { GatewayModule } from '../../apps/gateway/gateway.module';
@@ -60,7 +60,11 @@ export interface TestGateway {
   /** Names whose deletion or rollback is not carried out. */
   readonly kept: Set<string>;
   /** What the verifier finds; all pass unless a test says otherwise. */
-  readonly verifier: { findings: Partial<Record<CheckName, Partial<Finding>>>; looks: number };
+  readonly verifier: {
+    findings: Partial<Record<CheckName, Partial<Finding>>>;
+    identity: Look['identity'];
+    looks: number;
+  };
   /** Whom the plans ask; nobody unless a test says otherwise. */
   readonly resolvers: Questions[];
   key(grant?: Grant): Promise<{ key: string; team: string; id: string }>;
@@ -89,7 +93,7 @@ const settings = {
 
 /** The gateway as `main.ts` runs it, with a stand-in for provisioning that follows the real log, and one for the look-ups. */
 export async function startGateway(url: string, changes: Partial<typeof settings> = {}): Promise<TestGateway> {
-  const verifier: TestGateway['verifier'] = { findings: {}, looks: 0 };
+  const verifier: TestGateway['verifier'] = { findings: {}, identity: null, looks: 0 };
   const look = (domain: { name: string }): Promise<Look> => {
     verifier.looks++;
     const findings = (['mx', 'verification_txt', 'spf', 'dmarc', 'dkim'] as const).map((name) => ({
@@ -99,7 +103,7 @@ export async function startGateway(url: string, changes: Partial<typeof settings
     }));
     const assessment = { findings, sesDkimStatus: findings[4]!.outcome === 'pass' ? ('success' as const) : null };
     const answers = { mx: [], spf: [], dmarc: [], verification: [] };
-    return Promise.resolve({ assessment, answers, identity: null });
+    return Promise.resolve({ assessment, answers, identity: verifier.identity });
   };
   const resolvers: Questions[] = [];
   class LookUps {}
@@ -108,9 +112,10 @@ export async function startGateway(url: string, changes: Partial<typeof settings
     providers: [
       { provide: Verifier, useValue: { look } },
       { provide: Explainer, useValue: new Explainer([], []) },
+      { provide: DkimDetection, useValue: { restart: () => Promise.resolve(true) } },
       { provide: PublishedRecords, useValue: new PublishedRecords(resolvers) },
     ],
-    exports: [Explainer, Verifier, PublishedRecords],
+    exports: [DkimDetection, Explainer, Verifier, PublishedRecords],
   };
   const app = await createApp({
     host: settings.HOST,

@@ -3,7 +3,7 @@ import { CommandBus } from '@nestjs/cqrs';
 import type { Decided } from '@app/commands';
 import { isLive, isUndecided, RecordCheck, type Assessment, type SesExplanation } from '@app/mail-domain';
 import type { DomainView } from '@app/read-model';
-import { Explainer, Verifier, type Look } from '@app/verification';
+import { DkimDetection, Explainer, Verifier, type Look } from '@app/verification';
 import { ApiError } from '../http/api-error';
 import { contextOf, notFound, type Request } from './domains.service';
 import { presentVerification, type VerificationSchema } from './verification.dto';
@@ -33,6 +33,7 @@ export class Verifications {
     private readonly commands: CommandBus,
     private readonly verifier: Verifier,
     private readonly explainer: Explainer,
+    private readonly dkimDetection: DkimDetection,
   ) {}
 
   /**
@@ -71,7 +72,8 @@ export class Verifications {
     const check = new RecordCheck(view.id, { ...assessment, trigger: 'requested', cycle: null }, context);
     const { state } = await this.commands.execute<RecordCheck, Decided>(check);
     if (!isLive(state)) throw notFound(view.id);
-    const ses = sesExplanation(view, look);
+    const isRestarted = look.identity?.status === 'failed' && (await this.dkimDetection.restart(view));
+    const ses = sesExplanation(view, look, isRestarted, context.at);
     const explained = await this.explainer.explain(view, look, ses);
     return presentVerification(state, assessment, explained, ses, new Date(context.at));
   }
@@ -90,13 +92,14 @@ function undecided({ findings }: Assessment): ApiError {
   );
 }
 
-function sesExplanation(view: DomainView, { identity }: Look): SesExplanation | null {
-  return (
-    identity && {
-      errorType: null,
-      lastCheckedAt: null,
-      deadline: new Date(view.createdAt.getTime() + sesPatienceMs),
-      isRestarted: false,
-    }
-  );
+function sesExplanation(
+  { createdAt }: DomainView,
+  { identity }: Look,
+  isRestarted: boolean,
+  now: string,
+): SesExplanation | null {
+  if (!identity) return null;
+  const { errorType, lastCheckedAt } = identity.verification;
+  const begun = isRestarted ? Date.parse(now) : createdAt.getTime();
+  return { errorType, lastCheckedAt, deadline: new Date(begun + sesPatienceMs), isRestarted };
 }
