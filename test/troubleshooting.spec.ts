@@ -1,0 +1,101 @@
+import { startSystem, type ApiClient, type System } from './support/processes';
+
+interface Operation {
+  action: 'delete' | 'replace' | 'create' | 'keep';
+  name: string;
+  type: string;
+  values: string[];
+  replaces: string[];
+}
+interface Detail {
+  check: string;
+  outcome: string;
+  code: string;
+  message: string;
+  hint: string | null;
+  fix: Operation[];
+}
+interface Verification {
+  status: string;
+  checks: Record<string, boolean>;
+  checked_at: string;
+  retry_at: string | null;
+  details: Detail[];
+}
+
+const name = 'mail.acme.com';
+
+/** The guide's section “Troubleshooting”, heading by heading, as a customer meets it, or an agent that only carries out `fix`. */
+describe('troubleshooting', () => {
+  let system: System;
+  let api: ApiClient;
+  let team: string;
+  let id: string;
+  /** The zone as the sandbox has it, by name and type. */
+  const zone = new Map<string, string[]>();
+
+  const set = async (at: string, type: string, ...values: string[]) => {
+    zone.set(`${at} ${type}`, values);
+    await system.sandbox.set(at, type, values);
+  };
+  const carryOut = async ({ action, name: at, type, values, replaces }: Operation) => {
+    const there = zone.get(`${at} ${type}`) ?? [];
+    const gone = action === 'delete' ? values : replaces;
+    const added = action === 'delete' ? [] : values;
+    await set(at, type, ...there.filter((value) => !gone.includes(value)), ...added);
+  };
+  const verify = async () => ((await api.verify(id)).body as { data: Verification }).data;
+  const detailOf = ({ details }: Verification, check: string) => details.find((detail) => detail.check === check)!;
+
+  beforeAll(async () => {
+    system = await startSystem({ apps: ['sandbox', 'gateway', 'provisioning'] });
+    ({ api, id: team } = await system.team());
+    id = ((await api.add(name)).body as { data: { id: string } }).data.id;
+    await set(`_sendmux.${name}.acme.com`, 'TXT', `sendmux-verify=${team}`);
+    await set(name, 'MX', '20 mail.sendmux.ai', '10 aspmx.l.google.com');
+    await set(name, 'TXT', 'v=spf1 include:_spf.google.com ~all', 'v=spf1 include:sendmux.ai ~all');
+    await set(`_dmarc.${name}`, 'TXT', 'v=DMARC1; p=none; rua=mailto:d@acme.com');
+  }, 60_000);
+  afterAll(() => system?.end());
+
+  it.each([
+    ['verification_txt', 'name_auto_appended', /appends the zone by itself. Enter _sendmux\.mail as its name/],
+    [
+      'verification_txt',
+      'name_auto_appended',
+      /exactly _sendmux\.mail\.acme\.com.*value is sendmux-verify=TEAM.*Wait 2–5/,
+    ],
+    [
+      'mx',
+      'mx_wrong_priority',
+      /target is mail\.sendmux\.ai.*priority is 10.*mail\.acme\.com, not acme\.com.*DNS only/,
+    ],
+    ['spf', 'spf_multiple', /Merge all include: mechanisms into one record, .* include:_spf\.google\.com/],
+    ['spf', 'spf_multiple', /Only one SPF record per hostname is allowed.*whitespace-sensitive/],
+    ['dmarc', 'dmarc_policy_too_weak', /record name is _dmarc\.mail\.acme\.com and the type is TXT.*Sendmux minimum/],
+    ['dkim', 'dkim_pending', /does not find all three DKIM records/],
+    ['dkim', 'dkim_pending', /_domainkey\.mail\.acme\.com to .*DNS only.*72 hours.*contact@sendmux\.ai/],
+  ])('%s says %s, what was found and what to do', async (check, code, words) => {
+    const { outcome, code: said, message, hint } = detailOf(await verify(), check);
+    expect({ outcome, said }).toEqual({ outcome: 'fail', said: code });
+    expect(`${message} ${hint}`.replace(team, 'TEAM')).toMatch(words);
+  });
+
+  it('is over when every fix is carried out, and nothing else', async () => {
+    const before = await verify();
+    expect(before.checks).toEqual({ mx: false, verification_txt: false, spf: false, dmarc: false });
+    expect(Date.parse(before.retry_at!)).toBeGreaterThan(Date.parse(before.checked_at));
+    for (const { fix } of before.details) for (const operation of fix) await carryOut(operation);
+    const after = await verify();
+    expect(after).toMatchObject({ status: 'verified', retry_at: null });
+    expect(after.details.map(({ outcome, hint, fix }) => ({ outcome, hint, fix }))).toEqual(
+      Array.from({ length: 5 }, () => ({ outcome: 'pass', hint: null, fix: [] })),
+    );
+    // Nobody lost what he had: Google’s senders, the reports, the backup.
+    expect(zone.get(`${name} TXT`)).toEqual([
+      'v=spf1 include:amazonses.com include:sendmux.ai include:_spf.google.com ~all',
+    ]);
+    expect(zone.get(`_dmarc.${name} TXT`)).toEqual(['v=DMARC1; p=quarantine; rua=mailto:d@acme.com']);
+    expect(zone.get(`_sendmux.${name}.acme.com TXT`)).toEqual([]);
+  });
+});
