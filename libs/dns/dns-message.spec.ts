@@ -174,6 +174,56 @@ describe('a reply', () => {
     );
     fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => read(Buffer.from(bytes)).kind !== 'records'));
   });
+
+  /** A whole header and our own question, and behind it whatever comes: names that point at themselves, counts without end. */
+  const hostile = fc
+    .tuple(
+      fc.tuple(fc.nat(0xffff), fc.nat(0xffff), fc.nat(0xffff)),
+      fc.array(
+        fc.oneof(
+          // A pointer (RFC 1035 section 4.1.4) into the message, often at itself or in a ring.
+          fc.nat(120).map((to) => [0xc0, to]),
+          fc.constantFrom([0, 16, 0, 1], [0, 15, 0, 1], [0, 5, 0, 1], [0, 41, 4, 208]),
+          fc.array(fc.nat(255), { minLength: 1, maxLength: 12 }),
+        ),
+        { maxLength: 30 },
+      ),
+    )
+    .map(([counts, parts]) => {
+      const head = reply({});
+      counts.forEach((count, i) => head.writeUInt16BE(count, 6 + 2 * i));
+      return Buffer.concat([head, Buffer.from(parts.flat())]);
+    });
+  it('a hostile message neither throws nor hangs', () => {
+    fc.assert(
+      fc.property(hostile, (bytes) => {
+        const startedAt = performance.now();
+        const { kind } = read(bytes);
+        return typeof kind === 'string' && performance.now() - startedAt < 1_000;
+      }),
+      { numRuns: 5_000 },
+    );
+    const loop = Buffer.concat([reply({}), Buffer.from([0xc0, 31, 0, 15, 0, 1, 0, 0, 0, 0, 0, 4, 0, 10, 0xc0, 31])]);
+    loop.writeUInt16BE(65_535, 6);
+    expect(read(loop).kind).toBe('unreachable');
+  });
+  it('no few changed octets make another record the expected one', () => {
+    const questions: packet.Question[] = [{ type: 'TXT', name: 'mail.acme.com' }];
+    const whole = reply({
+      questions,
+      answers: [{ type: 'TXT', name: 'mail.acme.com', data: 'of another, and of no use' }],
+    });
+    const change = fc.tuple(fc.nat(whole.length - 1), fc.nat(255));
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 1, maxLength: 12 }), (changes) => {
+        const bytes = Buffer.from(whole);
+        for (const [place, octet] of changes) bytes[place] = octet;
+        const answer = decodeReply(bytes, 'mail.acme.com', 'TXT');
+        return answer.kind !== 'records' || !answer.records.includes('sendmux-verify=team_abc123');
+      }),
+      { numRuns: 5_000 },
+    );
+  });
 });
 
 describe('a query', () => {

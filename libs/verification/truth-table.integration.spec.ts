@@ -42,7 +42,7 @@ const extended = (rcode: number): Partial<packet.Packet> => ({
     {
       ...{ type: 'OPT', name: '.', udpPayloadSize: 1_232, extendedRcode: rcode >> 4, ednsVersion: 0, flags: 0 },
       ...{ flag_do: false, options: [] },
-    } as packet.OptAnswer,
+    },
   ],
 });
 const send =
