@@ -1,4 +1,4 @@
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -42,6 +42,84 @@ const platformZone = `$TTL 60
 ns A 127.0.0.1
 verification-canary TXT "here"
 `;
+
+export interface SignedZone {
+  /** A master file with signatures, for `startBind`. */
+  readonly text: string;
+  /** Of its key, as `trust-anchors` takes it. */
+  readonly anchor: string;
+}
+
+/** Signs a zone (RFC 4035) with a key of its own. */
+export function signZone(zone: string, text: string): SignedZone {
+  const directory = mkdtempSync(join(tmpdir(), 'sendmux-sign-'));
+  try {
+    const run = (command: string, ...args: string[]) =>
+      execFileSync(command, args, { cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const key = run('dnssec-keygen', '-q', '-a', 'ECDSAP256SHA256', '-f', 'KSK', zone).trim();
+    writeFileSync(join(directory, 'zone'), text);
+    run('dnssec-signzone', '-S', '-z', '-o', zone, '-f', 'signed', 'zone');
+    const [tag, algorithm, type, digest] = run('dnssec-dsfromkey', '-2', key).trim().split(' DS ')[1]!.split(' ');
+    return {
+      text: readFileSync(join(directory, 'signed'), 'utf8'),
+      anchor: `"${zone}" static-ds ${tag} ${algorithm} ${type} "${digest}";`,
+    };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** A real BIND that resolves by another one and validates what it is told, over DoH. */
+export async function startValidatingBind(
+  authority: Pick<Bind, 'port'>,
+  anchors: readonly string[],
+): Promise<Pick<Bind, 'dohUrl' | 'stop'>> {
+  const directory = mkdtempSync(join(tmpdir(), 'sendmux-resolver-'));
+  chmodSync(directory, 0o755);
+  const [port, dohPort] = [await freePort(), await freePort()];
+  writeFileSync(
+    join(directory, 'named.conf'),
+    `controls { };
+http local-doh { endpoints { "/dns-query"; }; };
+options {
+  directory "${directory}";
+  pid-file "${directory}/named.pid";
+  session-keyfile "${directory}/session.key";
+  managed-keys-directory "${directory}";
+  listen-on-v6 { none; };
+  listen-on port ${port} { 127.0.0.1; };
+  listen-on port ${dohPort} tls none http local-doh { 127.0.0.1; };
+  recursion yes;
+  allow-query { 127.0.0.1; };
+  allow-recursion { 127.0.0.1; };
+  forward only;
+  forwarders port ${authority.port} { 127.0.0.1; };
+  dnssec-validation yes;
+  empty-zones-enable no;
+};
+trust-anchors { ${anchors.join(' ')} };
+logging { channel f { file "${directory}/named.log"; severity info; }; category default { f; }; };
+`,
+  );
+  const child = spawn(named, ['-f', '-n', '1', '-c', join(directory, 'named.conf')], { stdio: 'ignore' });
+  await answers(child, port, 'sendmux.ai', directory);
+  return {
+    dohUrl: `http://127.0.0.1:${dohPort}/dns-query`,
+    stop: () => {
+      child.kill('SIGKILL');
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function answers(child: ChildProcess, port: number, zone: string, directory: string): Promise<void> {
+  for (let i = 0; ; i++) {
+    const asked = ['@127.0.0.1', '-p', String(port), '+tries=1', '+time=1', '+short', zone, 'SOA'];
+    if (spawnSync('dig', asked, { encoding: 'utf8' }).stdout.includes('hostmaster')) return;
+    if (i === 50 || child.exitCode !== null) throw new Error(`named does not answer; see ${directory}/named.log`);
+    await delay(100);
+  }
+}
 
 /** A real BIND, authoritative for the zones, whose records nsupdate changes. */
 export async function startBind(zones: readonly string[], extraZoneFiles: Record<string, string> = {}): Promise<Bind> {
@@ -87,12 +165,7 @@ ${[...zones, ...Object.keys(zoneFiles)]
   );
   const child = spawn(named, ['-f', '-n', '1', '-c', join(directory, 'named.conf')], { stdio: 'ignore' });
   const first = zones[0] ?? Object.keys(extraZoneFiles)[0]!;
-  for (let i = 0; ; i++) {
-    const asked = ['@127.0.0.1', '-p', String(port), '+tries=1', '+time=1', '+short', first, 'SOA'];
-    if (spawnSync('dig', asked, { encoding: 'utf8' }).stdout.includes('hostmaster')) break;
-    if (i === 50 || child.exitCode !== null) throw new Error(`named does not answer; see ${directory}/named.log`);
-    await delay(100);
-  }
+  await answers(child, port, first, directory);
   return {
     port,
     dohUrl: `http://127.0.0.1:${dohPort}/dns-query`,
