@@ -62,6 +62,16 @@ describe('a resolver over HTTP/2', () => {
 
   it('answers', async () => expect(await client.txt('mail.acme.com')).toMatchObject(here));
 
+  it('H22 asks once what many want to know at the same time, and again afterwards', async () => {
+    let asked = 0;
+    handle = (stream, query) => (asked++, good(stream, query));
+    const answers = await Promise.all(Array.from({ length: 50 }, () => client.txt('_spf.acme.com')));
+    expect(answers.every(({ kind }) => kind === 'records')).toBe(true);
+    expect(asked).toBe(1);
+    await Promise.all([client.txt('_spf.acme.com'), client.txt('other.acme.com')]);
+    expect(asked).toBe(3);
+  });
+
   describe('a SERVFAIL', () => {
     const servfail: Handler = (stream, query) => {
       stream.respond(headers);

@@ -52,6 +52,8 @@ export class DohClient {
   private readonly timeoutMs: number;
   private readonly streams: number;
   private readonly connections: (Connection | undefined)[];
+  /** Questions that have no answer yet: who asks one of them again shares the answer. */
+  private readonly questions = new Map<string, Promise<DnsAnswer<unknown>>>();
   private readonly waiting: (() => void)[] = [];
   private underWay = 0;
   private closed = false;
@@ -101,8 +103,17 @@ export class DohClient {
     for (const turn of this.waiting.splice(0)) turn();
   }
 
-  private async query<Type extends QueryType>(name: string, type: Type): Promise<Reply<Type>> {
-    if (!isQueryable(name)) return unreachable(`${name} cannot be asked for`);
+  private query<Type extends QueryType>(name: string, type: Type): Promise<Reply<Type>> {
+    if (!isQueryable(name)) return Promise.resolve(unreachable(`${name} cannot be asked for`));
+    const question = `${type} ${name}`;
+    const asked = this.questions.get(question) as Promise<Reply<Type>> | undefined;
+    if (asked) return asked;
+    const answer = this.inTurn(name, type).finally(() => this.questions.delete(question));
+    this.questions.set(question, answer);
+    return answer;
+  }
+
+  private async inTurn<Type extends QueryType>(name: string, type: Type): Promise<Reply<Type>> {
     if (this.underWay < this.streams * this.connections.length) this.underWay++;
     else await new Promise<void>((turn) => this.waiting.push(turn));
     try {
