@@ -24,6 +24,7 @@ module.exports = {
       ['mail-domain', 'event-store', 'read-model', 'runtime', 'database'],
       'The only place where model and store meet.',
     ),
+    only('cycle-arrows', 'cycle', ['database'], 'A function of time, and how far it has come.'),
     only('database-arrows', 'database', ['runtime'], 'A pool and migrations, nothing of the business.'),
     only('dns-arrows', 'dns', [], 'A DoH client for anybody.'),
     only('event-store-arrows', 'event-store', ['database', 'runtime'], 'The store knows no aggregate.'),

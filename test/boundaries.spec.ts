@@ -11,6 +11,7 @@ const planted: Record<string, Record<string, string>> = {
   'model-is-pure': { 'libs/mail-domain/planted.ts': "import 'node:fs';" },
   'accounts-arrows': { 'libs/accounts/planted.ts': "import '@app/mail-domain';" },
   'commands-arrows': { 'libs/commands/planted.ts': "import '@app/accounts';" },
+  'cycle-arrows': { 'libs/cycle/planted.ts': "import '@app/mail-domain';" },
   'database-arrows': { 'libs/database/planted.ts': "import '@app/event-store';" },
   'dns-arrows': { 'libs/dns/planted.ts': "import '@app/runtime';" },
   'event-store-arrows': { 'libs/event-store/planted.ts': "import '@app/mail-domain';" },

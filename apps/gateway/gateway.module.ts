@@ -2,11 +2,13 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import { AccountsModule, accountsMigrations } from '@app/accounts';
 import { CommandsModule, DomainCommandHandler } from '@app/commands';
+import { Checks, cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { EventStore, eventStoreMigrations } from '@app/event-store';
 import { DomainsReadModel, readModelMigrations } from '@app/read-model';
 import { RuntimeModule, type Settings } from '@app/runtime';
 import { VerificationModule } from '@app/verification';
+import { Pool } from 'pg';
 import { DomainsController } from './domains/domains.controller';
 import { Domains } from './domains/domains.service';
 import { idempotencyMigrations } from './domains/idempotency.migration';
@@ -31,6 +33,7 @@ export const gatewaySettings = [
   'SES_TIMEOUT',
   'PROVISIONING_DEADLINE',
   'RATE_LIMIT_PER_MINUTE',
+  'VERIFICATION_INTERVAL',
   'LOG_LEVEL',
 ] as const satisfies readonly (keyof Settings)[];
 
@@ -61,6 +64,7 @@ export class GatewayModule {
             ...readModelMigrations,
             ...accountsMigrations,
             ...idempotencyMigrations,
+            ...cycleMigrations,
           ],
         }),
         AccountsModule,
@@ -75,6 +79,11 @@ export class GatewayModule {
         Outcomes,
         Plans,
         Verifications,
+        {
+          provide: Checks,
+          inject: [Pool],
+          useFactory: (pool: Pool) => new Checks(pool, settings.VERIFICATION_INTERVAL),
+        },
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
         {
           provide: Domains,

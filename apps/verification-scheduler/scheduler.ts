@@ -10,7 +10,7 @@ import { Lanes } from './lanes';
 import { Pace } from './pace';
 import type { SesStatuses } from './ses-statuses';
 import type { ClaimedSlot, Slots } from './slots';
-import { youngAges, youngCycle } from './cycle';
+import { youngAges, youngCycle } from '@app/cycle';
 import { isOldNews, type WatchedDomain, type WatchedDomains, type YoungDomain } from './watched-domains';
 
 export interface SchedulerOptions {

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
-import { dueSlots, youngSlot } from './cycle';
+import { dueSlots, leastDistance, youngSlot } from '@app/cycle';
 
 /** A slot that one scheduler holds, for one cycle. */
 export interface ClaimedSlot {
@@ -16,8 +16,7 @@ export class Slots {
 
   /**
    * Takes up to `limit` due slots, the longest due first, for `leaseMs`, each for its newest due cycle only. Slots without
-   * a domain to look at are closed on the way. Two looks at a slot are at least half an interval apart: after a downtime,
-   * a late cycle and the next must not find the same short fault twice.
+   * a domain to look at are closed on the way.
    */
   async claim(now: number, intervalMs: number, limit: number, leaseMs: number): Promise<ClaimedSlot[]> {
     const due = dueSlots(now, intervalMs);
@@ -41,7 +40,7 @@ export class Slots {
       values: [
         due.map(({ slot }) => slot),
         due.map(({ cycle }) => cycle),
-        Math.floor(now - intervalMs / 2),
+        Math.floor(now - leastDistance(intervalMs)),
         leaseMs,
         limit,
       ],

@@ -21,11 +21,10 @@ import { domainsProjection, readModelMigrations } from '@app/read-model';
 import { createApp, loadSettings, newId } from '@app/runtime';
 import type { Pool } from 'pg';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
-import { dueSlots, slotOf } from './cycle';
+import { cycleMigrations, dueSlots, slotOf } from '@app/cycle';
 import { DomainEventsController } from './domain-events.controller';
 import { Scheduler, type SchedulerOptions } from './scheduler';
 import { Slots } from './slots';
-import { verificationSchedulerMigrations } from './verification-scheduler.migration';
 import { VerificationSchedulerModule } from './verification-scheduler.module';
 import { WatchedDomains } from './watched-domains';
 
@@ -53,7 +52,7 @@ beforeAll(async () => {
   database = await testDatabase();
   await migrate(database.url, [
     ...[...eventStoreMigrations, ...readModelMigrations, ...messagingMigrations],
-    ...verificationSchedulerMigrations,
+    ...cycleMigrations,
   ]);
   pool = openPool(database.url);
   log = new EventLog(pool);

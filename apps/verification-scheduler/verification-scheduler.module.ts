@@ -1,6 +1,7 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import { CommandsModule } from '@app/commands';
+import { cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
@@ -14,7 +15,6 @@ import { DomainEventsController } from './domain-events.controller';
 import { Scheduler } from './scheduler';
 import { SesStatuses } from './ses-statuses';
 import { Slots } from './slots';
-import { verificationSchedulerMigrations } from './verification-scheduler.migration';
 import { WatchedDomains } from './watched-domains';
 
 /** A listing of SES pages through all identities at about one call a second, a thousand a call. */
@@ -45,7 +45,7 @@ export class VerificationSchedulerModule {
           url: settings.DATABASE_URL,
           migrations: [
             ...[...eventStoreMigrations, ...readModelMigrations, ...messagingMigrations],
-            ...verificationSchedulerMigrations,
+            ...cycleMigrations,
           ],
         }),
         CommandsModule,

@@ -10,7 +10,7 @@ import {
   type MailDomain,
 } from '@app/mail-domain';
 import { Pool } from 'pg';
-import { slotOf } from './cycle';
+import { slotOf } from '@app/cycle';
 
 /** What the cycle needs to know of a domain: a pure function of its stream, up to `version`. */
 export interface WatchedDomain extends Expected {

@@ -33,7 +33,23 @@ class CreateDomains1770000000100 implements MigrationInterface {
   }
 }
 
-export const readModelMigrations = [CreateDomains1770000000100];
+class KnowWhenDomainsWereChecked1795400000600 implements MigrationInterface {
+  name = 'KnowWhenDomainsWereChecked1795400000600';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE domains ADD COLUMN checked_at timestamptz');
+    await runner.query(`
+      UPDATE domains SET checked_at = checks.at
+      FROM (SELECT stream, max(time) AS at FROM events WHERE type = 'DnsChecked' GROUP BY stream) AS checks
+      WHERE checks.stream = domains.id AND domains.status IN ('pending', 'verified', 'failed', 'deleting')`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE domains DROP COLUMN checked_at');
+  }
+}
+
+export const readModelMigrations = [CreateDomains1770000000100, KnowWhenDomainsWereChecked1795400000600];
 
 /** The unique index that reserves a name. */
 export const nameReservation = 'domains_name_reserved';

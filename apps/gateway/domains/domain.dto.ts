@@ -3,6 +3,7 @@ import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Type } from 'class-transformer';
 import { IsInt, IsOptional, IsString, Matches, Max, Min } from 'class-validator';
 import { dnsRecords, sesDkimStatuses, type DnsRecords } from '@app/mail-domain';
+import type { CheckTimes } from '@app/cycle';
 import type { DomainView } from '@app/read-model';
 import { MetaSchema } from '../http/openapi';
 
@@ -93,6 +94,19 @@ export class DomainSchema {
   created_at: string;
   @ApiProperty({ type: DnsRecordsSchema })
   dns_records: DnsRecords;
+  @ApiProperty({
+    ...time,
+    nullable: true,
+    description: 'When the records were last looked at, by the cycle or on request. It does not change the ETag.',
+  })
+  last_checked_at: string | null;
+  @ApiProperty({
+    ...time,
+    nullable: true,
+    description:
+      'When the cycle looks next, without being asked; null of a domain that it leaves out. It does not change the ETag.',
+  })
+  next_check_at: string | null;
 }
 
 export class Envelope {
@@ -150,7 +164,7 @@ export class DeletionEnvelope extends Envelope {
 export const shown = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
 
 /** A domain as the guide shows it: the same fields in the same order. */
-export function presentDomain(view: DomainView): DomainSchema {
+export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: CheckTimes): DomainSchema {
   const { id, name, status, sesDkimStatus, verifiedAt, createdAt } = view;
   return {
     id,
@@ -161,6 +175,8 @@ export function presentDomain(view: DomainView): DomainSchema {
     verified_at: verifiedAt && shown(verifiedAt),
     created_at: shown(createdAt),
     dns_records: dnsRecords(view),
+    last_checked_at: lastCheckedAt && shown(lastCheckedAt),
+    next_check_at: nextCheckAt && shown(nextCheckAt),
   };
 }
 

@@ -16,7 +16,9 @@ import {
 import { ApiBearerAuth, ApiHeader, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
+import { Checks } from '@app/cycle';
 import { parseDomainName } from '@app/mail-domain';
+import type { DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { ApiError } from '../http/api-error';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
@@ -32,6 +34,7 @@ import {
   ListDomainsQuery,
   presentDeletion,
   presentDomain,
+  type DomainSchema,
 } from './domain.dto';
 import { Domains } from './domains.service';
 import * as examples from './examples';
@@ -54,6 +57,7 @@ export class DomainsController {
     @Inject(Domains) private readonly domains: Domains,
     private readonly idempotencyKeys: IdempotencyKeys,
     private readonly verifications: Verifications,
+    private readonly checks: Checks,
   ) {}
 
   @Post()
@@ -98,7 +102,7 @@ export class DomainsController {
     if (key === undefined) {
       const view = await this.domains.add(newId('mdom'), name, request);
       void reply.header('location', `${base}/${view.id}`).header('etag', etag(view.version));
-      return success(presentDomain(view), requestId);
+      return success(await this.present(view), requestId);
     }
 
     if (!/^[\x20-\x7e]{1,255}$/.test(key))
@@ -116,7 +120,7 @@ export class DomainsController {
     }
     try {
       const view = await this.domains.add(claim.domainId, name, request);
-      const answer = success(presentDomain(view), requestId);
+      const answer = success(await this.present(view), requestId);
       const tag = etag(view.version);
       await this.idempotencyKeys.keep(claim, { status: 201, body: answer, etag: tag });
       void reply.header('location', `${base}/${view.id}`).header('etag', tag);
@@ -145,7 +149,7 @@ export class DomainsController {
     const shown = views.slice(0, limit);
     return {
       ok: true,
-      data: shown.map(presentDomain),
+      data: await Promise.all(shown.map((view) => this.present(view))),
       meta: { request_id: requestId, next_cursor: more ? cursorOf(shown.at(-1)!.id) : null, has_more: more },
     };
   }
@@ -172,7 +176,7 @@ export class DomainsController {
       void reply.status(304);
       return undefined;
     }
-    return success(presentDomain(view), requestId);
+    return success(await this.present(view), requestId);
   }
 
   @Post(':id/verify')
@@ -213,6 +217,10 @@ export class DomainsController {
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
     return success(presentDeletion(await this.domains.delete(id, { caller, requestId })), requestId);
+  }
+
+  private async present(view: DomainView): Promise<DomainSchema> {
+    return presentDomain(view, await this.checks.timesOf(view));
   }
 
   /** What becomes of a key whose request failed. */

@@ -150,6 +150,7 @@ export class Domains {
         return {
           ...state,
           verifiedAt: state.verifiedAt === null ? null : new Date(state.verifiedAt),
+          checkedAt: state.checkedAt === null ? null : new Date(state.checkedAt),
           createdAt: new Date(state.addedAt),
           version,
         };

@@ -13,13 +13,18 @@ const view: DomainView = {
   dkimTokens: ['token1', 'token2', 'token3'],
   dkimZone: 'dkim.amazonses.com',
   verifiedAt: null,
+  checkedAt: null,
   createdAt: new Date('2026-04-15T10:00:00Z'),
   version: 2,
 };
 const request_id = 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx';
 const { spf, dmarc, verification } = dnsRecords(view);
 
-export const added = { ok: true, data: presentDomain(view), meta: { request_id } };
+export const added = {
+  ok: true,
+  data: presentDomain(view, { lastCheckedAt: null, nextCheckAt: new Date('2026-04-15T10:01:00Z') }),
+  meta: { request_id },
+};
 
 export const page = { ok: true, data: [added.data], meta: { request_id, next_cursor: null, has_more: false } };
 

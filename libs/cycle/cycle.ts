@@ -28,7 +28,7 @@ export const slotOf = (domainId: string): number =>
   createHash('sha256').update(domainId).digest().readUInt32BE() % slotCount;
 
 /** Milliseconds after the start of a cycle at which a slot is due. */
-const offsetOf = (slot: number, intervalMs: number): number => Math.floor((slot * intervalMs) / slotCount);
+export const offsetOf = (slot: number, intervalMs: number): number => Math.floor((slot * intervalMs) / slotCount);
 
 /**
  * Stands in a command for the look at the `turn`-th (from 1) young age: above the number of the cycle that the slot of the domain is
@@ -41,9 +41,17 @@ export function youngCycle(domainId: string, dueAt: number, intervalMs: number, 
 
 /** Every slot with its newest due cycle at the time `now`, the longest due first. */
 export function dueSlots(now: number, intervalMs: number): DueSlot[] {
-  return Array.from({ length: slotCount }, (_, slot) => {
-    const offset = offsetOf(slot, intervalMs);
-    const cycle = Math.floor((now - offset) / intervalMs) * intervalMs;
-    return { slot, cycle, dueAt: cycle + offset };
-  }).sort((a, b) => a.dueAt - b.dueAt);
+  return Array.from({ length: slotCount }, (_, slot) => dueSlot(slot, now, intervalMs)).sort(
+    (a, b) => a.dueAt - b.dueAt,
+  );
 }
+
+/** A slot with its newest due cycle at the time `now`. */
+export function dueSlot(slot: number, now: number, intervalMs: number): DueSlot {
+  const offset = offsetOf(slot, intervalMs);
+  const cycle = Math.floor((now - offset) / intervalMs) * intervalMs;
+  return { slot, cycle, dueAt: cycle + offset };
+}
+
+/** Two looks at a slot are at least this far apart, in milliseconds: a late cycle and the next must not find the same short fault twice. */
+export const leastDistance = (intervalMs: number): number => intervalMs / 2;

@@ -56,7 +56,7 @@ class WatchYoungDomains1795400000500 implements MigrationInterface {
   }
 }
 
-export const verificationSchedulerMigrations: readonly Migration[] = [
+export const cycleMigrations: readonly Migration[] = [
   CreateVerificationCycle1795400000300,
   WatchYoungDomains1795400000500,
 ];

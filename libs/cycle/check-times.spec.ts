@@ -1,0 +1,89 @@
+import { checkTimes, type CheckedDomain, type SlotProgress } from './check-times';
+import { offsetOf, slotOf, youngSlot } from './cycle';
+
+const hour = 3_600_000;
+const minute = 60_000;
+const interval = 6 * hour;
+const id = 'mdom_cl0000000000000000000000001';
+const slot = slotOf(id);
+/** The turn of the domain's slot in a cycle that starts at noon, long ago. */
+const cycle = Math.floor(Date.parse('2026-04-15T12:00:00Z') / interval) * interval;
+const turn = cycle + offsetOf(slot, interval);
+const at = (time: number | null) => (time === null ? null : new Date(time));
+
+const domain = (changed: Partial<CheckedDomain> = {}): CheckedDomain => ({
+  ...{ id, status: 'verified', createdAt: new Date(turn - 24 * hour), verifiedAt: new Date(turn - 23 * hour) },
+  ...{ checkedAt: new Date(turn - 23 * hour), ...changed },
+});
+const times = (changed: Partial<CheckedDomain>, now: number, closed?: SlotProgress, young?: number) =>
+  checkTimes(
+    domain(changed),
+    new Map([
+      ...(closed ? [[slot, closed] as const] : []),
+      ...(young === undefined ? [] : [[youngSlot, { cycle: 0, at: young }] as const]),
+    ]),
+    now,
+    interval,
+  );
+const closed = { cycle, at: turn + 5_000 };
+
+describe('when a domain was, and will be, looked at', () => {
+  it('is told by its slot, though nothing was written of a healthy look', () =>
+    expect(times({}, turn + hour, closed)).toEqual({
+      lastCheckedAt: at(turn + 5_000),
+      nextCheckAt: at(turn + interval),
+    }));
+  it('is told by the last recorded check when that is newer', () =>
+    expect(times({ checkedAt: new Date(turn + hour) }, turn + 2 * hour, closed).lastCheckedAt).toEqual(
+      at(turn + hour),
+    ));
+  it('is now, where its turn has come and its slot is late', () => {
+    expect(times({}, turn + interval + minute, closed).nextCheckAt).toEqual(at(turn + interval + minute));
+    expect(times({}, turn + minute).nextCheckAt).toEqual(at(turn + minute));
+  });
+  it('is half an interval after a late look at the earliest, as the slot is claimed', () => {
+    const late = { cycle, at: turn + 5 * hour };
+    expect(times({}, turn + 5 * hour, late).nextCheckAt).toEqual(at(turn + 8 * hour));
+  });
+  it('is not told by a slot that came through before the domain was there', () => {
+    const createdAt = new Date(turn + minute);
+    const fresh = { createdAt, verifiedAt: null, checkedAt: null, status: 'pending' } as const;
+    expect(times(fresh, turn + 90_000, closed, turn + minute).lastCheckedAt).toBeNull();
+  });
+  it('follows the young ages of a domain that was never verified', () => {
+    const createdAt = new Date(turn + hour);
+    const fresh = { createdAt, verifiedAt: null, checkedAt: null, status: 'pending' } as const;
+    const after = (minutes: number) => turn + hour + minutes * minute;
+    expect(times(fresh, after(0), closed, after(0))).toEqual({ lastCheckedAt: null, nextCheckAt: at(after(1)) });
+    expect(times(fresh, after(1.5), closed, after(1.5))).toEqual({
+      lastCheckedAt: at(after(1)),
+      nextCheckAt: at(after(2)),
+    });
+    expect(times(fresh, after(11), closed, after(11)).nextCheckAt).toEqual(at(after(30)));
+    expect(times(fresh, after(31), closed, after(31))).toEqual({
+      lastCheckedAt: at(after(30)),
+      nextCheckAt: at(turn + interval),
+    });
+    // The schedulers are late: what they have missed comes at once.
+    expect(times(fresh, after(3), closed, after(0)).nextCheckAt).toEqual(at(after(3)));
+    // They were away for longer than the greatest age: nobody goes back that far.
+    expect(times(fresh, after(120), closed, after(0)).nextCheckAt).toEqual(at(turn + interval));
+  });
+  it('knows no young ages of one that was verified before', () =>
+    expect(times({ status: 'pending', createdAt: new Date(turn) }, turn + 90_000, closed, turn).nextCheckAt).toEqual(
+      at(turn + interval),
+    ));
+  it('is never again of one that failed or is being deleted: cycles leave it out', () => {
+    for (const status of ['failed', 'deleting'] as const)
+      expect(times({ status }, turn + hour, closed)).toEqual({
+        lastCheckedAt: at(turn - 23 * hour),
+        nextCheckAt: null,
+      });
+  });
+  it('is never in the past', () => {
+    for (let hours = 0; hours < 48; hours++) {
+      const now = turn + hours * hour;
+      expect(times({}, now, closed, now).nextCheckAt!.getTime()).toBeGreaterThanOrEqual(now);
+    }
+  });
+});

@@ -1,0 +1,3 @@
+export * from './check-times';
+export * from './cycle';
+export * from './cycle.migration';
