@@ -103,6 +103,19 @@ describe('the cycle, live', () => {
       await system.sandbox.place(answer);
       expect((await api.verify(id)).body).toMatchObject({ data: { status: 'verified' } });
     }
+    // A healthy domain is looked at, and nothing is written of it.
+    const look = async () => {
+      const { headers, body } = await api.get(added[0]!.id);
+      const { last_checked_at, next_check_at } = (body as { data: Record<string, string> }).data;
+      return { version: headers.get('etag'), last: Date.parse(last_checked_at!), next: Date.parse(next_check_at!) };
+    };
+    const before = await look();
+    await system.until('it is looked at again', async () => (await look()).last > before.last, 20_000);
+    const after = await look();
+    expect(after.version).toBe(before.version);
+    expect(after.next).toBeGreaterThanOrEqual(after.last);
+    expect(after.next).toBeLessThan(after.last + 10_000);
+
     await system.sandbox.fault('doh-a', { mode: 'http_500' });
     await system.sandbox.fault('doh-b', { mode: 'refused' });
     await new Promise((later) => setTimeout(later, 9_000));

@@ -30,7 +30,7 @@ export interface CheckTimes {
 }
 
 /** From the add until a domain is surely among those that are looked at, in milliseconds. */
-const untilWatchedMs = 60_000;
+const untilWatched = (intervalMs: number): number => Math.min(60_000, intervalMs / 10);
 
 /**
  * @param progress by slot.
@@ -54,7 +54,7 @@ export function checkTimes(
     ...(domain.checkedAt ? [domain.checkedAt.getTime()] : []),
     ...youngTimes.filter((at) => at <= youngUntil),
   ];
-  const wasInSlot = slot.at > 0 && slot.cycle + offsetOf(number, intervalMs) >= createdAt + untilWatchedMs;
+  const wasInSlot = slot.at > 0 && slot.cycle + offsetOf(number, intervalMs) >= createdAt + untilWatched(intervalMs);
   if (isWatched && wasInSlot) looked.push(slot.at);
 
   const newest = dueSlot(number, now, intervalMs);
