@@ -17,7 +17,9 @@ export class DomainEventsController {
   @EventPattern<string>('VerificationFailed')
   async putOnTheList(@Payload() { stream, time, data, metadata: { correlationId } }: RecordedEvent): Promise<void> {
     const { episode, failing } = data as VerificationFailed['data'];
-    const failure: FailureTask = { domainId: stream, episode, at: time, correlationId, failing };
+    const { state } = await this.domains.load(stream);
+    if (state.status === 'absent') return;
+    const failure: FailureTask = { domainId: stream, team: state.team, episode, at: time, correlationId, failing };
     await this.tasks.put(notifierTasks, episodeOf(failure), 'TellOwners', failure);
   }
 

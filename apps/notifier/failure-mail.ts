@@ -108,7 +108,7 @@ ${open.length > 0 ? `<p style="margin-top:24px">${escape(opening)}</p>\n<ul>${op
 }
 
 /** On one line, with what cannot be seen (controls, and marks that turn the direction of text) spelt out. */
-function visible(value: string): string {
+export function visible(value: string): string {
   const spelt = value.replace(/[\p{C}\u2028\u2029]/gu, (mark) => `\\u{${mark.codePointAt(0)!.toString(16)}}`);
   return spelt.length > longestValue ? `${spelt.slice(0, longestValue)}… (${spelt.length} characters)` : spelt;
 }

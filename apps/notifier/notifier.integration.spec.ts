@@ -24,6 +24,7 @@ import { testDatabase, type TestDatabase } from '../../test/support/test-databas
 import { Deliveries } from './deliveries';
 import { Notifier } from './notifier';
 import { NotifierModule } from './notifier.module';
+import { TeamFailures } from './team-failures';
 
 interface Caught {
   readonly to: string;
@@ -122,14 +123,7 @@ let cycle = 0;
 const check = (id: string, name: string, mx: 'pass' | 'fail') =>
   run(new RecordCheck(id, { ...look(name, mx), trigger: 'scheduled', cycle: (cycle += 1) }, context()));
 
-/** A domain of a new team that was verified and then failed twice. */
-async function failedDomain(
-  owners: string[],
-  name = `d${(cycle += 1)}.example.com`,
-  seen: (look: Assessment) => Assessment = (look) => look,
-) {
-  const { id: team } = await parts.get(Accounts).createTeam('Acme', owners.length > 0 ? owners : ['gone@example.net']);
-  if (owners.length === 0) await parts.get(Pool).query('DELETE FROM owners WHERE team = $1', [team]);
+async function verifiedDomain(team: string, name = `d${(cycle += 1)}.example.com`) {
   const id = newId('mdom');
   await run(new AddDomain(id, { name, team, deadline: context().at }, context()));
   await run(
@@ -139,9 +133,19 @@ async function failedDomain(
       context(),
     ),
   );
-  for (const mx of ['pass', 'fail'] as const) await check(id, name, mx);
-  await run(new RecordCheck(id, { ...seen(look(name, 'fail')), trigger: 'scheduled', cycle: (cycle += 1) }, context()));
-  return { id, name, team };
+  await check(id, name, 'pass');
+  return { id, name };
+}
+
+/** A domain of a new team that was verified and then failed twice. */
+async function failedDomain(owners: string[], name?: string, seen: (look: Assessment) => Assessment = (look) => look) {
+  const { id: team } = await parts.get(Accounts).createTeam('Acme', owners.length > 0 ? owners : ['gone@example.net']);
+  if (owners.length === 0) await parts.get(Pool).query('DELETE FROM owners WHERE team = $1', [team]);
+  const domain = await verifiedDomain(team, name);
+  await check(domain.id, domain.name, 'fail');
+  const again = { ...seen(look(domain.name, 'fail')), trigger: 'scheduled' as const, cycle: (cycle += 1) };
+  await run(new RecordCheck(domain.id, again, context()));
+  return { ...domain, team };
 }
 
 const settled = async (id: string, episode = 1): Promise<string | undefined> => {
@@ -211,7 +215,9 @@ it('sends at most one mail more when it dies between a sending and its record', 
   const [handler, accounts] = [parts.get(DomainCommandHandler), parts.get(Accounts)];
   const smtp = createTransport(smtpUrl);
   const task = { domainId: id, episode: 1, at: context().at, failing: look(name, 'fail').findings };
-  void new Notifier(handler, accounts, dead, smtp, 'notify@platform.example').tell(task, new AbortController().signal);
+  const gathering = { failures: parts.get(TeamFailures), withinMs: 60_000 };
+  const notifier = new Notifier(handler, accounts, dead, smtp, 'notify@platform.example', gathering);
+  void notifier.tell(task, new AbortController().signal);
   await until(() => inbox.length === 2);
   await startNotifier();
   await until(async () => (await settled(id)) === 'told');
@@ -285,6 +291,110 @@ it('gives up on one owner who is refused for good, and tells the others', async 
   expect(log.join('\n')).not.toContain('ada@');
 });
 
+describe('many domains of a team', () => {
+  const owners = ['ada@example.org', 'grace@example.net'];
+  const team = async () => (await parts.get(Accounts).createTeam('Acme', owners)).id;
+  const together = () => inbox.filter(({ mail }) => mail.subject?.includes('domains are no longer verified'));
+  const allSettled = (domains: readonly { id: string }[]) =>
+    until(async () => (await Promise.all(domains.map(({ id }) => settled(id)))).every((outcome) => outcome === 'told'));
+
+  it('that fail in the same cycle are told in one mail, once the last of them has had its turn', async () => {
+    const acme = await team();
+    const domains = [];
+    for (let i = 0; i < 12; i++) domains.push(await verifiedDomain(acme));
+    const [well, ...broken] = domains;
+    for (const { id, name } of domains) await check(id, name, 'fail');
+    await startNotifier();
+    const last = broken.pop()!;
+    for (const { id, name } of broken) await check(id, name, 'fail');
+    await until(
+      async () =>
+        (await parts.get(Pool).query(`SELECT FROM tasks WHERE last_error LIKE 'Waits%'`)).rowCount === broken.length,
+    );
+    expect(inbox).toEqual([]);
+
+    await check(last.id, last.name, 'fail');
+    await check(well!.id, well!.name, 'pass');
+    // Nobody waits for longer than the wait that is under way.
+    await parts.get(Pool).query('UPDATE tasks SET due = now()');
+    await allSettled([...broken, last]);
+    expect(
+      together()
+        .map(({ to }) => to)
+        .sort(),
+    ).toEqual(owners);
+    expect(inbox).toHaveLength(2);
+    for (const { mail } of inbox) {
+      for (const { id, name } of [...broken, last]) {
+        expect(mail.text).toContain(name);
+        expect(mail.text).toContain(`/domains/${id}/verify`);
+      }
+      expect(mail.text).not.toContain(well!.name);
+    }
+  });
+
+  it('are told in one mail to an owner each, though one mail was put off', async () => {
+    let busy = 1;
+    refuse = (address) => (address === owners[0] && busy-- > 0 ? 451 : undefined);
+    const acme = await team();
+    const domains = [await verifiedDomain(acme), await verifiedDomain(acme)];
+    for (let turn = 0; turn < 2; turn++) for (const { id, name } of domains) await check(id, name, 'fail');
+    await startNotifier();
+    await allSettled(domains);
+    expect(
+      together()
+        .map(({ to }) => to)
+        .sort(),
+    ).toEqual(owners);
+    expect(inbox).toHaveLength(2);
+  });
+
+  it('of another team have a mail of their own, and wait for nobody', async () => {
+    const [acme, other] = [await team(), await team()];
+    const [one, two] = [await verifiedDomain(acme), await verifiedDomain(other)];
+    for (const { id, name } of [one, two]) await check(id, name, 'fail');
+    await startNotifier();
+    await check(one.id, one.name, 'fail');
+    await allSettled([one]);
+    expect(receivers(one.name)).toEqual(owners);
+    expect(inbox).toHaveLength(2);
+  });
+
+  it('are not waited for longer than a cycle', async () => {
+    const acme = await team();
+    const [one, two] = [await verifiedDomain(acme), await verifiedDomain(acme)];
+    for (const { id, name } of [one, two]) await check(id, name, 'fail');
+    await check(one.id, one.name, 'fail');
+    const failures = parts.get(TeamFailures);
+    const at = new Date().toISOString();
+    expect(await failures.areComing(acme, at)).toBe(true);
+    const notifier = new Notifier(
+      ...[parts.get(DomainCommandHandler), parts.get(Accounts), parts.get(Deliveries), createTransport(smtpUrl)],
+      ...(['notify@platform.example', { failures, withinMs: 1_000 }] as const),
+    );
+    const task = { domainId: one.id, team: acme, episode: 1, failing: look(one.name, 'fail').findings };
+    const signal = new AbortController().signal;
+    expect(await notifier.tell({ ...task, at }, signal)).toMatchObject({
+      error: expect.stringMatching(/^Waits/) as string,
+    });
+    expect(await notifier.tell({ ...task, at: new Date(Date.now() - 1_000).toISOString() }, signal)).toBe('done');
+    expect(receivers(one.name)).toEqual(owners);
+  });
+
+  it('are told by one process at a time', async () => {
+    const failures = parts.get(TeamFailures);
+    let inside = 0;
+    const work = async () => {
+      inside++;
+      await sleep(50);
+      return inside;
+    };
+    const results = await Promise.all([failures.alone('team_1', work), failures.alone('team_1', work)]);
+    expect(results.sort()).toEqual([1, undefined]);
+    expect(await failures.alone('team_1', work)).toBe(2);
+  });
+});
+
 it('H18 asks for the owners when it sends, and alarms an operator when there are none', async () => {
   const late = await failedDomain(['ada@example.org']);
   await parts.get(Accounts).addOwners(late.team, ['grace@example.net']);
@@ -339,6 +449,7 @@ it('H8 says nothing of a recovery that is over by the time it is told', async ()
     parts.get(Deliveries),
     createTransport(smtpUrl),
     'n@platform.example',
+    { failures: parts.get(TeamFailures), withinMs: 60_000 },
   );
   expect(
     await notifier.tellOfRecovery({ domainId: id, episode: 1, at: context().at }, new AbortController().signal),

@@ -15,6 +15,7 @@ import { Notifier } from './notifier';
 import { notifierMigrations } from './notifier.migration';
 import { NotifierWorker } from './notifier.worker';
 import { senderDomain } from './sender';
+import { TeamFailures } from './team-failures';
 
 /** Milliseconds. */
 const smtpTimeouts = { connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 30_000 };
@@ -46,18 +47,27 @@ export class NotifierModule {
       providers: [
         TaskList,
         Deliveries,
+        TeamFailures,
         NotifierWorker,
         {
           provide: Notifier,
-          inject: [DomainCommandHandler, Accounts, Deliveries],
-          useFactory: (domains: DomainCommandHandler, accounts: Accounts, deliveries: Deliveries) => {
+          inject: [DomainCommandHandler, Accounts, Deliveries, TeamFailures],
+          useFactory: (
+            domains: DomainCommandHandler,
+            accounts: Accounts,
+            deliveries: Deliveries,
+            failures: TeamFailures,
+          ) => {
             const smtp = createTransport({
               ...smtpTimeouts,
               url: settings.SMTP_URL,
               disableFileAccess: true,
               disableUrlAccess: true,
             });
-            return new Notifier(domains, accounts, deliveries, smtp, settings.NOTIFY_FROM);
+            return new Notifier(domains, accounts, deliveries, smtp, settings.NOTIFY_FROM, {
+              failures,
+              withinMs: settings.VERIFICATION_INTERVAL,
+            });
           },
         },
       ],

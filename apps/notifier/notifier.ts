@@ -7,15 +7,19 @@ import type { TaskOutcome } from '@app/tasks';
 import type { Transporter } from 'nodemailer';
 import { Counter } from 'prom-client';
 import { recipientOf, type Deliveries } from './deliveries';
-import { failureMail, type FailureMail } from './failure-mail';
+import { failureMail, type Failure, type FailureMail } from './failure-mail';
 import { recoveryMail } from './recovery-mail';
 import { senderDomain, senderFor } from './sender';
+import type { TeamFailures } from './team-failures';
+import { teamFailureMail } from './team-failure-mail';
 
 export const notifierTasks = 'notifier';
 
 /** One failure of one domain, as its event tells it. */
 export interface FailureTask {
   readonly domainId: string;
+  /** Whose domain it is; tasks of earlier builds have none, and are told by themselves. */
+  readonly team?: string;
   readonly episode: number;
   readonly at: string;
   /** Joins the logs of all that one request, or one cycle, set going; tasks of earlier builds have none. */
@@ -24,7 +28,7 @@ export interface FailureTask {
 }
 
 /** The first success after a failure. */
-export type RecoveryTask = Omit<FailureTask, 'failing'>;
+export type RecoveryTask = Omit<FailureTask, 'failing' | 'team'>;
 
 /** The key of a failure in the list and in the deliveries. */
 export const episodeOf = ({ domainId, episode }: Pick<FailureTask, 'domainId' | 'episode'>): string =>
@@ -34,6 +38,9 @@ export const recoveryOf = (recovery: RecoveryTask): string => `${episodeOf(recov
 
 /** Until the failure itself is dealt with. */
 const failureFirstMs = 2_000;
+
+/** Until it is looked again whether more of a team fails, at most. */
+const longestLookMs = 60_000;
 
 const mails = new Counter({
   name: 'sendmux_notifier_mails_total',
@@ -57,14 +64,32 @@ const traced = ({ domainId, correlationId }: RecoveryTask, key: string) => ({
   ...{ domain: domainId, correlation_id: correlationId, episode: key },
 });
 
-interface Mailing {
+/** What one mail tells of one domain. */
+interface Told {
   readonly task: RecoveryTask;
   /** In the deliveries. */
   readonly key: string;
+}
+
+interface Mailing<Item extends Told> {
+  readonly items: readonly Item[];
   readonly team: string;
   readonly owners: readonly string[];
   readonly from: string;
-  readonly mail: FailureMail;
+  /** For an owner who has still to hear of these. */
+  readonly mail: (items: readonly Item[]) => FailureMail;
+}
+
+interface ToldFailure extends Told {
+  readonly task: FailureTask;
+  readonly failure: Failure;
+}
+
+/** How the mail about a failure waits for others of its team. */
+export interface Gathering {
+  readonly failures: Pick<TeamFailures, 'areComing' | 'waiting' | 'alone'>;
+  /** Longest wait from the first failure, in milliseconds: a cycle, after which no more can come with it. */
+  readonly withinMs: number;
 }
 
 /** Without an operator nothing changes: no hurry. */
@@ -80,33 +105,62 @@ export class Notifier {
     private readonly deliveries: Deliveries,
     private readonly smtp: Pick<Transporter, 'sendMail'>,
     private readonly from: string,
+    private readonly gathering: Gathering,
   ) {}
 
   /**
-   * Sends what is still to be sent of a failure. A domain that has been verified again, or deleted, is not written about:
-   * the mail would be wrong when it is read. A team without owners is the operator's to ask after, and is not tried again.
+   * Sends what is still to be sent of a failure, together with the other failures of the team: an outage of its DNS provider
+   * fails all of its domains within one cycle, and is one mail. A domain that has been verified again, or deleted, is not
+   * written about: the mail would be wrong when it is read. A team without owners is the operator's to ask after, and is not
+   * tried again.
    */
   async tell(failure: FailureTask, signal: AbortSignal): Promise<TaskOutcome> {
-    const episode = episodeOf(failure);
-    if (await this.deliveries.isSettled(episode)) return 'done';
-    const { state } = await this.domains.load(failure.domainId);
-    if (state.status !== 'failed' || state.episodes !== failure.episode)
-      return this.settle(failure, episode, 'superseded');
-    const owners = await this.owners(state.team);
-    if (owners.length === 0) {
-      this.alarm('no_owners', `${state.team} has no owners: nobody was told that ${state.name} has failed`);
-      return this.settle(failure, episode, 'no_owners');
-    }
-    const from = senderFor(state.name, this.from);
-    if (from !== this.from)
-      this.alarm('sender_on_failing_domain', `NOTIFY_FROM lies in ${state.name}, which has failed: set another`);
-    if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
+    const { failures, withinMs } = this.gathering;
+    const { team } = failure;
+    if (team === undefined) return this.tellTogether([failure], signal);
+    if (await this.deliveries.isSettled(episodeOf(failure))) return 'done';
+    const waitedMs = Date.now() - Date.parse(failure.at);
+    if (waitedMs < withinMs && (await failures.areComing(team, failure.at)))
+      return { retryInMs: Math.min(withinMs / 20, longestLookMs), error: 'Waits for what else of its team fails' };
+    const outcome = await failures.alone(team, async () => {
+      const others = (await failures.waiting(team)).filter((other) => episodeOf(other) !== episodeOf(failure));
+      return this.tellTogether([failure, ...others], signal);
+    });
+    return outcome ?? { retryInMs: failureFirstMs, error: 'Another failure of the team is being told' };
+  }
 
-    // What the same look could not judge; a later one of the customer's says nothing of it.
-    const seen = state.checkedAt === failure.at ? (state.lastAssessment?.findings ?? []) : [];
-    const unjudged = seen.filter(({ outcome }) => outcome === 'indeterminate');
-    const mail = failureMail({ ...failure, name: state.name, unjudged });
-    return this.send({ task: failure, key: episode, team: state.team, owners, from, mail }, signal);
+  private async tellTogether(failures: readonly FailureTask[], signal: AbortSignal): Promise<TaskOutcome> {
+    const items: ToldFailure[] = [];
+    let team = '';
+    for (const task of failures) {
+      const key = episodeOf(task);
+      if (await this.deliveries.isSettled(key)) continue;
+      const { state } = await this.domains.load(task.domainId);
+      if (state.status !== 'failed' || state.episodes !== task.episode) {
+        await this.settle(task, key, 'superseded');
+        continue;
+      }
+      team = state.team;
+      // What the same look could not judge; a later one of the customer's says nothing of it.
+      const seen = state.checkedAt === task.at ? (state.lastAssessment?.findings ?? []) : [];
+      const unjudged = seen.filter(({ outcome }) => outcome === 'indeterminate');
+      items.push({ task, key, failure: { ...task, name: state.name, unjudged } });
+    }
+    if (items.length === 0) return 'done';
+    const names = items.map(({ failure }) => failure.name);
+    const owners = await this.owners(team);
+    if (owners.length === 0) {
+      this.alarm('no_owners', `${team} has no owners: nobody was told that ${names.join(', ')} has failed`);
+      for (const { task, key } of items) await this.settle(task, key, 'no_owners');
+      return 'done';
+    }
+    const from = senderFor(names, this.from);
+    if (from !== this.from)
+      this.alarm('sender_on_failing_domain', `NOTIFY_FROM lies in ${names.join(', ')}, which has failed: set another`);
+    if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${names.join(', ')}` };
+    const mail = (of: readonly ToldFailure[]) =>
+      of.length === 1 ? failureMail(of[0]!.failure) : teamFailureMail(of.map(({ failure }) => failure));
+    return this.send({ items, team, owners, from, mail }, signal);
   }
 
   /** Tells those who were told of a failure that it is over, once. Nobody who knows of no failure hears of its end. */
@@ -121,46 +175,55 @@ export class Notifier {
     if (state.status !== 'verified' || state.episodes !== recovery.episode || told.size === 0)
       return this.settle(recovery, key, 'superseded');
     const owners = (await this.owners(state.team)).filter((address) => told.has(recipientOf(address)));
-    const from = senderFor(state.name, this.from);
+    const from = senderFor([state.name], this.from);
     if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
-    const mail = recoveryMail({ name: state.name, at: recovery.at });
-    return this.send({ task: recovery, key, team: state.team, owners, from, mail }, signal);
+    const mail = () => recoveryMail({ name: state.name, at: recovery.at });
+    return this.send({ items: [{ task: recovery, key }], team: state.team, owners, from, mail }, signal);
   }
 
-  /** One mail to each owner who has not had it; done when nothing more is to be sent. */
-  private async send({ task, key, team, owners, from, mail }: Mailing, signal: AbortSignal): Promise<TaskOutcome> {
-    const done = await this.deliveries.recipients(key);
+  /** One mail to each owner, of what he has not been told; done when nothing more is to be sent. */
+  private async send<Item extends Told>(
+    { items, team, owners, from, mail }: Mailing<Item>,
+    signal: AbortSignal,
+  ): Promise<TaskOutcome> {
+    const done = new Map<Item, Set<string>>();
+    for (const item of items) done.set(item, await this.deliveries.recipients(item.key));
     let deferred: string | undefined;
     for (const address of owners) {
       const recipient = recipientOf(address);
-      if (done.has(recipient)) continue;
+      const news = items.filter((item) => !done.get(item)!.has(recipient));
+      if (news.length === 0) continue;
       signal.throwIfAborted();
+      const keys = news.map(({ key }) => key);
+      const record = async (outcome: 'sent' | 'undeliverable') => {
+        for (const key of keys) await this.deliveries.record(key, recipient, outcome);
+        mails.inc({ outcome });
+      };
       try {
         await this.smtp.sendMail({
-          ...mail,
+          ...mail(news),
           from,
           to: { name: '', address },
-          messageId: messageId(key, recipient, from),
+          messageId: messageId(keys, recipient, from),
           headers: { 'Auto-Submitted': 'auto-generated' },
         });
       } catch (error) {
         const said = withoutAddresses((error as Error).message);
         if (isRefusedForGood(error)) {
-          mails.inc({ outcome: 'undeliverable' });
-          this.alarm('undeliverable', `Owner ${recipient} of ${team} cannot be told of ${key}: ${said}`);
-          await this.deliveries.record(key, recipient, 'undeliverable');
+          this.alarm('undeliverable', `Owner ${recipient} of ${team} cannot be told of ${keys.join(', ')}: ${said}`);
+          await record('undeliverable');
         } else {
           mails.inc({ outcome: 'deferred' });
           deferred = said;
         }
         continue;
       }
-      mails.inc({ outcome: 'sent' });
-      await this.deliveries.record(key, recipient, 'sent');
+      await record('sent');
     }
-    if (deferred === undefined) return this.settle(task, key, 'told');
-    this.logger.log({ ...traced(task, key), error: deferred }, 'mail deferred');
-    return { error: deferred };
+    for (const { task, key } of items)
+      if (deferred === undefined) await this.settle(task, key, 'told');
+      else this.logger.log({ ...traced(task, key), error: deferred }, 'mail deferred');
+    return deferred === undefined ? 'done' : { error: deferred };
   }
 
   /** Nothing more is to be sent. */
@@ -185,9 +248,12 @@ export class Notifier {
   }
 }
 
-/** The same for the same owner and failure, so that a mail sent again can be known as the same. */
-const messageId = (episode: string, recipient: string, from: string): string =>
-  `<${createHash('sha256').update(`${episode} ${recipient}`).digest('hex').slice(0, 32)}@${senderDomain(from)}>`;
+/** The same for the same owner and failures, so that a mail sent again can be known as the same. */
+const messageId = (episodes: readonly string[], recipient: string, from: string): string =>
+  `<${createHash('sha256')
+    .update([...[...episodes].sort(), recipient].join(' '))
+    .digest('hex')
+    .slice(0, 32)}@${senderDomain(from)}>`;
 
 /** What a mail server says names the recipient, whose address belongs in no log and no table. */
 const withoutAddresses = (text: string): string => text.replace(/[^\s<>@]+@[^\s<>@]+/g, '[address]');

@@ -13,11 +13,11 @@ export function senderDomain(sender: string): string {
 }
 
 /**
- * The sender of a mail about a failing domain: the configured one, or the platform's own where that one's domain is the
+ * The sender of a mail about failing domains: the configured one, or the platform's own where that one's domain is a
  * failing one or below it, since such a mail would be failing itself. Undefined when both are.
  */
-export function senderFor(failingDomain: string, configured: string): string | undefined {
-  return [configured, platformSender].find(
-    (sender) => !`.${senderDomain(sender)}`.endsWith(`.${failingDomain.toLowerCase()}`),
-  );
+export function senderFor(failingDomains: readonly string[], configured: string): string | undefined {
+  const isFailing = (sender: string) =>
+    failingDomains.some((domain) => `.${senderDomain(sender)}`.endsWith(`.${domain.toLowerCase()}`));
+  return [configured, platformSender].find((sender) => !isFailing(sender));
 }
