@@ -14,6 +14,7 @@ import {
   RequestDeletion,
   type Assessment,
   type DomainCommand,
+  type LiveDomain,
   schemaVersions,
 } from '@app/mail-domain';
 import { consumeEvents, LogTransport, messagingMigrations } from '@app/messaging';
@@ -26,7 +27,7 @@ import { DomainEventsController } from './domain-events.controller';
 import { Scheduler, type SchedulerOptions } from './scheduler';
 import { Slots } from './slots';
 import { VerificationSchedulerModule } from './verification-scheduler.module';
-import { WatchedDomains } from './watched-domains';
+import { watched, WatchedDomains } from './watched-domains';
 
 const interval = 6 * 3_600_000;
 const minute = 60_000;
@@ -637,6 +638,69 @@ describe('several schedulers', () => {
     expect((await handler.load(id)).state).toMatchObject({ status: 'pending', strikes: 1 });
     expect((await events(id)).slice(2)).toEqual(['DnsChecked', 'VerificationLapsed']);
   });
+});
+
+describe('every domain in every cycle', () => {
+  it('H24 is judged once, by whichever scheduler, though the clock jumps forward and back', async () => {
+    const added: { id: string; name: string }[] = [];
+    for (let i = 0; i < 12; i++) added.push(await add('right', idInSlot(i * 30)));
+    for (let i = 0; i < 2; i++) start({ concurrency: 3 });
+    await settled();
+    const looksOf = () => added.map(({ name }) => looks.filter((each) => each === name).length);
+    expect(looksOf()).toEqual(added.map(() => 1));
+    /** Whole cycles, with jumps within and across them; each brings everybody one look at most. */
+    for (const [jump, each] of [
+      [interval, 2],
+      [2.5 * interval, 3],
+      [-60 * minute, 3],
+      [-interval, 3],
+      [3 * interval, 4],
+      [30 * 24 * 60 * minute, 5],
+    ] as const) {
+      now += jump;
+      await settled();
+      expect(looksOf()).toEqual(added.map(() => each));
+    }
+    for (const { name } of added) zone.set(name, 'broken');
+    await nextCycle();
+    for (const back of [30 * minute, 2 * 60 * minute]) {
+      now -= back;
+      await settled();
+      now += back;
+      await settled();
+    }
+    for (const { id } of added) expect((await handler.load(id)).state).toMatchObject({ status: 'pending', strikes: 1 });
+    await nextCycle();
+    for (const { id } of added)
+      expect((await events(id)).filter((type) => type !== 'DnsChecked')).toEqual([
+        ...['DomainVerified', 'VerificationLapsed', 'VerificationFailed'],
+      ]);
+  }, 30_000);
+
+  it('H22 comes soon, however many share another slot, and however long the looks at those take', async () => {
+    const crowd = Array.from({ length: 1_500 }, (_, i) => ({ id: `mdom_${i}`, name: `crowd${i}.example.com` }));
+    for (const { name } of crowd) zone.set(name, 'right');
+    const rows = crowd.map(({ id, name }) => {
+      const state = { id, name, team: 'team_abc123', status: 'verified', lastAssessment: look(name) } as LiveDomain;
+      return watched({ ...state, dkimTokens: [], dkimZone: 'x' }, 1);
+    });
+    await pool.query(
+      `INSERT INTO watched_domains (id, slot, name, team, dkim_tokens, dkim_zone, status, lapsed, look, version)
+       SELECT id, 0, name, 'team_abc123', '{}', 'x', 'verified', false, look, 1
+       FROM unnest($1::text[], $2::text[], $3::text[]) AS crowd(id, name, look)`,
+      [rows.map(({ id }) => id), rows.map(({ name }) => name), rows.map(({ look }) => look)],
+    );
+    const few = [await add('right', idInSlot(1)), await add('right', idInSlot(2))];
+    now += minute * 10;
+    start({
+      concurrency: 8,
+      check: async (name) => (await sleep(name.startsWith('crowd') ? 5 : 0), look(name)),
+    });
+    await settled();
+    expect(new Set(looks).size).toBe(crowd.length + few.length);
+    // At most a page of the crowd goes first.
+    for (const { name } of few) expect(looks.indexOf(name)).toBeLessThan(600);
+  }, 30_000);
 });
 
 describe('after a downtime', () => {
