@@ -578,7 +578,7 @@ describe('an outage of ours', () => {
 
   it('takes all resolvers being down for twelve hours for nobody’s failure: no transition, no command, one alarm', async () => {
     const added = [];
-    for (let i = 0; i < 12; i++) added.push(await add('right'));
+    for (let i = 0; i < 12; i++) added.push(await add('right', idInSlot(i * 30)));
     const scheduler = start({ retryMs: 20 });
     await settled();
     const recorded = commands.length;
