@@ -6,63 +6,25 @@
  *     node dist/bench/sweep.js [--domains 5000] [--rounds 5] [--concurrency 48]
  */
 import { spawnSync } from 'node:child_process';
-import { connect, type ClientHttp2Session } from 'node:http2';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import * as packet from 'dns-packet';
 import { DohClient } from '@app/dns';
-import { allPass, dmarcValue, dnsRecords, spfValue } from '@app/mail-domain';
+import { allPass } from '@app/mail-domain';
 import { Verifier } from '@app/verification';
 import { bindIsInstalled, startBind } from '../test/support/bind';
-
-const zone = 'acme.com';
-const sessions = 2;
-const queriesADomain = 4;
-
-interface Round {
-  readonly domainsPerSecond: number;
-  /** CPU of this process, in microseconds. */
-  readonly cpuPerQuery: number;
-}
-
-const domainAt = (i: number) => ({
-  name: `d${i}.${zone}`,
-  team: `team_${i}`,
-  dkimTokens: ['a', 'b', 'c'],
-  dkimZone: 'dkim.amazonses.com',
-});
-type Domain = ReturnType<typeof domainAt>;
-
-function zoneFile(domains: readonly Domain[]): string {
-  const lines = domains.flatMap((domain) => {
-    const { mx, verification } = dnsRecords(domain);
-    return [
-      `${domain.name}. MX ${mx[0]!.priority} ${mx[0]!.target}.`,
-      `${domain.name}. TXT "${spfValue}"`,
-      `_dmarc.${domain.name}. TXT "${dmarcValue}"`,
-      `${verification.name}. TXT "${verification.value}"`,
-    ];
-  });
-  return [`$TTL 60`, `@ SOA ns hostmaster 1 3600 600 86400 60`, `@ NS ns`, `ns A 127.0.0.1`, ...lines, ''].join('\n');
-}
-
-/** Takes every item, so many at a time. */
-async function inLanes<T>(items: readonly T[], lanes: number, take: (item: T) => Promise<void>): Promise<void> {
-  let next = 0;
-  const lane = async () => {
-    while (next < items.length) await take(items[next++]!);
-  };
-  await Promise.all(Array.from({ length: lanes }, lane));
-}
-
-async function timed(domains: number, run: () => Promise<void>): Promise<Round> {
-  const cpu = process.cpuUsage();
-  const begin = performance.now();
-  await run();
-  const seconds = (performance.now() - begin) / 1_000;
-  const { user, system } = process.cpuUsage(cpu);
-  return { domainsPerSecond: domains / seconds, cpuPerQuery: (user + system) / (domains * queriesADomain) };
-}
+import {
+  bare,
+  domainAt,
+  inLanes,
+  median,
+  pathsOf,
+  sessions,
+  timed,
+  zone,
+  zoneFile,
+  type Domain,
+  type Round,
+} from './healthy-domains';
 
 async function ours(url: string, domains: readonly Domain[], lanes: number): Promise<Round> {
   const client = new DohClient({ url, sessions });
@@ -79,41 +41,6 @@ async function ours(url: string, domains: readonly Domain[], lanes: number): Pro
     client.close();
   }
 }
-
-/** The four queries of a domain, as `Verifier` asks them. */
-function pathsOf(url: string, { name }: Domain): string[] {
-  const questions = [['MX', name] as const, ...['', '_dmarc.', '_sendmux.'].map((at) => ['TXT', at + name] as const)];
-  return questions.map(([type, name]) => {
-    const query = packet.encode({ id: 0, flags: packet.RECURSION_DESIRED, questions: [{ type, name }] });
-    return `${new URL(url).pathname}?dns=${query.toString('base64url')}`;
-  });
-}
-
-async function bare(url: string, paths: readonly string[][], lanes: number): Promise<Round> {
-  const connections = Array.from({ length: sessions }, () => connect(new URL(url).origin));
-  for (const connection of connections) connection.setMaxListeners(0);
-  const get = (session: ClientHttp2Session, path: string) =>
-    new Promise<void>((resolve, reject) => {
-      const stream = session.request({ ':path': path, accept: 'application/dns-message' });
-      let status: number | undefined;
-      stream.on('response', (headers) => (status = headers[':status']));
-      stream.on('data', () => undefined);
-      stream.on('error', reject);
-      stream.on('close', () => (status === 200 ? resolve() : reject(new Error(`status ${status}`))));
-      stream.end();
-    });
-  try {
-    return await timed(paths.length, () =>
-      inLanes(paths, lanes, async (four) => {
-        await Promise.all(four.map((path, i) => get(connections[i % sessions]!, path)));
-      }),
-    );
-  } finally {
-    for (const connection of connections) connection.destroy();
-  }
-}
-
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({

@@ -1,0 +1,275 @@
+/**
+ * One cycle over N healthy domains: the real scheduler, with its database, a BIND (h2c) and an SES that lists its identities by
+ * pages, in a process of its own; against a bare `node:http2` loop that sends the same queries in the same run. At two sizes, to
+ * see what grows with them: memory and the cost of a domain should not.
+ *
+ *     node dist/bench/cycle.js [--sizes 10000,100000] [--rounds 1]
+ */
+import { fork, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { Logger } from '@nestjs/common';
+import { cycleMigrations, slotOf } from '@app/cycle';
+import { migrate, openPool } from '@app/database';
+import { DohClient } from '@app/dns';
+import { eventStoreMigrations } from '@app/event-store';
+import { dmarcValue, dnsRecords, judge, spfValue, type Answer, type LiveDomain } from '@app/mail-domain';
+import { readModelMigrations } from '@app/read-model';
+import { SesIdentities } from '@app/ses';
+import { Canary, Verifier } from '@app/verification';
+import { Scheduler } from '../apps/verification-scheduler/scheduler';
+import { SesStatuses } from '../apps/verification-scheduler/ses-statuses';
+import { Slots } from '../apps/verification-scheduler/slots';
+import { watched, WatchedDomains } from '../apps/verification-scheduler/watched-domains';
+import { startEmbeddedPostgres, type EmbeddedPostgres } from '../local/embedded-postgres';
+import { bindIsInstalled, startBind } from '../test/support/bind';
+import {
+  bare,
+  domainAt,
+  pathsOf,
+  queriesADomain,
+  sessions,
+  zone,
+  zoneFile,
+  type Domain,
+  type Round,
+} from './healthy-domains';
+
+const intervalMs = 6 * 3_600_000;
+const concurrency = 50;
+
+interface Job {
+  readonly databaseUrl: string;
+  readonly dohUrl: string;
+  readonly sesUrl: string;
+}
+
+interface Cycle extends Round {
+  readonly looks: number;
+  /** Greatest resident set of the scheduler's process, in MiB. */
+  readonly peakMiB: number;
+}
+
+/** The scheduler's process: one cycle, as fast as it can. */
+async function cycle({ databaseUrl, dohUrl, sesUrl }: Job): Promise<Cycle> {
+  Logger.overrideLogger(['error', 'warn']);
+  const pool = openPool(databaseUrl);
+  const client = new DohClient({ url: dohUrl, sessions });
+  const ses = new SesIdentities({ region: 'eu-west-1', endpoint: sesUrl, callsPerSecond: 1_000, timeoutMs: 30_000 });
+  let looks = 0;
+  const verifier = new Verifier([client], ses);
+  const nobody = { execute: () => Promise.reject(new Error('a healthy domain needs no command')) };
+  const now = Date.now();
+  const scheduler = new Scheduler(
+    new Slots(pool),
+    new WatchedDomains(pool),
+    { check: (domain, dkim) => (looks++, verifier.check(domain, dkim)) },
+    new SesStatuses(ses, { maxAgeMs: 3_600_000, timeoutMs: 300_000 }),
+    nobody,
+    new Canary([client], 'verification-canary.sendmux.ai'),
+    { intervalMs, concurrency, clock: () => now, pollMs: 20 },
+  );
+  const cpu = process.cpuUsage();
+  const begin = performance.now();
+  scheduler.onApplicationBootstrap();
+  while ((await scheduler.lagMs()) > 0) await delay(50);
+  const seconds = (performance.now() - begin) / 1_000;
+  const { user, system } = process.cpuUsage(cpu);
+  await scheduler.beforeApplicationShutdown();
+  client.close();
+  ses.close();
+  await pool.end();
+  return {
+    looks,
+    domainsPerSecond: looks / seconds,
+    cpuPerQuery: (user + system) / (looks * queriesADomain),
+    peakMiB: process.resourceUsage().maxRSS / 1_024,
+  };
+}
+
+/** All domains are known to the scheduler, verified, and as they were at the last look. */
+async function fill(databaseUrl: string, domains: readonly Domain[]): Promise<void> {
+  await migrate(databaseUrl, [...eventStoreMigrations, ...readModelMigrations, ...cycleMigrations]);
+  const pool = openPool(databaseUrl);
+  const said = <Rr>(record: Rr): Answer<Rr>[] => [{ kind: 'records', records: [record], aliases: [] }];
+  for (let from = 0; from < domains.length; from += 5_000) {
+    const rows = domains.slice(from, from + 5_000).map((domain) => {
+      const id = `mdom_${domain.name}`;
+      const { verification } = dnsRecords(domain);
+      const answers = {
+        mx: said({ preference: 10, exchange: 'mail.sendmux.ai' }),
+        spf: said(spfValue),
+        dmarc: said(dmarcValue),
+        verification: said(verification.value),
+      };
+      const lastAssessment = judge(domain, answers, 'success');
+      return watched({ ...domain, id, status: 'verified', lastAssessment } as unknown as LiveDomain, 1);
+    });
+    await pool.query(
+      `INSERT INTO watched_domains (id, slot, name, team, dkim_tokens, dkim_zone, status, lapsed, look, version)
+       SELECT id, slot, name, team, '{a,b,c}', 'dkim.amazonses.com', 'verified', false, look, 1
+       FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[], $5::text[]) AS rows(id, slot, name, team, look)`,
+      [
+        rows.map(({ id }) => id),
+        rows.map(({ id }) => slotOf(id)),
+        rows.map(({ name }) => name),
+        rows.map(({ team }) => team),
+        rows.map(({ look }) => look),
+      ],
+    );
+  }
+  await pool.query('ANALYZE');
+  await pool.end();
+}
+
+const tables = ['watched_domains', 'domains', 'events'];
+/** Who wrote each row last, and where it lies, as one value: a row that is written again changes it. */
+async function fingerprint(databaseUrl: string): Promise<string> {
+  const pool = openPool(databaseUrl, 1);
+  try {
+    const counts = [];
+    for (const table of tables) {
+      const { rows } = await pool.query<{ rows: string; hash: string }>(
+        `SELECT count(*) AS rows, coalesce(sum(hashtextextended(xmin::text || ctid::text, 0)), 0) AS hash FROM ${table}`,
+      );
+      counts.push(`${table} ${rows[0]!.rows} ${rows[0]!.hash}`);
+    }
+    return counts.join('; ');
+  } finally {
+    await pool.end();
+  }
+}
+
+/** Lists the identities, a thousand a page, as SES v2 does. */
+async function startSes(names: readonly string[]): Promise<Server> {
+  const server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk) => (body += chunk));
+    request.on('end', () => {
+      const { NextToken = '0' } = JSON.parse(body || '{}') as { NextToken?: string };
+      const from = Number(NextToken);
+      const page = names.slice(from, from + 1_000);
+      response.setHeader('x-amzn-RequestId', 'bench');
+      response.setHeader('content-type', 'application/json');
+      response.end(
+        JSON.stringify({
+          EmailIdentities: page.map((IdentityName) => ({
+            IdentityName,
+            IdentityType: 'DOMAIN',
+            SendingEnabled: true,
+            VerificationStatus: 'SUCCESS',
+          })),
+          ...(from + page.length < names.length && { NextToken: String(from + page.length) }),
+        }),
+      );
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+/** In a process of its own, so that its memory is its own. */
+async function inChild(job: Job): Promise<Cycle> {
+  const env = { ...process.env, AWS_ACCESS_KEY_ID: 'bench', AWS_SECRET_ACCESS_KEY: 'bench', NODE_NO_WARNINGS: '1' };
+  const child = fork(__filename, ['--job', JSON.stringify(job)], { env });
+  const [message] = (await once(child, 'message')) as [Cycle];
+  await once(child, 'exit');
+  return message;
+}
+
+async function atSize(
+  server: EmbeddedPostgres,
+  count: number,
+  rounds: number,
+): Promise<{ ours: Cycle; bare: Round; ratios: number[] }> {
+  const domains = Array.from({ length: count }, (_, i) => domainAt(i));
+  const bind = await startBind([], { [zone]: zoneFile(domains) });
+  const ses = await startSes(domains.map(({ name }) => name));
+  const runs: { ours: Cycle; bare: Round }[] = [];
+  try {
+    const paths = domains.map((domain) => pathsOf(bind.dohUrl, domain));
+    const warmUp = paths.slice(0, 3_000);
+    for (let round = 0; round < rounds; round++) {
+      const databaseUrl = await server.database(`cycle_${count}_${round}`);
+      await fill(databaseUrl, domains);
+      const job = {
+        databaseUrl,
+        dohUrl: bind.dohUrl,
+        sesUrl: `http://127.0.0.1:${(ses.address() as AddressInfo).port}`,
+      };
+      await bare(bind.dohUrl, warmUp, concurrency);
+      const before = await fingerprint(databaseUrl);
+      const run = { ours: await inChild(job), bare: await bare(bind.dohUrl, paths, concurrency) };
+      if (run.ours.looks !== count) throw new Error(`${run.ours.looks} looks at ${count} domains`);
+      const after = await fingerprint(databaseUrl);
+      if (after !== before) throw new Error(`rows were written:\n${before}\n${after}`);
+      runs.push(run);
+    }
+  } finally {
+    ses.close();
+    bind.stop();
+  }
+  const ratios = runs.map((run) => run.ours.domainsPerSecond / run.bare.domainsPerSecond);
+  const middle = [...runs].sort(
+    (a, b) => a.ours.domainsPerSecond / a.bare.domainsPerSecond - b.ours.domainsPerSecond / b.bare.domainsPerSecond,
+  )[runs.length >> 1]!;
+  return { ...middle, ratios };
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      sizes: { type: 'string', default: '10000,100000' },
+      rounds: { type: 'string', default: '1' },
+      job: { type: 'string' },
+    },
+  });
+  if (values.job) return void process.send!(await cycle(JSON.parse(values.job) as Job));
+  if (!bindIsInstalled()) {
+    console.error('named is not here (Debian: apt-get install bind9 bind9-dnsutils).');
+    process.exitCode = 1;
+    return;
+  }
+  const version = spawnSync('/usr/sbin/named', ['-v'], { encoding: 'utf8' }).stdout.trim();
+  console.log(
+    `${version}, Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model}; one cycle, ${concurrency} domains at a time, ${values.rounds} round(s)\n`,
+  );
+  console.log('  domains   scheduler/s   bare/s   ratio   CPU µs a query   peak MiB   rows written');
+  const results: Cycle[] = [];
+  const directory = mkdtempSync(join(tmpdir(), 'sendmux-bench-'));
+  chmodSync(directory, 0o755);
+  const server = await startEmbeddedPostgres(join(directory, 'postgres'));
+  try {
+    for (const size of values.sizes.split(',').map(Number)) {
+      const { ours, bare: loop, ratios } = await atSize(server, size, Number(values.rounds));
+      results.push(ours);
+      console.log(
+        size.toLocaleString('en').padStart(9) +
+          Math.round(ours.domainsPerSecond).toLocaleString('en').padStart(14) +
+          Math.round(loop.domainsPerSecond).toLocaleString('en').padStart(9) +
+          (ours.domainsPerSecond / loop.domainsPerSecond).toFixed(2).padStart(8) +
+          ours.cpuPerQuery.toFixed(0).padStart(17) +
+          ours.peakMiB.toFixed(0).padStart(11) +
+          '0'.padStart(15) +
+          (ratios.length > 1 ? `   (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})` : ''),
+      );
+    }
+  } finally {
+    await server.stop();
+    rmSync(directory, { recursive: true, force: true });
+  }
+  const [small, large] = [results[0]!, results.at(-1)!];
+  if (small !== large)
+    console.log(
+      `\nlargest against smallest: memory ${(large.peakMiB / small.peakMiB).toFixed(2)}, CPU a domain ${(large.cpuPerQuery / small.cpuPerQuery).toFixed(2)}`,
+    );
+}
+
+void main();
