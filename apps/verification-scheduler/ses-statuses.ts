@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { DkimAnswer } from '@app/mail-domain';
-import type { SesIdentities, SesStatus } from '@app/ses';
+import type { SesIdentities } from '@app/ses';
+import { ListedStatuses } from './listed-statuses';
 
 export interface SesStatusesOptions {
   /** How long a listing is believed, in milliseconds; as long as it took where that is longer. */
@@ -17,7 +18,7 @@ export interface SesStatusesOptions {
 export class SesStatuses {
   private readonly logger = new Logger(SesStatuses.name);
   private readonly clock: () => number;
-  private listing: Promise<ReadonlyMap<string, SesStatus> | undefined> | undefined;
+  private listing: Promise<ListedStatuses | undefined> | undefined;
   private staleAt = 0;
 
   constructor(
@@ -48,7 +49,7 @@ export class SesStatuses {
   }
 
   /** The listing of now, or undefined when it failed. A failure is kept as long as an answer: SES is not pressed. */
-  private current(): Promise<ReadonlyMap<string, SesStatus> | undefined> {
+  private current(): Promise<ListedStatuses | undefined> {
     if (!this.listing || this.clock() >= this.staleAt) {
       this.staleAt = Infinity;
       this.listing = this.list(this.clock());
@@ -56,11 +57,11 @@ export class SesStatuses {
     return this.listing;
   }
 
-  private async list(startedAt: number): Promise<ReadonlyMap<string, SesStatus> | undefined> {
+  private async list(startedAt: number): Promise<ListedStatuses | undefined> {
     try {
-      const statuses = new Map<string, SesStatus>();
+      const statuses = new ListedStatuses();
       const signal = AbortSignal.timeout(this.options.timeoutMs);
-      for await (const { name, status } of this.ses.list({ signal })) statuses.set(name, status);
+      for await (const { name, status } of this.ses.list({ signal })) statuses.add(name, status);
       return statuses;
     } catch (error) {
       this.logger.warn(

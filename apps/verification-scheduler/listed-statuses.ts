@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto';
+import type { SesStatus } from '@app/ses';
+
+/**
+ * The status of each identity of a listing, of which there may be millions, nearly all `success`: of those, eight octets are
+ * kept. Two names in nine thousand million million share them, so that one name in a million million passes for another one
+ * even among ten million.
+ */
+export class ListedStatuses {
+  private verified = new Float64Array(1_024);
+  private count = 0;
+  private isSorted = true;
+  private readonly others = new Map<string, SesStatus>();
+
+  add(name: string, status: SesStatus): void {
+    if (status !== 'success') return void this.others.set(name, status);
+    if (this.count === this.verified.length) {
+      const larger = new Float64Array(this.count * 2);
+      larger.set(this.verified);
+      this.verified = larger;
+    }
+    this.verified[this.count++] = digest(name);
+    this.isSorted = false;
+  }
+
+  get(name: string): SesStatus | undefined {
+    const other = this.others.get(name);
+    return other ?? (this.isVerified(digest(name)) ? 'success' : undefined);
+  }
+
+  private isVerified(wanted: number): boolean {
+    if (!this.isSorted) this.verified.subarray(0, this.count).sort();
+    this.isSorted = true;
+    let [low, high] = [0, this.count];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.verified[middle]! < wanted) low = middle + 1;
+      else high = middle;
+    }
+    return low < this.count && this.verified[low] === wanted;
+  }
+}
+
+/** 53 bits: as many as a number holds whole. */
+function digest(name: string): number {
+  const octets = createHash('sha256').update(name).digest();
+  return (octets.readUInt32BE(0) & 0x1f_ffff) * 2 ** 32 + octets.readUInt32BE(4);
+}
