@@ -109,9 +109,15 @@ describe('the cycle, live', () => {
     }
     // A healthy domain is looked at, and nothing is written of it.
     const look = async () => {
-      const { headers, body } = await api.get(added[0]!.id);
-      const { last_checked_at, next_check_at } = (body as { data: Record<string, string> }).data;
-      return { version: headers.get('etag'), last: Date.parse(last_checked_at!), next: Date.parse(next_check_at!) };
+      const answer = await api.get(added[0]!.id);
+      const body = answer.body as unknown;
+      const { last_checked_at, next_check_at } = (body as { data: { last_checked_at: string; next_check_at: string } })
+        .data;
+      return {
+        version: answer.headers.get('etag'),
+        last: Date.parse(last_checked_at),
+        next: Date.parse(next_check_at),
+      };
     };
     const before = await look();
     await system.until('it is looked at again', async () => (await look()).last > before.last, 20_000);

@@ -31,6 +31,8 @@ describe('troubleshooting', () => {
   let api: ApiClient;
   let team: string;
   let id: string;
+  /** Before anything is mended. */
+  let found: Verification;
   /** The zone as the sandbox has it, by name and type. */
   const zone = new Map<string, string[]>();
 
@@ -48,13 +50,14 @@ describe('troubleshooting', () => {
   const detailOf = ({ details }: Verification, check: string) => details.find((detail) => detail.check === check)!;
 
   beforeAll(async () => {
-    system = await startSystem({ apps: ['sandbox', 'gateway', 'provisioning'] });
+    system = await startSystem({ apps: ['sandbox', 'gateway', 'provisioning', 'notifier'] });
     ({ api, id: team } = await system.team());
     id = ((await api.add(name)).body as { data: { id: string } }).data.id;
     await set(`_sendmux.${name}.acme.com`, 'TXT', `sendmux-verify=${team}`);
     await set(name, 'MX', '20 mail.sendmux.ai', '10 aspmx.l.google.com');
     await set(name, 'TXT', 'v=spf1 include:_spf.google.com ~all', 'v=spf1 include:sendmux.ai ~all');
     await set(`_dmarc.${name}`, 'TXT', 'v=DMARC1; p=none; rua=mailto:d@acme.com');
+    found = await verify();
   }, 60_000);
   afterAll(() => system?.end());
 
@@ -75,10 +78,27 @@ describe('troubleshooting', () => {
     ['dmarc', 'dmarc_policy_too_weak', /record name is _dmarc\.mail\.acme\.com and the type is TXT.*Sendmux minimum/],
     ['dkim', 'dkim_pending', /does not find all three DKIM records/],
     ['dkim', 'dkim_pending', /_domainkey\.mail\.acme\.com to .*DNS only.*72 hours.*contact@sendmux\.ai/],
-  ])('%s says %s, what was found and what to do', async (check, code, words) => {
-    const { outcome, code: said, message, hint } = detailOf(await verify(), check);
+  ])('%s says %s, what was found and what to do', (check, code, words) => {
+    const { outcome, code: said, message, hint } = detailOf(found, check);
     expect({ outcome, said }).toEqual({ outcome: 'fail', said: code });
     expect(`${message} ${hint}`.replace(team, 'TEAM')).toMatch(words);
+  });
+
+  it('F9 an identity that was removed in SES by hand comes back by itself, and its new records are told', async () => {
+    const records = async () =>
+      ((await api.get(id)).body as { data: { dns_records: { dkim: { name: string }[] } } }).data.dns_records.dkim;
+    const before = await records();
+    await system.sandbox.loseIdentity(name);
+    const lost = await api.verify(id);
+    expect(JSON.stringify(lost.body)).toContain('ses_identity_missing');
+    await system.until('there are other records', async () => (await records())[0]!.name !== before[0]!.name);
+    const [mail] = await system.until('the owner is told', async () => {
+      const mails = await system.sandbox.mails();
+      return mails.length > 0 ? mails : undefined;
+    });
+    expect(mail!.subject).toBe(`${name} needs new DKIM records`);
+    for (const record of await records()) expect(mail!.text).toContain(`${record.name} CNAME `);
+    expect((await system.sandbox.identities()).map((identity) => identity.name)).toEqual([name]);
   });
 
   it('is over when every fix is carried out, and nothing else', async () => {

@@ -352,6 +352,20 @@ describe('verification', () => {
     expect(Date.parse(data.details[4]!.ses!.deadline) - Date.parse(data.checked_at)).toBe(72 * 3_600_000);
   });
 
+  it('F9 asks for the repair of an identity that SES has lost, and says so', async () => {
+    const { id } = await addFresh();
+    gateway.verifier.findings = { dkim: { outcome: 'indeterminate', code: 'ses_identity_missing', message: 'Lost.' } };
+    for (let look = 0; look < 2; look++) {
+      const { status, body } = await verify(id);
+      expect([status, body.error.errors?.[0]?.code]).toEqual([503, 'ses_identity_missing']);
+    }
+    const { rows } = await pool.query<{ type: string; data: object }>(
+      `SELECT type, data FROM events WHERE stream = $1 ORDER BY version OFFSET 2`,
+      [id],
+    );
+    expect(rows).toEqual([{ type: 'IdentityRepairRequested', data: { fault: 'missing' } }]);
+  });
+
   it('G10 requests at the same time share one look, and a spate of them gets the last one again', async () => {
     const { id } = await addFresh();
     const before = gateway.verifier.looks;

@@ -1,12 +1,23 @@
 import { EventPattern, Payload } from '@nestjs/microservices';
 import { DomainCommandHandler } from '@app/commands';
 import type { RecordedEvent } from '@app/event-store';
-import type { VerificationFailed } from '@app/mail-domain';
+import type { IdentityRepaired, VerificationFailed } from '@app/mail-domain';
 import { EventConsumer } from '@app/messaging';
 import { TaskList } from '@app/tasks';
-import { episodeOf, notifierTasks, recoveryOf, type FailureTask, type RecoveryTask } from './notifier';
+import {
+  episodeOf,
+  newRecordsOf,
+  notifierTasks,
+  recoveryOf,
+  type FailureTask,
+  type NewRecordsTask,
+  type RecoveryTask,
+} from './notifier';
 
-/** Puts each failure, and the first success after it, on the list of what the owners must be told. */
+/** Failures of the same moment come one after the other: a mail waits for the next ones this long, in milliseconds. */
+const companyMs = 500;
+
+/** Puts each failure, the first success after it, and each change of the records on the list of what the owners must be told. */
 @EventConsumer()
 export class DomainEventsController {
   constructor(
@@ -20,7 +31,17 @@ export class DomainEventsController {
     const { state } = await this.domains.load(stream);
     if (state.status === 'absent') return;
     const failure: FailureTask = { domainId: stream, team: state.team, episode, at: time, correlationId, failing };
-    await this.tasks.put(notifierTasks, episodeOf(failure), 'TellOwners', failure);
+    const due = new Date(Date.now() + companyMs);
+    await this.tasks.put(notifierTasks, episodeOf(failure), 'TellOwners', failure, due);
+  }
+
+  @EventPattern<string>('IdentityRepaired')
+  async putNewRecordsOnTheList(
+    @Payload() { stream, version, time, data, metadata: { correlationId } }: RecordedEvent,
+  ): Promise<void> {
+    if (!(data as IdentityRepaired['data']).recordsChanged) return;
+    const change: NewRecordsTask = { domainId: stream, version, at: time, correlationId };
+    await this.tasks.put(notifierTasks, newRecordsOf(change), 'TellOfNewRecords', change);
   }
 
   @EventPattern<string>('DomainVerified')

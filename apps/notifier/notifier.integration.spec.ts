@@ -7,9 +7,11 @@ import { DomainCommandHandler } from '@app/commands';
 import {
   AddDomain,
   checkNames,
+  CompleteIdentityRepair,
   CompleteProvisioning,
   RecordCheck,
   RequestDeletion,
+  RequestIdentityRepair,
   type Assessment,
   type CommandContext,
   schemaVersions,
@@ -433,6 +435,28 @@ it('H8 tells those who were told of a failure, and nobody else, once, that the d
   expect(receivers(name)).toEqual(['ada@example.org']);
   const { mail } = inbox.find(({ mail: { subject } }) => subject === `${name} is verified again`)!;
   expect(mail.text).toContain('all of them match');
+});
+
+it('F9 tells every owner of other DKIM records, and of the same ones nothing', async () => {
+  await startNotifier();
+  const team = (await parts.get(Accounts).createTeam('Acme', ['ada@example.org', 'grace@example.net'])).id;
+  const { id, name } = await verifiedDomain(team);
+  const identity = { dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1', sesDkimStatus: 'pending' as const };
+  for (const dkimTokens of [
+    ['a', 'b', 'c'],
+    ['d', 'e', 'f'],
+  ]) {
+    await run(new RequestIdentityRepair(id, { fault: 'missing' }, context()));
+    await run(new CompleteIdentityRepair(id, { ...identity, dkimTokens }, context()));
+  }
+  await until(() => receivers(name, 'needs new DKIM records').length === 2);
+  expect(receivers(name, 'needs new DKIM records')).toEqual(['ada@example.org', 'grace@example.net']);
+  const [{ mail }] = inbox as [Caught];
+  for (const part of [mail.text, mail.html || ''])
+    for (const token of ['d', 'e', 'f'])
+      expect(part).toContain(`${token}._domainkey.${name} CNAME ${token}.dkim.amazonses.com`);
+  await until(async () => (await parts.get(Pool).query('SELECT FROM tasks')).rowCount === 0);
+  expect(inbox).toHaveLength(2);
 });
 
 it('H8 says nothing of a recovery that is over by the time it is told', async () => {

@@ -2,12 +2,13 @@ import { createHash } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { AccountRuleBroken, type Accounts } from '@app/accounts';
 import type { DomainCommandHandler } from '@app/commands';
-import type { Finding } from '@app/mail-domain';
+import { dnsRecords, isLive, type Finding } from '@app/mail-domain';
 import type { TaskOutcome } from '@app/tasks';
 import type { Transporter } from 'nodemailer';
 import { Counter } from 'prom-client';
 import { recipientOf, type Deliveries } from './deliveries';
 import { failureMail, type Failure, type FailureMail } from './failure-mail';
+import { newRecordsMail } from './new-records-mail';
 import { recoveryMail } from './recovery-mail';
 import { senderDomain, senderFor } from './sender';
 import type { TeamFailures } from './team-failures';
@@ -29,6 +30,15 @@ export interface FailureTask {
 
 /** The first success after a failure. */
 export type RecoveryTask = Omit<FailureTask, 'failing' | 'team'>;
+
+/** The DKIM records of a domain are others than before. */
+export type NewRecordsTask = Omit<RecoveryTask, 'episode'> & {
+  /** Of the event, in its stream. */
+  readonly version: number;
+};
+
+export const newRecordsOf = ({ domainId, version }: Pick<NewRecordsTask, 'domainId' | 'version'>): string =>
+  `${domainId}/records/${version}`;
 
 /** The key of a failure in the list and in the deliveries. */
 export const episodeOf = ({ domainId, episode }: Pick<FailureTask, 'domainId' | 'episode'>): string =>
@@ -60,13 +70,14 @@ const outcomes = {
 } as const;
 
 /** What leads from a line of the log to the domain, and to what set it going. */
-const traced = ({ domainId, correlationId }: RecoveryTask, key: string) => ({
+type Traced = Pick<RecoveryTask, 'domainId' | 'correlationId'>;
+const traced = ({ domainId, correlationId }: Traced, key: string) => ({
   ...{ domain: domainId, correlation_id: correlationId, episode: key },
 });
 
 /** What one mail tells of one domain. */
 interface Told {
-  readonly task: RecoveryTask;
+  readonly task: Traced;
   /** In the deliveries. */
   readonly key: string;
 }
@@ -95,7 +106,7 @@ export interface Gathering {
 /** Without an operator nothing changes: no hurry. */
 const noSenderRetryMs = 600_000;
 
-/** Tells the owners of a team that a domain has failed, each once an episode. */
+/** Tells the owners of a team what has become of their domains, each once. */
 export class Notifier {
   private readonly logger = new Logger(Notifier.name);
 
@@ -181,6 +192,24 @@ export class Notifier {
     return this.send({ items: [{ task: recovery, key }], team: state.team, owners, from, mail }, signal);
   }
 
+  /** Tells every owner which DKIM records to place in the place of those that he was told before. */
+  async tellOfNewRecords(change: NewRecordsTask, signal: AbortSignal): Promise<TaskOutcome> {
+    const key = newRecordsOf(change);
+    if (await this.deliveries.isSettled(key)) return 'done';
+    const { state } = await this.domains.load(change.domainId);
+    if (!isLive(state)) return this.settle(change, key, 'superseded');
+    const owners = await this.owners(state.team);
+    if (owners.length === 0) {
+      this.alarm('no_owners', `${state.team} has no owners: nobody was told of the new DKIM records of ${state.name}`);
+      return this.settle(change, key, 'no_owners');
+    }
+    // The domain still stands, but its mail is not signed: a sender elsewhere is the safer.
+    const from = senderFor([state.name], this.from);
+    if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
+    const mail = () => newRecordsMail({ name: state.name, at: change.at, records: dnsRecords(state).dkim });
+    return this.send({ items: [{ task: change, key }], team: state.team, owners, from, mail }, signal);
+  }
+
   /** One mail to each owner, of what he has not been told; done when nothing more is to be sent. */
   private async send<Item extends Told>(
     { items, team, owners, from, mail }: Mailing<Item>,
@@ -227,7 +256,7 @@ export class Notifier {
   }
 
   /** Nothing more is to be sent. */
-  private async settle(task: RecoveryTask, key: string, outcome: keyof typeof outcomes): Promise<'done'> {
+  private async settle(task: Traced, key: string, outcome: keyof typeof outcomes): Promise<'done'> {
     await this.deliveries.settle(key, outcome);
     this.logger.log(traced(task, key), outcomes[outcome]);
     return 'done';

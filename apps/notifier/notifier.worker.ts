@@ -1,6 +1,6 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { TaskList, TaskWorker } from '@app/tasks';
-import { Notifier, notifierTasks, type FailureTask, type RecoveryTask } from './notifier';
+import { Notifier, notifierTasks, type FailureTask, type NewRecordsTask, type RecoveryTask } from './notifier';
 
 @Injectable()
 export class NotifierWorker implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -13,7 +13,9 @@ export class NotifierWorker implements OnApplicationBootstrap, BeforeApplication
       handle: ({ kind, payload }, signal) =>
         kind === 'TellOfRecovery'
           ? notifier.tellOfRecovery(payload as RecoveryTask, signal)
-          : notifier.tell(payload as FailureTask, signal),
+          : kind === 'TellOfNewRecords'
+            ? notifier.tellOfNewRecords(payload as NewRecordsTask, signal)
+            : notifier.tell(payload as FailureTask, signal),
     });
   }
 

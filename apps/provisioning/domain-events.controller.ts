@@ -13,7 +13,7 @@ export class DomainEventsController {
     private readonly times: ProvisioningTimes,
   ) {}
 
-  @EventPattern<string[]>(['DomainAdded', 'ProvisioningFailed', 'DomainDeletionRequested'])
+  @EventPattern<string[]>(['DomainAdded', 'ProvisioningFailed', 'IdentityRepairRequested', 'DomainDeletionRequested'])
   async putOnTheList(@Payload() { stream, type, version }: RecordedEvent): Promise<void> {
     // The version makes it another task: one that is being finished right now does not swallow it.
     await this.tasks.put(provisioningTasks, stream, type, { version });

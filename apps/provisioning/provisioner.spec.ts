@@ -2,7 +2,13 @@ import { Logger } from '@nestjs/common';
 import type { CommandBus } from '@nestjs/cqrs';
 import { DomainCommandHandler } from '@app/commands';
 import { WrongExpectedVersion, type Append, type EventStore, type RecordedEvent } from '@app/event-store';
-import { AddDomain, RequestDeletion, type DomainCommand, type MailDomain } from '@app/mail-domain';
+import {
+  AddDomain,
+  RequestDeletion,
+  RequestIdentityRepair,
+  type DomainCommand,
+  type MailDomain,
+} from '@app/mail-domain';
 import type { MailServer } from '@app/mail-server';
 import { SesRefused, type SesIdentities, type SesIdentity } from '@app/ses';
 import { Provisioner, ProvisioningTimes } from './provisioner';
@@ -20,6 +26,8 @@ class World {
   readonly trouble: { ses?: 'refuses' | 'hangs' | 'deletes late'; mail?: 'down' } = {};
   /** Requests that SES got and answered to nobody: they may still happen. */
   readonly late: (() => void)[] = [];
+  /** Happens while a request to make an identity is on its way. */
+  onCreate: () => Promise<void> = () => Promise.resolve();
   points = 0;
   crashAt = 0;
   private alive = 0;
@@ -84,21 +92,26 @@ class World {
     },
   } as unknown as MailServer;
 
+  /** Those that SES gives to the next identity. */
+  tokens = ['a', 'b', 'c'];
+  /** Of all identities. */
+  status = 'pending';
+
   private readonly identity = (name: string): SesIdentity | null =>
     this.ses.has(name)
       ? ({
           name,
           domainId: this.ses.get(name),
-          tokens: ['a', 'b', 'c'],
+          tokens: this.tokens,
           hostedZone: 'dkim.amazonses.com',
           region: 'eu-west-1',
-          status: 'pending',
+          status: this.status,
         } as unknown as SesIdentity)
       : null;
 
   private readonly identities = {
     create: async (name: string, domainId: string, { signal }: { signal: AbortSignal }) => {
-      await Promise.resolve();
+      await this.onCreate();
       if (this.trouble.ses === 'refuses') throw new SesRefused('no more identities');
       const create = () => {
         if (!this.ses.has(name)) this.ses.set(name, domainId);
@@ -117,6 +130,10 @@ class World {
     get: async (name: string) => {
       await Promise.resolve();
       return this.identity(name);
+    },
+    restartDkim: async (name: string) => {
+      await this.effect(() => (this.status = 'pending'));
+      return this.identity(name)?.tokens ?? null;
     },
     delete: async (name: string) => {
       if (this.trouble.ses === 'deletes late') {
@@ -153,7 +170,8 @@ class World {
   /** What the list of tasks does: converge until the state asks for nothing, in a new process after each death. */
   async settle(id: string): Promise<void> {
     const working = ['provisioning', 'rolling_back', 'deleting'];
-    for (let turn = 0; working.includes((await this.state(id)).status); turn++) {
+    const asks = (state: MailDomain) => working.includes(state.status) || ('inRepair' in state && state.inRepair);
+    for (let turn = 0; asks(await this.state(id)); turn++) {
       if (turn > 20) throw new Error('never settles');
       const death = new Promise<void>((died) => (this.died = died));
       await Promise.race([this.start().provisioner.converge(id, new AbortController().signal), death]);
@@ -295,6 +313,96 @@ describe('both or neither, with a death at every point', () => {
       expect((await world.state('mdom_1')).status).toBe('deleted');
       nothingLeft(world);
     });
+  });
+});
+
+describe('F9 an identity that SES has lost', () => {
+  const request = (fault: 'missing' | 'not_started' = 'missing') =>
+    new RequestIdentityRepair('mdom_1', { fault }, context);
+  /** A domain that both have; dies no more until it is broken. */
+  const provisioned = async (world: World, breaking: () => void, ...commands: DomainCommand[]) => {
+    const { crashAt } = world;
+    world.crashAt = 0;
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    breaking();
+    for (const command of commands) await world.execute(command);
+    world.points = 0;
+    world.crashAt = crashAt;
+  };
+
+  it('is made anew, with what SES gives it now, whatever dies on the way', async () => {
+    await atEveryPoint(async (world) => {
+      await provisioned(
+        world,
+        () => {
+          world.ses.delete(name);
+          world.tokens = ['d', 'e', 'f'];
+        },
+        request(),
+      );
+      await world.settle('mdom_1');
+      expect(await world.state('mdom_1')).toMatchObject({
+        status: 'pending',
+        inRepair: false,
+        dkimTokens: ['d', 'e', 'f'],
+      });
+      expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_1', 'mdom_1']);
+      const repaired = world.streams.get('mdom_1')!.filter(({ type }) => type === 'IdentityRepaired');
+      expect(repaired.map(({ data }) => data)).toMatchObject([{ recordsChanged: true }]);
+    });
+  });
+  it('F7 begins to look for the DKIM records where SES has not', async () => {
+    await atEveryPoint(async (world) => {
+      await provisioned(world, () => (world.status = 'not_started'), request('not_started'));
+      await world.settle('mdom_1');
+      expect(world.status).toBe('pending');
+      expect(await world.state('mdom_1')).toMatchObject({ inRepair: false, dkimTokens: ['a', 'b', 'c'] });
+    });
+  });
+  it('stays somebody else’s when it is by now, and is tried again', async () => {
+    const world = new World();
+    await provisioned(world, () => world.ses.set(name, null), request());
+    await expect(world.converge('mdom_1')).rejects.toThrow('for somebody else');
+    expect(world.ses.get(name)).toBeNull();
+    world.ses.delete(name);
+    await world.settle('mdom_1');
+    expect(world.ses.get(name)).toBe('mdom_1');
+  });
+  it('ends deleted when the domain is deleted meanwhile', async () => {
+    await atEveryPoint(async (world) => {
+      await provisioned(world, () => world.ses.delete(name), request(), new RequestDeletion('mdom_1', context));
+      await world.settle('mdom_1');
+      expect((await world.state('mdom_1')).status).toBe('deleted');
+      nothingLeft(world);
+    });
+  });
+});
+
+describe('F9 a repair that something else happens in', () => {
+  const gone = async () => {
+    const world = new World();
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    world.ses.delete(name);
+    await world.execute(new RequestIdentityRepair('mdom_1', { fault: 'missing' }, context));
+    return world;
+  };
+  it('ends deleted when the domain is deleted while the identity is being made', async () => {
+    const world = await gone();
+    world.onCreate = async () => {
+      await world.execute(new RequestDeletion('mdom_1', context));
+      await world.settle('mdom_1');
+    };
+    await world.converge('mdom_1');
+    expect((await world.state('mdom_1')).status).toBe('deleted');
+    nothingLeft(world);
+  });
+  it('tells nobody of the same tokens in another order', async () => {
+    const world = await gone();
+    world.tokens = ['c', 'a', 'b'];
+    await world.settle('mdom_1');
+    expect(world.streams.get('mdom_1')!.at(-1)!.data).toMatchObject({ recordsChanged: false });
   });
 });
 

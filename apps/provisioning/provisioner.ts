@@ -1,13 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Injectable, Logger } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
-import { DomainCommandHandler } from '@app/commands';
+import { DomainCommandHandler, type Decided } from '@app/commands';
 import { eventId } from '@app/event-store';
 import {
   CompleteDeletion,
+  CompleteIdentityRepair,
   CompleteProvisioning,
   CompleteRollback,
   FailProvisioning,
+  isLive,
   type CommandContext,
   type MailDomain,
   type ProvisioningFailed,
@@ -79,6 +81,13 @@ export class Provisioner {
     } else if (state.status === 'rolled_back' || state.status === 'deleted') {
       // By its tag: whoever has the name by now is not touched.
       await this.remove(state, signal);
+    } else if (isLive(state) && state.inRepair) {
+      const { tokens, hostedZone, region, status } = await this.repair(state, signal);
+      const identity = { dkimTokens: tokens, dkimZone: hostedZone, sesRegion: region, sesDkimStatus: status };
+      const complete = new CompleteIdentityRepair(domainId, identity, context());
+      const { state: now } = await this.commands.execute<CompleteIdentityRepair, Decided>(complete);
+      // A deletion that was asked for meanwhile may have looked before the identity was there.
+      if (!isLive(now)) await this.remove(state, signal);
     } else if (state.status === 'deleting') {
       await this.removeForGood(state, signal, triedBefore);
       await this.commands.execute(new CompleteDeletion(domainId, context()));
@@ -149,6 +158,22 @@ export class Provisioner {
     if (identity.domainId === null || !(await this.hasEnded(identity.domainId))) return 'foreign';
     await this.ses.delete(domain.name, { signal });
     return this.identify(domain, signal);
+  }
+
+  /**
+   * Makes the identity anew where SES has none, and has SES begin to look for the DKIM records where it has not. One that is
+   * somebody else's by now stays as it is: an operator has to settle that, and is told again and again.
+   */
+  private async repair(domain: Named, signal: AbortSignal): Promise<SesIdentity> {
+    const existing = await this.ses.get(domain.name, { signal });
+    if (existing?.domainId === domain.id && existing.status === 'not_started')
+      await this.ses.restartDkim(domain.name, { signal });
+    const identity = await this.identify(domain, signal);
+    if (identity !== 'foreign') return identity;
+    this.logger.error(
+      `Amazon SES has lost ${domain.name}, and has it for somebody else now: ${domain.id} cannot be repaired`,
+    );
+    throw new Error(`Amazon SES has ${domain.name} for somebody else`);
   }
 
   private async hasEnded(domainId: string): Promise<boolean> {

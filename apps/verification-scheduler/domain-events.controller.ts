@@ -18,6 +18,8 @@ export class DomainEventsController {
     'DomainVerified',
     'VerificationLapsed',
     'VerificationFailed',
+    'IdentityRepairRequested',
+    'IdentityRepaired',
     'DomainDeletionRequested',
   ])
   async follow(@Payload() event: RecordedEvent): Promise<void> {

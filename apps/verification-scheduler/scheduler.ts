@@ -2,7 +2,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import type { CommandBus } from '@nestjs/cqrs';
 import type { Decided } from '@app/commands';
-import { failing, isUndecided, RecordCheck, type Assessment } from '@app/mail-domain';
+import {
+  failing,
+  isUndecided,
+  RecordCheck,
+  RequestIdentityRepair,
+  type Assessment,
+  type DkimAnswer,
+  type IdentityFault,
+} from '@app/mail-domain';
 import type { Canary, Verifier } from '@app/verification';
 import { Counter, Histogram } from 'prom-client';
 import { CircuitBreaker, tolerated } from './circuit-breaker';
@@ -42,6 +50,13 @@ interface News {
   /** ISO 8601. */
   readonly lookedAt: string;
 }
+
+/** A domain that SES does not have as it should. */
+interface Lost {
+  readonly id: string;
+  readonly fault: IdentityFault;
+}
+const faults: Partial<Record<DkimAnswer, IdentityFault>> = { identity_missing: 'missing', not_started: 'not_started' };
 
 /** The fault is likely ours: nothing that was seen in the slot counts. */
 class SlotStopped extends Error {
@@ -248,6 +263,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     const left = this.unjudged.get(slot);
     const open = new Set<string>();
     const kept: News[] = [];
+    const lost: Lost[] = [];
     let failures = 0;
     let stopped: SlotStopped | undefined;
     const count = (id: string, outcome: Outcome) => {
@@ -258,7 +274,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     };
     const visit = async (domain: WatchedDomain) => {
       if (stopped || !goesOn() || (left?.cycle === cycle && !left.ids.has(domain.id))) return;
-      const news = await this.look(domain);
+      const news = await this.look(domain, lost);
       if (typeof news === 'string') return count(domain.id, news);
       const fails = failing(news.look.findings).length > 0;
       if (!fails || (domain.status === 'pending' && !domain.lapsed))
@@ -275,11 +291,16 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       if (page.length < pageSize) break;
       after = page.at(-1)!.id;
     }
+    if (lost.length > most)
+      stopped ??= new SlotStopped(
+        `More than ${most} domains of slot ${slot} are not in SES as they should be: is this another account or Region?`,
+      );
     if (stopped) {
       this.breaker.open(slot, 'mass_failure', stopped.message);
       throw stopped;
     }
     if (kept.length > 0 && goesOn()) await this.askCanary(slot);
+    if (goesOn()) await Promise.all(lost.map((each) => this.lanes.run(() => this.requestRepair(each, cycle))));
     const recordKept = async (news: News) => {
       if (goesOn()) count(news.domain.id, await this.record(news, cycle));
     };
@@ -289,12 +310,18 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     return outcomes;
   }
 
-  /** One look at one domain; what it led to, where there is nothing to record. */
-  private async look(domain: WatchedDomain): Promise<News | Outcome> {
+  /**
+   * One look at one domain; what it led to, where there is nothing to record.
+   *
+   * @param lost takes the domain when SES does not have it as it should.
+   */
+  private async look(domain: WatchedDomain, lost: Lost[] = []): Promise<News | Outcome> {
     try {
       await this.pace.turn();
       const lookedAt = new Date(this.options.clock()).toISOString();
       const dkim = await this.sesStatuses.of(domain.name, domain.status === 'verified' || domain.lapsed);
+      const fault = faults[dkim];
+      if (fault) lost.push({ id: domain.id, fault });
       const stop = looks.startTimer();
       const look = await this.verifier.check(domain, dkim).finally(stop);
       if (isUndecided(look)) return 'undecided';
@@ -302,6 +329,17 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     } catch (error) {
       this.logger.warn(`${domain.id} could not be looked at: ${(error as Error).message}`);
       return 'error';
+    }
+  }
+
+  /** Once until it is repaired; a domain that cannot be written now is asked for in the next cycle. */
+  private async requestRepair({ id, fault }: Lost, cycle: number): Promise<void> {
+    const at = new Date(this.options.clock()).toISOString();
+    const context = { at, actor: 'verification-scheduler', correlationId: `${id}/cycle/${cycle}` };
+    try {
+      await this.commands.execute(new RequestIdentityRepair(id, { fault }, context));
+    } catch (error) {
+      this.logger.warn(`The repair of ${id} in SES could not be asked for: ${(error as Error).message}`);
     }
   }
 

@@ -9,10 +9,12 @@ import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
 import {
   AddDomain,
   checkNames,
+  CompleteIdentityRepair,
   CompleteProvisioning,
   RecordCheck,
   RequestDeletion,
   type Assessment,
+  type DkimAnswer,
   type DomainCommand,
   type LiveDomain,
   schemaVersions,
@@ -122,6 +124,8 @@ interface Doubles extends Partial<SchedulerOptions> {
   on?: Pool;
   record?: (command: DomainCommand) => Promise<unknown>;
   canary?: () => Promise<boolean>;
+  /** By name; `success` of the others. */
+  dkim?: ReadonlyMap<string, DkimAnswer>;
 }
 
 function start({
@@ -129,6 +133,7 @@ function start({
   on = pool,
   record,
   canary = () => Promise.resolve(canaryIsFound),
+  dkim = new Map(),
   ...options
 }: Doubles = {}): Scheduler {
   const own = new DomainCommandHandler(new EventStore(on, domainsProjection));
@@ -137,7 +142,7 @@ function start({
     new Slots(on),
     new WatchedDomains(on),
     { check: ({ name }) => (looks.push(name), check(name)) },
-    { of: () => Promise.resolve('success') },
+    { of: (name) => Promise.resolve(dkim.get(name) ?? 'success') },
     { execute: (command: DomainCommand) => (commands.push(command), execute(command)) } as unknown as CommandBus,
     { name: 'canary.example', isFound: () => ((canaryAsked += 1), canary()) },
     { intervalMs: interval, concurrency: 10, pollMs: 10, youngAges: [], clock: () => now, ...options },
@@ -595,6 +600,49 @@ describe('an outage of ours', () => {
     for (const { id } of added) expect(await status(id)).toBe('verified');
     expect(errors).toHaveBeenCalledTimes(1);
   }, 30_000);
+});
+
+describe('F9 a domain that SES has lost', () => {
+  const repairs = () => commands.filter(({ type }) => type === 'RequestIdentityRepair');
+
+  it('is asked to be repaired, once until it is, and moves nowhere for that', async () => {
+    const { id, name } = await add('right', idInSlot(0));
+    const { id: other } = await add('right', idInSlot(0));
+    start();
+    await settled();
+    const dkim = new Map<string, DkimAnswer>([[name, 'identity_missing']]);
+    await running.pop()!.beforeApplicationShutdown();
+    start({ dkim });
+    zone.set(name, 'silent');
+    await nextCycle();
+    await nextCycle();
+    expect(repairs().map(({ domainId, data }) => ({ domainId, data }))).toEqual(
+      [1, 2].map(() => ({ domainId: id, data: { fault: 'missing' } })),
+    );
+    expect((await events(id)).filter((type) => type.startsWith('Identity'))).toEqual(['IdentityRepairRequested']);
+    expect([await status(id), await status(other)]).toEqual(['verified', 'verified']);
+
+    const identity = { dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1', sesDkimStatus: 'pending' as const };
+    await handler.execute(new CompleteIdentityRepair(id, { ...identity, dkimTokens: ['d', 'e', 'f'] }, context()));
+    await known(id);
+    expect((await watchedDomains.page(0, '', 10)).find((domain) => domain.id === id)!.dkimTokens).toEqual([
+      'd',
+      'e',
+      'f',
+    ]);
+  });
+
+  it('is not believed of many at once: that is another account, or ours to mend', async () => {
+    const errors = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => undefined);
+    const dkim = new Map<string, DkimAnswer>();
+    for (let i = 0; i < 12; i++) dkim.set((await add('right', idInSlot(0))).name, 'identity_missing');
+    const scheduler = start({ dkim, retryMs: 20 });
+    await until(() => errors.mock.calls.length > 0);
+    expect(errors.mock.calls[0]![0]).toMatch(/not in SES as they should be/);
+    expect(repairs()).toEqual([]);
+    expect(await scheduler.lagMs()).toBeGreaterThan(0);
+    errors.mockRestore();
+  });
 });
 
 describe('several schedulers', () => {

@@ -83,6 +83,7 @@ export class WatchedDomains {
         INSERT INTO watched_domains AS w (id, slot, name, team, dkim_tokens, dkim_zone, status, lapsed, look, version, added_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (id) DO UPDATE SET
+          dkim_tokens = excluded.dkim_tokens, dkim_zone = excluded.dkim_zone,
           status = excluded.status, lapsed = excluded.lapsed, look = excluded.look, version = excluded.version
         WHERE w.version < excluded.version`,
       values: [id, slotOf(id), name, team, dkimTokens, dkimZone, status, lapsed, look, version, state.addedAt],
@@ -92,11 +93,13 @@ export class WatchedDomains {
   /** What the scheduler's own command led to, before the events of it arrive. Adds no domain: only its events do. */
   async refresh(id: string, state: MailDomain, version: number): Promise<void> {
     if (!isLive(state)) return this.remove(id);
-    const { status, lapsed, look } = watched(state, version);
+    const { status, lapsed, look, dkimTokens, dkimZone } = watched(state, version);
     await this.pool.query({
       name: 'watched-refresh',
-      text: `UPDATE watched_domains SET status = $2, lapsed = $3, look = $4, version = $5 WHERE id = $1 AND version < $5`,
-      values: [id, status, lapsed, look, version],
+      text: `
+        UPDATE watched_domains SET status = $2, lapsed = $3, look = $4, version = $5, dkim_tokens = $6, dkim_zone = $7
+        WHERE id = $1 AND version < $5`,
+      values: [id, status, lapsed, look, version, dkimTokens, dkimZone],
     });
   }
 

@@ -1,6 +1,6 @@
 /** Imperative, plain, and complete: ids and times come in with the command, so that a decision is a pure function. */
 import type { Assessment, SesDkimStatus } from './findings';
-import type { ProvisioningFailureKind, ProvisioningStep, Trigger } from './events';
+import type { IdentityFault, ProvisioningFailureKind, ProvisioningStep, Trigger } from './events';
 
 /** Who asks, when, and why. Stored with every event the command gives. */
 export interface CommandContext {
@@ -70,6 +70,24 @@ export class RecordCheck {
   ) {}
 }
 
+export class RequestIdentityRepair {
+  readonly type = 'RequestIdentityRepair';
+  constructor(
+    readonly domainId: string,
+    readonly data: { readonly fault: IdentityFault },
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class CompleteIdentityRepair {
+  readonly type = 'CompleteIdentityRepair';
+  constructor(
+    readonly domainId: string,
+    readonly data: CompleteProvisioning['data'],
+    readonly context: CommandContext,
+  ) {}
+}
+
 export class RequestDeletion {
   readonly type = 'RequestDeletion';
   readonly data = {};
@@ -94,6 +112,8 @@ export const domainCommands = [
   FailProvisioning,
   CompleteRollback,
   RecordCheck,
+  RequestIdentityRepair,
+  CompleteIdentityRepair,
   RequestDeletion,
   CompleteDeletion,
 ] as const;

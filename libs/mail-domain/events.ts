@@ -147,6 +147,41 @@ export type VerificationFailed = Event<
   }
 >;
 
+export type IdentityFault =
+  /** SES has no identity for the domain: somebody has removed it. */
+  | 'missing'
+  /** SES has it, and has never begun to look for its DKIM records. */
+  | 'not_started';
+
+/** SES does not have a live domain as it should. `IdentityRepaired` follows, however long that takes. */
+export type IdentityRepairRequested = Event<
+  'IdentityRepairRequested',
+  {
+    /** `missing`: SES has no identity for the domain. `not_started`: it has never begun to look for the DKIM records. */
+    readonly fault: IdentityFault;
+  }
+>;
+
+/**
+ * SES has the domain as it should, again. Where the tokens are not those of before, the customer has to place the DKIM records
+ * anew.
+ */
+export type IdentityRepaired = Event<
+  'IdentityRepaired',
+  {
+    /** As of `DomainProvisioned`, in whose place they stand from now on. */
+    readonly dkimTokens: readonly string[];
+    /** As of `DomainProvisioned`. */
+    readonly dkimZone: string;
+    /** As of `DomainProvisioned`. */
+    readonly sesRegion: string;
+    /** As of `DomainProvisioned`. */
+    readonly sesDkimStatus: SesDkimStatus;
+    /** Whether the DKIM records are others than before: the owners are told then. */
+    readonly recordsChanged: boolean;
+  }
+>;
+
 /** A customer deleted the domain: it goes only forward from here, to `DomainDeleted`. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
 /** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
@@ -161,6 +196,8 @@ export type DomainEvent =
   | DomainVerified
   | VerificationLapsed
   | VerificationFailed
+  | IdentityRepairRequested
+  | IdentityRepaired
   | DomainDeletionRequested
   | DomainDeleted;
 
@@ -174,6 +211,8 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   DomainVerified: 1,
   VerificationLapsed: 1,
   VerificationFailed: 1,
+  IdentityRepairRequested: 1,
+  IdentityRepaired: 1,
   DomainDeletionRequested: 1,
   DomainDeleted: 1,
 };

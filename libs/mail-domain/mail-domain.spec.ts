@@ -2,11 +2,13 @@ import fc from 'fast-check';
 import {
   AddDomain,
   CompleteDeletion,
+  CompleteIdentityRepair,
   CompleteProvisioning,
   CompleteRollback,
   FailProvisioning,
   RecordCheck,
   RequestDeletion,
+  RequestIdentityRepair,
   type CommandContext,
   type DomainCommand,
 } from './commands';
@@ -165,6 +167,40 @@ describe('verification over time', () => {
   });
 });
 
+describe('F9 the repair of an identity that SES has lost', () => {
+  const request = new RequestIdentityRepair(id, { fault: 'missing' }, context);
+  const identity = {
+    ...{ dkimTokens: ['a', 'b', 'c'], dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1' },
+    sesDkimStatus: 'pending' as const,
+  };
+  const complete = (changed: Partial<typeof identity> = {}) =>
+    new CompleteIdentityRepair(id, { ...identity, ...changed }, context);
+
+  it('is asked for once until it is done, and keeps what the domain was', () => {
+    expect(after(requested(), request).state).toMatchObject({ status: 'verified', inRepair: true });
+    expect(after(request, request).last).toEqual([]);
+    expect(after(requested(), request, complete()).state).toMatchObject({ status: 'verified', inRepair: false });
+    expect(after(request, complete(), complete()).last).toEqual([]);
+    expect(after(request, complete(), request).last).toEqual(['IdentityRepairRequested']);
+    expect(after(complete()).last).toEqual([]);
+  });
+  it('says whether the customer has to place other records', () => {
+    const { state } = after(request, complete({ dkimTokens: ['d', 'e', 'f'] }));
+    expect(state).toMatchObject({ dkimTokens: ['d', 'e', 'f'] });
+    const changed = (data: Partial<typeof identity>) => decide(complete(data), after(request).state)[0]!.data;
+    expect(changed({ dkimTokens: ['d', 'e', 'f'] })).toMatchObject({ recordsChanged: true });
+    expect(changed({ dkimZone: 'x.dkim.amazonses.com' })).toMatchObject({ recordsChanged: true });
+    expect(changed({})).toMatchObject({ recordsChanged: false });
+  });
+  it('is of a live domain, at any status, and ends with it', () => {
+    expect(after(requested(), cycle(1, broken), cycle(2, broken), request).state).toMatchObject({ status: 'failed' });
+    expect(run([add, request]).last).toEqual([]);
+    const deleting = new RequestDeletion(id, context);
+    expect(after(deleting, request).last).toEqual([]);
+    expect(after(request, deleting, complete()).last).toEqual([]);
+  });
+});
+
 describe('deletion goes forward only', () => {
   const request = new RequestDeletion(id, context);
   const complete = new CompleteDeletion(id, context);
@@ -191,6 +227,10 @@ describe('any life', () => {
     fc.constant(new CompleteRollback(id, context)),
     outcomes.map(requested),
     fc.tuple(fc.integer({ min: 1, max: 12 }), outcomes).map(([number, o]) => cycle(number, o)),
+    fc.constant(new RequestIdentityRepair(id, { fault: 'missing' }, context)),
+    fc
+      .constantFrom('a', 'x')
+      .map((token) => new CompleteIdentityRepair(id, { ...provision.data, dkimTokens: [token, 'b', 'c'] }, context)),
     fc.constant(new RequestDeletion(id, context)),
     fc.constant(new CompleteDeletion(id, context)),
   );

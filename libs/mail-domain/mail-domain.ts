@@ -2,9 +2,9 @@
  * The life of a mail domain as a decider: `decide` turns a command and a state into events, `evolve` folds an event into
  * a state. Pure: no clock, no I/O, no ids of its own.
  */
-import type { DomainCommand, RecordCheck } from './commands';
+import type { CompleteProvisioning, DomainCommand, RecordCheck } from './commands';
 import { DomainRuleBroken } from './errors';
-import type { DomainEvent, ProvisioningFailed } from './events';
+import type { DomainEvent, IdentityRepaired, ProvisioningFailed } from './events';
 import { allPass, failing, sameAssessment, type Assessment, type SesDkimStatus } from './findings';
 
 interface Named {
@@ -28,6 +28,8 @@ export interface Provisioned extends Named {
   /** The newest cycle that has judged this domain with effect. */
   readonly lastCycle: number | null;
   readonly episodes: number;
+  /** SES does not have it as it should, and provisioning is at it. */
+  readonly inRepair: boolean;
 }
 
 export type MailDomain =
@@ -78,6 +80,12 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
     case 'RecordCheck':
       return decideCheck(command, state);
 
+    case 'RequestIdentityRepair':
+      return isLive(state) && !state.inRepair ? [event('IdentityRepairRequested', command.data)] : [];
+
+    case 'CompleteIdentityRepair':
+      return isLive(state) && state.inRepair ? [event('IdentityRepaired', repaired(command.data, state))] : [];
+
     case 'RequestDeletion':
       if (isLive(state)) return [event('DomainDeletionRequested', {})];
       if (state.status === 'deleting') return [];
@@ -123,6 +131,12 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
   return !scheduled || news || struck || transition.length > 0 ? [checked, ...transition] : [];
 }
 
+function repaired(data: CompleteProvisioning['data'], state: LiveDomain): IdentityRepaired['data'] {
+  const records = ({ dkimTokens, dkimZone }: Pick<Provisioned, 'dkimTokens' | 'dkimZone'>) =>
+    [...[...dkimTokens].sort(), dkimZone].join(' ');
+  return { ...data, recordsChanged: records(data) !== records(state) };
+}
+
 /** Only a domain that has been verified before is struck: one that never was stays pending, silently. */
 function strikesAfter(state: LiveDomain, broken: boolean): number {
   if (state.status === 'verified') return broken ? 1 : 0;
@@ -154,6 +168,7 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
         checkedAt: null,
         lastCycle: null,
         episodes: 0,
+        inRepair: false,
       };
     case 'ProvisioningFailed':
       return { ...named(expectStatus(state, event, 'provisioning')), status: 'rolling_back', failure: event.data };
@@ -187,6 +202,13 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
         status: 'failed',
         episodes: event.data.episode,
       };
+    case 'IdentityRepairRequested':
+      return { ...expectStatus(state, event, 'pending', 'verified', 'failed'), inRepair: true };
+    case 'IdentityRepaired': {
+      const { dkimTokens, dkimZone, sesRegion, sesDkimStatus } = event.data;
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      return { ...live, dkimTokens, dkimZone, sesRegion, sesDkimStatus, inRepair: false };
+    }
     case 'DomainDeletionRequested':
       return { ...provisioned(expectStatus(state, event, 'pending', 'verified', 'failed')), status: 'deleting' };
     case 'DomainDeleted':
@@ -218,4 +240,5 @@ const provisioned = (state: Provisioned): Provisioned => ({
   checkedAt: state.checkedAt,
   lastCycle: state.lastCycle,
   episodes: state.episodes,
+  inRepair: state.inRepair,
 });

@@ -29,7 +29,7 @@ const well = {
 };
 const outage = { kind: 'unreachable' as const, reason: 'timed out' };
 const down = { mx: () => Promise.resolve(outage), txt: () => Promise.resolve(outage) };
-const identity = { status: 'success' } as never;
+const identity = { status: 'success', tokens: ['c', 'a', 'b'] } as never;
 const ses = { get: () => Promise.resolve(identity) };
 
 describe('the verifier', () => {
@@ -57,6 +57,12 @@ describe('the verifier', () => {
   it('F9 a missing identity is ours to mend', async () => {
     const none = { get: () => Promise.resolve(null) };
     expect((await new Verifier([well], none).check(domain)).findings[4]).toMatchObject({
+      code: 'ses_identity_missing',
+    });
+  });
+  it('F9 an identity with other tokens is not the domain’s', async () => {
+    const other = { get: () => Promise.resolve({ status: 'success', tokens: ['x', 'y', 'z'] } as never) };
+    expect((await new Verifier([well], other).check(domain)).findings[4]).toMatchObject({
       code: 'ses_identity_missing',
     });
   });

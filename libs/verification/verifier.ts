@@ -64,15 +64,20 @@ export class Verifier {
     }
   }
 
-  private async identity({ name }: Expected): Promise<SesIdentity | 'unavailable' | 'identity_missing'> {
+  private async identity(domain: Expected): Promise<SesIdentity | 'unavailable' | 'identity_missing'> {
     try {
-      return (await this.ses.get(name, { signal: AbortSignal.timeout(sesPatienceMs) })) ?? 'identity_missing';
+      const identity = await this.ses.get(domain.name, { signal: AbortSignal.timeout(sesPatienceMs) });
+      // One that signs with other keys says nothing of the records that the customer was told to place.
+      return identity && hasTokensOf(domain, identity) ? identity : 'identity_missing';
     } catch {
       // Whatever it was, SES did not tell; the finding says so.
       return 'unavailable';
     }
   }
 }
+
+const hasTokensOf = ({ dkimTokens }: Expected, { tokens }: SesIdentity): boolean =>
+  [...tokens].sort().join() === [...dkimTokens].sort().join();
 
 const dkimAnswer = (identity: SesIdentity | 'unavailable' | 'identity_missing'): DkimAnswer =>
   typeof identity === 'string' ? identity : identity.status;

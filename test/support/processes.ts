@@ -227,6 +227,8 @@ export class SandboxClient {
   allWell = () => this.call('DELETE', '/faults');
   identities = async () =>
     (await this.call('GET', '/ses/identities')).body as { name: string; tags: { Key: string; Value: string }[] }[];
+  /** As somebody would with the console of SES. */
+  loseIdentity = (name: string) => this.call('DELETE', `/v2/email/identities/${name}`);
   /** An identity of somebody else. */
   plantIdentity = (name: string) => this.call('PUT', `/ses/identities/${name}`, {});
   sesCalls = async () =>

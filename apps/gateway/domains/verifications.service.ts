@@ -1,7 +1,15 @@
 import { Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Decided } from '@app/commands';
-import { isLive, isUndecided, RecordCheck, type Assessment, type SesExplanation } from '@app/mail-domain';
+import {
+  isLive,
+  isUndecided,
+  RecordCheck,
+  RequestIdentityRepair,
+  type Assessment,
+  type IdentityFault,
+  type SesExplanation,
+} from '@app/mail-domain';
 import type { DomainView } from '@app/read-model';
 import { DkimDetection, Explainer, Verifier, type Look } from '@app/verification';
 import { ApiError } from '../http/api-error';
@@ -15,6 +23,12 @@ const windowMs = 10_000;
 const rememberedDomains = 1_000;
 /** How long SES looks for the DKIM records by itself, in milliseconds. */
 const sesPatienceMs = 72 * 3_600_000;
+
+/** What SES has to be repaired of, by code. */
+const faults: Partial<Record<string, IdentityFault>> = {
+  ses_identity_missing: 'missing',
+  dkim_not_started: 'not_started',
+};
 
 interface Recent {
   /** When looks began, by `performance.now()`. */
@@ -67,8 +81,10 @@ export class Verifications {
       throw new ApiError('conflict', `${view.name} is being deleted and can no longer be verified.`);
     const look = await this.verifier.look(view);
     const { assessment } = look;
-    if (isUndecided(assessment)) throw undecided(assessment);
     const context = contextOf(request);
+    const fault = faults[assessment.findings.find(({ check }) => check === 'dkim')!.code];
+    if (fault) await this.commands.execute(new RequestIdentityRepair(view.id, { fault }, context));
+    if (isUndecided(assessment)) throw undecided(assessment);
     const check = new RecordCheck(view.id, { ...assessment, trigger: 'requested', cycle: null }, context);
     const { state } = await this.commands.execute<RecordCheck, Decided>(check);
     if (!isLive(state)) throw notFound(view.id);

@@ -22,7 +22,7 @@ export function judgeDkim(domain: Expected, answer: DkimAnswer): Finding {
     ),
     not_started: fail(
       'dkim_not_started',
-      'Amazon SES has not begun to look for the DKIM records. Try again in a few minutes.',
+      'Amazon SES has not begun to look for the DKIM records. We have asked it to: try again in a few minutes.',
     ),
     unavailable: undecided(
       'ses_unavailable',
@@ -30,7 +30,7 @@ export function judgeDkim(domain: Expected, answer: DkimAnswer): Finding {
     ),
     identity_missing: undecided(
       'ses_identity_missing',
-      'Amazon SES has no identity for this domain, which is ours to mend. Contact support at contact@sendmux.ai.',
+      'Amazon SES has lost this domain, which is ours to mend: it is being added there again. Try again in a few minutes.',
     ),
   };
   return { check: 'dkim', type: 'CNAME', name, expected, observed: [], ...said[answer] };
