@@ -58,6 +58,14 @@ interface Lost {
 }
 const faults: Partial<Record<DkimAnswer, IdentityFault>> = { identity_missing: 'missing', not_started: 'not_started' };
 
+/** Case G2: only one resolver sees the proof of ownership, and all see the rest. */
+function isOwnershipDisputed({ findings }: Assessment): boolean {
+  const inDns = findings.filter(({ check }) => check !== 'dkim');
+  return inDns.every(({ check, outcome, code }) =>
+    check === 'verification_txt' ? code === 'resolver_disagreement' : outcome === 'pass',
+  );
+}
+
 /** The fault is likely ours: nothing that was seen in the slot counts. */
 class SlotStopped extends Error {
   override readonly name = 'SlotStopped';
@@ -72,6 +80,10 @@ const judged = new Counter({
   name: 'sendmux_verification_domains_total',
   help: 'Domains that the cycle looked at, by what it led to',
   labelNames: ['outcome'],
+});
+const disputes = new Counter({
+  name: 'sendmux_verification_disputed_ownership_total',
+  help: 'Looks at domains whose ownership the resolvers have disagreed about for a cycle or more, with all else in place',
 });
 const closed = new Counter({ name: 'sendmux_verification_slots_total', help: 'Slots with domains that were closed' });
 const looks = new Histogram({
@@ -325,11 +337,21 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       const stop = looks.startTimer();
       const look = await this.verifier.check(domain, dkim).finally(stop);
       if (isUndecided(look)) return 'undecided';
-      return isOldNews(domain, look) ? 'unchanged' : { domain, look, lookedAt };
+      if (!isOldNews(domain, look)) return { domain, look, lookedAt };
+      if (isOwnershipDisputed(look)) this.reportDispute(domain);
+      return 'unchanged';
     } catch (error) {
       this.logger.warn(`${domain.id} could not be looked at: ${(error as Error).message}`);
       return 'error';
     }
+  }
+
+  /** Somebody may have got at one of the resolvers, or at the way to it: an operator should know. It decides nothing. */
+  private reportDispute({ id, name }: WatchedDomain): void {
+    disputes.inc();
+    this.logger.warn(
+      `Resolvers go on giving different answers about who owns ${name} (${id}), with all else in place: ask each of them by hand`,
+    );
   }
 
   /** Once until it is repaired; a domain that cannot be written now is asked for in the next cycle. */

@@ -42,7 +42,7 @@ let handler: DomainCommandHandler;
 let watchedDomains: WatchedDomains;
 let now: number;
 /** Names whose records are as they should be, broken, or not to be had. */
-let zone: Map<string, 'right' | 'broken' | 'silent'>;
+let zone: Map<string, 'right' | 'broken' | 'silent' | 'disputed'>;
 let looks: string[];
 let canaryIsFound: boolean;
 let canaryAsked: number;
@@ -109,6 +109,7 @@ async function startReader(): Promise<INestMicroservice> {
 
 function look(name: string): Assessment {
   const state = zone.get(name)!;
+  if (state === 'disputed') return disputed(name);
   const outcome = ({ right: 'pass', broken: 'fail', silent: 'indeterminate' } as const)[state];
   return {
     sesDkimStatus: 'success',
@@ -118,6 +119,17 @@ function look(name: string): Assessment {
     })),
   };
 }
+
+/** The resolvers agree about all but the ownership. */
+const disputed = (name: string): Assessment => ({
+  sesDkimStatus: 'success',
+  findings: checkNames.map((check) => ({
+    ...{ check, name, type: 'TXT' as const, message: '', expected: 'x', observed: [] },
+    ...(check === 'verification_txt'
+      ? { outcome: 'indeterminate' as const, code: 'resolver_disagreement' }
+      : { outcome: 'pass' as const, code: 'ok' }),
+  })),
+});
 
 interface Doubles extends Partial<SchedulerOptions> {
   check?: (name: string) => Promise<Assessment>;
@@ -600,6 +612,24 @@ describe('an outage of ours', () => {
     for (const { id } of added) expect(await status(id)).toBe('verified');
     expect(errors).toHaveBeenCalledTimes(1);
   }, 30_000);
+});
+
+it('G2 tells an operator of an ownership that only one resolver goes on seeing, and verifies nothing', async () => {
+  const warnings = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+  const told = () => warnings.mock.calls.filter(([text]) => String(text).includes('who owns'));
+  const { id, name } = await add('broken', idInSlot(0));
+  zone.set(name, 'disputed');
+  start();
+  await settled();
+  await known(id);
+  // It may be propagating.
+  expect(told()).toEqual([]);
+  await nextCycle();
+  await nextCycle();
+  expect(told()).toHaveLength(2);
+  expect(told()[0]![0]).toContain(`${name} (${id})`);
+  expect(await status(id)).toBe('pending');
+  warnings.mockRestore();
 });
 
 describe('F9 a domain that SES has lost', () => {

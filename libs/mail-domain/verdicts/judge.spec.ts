@@ -39,6 +39,12 @@ const outcomeOf = { pass: 'pass', fail: 'fail', undecided: 'indeterminate' } as 
 type Row<Rr> = [id: string, state: string, answer: Answer<Rr>, outcome: keyof typeof outcomeOf, code: string];
 
 describe('everything in place', () => {
+  it('G8 an ownership record that was left behind proves nothing while the rest is not there', () => {
+    const elsewhere: Partial<DnsAnswers> = { mx: both(records(mx('10 mx.buyer.net'))), spf: both(nodata) };
+    expect(verdict('verification_txt', elsewhere)).toMatchObject({ outcome: 'pass' });
+    expect(allPass(look(elsewhere).findings)).toBe(false);
+    expect(allPass(look({}, 'pending').findings)).toBe(false);
+  });
   it('S all four pass and SES says success: verified', () => {
     const { findings, sesDkimStatus } = look({});
     expect(allPass(findings)).toBe(true);
