@@ -22,7 +22,7 @@ type Questions = Pick<DohClient, 'mx' | 'txt' | 'cname'>;
 
 export interface ExplainedCheck extends Explained {
   readonly resolvers: readonly (ResolverEvidence & {
-    /** Host of the resolver's URL. */
+    /** Host and path of the resolver's URL. */
     readonly resolver: string;
   })[];
 }

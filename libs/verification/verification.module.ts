@@ -52,7 +52,7 @@ export class VerificationModule implements OnApplicationShutdown {
           useFactory: ({ clients }: Resolvers) =>
             new Explainer(
               clients,
-              resolvers.map((url) => new URL(url).host),
+              resolvers.map((url) => new URL(url)).map(({ host, pathname }) => host + pathname),
             ),
         },
         {

@@ -48,7 +48,10 @@ const ses = {
 };
 const explained = explain(view, { assessment, answers, clues: noClues, ses }).map((each) => ({
   ...each,
-  resolvers: each.resolvers.map((evidence, i) => ({ resolver: ['one.example', 'other.example'][i]!, ...evidence })),
+  resolvers: each.resolvers.map((evidence, i) => ({
+    resolver: ['one.example/dns-query', 'other.example/dns-query'][i]!,
+    ...evidence,
+  })),
 }));
 
 export const verified = {

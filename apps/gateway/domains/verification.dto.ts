@@ -41,7 +41,7 @@ class ExtendedErrorSchema {
 }
 
 class ResolverEvidenceSchema {
-  @ApiProperty({ example: 'dns.example', description: 'The resolver that was asked.' })
+  @ApiProperty({ example: 'dns.example/dns-query', description: 'The resolver that was asked.' })
   resolver: string;
   @ApiProperty({ enum: ['records', 'nodata', 'nxdomain', 'servfail', 'unreachable'] })
   answer: string;
