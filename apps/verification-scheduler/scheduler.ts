@@ -72,7 +72,8 @@ class SlotStopped extends Error {
 }
 
 const slotsAtOnce = 16;
-const pageSize = 500;
+/** Domains of a slot that are in memory at once. */
+const pageSize = 100;
 const skewMs = 60_000;
 const stopWithinMs = 5_000;
 

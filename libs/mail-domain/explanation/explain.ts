@@ -91,7 +91,7 @@ export function explain(domain: Expected, explaining: Explaining): Explained[] {
       ...finding,
       code,
       message: refined?.message ?? (finding.code === 'ok' && first ? first.message : finding.message),
-      severity: severityOf(finding, first),
+      severity: severityOf(finding, warnings),
       hint: hintOf(domain, finding, refined, ttl),
       warnings,
       fix: fixOf(domain, finding, refined, explaining),
@@ -131,11 +131,10 @@ const severities: Readonly<Record<string, Warning['severity']>> = {
   dmarc_pct_partial: 'warning',
 };
 
-function severityOf({ outcome, code }: Finding, warning: Warning | undefined): Severity {
+/** @param warnings the worst first. */
+function severityOf({ outcome }: Finding, [worst]: readonly Warning[]): Severity {
   if (outcome === 'fail') return 'blocking';
-  if (outcome === 'indeterminate') return 'warning';
-  const own = severities[code] ?? 'info';
-  return [own, warning?.severity].includes('breaking') ? 'breaking' : own === 'info' ? (warning?.severity ?? own) : own;
+  return outcome === 'indeterminate' ? 'warning' : (worst?.severity ?? 'info');
 }
 
 const rank = ['breaking', 'warning', 'info'];
