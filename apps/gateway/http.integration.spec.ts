@@ -364,6 +364,11 @@ describe('verification', () => {
       [id],
     );
     expect(rows).toEqual([{ type: 'IdentityRepairRequested', data: { fault: 'missing' } }]);
+
+    // Many at once are another account: nothing is made there.
+    for (let i = 0; i < 12; i++) await verify((await addFresh()).id);
+    const asked = await pool.query(`SELECT FROM events WHERE type = 'IdentityRepairRequested'`);
+    expect(asked.rowCount).toBe(10);
   });
 
   it('G10 requests at the same time share one look, and a spate of them gets the last one again', async () => {

@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Decided } from '@app/commands';
 import {
@@ -21,6 +21,8 @@ const looksAWindow = 10;
 const windowMs = 10_000;
 /** Domains that are kept in mind before those whose window is over are forgotten. */
 const rememberedDomains = 1_000;
+/** Domains whose repair one process asks for within an hour. */
+const repairsAnHour = 10;
 /** How long SES looks for the DKIM records by itself, in milliseconds. */
 const sesPatienceMs = 72 * 3_600_000;
 
@@ -41,7 +43,10 @@ interface Recent {
 /** Looks when a customer asks, records what was found, and explains it. */
 @Injectable()
 export class Verifications {
+  private readonly logger = new Logger(Verifications.name);
   private readonly recent = new Map<string, Recent>();
+  /** Domains that SES was found to have lost, and when, by `performance.now()`. */
+  private readonly lost = new Map<string, number>();
 
   constructor(
     private readonly commands: CommandBus,
@@ -76,6 +81,20 @@ export class Verifications {
       if (!isUnderWay && begun.every((at) => now - at >= windowMs)) this.recent.delete(id);
   }
 
+  /** Somebody removes one identity by hand, or a few. Where all are gone, this is another account or Region, and none is made there. */
+  private mayBeAsked({ id, name }: DomainView): boolean {
+    const now = performance.now();
+    for (const [lost, at] of this.lost) if (now - at > 3_600_000) this.lost.delete(lost);
+    if (!this.lost.has(id) && this.lost.size >= repairsAnHour) {
+      this.logger.error(
+        `Amazon SES has lost ${name} too, and ${repairsAnHour} others within an hour: is this another account or Region?`,
+      );
+      return false;
+    }
+    this.lost.set(id, now);
+    return true;
+  }
+
   private async look(view: DomainView, request: Request): Promise<VerificationSchema> {
     if (view.status === 'deleting')
       throw new ApiError('conflict', `${view.name} is being deleted and can no longer be verified.`);
@@ -83,7 +102,8 @@ export class Verifications {
     const { assessment } = look;
     const context = contextOf(request);
     const fault = faults[assessment.findings.find(({ check }) => check === 'dkim')!.code];
-    if (fault) await this.commands.execute(new RequestIdentityRepair(view.id, { fault }, context));
+    if (fault && this.mayBeAsked(view))
+      await this.commands.execute(new RequestIdentityRepair(view.id, { fault }, context));
     if (isUndecided(assessment)) throw undecided(assessment);
     const check = new RecordCheck(view.id, { ...assessment, trigger: 'requested', cycle: null }, context);
     const { state } = await this.commands.execute<RecordCheck, Decided>(check);
