@@ -38,7 +38,13 @@ export function parentsOf(name: string): string[] {
 export const appended = (at: string, domain: string): string[] =>
   [domain, ...parentsOf(domain)].map((zone) => `${at}.${zone}`).filter((name) => name.length <= 253);
 
-const nothingThere = new Set(['txt_missing', 'txt_missing_nodata', 'txt_wrong_value', 'txt_other_team']);
+/** Codes of an ownership record that is not there, whatever else is. */
+export const nothingThere: ReadonlySet<string> = new Set([
+  'txt_missing',
+  'txt_missing_nodata',
+  'txt_wrong_value',
+  'txt_other_team',
+]);
 
 /**
  * At most four dozen names, and none where the verdict needs no explanation.

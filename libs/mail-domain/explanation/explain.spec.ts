@@ -69,6 +69,25 @@ describe('an explanation', () => {
   const servfail: Answer<never> = { kind: 'servfail' };
   const nxdomain: Answer<never> = { kind: 'nxdomain', aliases: [], evidence: { ttl: 900 } };
 
+  it('G1 B18 what a CNAME leads to is nobody’s misplaced record', () => {
+    const via = (...records: string[]): Answer<string>[] => [{ kind: 'records', records, aliases: ['x.other.net'] }];
+    const stolen = via('sendmux-verify=team_abc123', 'v=DMARC1; p=reject');
+    const all = explained({ verification: stolen, spf: stolen, dmarc: [nxdomain] });
+    expect(all.map(({ code }) => code)).toEqual([
+      'ok',
+      'verification_via_cname',
+      'cname_at_name',
+      'dmarc_missing',
+      'ok',
+    ]);
+  });
+  it('B8 a mistake in the record itself is said before where else there is one', () => {
+    const { code } = of('verification_txt', {
+      verification: both('sendmux-verify=TEAM_ABC123'),
+      spf: both('v=spf1 include:amazonses.com include:sendmux.ai ~all', 'sendmux-verify=team_abc123'),
+    });
+    expect(code).toBe('txt_case');
+  });
   it('of all that is well has nothing to do', () => {
     for (const detail of explained({}))
       expect(detail).toMatchObject({ severity: 'info', hint: null, fix: [], warnings: [], retryAfter: null });

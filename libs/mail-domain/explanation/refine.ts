@@ -5,7 +5,7 @@ import { inheritedPolicy } from '../merge-dmarc';
 import { dmarcValue, mailHost, mailHostPreference, spfValue, verificationPrefix } from '../records';
 import { judge, type Answer, type DnsAnswers, type Expected, type MxRr, type TxtRr } from '../verdicts';
 import { relativeHost } from '../zone';
-import { appended, parentsOf, type Clues } from './clues';
+import { appended, nothingThere, parentsOf, type Clues } from './clues';
 
 /** A better word for a verdict, which stays as it is. */
 export interface Refined {
@@ -34,7 +34,7 @@ export function refine(domain: Expected, finding: Finding, answers: DnsAnswers, 
     case 'mx':
       return finding.code === 'mx_missing' ? misplacedMx(domain, clues) : alias(domain, finding, clues);
     case 'verification_txt':
-      return misplacedOwnership(domain, finding, answers, clues);
+      return nothingThere.has(finding.code) ? misplacedOwnership(domain, finding, answers, clues) : undefined;
     case 'spf':
       return finding.code === 'spf_missing' ? misplacedSpf(domain, clues) : undefined;
     case 'dmarc':
@@ -112,13 +112,17 @@ function misplacedOwnership(
 ): Refined | undefined {
   const expected = verificationPrefix + domain.team;
   const isRight = (at: string) => txt.get(at)?.includes(expected) ?? false;
-  const atDomain = spf.some((answer) => answer.kind === 'records' && answer.records.includes(expected));
+  const atDomain = ownTxt(spf).includes(expected);
   return (
     autoAppended(domain, { name, type: 'TXT' }, txt, (rrs) => rrs.find((rr) => rr === expected)) ??
     (atDomain ? wrongName(domain, name, expected) : undefined) ??
     onParent(domain, (zone) => `_sendmux.${zone}`, isRight, `the TXT record ${expected}`)
   );
 }
+
+/** TXT of the domain itself: what a CNAME leads to is somebody else's. */
+const ownTxt = (answers: DnsAnswers['spf']): readonly TxtRr[] =>
+  answers.flatMap((answer) => (answer.kind === 'records' && answer.aliases.length === 0 ? answer.records : []));
 
 const wrongName = ({ name: domain }: Expected, name: string, value: string): Refined => ({
   code: 'record_on_wrong_name',
@@ -142,7 +146,7 @@ function misplacedSpf(domain: Expected, { txt }: Clues): Refined | undefined {
 
 function misplacedDmarc(domain: Expected, { name }: Finding, { spf }: DnsAnswers, { txt }: Clues): Refined | undefined {
   const passing = (rr: TxtRr) => wouldPass(domain, { dmarc: said([rr]) }, 'dmarc');
-  const atDomain = spf.flatMap((answer) => (answer.kind === 'records' ? answer.records : [])).find(passing);
+  const atDomain = ownTxt(spf).find(passing);
   const parent = parentsOf(domain.name).find((zone) => inheritedPolicy(txt.get(`_dmarc.${zone}`) ?? []) !== undefined);
   const inherited = parent === undefined ? undefined : inheritedPolicy(txt.get(`_dmarc.${parent}`)!);
   return (
