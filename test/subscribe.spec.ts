@@ -128,6 +128,7 @@ interface Message extends PublishedMessage {
     ({ api } = await system.team());
     await system.sandbox.plantIdentity('taken.acme.com');
     expect((await api.add('taken.acme.com')).status).toBe(502);
+    await repaired('lost.acme.com');
     await wholeLife('mail.acme.com');
     published = await allMessages();
     // All of them come again, as after a relay that was killed.
@@ -161,6 +162,18 @@ interface Message extends PublishedMessage {
     await becomes('verified');
     await system.sandbox.remove(added.body);
     await becomes('failed');
+    expect((await api.delete(id)).status).toBe(200);
+  }
+
+  /** Added, lost by SES, made there anew, deleted. */
+  async function repaired(name: string): Promise<void> {
+    const { id } = ((await api.add(name)).body as { data: { id: string } }).data;
+    const tokens = async () =>
+      ((await api.get(id)).body as { data: { dns_records: { dkim: object[] } } }).data.dns_records.dkim;
+    const before = JSON.stringify(await tokens());
+    await system.sandbox.loseIdentity(name);
+    await api.verify(id);
+    await system.until(`${name} is repaired`, async () => JSON.stringify(await tokens()) !== before);
     expect((await api.delete(id)).status).toBe(200);
   }
 
