@@ -232,9 +232,9 @@ function exampleMessages() {
   const provisioning = { actor: 'provisioning' };
   const request = (id) => ({ requestId: id, correlationId: id });
   const [id, refused] = ['mdom_cl0mvxnscic7xv9szgamnw47l4p', 'mdom_cl0mvxnpry0n3y73mt8uglh14ob'];
-  const [failing, adding, verifying, deleting] = [
+  const [failing, adding, verifying, deleting, repairing] = [
     ...['req_cl0mvxnprxzrnyt3ai4nzo3lsv4', 'req_cl0mvxnscib7q0gfx732z2dk371'],
-    ...['req_cl0mvxo282v0y4v32zzaubvlyan', 'req_cl0mvyzei1jj0qchddy7lxmpact'],
+    ...['req_cl0mvxo282v0y4v32zzaubvlyan', 'req_cl0mvyzei1jj0qchddy7lxmpact', 'req_cl0mvyz1k4q8w2n7c5x3v9b6t0r'],
   ];
   const at = (time, day = '01') => `2026-11-${day}T${time}Z`;
   const provisioned = {
@@ -293,9 +293,17 @@ function exampleMessages() {
     ),
     new model.RecordCheck(id, ...cycle(at('18:00:00.000'), at('18:00:02.337'))),
     new model.RecordCheck(id, ...cycle(at('00:00:00.000', '02'), at('00:00:01.871', '02'))),
+    new model.RequestIdentityRepair(
+      id,
+      { fault: 'missing' },
+      { at: at('07:30:12.208', '02'), ...key, ...request(repairing) },
+    ),
+    new model.CompleteIdentityRepair(id, provisioned, {
+      ...{ at: at('07:30:12.951', '02'), ...provisioning, correlationId: repairing, causationId: `${id}/9` },
+    }),
     new model.RequestDeletion(id, { at: at('08:12:55.640', '02'), ...key, ...request(deleting) }),
     new model.CompleteDeletion(id, {
-      ...{ at: at('08:12:55.997', '02'), ...provisioning, correlationId: deleting, causationId: `${id}/9` },
+      ...{ at: at('08:12:55.997', '02'), ...provisioning, correlationId: deleting, causationId: `${id}/11` },
     }),
   ];
   const states = new Map();
