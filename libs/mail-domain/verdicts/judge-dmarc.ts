@@ -76,7 +76,8 @@ function judgeDmarcRecord(text: string, aliases: readonly string[]): Said {
       'The record is in place. With t=y receivers act on the next weaker policy (RFC 9989): remove it when your test is over.',
     );
   const pct = tags.get('pct');
-  if (pct !== undefined && pct !== '100')
+  // What is no percentage counts as 100 (RFC 7489 section 6.3).
+  if (pct !== undefined && /^\d{1,3}$/.test(pct) && Number(pct) < 100)
     return pass(
       'dmarc_pct_partial',
       `The record is in place. With pct=${escaped(pct)} the policy holds for a part of the mail only.`,

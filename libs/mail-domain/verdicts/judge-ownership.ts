@@ -30,13 +30,13 @@ export function judgeOwnership({ name: domain, team }: Expected, answers: readon
           );
         if (records.includes(expected)) return pass();
         const like = (test: (text: string) => boolean) => records.some(test);
-        if (like((text) => text.includes(`"${expected}"`)))
+        if (like((text) => /["'\\]/.test(text) && text.replace(/["'\\]/g, '').trim() === expected))
           return fail(
             'txt_literal_quotes',
             `The value has quote characters in it. Your DNS provider adds its own: enter ${expected} without quotes.`,
           );
-        if (like((text) => text.trim() === expected && text !== expected))
-          return fail('txt_whitespace', `The value has white space around it. It must be exactly ${expected}.`);
+        if (like((text) => text.replace(/\s/g, '') === expected))
+          return fail('txt_whitespace', `The value has white space in or around it. It must be exactly ${expected}.`);
         if (like((text) => /[^\x20-\x7e]/.test(text) && text.replace(/[^\x21-\x7e]/g, '') === expected))
           return fail(
             'invisible_characters',
