@@ -1,5 +1,5 @@
 /** The arrows of the house. Each rule is proved awake by a planted violation in test/boundaries.spec.ts. */
-const pure = '^(libs/mail-domain)/';
+const pure = '^libs/(mail-domain|mailbox)/';
 const only = (name, from, to, comment) => ({
   name,
   comment,
@@ -21,7 +21,7 @@ module.exports = {
     only(
       'commands-arrows',
       'commands',
-      ['mail-domain', 'event-store', 'read-model', 'runtime', 'database'],
+      ['mail-domain', 'mailbox', 'event-store', 'read-model', 'runtime', 'database'],
       'The only place where model and store meet.',
     ),
     only('cycle-arrows', 'cycle', ['database'], 'A function of time, and how far it has come.'),
@@ -29,13 +29,25 @@ module.exports = {
     only('dns-arrows', 'dns', [], 'A DoH client for anybody.'),
     only('event-store-arrows', 'event-store', ['database', 'runtime'], 'The store knows no aggregate.'),
     only('mail-server-arrows', 'mail-server', ['database', 'runtime'], 'An adapter.'),
+    {
+      name: 'mail-domain-first',
+      comment: 'A mailbox lives on a domain; a domain knows no mailbox.',
+      severity: 'error',
+      from: { path: '^libs/mail-domain/' },
+      to: { path: '^libs/mailbox/' },
+    },
     only(
       'messaging-arrows',
       'messaging',
       ['event-store', 'database', 'runtime'],
       'Carries events, knows none of them.',
     ),
-    only('read-model-arrows', 'read-model', ['mail-domain', 'event-store', 'database', 'runtime'], 'Rows from states.'),
+    only(
+      'read-model-arrows',
+      'read-model',
+      ['mail-domain', 'mailbox', 'event-store', 'database', 'runtime'],
+      'Rows from states.',
+    ),
     only('runtime-arrows', 'runtime', [], 'Below everything.'),
     only('ses-arrows', 'ses', ['runtime'], 'An adapter.'),
     only('tasks-arrows', 'tasks', ['database', 'runtime'], 'A list of things to do, whatever they are.'),

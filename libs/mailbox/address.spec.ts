@@ -1,0 +1,77 @@
+import fc from 'fast-check';
+import { parseAddress, suffixOf } from './address';
+import { AddressRefused } from './errors';
+
+const reasonOf = (input: string): string => {
+  try {
+    return `no refusal: ${parseAddress(input).address}`;
+  } catch (error) {
+    if (error instanceof AddressRefused) return error.reason;
+    throw error;
+  }
+};
+
+describe('an address', () => {
+  it.each([
+    ['ada@mail.acme.com', 'ada@mail.acme.com'],
+    ['Ada.Lovelace+Bills@MAIL.Acme.com.', 'ada.lovelace+bills@mail.acme.com'],
+    ["!#$%&'*+-/=?^_`{|}~@mail.acme.com", "!#$%&'*+-/=?^_`{|}~@mail.acme.com"],
+    ['"ada.l"@mail.acme.com', 'ada.l@mail.acme.com'],
+    ['"a\\da"@mail.acme.com', 'ada@mail.acme.com'],
+    ['JOSÉ@mail.acme.com', 'josé@mail.acme.com'],
+    ['jose\u0301@mail.acme.com', 'josé@mail.acme.com'],
+    ['用户@例え.jp', '用户@xn--r8jz45g.jp'],
+    [`${'a'.repeat(64)}@mail.acme.com`, `${'a'.repeat(64)}@mail.acme.com`],
+    ['ada-abc123@MyAgent.MX', 'ada-abc123@myagent.mx'],
+  ])('%s is %s', (input, address) => {
+    expect(parseAddress(input).address).toBe(address);
+  });
+
+  it.each([
+    ['mail.acme.com', 'at_sign_missing'],
+    ['@mail.acme.com', 'local_part_missing'],
+    ['""@mail.acme.com', 'local_part_missing'],
+    ['.ada@mail.acme.com', 'local_part_syntax'],
+    ['ada.@mail.acme.com', 'local_part_syntax'],
+    ['a..b@mail.acme.com', 'local_part_syntax'],
+    ['ada lovelace@mail.acme.com', 'local_part_syntax'],
+    ['"ada lovelace"@mail.acme.com', 'local_part_syntax'],
+    ['ada@home@mail.acme.com', 'local_part_syntax'],
+    ['Ada <ada@mail.acme.com', 'local_part_syntax'],
+    ['ada\u0000@mail.acme.com', 'local_part_syntax'],
+    ['ada\u200b@mail.acme.com', 'local_part_syntax'],
+    ['ada\u00a0l@mail.acme.com', 'local_part_syntax'],
+    ['ada\ud800@mail.acme.com', 'local_part_syntax'],
+    ['\u0301ada@mail.acme.com', 'local_part_syntax'],
+    [`${'a'.repeat(65)}@mail.acme.com`, 'local_part_too_long'],
+    [`${'é'.repeat(33)}@mail.acme.com`, 'local_part_too_long'],
+    [`${'a'.repeat(64)}@${'b.'.repeat(96)}acme.com`, 'address_too_long'],
+    ['ada@', 'hostname_syntax'],
+    ['ada@[192.0.2.1]', 'ip_address'],
+    ['ada@gmail.com', 'domain_reserved'],
+    ['ada@x.myagent.mx', 'domain_reserved'],
+  ])('%s is refused: %s', (input, reason) => {
+    expect(reasonOf(input)).toBe(reason);
+  });
+
+  it('is its own canonical form, and refused or canonical whatever is sent', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string({ unit: 'grapheme' }), fc.string({ unit: 'binary' })), (localPart) => {
+        let address: string;
+        try {
+          ({ address } = parseAddress(`${localPart}@mail.acme.com`));
+        } catch (error) {
+          expect(error).toBeInstanceOf(AddressRefused);
+          return;
+        }
+        expect(parseAddress(address).address).toBe(address);
+        expect(address).not.toMatch(/\s/);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('of a team on the shared domain ends with what is public of the team', () => {
+    expect(suffixOf('team_abc123')).toBe('-abc123');
+  });
+});

@@ -1,0 +1,56 @@
+/**
+ * The events of a mailbox. They are the storage format and the wire format: names and fields are only ever added to, and a
+ * change of meaning is a new schema version with an upcaster. The address is all that they say of a person.
+ *
+ * What is written here reaches subscribers: `npm run events:schemas` makes docs/events of these types and comments.
+ */
+interface Event<Type extends string, Data> {
+  readonly type: Type;
+  /** `mbx_…`, also the name of the stream. */
+  readonly mailboxId: string;
+  /** ISO 8601, UTC, milliseconds: the time the command was decided. */
+  readonly at: string;
+  readonly data: Data;
+}
+
+/** A customer made a mailbox. It takes mail as soon as the mail server has read of it. */
+export type MailboxCreated = Event<
+  'MailboxCreated',
+  {
+    /** Canonical: lower case, NFC, the domain in A-labels. It never changes, and no later event repeats it. */
+    readonly address: string;
+    /** `team_…`: the team whose mailbox it is. It never changes. */
+    readonly team: string;
+    /** `mdom_…`: the custom domain that it lives on; null on the shared domain. It never changes. */
+    readonly domainId: string | null;
+  }
+>;
+
+/** It takes no mail and sends none, until it is resumed. */
+export type MailboxSuspended = Event<'MailboxSuspended', Record<string, never>>;
+
+/** It takes mail and sends, again. */
+export type MailboxResumed = Event<'MailboxResumed', Record<string, never>>;
+
+/** Gone; the address is free. The last event of this mailbox. */
+export type MailboxDeleted = Event<'MailboxDeleted', Record<string, never>>;
+
+/** Its outgoing mail leaves through another provider from now on. */
+export type OutboundProviderChosen = Event<
+  'OutboundProviderChosen',
+  {
+    /** A name of the operator's settings, or `sendmux-ses`; null: whatever its domain has chosen. */
+    readonly provider: string | null;
+  }
+>;
+
+export type MailboxEvent = MailboxCreated | MailboxSuspended | MailboxResumed | MailboxDeleted | OutboundProviderChosen;
+
+/** Schema version that is written now, by event type. */
+export const mailboxSchemaVersions: Record<MailboxEvent['type'], number> = {
+  MailboxCreated: 1,
+  MailboxSuspended: 1,
+  MailboxResumed: 1,
+  MailboxDeleted: 1,
+  OutboundProviderChosen: 1,
+};

@@ -1,0 +1,5 @@
+export * from './address';
+export * from './commands';
+export * from './errors';
+export * from './events';
+export * from './mailbox';

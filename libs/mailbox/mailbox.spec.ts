@@ -1,0 +1,132 @@
+import {
+  ChooseOutboundProvider,
+  CreateMailbox,
+  DeleteMailbox,
+  ResumeMailbox,
+  SuspendMailbox,
+  type MailboxCommand,
+} from './commands';
+import { MailboxRuleBroken } from './errors';
+import type { MailboxEvent } from './events';
+import { decideMailbox, evolveMailbox, noMailbox, type Mailbox } from './mailbox';
+
+const context = { at: '2026-04-15T10:00:00.000Z', actor: 'key_1', correlationId: 'req_1' };
+const id = 'mbx_1';
+const home = { domainId: 'mdom_1', status: 'verified' };
+const create = (data: Partial<CreateMailbox['data']> = {}) =>
+  new CreateMailbox(id, { address: 'ada@mail.acme.com', team: 'team_abc123', home, provider: null, ...data }, context);
+const onShared = (address: string, provider: string | null = null) => create({ address, home: null, provider });
+
+function after(...commands: MailboxCommand[]): Mailbox {
+  return commands.reduce((state, command) => decideMailbox(command, state).reduce(evolveMailbox, state), noMailbox);
+}
+const typesOf = (command: MailboxCommand, state: Mailbox): string[] =>
+  decideMailbox(command, state).map(({ type }) => type);
+const refusal = (command: MailboxCommand, state: Mailbox = noMailbox): string => {
+  try {
+    return `decided: ${typesOf(command, state).join()}`;
+  } catch (error) {
+    if (!(error instanceof MailboxRuleBroken)) throw error;
+    return `${error.code}: ${error.message}`;
+  }
+};
+
+const suspend = new SuspendMailbox(id, context);
+const resume = new ResumeMailbox(id, context);
+const remove = new DeleteMailbox(id, context);
+const choose = (provider: string | null) => new ChooseOutboundProvider(id, { provider }, context);
+
+const active = after(create());
+const suspended = after(create(), suspend);
+const deleted = after(create(), remove);
+
+describe('creating a mailbox', () => {
+  it('on a verified domain of the team', () => {
+    expect(decideMailbox(create(), noMailbox)).toEqual([
+      {
+        type: 'MailboxCreated',
+        ...{ mailboxId: id, at: context.at },
+        data: { address: 'ada@mail.acme.com', team: 'team_abc123', domainId: 'mdom_1' },
+      },
+    ]);
+    expect(active).toMatchObject({ status: 'active', id, provider: null, createdAt: context.at });
+  });
+
+  it('with a provider of its own', () => {
+    expect(after(create({ provider: 'mailgun' }))).toMatchObject({ status: 'active', provider: 'mailgun' });
+  });
+
+  it.each(['pending', 'failed'])('on a domain that is %s says what to do', (status) => {
+    expect(refusal(create({ home: { ...home, status } }))).toBe(
+      `conflict: mail.acme.com is ${status}, not verified. Place its DNS records and verify it with POST /domains/mdom_1/verify; then create the mailbox.`,
+    );
+  });
+
+  it('on a domain that is being deleted, or is not the team’s', () => {
+    expect(refusal(create({ home: { ...home, status: 'deleting' } }))).toMatch(/^conflict: .* is being deleted/);
+    expect(refusal(create({ home: null }))).toMatch(/^conflict: Your team has no domain mail.acme.com. Add it/);
+  });
+
+  it('on the shared domain needs the suffix of the team, and no DNS', () => {
+    expect(after(onShared('ada-abc123@myagent.mx'))).toMatchObject({ status: 'active', domainId: null });
+    expect(refusal(onShared('ada@myagent.mx'))).toMatch(/^validation_error: .* Send ada-abc123@myagent.mx\.$/);
+    expect(refusal(onShared('ada-xyz789@myagent.mx'))).toMatch(/^validation_error/);
+    expect(refusal(onShared('adaabc123@myagent.mx'))).toMatch(/^validation_error/);
+    expect(refusal(onShared('-abc123@myagent.mx'))).toMatch(/Send agent-abc123@myagent.mx\.$/);
+    expect(refusal(onShared('ada-abc123@myagent.mx', 'mailgun'))).toMatch(/^conflict: .* Sendmux SES/);
+  });
+
+  it('again is nothing new', () => {
+    for (const state of [active, suspended, deleted]) expect(typesOf(create(), state)).toEqual([]);
+  });
+});
+
+describe.each([
+  ['absent', noMailbox, ['not_found', 'not_found', 'not_found', 'not_found']],
+  ['active', active, ['MailboxSuspended', '', 'MailboxDeleted', 'OutboundProviderChosen']],
+  ['suspended', suspended, ['', 'MailboxResumed', 'MailboxDeleted', 'OutboundProviderChosen']],
+  ['deleted', deleted, ['not_found', 'not_found', 'not_found', 'not_found']],
+])('a mailbox that is %s', (status, state, outcomes) => {
+  it('can be suspended, resumed, deleted and sent through another provider, or not', () => {
+    expect(state.status).toBe(status);
+    const decided = [suspend, resume, remove, choose('mailgun')].map((command) =>
+      refusal(command, state)
+        .replace(/^decided: /, '')
+        .replace(/^not_found: .*/, 'not_found'),
+    );
+    expect(decided).toEqual(outcomes);
+  });
+});
+
+describe('the outbound provider', () => {
+  it('is kept through suspension, and given back to the domain with null', () => {
+    const chosen = after(create(), choose('mailgun'), suspend, resume);
+    expect(chosen).toMatchObject({ status: 'active', provider: 'mailgun' });
+    expect(typesOf(choose('mailgun'), chosen)).toEqual([]);
+    expect(after(create(), choose('mailgun'), choose(null))).toEqual(active);
+  });
+
+  it('cannot be chosen on the shared domain', () => {
+    const shared = after(onShared('ada-abc123@myagent.mx'));
+    expect(refusal(choose('mailgun'), shared)).toMatch(/^conflict: .* cannot switch/);
+    expect(typesOf(choose(null), shared)).toEqual([]);
+  });
+});
+
+describe('a stream that cannot be', () => {
+  const event = (type: string, data: object = {}) => ({ type, mailboxId: id, at: context.at, data }) as MailboxEvent;
+
+  it.each([
+    ['MailboxCreated', active],
+    ['MailboxSuspended', suspended],
+    ['MailboxResumed', active],
+    ['MailboxDeleted', deleted],
+    ['OutboundProviderChosen', noMailbox],
+  ])('has %s after what forbids it, and is not folded', (type, state) => {
+    expect(() => evolveMailbox(state, event(type))).toThrow(`${type} cannot follow`);
+  });
+
+  it('has an event of a newer build', () => {
+    expect(() => evolveMailbox(active, event('MailboxPainted'))).toThrow('Unknown event MailboxPainted');
+  });
+});

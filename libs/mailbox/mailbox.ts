@@ -1,0 +1,136 @@
+/**
+ * The life of a mailbox as a decider, like that of a mail domain: pure, no clock, no I/O, no ids of its own.
+ *
+ * Two rules span streams and are held by the store as well, under its locks: an address is one mailbox's, and a mailbox is made on
+ * a domain that is verified at that moment and its team's.
+ */
+import { sharedDomain, suffixOf } from './address';
+import type { CreateMailbox, Home, MailboxCommand } from './commands';
+import { MailboxRuleBroken } from './errors';
+import type { MailboxEvent } from './events';
+
+/** What a mailbox sends through when neither it nor its domain has chosen, and always on the shared domain. */
+export const sendmuxSes = 'sendmux-ses';
+
+export interface Created {
+  readonly id: string;
+  readonly address: string;
+  readonly team: string;
+  /** Null on the shared domain. */
+  readonly domainId: string | null;
+  /** Its own choice; null leaves it to the domain. */
+  readonly provider: string | null;
+  readonly createdAt: string;
+}
+
+export type Mailbox =
+  | { readonly status: 'absent' }
+  | (Created & { readonly status: 'active' })
+  | (Created & { readonly status: 'suspended' })
+  | (Created & { readonly status: 'deleted' });
+
+export const noMailbox: Mailbox = { status: 'absent' };
+
+/**
+ * Decides what a command changes. A command that changes nothing gives no event, so that a redelivery is harmless.
+ *
+ * @throws {MailboxRuleBroken} when the command breaks a rule; nothing has changed then.
+ */
+export function decideMailbox(command: MailboxCommand, state: Mailbox): MailboxEvent[] {
+  const event = <Type extends MailboxEvent['type']>(type: Type, data: Extract<MailboxEvent, { type: Type }>['data']) =>
+    ({ type, mailboxId: command.mailboxId, at: command.context.at, data }) as MailboxEvent;
+
+  if (command.type === 'CreateMailbox') {
+    if (state.status !== 'absent') return [];
+    const { address, team, provider } = command.data;
+    const domainId = homeOf(command)?.domainId ?? null;
+    const chosen = provider === null ? [] : [event('OutboundProviderChosen', { provider })];
+    return [event('MailboxCreated', { address, team, domainId }), ...chosen];
+  }
+
+  if (state.status === 'absent' || state.status === 'deleted')
+    throw new MailboxRuleBroken('not_found', `There is no mailbox ${command.mailboxId}.`);
+  switch (command.type) {
+    case 'SuspendMailbox':
+      return state.status === 'active' ? [event('MailboxSuspended', {})] : [];
+    case 'ResumeMailbox':
+      return state.status === 'suspended' ? [event('MailboxResumed', {})] : [];
+    case 'DeleteMailbox':
+      return [event('MailboxDeleted', {})];
+    case 'ChooseOutboundProvider': {
+      const { provider } = command.data;
+      if (provider === state.provider) return [];
+      if (state.domainId === null) throw locked();
+      return [event('OutboundProviderChosen', { provider })];
+    }
+  }
+}
+
+/** Where a new mailbox lives: null is the shared domain. */
+function homeOf({ data: { address, team, home, provider } }: CreateMailbox): Home | null {
+  const at = address.lastIndexOf('@');
+  const [localPart, domain] = [address.slice(0, at), address.slice(at + 1)];
+  if (domain === sharedDomain) {
+    const suffix = suffixOf(team);
+    if (!localPart.endsWith(suffix) || localPart === suffix) {
+      const wished = localPart === suffix ? 'agent' : localPart.slice(0, 32).replace(/\.$/, '');
+      throw new MailboxRuleBroken(
+        'validation_error',
+        `On ${sharedDomain} the part before the @ ends with your team's suffix. Send ${wished}${suffix}@${sharedDomain}.`,
+        'address',
+      );
+    }
+    if (provider !== null) throw locked();
+    return null;
+  }
+  if (!home)
+    throw new MailboxRuleBroken(
+      'conflict',
+      `Your team has no domain ${domain}. Add it with POST /domains, place its DNS records and verify it; then create the mailbox.`,
+      'address',
+    );
+  if (home.status !== 'verified')
+    throw new MailboxRuleBroken(
+      'conflict',
+      home.status === 'deleting'
+        ? `${domain} is being deleted, so no mailbox can be created on it.`
+        : `${domain} is ${home.status}, not verified. Place its DNS records and verify it with POST /domains/${home.domainId}/verify; then create the mailbox.`,
+      'address',
+    );
+  return home;
+}
+
+const locked = () =>
+  new MailboxRuleBroken(
+    'conflict',
+    `A mailbox on ${sharedDomain} sends through Sendmux SES and cannot switch. Use a custom domain to choose an outbound provider.`,
+    'outbound_provider',
+  );
+
+/**
+ * Folds one event into the state.
+ *
+ * @throws {Error} on an event that it does not know or that cannot follow the state.
+ */
+export function evolveMailbox(state: Mailbox, event: MailboxEvent): Mailbox {
+  switch (event.type) {
+    case 'MailboxCreated':
+      if (state.status !== 'absent') break;
+      return { ...event.data, status: 'active', id: event.mailboxId, provider: null, createdAt: event.at };
+    case 'MailboxSuspended':
+      if (state.status !== 'active') break;
+      return { ...state, status: 'suspended' };
+    case 'MailboxResumed':
+      if (state.status !== 'suspended') break;
+      return { ...state, status: 'active' };
+    case 'MailboxDeleted':
+      if (state.status !== 'active' && state.status !== 'suspended') break;
+      return { ...state, status: 'deleted' };
+    case 'OutboundProviderChosen':
+      if (state.status !== 'active' && state.status !== 'suspended') break;
+      return { ...state, provider: event.data.provider };
+    default:
+      throw new Error(`Unknown event ${(event as { type: string }).type}: this build is older than the stream.`);
+  }
+  throw new Error(`${event.type} cannot follow the status ${state.status} in stream ${event.mailboxId}.`);
+}
