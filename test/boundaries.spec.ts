@@ -16,7 +16,7 @@ const planted: Record<string, Record<string, string>> = {
   'dns-arrows': { 'libs/dns/planted.ts': "import '@app/runtime';" },
   'event-store-arrows': { 'libs/event-store/planted.ts': "import '@app/mail-domain';" },
   'mail-server-arrows': { 'libs/mail-server/planted.ts': "import '@app/mail-domain';" },
-  'mail-domain-first': { 'libs/mail-domain/planted.ts': "import '@app/mailbox';" },
+  'mail-domain-first': { 'libs/mail-domain/planted-mailbox.ts': "import '@app/mailbox';" },
   'messaging-arrows': { 'libs/messaging/planted.ts': "import '@app/mail-domain';" },
   'read-model-arrows': { 'libs/read-model/planted.ts': "import '@app/accounts';" },
   'runtime-arrows': { 'libs/runtime/planted.ts': "import '@app/dns';" },
