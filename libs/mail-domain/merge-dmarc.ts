@@ -1,4 +1,5 @@
 import { dmarcValue } from './records';
+import { trimmed, whiteSpace } from './trimmed';
 import { isDmarc } from './verdicts/dmarc';
 
 type Policy = 'none' | 'quarantine' | 'reject';
@@ -9,8 +10,8 @@ type Tag = readonly [name: string, value: string];
 
 /** What was meant as a DMARC record, as a receiver would have read it. */
 function mended(text: string): string | undefined {
-  const bare = text.replace(/^[\s"'\\]+|[\s"'\\]+$/g, '').replace(/^v\s*=\s*dmarc1/i, 'v=DMARC1');
-  const separated = /^v=DMARC1\s+[a-z]+\s*=/i.test(bare) ? bare.replace(/\s+(?=[a-z]+\s*=)/gi, '; ') : bare;
+  const bare = trimmed(text, `${whiteSpace}"'\\`).replace(/^v\s*=\s*dmarc1/i, 'v=DMARC1');
+  const separated = /^v=DMARC1\s+[a-z]+\s*=/i.test(bare) ? bare.replace(/(?<!\s)\s+(?=[a-z]+\s*=)/gi, '; ') : bare;
   return isDmarc(separated) ? separated : undefined;
 }
 
@@ -18,8 +19,8 @@ export const looksLikeDmarc = (text: string): boolean => mended(text) !== undefi
 
 function tagsOf(text: string): Tag[] {
   return text.split(';').flatMap((part): Tag[] => {
-    const match = /^\s*([a-z][a-z0-9]*)\s*=\s*(.*?)\s*$/is.exec(part);
-    return match ? [[match[1]!.toLowerCase(), match[2]!]] : [];
+    const match = /^\s*([a-z][a-z0-9]*)\s*=/i.exec(part);
+    return match ? [[match[1]!.toLowerCase(), trimmed(part.slice(match[0].length), whiteSpace)]] : [];
   });
 }
 

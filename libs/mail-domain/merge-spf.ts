@@ -1,14 +1,12 @@
 import { spfIncludes } from './records';
+import { trimmed, whiteSpace } from './trimmed';
 import { isSpf, parseSpf } from './verdicts/spf';
 
 /** What was meant as an SPF record, whatever stands before or around it. */
 export const looksLikeSpf = (text: string): boolean => isSpf(withoutWrapping(text));
 
 const withoutWrapping = (text: string): string =>
-  text
-    .replace(/^[\s\xa0\xef\xbb\xbf"'\\]+/, '')
-    .replace(/[\s\xa0"'\\]+$/, '')
-    .replace(/\s/g, ' ');
+  trimmed(text.replace(/^[\s\xa0\xef\xbb\xbf"'\\]+/, ''), `${whiteSpace}"'\\`).replace(/\s/g, ' ');
 
 const isAll = (term: string): boolean => /^[-+~?]?all$/i.test(term);
 const isRedirect = (term: string): boolean => /^redirect=/i.test(term);

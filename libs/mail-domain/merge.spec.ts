@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { inheritedPolicy, mergeDmarc } from './merge-dmarc';
-import { mergeSpf } from './merge-spf';
+import { inheritedPolicy, looksLikeDmarc, mergeDmarc } from './merge-dmarc';
+import { looksLikeSpf, mergeSpf } from './merge-spf';
 import { isDmarc, parseDmarc } from './verdicts/dmarc';
 import { parseSpf } from './verdicts/spf';
 
@@ -129,4 +129,23 @@ describe('DMARC records merged into one', () => {
     [['v=DMARC1; p=reject; sp=none'], 'none'],
     [['v=DMARC1; p=none', 'v=DMARC1; p=quarantine'], 'quarantine'],
   ])('%j are inherited as %s', (records, policy) => expect(inheritedPolicy(records)).toBe(policy));
+});
+
+// Anybody may publish 64 KiB at their name; while it is read, nothing else is served.
+describe('a record of 64 KiB is read in a moment', () => {
+  const [blanks, marks] = [' '.repeat(64_000), `" `.repeat(32_000)];
+
+  it.each([
+    ...[`v=DMARC1; p=quarantine; x=a${blanks}b`, `v=DMARC1; p=none${blanks}b`, `v=DMARC1 p=x${blanks}!`, `a${marks}b`],
+    ...[`v=spf1 mx${blanks}x`, `a${blanks}b`, `v=spf1 ${'exists:a.b '.repeat(5_800)}`],
+  ])('%#', (text) => {
+    const startedAt = performance.now();
+    parseDmarc(text);
+    looksLikeDmarc(text);
+    looksLikeSpf(text);
+    inheritedPolicy([text]);
+    mergeDmarc([text]);
+    mergeSpf([text]);
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+  });
 });

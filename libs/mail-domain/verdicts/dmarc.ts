@@ -1,3 +1,5 @@
+import { trimmed } from '../trimmed';
+
 /**
  * DMARC records by the grammar of RFC 7489 section 6.4, kept by RFC 9989: tags in any order after `v`, white space around `=`
  * and `;`, unknown tags ignored.
@@ -19,10 +21,10 @@ export function parseDmarc(text: string): DmarcRecord {
   const tags = new Map<string, string>();
   let repeated: string | undefined;
   for (const part of text.split(';')) {
-    const match = /^[ \t]*([a-z][a-z0-9]*)[ \t]*=[ \t]*(.*?)[ \t]*$/is.exec(part);
+    const match = /^[ \t]*([a-z][a-z0-9]*)[ \t]*=/i.exec(part);
     if (!match) continue;
-    const [, written, value] = match as unknown as [string, string, string];
-    const name = written.toLowerCase();
+    const name = match[1]!.toLowerCase();
+    const value = trimmed(part.slice(match[0].length), ' \t');
     if (tags.has(name)) repeated ??= name;
     else tags.set(name, value);
   }

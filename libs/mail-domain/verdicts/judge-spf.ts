@@ -77,8 +77,14 @@ function readIn(terms: readonly SpfTerm[]): readonly SpfTerm[] {
 const includesIn = (terms: readonly SpfTerm[]): SpfTerm[] =>
   terms.filter((term) => term.kind === 'mechanism' && term.name === 'include');
 
-const missingIn = (terms: readonly SpfTerm[]): string[] =>
-  spfIncludes.filter((host) => !includesIn(readIn(terms)).some((term) => term.value === host && isPass(term)));
+/** The first that matches decides (RFC 7208 section 4.6.2): what stands behind a `-include` of the same name is too late. */
+function missingIn(terms: readonly SpfTerm[]): string[] {
+  const includes = includesIn(readIn(terms));
+  return spfIncludes.filter((host) => {
+    const first = includes.find((term) => term.value === host);
+    return !first || !isPass(first);
+  });
+}
 
 function judgeRecord(text: string, targets: Targets): Said {
   const record = parseSpf(text);
@@ -143,9 +149,8 @@ function judgeTargets(text: string, terms: readonly SpfTerm[], missing: readonly
 function judgeTerms(terms: readonly SpfTerm[]): Said {
   // Prefix lengths and addresses are not kept: a/24 and a/16 would look alike.
   const comparable = terms.filter((term) => term.kind === 'mechanism' && /^(all|include|exists)$/.test(term.name));
-  const repeated = comparable.find(
-    ({ name, value }, i) => comparable.findIndex((term) => term.name === name && term.value === value) < i,
-  );
+  const known = new Set<string>();
+  const repeated = comparable.find(({ name, value }) => known.size === known.add(`${name}:${value}`).size);
   const last = terms.find(isAll);
   const redirect = terms.some((term) => term.kind === 'modifier' && term.name === 'redirect');
   if (last ? 'qualifier' in last && /^[+?]?$/.test(last.qualifier) : !redirect)

@@ -175,6 +175,11 @@ describe('D SPF', () => {
     ],
     ['D18', 'comma', spf('v=spf1 include:amazonses.com,include:sendmux.ai ~all'), 'fail', 'spf_syntax'],
     ['D19', '-include', spf('v=spf1 -include:amazonses.com include:sendmux.ai ~all'), 'fail', 'spf_include_qualifier'],
+    [
+      ...(['D19', '-include before the same include'] as const),
+      ...([spf('v=spf1 -include:amazonses.com include:amazonses.com include:sendmux.ai ~all')] as const),
+      ...(['fail', 'spf_include_qualifier'] as const),
+    ],
     ['D19', '~include', spf('v=spf1 include:amazonses.com ~include:sendmux.ai ~all'), 'fail', 'spf_include_qualifier'],
     ['D19', '+include', spf('v=spf1 +include:amazonses.com include:sendmux.ai ~all'), 'pass', 'ok'],
     [
@@ -322,6 +327,14 @@ describe('D SPF through other records', () => {
         'v=spf1 include:x.net include:_spf.acme.com ~all',
       ] as const),
       ...([{ 'x.net': both<TxtRr>(unreachable), '_spf.acme.com': spf(goodSpf) }, 'pass', 'spf_via_redirect'] as const),
+    ],
+    [
+      ...([
+        'D27',
+        'nested, behind a -include of ours',
+        'v=spf1 -include:amazonses.com include:_spf.acme.com ~all',
+      ] as const),
+      ...([{ '_spf.acme.com': spf(goodSpf) }, 'fail', 'spf_include_qualifier'] as const),
     ],
     ['D27', 'ours as the tenth look-up', 'v=spf1 include:n0.net ~all', chain(8), 'pass', 'spf_via_redirect'],
     ['D30', 'ours beyond the tenth look-up', 'v=spf1 include:n0.net ~all', chain(10), 'fail', 'spf_too_many_lookups'],

@@ -44,13 +44,16 @@ export function walkSpf(
   leaves: readonly string[] = [],
 ): SpfWalk {
   const reached = new Map<string, readonly string[]>();
+  /** Whose senders the record itself turns away: whatever comes behind is too late for them. */
+  const refused = new Set<string>();
   const open = new Set<string>();
   const targets = new Map<string, SpfTarget>();
   let lookups = 0;
 
   const follow = (name: string, path: readonly string[], passes: boolean): void => {
     if (name.includes('%')) return;
-    if (passes && !reached.has(name)) reached.set(name, path);
+    if (passes && !reached.has(name) && !refused.has(name)) reached.set(name, path);
+    if (!passes && path.length === 0) refused.add(name);
     if (leaves.includes(name)) return;
     const answers = answersAt(name);
     if (!answers) return void open.add(name);
