@@ -336,6 +336,16 @@ describe('D SPF through other records', () => {
       ] as const),
       ...([{ '_spf.acme.com': spf(goodSpf) }, 'fail', 'spf_include_qualifier'] as const),
     ],
+    ...(
+      [
+        ['without an SPF record', spf('hello')],
+        ['that cannot be read', spf('v=spf1 foo:bar')],
+        ['that does not exist', both<TxtRr>(nxdomain)],
+      ] as const
+    ).map(([what, found]): [string, string, string, Record<string, readonly Answer<TxtRr>[]>, 'fail', string] => [
+      ...(['D27', `nested, behind a name ${what}`, 'v=spf1 include:x.net include:_spf.acme.com ~all'] as const),
+      ...([{ 'x.net': found, '_spf.acme.com': spf(goodSpf) }, 'fail', 'spf_include_missing'] as const),
+    ]),
     ['D27', 'ours as the tenth look-up', 'v=spf1 include:n0.net ~all', chain(8), 'pass', 'spf_via_redirect'],
     ['D30', 'ours beyond the tenth look-up', 'v=spf1 include:n0.net ~all', chain(10), 'fail', 'spf_too_many_lookups'],
     [

@@ -46,24 +46,30 @@ export function walkSpf(
   const reached = new Map<string, readonly string[]>();
   /** Whose senders the record itself turns away: whatever comes behind is too late for them. */
   const refused = new Set<string>();
+  /** An include of what is no SPF record is an error of the whole (section 5.2): nobody reads on. */
+  let isBroken = false;
   const open = new Set<string>();
   const targets = new Map<string, SpfTarget>();
   let lookups = 0;
 
   const follow = (name: string, path: readonly string[], passes: boolean): void => {
     if (name.includes('%')) return;
-    if (passes && !reached.has(name) && !refused.has(name)) reached.set(name, path);
+    if (passes && !isBroken && !reached.has(name) && !refused.has(name)) reached.set(name, path);
     if (!passes && path.length === 0) refused.add(name);
     if (leaves.includes(name)) return;
     const answers = answersAt(name);
     if (!answers) return void open.add(name);
     const target = spfTarget(answers);
     targets.set(name, target);
+    if (target.kind === 'none') isBroken = true;
     if (target.kind === 'record') visit(target.text, [...path, name], passes);
   };
   const visit = (record: string, path: readonly string[], passes: boolean): void => {
     const parsed = parseSpf(record);
-    if ('syntaxError' in parsed) return;
+    if ('syntaxError' in parsed) {
+      isBroken = true;
+      return;
+    }
     const all = parsed.terms.findIndex(isAll);
     for (const term of all < 0 ? parsed.terms : parsed.terms.slice(0, all)) {
       if (term.kind !== 'mechanism' || !queries.has(term.name)) continue;
