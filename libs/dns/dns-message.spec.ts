@@ -229,12 +229,12 @@ describe('a reply', () => {
 describe('a query', () => {
   it('has the id 0 and asks for recursion', () =>
     expect(packet.decode(encodeQuery('mail.acme.com', 'TXT'))).toMatchObject({ id: 0, flag_rd: true }));
-  it.each(['a..b', `${'a'.repeat(64)}.com`, '', 'a b.com', '-a.com', `${'abcdefghi.'.repeat(26)}com`, 'ä.de'])(
+  it.each(['a..b', `${'a'.repeat(64)}.com`, '', 'a b.com', `${'abcdefghi.'.repeat(26)}com`, 'ä.de'])(
     'is not made for %p',
     (name) => expect(isQueryable(name)).toBe(false),
   );
   it('B22 is made for the names that we ask for, in any case', () => {
-    for (const name of ['mail.acme.com', '_sendmux.Mail.Acme.Com', '_dmarc.xn--mnchen-3ya.de'])
+    for (const name of ['mail.acme.com', '-a.acme.com', '_sendmux.Mail.Acme.Com', '_dmarc.xn--mnchen-3ya.de'])
       expect(isQueryable(name)).toBe(true);
   });
 });

@@ -81,9 +81,9 @@ const edns: packet.OptAnswer = {
 };
 const extendedErrorOption = 15;
 
-/** Whether a name can be asked for: the encoder validates nothing, and would send another name instead. */
+/** Whether a name can be asked for, as a hostname or what SPF leads to: the encoder validates nothing, and would send another name instead. */
 export const isQueryable = (name: string): boolean =>
-  name.length <= 253 && name.split('.').every((label) => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i.test(label));
+  name.length <= 253 && name.split('.').every((label) => /^[a-z0-9_-]{1,63}$/i.test(label));
 
 /** Reads a reply; what is not a whole, matching one is `unreachable`. Never throws. */
 export function decodeReply<Type extends QueryType>(

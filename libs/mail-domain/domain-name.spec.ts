@@ -51,6 +51,7 @@ describe('what is no hostname: 400', () => {
     ['A7', '::1', 'ip_address', 'IP address'],
     ['A7', '1.2.3.4.', 'ip_address', 'IP address'],
     ['A7', '1.2.3', 'ip_address', 'IP address'],
+    ['A7', '1.2.3.0x4', 'ip_address', 'IP address'],
     ['A10', 'xn--a.com', 'idna_invalid', 'IDNA2008'],
     ['A10', '😀.com', 'idna_invalid', 'IDNA2008'],
     ['A10', 'a·b.com', 'idna_invalid', 'IDNA2008'],

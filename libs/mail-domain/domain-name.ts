@@ -48,7 +48,8 @@ export function parseDomainName(input: string): DomainName {
       'not_fully_qualified',
       `${quoted(input)} is not fully qualified. Send the whole hostname, such as mail.acme.com.`,
     );
-  if (/^\d+$/.test(labels.at(-1)!))
+  // What URLs read as an IPv4 address: a last label that is a number, in hexadecimal as well.
+  if (/^(\d+|0x[0-9a-f]*)$/.test(labels.at(-1)!))
     throw notAHostname('ip_address', `${quoted(input)} is an IP address. Send a hostname, such as mail.acme.com.`);
 
   const unicode = toUnicode(name, { useSTD3ASCIIRules: true }).domain;

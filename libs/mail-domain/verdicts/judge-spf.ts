@@ -149,8 +149,13 @@ function judgeTargets(text: string, terms: readonly SpfTerm[], missing: readonly
 function judgeTerms(terms: readonly SpfTerm[]): Said {
   // Prefix lengths and addresses are not kept: a/24 and a/16 would look alike.
   const comparable = terms.filter((term) => term.kind === 'mechanism' && /^(all|include|exists)$/.test(term.name));
-  const known = new Set<string>();
-  const repeated = comparable.find(({ name, value }) => known.size === known.add(`${name}:${value}`).size);
+  const seen = new Set<string>();
+  const repeated = comparable.find(({ name, value }) => {
+    const term = `${name}:${value}`;
+    const isRepeated = seen.has(term);
+    seen.add(term);
+    return isRepeated;
+  });
   const last = terms.find(isAll);
   const redirect = terms.some((term) => term.kind === 'modifier' && term.name === 'redirect');
   if (last ? 'qualifier' in last && /^[+?]?$/.test(last.qualifier) : !redirect)

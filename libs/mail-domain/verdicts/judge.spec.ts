@@ -223,7 +223,20 @@ describe('D SPF', () => {
       'ip6:1::2::3',
     ],
     ...['ip6:2001:db8::/129', 'ip6:12345::', 'a/33', 'mx//129', 'a:', 'include', 'include:localhost', 'include:a..com'],
-    ...['include:.com', 'include:a.123', 'redirect=', 'exists:%{x}.com', 'all:x', 'foo=%', 'a=b=%{', '~', 'a\u00e4'],
+    ...[
+      'include:a.com|b.com',
+      'include:a+b.com',
+      'exists:%{i}.x.com!',
+      'include:.com',
+      'include:a.123',
+      'redirect=',
+      'exists:%{x}.com',
+      'all:x',
+      'foo=%',
+      'a=b=%{',
+      '~',
+      'a\u00e4',
+    ],
   ])('D32 a term that the grammar has not: %s', (term) =>
     expect(verdict('spf', { spf: both(spf(`v=spf1 ${own} ${term} ~all`)) })).toMatchObject({
       outcome: 'fail',
@@ -234,6 +247,7 @@ describe('D SPF', () => {
     ...['ip4:192.0.2.0/24', 'ip6:2001:db8::/32', 'ip6:::', 'ip6:::ffff:192.0.2.1', 'ip6:1:2:3:4:5:6:7:8', 'a/24//64'],
     ...['mx:acme.com/24', 'a:acme.com//64', 'ptr', 'exists:%{ir}.%{v}._spf.%{d2}', 'exp=why.acme.com', 'foo=%{i}%%x'],
     ...['include:xn--mnchen-3ya.de', 'include:_spf.a-b.co', 'include:%{d}', '?a', 'include:a.com.'],
+    ...['exists:a+b!%{i}.x.com', 'exists:%{l}/%{i}.x.com'],
   ])('D32 a term that the grammar has: %s', (term) =>
     expect(verdict('spf', { spf: both(spf(`v=spf1 ${own} ${term} ~all`)) })).toMatchObject({
       outcome: 'pass',
@@ -295,6 +309,10 @@ describe('D SPF through other records', () => {
     [
       ...(['D26', 'a redirect beside all, which nobody reads', 'v=spf1 -all redirect=_spf.acme.com'] as const),
       ...([{ '_spf.acme.com': spf(goodSpf) }, 'fail', 'spf_include_missing'] as const),
+    ],
+    [
+      ...(['D', 'an include of what no DNS name can be', `v=spf1 include:${'a'.repeat(64)}.com ~all`] as const),
+      ...([{}, 'fail', 'spf_include_missing'] as const),
     ],
     [
       ...(['D27', 'a nested include', 'v=spf1 include:_spf.acme.com ~all'] as const),

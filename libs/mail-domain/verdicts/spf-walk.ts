@@ -28,6 +28,11 @@ export interface SpfWalk {
   readonly lookups: number;
 }
 
+const noRecord: SpfTarget = { kind: 'none', isVoid: false, isNxdomain: false };
+
+/** Nobody asks for a longer label or name: it has no SPF record (section 4.3; RFC 1035 section 2.3.4). */
+const isDomain = (name: string): boolean => name.length <= 253 && name.split('.').every((label) => label.length <= 63);
+
 const queries = new Set(['include', 'a', 'mx', 'ptr', 'exists']);
 
 /**
@@ -52,14 +57,18 @@ export function walkSpf(
   const targets = new Map<string, SpfTarget>();
   let lookups = 0;
 
+  const targetAt = (name: string): SpfTarget | undefined => {
+    if (!isDomain(name)) return noRecord;
+    const answers = answersAt(name);
+    return answers && spfTarget(answers);
+  };
   const follow = (name: string, path: readonly string[], passes: boolean): void => {
     if (name.includes('%')) return;
     if (passes && !isBroken && !reached.has(name) && !refused.has(name)) reached.set(name, path);
     if (!passes && path.length === 0) refused.add(name);
     if (leaves.includes(name)) return;
-    const answers = answersAt(name);
-    if (!answers) return void open.add(name);
-    const target = spfTarget(answers);
+    const target = targetAt(name);
+    if (!target) return void open.add(name);
     targets.set(name, target);
     if (target.kind === 'none') isBroken = true;
     if (target.kind === 'record') visit(target.text, [...path, name], passes);
@@ -97,9 +106,7 @@ function spfTarget(answers: readonly Answer<TxtRr>[]): SpfTarget {
     case 'records': {
       const records = answer.records.filter(isSpf);
       // Several of the same are several all the same (section 4.5).
-      return records.length === 1
-        ? { kind: 'record', text: records[0]! }
-        : { kind: 'none', isVoid: false, isNxdomain: false };
+      return records.length === 1 ? { kind: 'record', text: records[0]! } : noRecord;
     }
     case 'nodata':
     case 'nxdomain':

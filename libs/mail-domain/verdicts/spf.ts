@@ -33,14 +33,15 @@ export function parseSpf(text: string): SpfRecord {
 
 const macro = String.raw`%\{[slodiphcrtv]\d*r?[.+\-,/_=]*\}|%%|%_|%-`;
 const macroString = new RegExp(String.raw`^(?:[\x21-\x24\x26-\x7e]|${macro})*$`, 'i');
+const domainEnd = String.raw`(?:\.(?!\d+\.?$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.?|${macro})$`;
 /**
- * A domain-spec: labels and macros, ending in a top label or a macro. Stricter than section 7.1 in one thing: a comma or
- * colon in a name is legal there, but is a slip of the pen, and leaves the record authorising nobody who was meant.
+ * A domain-spec: labels and macros, ending in a top label or a macro. Stricter than section 7.1 where there is no macro:
+ * a comma, a colon or the like is legal in such a name, but is a slip of the pen, and leaves the record authorising nobody who
+ * was meant.
  */
-const domainSpec = new RegExp(
-  String.raw`^(?!\.)(?:[a-z0-9_-]|\.(?!\.)|${macro})*(?:\.(?!\d+\.?$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.?|${macro})$`,
-  'i',
-);
+const plainDomain = new RegExp(String.raw`^(?!\.)(?:[a-z0-9_-]|\.(?!\.))*${domainEnd}`, 'i');
+const macroDomain = new RegExp(String.raw`^(?:[\x21-\x24\x26-\x7e]|${macro})*${domainEnd}`, 'i');
+const isDomainSpec = (text: string): boolean => (text.includes('%') ? macroDomain : plainDomain).test(text);
 const cidr4 = String.raw`\/(?:[12]?\d|3[0-2])`;
 const cidr6 = String.raw`\/(?:[1-9]?\d|1[01]\d|12[0-8])`;
 const hosts = new RegExp(`^(?::(?<domain>.+?))?(?:${cidr4})?(?:/${cidr6})?$`);
@@ -61,8 +62,8 @@ function parseTerm(word: string): SpfTerm | undefined {
   const modifier = /^([a-z][a-z0-9_.-]*)=(.*)$/is.exec(word);
   if (modifier) {
     const [, name, value] = modifier as unknown as [string, string, string];
-    const valid = /^(redirect|exp)$/i.test(name) ? domainSpec : macroString;
-    return valid.test(value) ? { kind: 'modifier', name: name.toLowerCase(), value: hostOf(value) } : undefined;
+    const isValid = /^(redirect|exp)$/i.test(name) ? isDomainSpec(value) : macroString.test(value);
+    return isValid ? { kind: 'modifier', name: name.toLowerCase(), value: hostOf(value) } : undefined;
   }
   const directive = /^([+\-~?]?)([a-z][a-z0-9]*)(.*)$/is.exec(word);
   if (!directive) return undefined;
@@ -71,7 +72,7 @@ function parseTerm(word: string): SpfTerm | undefined {
   const match = mechanisms.get(name)?.exec(rest);
   if (!match) return undefined;
   const { domain, ip4, ip6 } = match.groups ?? {};
-  if (domain !== undefined && !domainSpec.test(domain)) return undefined;
+  if (domain !== undefined && !isDomainSpec(domain)) return undefined;
   if (ip4 !== undefined && !isIp4(ip4)) return undefined;
   if (ip6 !== undefined && !isIp6(ip6)) return undefined;
   return { kind: 'mechanism', qualifier, name, value: hostOf(domain ?? '') };
