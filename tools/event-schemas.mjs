@@ -232,9 +232,10 @@ function exampleMessages() {
   const provisioning = { actor: 'provisioning' };
   const request = (id) => ({ requestId: id, correlationId: id });
   const [id, refused] = ['mdom_cl0mvxnscic7xv9szgamnw47l4p', 'mdom_cl0mvxnpry0n3y73mt8uglh14ob'];
-  const [failing, adding, verifying, deleting, repairing] = [
+  const [failing, adding, verifying, deleting, repairing, choosing] = [
     ...['req_cl0mvxnprxzrnyt3ai4nzo3lsv4', 'req_cl0mvxnscib7q0gfx732z2dk371'],
     ...['req_cl0mvxo282v0y4v32zzaubvlyan', 'req_cl0mvyzei1jj0qchddy7lxmpact', 'req_cl0mvyz1k4q8w2n7c5x3v9b6t0r'],
+    'req_cl0mvyz4d7s1h8k2q5w9x3c6v0b',
   ];
   const at = (time, day = '01') => `2026-11-${day}T${time}Z`;
   const provisioned = {
@@ -301,9 +302,14 @@ function exampleMessages() {
     new model.CompleteIdentityRepair(id, provisioned, {
       ...{ at: at('07:30:12.951', '02'), ...provisioning, correlationId: repairing, causationId: `${id}/9` },
     }),
+    new model.ChooseDomainOutboundProvider(
+      id,
+      { provider: 'mailgun' },
+      { at: at('07:41:09.318', '02'), ...key, ...request(choosing) },
+    ),
     new model.RequestDeletion(id, { at: at('08:12:55.640', '02'), ...key, ...request(deleting) }),
     new model.CompleteDeletion(id, {
-      ...{ at: at('08:12:55.997', '02'), ...provisioning, correlationId: deleting, causationId: `${id}/11` },
+      ...{ at: at('08:12:55.997', '02'), ...provisioning, correlationId: deleting, causationId: `${id}/12` },
     }),
   ];
   const states = new Map();

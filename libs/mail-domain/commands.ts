@@ -88,6 +88,16 @@ export class CompleteIdentityRepair {
   ) {}
 }
 
+export class ChooseDomainOutboundProvider {
+  readonly type = 'ChooseDomainOutboundProvider';
+  constructor(
+    readonly domainId: string,
+    /** `provider`: a name that is known; null for Sendmux SES. */
+    readonly data: { readonly provider: string | null },
+    readonly context: CommandContext,
+  ) {}
+}
+
 export class RequestDeletion {
   readonly type = 'RequestDeletion';
   readonly data = {};
@@ -114,6 +124,7 @@ export const domainCommands = [
   RecordCheck,
   RequestIdentityRepair,
   CompleteIdentityRepair,
+  ChooseDomainOutboundProvider,
   RequestDeletion,
   CompleteDeletion,
 ] as const;

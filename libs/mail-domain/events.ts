@@ -182,6 +182,15 @@ export type IdentityRepaired = Event<
   }
 >;
 
+/** The outgoing mail of its mailboxes leaves through another provider from now on, but of those that have chosen for themselves. */
+export type DomainOutboundProviderChosen = Event<
+  'DomainOutboundProviderChosen',
+  {
+    /** A name of the operator's settings, or `sendmux-ses`; null: Sendmux SES, as when nothing was ever chosen. */
+    readonly provider: string | null;
+  }
+>;
+
 /** A customer deleted the domain: it goes only forward from here, to `DomainDeleted`. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
 /** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
@@ -198,6 +207,7 @@ export type DomainEvent =
   | VerificationFailed
   | IdentityRepairRequested
   | IdentityRepaired
+  | DomainOutboundProviderChosen
   | DomainDeletionRequested
   | DomainDeleted;
 
@@ -213,6 +223,7 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   VerificationFailed: 1,
   IdentityRepairRequested: 1,
   IdentityRepaired: 1,
+  DomainOutboundProviderChosen: 1,
   DomainDeletionRequested: 1,
   DomainDeleted: 1,
 };

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import {
   AddDomain,
+  ChooseDomainOutboundProvider,
   CompleteDeletion,
   CompleteIdentityRepair,
   CompleteProvisioning,
@@ -201,6 +202,22 @@ describe('F9 the repair of an identity that SES has lost', () => {
   });
 });
 
+describe('the choice of an outbound provider', () => {
+  const choose = (provider: string | null) => new ChooseDomainOutboundProvider(id, { provider }, context);
+  it('is kept whatever becomes of the domain, and changes nothing else', () => {
+    expect(after(requested()).state).toMatchObject({ outboundProvider: null });
+    const { state, last } = after(requested(), choose('mailgun'), cycle(1, broken), cycle(2, broken));
+    expect(state).toMatchObject({ status: 'failed', outboundProvider: 'mailgun' });
+    expect(last).toHaveLength(2);
+    expect(after(choose('mailgun'), choose('mailgun')).last).toEqual([]);
+    expect(after(choose('mailgun'), choose(null)).state).toMatchObject({ outboundProvider: null });
+  });
+  it('is refused where there is no domain, or soon none', () => {
+    expect(() => run([choose('mailgun')])).toThrow(/no domain/);
+    expect(() => after(new RequestDeletion(id, context), choose('mailgun'))).toThrow(/being deleted/);
+  });
+});
+
 describe('deletion goes forward only', () => {
   const request = new RequestDeletion(id, context);
   const complete = new CompleteDeletion(id, context);
@@ -231,6 +248,7 @@ describe('any life', () => {
     fc
       .constantFrom('a', 'x')
       .map((token) => new CompleteIdentityRepair(id, { ...provision.data, dkimTokens: [token, 'b', 'c'] }, context)),
+    fc.constantFrom('mailgun', null).map((provider) => new ChooseDomainOutboundProvider(id, { provider }, context)),
     fc.constant(new RequestDeletion(id, context)),
     fc.constant(new CompleteDeletion(id, context)),
   );

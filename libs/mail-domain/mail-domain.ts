@@ -30,6 +30,8 @@ export interface Provisioned extends Named {
   readonly episodes: number;
   /** SES does not have it as it should, and provisioning is at it. */
   readonly inRepair: boolean;
+  /** What the mailboxes on it send through, but those that have chosen for themselves; null for Sendmux SES. */
+  readonly outboundProvider: string | null;
 }
 
 export type MailDomain =
@@ -85,6 +87,15 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
 
     case 'CompleteIdentityRepair':
       return isLive(state) && state.inRepair ? [event('IdentityRepaired', repaired(command.data, state))] : [];
+
+    case 'ChooseDomainOutboundProvider': {
+      const { provider } = command.data;
+      if (isLive(state))
+        return provider === state.outboundProvider ? [] : [event('DomainOutboundProviderChosen', { provider })];
+      if (state.status === 'deleting')
+        throw new DomainRuleBroken('conflict', `${state.name} is being deleted, and sends no more.`);
+      throw new DomainRuleBroken('not_found', `There is no domain ${command.domainId}.`);
+    }
 
     case 'RequestDeletion':
       if (isLive(state)) return [event('DomainDeletionRequested', {})];
@@ -169,6 +180,7 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
         lastCycle: null,
         episodes: 0,
         inRepair: false,
+        outboundProvider: null,
       };
     case 'ProvisioningFailed':
       return { ...named(expectStatus(state, event, 'provisioning')), status: 'rolling_back', failure: event.data };
@@ -209,6 +221,10 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
       return { ...live, dkimTokens, dkimZone, sesRegion, sesDkimStatus, inRepair: false };
     }
+    case 'DomainOutboundProviderChosen': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      return { ...live, outboundProvider: event.data.provider };
+    }
     case 'DomainDeletionRequested':
       return { ...provisioned(expectStatus(state, event, 'pending', 'verified', 'failed')), status: 'deleting' };
     case 'DomainDeleted':
@@ -241,4 +257,5 @@ const provisioned = (state: Provisioned): Provisioned => ({
   lastCycle: state.lastCycle,
   episodes: state.episodes,
   inRepair: state.inRepair,
+  outboundProvider: state.outboundProvider,
 });

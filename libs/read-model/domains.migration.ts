@@ -49,7 +49,23 @@ class KnowWhenDomainsWereChecked1795400000600 implements MigrationInterface {
   }
 }
 
-export const readModelMigrations = [CreateDomains1770000000100, KnowWhenDomainsWereChecked1795400000600];
+class LetDomainsChooseTheirProvider1795600000200 implements MigrationInterface {
+  name = 'LetDomainsChooseTheirProvider1795600000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE domains ADD COLUMN outbound_provider text');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE domains DROP COLUMN outbound_provider');
+  }
+}
+
+export const readModelMigrations = [
+  CreateDomains1770000000100,
+  KnowWhenDomainsWereChecked1795400000600,
+  LetDomainsChooseTheirProvider1795600000200,
+];
 
 /** The unique index that reserves a name. */
 export const nameReservation = 'domains_name_reserved';

@@ -14,13 +14,15 @@ export interface DomainView {
   readonly verifiedAt: Date | null;
   /** Of the last recorded check. */
   readonly checkedAt: Date | null;
+  /** Null for Sendmux SES. */
+  readonly outboundProvider: string | null;
   readonly createdAt: Date;
   readonly version: number;
 }
 
 const visible = `status IN ('pending', 'verified', 'failed', 'deleting')`;
 const columns = `id, name, team, status, ses_dkim_status AS "sesDkimStatus", dkim_tokens AS "dkimTokens",
-  dkim_zone AS "dkimZone", verified_at AS "verifiedAt", checked_at AS "checkedAt", created_at AS "createdAt", version`;
+  dkim_zone AS "dkimZone", verified_at AS "verifiedAt", checked_at AS "checkedAt", outbound_provider AS "outboundProvider", created_at AS "createdAt", version`;
 
 /** Reads of the `domains` table. A half-provisioned domain is in none of them. */
 @Injectable()

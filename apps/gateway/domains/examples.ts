@@ -14,6 +14,7 @@ const view: DomainView = {
   dkimZone: 'dkim.amazonses.com',
   verifiedAt: null,
   checkedAt: null,
+  outboundProvider: null,
   createdAt: new Date('2026-04-15T10:00:00Z'),
   version: 2,
 };
