@@ -1,2 +1,4 @@
 export * from './commands.module';
+export type { Decision } from './decider.handler';
 export * from './domain-command.handler';
+export * from './mailbox-command.handler';

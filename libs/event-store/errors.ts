@@ -10,12 +10,14 @@ export class WrongExpectedVersion extends Error {
   }
 }
 
-/** The projected row meets a unique index of its table. Nothing was written. */
-export class UniqueViolation extends Error {
-  override readonly name = 'UniqueViolation';
+/** The projected row breaks a rule of its table: a unique index, a check, or a trigger that speaks as one. Nothing was written. */
+export class ConstraintViolation extends Error {
+  override readonly name = 'ConstraintViolation';
   constructor(
     readonly stream: string,
     readonly constraint: string,
+    /** What the database says of it (the DETAIL of its error). */
+    readonly detail: string | undefined,
   ) {
     super(`The row of stream ${stream} violates ${constraint}.`);
   }

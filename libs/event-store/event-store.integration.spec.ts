@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { migrate, openPool } from '@app/database';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
-import { AppendUnanswered, UniqueViolation, WrongExpectedVersion } from './errors';
+import { AppendUnanswered, ConstraintViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection } from './event';
 import { EventStore } from './event-store';
 import { eventStoreMigrations } from './event-store.migration';
@@ -165,7 +165,7 @@ describe('the event store', () => {
       if (i === 7) expect(answer).toMatchObject({ status: 'rejected', reason: { actual: 1 } });
       else if (i === 20) {
         expect(answer).toMatchObject({ status: 'rejected', reason: { constraint: 'things_name_key' } });
-        expect((answer as PromiseRejectedResult).reason).toBeInstanceOf(UniqueViolation);
+        expect((answer as PromiseRejectedResult).reason).toBeInstanceOf(ConstraintViolation);
         expect(await versions('batch20')).toEqual([]);
       } else {
         expect(answer).toEqual({ status: 'fulfilled', value: (i % 3) + 1 });
@@ -337,7 +337,7 @@ describe('the event store', () => {
       ]);
       const named = (k: number) =>
         places.map((i) => append(`${round} ${k ? last - i + 100 : i} of ${k}`, 0, 1, `${round} ${i}${own(i, k)}`));
-      expect(await lostOf(`${round} b`, named)).toEqual(['UniqueViolation', 'UniqueViolation']);
+      expect(await lostOf(`${round} b`, named)).toEqual(['ConstraintViolation', 'ConstraintViolation']);
     }
     await Promise.all(pools.map((each) => each.end()));
     expect(await deadlocks(application_name)).toBe(0);

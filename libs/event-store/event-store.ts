@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DatabaseError, type Pool, type QueryConfig } from 'pg';
-import { AppendUnanswered, UniqueViolation, WrongExpectedVersion } from './errors';
+import { AppendUnanswered, ConstraintViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
 import { eventColumns, eventsChannel, recordedEvent, type EventRow } from './event-log';
 
@@ -55,7 +55,7 @@ export class EventStore {
    *
    * @returns the version of the stream after it.
    * @throws {WrongExpectedVersion} the stream is elsewhere.
-   * @throws {UniqueViolation} the row meets a unique index.
+   * @throws {ConstraintViolation} the row breaks a rule of its table.
    * @throws {AppendUnanswered} it is not known whether the append happened, or will: a connection that broke while the
    * statement was under way, a server that went down, or one of which nothing was heard for `answerWithinMs`. Never to be told
    * as a failure that is certain.
@@ -198,7 +198,9 @@ const isLostRace = ({ code, constraint }: DatabaseError): boolean =>
   constraint === 'events_stream_version' || code === '40P01';
 
 const violation = (stream: string, error: DatabaseError): Error =>
-  error.code === '23505' && error.constraint ? new UniqueViolation(stream, error.constraint) : error;
+  /^(23505|23514)$/.test(error.code ?? '') && error.constraint
+    ? new ConstraintViolation(stream, error.constraint, error.detail)
+    : error;
 
 const columnsOf = (batch: readonly Waiting[]): unknown[][] => {
   const events = batch.flatMap((append, n) => append.events.map((event, i) => ({ ...event, n, place: i + 1 })));

@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { mailboxMigrations } from './mailboxes.migration';
 
 class CreateDomains1770000000100 implements MigrationInterface {
   name = 'CreateDomains1770000000100';
@@ -64,6 +65,7 @@ class LetDomainsChooseTheirProvider1795600000200 implements MigrationInterface {
 export const readModelMigrations = [
   CreateDomains1770000000100,
   KnowWhenDomainsWereChecked1795400000600,
+  ...mailboxMigrations,
   LetDomainsChooseTheirProvider1795600000200,
 ];
 

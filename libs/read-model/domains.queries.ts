@@ -50,6 +50,16 @@ export class DomainsReadModel {
     return rows;
   }
 
+  /** The team's domain of a name, for a mailbox to live on; null when the team has none. */
+  async homeOf(name: string, team: string): Promise<{ domainId: string; status: string } | null> {
+    const { rows } = await this.pool.query<{ domainId: string; status: string }>({
+      name: 'domain-home',
+      text: `SELECT id AS "domainId", status FROM domains WHERE name = $1 AND team = $2 AND ${visible}`,
+      values: [name, team],
+    });
+    return rows[0] ?? null;
+  }
+
   /** Who holds a name, in whatever state. */
   async holderOf(name: string): Promise<{ id: string; team: string; status: string } | undefined> {
     const { rows } = await this.pool.query<{ id: string; team: string; status: string }>({

@@ -1,0 +1,33 @@
+import type { InlineProjection, ProjectedRow } from '@app/event-store';
+import type { Mailbox } from '@app/mailbox';
+
+/** The table `mailboxes`: one row a stream, written in the append's transaction. */
+export const mailboxesProjection: InlineProjection = {
+  table: 'mailboxes',
+  key: 'id',
+  columns: {
+    id: 'text',
+    address: 'text',
+    team: 'text',
+    domain_id: 'text',
+    status: 'text',
+    outbound_provider: 'text',
+    created_at: 'timestamptz',
+    updated_at: 'timestamptz',
+    version: 'integer',
+  },
+  contended: 'address',
+};
+
+/** The row of a mailbox after `version` events, the last of them at `at`. A pure function of the stream. */
+export function mailboxRow(state: Mailbox, version: number, at: string): ProjectedRow {
+  if (state.status === 'absent') throw new Error('A mailbox that was never created has no row.');
+  const { id, address, team, domainId, status, provider, createdAt } = state;
+  return {
+    ...{ id, address, team, status, version },
+    domain_id: domainId,
+    outbound_provider: provider,
+    created_at: createdAt,
+    updated_at: at,
+  };
+}
