@@ -4,7 +4,7 @@ import { newId } from '@app/runtime';
 import { AddDomain } from '@app/mail-domain';
 import { Pool } from 'pg';
 import type { DomainSchema } from './domains/domain.dto';
-import { IdempotencyKeys, type HeldClaim } from './domains/idempotency.service';
+import { IdempotencyKeys, type HeldClaim } from './idempotency/idempotency.service';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 
@@ -107,7 +107,7 @@ describe('Idempotency-Key', () => {
     const abandon = async (idempotencyKey: string, name: string, lease = '-1 second') => {
       const id = newId('mdom');
       await pool.query(
-        `INSERT INTO idempotency_keys (team, key, body_hash, domain_id, claimed_until)
+        `INSERT INTO idempotency_keys (team, key, body_hash, created_id, claimed_until)
           VALUES ($1, $2, sha256($3), $4, now() + $5::interval)`,
         [team, idempotencyKey, Buffer.from(JSON.stringify({ domain: name })), id, lease],
       );
@@ -169,7 +169,7 @@ describe('Idempotency-Key', () => {
       await delay(300);
       // A second one finds the lease over, and takes it; the first one fails meanwhile.
       const { rows } = await pool.query<{ id: string }>(
-        `UPDATE idempotency_keys SET claimed_until = now() - interval '1 second' WHERE key = 'slow' RETURNING domain_id AS id`,
+        `UPDATE idempotency_keys SET claimed_until = now() - interval '1 second' WHERE key = 'slow' RETURNING created_id AS id`,
       );
       const second = post(name, headers);
       await delay(300);

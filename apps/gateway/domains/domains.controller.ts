@@ -38,7 +38,8 @@ import {
 } from './domain.dto';
 import { Domains } from './domains.service';
 import * as examples from './examples';
-import { IdempotencyKeys, type HeldClaim } from './idempotency.service';
+import { IdempotencyKeys } from '../idempotency/idempotency.service';
+import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
 import { VerificationEnvelope } from './verification.dto';
 import { Verifications } from './verifications.service';
 
@@ -68,16 +69,10 @@ export class DomainsController {
     description:
       'Provisions the domain in the mail server and Amazon SES, both or neither, and answers when the outcome is known, with every DNS record to place.',
   })
-  @ApiHeader({
-    name: 'Idempotency-Key',
-    required: false,
-    description: 'Makes a repeated request safe for 24 hours: the same key and body give the first answer again.',
-    schema: { type: 'string', minLength: 1, maxLength: 255, pattern: '^[\\x20-\\x7e]+$' },
-  })
+  @IdempotencyKeyHeader()
   @ApiSuccess(201, 'Added, in the mail server and in Amazon SES.', DomainEnvelope, examples.added, {
-    Location: 'The path of the domain.',
+    ...creationHeaders,
     ETag: 'Version of the domain at the first answer.',
-    'Idempotent-Replayed': '`true` when this is the answer to an earlier request with the same Idempotency-Key.',
   })
   @ApiErrors(
     'missing_parameter',
@@ -98,37 +93,15 @@ export class DomainsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object> {
     const { name } = parseDomainName(body.domain);
-    const request = { caller, requestId };
-    if (key === undefined) {
-      const view = await this.domains.add(newId('mdom'), name, request);
-      void reply.header('location', `${base}/${view.id}`).header('etag', etag(view.version));
-      return success(await this.present(view), requestId);
-    }
-
-    if (!/^[\x20-\x7e]{1,255}$/.test(key))
-      throw new ApiError('invalid_parameter', 'An Idempotency-Key has 1 to 255 printable ASCII characters.', {
-        param: 'Idempotency-Key',
-      });
     const { team } = caller;
-    const claim = await this.idempotencyKeys.claim(team, key, body, newId('mdom'), this.domains.addTakesAtMostMs);
-    if ('answer' in claim) {
-      const { status, body: answer, etag: tag } = claim.answer;
-      void reply.status(status).header('idempotent-replayed', 'true');
-      if (tag !== null) void reply.header('etag', tag);
-      if (status === 201) void reply.header('location', `${base}/${(answer as DomainEnvelope).data.id}`);
-      return answer;
-    }
-    try {
-      const view = await this.domains.add(claim.domainId, name, request);
-      const answer = success(await this.present(view), requestId);
-      const tag = etag(view.version);
-      await this.idempotencyKeys.keep(claim, { status: 201, body: answer, etag: tag });
-      void reply.header('location', `${base}/${view.id}`).header('etag', tag);
-      return answer;
-    } catch (error) {
-      await this.settle(claim, error);
-      throw error;
-    }
+    const answer = await this.idempotencyKeys.once(
+      { team, key, body, id: newId('mdom'), withinMs: this.domains.addTakesAtMostMs },
+      async (id) => {
+        const view = await this.domains.add(id, name, { caller, requestId });
+        return { status: 201, body: success(await this.present(view), requestId), etag: etag(view.version) };
+      },
+    );
+    return replyCreated(reply, base, answer);
   }
 
   @Get()
@@ -221,12 +194,6 @@ export class DomainsController {
 
   private async present(view: DomainView): Promise<DomainSchema> {
     return presentDomain(view, await this.checks.timesOf(view));
-  }
-
-  /** What becomes of a key whose request failed. */
-  private async settle(claim: HeldClaim, error: unknown): Promise<void> {
-    if (error instanceof ApiError && error.code !== 'service_unavailable') await this.idempotencyKeys.release(claim);
-    else await this.idempotencyKeys.handOver(claim);
   }
 }
 

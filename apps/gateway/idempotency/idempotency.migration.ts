@@ -39,7 +39,20 @@ class KeepTheETag1795480000300 implements MigrationInterface {
   }
 }
 
+class AnswerForAnyCreation1795600000300 implements MigrationInterface {
+  readonly name = 'AnswerForAnyCreation1795600000300';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE idempotency_keys RENAME COLUMN domain_id TO created_id');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE idempotency_keys RENAME COLUMN created_id TO domain_id');
+  }
+}
+
 export const idempotencyMigrations: readonly Migration[] = [
   CreateIdempotencyKeys1795400000300,
   KeepTheETag1795480000300,
+  AnswerForAnyCreation1795600000300,
 ];
