@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseDuration } from './duration';
 import { newId } from './ids';
-import { embeddedSettingsFile, loadSettings, SettingsInvalid } from './settings';
+import { embeddedSettingsFile, loadSettings, outboundProviders, SettingsInvalid } from './settings';
 
 const complete = {
   DATABASE_URL: 'postgres://127.0.0.1/a',
@@ -40,6 +40,22 @@ describe('settings', () => {
       expect(load({ DOH_RESOLVERS: `https://a.example/dns-query,${same}` })).toThrow(
         /DOH_RESOLVERS names the same resolver twice/,
       );
+  });
+
+  it('always knows Sendmux SES among the outbound providers', () => {
+    const known = (settings: object) => [...outboundProviders(loadSettings({ ...complete, ...settings }))];
+    const ses = ['sendmux-ses', 'email-smtp.us-east-1.amazonaws.com:587'];
+    expect(known({ AWS_REGION: 'us-east-1' })).toEqual([ses]);
+    expect(
+      known({ AWS_REGION: 'us-east-1', OUTBOUND_PROVIDERS: 'mailgun=smtp.eu.Mailgun.org:587, own=[::1]:25' }),
+    ).toEqual([ses, ['mailgun', 'smtp.eu.mailgun.org:587'], ['own', '[::1]:25']]);
+    expect(known({ OUTBOUND_PROVIDERS: 'sendmux-ses=127.0.0.1:2525' })).toEqual([['sendmux-ses', '127.0.0.1:2525']]);
+    expect(() => known({ OUTBOUND_PROVIDERS: 'a=b:1,mailgun' })).toThrow(
+      /OUTBOUND_PROVIDERS \(entry 2\) must be name=host:port/,
+    );
+    expect(() => known({ OUTBOUND_PROVIDERS: 'a=b:1,A=c:1' })).toThrow(
+      /OUTBOUND_PROVIDERS names the same provider twice/,
+    );
   });
 
   it.each(['bad', 'Bad <bad>', 'a@b\nc', ''])('refuses NOTIFY_FROM=%j unless it is empty', (from) => {

@@ -45,6 +45,9 @@ const list = (form: RegExp, fault: string) =>
 /** `host:port`; an IPv6 address in brackets. */
 const brokerForm = /^(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
 
+/** `name=host:port` of a relay. */
+const providerForm = /^[a-z0-9][a-z0-9-]{0,31}=(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
+
 const nothingRuns = 'is not set, and no embedded service runs here: start one with `make start`, or set it';
 
 /** Its TXT record must be published (docs/operations/running.md); the sandbox has it. */
@@ -80,6 +83,24 @@ const environment = z.object({
       'must be an address, such as notify@example.com or Example <notify@example.com>',
     )
     .default('Sendmux <notifications@sendmux.ai>'),
+  OUTBOUND_PROVIDERS: z
+    .string()
+    .default('')
+    .transform((text) =>
+      text
+        .toLowerCase()
+        .split(',')
+        .flatMap((part) => part.trim() || []),
+    )
+    .pipe(
+      z
+        .array(z.string().regex(providerForm, 'must be name=host:port, such as mailgun=smtp.eu.mailgun.org:587'))
+        .refine(
+          (each) => new Set(each.map((one) => one.split('=', 1)[0])).size === each.length,
+          'names the same provider twice',
+        ),
+    )
+    .transform((each) => new Map(each.map((one) => one.split('=', 2) as [string, string]))),
   PROVISIONING_DEADLINE: duration('30s', 100),
   VERIFICATION_INTERVAL: duration('6h', 1_000),
   VERIFICATION_CONCURRENCY: number(50, 1, 10_000),
@@ -115,6 +136,16 @@ const environment = z.object({
 });
 
 export type Settings = Readonly<z.infer<typeof environment>>;
+
+/**
+ * The relays that outgoing mail may leave through: `host:port` by name. `sendmux-ses` is always one, in the Region that SES is
+ * used in, unless the settings say where.
+ */
+export const outboundProviders = ({
+  OUTBOUND_PROVIDERS,
+  AWS_REGION,
+}: Pick<Settings, 'OUTBOUND_PROVIDERS' | 'AWS_REGION'>): ReadonlyMap<string, string> =>
+  new Map([['sendmux-ses', `email-smtp.${AWS_REGION}.amazonaws.com:587`], ...OUTBOUND_PROVIDERS]);
 
 export const settingNames = Object.keys(environment.shape) as (keyof Settings)[];
 
