@@ -76,7 +76,7 @@ describe('the answers of the product guide, field for field', () => {
   const masked = (text: string) =>
     text
       .replace(/,"host":"[^"]+"/g, '')
-      .replace(/,"last_checked_at":null,"next_check_at":"[^"]+"/, '')
+      .replace(/,"last_checked_at":null,"next_check_at":"[^"]+","outbound_provider":null/, '')
       .replace(/(mdom|req)_cl[0-9a-z]{25}"/g, '$1_clxxxxxxxxxxxxxxxxxxxxxxxxx"')
       .replace(/sendmux-verify=team_[0-9a-z]{10}"/, 'sendmux-verify=team_abc123"')
       .replace(/"created_at":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"/g, '"created_at":"2026-04-15T10:00:00Z"');

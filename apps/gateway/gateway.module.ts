@@ -5,8 +5,8 @@ import { CommandsModule, DomainCommandHandler } from '@app/commands';
 import { Checks, cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { EventStore, eventStoreMigrations } from '@app/event-store';
-import { DomainsReadModel, readModelMigrations } from '@app/read-model';
-import { RuntimeModule, type Settings } from '@app/runtime';
+import { DomainsReadModel, MailboxesReadModel, readModelMigrations } from '@app/read-model';
+import { outboundProviders, RuntimeModule, type Settings } from '@app/runtime';
 import { VerificationModule } from '@app/verification';
 import { Pool } from 'pg';
 import { DomainsController } from './domains/domains.controller';
@@ -19,6 +19,9 @@ import { Plans } from './domains/plans.service';
 import { Verifications } from './domains/verifications.service';
 import { ApiKeys } from './http/api-key.guard';
 import { RateLimit } from './http/rate-limit';
+import { MailboxesController } from './mailboxes/mailboxes.controller';
+import { Mailboxes } from './mailboxes/mailboxes.service';
+import { OutboundProviders } from './mailboxes/outbound-providers';
 
 /** What the gateway needs of the settings. */
 export const gatewaySettings = [
@@ -28,6 +31,7 @@ export const gatewaySettings = [
   'DOH_RESOLVERS',
   'DOH_TIMEOUT',
   'AWS_REGION',
+  'OUTBOUND_PROVIDERS',
   'AWS_ENDPOINT_URL_SESV2',
   'SES_CALLS_PER_SECOND',
   'SES_TIMEOUT',
@@ -71,9 +75,12 @@ export class GatewayModule {
         CommandsModule,
         verification,
       ],
-      controllers: [PlansController, DomainsController],
+      controllers: [PlansController, DomainsController, MailboxesController],
       providers: [
         DomainsReadModel,
+        MailboxesReadModel,
+        Mailboxes,
+        { provide: OutboundProviders, useValue: new OutboundProviders([...outboundProviders(settings).keys()]) },
         ApiKeys,
         IdempotencyKeys,
         Outcomes,

@@ -507,7 +507,7 @@ describe('the edge', () => {
 
   it.each([
     ['GET', '/', 404, null],
-    ['GET', '/api/v1/mailboxes', 404, null],
+    ['GET', '/api/v1/owners', 404, null],
     ['GET', '/api/v1/domains/', 404, null],
     ['GET', `/api/v1/domains/${'x'.repeat(300)}`, 404, null],
     ['GET', '/api/v1/domains/%zz', 404, null],
@@ -614,13 +614,21 @@ describe('the edge', () => {
     );
     expect(operations.map(([name]) => name).sort()).toEqual([
       'delete /api/v1/domains/{id}',
+      'delete /api/v1/mailboxes/{id}',
       'get /api/v1/domains',
       'get /api/v1/domains/{id}',
       'get /api/v1/domains/{id}/dns-plan',
       'get /api/v1/domains/{id}/zone-file',
+      'get /api/v1/mailboxes',
+      'get /api/v1/mailboxes/{id}',
       'post /api/v1/domains',
       'post /api/v1/domains/preflight',
       'post /api/v1/domains/{id}/verify',
+      'post /api/v1/mailboxes',
+      'post /api/v1/mailboxes/{id}/resume',
+      'post /api/v1/mailboxes/{id}/suspend',
+      'put /api/v1/domains/{id}/outbound-provider',
+      'put /api/v1/mailboxes/{id}/outbound-provider',
     ]);
     const references = [...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)];
     expect(Object.keys(components.schemas)).toEqual(expect.arrayContaining(references.map(([, name]) => name)));

@@ -1,14 +1,17 @@
-/** What a key may do, as in the product guide ("Permissions"). */
-export const permissions = ['domain.create', 'domain.read', 'domain.verify', 'domain.delete'] as const;
+/** What a key may do: of domains as in the product guide ("Permissions"), and what it does not name. */
+export const permissions = [
+  ...(['domain.create', 'domain.read', 'domain.verify', 'domain.update', 'domain.delete'] as const),
+  ...(['mailbox.create', 'mailbox.read', 'mailbox.update', 'mailbox.delete'] as const),
+] as const;
 export type Permission = (typeof permissions)[number];
 
 /** What a key can be given: a permission, or the wildcard of its kind. */
-export const grantable: readonly string[] = [...permissions, 'domain.*'];
+export const grantable: readonly string[] = [...permissions, 'domain.*', 'mailbox.*'];
 
 /** Built-in roles. A key keeps the name of its role, so that it grows with the role. */
 export const roles = {
-  'root:full': ['domain.*'],
-  'root:readonly': ['domain.read'],
+  'root:full': ['domain.*', 'mailbox.*'],
+  'root:readonly': ['domain.read', 'mailbox.read'],
 } as const satisfies Record<string, readonly string[]>;
 export type Role = keyof typeof roles;
 

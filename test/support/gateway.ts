@@ -17,6 +17,7 @@ import {
 import { createApp } from '@app/runtime';
 import { DkimDetection, Explainer, PublishedRecords, Verifier, type Look, type Questions } from '@app/verification';
 import type { DeletionSchema, DomainSchema } from '../../apps/gateway/domains/domain.dto';
+import type { MailboxSchema } from '../../apps/gateway/mailboxes/mailbox.dto';
 import type { VerificationSchema } from '../../apps/gateway/domains/verification.dto';
 import { GatewayModule } from '../../apps/gateway/gateway.module';
 import { configure, refusals } from '../../apps/gateway/http/configure';
@@ -31,7 +32,7 @@ export interface Answer {
 /** All that an answer may have: a test reads what it expects. */
 export interface Body {
   readonly ok: boolean;
-  readonly data: DomainSchema & VerificationSchema & DeletionSchema;
+  readonly data: DomainSchema & VerificationSchema & DeletionSchema & MailboxSchema;
   readonly error: {
     readonly code: string;
     readonly message: string;
@@ -84,6 +85,7 @@ const settings = {
   DOH_TIMEOUT: 1_000,
   AWS_REGION: 'eu-west-1',
   AWS_ENDPOINT_URL_SESV2: undefined,
+  OUTBOUND_PROVIDERS: new Map([['mailgun', 'smtp.eu.mailgun.org:587']]),
   SES_CALLS_PER_SECOND: 1,
   SES_TIMEOUT: 1_000,
   PROVISIONING_DEADLINE: 30_000,

@@ -1,11 +1,11 @@
 import { domainToUnicode } from 'node:url';
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
-import { Type } from 'class-transformer';
-import { IsInt, IsOptional, IsString, Matches, Max, Min } from 'class-validator';
+import { IsString, Matches } from 'class-validator';
 import { dnsRecords, sesDkimStatuses, type DnsRecords } from '@app/mail-domain';
 import type { CheckTimes } from '@app/cycle';
 import type { DomainView } from '@app/read-model';
 import { MetaSchema } from '../http/openapi';
+import { PageMetaSchema } from '../http/paging';
 
 export class AddDomainRequest {
   @ApiProperty({
@@ -19,27 +19,7 @@ export class AddDomainRequest {
   domain: string;
 }
 
-/** The opaque cursor is the id of the last domain of a page. */
-export const cursorOf = (id: string): string => Buffer.from(id).toString('base64url');
-export const idOfCursor = (cursor: string): string => Buffer.from(cursor, 'base64url').toString();
 export const domainIdForm = /^mdom_cl[0-9a-z]{25}$/;
-
-const wholeNumber = { message: '"limit" must be a whole number from 1 to 100' };
-
-export class ListDomainsQuery {
-  @ApiPropertyOptional({ type: 'integer', minimum: 1, maximum: 100, default: 20, description: 'Domains a page.' })
-  @IsOptional()
-  @Type(() => Number)
-  @IsInt(wholeNumber)
-  @Min(1, wholeNumber)
-  @Max(100, wholeNumber)
-  limit = 20;
-
-  @ApiPropertyOptional({ description: 'meta.next_cursor of the page before.' })
-  @IsOptional()
-  @IsString({ message: '"cursor" must be one string' })
-  cursor?: string;
-}
 
 class MxRecordSchema {
   @ApiProperty({ example: 10 })
@@ -107,6 +87,13 @@ export class DomainSchema {
       'When the cycle looks next, without being asked; null of a domain that it leaves out. It does not change the ETag.',
   })
   next_check_at: string | null;
+  @ApiProperty({
+    type: 'string',
+    nullable: true,
+    example: null,
+    description: 'What its mailboxes send through, but those that have chosen for themselves; null for Sendmux SES.',
+  })
+  outbound_provider: string | null;
 }
 
 export class Envelope {
@@ -119,13 +106,6 @@ export class Envelope {
 export class DomainEnvelope extends Envelope {
   @ApiProperty({ type: DomainSchema })
   data: DomainSchema;
-}
-
-class PageMetaSchema extends MetaSchema {
-  @ApiProperty({ type: 'string', nullable: true, description: 'For ?cursor= of the next page; null on the last.' })
-  next_cursor: string | null;
-  @ApiProperty()
-  has_more: boolean;
 }
 
 export class DomainPageEnvelope {
@@ -177,6 +157,7 @@ export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: 
     dns_records: dnsRecords(view),
     last_checked_at: lastCheckedAt && shown(lastCheckedAt),
     next_check_at: nextCheckAt && shown(nextCheckAt),
+    outbound_provider: view.outboundProvider,
   };
 }
 

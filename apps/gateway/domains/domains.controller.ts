@@ -8,6 +8,7 @@ import {
   Inject,
   Param,
   Post,
+  Put,
   Query,
   Req,
   Res,
@@ -20,24 +21,22 @@ import { Checks } from '@app/cycle';
 import { parseDomainName } from '@app/mail-domain';
 import type { DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
-import { ApiError } from '../http/api-error';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
+import { idBefore, PageQuery, pageOf } from '../http/paging';
 import {
   AddDomainRequest,
-  cursorOf,
   DeletionEnvelope,
   DomainEnvelope,
   domainIdForm,
   DomainPageEnvelope,
-  idOfCursor,
-  ListDomainsQuery,
   presentDeletion,
   presentDomain,
   type DomainSchema,
 } from './domain.dto';
 import { Domains } from './domains.service';
 import * as examples from './examples';
+import { ChooseProviderRequest, OutboundProviders } from '../mailboxes/outbound-providers';
 import { IdempotencyKeys } from '../idempotency/idempotency.service';
 import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
 import { VerificationEnvelope } from './verification.dto';
@@ -59,6 +58,7 @@ export class DomainsController {
     private readonly idempotencyKeys: IdempotencyKeys,
     private readonly verifications: Verifications,
     private readonly checks: Checks,
+    @Inject(OutboundProviders) private readonly providers: OutboundProviders,
   ) {}
 
   @Post()
@@ -110,21 +110,13 @@ export class DomainsController {
   @ApiSuccess(200, 'A page of domains.', DomainPageEnvelope, examples.page)
   @ApiErrors('invalid_parameter')
   async list(
-    @Query() { limit, cursor }: ListDomainsQuery,
+    @Query() query: PageQuery,
     @CurrentCaller() { team }: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    const before = cursor === undefined ? undefined : idOfCursor(cursor);
-    if (before !== undefined && !domainIdForm.test(before))
-      throw new ApiError('invalid_parameter', '"cursor" is not the next_cursor of a page.', { param: 'cursor' });
-    const views = await this.domains.page(team, limit + 1, before);
-    const more = views.length > limit;
-    const shown = views.slice(0, limit);
-    return {
-      ok: true,
-      data: await Promise.all(shown.map((view) => this.present(view))),
-      meta: { request_id: requestId, next_cursor: more ? cursorOf(shown.at(-1)!.id) : null, has_more: more },
-    };
+    const views = await this.domains.page(team, query.limit + 1, idBefore(query, domainIdForm));
+    const { shown, meta } = pageOf(views, query, requestId);
+    return { ok: true, data: await Promise.all(shown.map((view) => this.present(view))), meta };
   }
 
   @Get(':id')
@@ -173,17 +165,47 @@ export class DomainsController {
     return success(await this.verifications.verify(view, { caller, requestId }), requestId);
   }
 
+  @Put(':id/outbound-provider')
+  @Requires('domain.update')
+  @ApiOperation({
+    operationId: 'chooseDomainOutboundProvider',
+    summary: 'Choose what the mailboxes of the domain send through',
+    description: 'A mailbox that has chosen for itself keeps its choice. `null` is Sendmux SES.',
+  })
+  @ApiParam(idParam)
+  @ApiSuccess(200, 'The domain after it.', DomainEnvelope, examples.added)
+  @ApiErrors(
+    'missing_parameter',
+    'not_found',
+    'conflict',
+    'payload_too_large',
+    'unsupported_media_type',
+    'validation_error',
+  )
+  async chooseProvider(
+    @Param('id') id: string,
+    @Body() { outbound_provider: provider }: ChooseProviderRequest,
+    @CurrentCaller() caller: Caller,
+    @Req() { id: requestId }: FastifyRequest,
+  ): Promise<object> {
+    this.providers.assertKnown(provider);
+    return success(
+      await this.present(await this.domains.chooseProvider(id, provider, { caller, requestId })),
+      requestId,
+    );
+  }
+
   @Delete(':id')
   @Requires('domain.delete')
   @ApiOperation({
     operationId: 'deleteDomain',
     summary: 'Delete a domain',
     description:
-      'Removes the domain from the mail server and Amazon SES. The DNS records in your zone are yours to clean up. A repeated DELETE joins the first.',
+      'Removes the domain from the mail server and Amazon SES. The DNS records in your zone are yours to clean up. A repeated DELETE joins the first. Mailboxes go first: while one lives on the domain, active or suspended, this is a 409 with their number.',
   })
   @ApiParam(idParam)
   @ApiSuccess(200, 'Gone from the mail server and from Amazon SES.', DeletionEnvelope, examples.deleted)
-  @ApiErrors('invalid_parameter', 'not_found', 'payload_too_large', 'unsupported_media_type')
+  @ApiErrors('invalid_parameter', 'not_found', 'conflict', 'payload_too_large', 'unsupported_media_type')
   async delete(
     @Param('id') id: string,
     @CurrentCaller() caller: Caller,

@@ -6,6 +6,7 @@ import { domainEvent, DomainCommandHandler, type Decided } from '@app/commands';
 import { EventStore } from '@app/event-store';
 import {
   AddDomain,
+  ChooseDomainOutboundProvider,
   DomainRuleBroken,
   evolve,
   FailProvisioning,
@@ -120,6 +121,14 @@ export class Domains {
       `${view.name} is being deleted, and that goes on by itself. Send DELETE again to hear when it is done.`,
       { retryAfter: 5 },
     );
+  }
+
+  /** @throws {ApiError} `not_found`; {DomainRuleBroken} `conflict` of a domain that is being deleted. */
+  async chooseProvider(id: string, provider: string | null, request: Request): Promise<DomainView> {
+    const { caller } = request;
+    await this.find(id, caller.team);
+    await this.execute(new ChooseDomainOutboundProvider(id, { provider }, contextOf(request)));
+    return this.find(id, caller.team);
   }
 
   /** The state after the outcome; at the deadline without one, the gateway itself ends the provisioning. */

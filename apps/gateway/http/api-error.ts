@@ -19,7 +19,7 @@ export const errorCodes = {
   validation_error: {
     status: 422,
     retryable: false,
-    meaning: 'A hostname that cannot be a mail domain of a customer.',
+    meaning: 'Well-formed, and not possible: such a hostname, address or provider is not to be had here.',
   },
   rate_limited: { status: 429, retryable: true, meaning: 'Too many requests with this key; wait for Retry-After.' },
   internal_error: { status: 500, retryable: true, meaning: 'A fault of ours; the request id helps us to find it.' },

@@ -16,6 +16,8 @@ const duration = new Histogram({
   buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
 });
 
+const behindKeys = ['/api/v1/domains', '/api/v1/mailboxes'];
+
 /** What holds for every request of the gateway. Runs before the port opens. */
 export function configure(app: NestFastifyApplication): void {
   const fastify = app.getHttpAdapter().getInstance();
@@ -27,7 +29,8 @@ export function configure(app: NestFastifyApplication): void {
   const apiKeys = app.get(ApiKeys);
   fastify.addHook('onRequest', async (request, reply) => {
     // Where no route matches too: a body that is read first could be refused before it is known whose it is.
-    if ((request.routeOptions.url ?? request.url).startsWith('/api/v1/domains')) await apiKeys.identify(request, reply);
+    const path = request.routeOptions.url ?? request.url;
+    if (behindKeys.some((base) => path.startsWith(base))) await apiKeys.identify(request, reply);
   });
   fastify.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {
     duration.observe({ method, route: routeOptions.url ?? 'none', status: statusCode }, elapsedTime / 1000);

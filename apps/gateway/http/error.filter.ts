@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { DatabaseError } from 'pg';
 import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken, NameRefused } from '@app/mail-domain';
+import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 import { methodsOf } from './routes';
 
@@ -32,9 +33,17 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
     const { code, reason, message } = exception;
     return new ApiError(code, message, { param: 'domain', errors: [{ code: reason, param: 'domain', message }] });
   }
+  if (exception instanceof AddressRefused) {
+    const { code, reason, message } = exception;
+    return new ApiError(code, message, { param: 'address', errors: [{ code: reason, param: 'address', message }] });
+  }
+  if (exception instanceof MailboxRuleBroken) {
+    const { code, message, param } = exception;
+    return new ApiError(code, message, { ...(param && { param }) });
+  }
   if (exception instanceof DomainRuleBroken) return new ApiError(exception.code, exception.message);
   if (exception instanceof WrongExpectedVersion)
-    return new ApiError('service_unavailable', 'Too many changes of this domain at once. Try again.', {
+    return new ApiError('service_unavailable', 'Too many changes of the same thing at once. Try again.', {
       retryAfter: 1,
     });
   if (exception instanceof AppendUnanswered)

@@ -17,8 +17,8 @@ export class NothingUnknown implements NestInterceptor {
   private readonly operations = new Map<string, Known>();
 
   constructor({ paths, components }: OpenAPIObject) {
-    for (const [path, { get, post, delete: remove }] of Object.entries(paths))
-      for (const [method, operation] of Object.entries({ GET: get, HEAD: get, POST: post, DELETE: remove })) {
+    for (const [path, { get, post, put, delete: remove }] of Object.entries(paths))
+      for (const [method, operation] of Object.entries({ GET: get, HEAD: get, POST: post, PUT: put, DELETE: remove })) {
         if (!operation) continue;
         const parameters = (operation.parameters ?? []).filter((one) => !('$ref' in one) && one.in === 'query');
         const body = operation.requestBody && 'content' in operation.requestBody && operation.requestBody.content;

@@ -144,7 +144,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
   const config = new DocumentBuilder()
     .setTitle('Sendmux domains')
     .setDescription(
-      'The whole life of a mail domain: add it, place its DNS records, verify it, delete it. Every answer carries `ok` and `meta.request_id`.',
+      'The whole life of a mail domain: add it, place its DNS records, verify it, create mailboxes on it, delete it. Every answer carries `ok` and `meta.request_id`.',
     )
     .setVersion('1')
     .addServer('/')
@@ -153,6 +153,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
       'apiKey',
     )
     .addTag('domains', 'Mail domains of your team')
+    .addTag('mailboxes', 'Mailboxes on your domains, and on myagent.mx')
     .build();
   return SwaggerModule.createDocument(app, config);
 }

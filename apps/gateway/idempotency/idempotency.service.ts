@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
-import { MailboxRuleBroken } from '@app/mailbox';
+import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
 import { Pool } from 'pg';
 import { ApiError } from '../http/api-error';
 
@@ -167,7 +167,9 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
 
 /** Nothing was created, and that is certain. */
 const isRefusal = (error: unknown): boolean =>
-  error instanceof MailboxRuleBroken || (error instanceof ApiError && error.code !== 'service_unavailable');
+  error instanceof MailboxRuleBroken ||
+  error instanceof AddressRefused ||
+  (error instanceof ApiError && error.code !== 'service_unavailable');
 
 const isMine = 'team = $1 AND key = $2 AND claimed_until = $3::timestamptz AND status IS NULL';
 const isOld = `held.created_at < now() - interval '${keptFor}'`;

@@ -1,0 +1,376 @@
+import { newId } from '@app/runtime';
+import { Pool } from 'pg';
+import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
+import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+
+let database: TestDatabase;
+let gateway: TestGateway;
+let acme: { key: string; team: string; id: string };
+let other: { key: string; team: string; id: string };
+
+beforeAll(async () => {
+  database = await testDatabase();
+  gateway = await startGateway(database.url);
+  acme = await gateway.key();
+  other = await gateway.key();
+});
+afterAll(async () => {
+  await gateway.close();
+  await database.drop();
+});
+
+const call = (method: string, path: string, body?: unknown, key = acme.key, headers?: Record<string, string>) =>
+  gateway.call(method, `/api/v1${path}`, { key, body, headers });
+const create = (address: unknown, more: object = {}, key?: string, headers?: Record<string, string>) =>
+  call('POST', '/mailboxes', { address, ...more }, key, headers);
+const idOf = ({ body }: Answer): string => body.data.id;
+const suffixOf = (team: string) => team.replace('team_', '-');
+
+let count = 0;
+async function domain(key = acme.key): Promise<{ id: string; name: string }> {
+  const name = `m${(count += 1)}.acme.com`;
+  return { id: idOf(await call('POST', '/domains', { domain: name }, key)), name };
+}
+async function verified(key = acme.key): Promise<{ id: string; name: string }> {
+  const added = await domain(key);
+  expect((await call('POST', `/domains/${added.id}/verify`, undefined, key)).body.data.status).toBe('verified');
+  return added;
+}
+async function lapse(id: string): Promise<void> {
+  gateway.verifier.findings = { mx: { outcome: 'fail', code: 'mx_missing' } };
+  await call('POST', `/domains/${id}/verify`);
+  gateway.verifier.findings = {};
+}
+
+describe('a mailbox on a custom domain', () => {
+  it('is created, read, listed, suspended, resumed and deleted', async () => {
+    const { id: domainId, name } = await verified();
+    const created = await create(`Ada.Lovelace@${name.toUpperCase()}`);
+    expect(created.status).toBe(201);
+    const id = idOf(created);
+    expect(created.headers.get('location')).toBe(`/api/v1/mailboxes/${id}`);
+    expect(created.body.data).toEqual({
+      id: expect.stringMatching(/^mbx_cl[0-9a-z]{25}$/) as string,
+      ...{ address: `ada.lovelace@${name}`, domain_id: domainId, status: 'active' },
+      ...{ outbound_provider: null, effective_outbound_provider: 'sendmux-ses' },
+      created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/) as string,
+    });
+    expect((await call('GET', `/mailboxes/${id}`)).body.data).toEqual(created.body.data);
+    expect((await call('GET', `/mailboxes?domain_id=${domainId}`)).body.data).toEqual([created.body.data]);
+
+    for (const [act, status] of [
+      ['suspend', 'suspended'],
+      ['suspend', 'suspended'],
+      ['resume', 'active'],
+    ] as const)
+      expect(await call('POST', `/mailboxes/${id}/${act}`)).toMatchObject({ status: 200, body: { data: { status } } });
+
+    expect((await call('DELETE', `/mailboxes/${id}`)).body.data).toEqual({ deleted: true, id });
+    for (const method of ['GET', 'DELETE']) expect((await call(method, `/mailboxes/${id}`)).status).toBe(404);
+    expect((await create(`ada.lovelace@${name}`)).status).toBe(201);
+  });
+
+  it('needs the domain to be verified now, and the refusal says what to do', async () => {
+    const pending = await domain();
+    expect((await create(`ada@${pending.name}`)).body.error).toMatchObject({
+      ...{ code: 'conflict', param: 'address' },
+      message: `${pending.name} is pending, not verified. Place its DNS records and verify it with POST /domains/${pending.id}/verify; then create the mailbox.`,
+    });
+    const lapsed = await verified();
+    const kept = idOf(await create(`kept@${lapsed.name}`));
+    await lapse(lapsed.id);
+    expect(await create(`ada@${lapsed.name}`)).toMatchObject({ status: 409, body: { error: { code: 'conflict' } } });
+    expect((await call('GET', `/mailboxes/${kept}`)).body.data.status).toBe('active');
+    expect((await call('GET', `/domains/${lapsed.id}`)).body.data.verification_status).toBe('pending');
+  });
+
+  it('does not say whether another team has the domain', async () => {
+    const foreign = await verified(other.key);
+    const messages = await Promise.all(
+      [foreign.name, 'nobody-has-this.acme.com'].map(async (name) => {
+        const { status, body } = await create(`ada@${name}`);
+        return { status, error: { ...body.error, message: body.error.message.replaceAll(name, 'it') } };
+      }),
+    );
+    expect(messages[0]).toEqual(messages[1]);
+    expect(messages[0]).toMatchObject({ status: 409, error: { code: 'conflict', param: 'address' } });
+  });
+
+  it('keeps its domain from being deleted, which is told with the number of mailboxes and touches nothing', async () => {
+    const { id, name } = await verified();
+    const ids = [idOf(await create(`a@${name}`)), idOf(await create(`b@${name}`))];
+    await call('POST', `/mailboxes/${ids[1]}/suspend`);
+    const before = (await call('GET', `/domains/${id}`)).headers.get('etag');
+    expect(await call('DELETE', `/domains/${id}`)).toMatchObject({
+      ...{ status: 409, body: { error: { code: 'conflict', retryable: false } } },
+    });
+    expect((await call('DELETE', `/domains/${id}`)).body.error.message).toMatch(
+      /^2 mailboxes still live on this domain/,
+    );
+    expect((await call('GET', `/domains/${id}`)).headers.get('etag')).toBe(before);
+    for (const mailbox of ids) await call('DELETE', `/mailboxes/${mailbox}`);
+    expect((await call('DELETE', `/domains/${id}`)).status).toBe(200);
+  });
+
+  it.each([
+    [undefined, 400, 'missing_parameter', undefined],
+    [7, 400, 'invalid_parameter', undefined],
+    ['mail.acme.com', 400, 'invalid_parameter', 'at_sign_missing'],
+    ['a b@mail.acme.com', 400, 'invalid_parameter', 'local_part_syntax'],
+    [`${'a'.repeat(65)}@mail.acme.com`, 400, 'invalid_parameter', 'local_part_too_long'],
+    ['ada@gmail.com', 422, 'validation_error', 'domain_reserved'],
+  ])('is not made of the address %p', async (address, status, code, reason) => {
+    const answer = await create(address);
+    expect(answer).toMatchObject({ status, body: { error: { code, param: 'address' } } });
+    if (reason) expect(answer.body.error.errors).toMatchObject([{ code: reason, param: 'address' }]);
+  });
+
+  it('is created once for an Idempotency-Key', async () => {
+    const { name } = await verified();
+    const again = () => create(`once@${name}`, {}, acme.key, { 'idempotency-key': `once ${name}` });
+    const [first, second] = [await again(), await again()];
+    expect([first.status, second.status]).toEqual([201, 201]);
+    expect(second.text).toBe(first.text);
+    expect(second.headers.get('idempotent-replayed')).toBe('true');
+    expect(second.headers.get('location')).toBe(`/api/v1/mailboxes/${idOf(first)}`);
+    expect(await create(`two@${name}`, {}, acme.key, { 'idempotency-key': `once ${name}` })).toMatchObject({
+      ...{ status: 409, body: { error: { code: 'idempotency_conflict' } } },
+    });
+    // What was refused leaves the key as new.
+    const key = { 'idempotency-key': `refused ${name}` };
+    expect((await create(`once@${name}`, {}, acme.key, key)).status).toBe(409);
+    await call('DELETE', `/mailboxes/${idOf(first)}`);
+    expect((await create(`once@${name}`, {}, acme.key, key)).status).toBe(201);
+  });
+
+  it('that a process has created before it died is found by the next request with its key', async () => {
+    const { name } = await verified();
+    const key = `died ${name}`;
+    const first = await create(`died@${name}`, {}, acme.key, { 'idempotency-key': key });
+    const pool = new Pool({ connectionString: database.url });
+    await pool.query(
+      `UPDATE idempotency_keys SET status = NULL, response = NULL, claimed_until = now() - interval '1 s' WHERE key = $1`,
+      [key],
+    );
+    await pool.end();
+    const second = await create(`died@${name}`, {}, acme.key, { 'idempotency-key': key });
+    expect(second.status).toBe(201);
+    expect(second.headers.get('idempotent-replayed')).toBeNull();
+    expect(idOf(second)).toBe(idOf(first));
+  });
+
+  it('is one of a list that comes in pages', async () => {
+    const team = await gateway.key();
+    const { name } = await verified(team.key);
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i++) ids.push(idOf(await create(`p${i}@${name}`, {}, team.key)));
+    const found: string[] = [];
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const { body } = await call('GET', `/mailboxes?limit=2${cursor && `&cursor=${cursor}`}`, undefined, team.key);
+      found.push(...(body.data as unknown as { id: string }[]).map(({ id }) => id));
+      cursor = body.meta.next_cursor;
+    }
+    expect(found).toEqual(ids.reverse());
+    for (const query of ['cursor=x', 'limit=0', 'domain_id=mdom_1', 'status=active'])
+      expect(await call('GET', `/mailboxes?${query}`)).toMatchObject({
+        ...{ status: 400, body: { error: { code: 'invalid_parameter', param: query.split('=', 1)[0] } } },
+      });
+  });
+});
+
+describe('a mailbox on myagent.mx', () => {
+  it('needs no domain, ends with the suffix of its team, and is the only one', async () => {
+    const { key, team } = await gateway.key();
+    const refused = await create('ada@myagent.mx', {}, key);
+    expect(refused).toMatchObject({ status: 422, body: { error: { code: 'validation_error', param: 'address' } } });
+    const wished = /Send (\S+)\.$/.exec(refused.body.error.message)![1]!;
+    expect(wished).toBe(`ada${suffixOf(team)}@myagent.mx`);
+    const created = await create(wished, {}, key);
+    expect(created).toMatchObject({ status: 201, body: { data: { domain_id: null, status: 'active' } } });
+    expect((await create(`eve${suffixOf(team)}@myagent.mx`, {}, key)).status).toBe(409);
+    await call('DELETE', `/mailboxes/${idOf(created)}`, undefined, key);
+    expect((await create(`eve${suffixOf(team)}@myagent.mx`, {}, key)).status).toBe(201);
+  });
+
+  it('is locked to Sendmux SES', async () => {
+    const { key, team } = await gateway.key();
+    const address = `ada${suffixOf(team)}@myagent.mx`;
+    const withChoice = await create(address, { outbound_provider: 'mailgun' }, key);
+    expect(withChoice).toMatchObject({ status: 409, body: { error: { param: 'outbound_provider' } } });
+    const id = idOf(await create(address, {}, key));
+    const chosen = await call('PUT', `/mailboxes/${id}/outbound-provider`, { outbound_provider: 'mailgun' }, key);
+    expect(chosen).toMatchObject({ status: 409, body: { error: { code: 'conflict', param: 'outbound_provider' } } });
+    expect((await call('GET', `/mailboxes/${id}`, undefined, key)).body.data.effective_outbound_provider).toBe(
+      'sendmux-ses',
+    );
+  });
+
+  it('lives on a domain that nobody adds', async () => {
+    for (const name of ['myagent.mx', 'MyAgent.MX.', 'mail.myagent.mx'])
+      expect(await call('POST', '/domains', { domain: name })).toMatchObject({
+        ...{ status: 422, body: { error: { errors: [{ code: 'domain_reserved' }] } } },
+      });
+  });
+});
+
+describe('the outbound provider', () => {
+  const choose = (path: string, outbound_provider?: unknown) =>
+    call('PUT', `${path}/outbound-provider`, { outbound_provider });
+  const effective = async (id: string) => (await call('GET', `/mailboxes/${id}`)).body.data.effective_outbound_provider;
+
+  it('is the choice of the mailbox, then of its domain, then Sendmux SES', async () => {
+    const { id: domainId, name } = await verified();
+    const id = idOf(await create(`a@${name}`));
+    const own = idOf(await create(`b@${name}`, { outbound_provider: 'mailgun' }));
+    expect([await effective(id), await effective(own)]).toEqual(['sendmux-ses', 'mailgun']);
+    expect((await choose(`/domains/${domainId}`, 'mailgun')).body.data.outbound_provider).toBe('mailgun');
+    expect(await effective(id)).toBe('mailgun');
+    expect((await choose(`/mailboxes/${id}`, 'sendmux-ses')).body.data).toMatchObject({
+      ...{ outbound_provider: 'sendmux-ses', effective_outbound_provider: 'sendmux-ses' },
+    });
+    expect((await choose(`/mailboxes/${id}`, null)).body.data.outbound_provider).toBeNull();
+    expect(await effective(id)).toBe('mailgun');
+    expect((await choose(`/domains/${domainId}`, null)).body.data.outbound_provider).toBeNull();
+    expect(await effective(id)).toBe('sendmux-ses');
+  });
+
+  it('is one that is known: another is refused with the list', async () => {
+    const { id: domainId, name } = await verified();
+    const id = idOf(await create(`a@${name}`));
+    for (const attempt of [
+      choose(`/domains/${domainId}`, 'sendgrid'),
+      choose(`/mailboxes/${id}`, 'sendgrid'),
+      create(`b@${name}`, { outbound_provider: 'sendgrid' }),
+    ])
+      expect(await attempt).toMatchObject({
+        status: 422,
+        body: {
+          error: {
+            ...{ code: 'validation_error', param: 'outbound_provider' },
+            message: 'There is no outbound provider "sendgrid". Send one of: sendmux-ses, mailgun.',
+          },
+        },
+      });
+    for (const [value, code] of [
+      [undefined, 'missing_parameter'],
+      [7, 'invalid_parameter'],
+    ])
+      expect((await choose(`/mailboxes/${id}`, value)).body.error).toMatchObject({ code, param: 'outbound_provider' });
+  });
+});
+
+interface Operation {
+  readonly method: string;
+  readonly path: string;
+}
+
+describe('every operation of the OpenAPI document that takes an id', () => {
+  const bodies: Record<string, object> = { 'outbound-provider': { outbound_provider: 'mailgun' } };
+  const deletionsLast = (a: Operation, b: Operation) => Number(a.method === 'DELETE') - Number(b.method === 'DELETE');
+  let operations: Operation[];
+  /** By kind of id: `domains` and `mailboxes`. */
+  const ids: Record<string, Record<'own' | 'foreign' | 'deleted' | 'random' | 'malformed', string>> = {};
+  const keys: Record<string, string | undefined> = {};
+
+  beforeAll(async () => {
+    const { paths } = (await (await fetch(`${await gateway.app.getUrl()}/api/v1/openapi.json`)).json()) as {
+      paths: Record<string, Record<string, unknown>>;
+    };
+    operations = Object.entries(paths)
+      .filter(([path]) => path.includes('{id}'))
+      .flatMap(([path, methods]) => Object.keys(methods).map((method) => ({ method: method.toUpperCase(), path })))
+      .sort(deletionsLast);
+
+    const [own, foreign, gone] = [await verified(), await verified(other.key), await verified()];
+    const deletedMailbox = idOf(await create(`gone@${gone.name}`));
+    await call('DELETE', `/mailboxes/${deletedMailbox}`);
+    await call('DELETE', `/domains/${gone.id}`);
+    ids.domains = {
+      ...{ own: own.id, foreign: foreign.id, deleted: gone.id },
+      ...{ random: newId('mdom'), malformed: 'mdom_%00..' },
+    };
+    const living = await verified();
+    ids.mailboxes = {
+      own: idOf(await create(`own@${living.name}`)),
+      foreign: idOf(await create(`foreign@${foreign.name}`, {}, other.key)),
+      ...{ deleted: deletedMailbox, random: newId('mbx'), malformed: 'mbx_%00..' },
+    };
+
+    const { accounts } = gateway;
+    const grant = async (given: Parameters<typeof accounts.createKey>[1]) =>
+      (await accounts.createKey(acme.team, given)).key;
+    const revoked = await accounts.createKey(acme.team, { role: 'root:full' });
+    await accounts.revokeKey(revoked.id);
+    Object.assign(keys, {
+      none: undefined,
+      unknown: `smx_root_${'0'.repeat(42)}`,
+      revoked: revoked.key,
+      domains: await grant({ permissions: ['domain.*'] }),
+      mailboxes: await grant({ permissions: ['mailbox.*'] }),
+      readonly: await grant({ role: 'root:readonly' }),
+      full: acme.key,
+    });
+  });
+
+  const send = ({ method, path }: Operation, id: string, key: string | undefined) =>
+    gateway.call(method, path.replace('{id}', id) + (path.endsWith('zone-file') ? '?format=bind' : ''), {
+      ...{ key, body: bodies[path.split('/').at(-1)!] },
+    });
+  /** All that a caller can see, but what differs from request to request. */
+  const seen = ({ status, headers, text }: Answer, id: string) => ({
+    status,
+    headers: [...headers].filter(([name]) => !/^(date|x-request-id|content-length|ratelimit-re)/.test(name)),
+    text: text.replaceAll(decodeURIComponent(id), '{id}').replace(/req_cl[0-9a-z]{25}/g, 'req'),
+  });
+  const kindOf = ({ path }: Operation) => path.split('/')[3]!;
+
+  it('is known to this test', () => {
+    expect(operations.map(({ method, path }) => `${method} ${path}`).length).toBeGreaterThanOrEqual(11);
+    expect(new Set(operations.map(kindOf))).toEqual(new Set(['domains', 'mailboxes']));
+  });
+
+  it('tells nobody a foreign id, a deleted or a random one from one that never was', async () => {
+    for (const operation of operations)
+      for (const [kind, key] of Object.entries(keys)) {
+        const of = ids[kindOf(operation)]!;
+        const answers = await Promise.all(
+          (['foreign', 'deleted', 'random'] as const).map(async (which) =>
+            seen(await send(operation, of[which], key), of[which]),
+          ),
+        );
+        const what = `${operation.method} ${operation.path} with the key ${kind}`;
+        expect({ what, answer: answers[1] }).toEqual({ what, answer: answers[0] });
+        expect({ what, answer: answers[2] }).toEqual({ what, answer: answers[0] });
+        const malformed = seen(await send(operation, of.malformed, key), of.malformed);
+        const unauthorised = ['none', 'unknown', 'revoked'].includes(kind);
+        const expected = unauthorised ? [401] : kind === 'full' ? [404] : [403, 404];
+        expect({ what, status: expected.includes(answers[0]!.status) }).toEqual({ what, status: true });
+        expect({ what, malformed: malformed.status }).toEqual({ what, malformed: answers[0]!.status });
+      }
+  });
+
+  it('refuses a key of the wrong kind before it says anything of an id', async () => {
+    for (const operation of operations) {
+      const of = ids[kindOf(operation)]!;
+      const wrong = kindOf(operation) === 'domains' ? keys.mailboxes : keys.domains;
+      const answers = await Promise.all([of.own, of.foreign, of.random].map((id) => send(operation, id, wrong)));
+      expect(answers.map(({ status }) => status)).toEqual([403, 403, 403]);
+      expect(new Set(answers.map(({ body }) => body.error.message)).size).toBe(1);
+      if (operation.method !== 'GET') expect((await send(operation, of.own, keys.readonly)).status).toBe(403);
+    }
+  });
+
+  it('does what it says with an id of one’s own, and has left the foreign one alone', async () => {
+    for (const operation of operations) {
+      const what = `${operation.method} ${operation.path}`;
+      const { status } = await send(operation, ids[kindOf(operation)]!.own, keys.full);
+      // A plan asks resolvers, and this gateway has none.
+      expect({ what, status }).toEqual({ what, status: /dns-plan$/.test(operation.path) ? 503 : 200 });
+    }
+    for (const [kind, { foreign }] of Object.entries(ids))
+      expect((await call('GET', `/${kind}/${foreign}`, undefined, other.key)).body.data).toMatchObject({
+        ...{ id: foreign, outbound_provider: null },
+        ...(kind === 'mailboxes' ? { status: 'active' } : { verification_status: 'verified' }),
+      });
+  });
+});

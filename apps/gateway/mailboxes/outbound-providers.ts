@@ -1,0 +1,30 @@
+import { ApiProperty } from '@nestjs/swagger';
+import { IsString, ValidateIf } from 'class-validator';
+import { ApiError } from '../http/api-error';
+
+export class ChooseProviderRequest {
+  @ApiProperty({
+    type: 'string',
+    nullable: true,
+    example: 'mailgun',
+    description: 'A provider that is known here; `null` leaves the choice to what stands above.',
+  })
+  @ValidateIf((_, value) => value !== null)
+  @IsString({ message: '"outbound_provider" must be the name of a provider, or null' })
+  outbound_provider: string | null;
+}
+
+/** The outbound providers that the operator has named. */
+export class OutboundProviders {
+  constructor(private readonly names: readonly string[]) {}
+
+  /** @throws {ApiError} `validation_error` with the names that are known. */
+  assertKnown(name: string | null): void {
+    if (name === null || this.names.includes(name)) return;
+    throw new ApiError(
+      'validation_error',
+      `There is no outbound provider "${name.slice(0, 40)}". Send one of: ${this.names.join(', ')}.`,
+      { param: 'outbound_provider' },
+    );
+  }
+}
