@@ -63,7 +63,7 @@ describe.each([
       const becomes = (wanted: string) =>
         system.until(`it is ${wanted}`, async () => (await status()) === wanted, 30_000);
       expect(domain.verification_status).toBe('pending');
-      expect(await postfix.rcpt(`someone@${name}`)).toMatch(/^250 /);
+      expect(await postfix.rcpt(`someone@${name}`)).toMatch(/^550 /);
       expect(await postfix.rcpt('someone@other.acme.com')).toMatch(/^554 /);
 
       // Everything is placed by nsupdate; SES watches its own records, which the sandbox's zone holds.
@@ -87,6 +87,10 @@ describe.each([
       });
       await system.sandbox.place(added.body);
       await becomes('verified');
+      const created = await api.call('POST', '/mailboxes', { address: `someone@${name}` });
+      expect(created.status).toBe(201);
+      const takesMail = async () => (await postfix.rcpt(`someone@${name}`)).startsWith('250 ');
+      await system.until('Postfix takes its mail', takesMail);
 
       // A resolver that hangs is no missing record.
       bind.pause();
@@ -121,6 +125,7 @@ describe.each([
       expect(later.flatMap(({ to }) => to).sort()).toEqual(owners);
       expect(new Set(later.map(({ subject }) => subject))).toEqual(new Set([`${name} is verified again`]));
 
+      await api.call('DELETE', `/mailboxes/${(created.body as { data: { id: string } }).data.id}`);
       expect((await api.delete(domain.id)).body).toMatchObject({ data: { deleted: true, id: domain.id } });
       expect(await postfix.rcpt(`someone@${name}`)).toMatch(/^554 /);
       expect((await api.get(domain.id)).status).toBe(404);

@@ -1,4 +1,5 @@
 import { schemaVersions } from '@app/mail-domain';
+import { mailboxSchemaVersions } from '@app/mailbox';
 import { consumeEvents } from '@app/messaging';
 import { loadSettings, portOf, runApp } from '@app/runtime';
 import { NotifierModule } from './notifier.module';
@@ -9,6 +10,6 @@ void runApp('notifier', () => {
     host: settings.HOST,
     port: portOf('notifier', settings.PORT),
     module: NotifierModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'notifier', schemaVersions, settings),
+    configure: (app) => consumeEvents(app, 'notifier', { ...schemaVersions, ...mailboxSchemaVersions }, settings),
   };
 });

@@ -1,4 +1,5 @@
 import { schemaVersions } from '@app/mail-domain';
+import { mailboxSchemaVersions } from '@app/mailbox';
 import { consumeEvents } from '@app/messaging';
 import { loadSettings, portOf, runApp } from '@app/runtime';
 import { ProvisioningModule } from './provisioning.module';
@@ -9,6 +10,6 @@ void runApp('provisioning', () => {
     host: settings.HOST,
     port: portOf('provisioning', settings.PORT),
     module: ProvisioningModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'provisioning', schemaVersions, settings),
+    configure: (app) => consumeEvents(app, 'provisioning', { ...schemaVersions, ...mailboxSchemaVersions }, settings),
   };
 });

@@ -6,10 +6,12 @@ import { eventStoreMigrations } from '@app/event-store';
 import { MailServer, MailServerModule } from '@app/mail-server';
 import { messagingMigrations } from '@app/messaging';
 import { readModelMigrations } from '@app/read-model';
-import { RuntimeModule, type Settings } from '@app/runtime';
+import { outboundProviders, RuntimeModule, type Settings } from '@app/runtime';
 import { SesIdentities, SesModule } from '@app/ses';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { DomainEventsController } from './domain-events.controller';
+import { MailboxEventsController } from './mailbox-events.controller';
+import { OutboundRelays, PlacementWorker } from './placement.worker';
 import { Provisioner, ProvisioningTimes } from './provisioner';
 import { ProvisioningWorker } from './provisioning.worker';
 
@@ -33,10 +35,12 @@ export class ProvisioningModule {
           timeoutMs: settings.SES_TIMEOUT,
         }),
       ],
-      controllers: [DomainEventsController],
+      controllers: [DomainEventsController, MailboxEventsController],
       providers: [
         TaskList,
         ProvisioningWorker,
+        PlacementWorker,
+        { provide: OutboundRelays, useValue: new OutboundRelays(outboundProviders(settings)) },
         {
           provide: ProvisioningTimes,
           useFactory: () => new ProvisioningTimes(200, settings.SES_TIMEOUT, 6 * settings.SES_TIMEOUT),

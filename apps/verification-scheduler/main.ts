@@ -1,4 +1,5 @@
 import { schemaVersions } from '@app/mail-domain';
+import { mailboxSchemaVersions } from '@app/mailbox';
 import { consumeEvents } from '@app/messaging';
 import { loadSettings, portOf, runApp } from '@app/runtime';
 import { VerificationSchedulerModule } from './verification-scheduler.module';
@@ -9,6 +10,7 @@ void runApp('verification-scheduler', () => {
     host: settings.HOST,
     port: portOf('verification-scheduler', settings.PORT),
     module: VerificationSchedulerModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'verification-scheduler', schemaVersions, settings),
+    configure: (app) =>
+      consumeEvents(app, 'verification-scheduler', { ...schemaVersions, ...mailboxSchemaVersions }, settings),
   };
 });

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Client } from 'pg';
+import { sharedDomain } from '@app/mailbox';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { MailServer, MailServerUnavailable } from './mail-server';
 
@@ -34,6 +35,87 @@ describe('the mail server', () => {
     await mailServer.remove('mail.acme.com', 'mdom_1');
     await mailServer.remove('mail.acme.com', 'mdom_1');
     expect(await mailServer.owner('mail.acme.com')).toBeUndefined();
+  });
+
+  describe('of mailboxes', () => {
+    const rows = async <Row extends object>(text: string): Promise<Row[]> => {
+      const client = new Client({ connectionString: database.url });
+      await client.connect();
+      try {
+        return (await client.query<Row>(text)).rows;
+      } finally {
+        await client.end();
+      }
+    };
+    const recipients = async () =>
+      (await rows<{ word: string }>(`SELECT address || ' ' || status AS word FROM mail_recipients ORDER BY 1`)).map(
+        ({ word }) => word,
+      );
+    const relayOf = async (sender: string) =>
+      (await rows<{ nexthop: string }>(`SELECT nexthop FROM mail_relays WHERE sender = '${sender}'`)).map(
+        ({ nexthop }) => nexthop,
+      );
+    const ada = { id: 'mbx_1', address: 'ada@box.acme.com', domainId: 'mdom_9', provider: null } as const;
+
+    it('keeps the newest word of each, in whatever order it comes, and only on its own domain', async () => {
+      await mailServer.putMailbox({ ...ada, status: 'active', version: 1 });
+      expect(await recipients()).toEqual([]);
+      await mailServer.add('box.acme.com', 'mdom_9');
+      expect(await recipients()).toEqual(['ada@box.acme.com active']);
+      await mailServer.putMailbox({ ...ada, status: 'active', version: 3 });
+      await mailServer.putMailbox({ ...ada, status: 'suspended', version: 2 });
+      expect(await recipients()).toEqual(['ada@box.acme.com active']);
+      await mailServer.putMailbox({ ...ada, status: 'suspended', version: 4 });
+      expect(await recipients()).toEqual(['ada@box.acme.com suspended']);
+      await mailServer.remove('box.acme.com', 'mdom_9');
+      await mailServer.add('box.acme.com', 'mdom_10');
+      expect(await recipients()).toEqual([]);
+    });
+
+    it('never brings back one that is deleted', async () => {
+      const eve = { ...ada, id: 'mbx_2', address: 'eve@box.acme.com', domainId: 'mdom_10' };
+      await mailServer.putMailbox({ ...eve, status: 'deleted', version: 2 });
+      await mailServer.putMailbox({ ...eve, status: 'active', version: 1 });
+      expect(await recipients()).toEqual([]);
+      await mailServer.putMailbox({ ...eve, id: 'mbx_3', status: 'active', version: 1 });
+      expect(await recipients()).toEqual(['eve@box.acme.com active']);
+    });
+
+    it('has the shared domain from the start, and nobody adds or removes it', async () => {
+      expect(await mailServer.add(sharedDomain, 'mdom_1')).toMatchObject({ outcome: 'foreign' });
+      await mailServer.remove(sharedDomain, 'mdom_1');
+      await mailServer.putMailbox({
+        ...{ id: 'mbx_4', address: `ada-abc@${sharedDomain}`, domainId: null, provider: null },
+        ...{ status: 'active', version: 1 },
+      });
+      expect(await recipients()).toContain(`ada-abc@${sharedDomain} active`);
+    });
+
+    it('knows the relay of a sender: that of the mailbox, else of its domain, else Sendmux SES', async () => {
+      const relays = new Map([
+        ['sendmux-ses', 'email-smtp.eu-west-1.amazonaws.com:587'],
+        ['mailgun', 'smtp.eu.mailgun.org:587'],
+        ['own', '[::1]:2525'],
+      ]);
+      expect(await mailServer.replaceProviders(relays)).toEqual([]);
+      const [ses, mailgun] = ['[email-smtp.eu-west-1.amazonaws.com]:587', '[smtp.eu.mailgun.org]:587'];
+      expect(await relayOf('@box.acme.com')).toEqual([ses]);
+      await mailServer.chooseProvider('mdom_10', 'mailgun', 5);
+      await mailServer.chooseProvider('mdom_10', null, 4);
+      expect(await relayOf('@box.acme.com')).toEqual([mailgun]);
+      expect(await relayOf('eve@box.acme.com')).toEqual([]);
+      const eve = { ...ada, id: 'mbx_3', address: 'eve@box.acme.com', domainId: 'mdom_10', status: 'active' } as const;
+      await mailServer.putMailbox({ ...eve, provider: 'own', version: 2 });
+      expect(await relayOf('eve@box.acme.com')).toEqual(['[::1]:2525']);
+
+      // What somebody sends through stays; the rest goes.
+      expect(await mailServer.replaceProviders(new Map([['sendmux-ses', 'ses:25']]))).toEqual(['mailgun', 'own']);
+      await mailServer.putMailbox({ ...eve, provider: null, version: 3 });
+      expect(await mailServer.replaceProviders(new Map([['sendmux-ses', 'ses:25']]))).toEqual(['mailgun']);
+      await mailServer.chooseProvider('mdom_10', null, 6);
+      expect(await mailServer.replaceProviders(new Map([['sendmux-ses', 'ses:25']]))).toEqual([]);
+      expect(await relayOf('@box.acme.com')).toEqual(['[ses]:25']);
+    });
   });
 
   it('gives up on a locked table in time, and goes on when it is free', async () => {
@@ -69,7 +151,7 @@ describe('the mail server', () => {
   it('comes back by itself when the database does, even as a new one', async () => {
     const other = new Client({ connectionString: database.url });
     await other.connect();
-    await other.query('DROP TABLE mail_domains, migrations');
+    await other.query('DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC');
     await other.end();
     await expect(mailServer.owner('slow.acme.com')).rejects.toThrow(MailServerUnavailable);
     expect(await mailServer.add('back.acme.com', 'mdom_4')).toEqual({ outcome: 'added' });
@@ -100,7 +182,13 @@ describe('the mail server', () => {
     const found = async (name: string) => (await admin.query(query, [name])).rows.length;
     expect(await found('MAIL.acme.com')).toBe(1);
     expect(await found('acme.com')).toBe(0);
-    await expect(admin.query('DELETE FROM mail_domains')).rejects.toThrow('permission denied');
+    for (const view of ['mail_recipients', 'mail_relays']) await admin.query(`SELECT * FROM ${view}`);
+    for (const forbidden of [
+      'DELETE FROM mail_domains',
+      'SELECT * FROM mail_mailboxes',
+      'SELECT * FROM mail_providers',
+    ])
+      await expect(admin.query(forbidden)).rejects.toThrow('permission denied');
     await admin.query(`RESET ROLE; UPDATE mail_domains SET active = false; SET ROLE ${role}`);
     expect(await found('mail.acme.com')).toBe(0);
     await admin.query(`RESET ROLE; DROP OWNED BY ${role}; DROP ROLE ${role}`);

@@ -1,6 +1,9 @@
 import type { Migration } from '@app/database';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
+/** Stands for the id of the domain that all teams share: it is there from the start, and nobody's to remove. */
+export const sharedDomainId = 'shared';
+
 class CreateMailDomains1770000000300 implements MigrationInterface {
   readonly name = 'CreateMailDomains1770000000300';
 
@@ -18,5 +21,59 @@ class CreateMailDomains1770000000300 implements MigrationInterface {
   }
 }
 
+/**
+ * Where mailboxes are, and what they send through. Postfix reads the two views; a mailbox and its domain come from two streams,
+ * in either order, so a mailbox counts only while the domain that it was created on is there.
+ */
+class CreateMailboxes1795600000400 implements MigrationInterface {
+  readonly name = 'CreateMailboxes1795600000400';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE mail_mailboxes (
+        id text PRIMARY KEY,
+        address text NOT NULL,
+        domain_id text NOT NULL,
+        status text NOT NULL CHECK (status IN ('active', 'suspended', 'deleted')),
+        provider text,
+        version integer NOT NULL
+      )`);
+    await runner.query(`CREATE INDEX mail_mailboxes_address ON mail_mailboxes (address) WHERE status <> 'deleted'`);
+    await runner.query(`
+      CREATE TABLE mail_domain_choices (
+        domain_id text PRIMARY KEY,
+        provider text,
+        version integer NOT NULL
+      )`);
+    await runner.query('CREATE TABLE mail_providers (name text PRIMARY KEY, nexthop text NOT NULL)');
+    await runner.query(`CREATE UNIQUE INDEX mail_domains_sender ON mail_domains (('@' || domain))`);
+    await runner.query('CREATE INDEX mail_domains_id ON mail_domains (domain_id)');
+    await runner.query(`
+      CREATE VIEW mail_recipients AS
+      SELECT m.address, m.status FROM mail_mailboxes m JOIN mail_domains d USING (domain_id)
+      WHERE m.status <> 'deleted' AND d.active`);
+    await runner.query(`
+      CREATE VIEW mail_relays AS
+      SELECT m.address AS sender, p.nexthop FROM mail_mailboxes m
+      JOIN mail_domains d USING (domain_id) JOIN mail_providers p ON p.name = m.provider
+      WHERE m.status <> 'deleted'
+      UNION ALL
+      SELECT '@' || d.domain, p.nexthop FROM mail_domains d
+      LEFT JOIN mail_domain_choices c USING (domain_id)
+      JOIN mail_providers p ON p.name = coalesce(c.provider, 'sendmux-ses')`);
+    await runner.query(`INSERT INTO mail_domains (domain, domain_id) VALUES ('myagent.mx', '${sharedDomainId}')`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`DELETE FROM mail_domains WHERE domain_id = '${sharedDomainId}'`);
+    await runner.query('DROP VIEW mail_relays, mail_recipients');
+    await runner.query('DROP INDEX mail_domains_id, mail_domains_sender');
+    await runner.query('DROP TABLE mail_providers, mail_domain_choices, mail_mailboxes');
+  }
+}
+
 /** Of the database that Postfix reads, which need not be the one of the events. */
-export const mailServerMigrations: readonly Migration[] = [CreateMailDomains1770000000300];
+export const mailServerMigrations: readonly Migration[] = [
+  CreateMailDomains1770000000300,
+  CreateMailboxes1795600000400,
+];

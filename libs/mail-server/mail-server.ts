@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { migrate } from '@app/database';
-import { mailServerMigrations } from './mail-server.migration';
+import { mailServerMigrations, sharedDomainId } from './mail-server.migration';
 
 /** The database that Postfix reads is not to be had now. Trying again may help. */
 export class MailServerUnavailable extends Error {
@@ -9,6 +9,20 @@ export class MailServerUnavailable extends Error {
 }
 
 export type Added = { readonly outcome: 'added' } | { readonly outcome: 'foreign'; readonly domainId: string };
+
+/** A mailbox as of an event of its stream. */
+export interface PlacedMailbox {
+  readonly id: string;
+  /** Canonical: lower case, the domain in A-labels. */
+  readonly address: string;
+  /** The domain that it was created on; null for the one that all teams share. */
+  readonly domainId: string | null;
+  readonly status: 'active' | 'suspended' | 'deleted';
+  /** What it has chosen to send through, else null. */
+  readonly provider: string | null;
+  /** Of the stream: what an older version says is no news. */
+  readonly version: number;
+}
 
 export interface MailServerOptions {
   /** `postgres://…` of the database that Postfix reads. */
@@ -18,8 +32,8 @@ export interface MailServerOptions {
 }
 
 /**
- * The domains that Postfix takes mail for: rows of `mail_domains`, each tagged with the id of the domain that asked for
- * it. Postfix sees a change with its next look-up; there is nothing to reload.
+ * What Postfix takes mail for, and where it sends: rows of `mail_domains`, each tagged with the id of the domain that asked for
+ * it; mailboxes; and the relays of outbound providers. Postfix sees a change with its next look-up; there is nothing to reload.
  *
  * Every method throws `MailServerUnavailable` when the database gives no answer.
  */
@@ -56,6 +70,55 @@ export class MailServer {
   /** Takes the domain out if the row is this domain's; one that is not there is out. */
   async remove(name: string, domainId: string): Promise<void> {
     await this.query('DELETE FROM mail_domains WHERE domain = $1 AND domain_id = $2', [name, domainId]);
+  }
+
+  /**
+   * Takes in what has become of a mailbox. In any order and however often: the newest version stays. One that is deleted leaves
+   * its row, so that word of an older version cannot bring it back.
+   */
+  async putMailbox({ id, address, domainId, status, provider, version }: PlacedMailbox): Promise<void> {
+    await this.query(
+      `INSERT INTO mail_mailboxes AS held (id, address, domain_id, status, provider, version)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (id) DO UPDATE SET status = EXCLUDED.status, provider = EXCLUDED.provider, version = EXCLUDED.version
+        WHERE held.version < EXCLUDED.version`,
+      [id, address, domainId ?? sharedDomainId, status, provider, version],
+    );
+  }
+
+  /** What the mailboxes of a domain send through, but those that have chosen for themselves; null for Sendmux SES. The newest version stays. */
+  async chooseProvider(domainId: string, provider: string | null, version: number): Promise<void> {
+    await this.query(
+      `INSERT INTO mail_domain_choices AS held (domain_id, provider, version) VALUES ($1, $2, $3)
+        ON CONFLICT (domain_id) DO UPDATE SET provider = EXCLUDED.provider, version = EXCLUDED.version
+        WHERE held.version < EXCLUDED.version`,
+      [domainId, provider, version],
+    );
+  }
+
+  /**
+   * The relays, by the name of their provider: `host:port`. One that is named no more stays while a mailbox or a domain has chosen
+   * it: its mail must not leave through another one unseen.
+   *
+   * @returns the names that stay so.
+   */
+  async replaceProviders(relays: ReadonlyMap<string, string>): Promise<string[]> {
+    const names = [...relays.keys()];
+    const rows = await this.query<{ name: string }>(
+      `WITH named AS (
+        INSERT INTO mail_providers (name, nexthop) SELECT * FROM unnest($1::text[], $2::text[])
+        ON CONFLICT (name) DO UPDATE SET nexthop = EXCLUDED.nexthop
+      ), chosen AS (
+        SELECT provider FROM mail_mailboxes WHERE status <> 'deleted' UNION SELECT provider FROM mail_domain_choices
+      ), removed AS (
+        DELETE FROM mail_providers
+        WHERE name <> ALL ($1) AND name NOT IN (SELECT provider FROM chosen WHERE provider IS NOT NULL)
+      )
+      SELECT name FROM mail_providers
+      WHERE name <> ALL ($1) AND name IN (SELECT provider FROM chosen) ORDER BY name`,
+      [names, names.map((name) => nexthop(relays.get(name)!))],
+    );
+    return rows.map(({ name }) => name);
   }
 
   /** Id of the domain that the row belongs to. */
@@ -100,4 +163,10 @@ export class MailServer {
       given.abort();
     }
   }
+}
+
+/** As Postfix writes a relay that is to be reached without a look at MX records. */
+function nexthop(relay: string): string {
+  const colon = relay.lastIndexOf(':');
+  return `[${relay.slice(0, colon).replace(/^\[|\]$/g, '')}]${relay.slice(colon)}`;
 }

@@ -9,8 +9,25 @@ import { freePort } from '../../local/embedded-postgres';
 export interface Postfix {
   /** The reply to `RCPT TO:<address>`, such as `250 2.1.5 Ok` or `554 5.7.1 …`. */
   rcpt(address: string): Promise<string>;
+  /** Sends a mail of somebody who is let in; gives the reply to the end of its data, or to what was refused before. */
+  submit(sender: string, recipient: string): Promise<string>;
   stop(): void;
 }
+
+/** What docs/operations/postfix.md tells operators to write, so that it is this that is tested. */
+const blocks = [
+  ...readFileSync(join(__dirname, '../../docs/operations/postfix.md'), 'utf8').matchAll(/```ini\n([^]*?)```/g),
+].map(([, text]) => text!.trim().split('\n'));
+const named = (line: string): [string, string] => [
+  line.split(' = ', 1)[0]!.replace(/ =$/, ''),
+  line.replace(/^[^=]*= ?/, ''),
+];
+const mainCf = blocks.at(-1)!.map(named);
+/** File and query of each map that `main.cf` names, in the order of the documentation. */
+const lookups = [
+  ...['sendmux-domains.cf', 'sendmux-mailboxes.cf', 'sendmux-suspended-recipients.cf'],
+  ...['sendmux-suspended-senders.cf', 'sendmux-relays.cf'],
+].map((file, i): [string, string] => [file, `${blocks[i]!.at(-1)}\n`]);
 
 /** Postfix starts only as root: it gives up its rights process by process. */
 export const postfixIsInstalled = (): boolean =>
@@ -33,9 +50,7 @@ export async function startPostfix(databaseUrl: string): Promise<Postfix> {
   const port = await freePort();
   const url = new URL(databaseUrl);
   const access = `hosts = ${url.host}\nuser = ${url.username}\npassword = ${decodeURIComponent(url.password)}\ndbname = ${url.pathname.slice(1)}\n`;
-  const query = (part: string) => `query = SELECT 1 FROM mail_domains WHERE domain = lower('%${part}') AND active\n`;
-  writeFileSync(join(conf, 'domains.cf'), access + query('s'));
-  writeFileSync(join(conf, 'mailboxes.cf'), access + query('d'));
+  for (const [file, lines] of lookups) writeFileSync(join(conf, file), access + lines);
   writeFileSync(
     join(conf, 'main.cf'),
     Object.entries({
@@ -51,18 +66,13 @@ export async function startPostfix(databaseUrl: string): Promise<Postfix> {
       inet_interfaces: '127.0.0.1',
       inet_protocols: 'ipv4',
       myhostname: 'mail.sendmux.ai',
-      mydestination: '',
       mynetworks: '',
       local_recipient_maps: '',
       local_transport: 'error:5.1.1 no local delivery',
       alias_maps: '',
       alias_database: '',
-      relay_domains: '',
       relayhost: '[127.0.0.1]:9',
-      smtpd_relay_restrictions: 'reject_unauth_destination',
-      smtpd_recipient_restrictions: '',
-      virtual_mailbox_domains: `pgsql:${conf}/domains.cf`,
-      virtual_mailbox_maps: `pgsql:${conf}/mailboxes.cf`,
+      ...Object.fromEntries(mainCf.map(([name, value]) => [name, value.replaceAll('/etc/postfix', conf)])),
       virtual_transport: 'discard:',
       smtpd_peername_lookup: 'no',
       notify_classes: '',
@@ -70,9 +80,11 @@ export async function startPostfix(databaseUrl: string): Promise<Postfix> {
       .map(([name, value]) => `${name} = ${value}\n`)
       .join(''),
   );
+  const submission = await freePort();
   // max_use=1: an smtpd process remembers its answers, and the test must not ask the same one twice.
   const services = [
     `127.0.0.1:${port} inet n - n - - smtpd -o max_use=1`,
+    `127.0.0.1:${submission} inet n - n - - smtpd -o max_use=1 -o mynetworks=127.0.0.0/8 -o smtpd_relay_restrictions=permit_mynetworks,reject`,
     'pickup unix n - n 60 1 pickup',
     'cleanup unix n - n - 0 cleanup',
     'qmgr unix n - n 300 1 qmgr',
@@ -110,7 +122,11 @@ export async function startPostfix(databaseUrl: string): Promise<Postfix> {
     }
     await delay(100);
   }
-  return { rcpt: (address) => rcpt(port, address), stop };
+  return {
+    rcpt: (address) => rcpt(port, address),
+    submit: (sender, recipient) => submit(submission, sender, recipient),
+    stop,
+  };
 }
 
 async function greets(port: number): Promise<boolean> {
@@ -123,6 +139,14 @@ async function greets(port: number): Promise<boolean> {
 
 async function rcpt(port: number, address: string): Promise<string> {
   const replies = await dialogue(port, ['EHLO test', 'MAIL FROM:<sender@example.net>', `RCPT TO:<${address}>`]);
+  return replies.at(-1)!;
+}
+
+async function submit(port: number, sender: string, recipient: string): Promise<string> {
+  const replies = await dialogue(port, [
+    ...['EHLO test', `MAIL FROM:<${sender}>`, `RCPT TO:<${recipient}>`, 'DATA'],
+    `From: ${sender}\r\nTo: ${recipient}\r\nSubject: x\r\n\r\nx\r\n.`,
+  ]);
   return replies.at(-1)!;
 }
 
@@ -142,6 +166,8 @@ function dialogue(port: number, commands: string[]): Promise<string[]> {
         text = text.slice(end + 2);
         if (line[3] === '-') continue;
         replies.push(line);
+        // A refusal is the last word: what would follow makes no sense.
+        if (/^[45]/.test(line)) commands.length = replies.length - 1;
         const next = commands[replies.length - 1];
         if (next) socket.write(`${next}\r\n`);
         else if (replies.length === commands.length + 1) {

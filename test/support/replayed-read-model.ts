@@ -1,6 +1,8 @@
 import { Client } from 'pg';
+import type { InlineProjection, ProjectedRow } from '@app/event-store';
 import { evolve, initialState, type DomainEvent, type MailDomain } from '@app/mail-domain';
-import { domainRow, domainsProjection } from '@app/read-model';
+import { evolveMailbox, noMailbox, type Mailbox, type MailboxEvent } from '@app/mailbox';
+import { domainRow, domainsProjection, mailboxesProjection, mailboxRow } from '@app/read-model';
 
 interface StoredEvent {
   stream: string;
@@ -12,7 +14,26 @@ interface StoredEvent {
 
 type Row = Record<string, unknown>;
 
-/** Folds every event of the log, and reads the live table: both by id, in the same form. */
+/** A model as far as it is folded: the streams of a prefix, into the rows of a table. */
+interface Folded<State> {
+  readonly prefix: string;
+  readonly projection: InlineProjection;
+  readonly initialState: State;
+  readonly evolve: (state: State, event: StoredEvent & { at: string }) => State;
+  readonly row: (state: State, version: number, at: string) => ProjectedRow;
+}
+
+const domains: Folded<MailDomain> = {
+  ...{ prefix: 'mdom_', projection: domainsProjection, initialState, row: domainRow },
+  evolve: (state, { type, stream, at, data }) => evolve(state, { type, domainId: stream, at, data } as DomainEvent),
+};
+const mailboxes: Folded<Mailbox> = {
+  ...{ prefix: 'mbx_', projection: mailboxesProjection, initialState: noMailbox, row: mailboxRow },
+  evolve: (state, { type, stream, at, data }) =>
+    evolveMailbox(state, { type, mailboxId: stream, at, data } as MailboxEvent),
+};
+
+/** Folds every event of the log, and reads the live tables: both by id, in the same form. */
 export async function replayedAndLive(url: string): Promise<{ replayed: Row[]; live: Row[]; events: number }> {
   const client = new Client({ connectionString: url });
   await client.connect();
@@ -23,27 +44,39 @@ export async function replayedAndLive(url: string): Promise<{ replayed: Row[]; l
     const { rows: events } = await client.query<StoredEvent>(
       'SELECT stream, version, type, data, time FROM events ORDER BY stream, version',
     );
-    const { rows: live } = await client.query<Row>('SELECT * FROM domains');
-    const states = new Map<string, { state: MailDomain; version: number; at: string }>();
-    for (const { stream, version, type, data, time } of events) {
-      const before = states.get(stream) ?? { state: initialState, version: 0, at: '' };
-      if (version !== before.version + 1) throw new Error(`${stream} has no version ${before.version + 1}`);
-      const at = time.toISOString();
-      const event = { type, domainId: stream, at, data } as DomainEvent;
-      states.set(stream, { state: evolve(before.state, event), version, at });
-    }
-    const replayed = [...states.values()].map(({ state, version, at }) => domainRow(state, version, at));
-    return { replayed: byId(replayed), live: byId(live), events: events.length };
+    const rowsOf = async <State>(model: Folded<State>) => {
+      const { rows } = await client.query<Row>(`SELECT * FROM ${model.projection.table}`);
+      return { replayed: byId(fold(events, model), model.projection), live: byId(rows, model.projection) };
+    };
+    const [ofDomains, ofMailboxes] = [await rowsOf(domains), await rowsOf(mailboxes)];
+    return {
+      replayed: [...ofDomains.replayed, ...ofMailboxes.replayed],
+      live: [...ofDomains.live, ...ofMailboxes.live],
+      events: events.length,
+    };
   } finally {
     await client.end();
   }
 }
 
+function fold<State>(events: readonly StoredEvent[], { prefix, initialState, evolve, row }: Folded<State>): Row[] {
+  const states = new Map<string, { state: State; version: number; at: string }>();
+  for (const event of events) {
+    const { stream, version, time } = event;
+    if (!stream.startsWith(prefix)) continue;
+    const before = states.get(stream) ?? { state: initialState, version: 0, at: '' };
+    if (version !== before.version + 1) throw new Error(`${stream} has no version ${before.version + 1}`);
+    const at = time.toISOString();
+    states.set(stream, { state: evolve(before.state, { ...event, at }), version, at });
+  }
+  return [...states.values()].map(({ state, version, at }) => row(state, version, at));
+}
+
 /** Times as ISO 8601, columns in the order of the table. */
-const byId = (rows: readonly Row[]): Row[] =>
+const byId = (rows: readonly Row[], { columns }: InlineProjection): Row[] =>
   rows
     .map((row) => {
       const plain = JSON.parse(JSON.stringify(row)) as Row;
-      return Object.fromEntries(Object.keys(domainsProjection.columns).map((column) => [column, plain[column]]));
+      return Object.fromEntries(Object.keys(columns).map((column) => [column, plain[column]]));
     })
     .sort((a, b) => (String(a.id) < String(b.id) ? -1 : 1));

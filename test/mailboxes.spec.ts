@@ -1,0 +1,174 @@
+import type { AddressInfo } from 'node:net';
+import { SMTPServer } from 'smtp-server';
+import { query } from './support/both-or-neither';
+import { postfixIsInstalled, startPostfix, type Postfix } from './support/postfix';
+import { startSystem, type ApiClient, type Answer, type System } from './support/processes';
+
+/** A relay that takes every mail, and remembers from whom. */
+async function startRelay(): Promise<{ port: number; senders: string[]; stop(): Promise<void> }> {
+  const senders: string[] = [];
+  const server = new SMTPServer({
+    disabledCommands: ['AUTH', 'STARTTLS'],
+    onData: (stream, session, done) => {
+      stream.resume().once('end', () => {
+        if (session.envelope.mailFrom) senders.push(session.envelope.mailFrom.address);
+        done();
+      });
+    },
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.server.address() as AddressInfo;
+  return { port, senders, stop: () => new Promise((resolve) => server.close(resolve)) };
+}
+
+(postfixIsInstalled() ? describe : describe.skip)('a real Postfix obeys the mailboxes', () => {
+  const name = 'mail.acme.com';
+  const relays: Record<string, Awaited<ReturnType<typeof startRelay>>> = {};
+  let system: System;
+  let postfix: Postfix;
+  let api: ApiClient;
+  let team: string;
+  let domainId: string;
+
+  beforeAll(async () => {
+    for (const provider of ['sendmux-ses', 'mailgun', 'postmark']) relays[provider] = await startRelay();
+    const providers = Object.entries(relays).map(([provider, { port }]) => `${provider}=127.0.0.1:${port}`);
+    system = await startSystem({
+      apps: ['sandbox', 'gateway', 'provisioning'],
+      env: { OUTBOUND_PROVIDERS: providers.join(',') },
+    });
+    postfix = await startPostfix(system.mailServerDatabaseUrl);
+    ({ api, id: team } = await system.team());
+    const added = await api.add(name);
+    domainId = idOf(added);
+    await system.sandbox.place(added.body);
+    await system.until('it is verified', async () => {
+      const { body } = (await api.verify(domainId)) as { body: { data: { status: string } } };
+      return body.data.status === 'verified';
+    });
+  }, 90_000);
+  afterAll(async () => {
+    postfix?.stop();
+    await system?.end();
+    await Promise.all(Object.values(relays).map((relay) => relay.stop()));
+  }, 30_000);
+
+  const idOf = ({ body }: Answer) => (body as { data: { id: string } }).data.id;
+  const create = async (address: string, more: object = {}): Promise<string> => {
+    const created = await api.call('POST', '/mailboxes', { address, ...more });
+    expect(created).toMatchObject({ status: 201 });
+    return idOf(created);
+  };
+  const act = async (id: string, what: string) =>
+    expect((await api.call('POST', `/mailboxes/${id}/${what}`)).status).toBe(200);
+  const choose = async (path: string, provider: string | null) =>
+    expect((await api.call('PUT', `${path}/outbound-provider`, { outbound_provider: provider })).status).toBe(200);
+  /** The mail server hears of it a moment after the answer. */
+  const replies = (address: string, reply: RegExp) =>
+    system.until(`RCPT TO:<${address}> gives ${reply}`, async () => reply.test(await postfix.rcpt(address)));
+
+  it('takes no mail for what it does not know, and says so at once', async () => {
+    expect(await postfix.rcpt('ada@nobody.acme.com')).toMatch(/^554 5\.7\.1 .*Relay access denied/);
+    expect(await postfix.rcpt(`nobody@${name}`)).toMatch(/^550 5\.1\.1 .*unknown/);
+    expect(await postfix.rcpt('nobody@myagent.mx')).toMatch(/^550 5\.1\.1 .*unknown/);
+  });
+
+  it('takes mail for a mailbox, lets it wait while that is suspended, and none when it is deleted', async () => {
+    const id = await create(`ada@${name}`);
+    await replies(`ada@${name}`, /^250 /);
+    expect(await postfix.rcpt(`Ada@${name.toUpperCase()}`)).toMatch(/^250 /);
+    await act(id, 'suspend');
+    await replies(`ada@${name}`, /^450 4\.2\.1 .*The mailbox is suspended/);
+    await act(id, 'resume');
+    await replies(`ada@${name}`, /^250 /);
+    await act(id, 'suspend');
+    await replies(`ada@${name}`, /^450 /);
+    await api.call('DELETE', `/mailboxes/${id}`);
+    await replies(`ada@${name}`, /^550 5\.1\.1 /);
+    // The address is free, for a mailbox of its own.
+    await create(`ada@${name}`);
+    await replies(`ada@${name}`, /^250 /);
+  });
+
+  it('takes mail on myagent.mx at once', async () => {
+    const address = `ada${team.replace('team_', '-')}@myagent.mx`;
+    await create(address);
+    await replies(address, /^250 /);
+  });
+
+  it('sends through what the mailbox has chosen, else its domain, else Sendmux SES', async () => {
+    const [plain, own, back] = [
+      ...[await create(`plain@${name}`), await create(`own@${name}`, { outbound_provider: 'postmark' })],
+      await create(`back@${name}`),
+    ];
+    const shared = `ada${team.replace('team_', '-')}@myagent.mx`;
+    const known = (sender: string, nexthop: string | null) =>
+      system.until(`the relay of ${sender} is known`, async () => {
+        const sql = 'SELECT nexthop FROM mail_relays WHERE sender = $1';
+        const [row] = await query<{ nexthop: string }>(system.mailServerDatabaseUrl, sql, [sender]);
+        return (row?.nexthop ?? null) === nexthop;
+      });
+    const nexthop = (provider: string) => `[127.0.0.1]:${relays[provider]!.port}`;
+    let mails = 0;
+    /** Each mail leaves through one relay, and through no other. */
+    const leave = async (expected: Record<string, string[]>) => {
+      const before = Object.fromEntries(Object.entries(relays).map(([relay, { senders }]) => [relay, senders.length]));
+      for (const sender of Object.values(expected).flat())
+        // Postfix remembers the relay of the last sender and recipient for a while.
+        expect(await postfix.submit(sender, `someone${(mails += 1)}@example.net`)).toMatch(/^250 2\.0\.0 /);
+      const came = () =>
+        Object.fromEntries(
+          Object.keys(expected).map((relay) => [relay, relays[relay]!.senders.slice(before[relay]).sort()]),
+        );
+      const all = Object.values(expected).flat().length;
+      await system.until('all have left', () => Object.values(came()).flat().length >= all);
+      expect(came()).toEqual(expected);
+    };
+
+    await known(`own@${name}`, nexthop('postmark'));
+    await leave({ 'sendmux-ses': [shared, `plain@${name}`].sort(), mailgun: [], postmark: [`own@${name}`] });
+
+    await choose(`/domains/${domainId}`, 'mailgun');
+    await choose(`/mailboxes/${back}`, 'sendmux-ses');
+    await known(`@${name}`, nexthop('mailgun'));
+    await known(`back@${name}`, nexthop('sendmux-ses'));
+    await leave({
+      ...{ 'sendmux-ses': [shared, `back@${name}`].sort(), mailgun: [`plain@${name}`] },
+      postmark: [`own@${name}`],
+    });
+
+    await choose(`/mailboxes/${own}`, null);
+    await choose(`/domains/${domainId}`, null);
+    await known(`own@${name}`, null);
+    await known(`@${name}`, nexthop('sendmux-ses'));
+    await leave({ 'sendmux-ses': [`own@${name}`, `plain@${name}`], mailgun: [], postmark: [] });
+
+    await act(plain, 'suspend');
+    await replies(`plain@${name}`, /^450 /);
+    expect(await postfix.submit(`plain@${name}`, 'someone@example.net')).toMatch(
+      /^550 5\.7\.1 .*The mailbox is suspended and sends no mail/,
+    );
+  }, 60_000);
+
+  it('hears of everything in the end, though provisioning was away or killed', async () => {
+    await system.kill('provisioning');
+    const id = await create(`late@${name}`);
+    await act(id, 'suspend');
+    expect(await postfix.rcpt(`late@${name}`)).toMatch(/^550 /);
+    await system.start('provisioning');
+    await replies(`late@${name}`, /^450 /);
+    await act(id, 'resume');
+    await system.kill('provisioning');
+    await system.start('provisioning');
+    await replies(`late@${name}`, /^250 /);
+  });
+
+  it('takes no mail for a domain that is gone, whatever mailboxes it had', async () => {
+    const { body } = (await api.call('GET', '/mailboxes?limit=100')) as { body: { data: { id: string }[] } };
+    expect((await api.delete(domainId)).status).toBe(409);
+    for (const { id } of body.data) await api.call('DELETE', `/mailboxes/${id}`);
+    expect((await api.delete(domainId)).status).toBe(200);
+    expect(await postfix.rcpt(`ada@${name}`)).toMatch(/^554 /);
+    await replies(`ada${team.replace('team_', '-')}@myagent.mx`, /^550 5\.1\.1 /);
+  });
+});
