@@ -11,7 +11,14 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { evolve, initialState, schemaVersions, type DomainEvent, type MailDomain } from '@app/mail-domain';
+import {
+  evolve,
+  initialState,
+  schemaVersions as domainVersions,
+  type DomainEvent,
+  type MailDomain,
+} from '@app/mail-domain';
+import { evolveMailbox, mailboxSchemaVersions, noMailbox, type Mailbox, type MailboxEvent } from '@app/mailbox';
 import { fromCloudEvent, toCloudEvent } from '@app/messaging';
 import asyncApiSchema from '@asyncapi/specs/schemas/3.0.0.json';
 import Ajv from 'ajv';
@@ -20,7 +27,8 @@ import { parse } from 'yaml';
 import { ajv, asyncApi, eventsFolder, faultsOf, readSchema, type PublishedMessage } from './support/event-schemas';
 
 const root = resolve(__dirname, '..');
-const types = Object.keys(schemaVersions) as DomainEvent['type'][];
+const schemaVersions = { ...domainVersions, ...mailboxSchemaVersions };
+const types = Object.keys(schemaVersions) as (keyof typeof schemaVersions)[];
 const document = asyncApi();
 const examples: PublishedMessage[] = Object.values(document.components.messages).flatMap(({ examples }) => examples);
 
@@ -107,6 +115,14 @@ describe('asyncapi.yaml', () => {
       return { type: type!.slice('com.sendmux.'.length), domainId, at, data: payload } as DomainEvent;
     });
     expect(life.reduce<MailDomain>(evolve, initialState).status).toBe('deleted');
+    const ofMailbox = examples.filter(({ headers }) => headers.ce_subject!.startsWith('mbx_'));
+    const mailbox = ofMailbox
+      .sort((a, b) => Number(a.headers.ce_streamversion) - Number(b.headers.ce_streamversion))
+      .map(({ headers, payload }): MailboxEvent => {
+        const { ce_type: type, ce_subject: mailboxId, ce_time: at } = headers;
+        return { type: type!.slice('com.sendmux.'.length), mailboxId, at, data: payload } as MailboxEvent;
+      });
+    expect(mailbox.reduce<Mailbox>(evolveMailbox, noMailbox).status).toBe('deleted');
   });
 });
 

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openPool } from '@app/database';
 import { schemaVersions } from '@app/mail-domain';
+import { mailboxSchemaVersions } from '@app/mailbox';
 import { Kafka, logLevel, type KafkaMessage } from 'kafkajs';
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { asyncApi, faultsOf, type PublishedMessage } from './support/event-schemas';
@@ -129,6 +130,7 @@ interface Message extends PublishedMessage {
     await system.sandbox.plantIdentity('taken.acme.com');
     expect((await api.add('taken.acme.com')).status).toBe(502);
     await repaired('lost.acme.com');
+    await withMailbox('box.acme.com');
     await wholeLife('mail.acme.com');
     published = await allMessages();
     // All of them come again, as after a relay that was killed.
@@ -163,6 +165,23 @@ interface Message extends PublishedMessage {
     await system.sandbox.remove(added.body);
     await becomes('failed');
     expect((await api.delete(id)).status).toBe(200);
+  }
+
+  /** Added, verified, with a mailbox that has a whole life on it, deleted. */
+  async function withMailbox(name: string): Promise<void> {
+    const idOf = ({ body }: { body: unknown }) => (body as { data: { id: string } }).data.id;
+    const added = await api.add(name);
+    const provider = { outbound_provider: 'sendmux-ses' };
+    await system.sandbox.place(added.body);
+    await system.until(`${name} is verified`, async () => {
+      const { body } = (await api.verify(idOf(added))) as { body: { data: { status: string } } };
+      return body.data.status === 'verified';
+    });
+    await api.call('PUT', `/domains/${idOf(added)}/outbound-provider`, provider);
+    const mailbox = idOf(await api.call('POST', '/mailboxes', { address: `ada@${name}`, ...provider }));
+    for (const act of ['suspend', 'resume']) await api.call('POST', `/mailboxes/${mailbox}/${act}`);
+    await api.call('DELETE', `/mailboxes/${mailbox}`);
+    expect((await api.delete(idOf(added))).status).toBe(200);
   }
 
   /** Added, lost by SES, made there anew, deleted. */
@@ -200,7 +219,9 @@ interface Message extends PublishedMessage {
   }
 
   it('each message fits its schema and its headers, with nothing that is not described', () => {
-    expect(new Set(published.map(typeOf))).toEqual(new Set(Object.keys(schemaVersions)));
+    expect(new Set(published.map(typeOf))).toEqual(
+      new Set(Object.keys({ ...schemaVersions, ...mailboxSchemaVersions })),
+    );
     for (const message of published) {
       expect(faultsOf(message)).toEqual([]);
       const { ce_subject, ce_streamversion, ce_id, ce_time } = message.headers;

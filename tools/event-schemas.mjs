@@ -11,22 +11,30 @@ import { stringify } from 'yaml';
 
 const root = resolve(import.meta.dirname, '..');
 const folder = join(root, 'docs/events');
-const types = join(root, 'libs/mail-domain/events.ts');
 
 mkdirSync(join(folder, 'schemas'), { recursive: true });
 const load = loader();
-const model = load('./libs/mail-domain/index.ts');
+const [domains, mailboxes] = [load('./libs/mail-domain/index.ts'), load('./libs/mailbox/index.ts')];
+/** Where the events of each model are, and the versions that are written now. */
+const models = [
+  { types: 'libs/mail-domain/events.ts', name: 'schemaVersions', versions: domains.schemaVersions },
+  { types: 'libs/mailbox/events.ts', name: 'mailboxSchemaVersions', versions: mailboxes.mailboxSchemaVersions },
+];
+const schemaVersions = Object.assign({}, ...models.map(({ versions }) => versions));
 const { dataSchema, toCloudEvent } = load('./libs/messaging/cloud-event.ts');
+
+/** The names of streams: of a domain or a mailbox. */
+const stream = '(mdom|mbx)_[a-z0-9]+';
 
 const fileOf = (type, version) => `schemas/${type}.${version}.json`;
 const files = new Map();
 const faults = [];
-for (const [type, schema] of generateSchemas()) {
-  const file = fileOf(type, model.schemaVersions[type]);
+for (const { type, schema, types, name } of models.flatMap(generateSchemas)) {
+  const file = fileOf(type, schemaVersions[type]);
   const path = join(folder, file);
   if (existsSync(path) && !isAddition(JSON.parse(readFileSync(path, 'utf8')), schema))
     faults.push(
-      `${type} is no longer what docs/events/${file} promises. A published version gets new optional fields at most: raise schemaVersions.${type} in libs/mail-domain/events.ts`,
+      `${type} is no longer what docs/events/${file} promises. A published version gets new optional fields at most: raise ${name}.${type} in ${types}`,
     );
   files.set(file, `${JSON.stringify(schema, null, 2)}\n`);
 }
@@ -51,16 +59,16 @@ function textOf(file) {
 }
 
 /** A JSON Schema of the data of each event type, without references. */
-function generateSchemas() {
+function generateSchemas({ types, name, versions }) {
   const generator = createGenerator({
-    ...{ path: types, tsconfig: join(root, 'tsconfig.json'), skipTypeCheck: true },
+    ...{ path: join(root, types), tsconfig: join(root, 'tsconfig.json'), skipTypeCheck: true },
     ...{ expose: 'none', topRef: false, jsDoc: 'extended' },
   });
-  return Object.entries(model.schemaVersions).map(([type, version]) => {
+  return Object.entries(versions).map(([type, version]) => {
     const { description, properties } = generator.createSchema(type);
-    if (!description) end([`${type} has no comment in libs/mail-domain/events.ts: subscribers need one.`]);
+    if (!description) end([`${type} has no comment in ${types}: subscribers need one.`]);
     const head = { $schema: 'http://json-schema.org/draft-07/schema#', $id: dataSchema(type, version) };
-    return [type, { ...head, title: type, description, ...open(properties.data) }];
+    return { type, types, name, schema: { ...head, title: type, description, ...open(properties.data) } };
   });
 }
 
@@ -93,7 +101,7 @@ function isObject(value) {
 function asyncApi() {
   const examples = exampleMessages();
   // In the order of a life. Versions that are no longer written are in the topic still.
-  const messages = Object.entries(model.schemaVersions).flatMap(([type, newest]) =>
+  const messages = Object.entries(schemaVersions).flatMap(([type, newest]) =>
     Array.from({ length: newest }, (_, index) => {
       const file = fileOf(type, index + 1);
       return { type, version: index + 1, schema: JSON.parse(files.get(file) ?? textOf(file)) };
@@ -103,10 +111,10 @@ function asyncApi() {
   const document = {
     asyncapi: '3.0.0',
     info: {
-      title: 'sendmux-domains: events of mail domains',
+      title: 'sendmux-domains: events of mail domains and mailboxes',
       version: '1.0.0',
       description:
-        'Every change of every mail domain, as CloudEvents 1.0 in the binary mode of the Kafka protocol binding. At least once; in order for each domain. docs/subscribe.md shows how to subscribe.',
+        'Every change of every mail domain and mailbox, as CloudEvents 1.0 in the binary mode of the Kafka protocol binding. At least once; in order for each of them. docs/subscribe.md shows how to subscribe.',
       license: { name: 'Apache 2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
     },
     defaultContentType: 'application/json',
@@ -121,8 +129,9 @@ function asyncApi() {
     channels: {
       domainEvents: {
         address: 'sendmux.domain-events',
-        title: 'Events of mail domains',
-        description: 'One topic for all domains (KAFKA_TOPIC). The key is the domain’s id, so its events are in order.',
+        title: 'Events of mail domains and mailboxes',
+        description:
+          'One topic for all (KAFKA_TOPIC). The key is the id of the domain or the mailbox, so its events are in order.',
         servers: [{ $ref: '#/servers/kafka' }],
         messages: Object.fromEntries(
           messages.map((each) => [nameOf(each), { $ref: `#/components/messages/${nameOf(each)}` }]),
@@ -144,7 +153,7 @@ function asyncApi() {
       messages: Object.fromEntries(
         messages.map((each) => {
           const { type, version, schema } = each;
-          const example = version === model.schemaVersions[type] && examples.get(type);
+          const example = version === schemaVersions[type] && examples.get(type);
           return [
             nameOf(each),
             {
@@ -175,7 +184,11 @@ function asyncApi() {
       messageBindings: {
         key: {
           kafka: {
-            key: { type: 'string', pattern: '^mdom_', description: 'The domain’s id, as ce_subject.' },
+            key: {
+              type: 'string',
+              pattern: `^${stream}$`,
+              description: 'The id of the domain or mailbox, as ce_subject.',
+            },
             bindingVersion: '0.5.0',
           },
         },
@@ -183,7 +196,7 @@ function asyncApi() {
       schemas: { headers: headersSchema() },
     },
   };
-  return `# Made by npm run events:schemas, of libs/mail-domain/events.ts.\n${stringify(document, { lineWidth: 120, aliasDuplicateObjects: false, compat: 'yaml-1.1' })}`;
+  return `# Made by npm run events:schemas, of ${models.map(({ types }) => types).join(' and ')}.\n${stringify(document, { lineWidth: 120, aliasDuplicateObjects: false, compat: 'yaml-1.1' })}`;
 }
 
 function headersSchema() {
@@ -191,8 +204,8 @@ function headersSchema() {
   const required = {
     'content-type': text('Of the value.', { const: 'application/json' }),
     ce_specversion: text('Version of CloudEvents.', { const: '1.0' }),
-    ce_id: text('`<domain id>/<version in the stream>`. A message that comes again has the same one.', {
-      pattern: '^mdom_[a-z0-9]+/[1-9][0-9]*$',
+    ce_id: text('`<ce_subject>/<ce_streamversion>`. A message that comes again has the same one.', {
+      pattern: `^${stream}/[1-9][0-9]*$`,
     }),
     ce_source: text('The product.', { const: '/sendmux-domains' }),
     ce_type: text('What happened: `com.sendmux.` and the event type. Ignore types that you do not know.', {
@@ -202,12 +215,14 @@ function headersSchema() {
       pattern: '^urn:sendmux:event:[A-Za-z]+:[1-9][0-9]*$',
     }),
     ce_time: text('When it was decided, in UTC.', { format: 'date-time' }),
-    ce_subject: text('The domain’s id; the key of the message, too.', { pattern: '^mdom_[a-z0-9]+$' }),
-    ce_partitionkey: text('The domain’s id (extension: partitioning).', { pattern: '^mdom_[a-z0-9]+$' }),
-    ce_sequence: text('Position in the log of all domains, growing, with gaps; sorts as text (extension: sequence).', {
+    ce_subject: text('The id of the domain (`mdom_…`) or the mailbox (`mbx_…`); the key of the message, too.', {
+      pattern: `^${stream}$`,
+    }),
+    ce_partitionkey: text('The same (extension: partitioning).', { pattern: `^${stream}$` }),
+    ce_sequence: text('Position in the log of all, growing, with gaps; sorts as text (extension: sequence).', {
       pattern: '^[0-9]{16}$',
     }),
-    ce_streamversion: text('The event’s number within its domain: 1, 2, 3, without gaps.', {
+    ce_streamversion: text('The event’s number within its stream, that of ce_subject: 1, 2, 3, without gaps.', {
       pattern: '^[1-9][0-9]*$',
     }),
     ce_actor: text('Who did it: `key_…`, an API key, or the name of an app.'),
@@ -217,14 +232,14 @@ function headersSchema() {
   };
   const optional = {
     ce_causationid: text('The ce_id of the event that this one answers. Absent when it answers none.', {
-      pattern: '^mdom_[a-z0-9]+/[1-9][0-9]*$',
+      pattern: `^${stream}/[1-9][0-9]*$`,
     }),
     ce_requestid: text('The `request_id` of the API. Absent when no request did it.'),
   };
   return { type: 'object', required: Object.keys(required), properties: { ...required, ...optional } };
 }
 
-/** A message by event type: two domains' lives as the model decides them. */
+/** A message by event type: the lives of two domains and a mailbox, as the models decide them. */
 function exampleMessages() {
   const name = 'mail.acme.com';
   const team = 'team_4kz81mq0xw';
@@ -249,7 +264,7 @@ function exampleMessages() {
   const both = (answer) => [answer, answer];
   const records = (...all) => both({ kind: 'records', records: all, aliases: [] });
   const look = (mx) =>
-    model.judge(
+    domains.judge(
       { name, team, ...provisioned },
       {
         mx,
@@ -266,68 +281,91 @@ function exampleMessages() {
     { at: time, actor: 'verification-scheduler', correlationId: `${id}/cycle/${Date.parse(start)}` },
   ];
   const commands = [
-    new model.AddDomain(
+    new domains.AddDomain(
       refused,
       { name: 'mail.example.com', team, deadline: at('09:58:30.120') },
       { at: at('09:58:00.120'), ...key, ...request(failing) },
     ),
-    new model.FailProvisioning(
+    new domains.FailProvisioning(
       refused,
       { step: 'ses', kind: 'foreign', reason: 'Amazon SES has mail.example.com for somebody else.' },
       { at: at('09:58:00.391'), ...provisioning, correlationId: failing, causationId: `${refused}/1` },
     ),
-    new model.CompleteRollback(refused, {
+    new domains.CompleteRollback(refused, {
       ...{ at: at('09:58:00.520'), ...provisioning, correlationId: failing, causationId: `${refused}/2` },
     }),
-    new model.AddDomain(
+    new domains.AddDomain(
       id,
       { name, team, deadline: at('10:00:30.084') },
       { at: at('10:00:00.084'), ...key, ...request(adding) },
     ),
-    new model.CompleteProvisioning(id, provisioned, {
+    new domains.CompleteProvisioning(id, provisioned, {
       ...{ at: at('10:00:00.412'), ...provisioning, correlationId: adding, causationId: `${id}/1` },
     }),
-    new model.RecordCheck(
+    new domains.RecordCheck(
       id,
       { ...inPlace, trigger: 'requested', cycle: null },
       { at: at('10:07:41.903'), ...key, ...request(verifying) },
     ),
-    new model.RecordCheck(id, ...cycle(at('18:00:00.000'), at('18:00:02.337'))),
-    new model.RecordCheck(id, ...cycle(at('00:00:00.000', '02'), at('00:00:01.871', '02'))),
-    new model.RequestIdentityRepair(
+    new domains.RecordCheck(id, ...cycle(at('18:00:00.000'), at('18:00:02.337'))),
+    new domains.RecordCheck(id, ...cycle(at('00:00:00.000', '02'), at('00:00:01.871', '02'))),
+    new domains.RequestIdentityRepair(
       id,
       { fault: 'missing' },
       { at: at('07:30:12.208', '02'), ...key, ...request(repairing) },
     ),
-    new model.CompleteIdentityRepair(id, provisioned, {
+    new domains.CompleteIdentityRepair(id, provisioned, {
       ...{ at: at('07:30:12.951', '02'), ...provisioning, correlationId: repairing, causationId: `${id}/9` },
     }),
-    new model.ChooseDomainOutboundProvider(
+    new domains.ChooseDomainOutboundProvider(
       id,
       { provider: 'mailgun' },
       { at: at('07:41:09.318', '02'), ...key, ...request(choosing) },
     ),
-    new model.RequestDeletion(id, { at: at('08:12:55.640', '02'), ...key, ...request(deleting) }),
-    new model.CompleteDeletion(id, {
+    new domains.RequestDeletion(id, { at: at('08:12:55.640', '02'), ...key, ...request(deleting) }),
+    new domains.CompleteDeletion(id, {
       ...{ at: at('08:12:55.997', '02'), ...provisioning, correlationId: deleting, causationId: `${id}/12` },
     }),
   ];
+  const mailbox = 'mbx_cl0mvxo5a1k9w3x7q2z8c4v6b1n';
+  const [creating, suspending, resuming, moving, removing] = [
+    ...['req_cl0mvxo5a0p4s8d2f6g1h5j9k3l', 'req_cl0mvxo6b2t7y1u5i9o3p7a2s6d'],
+    ...['req_cl0mvxo7c4e8r2t6y1u5i9o3p7a', 'req_cl0mvxo8d6q1w5e9r3t7y2u6i1o', 'req_cl0mvxo9e8z3x7c2v6b1n5m9q4w'],
+  ];
+  const byKey = (time, id) => ({ at: at(time), ...key, ...request(id) });
+  commands.push(
+    new mailboxes.CreateMailbox(
+      mailbox,
+      { address: `ada@${name}`, team, home: { domainId: id, status: 'verified' }, provider: null },
+      byKey('10:12:20.507', creating),
+    ),
+    new mailboxes.ChooseOutboundProvider(mailbox, { provider: 'mailgun' }, byKey('10:13:02.118', moving)),
+    new mailboxes.SuspendMailbox(mailbox, byKey('11:40:31.220', suspending)),
+    new mailboxes.ResumeMailbox(mailbox, byKey('11:58:07.914', resuming)),
+    new mailboxes.DeleteMailbox(mailbox, byKey('16:20:45.033', removing)),
+  );
   const states = new Map();
   const examples = new Map();
+  const ofMailbox = { decide: mailboxes.decideMailbox, evolve: mailboxes.evolveMailbox };
+  const ofDomain = { decide: domains.decide, evolve: domains.evolve };
   let position = 40;
   for (const command of commands) {
-    const { context, domainId: stream } = command;
-    const { state, version } = states.get(stream) ?? { state: model.initialState, version: 0 };
-    const events = model.decide(command, state);
+    const { context } = command;
+    const { subject, initialState, decide, evolve } =
+      'mailboxId' in command
+        ? { subject: command.mailboxId, initialState: mailboxes.noMailbox, ...ofMailbox }
+        : { subject: command.domainId, initialState: domains.initialState, ...ofDomain };
+    const { state, version } = states.get(subject) ?? { state: initialState, version: 0 };
+    const events = decide(command, state);
     events.forEach(({ type, data, at: time }, index) => {
       const { actor, requestId, correlationId, causationId } = context;
       const recorded = {
-        ...{ stream, version: version + index + 1, position: ++position, type, data, time },
-        ...{ schemaVersion: model.schemaVersions[type], metadata: { actor, requestId, correlationId, causationId } },
+        ...{ stream: subject, version: version + index + 1, position: ++position, type, data, time },
+        ...{ schemaVersion: schemaVersions[type], metadata: { actor, requestId, correlationId, causationId } },
       };
       examples.set(type, toCloudEvent(recorded));
     });
-    states.set(stream, { state: events.reduce(model.evolve, state), version: version + events.length });
+    states.set(subject, { state: events.reduce(evolve, state), version: version + events.length });
   }
   return examples;
 }
