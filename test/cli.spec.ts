@@ -1,9 +1,11 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Accounts } from '@app/accounts';
 import { openPool } from '@app/database';
+import { SMTPServer } from 'smtp-server';
 import { testDatabase, type TestDatabase } from './support/test-database';
 
 const program = resolve(__dirname, '../bin/sendmux');
@@ -105,6 +107,81 @@ describe('sendmux', () => {
     ]);
   });
 
+  it('rotates a key: the new one alone on standard output, the old one for a while', () => {
+    const { id: team } = json<{ id: string }>('team', 'create', 'Rotation', '--owner', 'ada@acme.com');
+    const old = json<Key>('key', 'create', '--team', team, '--role', 'root:readonly');
+    const made = sendmux(['key', 'rotate', old.id]);
+    expect(made.stdout).toMatch(/^smx_root_\w{42}\n$/);
+    expect(made.stderr).toMatch(
+      new RegExp(`^key_\\w+, root:readonly\\. Keep the key.* ${old.id} ends on .* UTC\\.\n$`),
+    );
+    const states = () => sendmux(['key', 'list', '--team', team]).stdout.split('\n').slice(1, 3);
+    expect(states()).toEqual([expect.stringMatching(/ends \d{4}-/), expect.not.stringContaining('end')]);
+    expect(json<{ rotated: { id: string } }>('key', 'rotate', old.id, '--overlap', '0s')).toMatchObject({
+      rotated: { id: old.id },
+    });
+    expect(states()[0]).toMatch(/ended \d{4}-/);
+    expect(sendmux(['key', 'rotate', old.id])).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/its time is over: there is nothing to rotate/) as string,
+    });
+  });
+
+  it('invites an owner by a mail, and only who accepts is one', async () => {
+    const mails: string[] = [];
+    const server = new SMTPServer({
+      disabledCommands: ['AUTH', 'STARTTLS'],
+      onData: (stream, _session, done) => {
+        const parts: Buffer[] = [];
+        stream.on('data', (part: Buffer) => parts.push(part));
+        stream.on('end', () => (mails.push(Buffer.concat(parts).toString()), done()));
+      },
+    });
+    await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+    const { port } = server.server.address() as AddressInfo;
+    /** Not `spawnSync`: the server runs here. */
+    const invite = (smtpPort: number, ...args: string[]) =>
+      new Promise<{ status: number | null; stderr: string }>((resolve) => {
+        const child = spawn(program, ['owner', 'invite', ...args], {
+          cwd: directory,
+          env: {
+            ...{ PATH: process.env.PATH, SENDMUX_DATA_DIR: directory, DATABASE_URL: database.url },
+            SMTP_URL: `smtp://127.0.0.1:${smtpPort}`,
+          },
+        });
+        let stderr = '';
+        child.stderr.on('data', (text: Buffer) => (stderr += text.toString()));
+        child.once('close', (status) => resolve({ status, stderr }));
+      });
+
+    const { id } = json<{ id: string }>('team', 'create', 'Invitations', '--owner', 'ada@acme.com');
+    const away = await invite(1, id, 'grace@acme.com');
+    expect(away).toMatchObject({ status: 1 });
+    expect(away.stderr).toMatch(
+      /is invited, but the mail could not be sent .* Send it again with `sendmux owner invite /,
+    );
+    expect(await invite(port, id, 'Grace@acme.com')).toEqual({ status: 0, stderr: '' });
+    expect(mails).toHaveLength(1);
+    const text = mails[0]!.replaceAll('=\r\n', '').replaceAll('=3D', '=');
+    expect(text).toMatch(/^To: grace@acme\.com\r$/m);
+    expect(text).toContain('Subject: You are invited to be an owner of Invitations');
+    const token = /smx_invite_\w{42}/.exec(text)![0];
+    expect(json('owner', 'list', id)).toMatchObject({
+      owners: ['ada@acme.com'],
+      invited: [{ email: 'grace@acme.com' }],
+    });
+    expect(json('owner', 'accept', token)).toEqual({ team: id, email: 'grace@acme.com' });
+    expect(sendmux(['owner', 'accept', token])).toMatchObject({ status: 1, stdout: '' });
+
+    expect(await invite(port, id, 'eve@acme.com')).toMatchObject({ status: 0 });
+    expect(sendmux(['owner', 'withdraw', id, 'eve@acme.com']).stdout).toBe(
+      `eve@acme.com is no longer invited to ${id}.\n`,
+    );
+    expect(sendmux(['owner', 'remove', id, 'ada@acme.com']).stdout).toBe('grace@acme.com\n');
+    expect(sendmux(['owner', 'remove', id, 'grace@acme.com']).stderr).toMatch(/is the only owner/);
+    await new Promise<void>((closed) => server.close(closed));
+  }, 30_000);
+
   const wrong: [string[], number, RegExp][] = [
     [['team', 'create', 'Acme'], 2, /required option '--owner <email\.\.\.>' not specified/],
     [['team', 'create', 'Acme', '--owner', 'ada'], 1, /Not an e-mail address: "ada"/],
@@ -114,6 +191,8 @@ describe('sendmux', () => {
     [['key', 'create', '--team', 't', '--role', 'a', '--permission', 'b'], 2, /cannot be used with/],
     [['key', 'create', '--team', 'team_0000000000', '--role', 'root'], 1, /There is no role "root"/],
     [['key', 'revoke', 'key_0'], 1, /There is no key key_0/],
+    [['key', 'rotate', 'key_0', '--overlap', 'soon'], 2, /--overlap soon is no duration/],
+    [['owner', 'accept', 'smx_invite_0'], 1, /There is no such invitation/],
   ];
   it.each(wrong)('%j ends with %i and one line', (args, status, message) => {
     const plain = sendmux(args);
@@ -157,7 +236,8 @@ describe('sendmux', () => {
     visit([]);
     expect(leaves).toEqual([
       ...['team create', 'team list', 'team owners'],
-      ...['key create', 'key list', 'key revoke'],
+      ...['owner list', 'owner invite', 'owner accept', 'owner withdraw', 'owner remove'],
+      ...['key create', 'key list', 'key rotate', 'key revoke'],
       ...['parked list', 'parked show', 'parked redrive', 'migrate'],
     ]);
   }, 30_000);

@@ -1,9 +1,9 @@
 import { Accounts, grantable, roles, type ApiKey } from '@app/accounts';
-import { openPool } from '@app/database';
-import { loadSettings } from '@app/runtime';
+import { loadSettings, parseDuration } from '@app/runtime';
 import { Command, Option } from 'commander';
 import { migrateEverything } from './migrations';
 import { examples, minute, print, table } from './output';
+import { addOwnerCommands, withPool } from './owner-commands';
 import { addParkedCommands } from './parked-commands';
 import { UsedWrongly } from './used-wrongly';
 
@@ -82,6 +82,8 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
       print(command, { team: id, owners }, () => owners);
     });
 
+  addOwnerCommands(program);
+
   const key = program.command('key').description('API keys of a team');
   key
     .command('create')
@@ -121,16 +123,42 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
         keys.length === 0
           ? [`No key yet:  sendmux key create --team ${owner} --role root:full`]
           : table(
-              ['KEY', 'ENDS IN', 'NAME', 'MAY', 'CREATED', 'REVOKED'],
+              ['KEY', 'ENDS IN', 'NAME', 'MAY', 'CREATED', 'LAST USED', 'ENDED'],
               keys.map((each) => [
                 each.id,
                 each.hint,
                 each.name,
                 may(each),
                 minute(each.createdAt),
-                each.revokedAt ? minute(each.revokedAt) : '',
+                each.lastUsedAt ? minute(each.lastUsedAt) : '',
+                ended(each),
               ]),
             ),
+      );
+    });
+  key
+    .command('rotate')
+    .description(
+      'a new key that may as much; the old one opens for a while longer: standard output holds the new one, this once',
+    )
+    .argument('<key>', 'id of the key, as `sendmux key list` shows it; not the secret')
+    .option('--overlap <duration>', 'how long both open, such as 30m or 24h; 0s ends the old one at once', '24h')
+    .addHelpText(
+      'after',
+      examples(
+        'sendmux key rotate key_clmib3zq8a0w9x7f1k2s5d4g6h0jp',
+        'KEY=$(sendmux key rotate key_clmib3zq8a0w9x7f1k2s5d4g6h0jp --overlap 1h)',
+      ),
+    )
+    .action(async (id: string, { overlap }: { overlap: string }, command: Command) => {
+      const overlapMs = parseDuration(overlap);
+      if (overlapMs === undefined) throw new UsedWrongly(`--overlap ${overlap} is no duration, such as 30m or 24h.`);
+      const made = await withAccounts((accounts) => accounts.rotateKey(id, overlapMs));
+      print(command, made, () => [made.key]);
+      process.stderr.write(
+        command.optsWithGlobals().json
+          ? ''
+          : `${made.id}, ${may(made)}. Keep the key: it is never shown again. ${id} ends on ${minute(made.rotated.expiresAt)}.\n`,
       );
     });
   key
@@ -157,13 +185,13 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
   return program;
 }
 
-async function withAccounts<T>(work: (accounts: Accounts) => Promise<T>): Promise<T> {
-  const pool = openPool(loadSettings(process.env, ['DATABASE_URL']).DATABASE_URL, 1);
-  try {
-    return await work(new Accounts(pool));
-  } finally {
-    await pool.end();
-  }
-}
+const withAccounts = <T>(work: (accounts: Accounts) => Promise<T>): Promise<T> =>
+  withPool((pool) => work(new Accounts(pool)));
+
+const ended = ({ revokedAt, expiresAt }: ApiKey): string => {
+  if (revokedAt) return `revoked ${minute(revokedAt)}`;
+  if (!expiresAt) return '';
+  return `${expiresAt.getTime() > Date.now() ? 'ends' : 'ended'} ${minute(expiresAt)}`;
+};
 
 const may = ({ role, permissions }: ApiKey): string => role ?? permissions.join(' ');

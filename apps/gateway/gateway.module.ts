@@ -18,6 +18,7 @@ import { PlansController } from './domains/plans.controller';
 import { Plans } from './domains/plans.service';
 import { Verifications } from './domains/verifications.service';
 import { ApiKeys } from './http/api-key.guard';
+import { InvitationsController } from './invitations/invitations.controller';
 import { RateLimit } from './http/rate-limit';
 import { MailboxesController } from './mailboxes/mailboxes.controller';
 import { Mailboxes } from './mailboxes/mailboxes.service';
@@ -75,7 +76,7 @@ export class GatewayModule {
         CommandsModule,
         verification,
       ],
-      controllers: [PlansController, DomainsController, MailboxesController],
+      controllers: [PlansController, DomainsController, MailboxesController, InvitationsController],
       providers: [
         DomainsReadModel,
         MailboxesReadModel,

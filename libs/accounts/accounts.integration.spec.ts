@@ -3,6 +3,8 @@ import { migrate, openPool } from '@app/database';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { accountsMigrations } from './accounts.migration';
 import { Accounts } from './accounts.service';
+import { Invitations } from './invitations.service';
+import { KeyUses } from './key-uses';
 
 let database: TestDatabase;
 let pool: Pool;
@@ -70,7 +72,7 @@ describe('API keys', () => {
     const { key, ...shown } = await accounts.createKey(team, { role: 'root:full' }, 'deploy');
     expect(key).toMatch(/^smx_root_[0-9a-z]{42}$/);
     expect(shown).toMatchObject({ team, name: 'deploy', hint: key.slice(-4), role: 'root:full', revokedAt: null });
-    expect(await accounts.authenticate(key)).toEqual({ keyId: shown.id, team, permissions: ['domain.*'] });
+    expect(await accounts.authenticate(key)).toEqual({ keyId: shown.id, team, permissions: ['domain.*', 'mailbox.*'] });
     expect(await accounts.authenticate(`${key} `)).toBeUndefined();
     expect(await accounts.authenticate('')).toBeUndefined();
 
@@ -82,6 +84,61 @@ describe('API keys', () => {
     expect(await accounts.revokeKey(shown.id)).toEqual(revoked);
     expect(await accounts.listKeys(team)).toEqual([revoked]);
     await expect(accounts.revokeKey('key_x')).rejects.toMatchObject({ code: 'key_not_found' });
+  });
+
+  it('is rotated into one that may as much, and opens beside it for a while', async () => {
+    const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
+    const old = await accounts.createKey(team, { permissions: ['domain.read'] }, 'deploy');
+    const made = await accounts.rotateKey(old.id, 86_400_000);
+    expect(made).toMatchObject({ team, name: 'deploy', permissions: ['domain.read'], expiresAt: null });
+    const { expiresAt } = made.rotated;
+    expect(Math.abs(expiresAt.getTime() - Date.now() - 86_400_000)).toBeLessThan(60_000);
+    for (const { key } of [old, made]) expect(await accounts.authenticate(key)).toMatchObject({ team });
+
+    // Another rotation never makes it live longer.
+    expect((await accounts.rotateKey(old.id, 10 * 86_400_000)).rotated.expiresAt).toEqual(expiresAt);
+    const last = await accounts.rotateKey(old.id, 0);
+    expect(await accounts.authenticate(old.key)).toBeUndefined();
+    expect(await accounts.authenticate(last.key)).toMatchObject({ keyId: last.id });
+    await expect(accounts.rotateKey(old.id, 0)).rejects.toMatchObject({ code: 'key_ended' });
+    await accounts.revokeKey(made.id);
+    await expect(accounts.rotateKey(made.id, 0)).rejects.toMatchObject({ code: 'key_ended' });
+    await expect(accounts.rotateKey('key_x', 0)).rejects.toMatchObject({ code: 'key_not_found' });
+    expect(await accounts.listKeys(team)).toHaveLength(4);
+  });
+
+  it('is known to have been used, at the cost of one statement for all keys, which may fail', async () => {
+    const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
+    const [one, two] = [
+      await accounts.createKey(team, { role: 'root:full' }),
+      await accounts.createKey(team, { role: 'root:full' }),
+    ];
+    const used = async () => (await accounts.listKeys(team)).map(({ lastUsedAt }) => lastUsedAt?.getTime() ?? null);
+    const statements: string[] = [];
+    let isAway = true;
+    const watched = {
+      query: (text: string, values: unknown[]) => {
+        statements.push(text);
+        return isAway ? Promise.reject(new Error('away')) : pool.query(text, values);
+      },
+    } as unknown as Pool;
+    const uses = new KeyUses(watched);
+    await uses.flush();
+    expect(statements).toEqual([]);
+    const at = Date.now();
+    for (let i = 0; i < 1_000; i++) uses.note(i % 2 ? one.id : two.id, at + i);
+    expect(await used()).toEqual([null, null]);
+    await uses.flush();
+    isAway = false;
+    uses.note(two.id, at + 2_000);
+    await uses.flush();
+    expect(await used()).toEqual([at + 999, at + 2_000]);
+    expect(statements).toHaveLength(2);
+    // Another process is late with its word.
+    const late = new KeyUses(pool);
+    late.note(one.id, at);
+    await late.beforeApplicationShutdown();
+    expect(await used()).toEqual([at + 999, at + 2_000]);
   });
 
   it('carries single permissions', async () => {
@@ -101,5 +158,54 @@ describe('API keys', () => {
       message: expect.stringContaining(message) as string,
     });
     expect(await accounts.listKeys(team)).toEqual([]);
+  });
+});
+
+describe('an invitation', () => {
+  const invitations = () => new Invitations(pool);
+
+  it('makes an owner of who accepts it, once', async () => {
+    const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
+    const { token, ...invited } = await invitations().invite(team, ' Grace@Acme.com ');
+    expect(token).toMatch(/^smx_invite_[0-9a-z]{42}$/);
+    expect(invited).toMatchObject({ team, email: 'grace@acme.com', teamName: 'Acme' });
+    expect(Math.abs(invited.expiresAt.getTime() - Date.now() - 7 * 86_400_000)).toBeLessThan(60_000);
+    expect(await accounts.owners(team)).toEqual(['a@acme.com']);
+    expect(await invitations().list(team)).toMatchObject([{ email: 'grace@acme.com' }]);
+    const { rows } = await pool.query<{ all: string }>('SELECT string_agg(i::text, $1) AS all FROM invitations i', [
+      ' ',
+    ]);
+    expect(rows[0]!.all).not.toContain(token.slice(11));
+
+    const accepted = await Promise.allSettled([1, 2, 3].map(() => invitations().accept(token)));
+    expect(accepted.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    expect(await accounts.owners(team)).toEqual(['a@acme.com', 'grace@acme.com']);
+    expect(await invitations().list(team)).toEqual([]);
+    await expect(invitations().invite(team, 'grace@acme.com')).rejects.toMatchObject({ code: 'already_owner' });
+  });
+
+  it('that is replaced, withdrawn, too old or was never made says the same', async () => {
+    const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
+    const replaced = await invitations().invite(team, 'b@acme.com');
+    const newest = await invitations().invite(team, 'b@acme.com');
+    const withdrawn = await invitations().invite(team, 'c@acme.com');
+    await invitations().withdraw(team, 'C@acme.com');
+    const old = await invitations().invite(team, 'd@acme.com');
+    await pool.query(`UPDATE invitations SET expires_at = now() WHERE email = 'd@acme.com'`);
+    const messages = await Promise.all(
+      [replaced, withdrawn, old, { token: 'smx_invite_x' }].map(({ token }) =>
+        invitations()
+          .accept(token)
+          .catch((error: Error) => error.message),
+      ),
+    );
+    expect(new Set(messages)).toEqual(
+      new Set(['There is no such invitation, or no more. Ask the team to invite you again.']),
+    );
+    expect(await accounts.owners(team)).toEqual(['a@acme.com']);
+    expect(await invitations().accept(newest.token)).toEqual({ team, email: 'b@acme.com' });
+    await expect(invitations().withdraw(team, 'c@acme.com')).rejects.toMatchObject({ code: 'invitation_not_found' });
+    await expect(invitations().invite('team_0', 'b@acme.com')).rejects.toMatchObject({ code: 'team_not_found' });
+    await expect(invitations().invite(team, 'b')).rejects.toMatchObject({ code: 'invalid_email' });
   });
 });

@@ -38,4 +38,40 @@ class CreateAccounts1795400000200 implements MigrationInterface {
   }
 }
 
-export const accountsMigrations: readonly Migration[] = [CreateAccounts1795400000200];
+class LetKeysEnd1795600000500 implements MigrationInterface {
+  readonly name = 'LetKeysEnd1795600000500';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE api_keys ADD COLUMN expires_at timestamptz, ADD COLUMN last_used_at timestamptz');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE api_keys DROP COLUMN expires_at, DROP COLUMN last_used_at');
+  }
+}
+
+class InviteOwners1795600000600 implements MigrationInterface {
+  readonly name = 'InviteOwners1795600000600';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE invitations (
+        team text NOT NULL REFERENCES teams,
+        email text NOT NULL CHECK (email = lower(email)),
+        hash bytea NOT NULL UNIQUE,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        expires_at timestamptz NOT NULL,
+        PRIMARY KEY (team, email)
+      )`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE invitations');
+  }
+}
+
+export const accountsMigrations: readonly Migration[] = [
+  CreateAccounts1795400000200,
+  LetKeysEnd1795600000500,
+  InviteOwners1795600000600,
+];

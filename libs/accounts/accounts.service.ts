@@ -24,6 +24,10 @@ export interface ApiKey {
   readonly permissions: readonly string[];
   readonly createdAt: Date;
   readonly revokedAt: Date | null;
+  /** From then on it opens nothing; null of a key that nobody has rotated. */
+  readonly expiresAt: Date | null;
+  /** Within about a minute; null of a key that nobody has used. */
+  readonly lastUsedAt: Date | null;
 }
 
 /** Who calls. */
@@ -38,10 +42,13 @@ export type Grant = { readonly role: string } | { readonly permissions: readonly
 
 type ApiKeyRow = Omit<ApiKey, 'permissions'> & { readonly permissions: string[] };
 
-const keyColumns = `id, team, name, hint, role, permissions, created_at AS "createdAt", revoked_at AS "revokedAt"`;
+const keyColumns = `id, team, name, hint, role, permissions, created_at AS "createdAt", revoked_at AS "revokedAt",
+  expires_at AS "expiresAt", last_used_at AS "lastUsedAt"`;
+/** By the clock of the database, which all processes share. */
+const isAlive = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())';
 
-/** Of a key only this is kept. 214 bits of randomness need no salt and no slow hash. */
-const hashOf = (key: string): Buffer => createHash('sha256').update(key).digest();
+/** Of a secret only this is kept. 214 bits of randomness need no salt and no slow hash. */
+export const hashOf = (key: string): Buffer => createHash('sha256').update(key).digest();
 
 /** Teams, their owners, and their API keys. */
 @Injectable()
@@ -163,11 +170,40 @@ export class Accounts {
     return apiKey(rows[0]);
   }
 
-  /** Who holds the key; undefined when nobody does, or it is revoked. One prepared statement: every request asks. */
+  /**
+   * A new key in the place of another, with the same name and grant. The old one opens as much for `overlapMs` more, and never longer
+   * than it would have.
+   *
+   * @param overlapMs milliseconds; 0 ends the old key at once.
+   * @throws {AccountRuleBroken} `key_not_found`, `key_ended`
+   */
+  async rotateKey(
+    id: string,
+    overlapMs: number,
+  ): Promise<ApiKey & { readonly key: string; readonly rotated: { readonly id: string; readonly expiresAt: Date } }> {
+    return this.transaction(async (client) => {
+      const { rows } = await client.query<ApiKeyRow & { expiresAt: Date }>(
+        `UPDATE api_keys SET expires_at = least(expires_at, now() + $2 * interval '1 millisecond')
+          WHERE id = $1 AND ${isAlive} RETURNING ${keyColumns}`,
+        [id, overlapMs],
+      );
+      const old = rows[0];
+      if (!old) throw await unrotatable(client, id);
+      const key = newApiKey();
+      const { rows: made } = await client.query<ApiKeyRow>(
+        `INSERT INTO api_keys (id, team, hash, hint, name, role, permissions)
+          SELECT $2, team, $3, $4, name, role, permissions FROM api_keys WHERE id = $1 RETURNING ${keyColumns}`,
+        [id, newId('key'), hashOf(key), key.slice(-4)],
+      );
+      return { ...apiKey(made[0]!), key, rotated: { id, expiresAt: old.expiresAt } };
+    });
+  }
+
+  /** Who holds the key; undefined when nobody does, or it is revoked or over. One prepared statement: every request asks. */
   async authenticate(key: string): Promise<Caller | undefined> {
     const { rows } = await this.pool.query<{ id: string; team: string; role: string | null; permissions: string[] }>({
       name: 'api-key-authenticate',
-      text: 'SELECT id, team, role, permissions FROM api_keys WHERE hash = $1 AND revoked_at IS NULL',
+      text: `SELECT id, team, role, permissions FROM api_keys WHERE hash = $1 AND ${isAlive}`,
       values: [hashOf(key)],
     });
     const row = rows[0];
@@ -199,6 +235,16 @@ export class Accounts {
   }
 }
 
+async function unrotatable(client: PoolClient, id: string): Promise<AccountRuleBroken> {
+  const { rowCount } = await client.query('SELECT FROM api_keys WHERE id = $1', [id]);
+  return rowCount === 0
+    ? new AccountRuleBroken('key_not_found', `There is no key ${id}.`)
+    : new AccountRuleBroken(
+        'key_ended',
+        `${id} is revoked, or its time is over: there is nothing to rotate. Create a new key.`,
+      );
+}
+
 async function ownersOf(client: Pool | PoolClient, team: string): Promise<string[]> {
   const { rows } = await client.query<{ email: string }>('SELECT email FROM owners WHERE team = $1 ORDER BY email', [
     team,
@@ -211,7 +257,7 @@ const granted = ({ role, permissions }: Pick<ApiKeyRow, 'role' | 'permissions'>)
 
 const apiKey = (row: ApiKeyRow): ApiKey => ({ ...row, permissions: granted(row) });
 
-const teamNotFound = (team: string) => new AccountRuleBroken('team_not_found', `There is no team ${team}.`);
+export const teamNotFound = (team: string) => new AccountRuleBroken('team_not_found', `There is no team ${team}.`);
 
 function checkedName(name: string): string {
   const trimmed = name.trim();
@@ -221,7 +267,7 @@ function checkedName(name: string): string {
   return trimmed;
 }
 
-function checkedEmails(owners: readonly string[]): string[] {
+export function checkedEmails(owners: readonly string[]): string[] {
   const emails = [...new Set(owners.map((owner) => owner.trim().toLowerCase()))];
   if (emails.length === 0) throw new AccountRuleBroken('invalid_email', 'Name at least one owner by e-mail address.');
   const wrong = emails.filter((email) => !isEmail(email));

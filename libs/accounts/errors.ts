@@ -5,6 +5,9 @@ export class AccountRuleBroken extends Error {
     readonly code:
       | 'team_not_found'
       | 'key_not_found'
+      | 'key_ended'
+      | 'invitation_not_found'
+      | 'already_owner'
       | 'owner_not_found'
       | 'last_owner'
       | 'invalid_name'

@@ -1,5 +1,7 @@
 export * from './accounts.migration';
 export * from './accounts.module';
-export * from './accounts.service';
+export { Accounts, type ApiKey, type Caller, type Grant, type Team } from './accounts.service';
 export * from './errors';
+export * from './invitations.service';
+export * from './key-uses';
 export * from './permissions';

@@ -15,5 +15,8 @@ export function newId(prefix: 'mdom' | 'mbx' | 'req' | 'key', now = Date.now()):
 /** `team_` and ten base-36 digits: short, as customers place it in their DNS. */
 export const newTeamId = (): string => `team_${random(10)}`;
 
+/** `smx_invite_` and 214 bits of randomness: whoever has it may accept the invitation. */
+export const newInvitationToken = (): string => `smx_invite_${random(42)}`;
+
 /** `smx_root_` and 214 bits of randomness: a bearer key, kept nowhere but with the customer. */
 export const newApiKey = (): string => `smx_root_${random(42)}`;

@@ -1,7 +1,7 @@
 import { createParamDecorator, Injectable, SetMetadata, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Accounts, allows, type Caller, type Permission } from '@app/accounts';
+import { Accounts, allows, KeyUses, type Caller, type Permission } from '@app/accounts';
 import { ApiError } from './api-error';
 import { RateLimit } from './rate-limit';
 
@@ -23,6 +23,7 @@ export class ApiKeys {
   constructor(
     private readonly accounts: Accounts,
     private readonly rateLimit: RateLimit,
+    private readonly uses: KeyUses,
   ) {}
 
   /** @throws {ApiError} `unauthorized`, `rate_limited` */
@@ -35,7 +36,7 @@ export class ApiKeys {
       );
     const caller = await this.accounts.authenticate(key);
     if (!caller)
-      throw unauthorized('This API key is unknown or revoked.', 'Bearer realm="sendmux", error="invalid_token"');
+      throw unauthorized('This API key is unknown, revoked or over.', 'Bearer realm="sendmux", error="invalid_token"');
 
     const { limit, remaining, reset, exceeded } = this.rateLimit.take(caller.keyId);
     void reply.headers({
@@ -47,6 +48,7 @@ export class ApiKeys {
       throw new ApiError('rate_limited', `This key may send ${limit} requests a minute. Wait ${reset} s.`, {
         retryAfter: reset,
       });
+    this.uses.note(caller.keyId);
     callers.set(request, caller);
   }
 }

@@ -154,6 +154,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     )
     .addTag('domains', 'Mail domains of your team')
     .addTag('mailboxes', 'Mailboxes on your domains, and on myagent.mx')
+    .addTag('invitations', 'Becoming an owner of a team')
     .build();
   return SwaggerModule.createDocument(app, config);
 }

@@ -1,0 +1,77 @@
+import { Invitations } from '@app/accounts';
+import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
+import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+
+let database: TestDatabase;
+let gateways: TestGateway[];
+
+beforeAll(async () => {
+  database = await testDatabase();
+  gateways = [await startGateway(database.url), await startGateway(database.url, { RATE_LIMIT_PER_MINUTE: 20 })];
+});
+afterAll(async () => {
+  await Promise.all(gateways.map((gateway) => gateway.close()));
+  await database.drop();
+});
+
+const statuses = (key: string) =>
+  Promise.all(gateways.map(async (gateway) => (await gateway.call('GET', '/api/v1/domains', { key })).status));
+
+it.each([
+  ['revoked', (id: string) => gateways[0]!.accounts.revokeKey(id)],
+  ['rotated without an overlap', (id: string) => gateways[0]!.accounts.rotateKey(id, 0)],
+  ['over', (id: string) => gateways[0]!.accounts.rotateKey(id, 300)],
+])('a key that is %s is refused by every gateway within a second', async (_how, end) => {
+  const { key, id } = await gateways[0]!.key();
+  expect(await statuses(key)).toEqual([200, 200]);
+  const ended = Date.now();
+  await end(id);
+  let refused = false;
+  while (!refused && Date.now() < ended + 5_000) refused = (await statuses(key)).every((status) => status === 401);
+  expect(refused).toBe(true);
+  expect(Date.now() - ended).toBeLessThan(1_000);
+});
+
+it('a key that was used is known to have been, when the gateway stops at the latest', async () => {
+  const [stopping, other] = [await startGateway(database.url), gateways[0]!];
+  const { key, team } = await stopping.key();
+  const before = Date.now();
+  for (let i = 0; i < 50; i++) await stopping.call('GET', '/api/v1/domains', { key });
+  const lastUse = async () => (await other.accounts.listKeys(team))[0]!.lastUsedAt?.getTime();
+  expect(await lastUse()).toBeUndefined();
+  await stopping.close();
+  expect(await lastUse()).toBeGreaterThanOrEqual(before);
+});
+
+describe('POST /api/v1/invitations/accept', () => {
+  const accept = (body: unknown, gateway = gateways[0]!) =>
+    gateway.call('POST', '/api/v1/invitations/accept', { body });
+
+  it('needs no key but the token, which is good once', async () => {
+    const gateway = gateways[0]!;
+    const { team } = await gateway.key();
+    const { token } = await gateway.app.get(Invitations, { strict: false }).invite(team, 'grace@acme.com');
+    expect(await accept({ token })).toMatchObject({ status: 200, body: { ok: true, data: { team } } });
+    expect(await gateway.accounts.owners(team)).toContain('grace@acme.com');
+    const [used, unknown] = [await accept({ token }), await accept({ token: 'smx_invite_x' })];
+    expect(used).toMatchObject({ status: 404, body: { error: { code: 'not_found', param: 'token' } } });
+    expect(unknown.body.error).toEqual(used.body.error);
+    for (const [body, code] of [
+      [{}, 'missing_parameter'],
+      [{ token: 7 }, 'invalid_parameter'],
+      [{ token, team }, 'invalid_parameter'],
+    ])
+      expect(await accept(body)).toMatchObject({ status: 400, body: { error: { code } } });
+  });
+
+  it('cannot be tried for ever', async () => {
+    const answers: Answer[] = [];
+    // A minute may end meanwhile, and then the next has its own.
+    while (answers.length <= 40 && answers.at(-1)?.status !== 429)
+      answers.push(await accept({ token: `smx_invite_${answers.length}` }, gateways[1]));
+    expect(answers.slice(0, -1).every(({ status }) => status === 404)).toBe(true);
+    expect(answers.length).toBeGreaterThan(20);
+    expect(answers.at(-1)!.status).toBe(429);
+    expect(answers.at(-1)!.headers.get('retry-after')).toMatch(/^\d+$/);
+  });
+});

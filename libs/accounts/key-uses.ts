@@ -1,0 +1,57 @@
+import {
+  Inject,
+  Injectable,
+  Logger,
+  type BeforeApplicationShutdown,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
+import { Pool } from 'pg';
+
+/** How old `last_used_at` may be, in milliseconds. */
+export const keyUsesEveryMs = 60_000;
+
+/** When keys were used last: gathered here, and written now and then, all in one statement. A request costs no write. */
+@Injectable()
+export class KeyUses implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly logger = new Logger(KeyUses.name);
+  /** Milliseconds since the epoch, by the id of the key. */
+  private uses = new Map<string, number>();
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(@Inject(Pool) private readonly pool: Pool) {}
+
+  note(keyId: string, at = Date.now()): void {
+    this.uses.set(keyId, at);
+  }
+
+  /** What cannot be written now is written with the next. Never rejects. */
+  async flush(): Promise<void> {
+    if (this.uses.size === 0) return;
+    const uses = this.uses;
+    this.uses = new Map();
+    try {
+      // Another process may know of a later use. In the order of the ids, so that two of them never wait for each other.
+      await this.pool.query(
+        `UPDATE api_keys AS held SET last_used_at = greatest(held.last_used_at, used.at)
+          FROM (
+            SELECT id, at FROM api_keys JOIN unnest($1::text[], $2::timestamptz[]) AS uses (id, at) USING (id)
+            ORDER BY id FOR UPDATE OF api_keys
+          ) AS used
+          WHERE held.id = used.id`,
+        [[...uses.keys()], [...uses.values()].map((at) => new Date(at))],
+      );
+    } catch (error) {
+      this.uses = new Map([...uses, ...this.uses]);
+      this.logger.warn(`The last use of keys will be written later: ${(error as Error).message}`);
+    }
+  }
+
+  onApplicationBootstrap(): void {
+    this.timer = setInterval(() => void this.flush(), keyUsesEveryMs).unref();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    clearInterval(this.timer);
+    await this.flush();
+  }
+}
