@@ -109,7 +109,8 @@ export class MailServer {
         INSERT INTO mail_providers (name, nexthop) SELECT * FROM unnest($1::text[], $2::text[])
         ON CONFLICT (name) DO UPDATE SET nexthop = EXCLUDED.nexthop
       ), chosen AS (
-        SELECT provider FROM mail_mailboxes WHERE status <> 'deleted' UNION SELECT provider FROM mail_domain_choices
+        SELECT provider FROM mail_mailboxes WHERE status <> 'deleted'
+        UNION SELECT provider FROM mail_domain_choices JOIN mail_domains USING (domain_id)
       ), removed AS (
         DELETE FROM mail_providers
         WHERE name <> ALL ($1) AND name NOT IN (SELECT provider FROM chosen WHERE provider IS NOT NULL)
