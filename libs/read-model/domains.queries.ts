@@ -21,6 +21,8 @@ export interface DomainView {
 }
 
 const visible = `status IN ('pending', 'verified', 'failed', 'deleting')`;
+/** As the unique index on names has it, so that a name is found by that index. */
+const reserving = `status NOT IN ('rolled_back', 'deleted')`;
 const columns = `id, name, team, status, ses_dkim_status AS "sesDkimStatus", dkim_tokens AS "dkimTokens",
   dkim_zone AS "dkimZone", verified_at AS "verifiedAt", checked_at AS "checkedAt", outbound_provider AS "outboundProvider", created_at AS "createdAt", version`;
 
@@ -54,7 +56,8 @@ export class DomainsReadModel {
   async homeOf(name: string, team: string): Promise<{ domainId: string; status: string } | null> {
     const { rows } = await this.pool.query<{ domainId: string; status: string }>({
       name: 'domain-home',
-      text: `SELECT id AS "domainId", status FROM domains WHERE name = $1 AND team = $2 AND ${visible}`,
+      text: `SELECT id AS "domainId", status FROM domains
+        WHERE name = $1 AND ${reserving} AND team = $2 AND ${visible}`,
       values: [name, team],
     });
     return rows[0] ?? null;
@@ -64,7 +67,7 @@ export class DomainsReadModel {
   async holderOf(name: string): Promise<{ id: string; team: string; status: string } | undefined> {
     const { rows } = await this.pool.query<{ id: string; team: string; status: string }>({
       name: 'domain-holder',
-      text: `SELECT id, team, status FROM domains WHERE name = $1 AND status NOT IN ('rolled_back', 'deleted')`,
+      text: `SELECT id, team, status FROM domains WHERE name = $1 AND ${reserving}`,
       values: [name],
     });
     return rows[0];
