@@ -464,7 +464,8 @@ describe('a slot that is not finished', () => {
     });
     looks = [];
     await seventh;
-    Object.assign(own, { query: () => new Promise(() => undefined) });
+    const never = () => new Promise(() => undefined);
+    Object.assign(own, { query: never, connect: never });
     const lapsed = async () => Promise.all(ids.map(async (id) => (await status(id)) === 'pending'));
     expect((await lapsed()).filter(Boolean)).toHaveLength(6);
 

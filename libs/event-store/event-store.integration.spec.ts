@@ -153,6 +153,29 @@ describe('the event store', () => {
     expect(await row(`stale${count}`)).toMatchObject({ version: 1 });
   });
 
+  it('keeps its connection when an append is refused, and gives it up when it is broken', async () => {
+    const lone = openPool(database.url, 1);
+    const own = new EventStore(lone, projection);
+    const backend = async () => (await lone.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0]!.pid;
+    await own.append(append('kept', 0, 1, 'kept name'));
+    const before = await backend();
+    for (let i = 0; i < 5; i++)
+      await expect(own.append(append(`refused${i}`, 0, 1, 'kept name'))).rejects.toThrow(ConstraintViolation);
+    expect(await backend()).toBe(before);
+
+    const blocker = await pool.connect();
+    await blocker.query('BEGIN; LOCK TABLE events IN EXCLUSIVE MODE');
+    const broken = own.append(append('kept', 1)).catch((error: unknown) => error);
+    const waits = `SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'`;
+    while ((await pool.query(waits, [before])).rowCount === 0) await delay(10);
+    await pool.query('SELECT pg_terminate_backend($1)', [before]);
+    expect(await broken).toBeInstanceOf(AppendUnanswered);
+    await blocker.query('ROLLBACK');
+    blocker.release();
+    expect(await backend()).not.toBe(before);
+    await lone.end();
+  });
+
   it('gives each append of a batch its own answer, and lets none fall with its neighbours', async () => {
     await store.append(append('batch7', 0));
     await pool.query(`INSERT INTO things (id, name, version) VALUES ('other', 'taken', 0)`);

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { DatabaseError, type Pool, type QueryConfig } from 'pg';
+import { DatabaseError, type Pool, type QueryConfig, type QueryResult } from 'pg';
 import { AppendUnanswered, ConstraintViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
 import { eventColumns, eventsChannel, recordedEvent, type EventRow } from './event-log';
@@ -146,8 +146,26 @@ export class EventStore {
           ],
         }
       : { ...this.statements.many, values: columnsOf(batch) };
-    const { rows } = await this.pool.query<{ version: number }>(this.inTime(statement));
+    const { rows } = await this.query<{ version: number }>(this.inTime(statement));
     return rows.map(({ version }) => version);
+  }
+
+  /** Like that of the pool, but a mere refusal does not cost the connection: under contention they are many. */
+  private async query<Row extends object>(statement: QueryConfig): Promise<QueryResult<Row>> {
+    const client = await this.pool.connect();
+    // A connection that ends tells its query, and says so here as well.
+    const heard = () => undefined;
+    client.on('error', heard);
+    let broken: Error | undefined;
+    try {
+      return await client.query<Row>(statement);
+    } catch (error) {
+      if (!isRefusal(error)) broken = error as Error;
+      throw error;
+    } finally {
+      client.off('error', heard);
+      client.release(broken);
+    }
   }
 
   /** The driver gives the connection up when the answer is late; its types know that setting of a client alone. */
