@@ -45,8 +45,8 @@ const sql = {
     WHERE id = $1 AND team = $2 AND status IN ('pending', 'verified', 'failed', 'deleting')`,
   holder: `SELECT id, team, status FROM domains WHERE name = $1 AND status NOT IN ('rolled_back', 'deleted')`,
   stream: 'SELECT * FROM events WHERE stream = $1 ORDER BY version',
-  append: `WITH appended AS (INSERT INTO events (stream, version, type, schema_version, data, metadata, time)
-      VALUES ($1, $2, $3, 1, $4, $5, now()))
+  append: `WITH appended AS (INSERT INTO events (stream, version, type, schema_version, data, metadata, time, previous, hash)
+      VALUES ($1, $2, $3, 1, $4, $5, now(), '', ''))
     INSERT INTO domains (id, name, team, status, ses_dkim_status, dkim_tokens, dkim_zone, ses_region, created_at, updated_at, version)
     VALUES ($1, $6, $7, $8, $9, $10, $11, $12, now(), now(), $2)
     ON CONFLICT (id) DO UPDATE SET status = excluded.status, ses_dkim_status = excluded.ses_dkim_status,

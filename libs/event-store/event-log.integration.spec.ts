@@ -23,8 +23,8 @@ function random(from: number): () => number {
 }
 
 const insert = (stream: string, version: number) =>
-  `INSERT INTO events (stream, version, type, schema_version, data, metadata, time)
-   VALUES ('${stream}', ${version}, 'Happened', 1, '{}', '{}', now())`;
+  `INSERT INTO events (stream, version, type, schema_version, data, metadata, time, previous, hash)
+   VALUES ('${stream}', ${version}, 'Happened', 1, '{}', '{}', now(), '', '')`;
 
 const metadata = { actor: 'test', correlationId: 'c' };
 const event = { type: 'Happened', schemaVersion: 1, data: {}, time: '2026-04-15T10:00:00.000Z' };

@@ -1,5 +1,6 @@
 import type { Migration } from '@app/database';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { eventHashSql, hashedColumns, noHash } from './event-hash';
 
 /** High 16 bits of the advisory locks that appends in flight hold; the low 48 bits are a position. */
 export const inFlightTag = 0x5e4d;
@@ -56,4 +57,33 @@ class CreateEvents1770000000000 implements MigrationInterface {
   }
 }
 
-export const eventStoreMigrations: readonly Migration[] = [CreateEvents1770000000000];
+/** Each event has a hash over all of it and over the hash before it in its stream. */
+class ChainEvents1795700000000 implements MigrationInterface {
+  readonly name = 'ChainEvents1795700000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE events ADD COLUMN previous bytea, ADD COLUMN hash bytea');
+    await runner.query('ALTER TABLE events DISABLE TRIGGER events_are_facts');
+    await runner.query(`
+      DO $$
+      DECLARE
+        event events%ROWTYPE;
+        before bytea;
+      BEGIN
+        FOR event IN SELECT * FROM events ORDER BY stream, version LOOP
+          IF event.version = 1 THEN before := '\\x${noHash.toString('hex')}'; END IF;
+          event.previous := before;
+          before := ${eventHashSql(Object.fromEntries(hashedColumns.map((name) => [name, `event.${name}`])))};
+          UPDATE events SET previous = event.previous, hash = before WHERE position = event.position;
+        END LOOP;
+      END $$`);
+    await runner.query('ALTER TABLE events ENABLE TRIGGER events_are_facts');
+    await runner.query('ALTER TABLE events ALTER COLUMN previous SET NOT NULL, ALTER COLUMN hash SET NOT NULL');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE events DROP COLUMN hash, DROP COLUMN previous');
+  }
+}
+
+export const eventStoreMigrations: readonly Migration[] = [CreateEvents1770000000000, ChainEvents1795700000000];

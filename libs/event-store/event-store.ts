@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DatabaseError, type Pool, type QueryConfig, type QueryResult } from 'pg';
 import { AppendUnanswered, ConstraintViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
+import { eventHashSql, noHash } from './event-hash';
 import { eventColumns, eventsChannel, recordedEvent, type EventRow } from './event-log';
 
 /** Appends that go in one statement at most. */
@@ -242,9 +243,11 @@ interface Statement {
   readonly text: string;
 }
 
-/** By the index, from its end. */
-const versionOf = (stream: string) =>
-  `coalesce((SELECT version FROM events WHERE stream = ${stream} ORDER BY version DESC LIMIT 1), 0)`;
+/** Version and hash of the newest event of a stream, found by the index, from its end. */
+const newestOf = (stream: string) => `(
+      SELECT version, hash FROM events WHERE stream = ${stream} ORDER BY version DESC LIMIT 1
+    ) AS newest ON true`;
+const found = `coalesce(newest.version, 0) AS version, coalesce(newest.hash, '\\x${noHash.toString('hex')}') AS previous`;
 
 /** Rows go in an order that all processes share, so that two of them never wait for each other. */
 function upsert({ table, key, columns, contended = key }: InlineProjection, from: string): string {
@@ -259,11 +262,23 @@ function upsert({ table, key, columns, contended = key }: InlineProjection, from
   )`;
 }
 
+/** The position is drawn here, and not by the column's default, since the hash covers it. */
+const insert = `INSERT INTO events (position, stream, version, type, schema_version, data, metadata, time, previous, hash)
+    OVERRIDING SYSTEM VALUE`;
+const draw = `nextval('event_positions') AS position`;
+
 function appendOne(projection?: InlineProjection): string {
   const row = projection ? upsert(projection, 'FROM inserted, (SELECT $8::text AS row) AS a') : '';
-  return `WITH found AS MATERIALIZED (SELECT ${versionOf('$1')} AS version), inserted AS (
-    INSERT INTO events (stream, version, type, schema_version, data, metadata, time)
-    SELECT $1, version + 1, $3, $4::smallint, $5::json, $6::json, $7::timestamptz FROM found WHERE version = $2::int
+  return `WITH found AS MATERIALIZED (
+    SELECT ${found} FROM (SELECT) AS one LEFT JOIN LATERAL ${newestOf('$1')}
+  ), event AS MATERIALIZED (
+    SELECT ${draw}, $1::text AS stream, version + 1 AS version, $3::text AS type, $4::smallint AS schema_version,
+      $5::text AS data, $6::text AS metadata, $7::timestamptz AS time, previous
+    FROM found WHERE version = $2::int
+  ), inserted AS (
+    ${insert}
+    SELECT position, stream, version, type, schema_version, data::json, metadata::json, time, previous, ${eventHashSql()}
+    FROM event
     RETURNING version
   )${row} SELECT version FROM found`;
 }
@@ -271,17 +286,29 @@ function appendOne(projection?: InlineProjection): string {
 /** Events of all streams come before the first row, in the order of their streams: see `upsert`. */
 function appendMany(projection?: InlineProjection): string {
   const from = 'FROM inserted i JOIN appends a ON a.stream = i.stream AND a.version + 1 = i.version';
-  return `WITH found AS MATERIALIZED (
-    SELECT a.*, ${versionOf('a.stream')} AS version
+  return `WITH RECURSIVE found AS MATERIALIZED (
+    SELECT a.*, ${found}
     FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::text[]) AS a(n, stream, expected, metadata, row)
+    LEFT JOIN LATERAL ${newestOf('a.stream')}
   ), appends AS (
     SELECT * FROM found WHERE version = expected
+  ), events_in_order AS MATERIALIZED (
+    SELECT ${draw}, ordered.* FROM (
+      SELECT a.stream, a.version + e.place AS version, e.type, e.schema_version, e.data, a.metadata, e.time, e.place, a.previous
+      FROM unnest($6::int[], $7::int[], $8::text[], $9::smallint[], $10::text[], $11::timestamptz[])
+        AS e(n, place, type, schema_version, data, time) JOIN appends a USING (n)
+      ORDER BY a.stream, e.place
+    ) AS ordered
+  ), chained AS (
+    SELECT *, ${eventHashSql()} AS hash FROM events_in_order WHERE place = 1
+    UNION ALL
+    SELECT e.position, e.stream, e.version, e.type, e.schema_version, e.data, e.metadata, e.time, e.place, c.hash,
+      ${eventHashSql({ position: 'e.position', previous: 'c.hash', stream: 'e.stream', version: 'e.version', type: 'e.type', schema_version: 'e.schema_version', time: 'e.time', data: 'e.data', metadata: 'e.metadata' })}
+    FROM chained c JOIN events_in_order e ON e.stream = c.stream AND e.place = c.place + 1
   ), inserted AS (
-    INSERT INTO events (stream, version, type, schema_version, data, metadata, time)
-    SELECT a.stream, a.version + e.place, e.type, e.schema_version, e.data::json, a.metadata::json, e.time
-    FROM unnest($6::int[], $7::int[], $8::text[], $9::smallint[], $10::text[], $11::timestamptz[])
-      AS e(n, place, type, schema_version, data, time) JOIN appends a USING (n)
-    ORDER BY a.stream, e.place
+    ${insert}
+    SELECT position, stream, version, type, schema_version, data::json, metadata::json, time, previous, hash
+    FROM chained ORDER BY position
     RETURNING stream, version
   )${projection ? upsert(projection, from) : ''} SELECT version FROM found ORDER BY n`;
 }
