@@ -25,7 +25,7 @@ Begin with:
 
 \`sendmux help COMMAND\` and \`sendmux COMMAND help SUBCOMMAND\` show more, with examples.
 The database is the one of \`make start\`, or of DATABASE_URL when that is set.
-Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database are not in order.`,
+Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database are not in order, 130 interrupted.`,
     );
 
   const team = program.command('team').description('teams and the owners who are told when a domain stays broken');

@@ -2,10 +2,11 @@ import { AccountRuleBroken } from '@app/accounts';
 import { SettingsInvalid } from '@app/runtime';
 import { CommanderError } from 'commander';
 import { commandLine } from './command-line';
+import { Interrupted } from './interruption';
 import { UsedWrongly } from './used-wrongly';
 
-/** Of the process: refused or failed, used wrongly, not set up. `docs/settings.md` and the help name them too. */
-const exitCodes = { failed: 1, usage: 2, setup: 3 } as const;
+/** Of the process: refused or failed, used wrongly, not set up, stopped by a signal. `docs/settings.md` and the help name them too. */
+const exitCodes = { failed: 1, usage: 2, setup: 3, interrupted: 130 } as const;
 
 interface Failure {
   readonly exit: keyof typeof exitCodes;
@@ -27,6 +28,7 @@ function failure(error: unknown): Failure {
   if (error instanceof CommanderError || error instanceof UsedWrongly)
     return { exit: 'usage', code: 'usage', message: error.message.replace(/^error: /, '') };
   if (error instanceof SettingsInvalid) return { exit: 'setup', code: 'settings', message: error.message };
+  if (error instanceof Interrupted) return { exit: 'interrupted', code: 'interrupted', message: error.message };
   const { code, message } = error as NodeJS.ErrnoException;
   const setup = setupFaults[code ?? ''] ?? (message.startsWith('No database at ') ? message : undefined);
   if (setup) return { exit: 'setup', code: 'database', message: setup };
