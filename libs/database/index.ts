@@ -1,2 +1,3 @@
+export * from './copy-rows';
 export * from './database.module';
 export * from './migrate';

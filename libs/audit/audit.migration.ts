@@ -1,0 +1,34 @@
+import type { Migration } from '@app/database';
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+class CreateAuditSeals1795700000100 implements MigrationInterface {
+  readonly name = 'CreateAuditSeals1795700000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    // The leaves can be read off the events as well. They tell which event is not the one that was sealed.
+    await runner.query(`
+      CREATE TABLE audit_seals (
+        number integer PRIMARY KEY,
+        statement text NOT NULL,
+        key text NOT NULL,
+        signature text NOT NULL,
+        leaves bytea NOT NULL
+      )`);
+    await runner.query('ALTER TABLE audit_seals ALTER COLUMN leaves SET STORAGE EXTERNAL');
+    await runner.query(`
+      CREATE FUNCTION refuse_seal_change() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        RAISE EXCEPTION 'seals are only ever added: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
+      END $$`);
+    await runner.query(`
+      CREATE TRIGGER seals_are_facts BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_seals
+      FOR EACH STATEMENT EXECUTE FUNCTION refuse_seal_change()`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE audit_seals');
+    await runner.query('DROP FUNCTION refuse_seal_change()');
+  }
+}
+
+export const auditMigrations: readonly Migration[] = [CreateAuditSeals1795700000100];

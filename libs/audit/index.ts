@@ -1,0 +1,4 @@
+export * from './audit.migration';
+export * from './seal';
+export * from './seals';
+export * from './verification';

@@ -1,0 +1,124 @@
+import { randomBytes } from 'node:crypto';
+import type { Pool, PoolClient } from 'pg';
+import { eventHashSql, noHash, type EventLog } from '@app/event-store';
+import { merkleRoot } from './merkle';
+import { hashOfStatement, nothingBefore, readStatement, type Seal, type SealingKey } from './seal';
+
+/** One sealer at a time looks at the end of the log; the number of the next seal decides in any case. */
+const sealingLock = 0x5ea1;
+
+/** An event that is not what its hash says, or does not follow the one before it: nothing is sealed over it. */
+export class LogBroken extends Error {
+  override readonly name = 'LogBroken';
+  constructor(
+    /** `stream/version` */
+    readonly event: string,
+    readonly position: number,
+    readonly fault: 'content' | 'link',
+  ) {
+    super(
+      `${event} (position ${position}) ${fault === 'content' ? 'is not what its hash says' : 'does not name the hash of the event before it in its stream'}: the log is not sealed any further. Run \`sendmux audit verify\``,
+    );
+  }
+}
+
+interface Leaf {
+  readonly event: string;
+  readonly position: number;
+  readonly hash: Buffer;
+  readonly isTrue: boolean;
+  readonly isLinked: boolean;
+}
+
+/** The seals of a log, each over all events since the one before it. */
+export class Seals {
+  /**
+   * @param most events in one seal.
+   * @param clock milliseconds since the epoch.
+   */
+  constructor(
+    private readonly pool: Pool,
+    private readonly log: Pick<EventLog, 'head'>,
+    private readonly key: SealingKey,
+    private readonly most = 10_000,
+    private readonly clock = Date.now,
+  ) {}
+
+  /**
+   * Seals what is settled and not sealed yet; looks at each event before it signs.
+   *
+   * @returns the new seals, the oldest first; none when there is nothing new, or another sealer is at it.
+   * @throws {LogBroken}
+   */
+  async seal(): Promise<Seal[]> {
+    const seals: Seal[] = [];
+    for (;;) {
+      const head = await this.log.head();
+      const made = await this.inTransaction((client) => this.sealNext(client, head));
+      if (!made) return seals;
+      seals.push(made);
+    }
+  }
+
+  private async sealNext(client: PoolClient, head: number): Promise<Seal | undefined> {
+    const { rows: locks } = await client.query<{ mine: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS mine', [
+      sealingLock,
+    ]);
+    if (!locks[0]!.mine) return undefined;
+    const { rows: last } = await client.query<{ statement: string }>(
+      'SELECT statement FROM audit_seals ORDER BY number DESC LIMIT 1',
+    );
+    const before = last[0] && readStatement(last[0].statement);
+    if (last[0] && !before) throw new Error('The newest seal cannot be read. Run `sendmux audit verify`');
+    const after = before?.upTo ?? 0;
+    const leaves = await this.leaves(client, after, head);
+    if (leaves.length === 0) return undefined;
+    for (const { event, position, isTrue, isLinked } of leaves)
+      if (!isTrue || !isLinked) throw new LogBroken(event, position, isTrue ? 'link' : 'content');
+    const hashes = Buffer.concat(leaves.map(({ hash }) => hash));
+    const seal = this.key.seal({
+      log: before?.log ?? randomBytes(16).toString('hex'),
+      number: (before?.number ?? 0) + 1,
+      previous: last[0] ? hashOfStatement(last[0].statement) : nothingBefore,
+      events: leaves.length,
+      after,
+      upTo: leaves.at(-1)!.position,
+      root: merkleRoot(hashes).toString('hex'),
+      time: new Date(this.clock()).toISOString(),
+    });
+    await client.query(
+      'INSERT INTO audit_seals (number, statement, key, signature, leaves) VALUES ($1, $2, $3, $4, $5)',
+      [(before?.number ?? 0) + 1, seal.statement, seal.key, seal.signature, hashes],
+    );
+    return seal;
+  }
+
+  private async leaves(client: PoolClient, after: number, head: number): Promise<Leaf[]> {
+    const { rows } = await client.query<Leaf>(
+      `SELECT stream || '/' || version AS event, position::float8 AS position, hash, hash = ${eventHashSql()} AS "isTrue",
+         coalesce(previous = CASE version WHEN 1 THEN $4::bytea ELSE
+           (SELECT before.hash FROM events before WHERE before.stream = e.stream AND before.version = e.version - 1)
+         END, false) AS "isLinked"
+       FROM events e WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3`,
+      [after, head, this.most, noHash],
+    );
+    return rows;
+  }
+
+  private async inTransaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
+    const client = await this.pool.connect();
+    let broken: Error | undefined;
+    try {
+      await client.query('BEGIN');
+      const result = await work(client);
+      await client.query('COMMIT');
+      return result;
+    } catch (error) {
+      broken = error as Error;
+      throw error;
+    } finally {
+      // Nothing to roll back in a connection that is thrown away.
+      client.release(broken);
+    }
+  }
+}
