@@ -19,6 +19,12 @@ module.exports = {
     },
     only('accounts-arrows', 'accounts', ['database', 'runtime'], 'Teams and keys know no domain.'),
     only(
+      'audit-arrows',
+      'audit',
+      ['event-store', 'database', 'runtime'],
+      'The log as rows and hashes, whatever they mean.',
+    ),
+    only(
       'commands-arrows',
       'commands',
       ['mail-domain', 'mailbox', 'event-store', 'read-model', 'runtime', 'database'],

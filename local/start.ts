@@ -16,7 +16,7 @@ import { startEmbeddedPostgres, stopAbandonedPostgres, type EmbeddedPostgres } f
 import { stopWithLauncher } from './stop-with-launcher';
 
 const oldestNode = [20, 19] as const;
-const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier'] as const;
+const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'sealer'] as const;
 /** Of the embedded Kafka, above `PORT`: the brokers, and after them the controllers. */
 const kafkaPort = 20;
 const demo = { team: 'Demo', owner: 'demo-owner@example.com' };

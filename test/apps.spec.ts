@@ -13,7 +13,7 @@ describe('each app', () => {
   }, 30_000);
   afterAll(() => system.end('eventless'));
 
-  it.each(allApps)(
+  it.each<AppName>([...allApps, 'sealer'])(
     '%s runs alone, says how it is, and ends on SIGTERM',
     async (app) => {
       await system.start(app);
@@ -30,7 +30,7 @@ describe('each app', () => {
     60_000,
   );
 
-  it.each(allApps)('%s lists every fault of its settings, and does not start', (app) => {
+  it.each<AppName>([...allApps, 'sealer'])('%s lists every fault of its settings, and does not start', (app) => {
     const { status, stderr } = spawnSync(process.execPath, [resolve(__dirname, `../dist/apps/${app}/main.js`)], {
       encoding: 'utf8',
       env: { PATH: process.env.PATH, SENDMUX_DATA_DIR: '/nonexistent', PORT: 'http', LOG_LEVEL: 'loud' },

@@ -10,6 +10,7 @@ const { forbidden } = jest.requireActual<{ forbidden: { name: string }[] }>('../
 const planted: Record<string, Record<string, string>> = {
   'model-is-pure': { 'libs/mail-domain/planted.ts': "import 'node:fs';" },
   'accounts-arrows': { 'libs/accounts/planted.ts': "import '@app/mail-domain';" },
+  'audit-arrows': { 'libs/audit/planted.ts': "import '@app/mail-domain';" },
   'commands-arrows': { 'libs/commands/planted.ts': "import '@app/accounts';" },
   'cycle-arrows': { 'libs/cycle/planted.ts': "import '@app/mail-domain';" },
   'database-arrows': { 'libs/database/planted.ts': "import '@app/event-store';" },

@@ -26,7 +26,7 @@ interface Compose {
 
 const { services, volumes, configs } = parse(read('docker-compose.yml'), { merge: true }) as Compose;
 const built = Object.entries(services).filter(([, { build }]) => build === '.');
-const onKafka = ['provisioning', 'verification-scheduler', 'notifier', 'event-relay'] as const;
+const onKafka = ['provisioning', 'verification-scheduler', 'notifier', 'event-relay', 'sealer'] as const;
 const listening = ['gateway', ...onKafka, 'sandbox'] as const;
 /** With the defaults of `${NAME:-default}`, and `$$` for a dollar, as compose reads it. */
 const plain = (text: unknown) =>

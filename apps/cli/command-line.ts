@@ -1,6 +1,7 @@
 import { Accounts, grantable, roles, type ApiKey } from '@app/accounts';
 import { loadSettings, parseDuration } from '@app/runtime';
 import { Command, Option } from 'commander';
+import { addAuditCommands } from './audit-commands';
 import { migrateEverything } from './migrations';
 import { examples, minute, print, table } from './output';
 import { addOwnerCommands, withPool } from './owner-commands';
@@ -10,7 +11,9 @@ import { UsedWrongly } from './used-wrongly';
 /** `sendmux …`. Results go to standard output, explanations and errors to standard error. */
 export function commandLine(): Command {
   const program = new Command('sendmux')
-    .description('Teams, their owners and their API keys; messages that no consumer could handle.')
+    .description(
+      'Teams, their owners and their API keys; messages that no consumer could handle; the log and its audit.',
+    )
     .option('--json', 'print one JSON document, for scripts; errors too')
     // `main.ts` reports every error in the same way.
     .configureOutput({ outputError: () => undefined })
@@ -172,6 +175,7 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
     });
 
   addParkedCommands(program);
+  addAuditCommands(program);
 
   program
     .command('migrate')

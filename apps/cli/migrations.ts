@@ -1,4 +1,5 @@
 import { accountsMigrations } from '@app/accounts';
+import { auditMigrations } from '@app/audit';
 import { migrate } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { mailServerMigrations } from '@app/mail-server';
@@ -10,6 +11,7 @@ import { tasksMigrations } from '@app/tasks';
 export async function migrateEverything(database: string, mailServerDatabase: string): Promise<void> {
   await migrate(database, [
     ...eventStoreMigrations,
+    ...auditMigrations,
     ...readModelMigrations,
     ...accountsMigrations,
     ...messagingMigrations,

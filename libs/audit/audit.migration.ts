@@ -9,6 +9,7 @@ class CreateAuditSeals1795700000100 implements MigrationInterface {
     await runner.query(`
       CREATE TABLE audit_seals (
         number integer PRIMARY KEY,
+        up_to bigint NOT NULL UNIQUE,
         statement text NOT NULL,
         key text NOT NULL,
         signature text NOT NULL,

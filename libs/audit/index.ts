@@ -1,4 +1,6 @@
 export * from './audit.migration';
+export * from './key-files';
+export * from './proof';
 export * from './seal';
 export * from './seals';
 export * from './verification';

@@ -265,6 +265,7 @@ describe('the audit of the log', () => {
             `leaves = leaves || leaves`,
             `leaves = ''`,
             `number = number + 1000`,
+            `up_to = up_to + 100000`,
           ].filter((each) => number > 1 || !each.includes('positions 0')),
         );
         return [`UPDATE audit_seals SET ${change} WHERE number = ${number}`, { seal: number }];

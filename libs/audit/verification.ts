@@ -73,6 +73,7 @@ export interface VerifyOptions {
 
 interface StoredSeal extends Seal {
   readonly number: number;
+  readonly upTo: number;
   readonly leaves: Buffer;
 }
 
@@ -269,7 +270,7 @@ export class Verification {
     let number = 0;
     while (number < count) {
       const { rows: page } = await this.pool.query<StoredSeal>(
-        `SELECT number, statement, key, signature, leaves FROM audit_seals
+        `SELECT number, up_to::float8 AS "upTo", statement, key, signature, leaves FROM audit_seals
          WHERE number > $1 AND number <= $2 ORDER BY number LIMIT 4`,
         [number, count],
       );
@@ -281,7 +282,7 @@ export class Verification {
         const says = readStatement(seal.statement);
         const follows = seal.number === number + 1 ? previous : undefined;
         number = seal.number;
-        if (!says || says.number !== number || !isSigned(seal, trusted)) {
+        if (!says || says.number !== number || says.upTo !== seal.upTo || !isSigned(seal, trusted)) {
           fault('seal_unsigned', `Seal ${number} is not as it was signed, or not by a key that is trusted here`);
           previous = undefined;
           continue;

@@ -48,6 +48,9 @@ const brokerForm = /^(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
 /** `name=host:port` of a relay. */
 const providerForm = /^[a-z0-9][a-z0-9-]{0,31}=(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
 
+const topicForm = /^[\w.-]{1,200}$/;
+const topicFault = 'must be letters, digits, dots, dashes and underscores, at most 200';
+
 const nothingRuns = 'is not set, and no embedded service runs here: start one with `make start`, or set it';
 
 /** Its TXT record must be published (docs/operations/running.md); the sandbox has it. */
@@ -110,10 +113,7 @@ const environment = z.object({
     .regex(/^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$/i, 'must be a name of the DNS')
     .default(defaultCanary),
   KAFKA_BROKERS: list(brokerForm, 'must be host:port, or several of them separated by commas').optional(),
-  KAFKA_TOPIC: z
-    .string()
-    .regex(/^[\w.-]{1,200}$/, 'must be letters, digits, dots, dashes and underscores, at most 200')
-    .default('sendmux.domain-events'),
+  KAFKA_TOPIC: z.string().regex(topicForm, topicFault).default('sendmux.domain-events'),
   KAFKA_GROUP_PREFIX: z
     .string()
     .regex(/^[\w.-]{0,100}$/, 'must be letters, digits, dots, dashes and underscores, at most 100')
@@ -130,6 +130,10 @@ const environment = z.object({
   KAFKA_SASL_MECHANISM: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']).optional(),
   KAFKA_USERNAME: z.string().optional(),
   KAFKA_PASSWORD: z.string().optional(),
+  AUDIT_SIGNING_KEY_FILE: z.string().min(1).optional(),
+  AUDIT_PUBLIC_KEYS_FILE: z.string().min(1).optional(),
+  AUDIT_SEAL_INTERVAL: duration('60s', 100),
+  AUDIT_TOPIC: z.string().regex(topicForm, topicFault).default('sendmux.audit-seals'),
   RATE_LIMIT_PER_MINUTE: number(600, 1, 10_000_000),
   SENDMUX_DATA_DIR: z.string().min(1).default('.sendmux'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
@@ -200,6 +204,7 @@ const offsets = {
   'verification-scheduler': 2,
   notifier: 3,
   'event-relay': 4,
+  sealer: 5,
   sandbox: 10,
   'sandbox-doh': 11,
   'sandbox-smtp': 12,

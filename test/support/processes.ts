@@ -12,7 +12,8 @@ import { portOf } from '@app/runtime';
 import { replayedAndLive } from './replayed-read-model';
 import { testDatabase } from './test-database';
 
-export type AppName = 'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'event-relay' | 'sandbox';
+export type AppName =
+  'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'event-relay' | 'sealer' | 'sandbox';
 export const allApps: readonly AppName[] = ['sandbox', 'gateway', 'provisioning', 'verification-scheduler', 'notifier'];
 /** On Kafka, one more carries the events there. */
 export const allAppsOnKafka: readonly AppName[] = [...allApps, 'event-relay'];

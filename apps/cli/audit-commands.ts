@@ -1,0 +1,198 @@
+import { existsSync, readFileSync } from 'node:fs';
+import {
+  checkProof,
+  keyFiles,
+  prove,
+  readStatement,
+  readTrustedKeys,
+  Verification,
+  type Seal,
+  type TrustedKeys,
+  type Verified,
+} from '@app/audit';
+import { EventLog } from '@app/event-store';
+import { loadSettings } from '@app/runtime';
+import type { Command } from 'commander';
+import type { Pool } from 'pg';
+import { interruption } from './interruption';
+import { examples, minute, print, table } from './output';
+import { withPool } from './owner-commands';
+import { Progress } from './progress';
+import { UsedWrongly } from './used-wrongly';
+
+const keysOption = [
+  '--keys <file>',
+  'public keys whose signatures count, in PEM; those of AUDIT_PUBLIC_KEYS_FILE, or of the data directory, when absent',
+] as const;
+
+/** `sendmux audit …` */
+export function addAuditCommands(program: Command): void {
+  const audit = program
+    .command('audit')
+    .description('whether the log is what was recorded, and proofs of it for others');
+  audit
+    .command('verify')
+    .description(
+      'reads the whole log: finds what was changed, removed, inserted or moved, and names the first bad place',
+    )
+    .option(...keysOption)
+    .option('--witness <file>', 'seals that were kept elsewhere, one a line: of the topic, or the log of the sealer')
+    .addHelpText(
+      'after',
+      `${examples(
+        'sendmux audit verify',
+        'sendmux audit verify --keys /etc/sendmux/audit-public.pem --witness seals.ndjson --json',
+      )}
+
+Exit status: 0 nothing is wrong, 1 something is.`,
+    )
+    .action(async ({ keys, witness }: { keys?: string; witness?: string }, command: Command) => {
+      const trusted = trustedKeys(keys);
+      const seen = witness === undefined ? [] : readSeals(witness);
+      const signal = interruption();
+      const verified = await withLog(async (pool, log) => {
+        const progress = new Progress({ label: 'Verifying', total: await log.head(), unit: 'positions' });
+        const verification = new Verification(pool, log, {
+          ...{ trusted, witness: seen, signal },
+          reached: (position) => progress.reached(position),
+        });
+        return verification.run().then(
+          (found) => (progress.finish(), found),
+          (error: Error) => {
+            progress.abandon();
+            throw error;
+          },
+        );
+      });
+      print(command, verified, () => [
+        ...verified.faults.map(({ message }) => `BAD  ${message}`),
+        ...summary(verified),
+      ]);
+      if (verified.faultCount > 0)
+        throw new Error(
+          `The log is not what was recorded: ${verified.faultCount === 1 ? '1 place is' : `${verified.faultCount} places are`} bad. The first: ${verified.faults[0]!.message}.`,
+        );
+    });
+  audit
+    .command('seals')
+    .description('the seals, the oldest first; with --json one a line, to be kept elsewhere as a witness')
+    .addHelpText('after', examples('sendmux audit seals', 'sendmux audit seals --json >seals.ndjson'))
+    .action(async (_options: object, command: Command) => {
+      const seals = await withPool(async (pool) => {
+        const { rows } = await pool.query<Seal>('SELECT statement, key, signature FROM audit_seals ORDER BY number');
+        return rows;
+      });
+      const { json } = command.optsWithGlobals<{ json?: boolean }>();
+      const lines = json
+        ? seals.map((seal) => JSON.stringify(seal))
+        : seals.length === 0
+          ? ['Nothing is sealed yet: does the sealer run?']
+          : table(
+              ['SEAL', 'SEALED', 'EVENTS', 'UP TO', 'KEY', 'ROOT'],
+              seals.map(({ statement, key }) => {
+                const says = readStatement(statement);
+                if (!says) return ['?', '', '', '', key, 'not a statement'];
+                const { number, time, events, upTo, root } = says;
+                return [String(number), minute(new Date(time)), String(events), String(upTo), key, root];
+              }),
+            );
+      if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
+    });
+  audit
+    .command('prove')
+    .description('a proof of the whole history of one domain or mailbox, for somebody who does not trust this database')
+    .argument('<id>', 'id of the domain or mailbox; also of one that is deleted')
+    .addHelpText('after', examples('sendmux audit prove mdom_clmib3zq8a0w9x7f1k2s5d4g6h0j >proof.json'))
+    .action(async (id: string) => {
+      const proof = await withPool((pool) => prove(pool, id));
+      if (!proof) throw new Error(`There is no stream ${id}. Domains begin with mdom_, mailboxes with mbx_.`);
+      if (proof.events.length === 0)
+        throw new Error(`No event of ${id} is sealed yet. Does the sealer run? It seals every AUDIT_SEAL_INTERVAL.`);
+      process.stdout.write(`${JSON.stringify(proof, null, 1)}\n`);
+      if (proof.unsealed > 0)
+        process.stderr.write(`${proof.unsealed} events are not sealed yet, and not in the proof.\n`);
+    });
+  audit
+    .command('check')
+    .description('checks a proof; needs no database')
+    .argument('<file>', 'the proof, as `sendmux audit prove` wrote it')
+    .option(...keysOption)
+    .addHelpText('after', examples('sendmux audit check proof.json --keys audit-public.pem'))
+    .action((file: string, { keys }: { keys?: string }, command: Command) => {
+      const proven = checkProof(jsonOf(file), trustedKeys(keys));
+      print(command, proven, () => [
+        `${proven.stream}: ${proven.events} events are those that were recorded, in their order, with none missing between them.`,
+        `Sealed from ${proven.sealed[0]} to ${proven.sealed[1]}, signed by ${proven.keys.join(', ')}.`,
+      ]);
+    });
+}
+
+function summary({ events, seals, newest, unsealed, faultCount }: Verified): string[] {
+  const count = (number: number, one: string) => `${number.toLocaleString('en')} ${one}${number === 1 ? '' : 's'}`;
+  const covered = newest
+    ? `${count(seals, 'seal')}, the newest of ${minute(new Date(newest.time))} up to position ${newest.upTo}`
+    : 'no seal: whoever can write to the database could have written all of it anew';
+  return [
+    `${count(events, 'event')}, ${covered}.`,
+    ...(unsealed > 0 && newest ? [`${count(unsealed, 'event')} after it: hashed and linked, not sealed yet.`] : []),
+    ...(faultCount === 0 ? ['Nothing is wrong.'] : []),
+  ];
+}
+
+function trustedKeys(given?: string): TrustedKeys {
+  const settings = loadSettings(process.env, ['AUDIT_PUBLIC_KEYS_FILE', 'SENDMUX_DATA_DIR']);
+  const file = given ?? settings.AUDIT_PUBLIC_KEYS_FILE ?? keyFiles(settings.SENDMUX_DATA_DIR).trusted;
+  if (!existsSync(file))
+    throw new UsedWrongly(
+      `No key is trusted: there is no ${file}. Name the public key of the sealer by --keys or AUDIT_PUBLIC_KEYS_FILE.`,
+    );
+  return readTrustedKeys(file);
+}
+
+/** Lines of the topic, of `sendmux audit seals --json`, or of the sealer's log; lines without a seal are passed over. */
+function readSeals(file: string): Seal[] {
+  const seals = read(file)
+    .split('\n')
+    .flatMap((line) => {
+      if (!line.includes('sendmux-seal/1')) return [];
+      const found = parsed(line) as (Partial<Seal> & { seal?: Partial<Seal> }) | undefined;
+      const { statement, key, signature } = found?.seal ?? found ?? {};
+      return typeof statement === 'string' && typeof key === 'string' && typeof signature === 'string'
+        ? [{ statement, key, signature }]
+        : [];
+    });
+  if (seals.length === 0) throw new UsedWrongly(`There is no seal in ${file}.`);
+  return seals;
+}
+
+function jsonOf(file: string): unknown {
+  const found = parsed(read(file));
+  if (found === undefined) throw new UsedWrongly(`${file} is not JSON.`);
+  return found;
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsedWrongly(`${file} cannot be read: ${(error as Error).message}`);
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const withLog = <T>(work: (pool: Pool, log: EventLog) => Promise<T>): Promise<T> =>
+  withPool(async (pool) => {
+    const log = new EventLog(pool);
+    try {
+      return await work(pool, log);
+    } finally {
+      await log.close();
+    }
+  });

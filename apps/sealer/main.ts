@@ -1,0 +1,7 @@
+import { loadSettings, portOf, runApp } from '@app/runtime';
+import { SealerModule } from './sealer.module';
+
+void runApp('sealer', () => {
+  const settings = loadSettings(process.env);
+  return { host: settings.HOST, port: portOf('sealer', settings.PORT), module: SealerModule.forRoot(settings) };
+});

@@ -1,0 +1,161 @@
+import type { Pool } from 'pg';
+import { eventHash, microsecondsOf, noHash } from '@app/event-store';
+import { inclusionPath, rootOfPath } from './merkle';
+import { isSigned, readStatement, type Seal, type Statement, type TrustedKeys } from './seal';
+
+/**
+ * That the events of one stream are those that were recorded, and that they were there when the seals say: for somebody who has the
+ * public key, and nothing else of ours. `docs/audit.md` has the format.
+ */
+export interface Proof {
+  readonly format: 'sendmux-proof/1';
+  readonly stream: string;
+  /** In the order of their versions, from 1. */
+  readonly events: readonly ProvenEvent[];
+  /** By their numbers: each seal that covers one of the events. */
+  readonly seals: Readonly<Record<string, Seal>>;
+  /** Events of the stream that no seal covers yet; they are not in the proof. */
+  readonly unsealed: number;
+}
+
+export interface ProvenEvent {
+  readonly position: number;
+  readonly version: number;
+  readonly type: string;
+  readonly schema_version: number;
+  /** ISO 8601, UTC, to the microsecond. */
+  readonly time: string;
+  /** JSON, as it was written: hashed as text. */
+  readonly data: string;
+  /** JSON, as it was written. */
+  readonly metadata: string;
+  readonly hash: string;
+  readonly seal: number;
+  /** Among the events of the seal, from 0. */
+  readonly index: number;
+  /** Hashes of the siblings on the way to the root, in hex (RFC 9162 section 2.1.3). */
+  readonly path: readonly string[];
+}
+
+interface Row {
+  readonly position: number;
+  readonly version: number;
+  readonly type: string;
+  readonly schemaVersion: number;
+  readonly time: string;
+  readonly data: string;
+  readonly metadata: string;
+  readonly hash: Buffer;
+}
+
+/** Undefined when there is no such stream. Proves nothing by itself: what was tampered with fails the check. */
+export async function prove(pool: Pool, stream: string): Promise<Proof | undefined> {
+  const { rows } = await pool.query<Row>(
+    `SELECT position::float8 AS position, version, type, schema_version AS "schemaVersion", data::text AS data,
+       metadata::text AS metadata, hash, to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS time
+     FROM events WHERE stream = $1 ORDER BY version`,
+    [stream],
+  );
+  if (rows.length === 0) return undefined;
+  const seals: Record<string, Seal> = {};
+  const events: ProvenEvent[] = [];
+  let covering: { says: Statement; leaves: Buffer } | undefined;
+  for (const { position, version, type, schemaVersion, time, data, metadata, hash } of rows) {
+    if (!covering || position > covering.says.upTo) {
+      const seal = await sealOver(pool, position);
+      if (!seal) break;
+      const { statement, key, signature, leaves, says } = seal;
+      seals[says.number] = { statement, key, signature };
+      covering = { says, leaves };
+    }
+    const index = covering.leaves.toString('hex').match(/.{64}/g)!.indexOf(hash.toString('hex'));
+    events.push({
+      ...{ position, version, type, schema_version: schemaVersion, time, data, metadata },
+      ...{ hash: hash.toString('hex'), seal: covering.says.number, index },
+      path: index < 0 ? [] : inclusionPath(covering.leaves, index).map((sibling) => sibling.toString('hex')),
+    });
+  }
+  return { format: 'sendmux-proof/1', stream, events, seals, unsealed: rows.length - events.length };
+}
+
+async function sealOver(pool: Pool, position: number) {
+  const { rows } = await pool.query<Seal & { leaves: Buffer }>(
+    `SELECT statement, key, signature, leaves FROM audit_seals
+     WHERE up_to >= $1 ORDER BY up_to LIMIT 1`,
+    [position],
+  );
+  const says = rows[0] && readStatement(rows[0].statement);
+  return rows[0] && says && { ...rows[0], says };
+}
+
+/** What a proof shows. */
+export interface Proven {
+  readonly stream: string;
+  readonly events: number;
+  /** Time of the oldest and of the newest seal over them, ISO 8601. */
+  readonly sealed: readonly [from: string, to: string];
+  readonly keys: readonly string[];
+}
+
+/** A proof that proves nothing; the message says why. */
+export class ProofRefused extends Error {
+  override readonly name = 'ProofRefused';
+}
+
+/**
+ * Needs no database: the proof, and whose signatures count.
+ *
+ * @param given what was read from a file: anything.
+ * @throws {ProofRefused} naming the first thing that is not right.
+ */
+export function checkProof(given: unknown, trusted: TrustedKeys): Proven {
+  const proof = given as Partial<Proof> | null;
+  if (proof?.format !== 'sendmux-proof/1' || !Array.isArray(proof.events) || typeof proof.stream !== 'string')
+    throw new ProofRefused('This is no proof in the format sendmux-proof/1.');
+  const { stream } = proof;
+  const events = proof.events as ProvenEvent[];
+  if (events.length === 0) throw new ProofRefused('The proof has no event: none was sealed yet.');
+  const seals = new Map<number, Statement>();
+  for (const seal of Object.values(proof.seals ?? {})) {
+    const says = isSigned(seal, trusted) ? readStatement(seal.statement) : undefined;
+    if (!says) throw new ProofRefused(`A seal is not signed by ${[...trusted.keys()].join(' or ')}.`);
+    seals.set(says.number, says);
+  }
+  let previous: Buffer = noHash;
+  let position = 0;
+  for (const [i, event] of events.entries()) {
+    const name = `${stream}/${i + 1}`;
+    const refuse = (why: string) => new ProofRefused(`${name} ${why}.`);
+    if (event.version !== i + 1) throw refuse('is missing, or not in its place');
+    if (!(event.position > position)) throw refuse('comes before the event that it follows');
+    const { data, metadata, type } = event;
+    const hash = hashOf(() =>
+      eventHash({
+        ...{ position: event.position, previous, stream, version: event.version, type, data, metadata },
+        ...{ schemaVersion: event.schema_version, microseconds: microsecondsOf(event.time) },
+      }),
+    );
+    if (!hash || hash.toString('hex') !== event.hash || !timeForm.test(event.time))
+      throw refuse('is not what its hash says');
+    const says = seals.get(event.seal);
+    if (!says || event.position <= says.after || event.position > says.upTo) throw refuse('is covered by no seal');
+    const path = event.path.map((sibling) => Buffer.from(sibling, 'hex'));
+    if (rootOfPath(hash, event.index, says.events, path)?.toString('hex') !== says.root)
+      throw refuse(`is not among the events of seal ${event.seal}`);
+    [previous, position] = [hash, event.position];
+  }
+  const times = events.map(({ seal }) => seals.get(seal)!.time).sort();
+  const keys = [...new Set(Object.values(proof.seals as Record<string, Seal>).map(({ key }) => key))];
+  return { stream, events: events.length, sealed: [times[0]!, times.at(-1)!], keys };
+}
+
+/** Numbers that do not fit are no event of ours. */
+function hashOf(hash: () => Buffer): Buffer | undefined {
+  try {
+    return hash();
+  } catch {
+    return undefined;
+  }
+}
+
+const timeForm = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
