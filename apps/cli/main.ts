@@ -1,4 +1,5 @@
 import { AccountRuleBroken } from '@app/accounts';
+import { KeyUnusable } from '@app/audit';
 import { SettingsInvalid } from '@app/runtime';
 import { CommanderError } from 'commander';
 import { commandLine } from './command-line';
@@ -27,7 +28,8 @@ function failure(error: unknown): Failure {
   if (error instanceof AccountRuleBroken) return { exit: 'failed', code: error.code, message: error.message };
   if (error instanceof CommanderError || error instanceof UsedWrongly)
     return { exit: 'usage', code: 'usage', message: error.message.replace(/^error: /, '') };
-  if (error instanceof SettingsInvalid) return { exit: 'setup', code: 'settings', message: error.message };
+  if (error instanceof SettingsInvalid || error instanceof KeyUnusable)
+    return { exit: 'setup', code: 'settings', message: error.message };
   if (error instanceof Interrupted) return { exit: 'interrupted', code: 'interrupted', message: error.message };
   const { code, message } = error as NodeJS.ErrnoException;
   const setup = setupFaults[code ?? ''] ?? (message.startsWith('No database at ') ? message : undefined);

@@ -30,7 +30,7 @@ export class SealerModule {
           inject: [Pool, EventLog, HealthProbes],
           useFactory: (pool: Pool, log: EventLog, probes: HealthProbes) => {
             if (key.made)
-              new Logger('sealer').warn(`A new signing key was made: ${key.made}. Keep it, and keep it to yourself`);
+              new Logger('sealer').log(`A new signing key was made: ${key.made}. Keep it, and keep it to yourself`);
             const publisher =
               kafka &&
               new SealPublisher(pool, new KafkaClient(kafka, 'sendmux-sealer'), {

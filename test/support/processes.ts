@@ -7,7 +7,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Accounts, accountsMigrations, type Grant } from '@app/accounts';
+import { auditMigrations, Verification, type Fault } from '@app/audit';
 import { migrate, openPool } from '@app/database';
+import { EventLog } from '@app/event-store';
 import { portOf } from '@app/runtime';
 import { replayedAndLive } from './replayed-read-model';
 import { testDatabase } from './test-database';
@@ -17,6 +19,9 @@ export type AppName =
 export const allApps: readonly AppName[] = ['sandbox', 'gateway', 'provisioning', 'verification-scheduler', 'notifier'];
 /** On Kafka, one more carries the events there. */
 export const allAppsOnKafka: readonly AppName[] = [...allApps, 'event-relay'];
+
+/** All apps at once, on a machine that has other things to do. */
+const readyWithinMs = 60_000;
 
 export interface Answer {
   readonly status: number;
@@ -97,7 +102,7 @@ export async function startSystem({
     }),
     ...env,
   };
-  await migrate(database.url, accountsMigrations);
+  await migrate(database.url, [...accountsMigrations, ...auditMigrations]);
   const pool = openPool(database.url, 2);
   const accounts = new Accounts(pool);
   const children = new Map<AppName, ChildProcess>();
@@ -136,20 +141,29 @@ export async function startSystem({
       const child = spawnApp(app, { ...settings, ...more }, logFile(app));
       children.set(app, child);
       const health = `http://127.0.0.1:${portOf(app, port)}/health/ready`;
-      await until(`${app} is ready`, async () => {
-        if (!isRunning(child)) throw new Error(`${app} ended with ${child.exitCode ?? child.signalCode}\n${logEnds()}`);
-        return (await statusOf(health)) === 200;
-      });
+      await until(
+        `${app} is ready`,
+        async () => {
+          if (!isRunning(child))
+            throw new Error(`${app} ended with ${child.exitCode ?? child.signalCode}\n${logEnds()}`);
+          return (await statusOf(health)) === 200;
+        },
+        readyWithinMs,
+      );
     },
     another: async (app) => {
       const at = await freePortBlock();
       const file = join(directory, `${app}-${others.length + 2}.log`);
       const child = spawnApp(app, { ...settings, PORT: String(at) }, file);
       others.push(child);
-      await until(`another ${app} is ready`, async () => {
-        if (!isRunning(child)) throw new Error(`${app} ended\n${readFileSync(file, 'utf8')}`);
-        return (await statusOf(`http://127.0.0.1:${portOf(app, at)}/health/ready`)) === 200;
-      });
+      await until(
+        `another ${app} is ready`,
+        async () => {
+          if (!isRunning(child)) throw new Error(`${app} ended\n${readFileSync(file, 'utf8')}`);
+          return (await statusOf(`http://127.0.0.1:${portOf(app, at)}/health/ready`)) === 200;
+        },
+        readyWithinMs,
+      );
       return portOf(app, at);
     },
     kill: async (app) => void (await ended(children.get(app), 'SIGKILL')),
@@ -157,9 +171,11 @@ export async function startSystem({
     end: async (log) => {
       await stopAll();
       const { replayed, live, events } = await replayedAndLive(database.url);
+      const faults = await faultsOfLog(database.url);
       await clean();
       equal(events > 0, log !== 'eventless', `The log has ${events} events`);
       deepEqual(live, replayed, 'The read model is not what the events say');
+      deepEqual(faults, [], 'The log is not what was recorded');
     },
   };
   async function stopAll(): Promise<void> {
@@ -181,6 +197,16 @@ export async function startSystem({
     throw error;
   }
   return system;
+}
+
+/** What the audit finds by the hashes of the events alone. */
+async function faultsOfLog(url: string): Promise<readonly Fault[]> {
+  const pool = openPool(url, 2);
+  const log = new EventLog(pool);
+  const { faults } = await new Verification(pool, log, { trusted: new Map() }).run();
+  await log.close();
+  await pool.end();
+  return faults.filter(({ seal }) => seal === undefined);
 }
 
 /** The REST API with a key. */
