@@ -6,3 +6,4 @@ export * from './logging.module';
 export * from './run-app';
 export * from './runtime.module';
 export * from './settings';
+export * from './time-words';
