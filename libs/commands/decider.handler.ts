@@ -22,6 +22,9 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
   ) {}
 
   /**
+   * Several processes write a stream, each by its own clock, and its times never run backwards: what is decided by a clock that
+   * is behind has the time of the event before it. So a time leads to one state.
+   *
    * @throws whatever the model refuses, by its decision or by what the store has seen; {WrongExpectedVersion} when it lost too
    * many races in a row; whatever `EventStore.append` throws.
    */
@@ -30,15 +33,16 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
     const stream = streamOf(command);
     for (let attempt = 1; ; attempt++) {
       // 1. Read the stream and fold it.
-      const { state: before, version: expectedVersion } = await this.load(stream);
+      const { state: before, version: expectedVersion, last } = await this.load(stream);
       // 2. Decide.
-      const events = decide(command, before);
+      const context = { ...command.context, at: latest(command.context.at, last?.time) };
+      const events = decide({ ...command, context }, before);
       const state = events.reduce(evolve, before);
       const version = expectedVersion + events.length;
       if (events.length === 0) return { state, version, events };
       // 3. Append the events and the row of the read model, in one transaction.
       try {
-        const { at, ...metadata } = command.context;
+        const { at, ...metadata } = context;
         await this.store.append({
           stream,
           expectedVersion,
@@ -85,3 +89,6 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
     );
   }
 }
+
+/** Of times as events have them, whose order is that of their texts. */
+const latest = (at: string, last = at): string => (last > at ? last : at);

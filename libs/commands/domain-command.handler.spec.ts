@@ -11,6 +11,7 @@ import { DomainCommandHandler } from './domain-command.handler';
 
 const lines: [Record<string, unknown>, string][] = [];
 let handler: DomainCommandHandler;
+let appends: Append[];
 
 beforeEach(() => {
   lines.length = 0;
@@ -18,9 +19,11 @@ beforeEach(() => {
     log: (fields: Record<string, unknown>, message: string) => lines.push([fields, message]),
   } as unknown as LoggerService);
   const events: RecordedEvent[] = [];
+  appends = [];
   const store = {
     readStream: () => Promise.resolve([...events]),
     append: (append: Append) => {
+      appends.push(append);
       for (const event of append.events)
         events.push({
           ...event,
@@ -62,4 +65,19 @@ it('logs one line for what each command has changed, under the id of the request
 it('logs nothing where nothing has changed', async () => {
   await handler.execute(new CompleteRollback('mdom_1', ours));
   expect(lines).toEqual([]);
+});
+
+it('never lets the times of a stream run backwards, whatever the clocks of its writers say', async () => {
+  const clocks = ['10:00:05.000', '10:00:04.999', '10:00:05.001'].map((clock) => `2026-04-15T${clock}Z`);
+  const by = (clock: number) => ({ ...ours, at: clocks[clock]! });
+  await handler.execute(new AddDomain('mdom_1', { name: 'mail.acme.com', team: 'team_a', deadline: at }, by(0)));
+  const { events } = await handler.execute(new FailProvisioning('mdom_1', failure, by(1)));
+  await handler.execute(new CompleteRollback('mdom_1', by(2)));
+  expect(appends.map((append) => append.events.map(({ time }) => time))).toEqual([
+    [clocks[0]],
+    [clocks[0]],
+    [clocks[2]],
+  ]);
+  expect(appends.map(({ row }) => row!.updated_at)).toEqual([clocks[0], clocks[0], clocks[2]]);
+  expect(events.map((event) => event.at)).toEqual([clocks[0]]);
 });
