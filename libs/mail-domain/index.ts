@@ -5,6 +5,7 @@ export * from './errors';
 export * from './events';
 export * from './explanation';
 export * from './findings';
+export * from './history';
 export * from './mail-domain';
 export * from './preflight';
 export { escaped } from './record-sets';

@@ -1,0 +1,107 @@
+import type { DomainEvent } from './events';
+import type { CheckName, Finding } from './findings';
+import { actorOf, sentenceOf } from './history';
+import { evolve, initialState } from './mail-domain';
+
+const at = '2026-04-15T10:00:00.000Z';
+const event = <Type extends DomainEvent['type']>(type: Type, data: Extract<DomainEvent, { type: Type }>['data']) =>
+  ({ type, domainId: 'mdom_1', at, data }) as DomainEvent;
+
+const finding = (check: CheckName, outcome: Finding['outcome'] = 'pass', code = 'ok'): Finding => ({
+  ...{ check, outcome, code, message: '', name: 'mail.acme.com', type: 'TXT', expected: 'x', observed: [] },
+});
+const mxMissing = finding('mx', 'fail', 'mx_missing');
+const checked = (trigger: 'scheduled' | 'requested', ...findings: Finding[]) =>
+  event('DnsChecked', { trigger, cycle: null, findings, sesDkimStatus: null });
+
+const added = event('DomainAdded', { name: 'mail.acme.com', team: 'team_a', deadline: at });
+const ses = { dkimTokens: ['a'], dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1' } as const;
+const provisioned = event('DomainProvisioned', { ...ses, sesDkimStatus: 'pending' });
+const repaired = (recordsChanged: boolean) =>
+  event('IdentityRepaired', { ...ses, sesDkimStatus: 'pending', recordsChanged });
+const failed = (step: 'mail_server' | 'ses', kind: 'refused' | 'foreign' | 'deadline', reason: string) =>
+  event('ProvisioningFailed', { step, kind, reason });
+
+/** The sentence of each event of a life. */
+function told(...events: DomainEvent[]): string[] {
+  let state = initialState;
+  return events.map((each) => {
+    const sentence = sentenceOf(each, state);
+    state = evolve(state, each);
+    return sentence;
+  });
+}
+
+it('tells a whole life in words, with the names of the customer', () => {
+  expect(
+    told(
+      ...[added, provisioned, checked('requested', finding('mx')), event('DomainVerified', {})],
+      ...[checked('scheduled', mxMissing), event('VerificationLapsed', { failing: [mxMissing], strikes: 1 })],
+      ...[event('VerificationFailed', { failing: [mxMissing, finding('spf', 'fail', 'spf_multiple')], episode: 1 })],
+      ...[event('DomainVerified', {}), event('VerificationLapsed', { failing: [mxMissing], strikes: 0 })],
+      event('VerificationFailed', { failing: [finding('dkim', 'fail', 'dkim_pending')], episode: 2 }),
+      ...[event('IdentityRepairRequested', { fault: 'missing' }), repaired(true)],
+      ...[event('IdentityRepairRequested', { fault: 'not_started' }), repaired(false)],
+      ...['mailgun', null].map((provider) => event('DomainOutboundProviderChosen', { provider })),
+      ...[event('DomainDeletionRequested', {}), event('DomainDeleted', {})],
+    ),
+  ).toEqual([
+    'mail.acme.com was added, and its name reserved.',
+    'The mail server and Amazon SES (eu-west-1) have mail.acme.com now; it is pending until its DNS records are in place.',
+    'A requested check found all records of mail.acme.com in place.',
+    'All checks of mail.acme.com pass, and it is verified.',
+    'A scheduled check of mail.acme.com found the MX record missing.',
+    'A scheduled check found the MX record missing; mail.acme.com is pending again.',
+    'A scheduled check still found the MX record missing and the SPF record wrong (spf_multiple); mail.acme.com has failed, and the owners of its team are to be told.',
+    'All checks of mail.acme.com pass, and it is verified again.',
+    'A requested check found the MX record missing; mail.acme.com is pending again.',
+    'A scheduled check still found the DKIM records not seen by Amazon SES yet; mail.acme.com has failed, 2 times now, and the owners of its team are to be told.',
+    'Amazon SES was found without mail.acme.com, and is to have it again.',
+    'Amazon SES has mail.acme.com as it should again, with other DKIM records, which have to be placed anew.',
+    'Amazon SES was found not to look for the DKIM records of mail.acme.com, and is to begin.',
+    'Amazon SES has mail.acme.com as it should again.',
+    'mailgun was chosen for what the mailboxes on mail.acme.com send, but those with a choice of their own.',
+    'Sendmux SES was chosen for what the mailboxes on mail.acme.com send, but those with a choice of their own.',
+    'The deletion of mail.acme.com was asked for.',
+    'mail.acme.com is gone from the mail server and Amazon SES, and the name is free.',
+  ]);
+});
+
+it.each([
+  ['mail_server', 'refused', 'It is full', 'The mail server refused mail.acme.com: It is full.'],
+  ['ses', 'refused', 'No more identities!', 'Amazon SES refused mail.acme.com: No more identities!'],
+  ['ses', 'foreign', 'Amazon SES has it.', 'mail.acme.com could not be added: Amazon SES has it.'],
+  ['ses', 'deadline', 'It is slow.', 'mail.acme.com was not provisioned in time: It is slow.'],
+] as const)('tells why %s failed (%s, %j)', (step, kind, reason, sentence) => {
+  expect(told(added, failed(step, kind, reason), event('ProvisioningRolledBack', {})).slice(1)).toEqual([
+    `${sentence} What was done of it is being taken back.`,
+    'Nothing of mail.acme.com is left in the mail server or Amazon SES, and the name is free.',
+  ]);
+});
+
+it.each([
+  [
+    [mxMissing, finding('spf', 'fail', 'spf_missing'), finding('verification_txt', 'fail', 'txt_missing_nodata')],
+    'found the MX record missing, the SPF record missing and the verification TXT record missing.',
+  ],
+  [
+    [mxMissing, finding('dmarc', 'indeterminate', 'resolver_disagreement'), finding('dkim')],
+    'found the MX record missing, and could not decide on the DMARC record (resolver_disagreement).',
+  ],
+  [
+    [finding('mx'), finding('dkim', 'indeterminate', 'dkim_temporary_failure')],
+    'could not decide on the DKIM records (dkim_temporary_failure).',
+  ],
+  [[finding('spf', 'fail', 'a_code_of_tomorrow')], 'found the SPF record wrong (a_code_of_tomorrow).'],
+])('tells what a look saw (%#)', (findings, said) => {
+  expect(told(added, provisioned, checked('scheduled', ...findings))[2]).toBe(
+    `A scheduled check of mail.acme.com ${said}`,
+  );
+});
+
+it.each([
+  ['key_1', 'key', 'The API key key_1'],
+  ['provisioning', 'process', 'Sendmux, provisioning'],
+  ['verification-scheduler', 'process', 'Sendmux, the verification cycle'],
+  ['gateway', 'process', 'Sendmux, the process gateway'],
+])('tells who %s is', (actor, type, words) => expect(actorOf(actor)).toEqual({ type, id: actor, words }));
