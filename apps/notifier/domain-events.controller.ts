@@ -1,7 +1,7 @@
 import { EventPattern, Payload } from '@nestjs/microservices';
 import { DomainCommandHandler } from '@app/commands';
 import type { RecordedEvent } from '@app/event-store';
-import type { IdentityRepaired, VerificationFailed } from '@app/mail-domain';
+import { domainEvent, type IdentityRepaired, type VerificationFailed } from '@app/mail-domain';
 import { EventConsumer } from '@app/messaging';
 import { TaskList } from '@app/tasks';
 import {
@@ -26,8 +26,10 @@ export class DomainEventsController {
   ) {}
 
   @EventPattern<string>('VerificationFailed')
-  async putOnTheList(@Payload() { stream, time, data, metadata: { correlationId } }: RecordedEvent): Promise<void> {
-    const { episode, failing } = data as VerificationFailed['data'];
+  async putOnTheList(@Payload() event: RecordedEvent): Promise<void> {
+    const { stream, time, metadata } = event;
+    const { correlationId } = metadata;
+    const { episode, failing } = (domainEvent(event) as VerificationFailed).data;
     const { state } = await this.domains.load(stream);
     if (state.status === 'absent') return;
     const failure: FailureTask = { domainId: stream, team: state.team, episode, at: time, correlationId, failing };
@@ -36,10 +38,10 @@ export class DomainEventsController {
   }
 
   @EventPattern<string>('IdentityRepaired')
-  async putNewRecordsOnTheList(
-    @Payload() { stream, version, time, data, metadata: { correlationId } }: RecordedEvent,
-  ): Promise<void> {
-    if (!(data as IdentityRepaired['data']).recordsChanged) return;
+  async putNewRecordsOnTheList(@Payload() event: RecordedEvent): Promise<void> {
+    if (!(domainEvent(event) as IdentityRepaired).data.recordsChanged) return;
+    const { stream, version, time, metadata } = event;
+    const { correlationId } = metadata;
     const change: NewRecordsTask = { domainId: stream, version, at: time, correlationId };
     await this.tasks.put(notifierTasks, newRecordsOf(change), 'TellOfNewRecords', change);
   }

@@ -65,7 +65,11 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
     }
   }
 
-  /** The state of a stream now, its version, and the event that brought it there. */
+  /**
+   * The state of a stream now, its version, and the event that brought it there.
+   *
+   * @throws {EventNotUnderstood} when a newer release has added to the stream: it cannot be decided upon here.
+   */
   async load(stream: string): Promise<{ state: State; version: number; last: RecordedEvent | undefined }> {
     const { initialState, eventOf, evolve } = this.decider;
     const recorded = await this.store.readStream(stream);

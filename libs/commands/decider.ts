@@ -24,7 +24,7 @@ export interface Decider<C extends Command, E extends ModelEvent, State> {
   /** Pure. */
   readonly evolve: (state: State, event: E) => State;
   readonly streamOf: (command: C) => string;
-  /** The event of the model in a record of the log. */
+  /** The event of the model in a record of the log; throws when a newer release has recorded it. */
   readonly eventOf: (recorded: RecordedEvent) => E;
   /** The row of the read model after `version` events, the last of them at `at`. */
   readonly rowOf: (state: State, version: number, at: string) => ProjectedRow;

@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import { EventStore, type RecordedEvent } from '@app/event-store';
+import { EventStore } from '@app/event-store';
 import {
   decide,
+  domainEvent,
   DomainRuleBroken,
   evolve,
   initialState,
@@ -16,10 +17,6 @@ import { DeciderHandler, type Decision } from './decider.handler';
 
 /** What a command of a domain led to. */
 export type Decided = Decision<DomainEvent, MailDomain>;
-
-/** The event of the model in a record of the log. */
-export const domainEvent = ({ type, stream, time, data }: RecordedEvent): DomainEvent =>
-  ({ type, domainId: stream, at: time, data }) as DomainEvent;
 
 const domains: Decider<DomainCommand, DomainEvent, MailDomain> = {
   ...{ kind: 'domain', initialState, schemaVersions, decide, evolve },

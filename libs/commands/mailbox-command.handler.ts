@@ -1,8 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { EventStore, type RecordedEvent } from '@app/event-store';
+import { EventStore } from '@app/event-store';
 import {
   decideMailbox,
   evolveMailbox,
+  mailboxEvent,
   MailboxRuleBroken,
   mailboxSchemaVersions,
   noMailbox,
@@ -21,10 +22,6 @@ export const MAILBOX_STORE = Symbol('MAILBOX_STORE');
 
 /** What a command of a mailbox led to. */
 export type MailboxDecided = Decision<MailboxEvent, Mailbox>;
-
-/** The event of the model in a record of the log. */
-export const mailboxEvent = ({ type, stream, time, data }: RecordedEvent): MailboxEvent =>
-  ({ type, mailboxId: stream, at: time, data }) as MailboxEvent;
 
 const mailboxes: Decider<MailboxCommand, MailboxEvent, Mailbox> = {
   kind: 'mailbox',

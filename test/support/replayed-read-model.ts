@@ -1,16 +1,10 @@
 import { Client } from 'pg';
 import type { InlineProjection, ProjectedRow } from '@app/event-store';
-import { evolve, initialState, type DomainEvent, type MailDomain } from '@app/mail-domain';
-import { evolveMailbox, noMailbox, type Mailbox, type MailboxEvent } from '@app/mailbox';
+import { domainEvent, evolve, initialState, type MailDomain, type Recorded } from '@app/mail-domain';
+import { evolveMailbox, mailboxEvent, noMailbox, type Mailbox } from '@app/mailbox';
 import { domainRow, domainsProjection, mailboxesProjection, mailboxRow } from '@app/read-model';
 
-interface StoredEvent {
-  stream: string;
-  version: number;
-  type: string;
-  data: unknown;
-  time: Date;
-}
+type StoredEvent = Omit<Recorded, 'time'> & { readonly version: number; readonly time: Date };
 
 type Row = Record<string, unknown>;
 
@@ -19,18 +13,17 @@ interface Folded<State> {
   readonly prefix: string;
   readonly projection: InlineProjection;
   readonly initialState: State;
-  readonly evolve: (state: State, event: StoredEvent & { at: string }) => State;
+  readonly evolve: (state: State, event: Recorded) => State;
   readonly row: (state: State, version: number, at: string) => ProjectedRow;
 }
 
 const domains: Folded<MailDomain> = {
   ...{ prefix: 'mdom_', projection: domainsProjection, initialState, row: domainRow },
-  evolve: (state, { type, stream, at, data }) => evolve(state, { type, domainId: stream, at, data } as DomainEvent),
+  evolve: (state, event) => evolve(state, domainEvent(event)),
 };
 const mailboxes: Folded<Mailbox> = {
   ...{ prefix: 'mbx_', projection: mailboxesProjection, initialState: noMailbox, row: mailboxRow },
-  evolve: (state, { type, stream, at, data }) =>
-    evolveMailbox(state, { type, mailboxId: stream, at, data } as MailboxEvent),
+  evolve: (state, event) => evolveMailbox(state, mailboxEvent(event)),
 };
 
 /** Folds every event of the log, and reads the live tables: both by id, in the same form. */
@@ -42,7 +35,7 @@ export async function replayedAndLive(url: string): Promise<{ replayed: Row[]; l
     if (!found[0]?.events) return { replayed: [], live: [], events: 0 };
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const { rows: events } = await client.query<StoredEvent>(
-      'SELECT stream, version, type, data, time FROM events ORDER BY stream, version',
+      'SELECT stream, version, type, schema_version AS "schemaVersion", data, time FROM events ORDER BY stream, version',
     );
     const rowsOf = async <State>(model: Folded<State>) => {
       const { rows } = await client.query<Row>(`SELECT * FROM ${model.projection.table}`);
@@ -67,7 +60,7 @@ function fold<State>(events: readonly StoredEvent[], { prefix, initialState, evo
     const before = states.get(stream) ?? { state: initialState, version: 0, at: '' };
     if (version !== before.version + 1) throw new Error(`${stream} has no version ${before.version + 1}`);
     const at = time.toISOString();
-    states.set(stream, { state: evolve(before.state, { ...event, at }), version, at });
+    states.set(stream, { state: evolve(before.state, { ...event, time: at }), version, at });
   }
   return [...states.values()].map(({ state, version, at }) => row(state, version, at));
 }

@@ -2,11 +2,12 @@ import { Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import { Histogram } from 'prom-client';
 import type { Caller } from '@app/accounts';
-import { domainEvent, DomainCommandHandler, type Decided } from '@app/commands';
+import { DomainCommandHandler, type Decided } from '@app/commands';
 import { EventStore } from '@app/event-store';
 import {
   AddDomain,
   ChooseDomainOutboundProvider,
+  domainEvent,
   DomainRuleBroken,
   evolve,
   FailProvisioning,
