@@ -2,18 +2,17 @@
 //   node tools/event-schemas.mjs           writes it; refuses to change a published schema into another one
 //   node tools/event-schemas.mjs --check   ends with 1 when it is not what the types say
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import ts from 'typescript';
 import { createGenerator } from 'ts-json-schema-generator';
 import { stringify } from 'yaml';
+import { typescriptLoader } from './load-typescript.mjs';
 
 const root = resolve(import.meta.dirname, '..');
 const folder = join(root, 'docs/events');
 
 mkdirSync(join(folder, 'schemas'), { recursive: true });
-const load = loader();
+const load = typescriptLoader(root);
 const [domains, mailboxes] = [load('./libs/mail-domain/index.ts'), load('./libs/mailbox/index.ts')];
 /** Where the events of each model are, and the versions that are written now. */
 const models = [
@@ -368,20 +367,4 @@ function exampleMessages() {
     states.set(subject, { state: events.reduce(evolve, state), version: version + events.length });
   }
   return examples;
-}
-
-/** Loads our TypeScript as it lies there, without a build. */
-function loader() {
-  const require = createRequire(join(root, 'package.json'));
-  const compilerOptions = { ...ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config.compilerOptions };
-  const options = {
-    ...ts.convertCompilerOptionsFromJson(compilerOptions, root).options,
-    ...{ module: ts.ModuleKind.CommonJS, moduleResolution: undefined, sourceMap: false, incremental: false },
-  };
-  require.extensions['.ts'] = (module, path) => {
-    const { outputText } = ts.transpileModule(readFileSync(path, 'utf8'), { fileName: path, compilerOptions: options });
-    const toLibs = (_, lib) => `require(${JSON.stringify(join(root, 'libs', lib, 'index.ts'))})`;
-    module._compile(outputText.replaceAll(/require\("@app\/([\w-]+)"\)/g, toLibs), path);
-  };
-  return require;
 }

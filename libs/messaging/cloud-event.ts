@@ -1,4 +1,4 @@
-import { eventId, type RecordedEvent } from '@app/event-store';
+import { eventId, type EventMetadata, type RecordedEvent } from '@app/event-store';
 import { CannotBeHandled } from './ordered-dispatch';
 
 /** Names the product in every event; a URI reference, as CloudEvents 1.0 asks. */
@@ -29,35 +29,51 @@ export interface ReceivedMessage {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** An event as a transport hands it over. */
+export interface DeliveredEvent extends RecordedEvent {
+  /** `rpl_…`: an operator has published it again, in this run. Absent: as it happened, however late. */
+  readonly replayId?: string;
+}
+
 /** The JSON Schema of an event's data is named after its type and version. */
 export const dataSchema = (type: string, version: number): string => `urn:sendmux:event:${type}:${version}`;
 
-/**
- * An event as a Kafka message: CloudEvents 1.0, Kafka protocol binding, binary content mode, with the extensions
- * sequence and partitioning.
- */
-export function toCloudEvent(event: RecordedEvent): CloudEvent {
-  const { stream, version, type, schemaVersion, data, time, position, metadata } = event;
+/** The context attributes of an event: CloudEvents 1.0, with the extensions sequence and partitioning. */
+export function attributesOf(
+  event: Omit<RecordedEvent, 'data' | 'metadata'>,
+  metadata: EventMetadata,
+  replayId?: string,
+): Record<string, string> {
+  const { stream, version, type, schemaVersion, time, position } = event;
   return {
-    key: stream,
-    value: JSON.stringify(data),
-    timestamp: Date.parse(time),
+    specversion: '1.0',
+    id: eventId(event),
+    source,
+    type: typePrefix + type,
+    dataschema: dataSchema(type, schemaVersion),
+    time,
+    subject: stream,
+    partitionkey: stream,
+    sequence: String(position).padStart(sequenceDigits, '0'),
+    streamversion: String(version),
+    actor: metadata.actor,
+    correlationid: metadata.correlationId,
+    ...(metadata.causationId && { causationid: metadata.causationId }),
+    ...(metadata.requestId && { requestid: metadata.requestId }),
+    ...(replayId && { replayid: replayId }),
+  };
+}
+
+/** An event as a Kafka message: CloudEvents 1.0, Kafka protocol binding, binary content mode. */
+export function toCloudEvent({ replayId, ...event }: DeliveredEvent): CloudEvent {
+  const attributes = Object.entries(attributesOf(event, event.metadata, replayId));
+  return {
+    key: event.stream,
+    value: JSON.stringify(event.data),
+    timestamp: Date.parse(event.time),
     headers: {
       'content-type': 'application/json',
-      ce_specversion: '1.0',
-      ce_id: eventId(event),
-      ce_source: source,
-      ce_type: typePrefix + type,
-      ce_dataschema: dataSchema(type, schemaVersion),
-      ce_time: time,
-      ce_subject: stream,
-      ce_partitionkey: stream,
-      ce_sequence: String(position).padStart(sequenceDigits, '0'),
-      ce_streamversion: String(version),
-      ce_actor: metadata.actor,
-      ce_correlationid: metadata.correlationId,
-      ...(metadata.causationId && { ce_causationid: metadata.causationId }),
-      ...(metadata.requestId && { ce_requestid: metadata.requestId }),
+      ...Object.fromEntries(attributes.map(([name, value]) => [`ce_${name}`, value])),
     },
   };
 }
@@ -73,7 +89,7 @@ export function eventTypeOf({ headers }: Pick<ReceivedMessage, 'headers'>): stri
  *
  * @throws {CannotBeHandled} naming what is wrong with the message.
  */
-export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value'>): RecordedEvent {
+export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value'>): DeliveredEvent {
   const { headers, value } = message;
   const header = (name: string): string => {
     const text = headers[name];
@@ -110,6 +126,7 @@ export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value
       ...(headers.ce_causationid && { causationId: header('ce_causationid') }),
       ...(headers.ce_requestid && { requestId: header('ce_requestid') }),
     },
+    ...(headers.ce_replayid && { replayId: header('ce_replayid') }),
   };
 }
 
