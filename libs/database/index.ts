@@ -1,3 +1,4 @@
+export * from './copy';
 export * from './copy-rows';
 export * from './database.module';
 export * from './migrate';

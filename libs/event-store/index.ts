@@ -6,3 +6,4 @@ export { EventLog, type LogPage } from './event-log';
 export * from './event-store';
 export * from './event-store.migration';
 export * from './event-store.module';
+export * from './stream-reader';

@@ -1,0 +1,173 @@
+/** A log of lived lives: streams that the model has decided upon, in the sizes of real ones, written by COPY. */
+import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
+import { Client } from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
+import {
+  AddDomain,
+  CompleteDeletion,
+  CompleteProvisioning,
+  decide,
+  evolve,
+  initialState,
+  judge,
+  RecordCheck,
+  RequestDeletion,
+  schemaVersions,
+  type CommandContext,
+  type DkimAnswer,
+  type DnsAnswers,
+  type DomainCommand,
+  type DomainEvent,
+  type MailDomain,
+} from '@app/mail-domain';
+
+const began = Date.parse('2026-01-01T00:00:00.000Z');
+const cycleMs = 6 * 3_600_000;
+
+/** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
+export function numbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+/** Stands for what each domain has of its own. As long as what it stands for. */
+const placeholder = { id: 'mdom_cl#########################', name: '#########.example.com' };
+
+/** A life of ten events or so: added, provisioned, looked at until it is verified, broken and mended; some are deleted. */
+function life(random: () => number): DomainEvent[] {
+  const { id, name } = placeholder;
+  const team = `team_${Math.floor(random() * 1e9)
+    .toString(36)
+    .padStart(10, '0')}`;
+  const dkimTokens = Array.from({ length: 3 }, () => random().toString(36).slice(2).padEnd(32, 'x').slice(0, 32));
+  const domain = { name, team, dkimTokens, dkimZone: 'dkim.amazonses.com' };
+  const identity = { dkimTokens, dkimZone: domain.dkimZone, sesRegion: 'eu-west-1', sesDkimStatus: 'pending' } as const;
+  const txt = (...records: string[]) => {
+    const answer = { kind: 'records', records, aliases: [] } as const;
+    return [answer, answer];
+  };
+  const absent = [
+    { kind: 'nxdomain', aliases: [] },
+    { kind: 'nxdomain', aliases: [] },
+  ] as const;
+  const mx = (exchange: string) => {
+    const answer = { kind: 'records', records: [{ preference: 10, exchange }], aliases: [] } as const;
+    return [answer, answer];
+  };
+  const good: DnsAnswers = {
+    mx: mx('mail.sendmux.ai'),
+    spf: txt('v=spf1 include:amazonses.com include:sendmux.ai ~all'),
+    dmarc: txt('v=DMARC1; p=quarantine'),
+    verification: txt(`sendmux-verify=${team}`),
+  };
+  const faults: Partial<DnsAnswers>[] = [
+    { mx: mx('mx.elsewhere.example') },
+    { spf: txt('v=spf1 include:_spf.elsewhere.example -all') },
+    { dmarc: absent, verification: txt('google-site-verification=abcdefghijklmnop') },
+    { mx: absent, spf: absent, dmarc: absent, verification: absent },
+  ];
+  const fault = () => faults[Math.floor(random() * faults.length)]!;
+
+  const events: DomainEvent[] = [];
+  let state: MailDomain = initialState;
+  let time = began;
+  const does = (command: (context: CommandContext) => DomainCommand) => {
+    time += 1 + Math.floor(random() * cycleMs);
+    const at = new Date(time).toISOString();
+    const made = decide(command({ at, actor: 'bench', correlationId: 'bench' }), state);
+    state = made.reduce(evolve, state);
+    events.push(...made);
+  };
+  const looks = (trigger: 'requested' | 'scheduled', changed: Partial<DnsAnswers>, dkim: DkimAnswer) =>
+    does((context) => {
+      const cycle = trigger === 'scheduled' ? time : null;
+      return new RecordCheck(id, { ...judge(domain, { ...good, ...changed }, dkim), trigger, cycle }, context);
+    });
+  does((context) => new AddDomain(id, { name, team, deadline: '2026-01-01T00:00:30.000Z' }, context));
+  does((context) => new CompleteProvisioning(id, identity, context));
+  looks('requested', faults[3]!, 'pending');
+  if (random() < 0.7) looks('requested', fault(), 'success');
+  looks('requested', {}, 'success');
+  for (let breaks = Math.floor(random() * 3); breaks > 0; breaks--) {
+    looks('scheduled', fault(), 'success');
+    if (random() < 0.4) looks('scheduled', faults[3]!, 'success');
+    looks('requested', {}, 'success');
+  }
+  if (random() < 0.15) {
+    does((context) => new RequestDeletion(id, context));
+    does((context) => new CompleteDeletion(id, context));
+  }
+  return events;
+}
+
+const idOf = (n: number): string => `mdom_cl${n.toString(36).padStart(9, '0')}${'0'.repeat(7)}benchbenc`;
+const nameOf = (n: number): string => `d${n.toString(36).padStart(8, '0')}.example.com`;
+
+/**
+ * Fills an empty log with at least `atLeast` events, of lives that are lived at the same time: what a stream holds is spread over
+ * all of the log. Says how many events and streams there are.
+ */
+export async function fillLog(url: string, atLeast: number, seed = 7): Promise<{ events: number; streams: number }> {
+  const random = numbers(seed);
+  const templates = Array.from({ length: 100 }, () => life(random)).map((events) => events.map(rowOf));
+  const perRound = templates.reduce((sum, { length }) => sum + length, 0);
+  const streams = Math.ceil((atLeast * templates.length) / perRound);
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    const stream = client.query(copyFrom(`COPY events (${Object.keys(columns).join(', ')}) FROM STDIN`));
+    const failed = once(stream, 'error').then(([error]) => Promise.reject(error as Error));
+    failed.catch(() => undefined);
+    let events = 0;
+    let text = '';
+    for (let round = 0; round < Math.max(...templates.map(({ length }) => length)); round++)
+      for (let i = 0; i < streams; i++) {
+        // Another order in each round: prime to any number of streams that is no multiple of it.
+        const n = (i * 104_729 + round) % streams;
+        const row = templates[n % templates.length]![round];
+        if (!row) continue;
+        text += row(n);
+        events++;
+        if (text.length < 1_048_576) continue;
+        if (!stream.write(text)) await Promise.race([once(stream, 'drain'), failed]);
+        text = '';
+      }
+    stream.end(text);
+    await Promise.race([once(stream, 'finish'), failed]);
+    await client.query('VACUUM (ANALYZE) events');
+    return { events, streams };
+  } finally {
+    await client.end();
+  }
+}
+
+type Filler = (event: DomainEvent, version: number) => string;
+/** What the columns of `events` hold but those that fill themselves. */
+const columns: Readonly<Record<string, Filler>> = {
+  stream: () => placeholder.id,
+  version: (_event, version) => String(version),
+  type: ({ type }) => type,
+  schema_version: ({ type }) => String(schemaVersions[type]),
+  data: ({ data }) => JSON.stringify(data).replaceAll('\\', '\\\\'),
+  metadata: () =>
+    JSON.stringify({
+      actor: 'verification-scheduler',
+      correlationId: `${placeholder.id}/cycle/${began}`,
+      causationId: `${placeholder.id}/${randomInt(10)}`,
+    }),
+  time: ({ at }) => at,
+};
+
+/** Of an event of a template, the line of COPY that it is for stream `n`. */
+function rowOf(event: DomainEvent, i: number): (n: number) => string {
+  const line = `${Object.values(columns)
+    .map((fill) => fill(event, i + 1))
+    .join('\t')}\n`;
+  return (n) => line.replaceAll(placeholder.id, idOf(n)).replaceAll(placeholder.name, nameOf(n));
+}
