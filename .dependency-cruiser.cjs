@@ -54,6 +54,12 @@ module.exports = {
       ['mail-domain', 'mailbox', 'event-store', 'database', 'runtime'],
       'Rows from states.',
     ),
+    only(
+      'rebuild-arrows',
+      'rebuild',
+      ['commands', 'event-store', 'read-model', 'database', 'runtime'],
+      'Folds as the handlers of commands do, and knows no event.',
+    ),
     only('runtime-arrows', 'runtime', [], 'Below everything.'),
     only('ses-arrows', 'ses', ['runtime'], 'An adapter.'),
     only('tasks-arrows', 'tasks', ['database', 'runtime'], 'A list of things to do, whatever they are.'),

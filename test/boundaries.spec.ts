@@ -20,6 +20,7 @@ const planted: Record<string, Record<string, string>> = {
   'mail-domain-first': { 'libs/mail-domain/planted-mailbox.ts': "import '@app/mailbox';" },
   'messaging-arrows': { 'libs/messaging/planted.ts': "import '@app/mail-domain';" },
   'read-model-arrows': { 'libs/read-model/planted.ts': "import '@app/accounts';" },
+  'rebuild-arrows': { 'libs/rebuild/planted.ts': "import '@app/mail-domain';" },
   'runtime-arrows': { 'libs/runtime/planted.ts': "import '@app/dns';" },
   'ses-arrows': { 'libs/ses/planted.ts': "import '@app/mail-domain';" },
   'tasks-arrows': { 'libs/tasks/planted.ts': "import '@app/mail-domain';" },

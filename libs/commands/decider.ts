@@ -1,4 +1,4 @@
-import type { ConstraintViolation, ProjectedRow, RecordedEvent } from '@app/event-store';
+import type { ConstraintViolation, ProjectedRow, StreamEvent } from '@app/event-store';
 import type { CommandContext } from '@app/mail-domain';
 
 export interface Command {
@@ -25,7 +25,7 @@ export interface Decider<C extends Command, E extends ModelEvent, State> {
   readonly evolve: (state: State, event: E) => State;
   readonly streamOf: (command: C) => string;
   /** The event of the model in a record of the log; throws when a newer release has recorded it. */
-  readonly eventOf: (recorded: RecordedEvent) => E;
+  readonly eventOf: (recorded: StreamEvent) => E;
   /** The row of the read model after `version` events, the last of them at `at`. */
   readonly rowOf: (state: State, version: number, at: string) => ProjectedRow;
   /** The broken rule that the store has seen and a decision on one stream cannot; undefined when it is none of the model's. */

@@ -18,7 +18,7 @@ import { DeciderHandler, type Decision } from './decider.handler';
 /** What a command of a domain led to. */
 export type Decided = Decision<DomainEvent, MailDomain>;
 
-const domains: Decider<DomainCommand, DomainEvent, MailDomain> = {
+export const domainDecider: Decider<DomainCommand, DomainEvent, MailDomain> = {
   ...{ kind: 'domain', initialState, schemaVersions, decide, evolve },
   streamOf: ({ domainId }) => domainId,
   eventOf: domainEvent,
@@ -43,6 +43,6 @@ const domains: Decider<DomainCommand, DomainEvent, MailDomain> = {
 @Injectable()
 export class DomainCommandHandler extends DeciderHandler<DomainCommand, DomainEvent, MailDomain> {
   constructor(store: EventStore) {
-    super(store, domains);
+    super(store, domainDecider);
   }
 }

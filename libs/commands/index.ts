@@ -1,4 +1,5 @@
 export * from './commands.module';
+export type { Decider } from './decider';
 export type { Decision } from './decider.handler';
 export * from './domain-command.handler';
 export * from './mailbox-command.handler';

@@ -23,7 +23,7 @@ export const MAILBOX_STORE = Symbol('MAILBOX_STORE');
 /** What a command of a mailbox led to. */
 export type MailboxDecided = Decision<MailboxEvent, Mailbox>;
 
-const mailboxes: Decider<MailboxCommand, MailboxEvent, Mailbox> = {
+export const mailboxDecider: Decider<MailboxCommand, MailboxEvent, Mailbox> = {
   kind: 'mailbox',
   ...{ initialState: noMailbox, schemaVersions: mailboxSchemaVersions, decide: decideMailbox, evolve: evolveMailbox },
   streamOf: ({ mailboxId }) => mailboxId,
@@ -58,6 +58,6 @@ function refusedBy({ data, ...command }: CreateMailbox, status: string | undefin
 @Injectable()
 export class MailboxCommandHandler extends DeciderHandler<MailboxCommand, MailboxEvent, Mailbox> {
   constructor(@Inject(MAILBOX_STORE) store: EventStore) {
-    super(store, mailboxes);
+    super(store, mailboxDecider);
   }
 }

@@ -1,0 +1,113 @@
+import { copyOut, type TextRow } from '@app/database';
+import { sortsByBytes } from '@app/event-store';
+import { connect } from './connection';
+import { foldedRows } from './folded-rows';
+import { projectionOf, type ProjectionName } from './projections';
+
+/** A value as PostgreSQL writes it as text; null is NULL. */
+type Value = string | null;
+
+export interface Difference {
+  /** The key of the row, and the name of its stream. */
+  readonly id: string;
+  /** `missing`: the log has it and the table does not. `unknown`: the table has it and the log does not. */
+  readonly kind: 'missing' | 'unknown' | 'different';
+  /** Of a row that is different. */
+  readonly columns: readonly { readonly column: string; readonly table: Value; readonly log: Value }[];
+}
+
+export interface Comparison {
+  /** Rows that the log says there are. */
+  readonly rows: number;
+  readonly events: number;
+  readonly differences: number;
+}
+
+/**
+ * Compares what the log says with the live table, and writes nothing. Both are read in one snapshot, in which an append is there with
+ * its row or not at all: what is changed meanwhile is no difference.
+ *
+ * @param tell is called with each difference, in the order of the keys.
+ * @throws the reason of the signal, when it is aborted.
+ */
+export async function compare(
+  url: string,
+  name: ProjectionName,
+  tell: (difference: Difference) => void,
+  { signal, onProgress }: { signal?: AbortSignal; onProgress?: (events: number) => void } = {},
+): Promise<Comparison> {
+  const projection = projectionOf(name);
+  const { table, key, columns } = projection.table;
+  const names = Object.keys(columns);
+  const keyAt = names.indexOf(key);
+  const [log, live] = [await connect(url), await connect(url)];
+  try {
+    const bytewise = !(await sortsByBytes(log));
+    await log.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    const { rows: exported } = await log.query<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
+    await live.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await live.query(`SET TRANSACTION SNAPSHOT '${exported[0]!.snapshot}'`);
+    const values = names.map((column) => `${column}::text`).join(', ');
+    const tableRows = new Cursor(
+      copyOut(live, `SELECT ${values} FROM ${table} ORDER BY ${table}.${key}${bytewise ? ' COLLATE "C"' : ''}`),
+    );
+    const found = { rows: 0, events: 0, differences: 0 };
+    const differs = (difference: Difference) => {
+      found.differences++;
+      tell(difference);
+    };
+    const unknown = (row: TextRow) => differs({ id: row[keyAt]!, kind: 'unknown', columns: [] });
+    for await (const folded of foldedRows(log, projection, { bytewise })) {
+      signal?.throwIfAborted();
+      for (const row of folded.rows) {
+        found.rows++;
+        const id = row[keyAt]!;
+        let other = await tableRows.row();
+        for (; other && other[keyAt]! < id; other = await tableRows.row()) {
+          unknown(other);
+          tableRows.next();
+        }
+        if (other?.[keyAt] !== id) {
+          differs({ id, kind: 'missing', columns: [] });
+          continue;
+        }
+        tableRows.next();
+        const different = names.flatMap((column, i) =>
+          row[i] === other[i] ? [] : [{ column, table: other[i]!, log: row[i]! }],
+        );
+        if (different.length > 0) differs({ id, kind: 'different', columns: different });
+      }
+      found.events += folded.events;
+      onProgress?.(found.events);
+    }
+    for (let row = await tableRows.row(); row; row = await tableRows.row()) {
+      unknown(row);
+      tableRows.next();
+    }
+    return found;
+  } finally {
+    await Promise.all([log.end(), live.end()]);
+  }
+}
+
+/** One row after the other of what comes some at a time. */
+class Cursor {
+  private rows: readonly TextRow[] = [];
+  private at = 0;
+
+  constructor(private readonly source: AsyncGenerator<TextRow[], void>) {}
+
+  /** Undefined behind the last. */
+  async row(): Promise<TextRow | undefined> {
+    while (this.at >= this.rows.length) {
+      const { value, done } = await this.source.next();
+      if (done) return undefined;
+      [this.rows, this.at] = [value, 0];
+    }
+    return this.rows[this.at];
+  }
+
+  next(): void {
+    this.at++;
+  }
+}

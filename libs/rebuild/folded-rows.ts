@@ -1,0 +1,60 @@
+import type { TextRow } from '@app/database';
+import { eventsByStream, type InlineProjection, type ProjectedRow, type StreamRange } from '@app/event-store';
+import type { Client } from 'pg';
+import type { Projection } from './projections';
+
+export interface FoldedRows {
+  /** In the order of their streams; each as PostgreSQL writes it, in the order of the table's columns. */
+  readonly rows: TextRow[];
+  /** How many events have been read for them, and for the stream that comes next. */
+  readonly events: number;
+}
+
+/**
+ * What the log says the table holds, some rows at a time.
+ *
+ * @throws {Error} on a stream that the model cannot read: a row that is left out would not be noticed.
+ */
+export async function* foldedRows(
+  client: Client,
+  { table, prefix, folder }: Projection,
+  range: Omit<StreamRange, 'prefix'> = {},
+): AsyncGenerator<FoldedRows, void> {
+  const text = textRow(table);
+  const fold = folder();
+  for await (const events of eventsByStream(client, { ...range, prefix })) {
+    const rows: TextRow[] = [];
+    for (const event of events) {
+      const row = fold.take(event);
+      if (row) rows.push(text(row));
+    }
+    yield { rows, events: events.length };
+  }
+  const row = fold.end();
+  if (row) yield { rows: [text(row)], events: 0 };
+}
+
+/** A row as PostgreSQL would write it, so that both can be compared, and one be copied in. */
+function textRow({ columns }: InlineProjection): (row: ProjectedRow) => TextRow {
+  const writers = Object.entries(columns).map(([name, type]) => [name, writerOf(type)] as const);
+  return (row) =>
+    writers.map(([name, write]) => {
+      const value = row[name];
+      return value === null ? null : write(value);
+    });
+}
+
+function writerOf(type: string): (value: unknown) => string {
+  if (type === 'json') return (value) => JSON.stringify(value);
+  if (type === 'timestamptz') return (value) => postgresTime(value as string);
+  return String;
+}
+
+/** `2026-03-01T10:00:00.500Z` to `2026-03-01 10:00:00.5+00`. */
+function postgresTime(iso: string): string {
+  let end = iso.length - 1;
+  while (iso[end - 1] === '0') end--;
+  if (iso[end - 1] === '.') end--;
+  // Without a fraction the zeros are those of the seconds.
+  return `${iso.slice(0, 10)} ${iso.slice(11, Math.max(end, 19))}+00`;
+}

@@ -1,0 +1,320 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { copyIn, openPool, type TextRow } from '@app/database';
+import { estimatedEvents, EventLog } from '@app/event-store';
+import { DatabaseError, type Client } from 'pg';
+import { connect } from './connection';
+import { foldedRows } from './folded-rows';
+import { projectionOf, type Projection, type ProjectionName } from './projections';
+import {
+  buildIndexes,
+  columnsOf,
+  createShadow,
+  progressOf,
+  refuseWhatCannotBeSwapped,
+  replacedOf,
+  shadowOf,
+  swap,
+  writeProgress,
+  type Progress,
+} from './shadow-table';
+
+/** Rows of one transaction: what a kill costs at most. */
+const chunkRows = 2_000;
+/** So few rows changed that the writers can wait for them, under the lock. */
+const fewRows = 500;
+/** In milliseconds: a lock that is not had at once is asked for again later, so that nobody queues behind us. */
+const lockWithinMs = 100;
+const retryMs = 500;
+/** A process that was killed leaves its lock until the server has noticed. */
+const oneAtATimeWithinMs = 5_000;
+/** First key of the advisory lock; the second is of the table. Two keys: the appends' locks have one. */
+const lockKey = 0x5e4d;
+
+export interface RebuildOptions {
+  /** Drops what an earlier run has left, instead of going on with it. */
+  readonly restart?: boolean;
+  /** Stops at the next safe point: the live table is as it was, and the next run goes on. After the swap it comes too late. */
+  readonly signal?: AbortSignal;
+  /** How long, in milliseconds, others may hold the table, or an old snapshot of it, until the rebuild gives up; a minute when absent. */
+  readonly patienceMs?: number;
+  /** Events read; those of earlier runs with them. The total is an estimate. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface Rebuilt {
+  readonly rows: number;
+  /** Read by this run, those that were read again behind the fence with them. */
+  readonly events: number;
+  /** Of an earlier run that this one went on with. */
+  readonly resumedAt: number;
+  /** How long readers and writers waited at the swap, at most, in milliseconds. */
+  readonly lockedMs: number;
+}
+
+/** Whether a rebuild has begun and not ended, and how many events it has read. */
+export async function isRebuilding(url: string, name: ProjectionName): Promise<{ events: number } | undefined> {
+  const client = await connect(url);
+  try {
+    return await progressOf(client, projectionOf(name).table.table);
+  } finally {
+    await client.end();
+  }
+}
+
+/**
+ * Fills a shadow table from the log, and swaps it for the live one. Reads and appends go on all the while: they wait for the swap,
+ * some milliseconds. A run that dies at any point leaves the live table as it was or rebuilt, and the next one goes on.
+ *
+ * @throws {Error} when another rebuild of the table runs, when the table cannot be swapped, when the log cannot be folded or breaks a
+ * rule of the table, and when others hold the table for too long.
+ * @throws the reason of the signal, when it is aborted.
+ */
+export async function rebuild(url: string, name: ProjectionName, options: RebuildOptions = {}): Promise<Rebuilt> {
+  const pool = openPool(url, 1);
+  const clients = [await connect(url), await connect(url)] as const;
+  try {
+    return await new Rebuild(name, clients[0], clients[1], new EventLog(pool), options).run();
+  } catch (error) {
+    if (error instanceof DatabaseError && error.code === '23505')
+      throw new Error(`The log breaks a rule of the table (${error.message}): ${error.detail}`, { cause: error });
+    throw error;
+  } finally {
+    await Promise.all([...clients.map((client) => client.end()), pool.end()]);
+  }
+}
+
+class Rebuild {
+  private readonly projection: Projection;
+  private readonly table: string;
+  private readonly deadline: () => number;
+  private read = 0;
+
+  constructor(
+    private readonly name: ProjectionName,
+    /** Holds the lock, so that what it writes ends with it. */
+    private readonly writer: Client,
+    private readonly reader: Client,
+    private readonly log: EventLog,
+    private readonly options: RebuildOptions,
+  ) {
+    this.projection = projectionOf(name);
+    this.table = this.projection.table.table;
+    this.deadline = () => Date.now() + (options.patienceMs ?? 60_000);
+  }
+
+  async run(): Promise<Rebuilt> {
+    const { writer, table } = this;
+    await this.lock();
+    await this.dropReplaced();
+    await refuseWhatCannotBeSwapped(writer, table);
+    let progress = await this.begin();
+    const resumedAt = progress.events;
+    if (!progress.filled) progress = await this.fill(progress);
+    await buildIndexes(writer, table, 'key');
+    // From here on the shadow is the table of one snapshot, in which the log keeps the rules of the unique indexes.
+    progress = (await this.catchUp(progress)).progress;
+    await buildIndexes(writer, table, 'all');
+    await writer.query(`ANALYZE ${shadowOf(table)}`);
+    for (let changed = Infinity, round = 0; changed > fewRows && round < 10; round++)
+      ({ changed, progress } = await this.catchUp(progress));
+    await this.waitForOldSnapshots();
+    const lockedMs = await this.swap(progress);
+    await this.dropReplaced();
+    const { rows } = await writer.query<{ rows: number }>(`SELECT count(*)::int AS rows FROM ${table}`);
+    return { rows: rows[0]!.rows, events: this.read, resumedAt, lockedMs };
+  }
+
+  private async lock(): Promise<void> {
+    const deadline = Date.now() + oneAtATimeWithinMs;
+    for (;;) {
+      const { rows } = await this.writer.query<{ ours: boolean }>(
+        'SELECT pg_try_advisory_lock($1, hashtext($2)) AS ours',
+        [lockKey, this.table],
+      );
+      if (rows[0]!.ours) return;
+      if (Date.now() >= deadline) throw new Error(`Another rebuild of ${this.name} is running.`);
+      await sleep(100);
+    }
+  }
+
+  /** The shadow of an earlier run, or a new one. */
+  private async begin(): Promise<Progress> {
+    const { writer, table } = this;
+    const left = await progressOf(writer, table);
+    if (
+      left &&
+      !this.options.restart &&
+      (await columnsOf(writer, table)) === (await columnsOf(writer, shadowOf(table)))
+    )
+      return left;
+    // Before the first snapshot: whatever that one does not see lies above.
+    const position = await this.log.head();
+    const progress = { position, after: null, filled: false, events: 0 };
+    await this.inTransaction(async () => {
+      await writer.query(`DROP TABLE IF EXISTS ${shadowOf(table)}`);
+      await createShadow(writer, table);
+      await writeProgress(writer, table, progress);
+    });
+    return progress;
+  }
+
+  /** One chunk is written while the next one is folded. */
+  private async fill(from: Progress): Promise<Progress> {
+    const { after, events: before } = from;
+    const total = before + (await estimatedEvents(this.reader, { ...this.projection, ...(after && { after }) }));
+    const keyAt = Object.keys(this.projection.table.columns).indexOf(this.projection.table.key);
+    let progress = from;
+    let chunk: TextRow[] = [];
+    let writing: Promise<void> = Promise.resolve();
+    const write = async (rows: readonly TextRow[], filled = false) => {
+      await writing;
+      this.options.signal?.throwIfAborted();
+      progress = { ...progress, filled, after: rows.at(-1)?.[keyAt] ?? progress.after, events: before + this.read };
+      const now = progress;
+      writing = this.inTransaction(async () => {
+        await this.insert(rows);
+        await writeProgress(this.writer, this.table, now);
+      });
+      // Heard at the next chunk.
+      writing.catch(() => undefined);
+      this.options.onProgress?.(now.events, total);
+    };
+    for await (const { rows, events } of foldedRows(this.reader, this.projection, { ...(after && { after }) })) {
+      this.read += events;
+      chunk.push(...rows);
+      if (chunk.length < chunkRows) continue;
+      await write(chunk);
+      chunk = [];
+    }
+    await write(chunk, true);
+    await writing;
+    return progress;
+  }
+
+  private insert(rows: readonly TextRow[]): Promise<void> {
+    return copyIn(this.writer, shadowOf(this.table), Object.keys(this.projection.table.columns), rows);
+  }
+
+  /** Brings the shadow to one snapshot of now: the streams that have changed since go, and come back as they are. */
+  private async catchUp(progress: Progress): Promise<{ changed: number; progress: Progress }> {
+    this.options.signal?.throwIfAborted();
+    const position = await this.log.head();
+    return this.inTransaction(() => this.refold(progress, position), 'ISOLATION LEVEL REPEATABLE READ');
+  }
+
+  private async refold(progress: Progress, position: number): Promise<{ changed: number; progress: Progress }> {
+    const { writer, reader, table, projection } = this;
+    const { rows: exported } = await writer.query<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
+    // All of them go before the first comes: a name may have gone from one to another.
+    await writer.query(
+      `DELETE FROM ${shadowOf(table)} WHERE ${projection.table.key} IN (SELECT stream FROM events WHERE position > $1)`,
+      [progress.position],
+    );
+    await reader.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await reader.query(`SET TRANSACTION SNAPSHOT '${exported[0]!.snapshot}'`);
+    let changed = 0;
+    let chunk: TextRow[] = [];
+    for await (const { rows, events } of foldedRows(reader, projection, { changedAbove: progress.position })) {
+      this.read += events;
+      changed += rows.length;
+      chunk.push(...rows);
+      if (chunk.length < chunkRows) continue;
+      await this.insert(chunk);
+      chunk = [];
+    }
+    if (chunk.length > 0) await this.insert(chunk);
+    await reader.query('COMMIT');
+    const now = { ...progress, position };
+    await writeProgress(writer, table, now);
+    return { changed, progress: now };
+  }
+
+  /**
+   * A transaction with a snapshot of before the shadow was there, and that has not touched the table yet, would find the new table
+   * without the rows that are younger than its snapshot. As `CREATE INDEX CONCURRENTLY` does, we let it end first.
+   */
+  private async waitForOldSnapshots(): Promise<void> {
+    const { rows: now } = await this.writer.query<{ now: string }>('SELECT clock_timestamp()::text AS now');
+    for (const deadline = this.deadline(); ; await sleep(lockWithinMs)) {
+      this.options.signal?.throwIfAborted();
+      const { rows } = await this.writer.query<{ pid: number; since: string }>(
+        `SELECT pid, date_trunc('second', xact_start)::text AS since FROM pg_stat_activity
+         WHERE datname = current_database() AND backend_type = 'client backend' AND backend_xmin IS NOT NULL
+           AND xact_start < $1::timestamptz AND pid <> pg_backend_pid()`,
+        [now[0]!.now],
+      );
+      if (rows.length === 0) return;
+      if (Date.now() >= deadline)
+        throw new Error(
+          `${rows.map(({ pid, since }) => `The transaction of the server process ${pid} is open since ${since}`).join('. ')}: it would not see the new table whole.`,
+        );
+    }
+  }
+
+  /** Gives how long the writers waited. */
+  private async swap(progress: Progress): Promise<number> {
+    const { writer, table } = this;
+    for (const deadline = this.deadline(); ; await sleep(retryMs)) {
+      this.options.signal?.throwIfAborted();
+      const position = await this.log.head();
+      try {
+        let began = 0;
+        await this.inTransaction(async () => {
+          await writer.query(`SET LOCAL lock_timeout = ${lockWithinMs}`);
+          began = performance.now();
+          // No append is under way then, and none begins: it would hold this table, as it plans, before it draws a position.
+          await writer.query(`LOCK TABLE ${table} IN SHARE ROW EXCLUSIVE MODE`);
+          await this.refold(progress, position);
+          await writer.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+          await swap(writer, table);
+        }, 'ISOLATION LEVEL REPEATABLE READ');
+        return performance.now() - began;
+      } catch (error) {
+        if (!isLockTimeout(error)) throw error;
+        if (Date.now() >= deadline)
+          throw new Error(`Others hold the table ${table}, without a pause: ${await this.holders()}.`, {
+            cause: error,
+          });
+        // What has changed meanwhile is not for the writers to wait for.
+        ({ progress } = await this.catchUp(progress));
+      }
+    }
+  }
+
+  private async holders(): Promise<string> {
+    const { rows } = await this.writer.query<{ pid: number; mode: string }>(
+      `SELECT pid, mode FROM pg_locks WHERE relation = $1::regclass AND granted AND pid <> pg_backend_pid()
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      [this.table],
+    );
+    return rows.map(({ pid, mode }) => `server process ${pid} (${mode})`).join(', ') || 'now one, now another';
+  }
+
+  private async dropReplaced(): Promise<void> {
+    for (const deadline = this.deadline(); ; await sleep(retryMs))
+      try {
+        await this.inTransaction(async () => {
+          await this.writer.query(`SET LOCAL lock_timeout = ${lockWithinMs}`);
+          await this.writer.query(`DROP TABLE IF EXISTS ${replacedOf(this.table)}`);
+        });
+        return;
+      } catch (error) {
+        if (!isLockTimeout(error) || Date.now() >= deadline) throw error;
+      }
+  }
+
+  private async inTransaction<T>(work: () => Promise<T>, mode = ''): Promise<T> {
+    await this.writer.query(`BEGIN ${mode}`);
+    try {
+      const result = await work();
+      await this.writer.query('COMMIT');
+      return result;
+    } catch (error) {
+      await this.writer.query('ROLLBACK').catch(() => undefined);
+      throw error;
+    }
+  }
+}
+
+const isLockTimeout = (error: unknown): boolean =>
+  error instanceof DatabaseError && /^(55P03|40P01)$/.test(error.code ?? '');

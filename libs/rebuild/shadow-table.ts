@@ -1,0 +1,174 @@
+import type { Client } from 'pg';
+
+export const shadowOf = (table: string): string => `${table}_rebuild`;
+/** The table that was live, from the swap until it is dropped. */
+export const replacedOf = (table: string): string => `${table}_replaced`;
+
+/** How far a rebuild has come. Kept as the comment of its shadow table: it is written, and goes, with the rows that it speaks of. */
+export interface Progress {
+  /** All events at or below are in the rows of the streams that are filled. */
+  readonly position: number;
+  /** Streams up to this one are filled; null before the first. */
+  readonly after: string | null;
+  /** All streams are filled. */
+  readonly filled: boolean;
+  /** Read so far. */
+  readonly events: number;
+}
+
+const mark = 'sendmux rebuild ';
+
+/** Undefined when there is none. @throws {Error} when the table is there, and is no rebuild's. */
+export async function progressOf(client: Client, table: string): Promise<Progress | undefined> {
+  const { rows } = await client.query<{ comment: string | null }>(
+    `SELECT obj_description(oid, 'pg_class') AS comment FROM pg_class WHERE oid = to_regclass($1)`,
+    [shadowOf(table)],
+  );
+  if (!rows[0]) return undefined;
+  const { comment } = rows[0];
+  if (!comment?.startsWith(mark))
+    throw new Error(`There is a table ${shadowOf(table)} that no rebuild has made. Rename it, or drop it.`);
+  return JSON.parse(comment.slice(mark.length)) as Progress;
+}
+
+export async function writeProgress(client: Client, table: string, progress: Progress): Promise<void> {
+  const comment = client.escapeLiteral(`${mark}${JSON.stringify(progress)}`);
+  await client.query(`COMMENT ON TABLE ${shadowOf(table)} IS ${comment}`);
+}
+
+/**
+ * @throws {Error} when the table cannot be swapped: it is somebody else's, or something stands on it that would stay with the old one.
+ */
+export async function refuseWhatCannotBeSwapped(client: Client, table: string): Promise<void> {
+  const { rows } = await client.query<{ ours: boolean; owner: string; dependents: string[] }>(
+    `SELECT pg_has_role(c.relowner, 'USAGE') AS ours, pg_get_userbyid(c.relowner) AS owner, ARRAY(
+       SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+       WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+       UNION SELECT pg_describe_object('pg_constraint'::regclass, f.oid, 0) FROM pg_constraint f
+       WHERE f.contype = 'f' AND c.oid IN (f.conrelid, f.confrelid)
+       UNION SELECT pg_describe_object('pg_policy'::regclass, p.oid, 0) FROM pg_policy p WHERE p.polrelid = c.oid
+       UNION SELECT pg_describe_object('pg_publication_rel'::regclass, p.oid, 0) FROM pg_publication_rel p
+       WHERE p.prrelid = c.oid
+     ) AS dependents FROM pg_class c WHERE c.oid = $1::regclass`,
+    [table],
+  );
+  const { ours, owner, dependents } = rows[0]!;
+  if (!ours) throw new Error(`The table ${table} is ${owner}’s: only its owner can rebuild it.`);
+  if (dependents.length > 0)
+    throw new Error(
+      `The table ${table} cannot be swapped, since these would stay with the old one: ${dependents.join(', ')}. Drop them for as long as the rebuild takes.`,
+    );
+}
+
+/** An empty shadow without indexes and triggers: those come when the rows are there. In a transaction of the caller's. */
+export async function createShadow(client: Client, table: string): Promise<void> {
+  const shadow = shadowOf(table);
+  await client.query(
+    `CREATE TABLE ${shadow} (LIKE ${table} INCLUDING ALL EXCLUDING INDEXES) WITH (autovacuum_enabled = false)`,
+  );
+  const { rows } = await client.query<{ owner: string; options: string[] | null; grants: string[] }>(
+    `SELECT quote_ident(pg_get_userbyid(c.relowner)) AS owner, c.reloptions AS options, ARRAY(
+       SELECT format('GRANT %s%s ON %s TO %s%s', a.privilege_type, '(' || quote_ident(a.attname) || ')', '${shadow}',
+         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+         CASE WHEN a.is_grantable AND a.grantee <> c.relowner THEN ' WITH GRANT OPTION' END)
+       FROM (
+         SELECT NULL AS attname, x.* FROM aclexplode(c.relacl) x
+         UNION ALL SELECT t.attname, x.* FROM pg_attribute t, aclexplode(t.attacl) x WHERE t.attrelid = c.oid
+       ) a
+     ) AS grants FROM pg_class c WHERE c.oid = $1::regclass`,
+    [table],
+  );
+  const { owner, options, grants } = rows[0]!;
+  await client.query(`ALTER TABLE ${shadow} OWNER TO ${owner}`);
+  const kept = (options ?? []).filter((option) => !option.startsWith('autovacuum_enabled='));
+  if (kept.length > 0) await client.query(`ALTER TABLE ${shadow} SET (${kept.join(', ')})`);
+  for (const grant of grants) await client.query(grant);
+}
+
+interface Index {
+  readonly name: string;
+  /** As `CREATE INDEX` says it. */
+  readonly definition: string;
+  /** It stands for a constraint of its name: `PRIMARY KEY` or `UNIQUE`. */
+  readonly constraint: string | null;
+}
+
+/** The primary key first. */
+async function indexesOf(client: Client, table: string): Promise<Index[]> {
+  const { rows } = await client.query<Index>(
+    `SELECT i.relname AS name, pg_get_indexdef(i.oid) AS definition,
+       CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' END AS constraint
+     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+     LEFT JOIN pg_constraint k ON k.conindid = i.oid AND k.conrelid = x.indrelid
+     WHERE x.indrelid = $1::regclass ORDER BY x.indisprimary DESC, i.relname`,
+    [table],
+  );
+  return rows;
+}
+
+const shadowIndex = (name: string): string => `${name}_rebuild`;
+
+/** Builds what the live table has and the shadow does not: its primary key alone, or all. */
+export async function buildIndexes(client: Client, table: string, which: 'key' | 'all'): Promise<void> {
+  const there = new Set((await indexesOf(client, shadowOf(table))).map(({ name }) => name));
+  for (const { name, definition, constraint } of await indexesOf(client, table)) {
+    if (there.has(shadowIndex(name)) || (which === 'key' && constraint !== 'PRIMARY KEY')) continue;
+    const [kind, , method] = /^(CREATE (?:UNIQUE )?INDEX) (.+? ON .+?) (USING .+)$/s.exec(definition)!.slice(1);
+    const create = `${kind} ${shadowIndex(name)} ON ${shadowOf(table)} ${method}`;
+    if (!constraint) await client.query(create);
+    else
+      await client.query(
+        `${create}; ALTER TABLE ${shadowOf(table)} ADD CONSTRAINT ${shadowIndex(name)} ${constraint} USING INDEX ${shadowIndex(name)}`,
+      );
+  }
+}
+
+/**
+ * The shadow becomes the table: names of indexes, and with them of constraints, go over; triggers are made anew; the rest is there. In a
+ * transaction of the caller's, who has locked the table for nobody else to be at it.
+ *
+ * @throws {Error} when the live table has become another one since the shadow was made.
+ */
+export async function swap(client: Client, table: string): Promise<void> {
+  const [shadow, replaced] = [shadowOf(table), replacedOf(table)];
+  if ((await columnsOf(client, table)) !== (await columnsOf(client, shadow)))
+    throw new Error(`The table ${table} has got other columns meanwhile. Run the rebuild again with --restart.`);
+  const indexes = await indexesOf(client, table);
+  const { rows } = await client.query<{ triggers: string[]; comment: string | null; autovacuum: string | null }>(
+    // The definition names the table as it is called now, and so the new one after the renaming.
+    `SELECT ARRAY(SELECT pg_get_triggerdef(t.oid) || CASE t.tgenabled
+         WHEN 'D' THEN format('; ALTER TABLE ${table} DISABLE TRIGGER %I', t.tgname)
+         WHEN 'A' THEN format('; ALTER TABLE ${table} ENABLE ALWAYS TRIGGER %I', t.tgname)
+         WHEN 'R' THEN format('; ALTER TABLE ${table} ENABLE REPLICA TRIGGER %I', t.tgname) ELSE '' END
+       FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal ORDER BY t.tgname) AS triggers,
+       obj_description(c.oid, 'pg_class') AS comment,
+       (SELECT option FROM unnest(c.reloptions) AS option WHERE option LIKE 'autovacuum\\_enabled=%') AS autovacuum
+     FROM pg_class c WHERE c.oid = $1::regclass`,
+    [table],
+  );
+  const { triggers, comment, autovacuum } = rows[0]!;
+  const steps = [
+    `ALTER TABLE ${table} RENAME TO ${replaced}`,
+    `ALTER TABLE ${shadow} RENAME TO ${table}`,
+    ...indexes.flatMap(({ name }) => [
+      `ALTER INDEX ${name} RENAME TO ${name}_replaced`,
+      `ALTER INDEX ${shadowIndex(name)} RENAME TO ${name}`,
+    ]),
+    ...triggers,
+    `COMMENT ON TABLE ${table} IS ${comment === null ? 'NULL' : client.escapeLiteral(comment)}`,
+    `ALTER TABLE ${table} ${autovacuum ? `SET (${autovacuum})` : 'RESET (autovacuum_enabled)'}`,
+  ];
+  await client.query(steps.join(';\n'));
+}
+
+/** Of a table, as one text: names, types, defaults and whether they may be NULL. */
+export async function columnsOf(client: Client, table: string): Promise<string> {
+  const { rows } = await client.query<{ columns: string }>(
+    `SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull,
+       pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum) AS columns
+     FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped`,
+    [table],
+  );
+  return rows[0]!.columns;
+}
