@@ -6,13 +6,14 @@ import { migrateEverything } from './migrations';
 import { examples, minute, print, table } from './output';
 import { addOwnerCommands, withPool } from './owner-commands';
 import { addParkedCommands } from './parked-commands';
+import { addProjectionCommands } from './projection-commands';
 import { UsedWrongly } from './used-wrongly';
 
 /** `sendmux …`. Results go to standard output, explanations and errors to standard error. */
 export function commandLine(): Command {
   const program = new Command('sendmux')
     .description(
-      'Teams, their owners and their API keys; messages that no consumer could handle; the log and its audit.',
+      'Teams, their owners and their API keys; messages that no consumer could handle; the log: its audit, and read models made anew from it.',
     )
     .option('--json', 'print one JSON document, for scripts; errors too')
     // `main.ts` reports every error in the same way.
@@ -176,6 +177,7 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
 
   addParkedCommands(program);
   addAuditCommands(program);
+  addProjectionCommands(program);
 
   program
     .command('migrate')

@@ -34,6 +34,15 @@ describe('progress without a terminal', () => {
     expect(text()).toBe('Exporting: 50 events, 5/s\n');
   });
 
+  it('ends with what was done when the total was an estimate', () => {
+    const { stream, text } = screen(false);
+    const progress = new Progress({ label: 'Rebuilding', total: 2_000, unit: 'events' }, stream);
+    jest.advanceTimersByTime(1_000);
+    progress.reached(1_900);
+    progress.finish();
+    expect(text()).toBe('Rebuilding: 100 %, 1,900 of 1,900 events, 1,900/s, 1 s\n');
+  });
+
   it('does not take the work of an earlier run for its own speed', () => {
     const { stream, text } = screen(false);
     const progress = new Progress({ label: 'Rebuilding', total: 2_000, unit: 'events', done: 1_000 }, stream);

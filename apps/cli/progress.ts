@@ -6,7 +6,7 @@ const quietMs = 5_000;
 interface Work {
   /** What is done, such as `Rebuilding domains`. */
   readonly label: string;
-  /** How many there are to do. Absent: nobody knows, and there is no time left to tell. */
+  /** How many there are to do, or about so. Absent: nobody knows, and there is no time left to tell. */
   readonly total?: number;
   /** What is counted, such as `events`. */
   readonly unit: string;
@@ -23,6 +23,7 @@ export class Progress {
   private readonly before: number;
   private readonly bar: SingleBar | undefined;
   private done: number;
+  private total: number | undefined;
   private toldAt = performance.now();
 
   constructor(
@@ -30,6 +31,7 @@ export class Progress {
     private readonly stream: NodeJS.WritableStream & { isTTY?: boolean } = process.stderr,
   ) {
     this.before = this.done = work.done ?? 0;
+    this.total = work.total;
     if (!stream.isTTY) return;
     this.bar = new SingleBar({
       stream,
@@ -54,7 +56,10 @@ export class Progress {
 
   /** All is done: says how many, and how fast. */
   finish(): void {
+    // A total that was an estimate is known now.
+    if (this.total !== undefined) this.total = this.done;
     if (!this.bar) return void this.stream.write(`${this.line(this.timeTaken())}\n`);
+    if (this.total !== undefined) this.bar.setTotal(this.total);
     this.bar.update(this.done, { time: this.timeTaken() });
     this.bar.stop();
   }
@@ -65,7 +70,8 @@ export class Progress {
   }
 
   private line(time: string, bar = ':'): string {
-    const { label, total, unit } = this.work;
+    const { label, unit } = this.work;
+    const { total } = this;
     const percent = total ? ` ${Math.floor(Math.min(1, this.done / total) * 100)} %,` : '';
     const of = total === undefined ? '' : ` of ${number(total)}`;
     return `${label}${bar}${percent} ${number(this.done)}${of} ${unit}, ${number(this.rate())}/s${time}`;
@@ -77,7 +83,7 @@ export class Progress {
   }
 
   private timeLeft(): string {
-    const { total } = this.work;
+    const { total } = this;
     const rate = this.rate();
     return total === undefined || rate === 0 || this.done > total ? '' : `, ${time((total - this.done) / rate)} left`;
   }
