@@ -14,6 +14,8 @@ const program = resolve(__dirname, '../bin/sendmux');
 const tamper = (pool: Pool, sql: string) =>
   pool.query(`BEGIN; SET LOCAL session_replication_role = replica; ${sql}; COMMIT`);
 
+jest.setTimeout(60_000);
+
 describe('an auditor', () => {
   let system: System;
   let pool: Pool;
@@ -169,6 +171,11 @@ describe('an auditor', () => {
     const { api } = await system.team();
     expect((await api.add('mail.acme.com')).status).toBe(201);
     const seals: string[] = [];
+    const pool = openPool(system.databaseUrl, 1);
+    await system.until('the first seal is published', async () => {
+      const { rowCount } = await pool.query(`SELECT FROM checkpoints WHERE name LIKE 'audit-seals %'`);
+      return rowCount;
+    });
     const consumer = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING }).consumer({ groupId: 'w' });
     await consumer.connect();
     await consumer.subscribe({ topic: system.settings.AUDIT_TOPIC!, fromBeginning: true });
@@ -176,7 +183,6 @@ describe('an auditor', () => {
       // eslint-disable-next-line @typescript-eslint/require-await -- the client wants a promise
       eachMessage: async ({ message }) => void seals.push(message.value!.toString()),
     });
-    const pool = openPool(system.databaseUrl, 1);
     try {
       await system.until('the seals of all events are on the topic', async () => {
         const { rows } = await pool.query<{ text: string }>(
