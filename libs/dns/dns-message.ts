@@ -83,7 +83,7 @@ const extendedErrorOption = 15;
 
 /** Whether a name can be asked for, as a hostname or what SPF leads to: the encoder validates nothing, and would send another name instead. */
 export const isQueryable = (name: string): boolean =>
-  name.length <= 253 && name.split('.').every((label) => /^[a-z0-9_-]{1,63}$/i.test(label));
+  name.length <= 253 && /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/i.test(name);
 
 /** Reads a reply; what is not a whole, matching one is `unreachable`. Never throws. */
 export function decodeReply<Type extends QueryType>(
@@ -144,7 +144,7 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   for (const rr of isPositive ? found : []) ttls.push(ttlOf(rr as { ttl?: number }));
   const soa = isPositive ? undefined : reply.authorities?.find((rr) => rr.type === 'SOA');
   if (soa?.type === 'SOA') ttls.push(Math.min(ttlOf(soa), soa.data.minimum ?? 0));
-  const evidence = { ...told, ...(ttls.length > 0 && { ttl: Math.min(...ttls) }) };
+  if (ttls.length > 0) evidence.ttl = Math.min(...ttls);
   if (rcode === 'NXDOMAIN') return { kind: 'nxdomain', aliases, evidence } as const;
   if (!isPositive) return { kind: 'nodata', aliases, evidence } as const;
   const records = found.map((rr) => read((rr as { data: unknown }).data));

@@ -108,12 +108,12 @@ export class DohClient {
     const question = `${type} ${name}`;
     const asked = this.questions.get(question) as Promise<Reply<Type>> | undefined;
     if (asked) return asked;
-    const answer = this.inTurn(name, type).finally(() => this.questions.delete(question));
+    const answer = this.inTurn(name, type, question);
     this.questions.set(question, answer);
     return answer;
   }
 
-  private async inTurn<Type extends QueryType>(name: string, type: Type): Promise<Reply<Type>> {
+  private async inTurn<Type extends QueryType>(name: string, type: Type, question: string): Promise<Reply<Type>> {
     if (this.underWay < this.streams * this.connections.length) this.underWay++;
     else await new Promise<void>((turn) => this.waiting.push(turn));
     try {
@@ -127,6 +127,7 @@ export class DohClient {
       if (again.kind !== 'servfail') return again.kind === 'unreachable' ? answer : again;
       return { ...again, evidence: { ...again.evidence, bogus: true } };
     } finally {
+      this.questions.delete(question);
       // The place goes from hand to hand, so that nobody slips in between.
       const next = this.waiting.shift();
       if (next) next();
@@ -177,8 +178,6 @@ export class DohClient {
       }, deadline - performance.now());
 
       let answered = false;
-      let ended = false;
-      let failure = 'closed by the peer';
       let expected: number | undefined;
       let length = 0;
       const chunks: Buffer[] = [];
@@ -198,25 +197,24 @@ export class DohClient {
         length += chunk.length;
         if (length > messageLimit) settle({ refused: `more than ${messageLimit} octets` });
       });
-      stream.on('end', () => (ended = true));
-      stream.on('error', (error: Error) => (failure = error.message));
-      stream.once('close', () => {
-        if (!answered) return settle({ lost: failure });
-        const whole = ended && stream.rstCode === constants.NGHTTP2_NO_ERROR && (expected ?? length) === length;
+      stream.on('error', keptByStream);
+      stream.on('close', () => {
+        if (!answered) return settle({ lost: stream.errored?.message ?? 'closed by the peer' });
+        const whole =
+          stream.readableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR && (expected ?? length) === length;
         settle(
           whole
             ? { body: chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks) }
             : { refused: 'an answer that broke off' },
         );
       });
-      stream.end();
     });
   }
 
   /** The connection with the fewest streams, opened when it is first needed or was lost. */
   private connection(): Connection {
-    const load = this.connections.map((connection) => (connection && isUsable(connection) ? connection.streams : 0));
-    const slot = load.indexOf(Math.min(...load));
+    let slot = 0;
+    for (let i = 1; i < this.connections.length; i++) if (this.loadOf(i) < this.loadOf(slot)) slot = i;
     const existing = this.connections[slot];
     if (existing && isUsable(existing)) return existing;
     const session = connect(this.origin);
@@ -234,6 +232,11 @@ export class DohClient {
     return connection;
   }
 
+  private loadOf(slot: number): number {
+    const connection = this.connections[slot];
+    return connection && isUsable(connection) ? connection.streams : 0;
+  }
+
   private drop(connection: Connection): void {
     const slot = this.connections.indexOf(connection);
     if (slot >= 0) this.connections[slot] = undefined;
@@ -242,3 +245,6 @@ export class DohClient {
 }
 
 const isUsable = ({ session }: Connection): boolean => !session.closed && !session.destroyed;
+
+/** An error without a listener would be thrown; the stream keeps it until it closes. */
+const keptByStream = (): void => undefined;
