@@ -98,6 +98,8 @@ export function decodeReply<Type extends QueryType>(
   }
 }
 
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
 function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Type) {
   const reply = packet.decode(bytes);
   if (packet.decode.bytes !== bytes.length) return unreachable('octets after the end of the message');
@@ -118,10 +120,11 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   const opt = reply.additionals?.find((rr) => rr.type === 'OPT');
   if (opt?.extendedRcode) return unreachable(`an extended RCODE (${opt.extendedRcode} << 4, ${rcode})`);
   const extendedErrors = opt ? extendedErrorsOf(opt) : [];
-  const told = { authenticated: reply.flag_ad === true, ...(extendedErrors.length > 0 && { extendedErrors }) };
+  const evidence: Writable<DnsEvidence> = { authenticated: reply.flag_ad === true };
+  if (extendedErrors.length > 0) evidence.extendedErrors = extendedErrors;
   if (rcode === 'SERVFAIL') {
-    const isBogus = extendedErrors.some(({ code }) => bogusCodes.has(code));
-    return { kind: 'servfail', evidence: { ...told, ...(isBogus && { bogus: true as const }) } } as const;
+    if (extendedErrors.some(({ code }) => bogusCodes.has(code))) evidence.bogus = true;
+    return { kind: 'servfail', evidence } as const;
   }
   if (rcode !== 'NOERROR' && rcode !== 'NXDOMAIN') return unreachable(`RCODE ${rcode}`);
 
@@ -166,4 +169,4 @@ const extendedErrorsOf = ({ options }: packet.OptAnswer): ExtendedError[] =>
   });
 
 /** Names compare without case and without the root's dot (RFC 4343). */
-const canonical = (name: string): string => name.toLowerCase().replace(/\.$/, '');
+const canonical = (name: string): string => (name.endsWith('.') ? name.slice(0, -1) : name).toLowerCase();

@@ -24,20 +24,25 @@ export const spfValue = `v=spf1 ${spfIncludes.map((host) => `include:${host}`).j
 export const dmarcValue = 'v=DMARC1; p=quarantine';
 export const verificationPrefix = 'sendmux-verify=';
 
-export function dnsRecords(domain: {
-  name: string;
-  team: string;
-  dkimTokens: readonly string[];
-  dkimZone: string;
-}): DnsRecords {
-  const { name, team, dkimTokens, dkimZone } = domain;
+interface Keyed {
+  readonly name: string;
+  readonly dkimTokens: readonly string[];
+  readonly dkimZone: string;
+}
+
+/** The CNAMEs of SES's Easy DKIM, one a token. */
+export const dkimRecords = ({ name, dkimTokens, dkimZone }: Keyed): Pick<NamedValue, 'name' | 'value'>[] =>
+  dkimTokens.map((token) => ({ name: `${token}._domainkey.${name}`, value: `${token}.${dkimZone}` }));
+
+export function dnsRecords(domain: Keyed & { readonly team: string }): DnsRecords {
+  const { name, team } = domain;
   const zone = registrableDomain(name);
   const record = (at: string, value: string) => ({ name: at, value, host: relativeHost(at, zone) });
   return {
     mx: [{ priority: mailHostPreference, target: mailHost, host: relativeHost(name, zone) }],
     spf: record(name, spfValue),
     dmarc: record(`_dmarc.${name}`, dmarcValue),
-    dkim: dkimTokens.map((token) => record(`${token}._domainkey.${name}`, `${token}.${dkimZone}`)),
+    dkim: dkimRecords(domain).map((dkim) => record(dkim.name, dkim.value)),
     verification: record(`_sendmux.${name}`, `${verificationPrefix}${team}`),
   };
 }

@@ -45,8 +45,10 @@ export interface Question<Rr> {
 
 export function finding<Rr>(question: Question<Rr>, answers: readonly Answer<Rr>[]): Finding {
   const { check, type, name, expected, present } = question;
-  const inOrder = (rrs: readonly Rr[]) =>
-    [...new Map(rrs.map((rr) => [present(rr), rr]))].sort(([a], [b]) => (a < b ? -1 : 1));
+  const inOrder = (rrs: readonly Rr[]): [string, Rr][] =>
+    rrs.length === 1
+      ? [[present(rrs[0]!), rrs[0]!]]
+      : [...new Map(rrs.map((rr) => [present(rr), rr]))].sort(([a], [b]) => (a < b ? -1 : 1));
   // Servers rotate the order of records; the words of a finding must not change with it.
   const decided = (answer: Definite<Rr>): Said =>
     answer.kind !== 'records' && answer.aliases.length === 0
@@ -58,17 +60,21 @@ export function finding<Rr>(question: Question<Rr>, answers: readonly Answer<Rr>
 
   const answer = quorum(answers, meaning);
   const observed = 'records' in answer ? inOrder(answer.records).map(([text]) => text) : [];
-  const about = { check, name, type, expected, observed };
-  switch (answer.kind) {
-    case 'unreachable':
-      return { ...about, ...unanswered(type, name) };
-    case 'disagreement':
-      return { ...about, ...propagating(type, name) };
-    case 'servfail':
-      return { ...about, ...(answer.bogus ? bogus(name) : servfail(name)) };
-    default:
-      return { ...about, ...decided(answer) };
-  }
+  const say = (): Said => {
+    switch (answer.kind) {
+      case 'unreachable':
+        return unanswered(type, name);
+      case 'disagreement':
+        return propagating(type, name);
+      case 'servfail':
+        return answer.bogus ? bogus(name) : servfail(name);
+      default:
+        return decided(answer);
+    }
+  };
+  // Property by property: five of these are made at each look of the cycle, and to spread two objects takes ten times as long.
+  const { outcome, code, message } = say();
+  return { check, name, type, expected, observed, outcome, code, message };
 }
 
 export const parentOf = (name: string): string => name.slice(name.indexOf('.') + 1);
