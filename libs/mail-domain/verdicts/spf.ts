@@ -1,3 +1,5 @@
+import { spfValue } from '../records';
+
 /**
  * SPF records by the grammar of RFC 7208 section 12. Only what a static check needs: no macro is expanded, nothing is looked
  * up.
@@ -17,7 +19,9 @@ export type SpfRecord = { readonly terms: readonly SpfTerm[] } | { readonly synt
 export const isSpf = (text: string): boolean => /^v=spf1( |$)/i.test(text);
 
 /** Terms are separated by one space or more; anything else in their place is an error of the whole record (section 4.6). */
-export function parseSpf(text: string): SpfRecord {
+export const parseSpf = (text: string): SpfRecord => (text === spfValue ? advised : parse(text));
+
+function parse(text: string): SpfRecord {
   const terms: SpfTerm[] = [];
   for (const word of text.slice('v=spf1'.length).split(' ')) {
     if (word === '') continue;
@@ -98,3 +102,6 @@ function isIp6(text: string): boolean {
 
 /** Hosts compare without case and without the trailing dot (section 4.3, RFC 4343). */
 const hostOf = (value: string): string => (value.includes('%') ? value : value.toLowerCase().replace(/\.$/, ''));
+
+/** Most publish what they are told to, and it is read at each look. */
+const advised = parse(spfValue);
