@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import {
   allPass,
@@ -32,10 +32,7 @@ export interface YoungDomain extends WatchedDomain {
 }
 
 const fingerprint = ({ findings, sesDkimStatus }: Assessment): string =>
-  createHash('sha256')
-    .update(JSON.stringify([findings, sesDkimStatus]))
-    .digest('base64url')
-    .slice(0, 22);
+  hash('sha256', JSON.stringify([findings, sesDkimStatus]), 'base64url').slice(0, 22);
 
 export const watched = (state: LiveDomain, version: number): WatchedDomain => ({
   id: state.id,
