@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { Client } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
+import { eventHash, hashedColumns, microsecondsOf, noHash, type HashedEvent } from '@app/event-store';
 import {
   AddDomain,
   CompleteDeletion,
@@ -110,36 +111,41 @@ const idOf = (n: number): string => `mdom_cl${n.toString(36).padStart(9, '0')}${
 const nameOf = (n: number): string => `d${n.toString(36).padStart(8, '0')}.example.com`;
 
 /**
- * Fills an empty log with at least `atLeast` events, of lives that are lived at the same time: what a stream holds is spread over
+ * Fills an empty log with about so many events, of lives that are lived at the same time: what a stream holds is spread over
  * all of the log. Says how many events and streams there are.
  */
-export async function fillLog(url: string, atLeast: number, seed = 7): Promise<{ events: number; streams: number }> {
+export async function fillLog(url: string, about: number, seed = 7): Promise<{ events: number; streams: number }> {
   const random = numbers(seed);
   const templates = Array.from({ length: 100 }, () => life(random)).map((events) => events.map(rowOf));
   const perRound = templates.reduce((sum, { length }) => sum + length, 0);
-  const streams = Math.ceil((atLeast * templates.length) / perRound);
+  const streams = Math.ceil((about * templates.length) / perRound);
   const client = new Client({ connectionString: url });
   await client.connect();
   try {
-    const stream = client.query(copyFrom(`COPY events (${Object.keys(columns).join(', ')}) FROM STDIN`));
+    const columns = [...hashedColumns, 'hash'].join(', ');
+    const stream = client.query(copyFrom(`COPY events (${columns}) FROM STDIN`));
     const failed = once(stream, 'error').then(([error]) => Promise.reject(error as Error));
     failed.catch(() => undefined);
+    const newest = new Array<Buffer>(streams).fill(noHash);
     let events = 0;
     let text = '';
     for (let round = 0; round < Math.max(...templates.map(({ length }) => length)); round++)
       for (let i = 0; i < streams; i++) {
         // Another order in each round: prime to any number of streams that is no multiple of it.
         const n = (i * 104_729 + round) % streams;
-        const row = templates[n % templates.length]![round];
-        if (!row) continue;
-        text += row(n);
-        events++;
+        const template = templates[n % templates.length]![round];
+        if (!template) continue;
+        const [event, time] = eventOf(template, n);
+        const row = { ...event, position: ++events, previous: newest[n]! };
+        newest[n] = eventHash(row);
+        text += `${lineOf(row, time, newest[n])}\n`;
         if (text.length < 1_048_576) continue;
         if (!stream.write(text)) await Promise.race([once(stream, 'drain'), failed]);
         text = '';
       }
     stream.end(text);
     await Promise.race([once(stream, 'finish'), failed]);
+    await client.query(`SELECT setval('event_positions', ${events})`);
     await client.query('VACUUM (ANALYZE) events');
     return { events, streams };
   } finally {
@@ -147,27 +153,40 @@ export async function fillLog(url: string, atLeast: number, seed = 7): Promise<{
   }
 }
 
-type Filler = (event: DomainEvent, version: number) => string;
-/** What the columns of `events` hold but those that fill themselves. */
-const columns: Readonly<Record<string, Filler>> = {
-  stream: () => placeholder.id,
-  version: (_event, version) => String(version),
-  type: ({ type }) => type,
-  schema_version: ({ type }) => String(schemaVersions[type]),
-  data: ({ data }) => JSON.stringify(data).replaceAll('\\', '\\\\'),
-  metadata: () =>
-    JSON.stringify({
-      actor: 'verification-scheduler',
-      correlationId: `${placeholder.id}/cycle/${began}`,
-      causationId: `${placeholder.id}/${randomInt(10)}`,
-    }),
-  time: ({ at }) => at,
-};
-
-/** Of an event of a template, the line of COPY that it is for stream `n`. */
-function rowOf(event: DomainEvent, i: number): (n: number) => string {
-  const line = `${Object.values(columns)
-    .map((fill) => fill(event, i + 1))
-    .join('\t')}\n`;
-  return (n) => line.replaceAll(placeholder.id, idOf(n)).replaceAll(placeholder.name, nameOf(n));
+interface Template extends Pick<HashedEvent, 'type' | 'schemaVersion' | 'version' | 'data' | 'metadata'> {
+  readonly at: string;
 }
+
+/** What stands in the log of an event of a template. */
+const rowOf = ({ type, at, data }: DomainEvent, i: number): Template => ({
+  ...{ type, at, version: i + 1, schemaVersion: schemaVersions[type], data: JSON.stringify(data) },
+  metadata: JSON.stringify({
+    actor: 'verification-scheduler',
+    correlationId: `${placeholder.id}/cycle/${began}`,
+    causationId: `${placeholder.id}/${randomInt(10)}`,
+  }),
+});
+
+/** The event of stream `n`, and its time. */
+function eventOf({ at, ...template }: Template, n: number): [Omit<HashedEvent, 'position' | 'previous'>, string] {
+  const own = (text: string) => text.replaceAll(placeholder.id, idOf(n)).replaceAll(placeholder.name, nameOf(n));
+  const { data, metadata } = template;
+  return [
+    { ...template, stream: idOf(n), microseconds: microsecondsOf(at), data: own(data), metadata: own(metadata) },
+    at,
+  ];
+}
+
+/** In the order of `hashedColumns`, and then the hash. */
+const lineOf = (event: HashedEvent, time: string, hash: Buffer): string =>
+  [
+    ...[
+      event.position,
+      `\\\\x${event.previous.toString('hex')}`,
+      event.stream,
+      event.version,
+      event.type,
+      event.schemaVersion,
+    ],
+    ...[time, event.data.replaceAll('\\', '\\\\'), event.metadata, `\\\\x${hash.toString('hex')}`],
+  ].join('\t');

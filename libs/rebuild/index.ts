@@ -1,3 +1,3 @@
-export { compare, type Comparison, type Difference } from './compare';
+export { compare, foldAll, type Comparison, type Difference } from './compare';
 export { projectionNames, type ProjectionName } from './projections';
 export { isRebuilding, rebuild, type Rebuilt, type RebuildOptions } from './rebuild';

@@ -28,6 +28,8 @@ import { replayedAndLive } from '../../test/support/replayed-read-model';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { compare, isRebuilding, projectionNames, rebuild, type Difference } from '.';
 
+jest.setTimeout(60_000);
+
 let database: TestDatabase;
 let client: Client;
 
@@ -272,7 +274,7 @@ describe('while a rebuild runs', () => {
     await client.query('COMMIT');
     await first;
     expect(await second).toBe('Another rebuild of domains is running.');
-  }, 60_000);
+  });
 
   it('who holds the table makes nobody else wait for long, and the rebuild goes on when it is free', async () => {
     await live(6);
