@@ -373,6 +373,14 @@ describe('with a short deadline', () => {
     const answer = await short.call('POST', '/api/v1/domains', { key, body: { domain: name } });
     expect(answer.status).toBe(504);
     expect(errorOf(answer)).toMatchObject({ code: 'provisioning_timeout', retryable: true });
+    // It is no key that has given up.
+    const pool = new Pool({ connectionString: database.url });
+    const { rows } = await pool.query(
+      `SELECT metadata->>'actor' AS actor FROM events JOIN domains ON id = stream WHERE name = $1 AND type = 'ProvisioningFailed'`,
+      [name],
+    );
+    await pool.end();
+    expect(rows).toEqual([{ actor: 'gateway' }]);
     gateway.plans.delete(name);
     short.plans.delete(name);
     await delay(300);

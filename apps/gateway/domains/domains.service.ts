@@ -146,9 +146,8 @@ export class Domains {
     if (Date.now() < Date.parse(state.deadline)) return this.handler.load(id);
     const reason = 'Nothing has answered in time.';
     const at = new Date().toISOString();
-    return this.execute(
-      new FailProvisioning(id, { step: 'mail_server', kind: 'deadline', reason }, { ...context, at }),
-    );
+    const ours = { ...context, at, actor: 'gateway' };
+    return this.execute(new FailProvisioning(id, { step: 'mail_server', kind: 'deadline', reason }, ours));
   }
 
   private async provisionedOr(state: MailDomain, version: number, id: string, name: string): Promise<DomainView> {
