@@ -13,6 +13,8 @@ import { DomainsController } from './domains/domains.controller';
 import { Domains } from './domains/domains.service';
 import { idempotencyMigrations } from './idempotency/idempotency.migration';
 import { IdempotencyKeys } from './idempotency/idempotency.service';
+import { HistoryController } from './domains/history.controller';
+import { DomainHistory } from './domains/history.service';
 import { Outcomes } from './domains/outcomes.service';
 import { PlansController } from './domains/plans.controller';
 import { Plans } from './domains/plans.service';
@@ -76,13 +78,14 @@ export class GatewayModule {
         CommandsModule,
         verification,
       ],
-      controllers: [PlansController, DomainsController, MailboxesController, InvitationsController],
+      controllers: [PlansController, HistoryController, DomainsController, MailboxesController, InvitationsController],
       providers: [
         DomainsReadModel,
         MailboxesReadModel,
         Mailboxes,
         { provide: OutboundProviders, useValue: new OutboundProviders([...outboundProviders(settings).keys()]) },
         ApiKeys,
+        DomainHistory,
         IdempotencyKeys,
         Outcomes,
         Plans,

@@ -618,6 +618,7 @@ describe('the edge', () => {
       'get /api/v1/domains',
       'get /api/v1/domains/{id}',
       'get /api/v1/domains/{id}/dns-plan',
+      'get /api/v1/domains/{id}/history',
       'get /api/v1/domains/{id}/zone-file',
       'get /api/v1/mailboxes',
       'get /api/v1/mailboxes/{id}',

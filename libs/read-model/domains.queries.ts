@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
-import type { SesDkimStatus } from '@app/mail-domain';
+import type { MailDomain, SesDkimStatus } from '@app/mail-domain';
+import { domainRow, domainsProjection } from './domains.projection';
 
 /** A domain as its team sees it: from provisioned until gone. */
 export interface DomainView {
@@ -20,11 +21,39 @@ export interface DomainView {
   readonly version: number;
 }
 
-const visible = `status IN ('pending', 'verified', 'failed', 'deleting')`;
+const visibleStatuses: readonly string[] = [
+  'pending',
+  'verified',
+  'failed',
+  'deleting',
+] satisfies DomainView['status'][];
+const visible = `status IN (${visibleStatuses.map((status) => `'${status}'`).join(', ')})`;
 /** As the unique index on names has it, so that a name is found by that index. */
 const reserving = `status NOT IN ('rolled_back', 'deleted')`;
-const columns = `id, name, team, status, ses_dkim_status AS "sesDkimStatus", dkim_tokens AS "dkimTokens",
-  dkim_zone AS "dkimZone", verified_at AS "verifiedAt", checked_at AS "checkedAt", outbound_provider AS "outboundProvider", created_at AS "createdAt", version`;
+
+/** Where the fields of a view are in a row. */
+const columnOf: Record<keyof DomainView, string> = {
+  ...{ id: 'id', name: 'name', team: 'team', status: 'status' },
+  ...{ sesDkimStatus: 'ses_dkim_status', dkimTokens: 'dkim_tokens', dkimZone: 'dkim_zone' },
+  ...{ verifiedAt: 'verified_at', checkedAt: 'checked_at', createdAt: 'created_at' },
+  ...{ outboundProvider: 'outbound_provider', version: 'version' },
+};
+const columns = Object.entries(columnOf)
+  .map(([field, column]) => `${column} AS "${field}"`)
+  .join(', ');
+
+/** What a read of the row of a state gives; undefined of one that no read shows. */
+export function domainView(state: MailDomain, version: number): DomainView | undefined {
+  if (state.status === 'absent' || !visibleStatuses.includes(state.status)) return undefined;
+  // No view has the time of the last event.
+  const row = domainRow(state, version, state.addedAt);
+  const fields = Object.entries(columnOf).map(([field, column]) => {
+    const value = row[column];
+    const isTime = domainsProjection.columns[column] === 'timestamptz' && value !== null;
+    return [field, isTime ? new Date(value as string) : value];
+  });
+  return Object.fromEntries(fields) as DomainView;
+}
 
 /** Reads of the `domains` table. A half-provisioned domain is in none of them. */
 @Injectable()
@@ -39,6 +68,16 @@ export class DomainsReadModel {
       values: [id, team],
     });
     return rows[0];
+  }
+
+  /** Whether a domain is the team's, whatever became of it. */
+  async isOf(id: string, team: string): Promise<boolean> {
+    const { rowCount } = await this.pool.query({
+      name: 'domain-of-team',
+      text: 'SELECT FROM domains WHERE id = $1 AND team = $2',
+      values: [id, team],
+    });
+    return rowCount === 1;
   }
 
   /** The newest first, at most `limit`, below the id `before`. */

@@ -40,7 +40,12 @@ export interface Body {
     readonly param?: string;
     readonly errors?: readonly { readonly code: string; readonly param?: string; readonly message: string }[];
   };
-  readonly meta: { readonly request_id: string; readonly next_cursor: string | null; readonly has_more: boolean };
+  readonly meta: {
+    readonly request_id: string;
+    readonly next_cursor: string | null;
+    readonly has_more: boolean;
+    readonly as_of?: string;
+  };
 }
 
 export interface Call {

@@ -108,6 +108,25 @@ export class DomainEnvelope extends Envelope {
   data: DomainSchema;
 }
 
+class DomainMetaSchema extends MetaSchema {
+  @ApiPropertyOptional({
+    type: 'string',
+    format: 'date-time',
+    example: '2026-04-15T10:00:00.000Z',
+    description: 'Of a read with `as_of`: the time that was understood.',
+  })
+  as_of?: string;
+}
+
+export class DomainReadEnvelope {
+  @ApiProperty({ enum: [true] })
+  ok: boolean;
+  @ApiProperty({ type: DomainSchema })
+  data: DomainSchema;
+  @ApiProperty({ type: DomainMetaSchema })
+  meta: DomainMetaSchema;
+}
+
 export class DomainPageEnvelope {
   @ApiProperty({ enum: [true] })
   ok: boolean;

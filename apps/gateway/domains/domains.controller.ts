@@ -23,19 +23,22 @@ import type { DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
-import { idBefore, PageQuery, pageOf } from '../http/paging';
+import { lastOfPageBefore, PageQuery, pageOf } from '../http/paging';
 import {
   AddDomainRequest,
   DeletionEnvelope,
   DomainEnvelope,
   domainIdForm,
   DomainPageEnvelope,
+  DomainReadEnvelope,
   presentDeletion,
   presentDomain,
   type DomainSchema,
 } from './domain.dto';
 import { Domains } from './domains.service';
 import * as examples from './examples';
+import { AsOfQuery } from './history.dto';
+import { DomainHistory } from './history.service';
 import { ChooseProviderRequest, OutboundProviders } from '../mailboxes/outbound-providers';
 import { IdempotencyKeys } from '../idempotency/idempotency.service';
 import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
@@ -58,6 +61,7 @@ export class DomainsController {
     private readonly idempotencyKeys: IdempotencyKeys,
     private readonly verifications: Verifications,
     private readonly checks: Checks,
+    private readonly history: DomainHistory,
     @Inject(OutboundProviders) private readonly providers: OutboundProviders,
   ) {}
 
@@ -114,34 +118,45 @@ export class DomainsController {
     @CurrentCaller() { team }: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    const views = await this.domains.page(team, query.limit + 1, idBefore(query, domainIdForm));
+    const views = await this.domains.page(team, query.limit + 1, lastOfPageBefore(query, domainIdForm));
     const { shown, meta } = pageOf(views, query, requestId);
     return { ok: true, data: await Promise.all(shown.map((view) => this.present(view))), meta };
   }
 
   @Get(':id')
   @Requires('domain.read')
-  @ApiOperation({ operationId: 'getDomain', summary: 'Read a domain and its DNS records' })
+  @ApiOperation({
+    operationId: 'getDomain',
+    summary: 'Read a domain and its DNS records',
+    description:
+      'With `as_of`, as this operation would have answered then: 404 before the domain was provisioned and from its deletion on. What is not known of the past is not made up: `next_check_at` is null, and `last_checked_at` is the last look that was recorded, while a later one that found nothing new is not.',
+  })
   @ApiParam(idParam)
   @ApiHeader({ name: 'If-None-Match', required: false, description: 'The ETag of an earlier answer.' })
-  @ApiSuccess(200, 'The domain.', DomainEnvelope, examples.added, { ETag: 'Version of the domain.' })
+  @ApiSuccess(200, 'The domain.', DomainReadEnvelope, examples.added, {
+    ETag: 'Version of the domain; with `as_of`, at that time.',
+  })
   @ApiSuccess(304, 'The domain is still of that version.', null, undefined, { ETag: 'Version of the domain.' })
-  @ApiErrors('not_found')
+  @ApiErrors('invalid_parameter', 'not_found')
   async find(
     @Param('id') id: string,
+    @Query() { as_of: asOf }: AsOfQuery,
     @Headers('if-none-match') known: string | undefined,
     @CurrentCaller() { team }: Caller,
     @Req() { id: requestId }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object | undefined> {
-    const view = await this.domains.find(id, team);
+    const past = asOf === undefined ? undefined : await this.history.at(id, team, asOf);
+    const view = past?.view ?? (await this.domains.find(id, team));
     const tag = etag(view.version);
     void reply.header('etag', tag);
     if (known !== undefined && matches(known, tag)) {
       void reply.status(304);
       return undefined;
     }
-    return success(await this.present(view), requestId);
+    if (!past) return success(await this.present(view), requestId);
+    const data = presentDomain(view, { lastCheckedAt: view.checkedAt, nextCheckAt: null });
+    return { ok: true, data, meta: { request_id: requestId, as_of: past.at.toISOString() } };
   }
 
   @Post(':id/verify')

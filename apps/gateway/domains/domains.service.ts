@@ -17,7 +17,7 @@ import {
   type MailDomain,
   type ProvisioningFailed,
 } from '@app/mail-domain';
-import { DomainsReadModel, type DomainView } from '@app/read-model';
+import { domainView, DomainsReadModel, type DomainView } from '@app/read-model';
 import { ApiError } from '../http/api-error';
 import { domainIdForm } from './domain.dto';
 import { Outcomes, type Expectation } from './outcomes.service';
@@ -156,13 +156,7 @@ export class Domains {
       case 'verified':
       case 'failed':
       case 'deleting':
-        return {
-          ...state,
-          verifiedAt: state.verifiedAt === null ? null : new Date(state.verifiedAt),
-          checkedAt: state.checkedAt === null ? null : new Date(state.checkedAt),
-          createdAt: new Date(state.addedAt),
-          version,
-        };
+        return domainView(state, version)!;
       case 'rolling_back':
         throw provisioningError(name, state.failure, 'being rolled back');
       case 'rolled_back': {

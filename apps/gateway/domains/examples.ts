@@ -1,7 +1,8 @@
 /** Answers as the product guide shows them, for the OpenAPI document. */
-import { dnsRecords, explain, judge, noClues } from '@app/mail-domain';
+import { dnsRecords, explain, initialState, judge, noClues, type DomainAdded } from '@app/mail-domain';
 import type { DomainView } from '@app/read-model';
 import { presentDeletion, presentDomain } from './domain.dto';
+import { presentEntry } from './history.dto';
 import { presentVerification } from './verification.dto';
 
 const view: DomainView = {
@@ -68,3 +69,19 @@ export const verified = {
 };
 
 export const deleted = { ok: true, data: presentDeletion(view), meta: { request_id } };
+
+const addedEvent: DomainAdded = {
+  ...{ type: 'DomainAdded', domainId: view.id, at: '2026-04-15T10:00:00.000Z' },
+  data: { name: view.name, team: view.team, deadline: '2026-04-15T10:00:30.000Z' },
+};
+const recorded = {
+  ...{ position: 1, stream: view.id, version: 1, schemaVersion: 1, time: addedEvent.at },
+  ...{ type: addedEvent.type, data: addedEvent.data },
+  metadata: { actor: 'key_clxxxxxxxxxxxxxxxxxxxxxxxxx', requestId: request_id, correlationId: request_id },
+};
+
+export const history = {
+  ok: true,
+  data: [presentEntry(recorded, addedEvent, initialState)],
+  meta: { request_id, next_cursor: null, has_more: false },
+};

@@ -29,11 +29,11 @@ export class PageMetaSchema extends MetaSchema {
 }
 
 /**
- * The id that a page begins below: a cursor is opaque, and holds the id of the last of the page before.
+ * The id of the last of the page before, which is what a cursor holds; to the client it is opaque.
  *
  * @throws {ApiError} `invalid_parameter`
  */
-export function idBefore({ cursor }: PageQuery, form: RegExp): string | undefined {
+export function lastOfPageBefore({ cursor }: PageQuery, form: RegExp): string | undefined {
   if (cursor === undefined) return undefined;
   const id = Buffer.from(cursor, 'base64url').toString();
   if (!form.test(id))

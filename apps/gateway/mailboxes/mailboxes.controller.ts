@@ -21,7 +21,7 @@ import { newId } from '@app/runtime';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
-import { idBefore, pageOf } from '../http/paging';
+import { lastOfPageBefore, pageOf } from '../http/paging';
 import { IdempotencyKeys } from '../idempotency/idempotency.service';
 import * as examples from './examples';
 import {
@@ -102,7 +102,7 @@ export class MailboxesController {
     @CurrentCaller() { team }: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    const before = idBefore(query, mailboxIdForm);
+    const before = lastOfPageBefore(query, mailboxIdForm);
     const views = await this.mailboxes.page(team, query.limit + 1, before, query.domain_id);
     const { shown, meta } = pageOf(views, query, requestId);
     return { ok: true, data: shown.map(presentMailbox), meta };
