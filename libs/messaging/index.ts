@@ -1,7 +1,13 @@
 export * from './consume-events';
 export * from './event-consumer';
 export { stalledMs } from './event-transport';
-export { fromCloudEvent, toCloudEvent, type CloudEvent, type DeliveredEvent, type ReceivedMessage } from './cloud-event';
+export {
+  fromCloudEvent,
+  toCloudEvent,
+  type CloudEvent,
+  type DeliveredEvent,
+  type ReceivedMessage,
+} from './cloud-event';
 export * from './cloud-event-line';
 export * from './kafka-client';
 export * from './kafka-transport';
