@@ -79,6 +79,19 @@ describe('an auditor', () => {
     });
   });
 
+  it('reads what happened, by the id or the name of a domain', () => {
+    const { status, stdout } = sendmux('audit', 'history', 'Mail.acme.com');
+    expect({ status, stdout }).toEqual({
+      status: 0,
+      stdout: expect.stringMatching(
+        /^ {2}1 {2}\S+Z {2}mail\.acme\.com was added.+\n {5}The API key key_\w+, request req_\w+\n {2}2 {2}[^]+\n {2}3 {2}\S+Z {2}A requested check/,
+      ) as string,
+    });
+    expect(sendmux('audit', 'history', id).stdout).toBe(stdout);
+    expect(JSON.parse(sendmux('audit', 'history', id, '--json').stdout)).toHaveLength(3);
+    expect(sendmux('audit', 'history', 'nothing.example.com')).toMatchObject({ status: 1, stdout: '' });
+  });
+
   it('gets a proof of one domain, and checks it without the database', () => {
     const { status, stdout } = sendmux('audit', 'prove', id);
     expect(status).toBe(0);

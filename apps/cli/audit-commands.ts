@@ -10,7 +10,8 @@ import {
   type TrustedKeys,
   type Verified,
 } from '@app/audit';
-import { EventLog } from '@app/event-store';
+import { eventId, EventLog, EventStore } from '@app/event-store';
+import { actorOf, domainEvent, evolve, initialState, sentenceOf } from '@app/mail-domain';
 import { loadSettings } from '@app/runtime';
 import type { Command } from 'commander';
 import type { Pool } from 'pg';
@@ -72,6 +73,35 @@ Exit status: 0 nothing is wrong, 1 something is.`,
         throw new Error(
           `The log is not what was recorded: ${verified.faultCount === 1 ? '1 place is' : `${verified.faultCount} places are`} bad. The first: ${verified.faults[0]!.message}.`,
         );
+    });
+  audit
+    .command('history')
+    .description('what happened to a domain, the oldest first: when, who, and by which request')
+    .argument('<id>', 'id of the domain, also of one that is deleted; its name finds the newest of that name')
+    .addHelpText('after', examples('sendmux audit history mail.acme.com', 'sendmux audit history mail.acme.com --json'))
+    .action(async (idOrName: string, _options: object, command: Command) => {
+      const events = await withPool(async (pool) => {
+        const { rows } = await pool.query<{ id: string }>(
+          'SELECT id FROM domains WHERE id = $1 OR name = lower($1) ORDER BY created_at DESC, id DESC LIMIT 1',
+          [idOrName],
+        );
+        return new EventStore(pool).readStream(rows[0]?.id ?? idOrName);
+      });
+      if (events.length === 0 || !events[0]!.stream.startsWith('mdom_'))
+        throw new Error(`No domain ${idOrName} was ever added. \`sendmux audit history\` takes an id or a name.`);
+      let state = initialState;
+      const entries = events.map((recorded) => {
+        const event = domainEvent(recorded);
+        const sentence = sentenceOf(event, state);
+        state = evolve(state, event);
+        return { id: eventId(recorded), sentence, ...recorded };
+      });
+      print(command, entries, () =>
+        entries.flatMap(({ version, time, sentence, metadata: { actor, requestId } }) => [
+          `${String(version).padStart(3)}  ${time}  ${sentence}`,
+          `     ${actorOf(actor).words}${requestId === undefined ? '' : `, request ${requestId}`}`,
+        ]),
+      );
     });
   audit
     .command('seals')
