@@ -13,7 +13,7 @@ export type Added = { readonly outcome: 'added' } | { readonly outcome: 'foreign
 /** A mailbox as of an event of its stream. */
 export interface PlacedMailbox {
   readonly id: string;
-  /** Canonical: lower case, the domain in A-labels. */
+  /** Canonical: case folded, NFC, the domain in A-labels. */
   readonly address: string;
   /** The domain that it was created on; null for the one that all teams share. */
   readonly domainId: string | null;

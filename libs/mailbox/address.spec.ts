@@ -21,6 +21,11 @@ describe('an address', () => {
     ['JOSÉ@mail.acme.com', 'josé@mail.acme.com'],
     ['jose\u0301@mail.acme.com', 'josé@mail.acme.com'],
     ['用户@例え.jp', '用户@xn--r8jz45g.jp'],
+    ['Straße@mail.acme.com', 'strasse@mail.acme.com'],
+    ['STRAẞE@mail.acme.com', 'strasse@mail.acme.com'],
+    ['ΌΨΙΣ.όψις@mail.acme.com', 'όψισ.όψισ@mail.acme.com'],
+    ['İıſ@mail.acme.com', 'i\u0307ıs@mail.acme.com'],
+    ['ꭰᎠ@mail.acme.com', 'ᎠᎠ@mail.acme.com'],
     [`${'a'.repeat(64)}@mail.acme.com`, `${'a'.repeat(64)}@mail.acme.com`],
     ['ada-abc123@MyAgent.MX', 'ada-abc123@myagent.mx'],
   ])('%s is %s', (input, address) => {

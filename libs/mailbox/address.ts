@@ -9,7 +9,7 @@ const localPartLimit = 64;
 const addressLimit = 254;
 
 export interface Address {
-  /** Canonical: NFC and lower case; the domain in A-labels. Two that reach the same mailbox are equal. */
+  /** Canonical: NFC and case folded; the domain in A-labels. Two that reach the same mailbox are equal. */
   readonly address: string;
   readonly localPart: string;
   /** Canonical as a domain's name, or `sharedDomain`. */
@@ -47,7 +47,7 @@ export function parseAddress(input: string): Address {
 }
 
 function canonicalLocalPart(written: string): string {
-  const localPart = unquoted(written).normalize('NFC').toLowerCase().normalize('NFC');
+  const localPart = Array.from(unquoted(written).normalize('NFC'), caseFolded).join('').normalize('NFC');
   if (localPart === '')
     throw malformed('local_part_missing', 'There is nothing before the @. Send an address such as ada@mail.acme.com.');
   const octets = Buffer.byteLength(localPart);
@@ -62,6 +62,16 @@ function canonicalLocalPart(written: string): string {
       `${quoted(written)} cannot stand before the @: letters, digits and !#$%&'*+-/=?^_\`{|}~ may, and single dots between them (RFC 5321 section 4.1.2).`,
     );
   return localPart;
+}
+
+/**
+ * The full case folding of Unicode (CaseFolding.txt) of one character, which the language lacks: Postfix folds so what it looks up,
+ * and in lower case alone `STRASSE` and `Straße` would differ here and be one address there.
+ */
+function caseFolded(character: string): string {
+  if (character === 'ı') return character;
+  if (/\p{Script=Cherokee}/u.test(character)) return character.toUpperCase();
+  return character.toLowerCase().toUpperCase().toLowerCase();
 }
 
 /**

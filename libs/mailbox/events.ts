@@ -17,7 +17,7 @@ interface Event<Type extends string, Data> {
 export type MailboxCreated = Event<
   'MailboxCreated',
   {
-    /** Canonical: lower case, NFC, the domain in A-labels. It never changes, and no later event repeats it. */
+    /** Canonical: case folded, NFC, the domain in A-labels. It never changes, and no later event repeats it. */
     readonly address: string;
     /** `team_…`: the team whose mailbox it is. It never changes. */
     readonly team: string;

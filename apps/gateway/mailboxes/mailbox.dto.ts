@@ -40,7 +40,7 @@ export class ListMailboxesQuery extends PageQuery {
 export class MailboxSchema {
   @ApiProperty({ example: 'mbx_clxxxxxxxxxxxxxxxxxxxxxxxxx' })
   id: string;
-  @ApiProperty({ example: 'ada@mail.acme.com', description: 'Canonical: lower case, the domain in A-labels.' })
+  @ApiProperty({ example: 'ada@mail.acme.com', description: 'Canonical: case folded, NFC, the domain in A-labels.' })
   address: string;
   @ApiProperty({
     type: 'string',
