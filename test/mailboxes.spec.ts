@@ -90,6 +90,30 @@ async function startRelay(): Promise<{ port: number; senders: string[]; stop(): 
     await replies(`ada@${name}`, /^250 /);
   });
 
+  // Whatever RFC 5321 and RFC 6531 let stand before the @, in any case and however its accents are composed.
+  it.each(["o'hara", 'x+y', '-a', 'a%b', 'a!b', "!#$%&'*+-/=?^_`{|}~", '用户', 'José', 'Straße', 'όψις', 'İıſ', 'Ꭰ'])(
+    'knows %s before the @, and whether it is suspended',
+    async (localPart) => {
+      const address = `${localPart}@${name}`;
+      const id = await create(address);
+      await replies(address, /^250 /);
+      for (const written of [address.toLowerCase(), address.normalize('NFD')])
+        expect(await postfix.rcpt(written)).toMatch(/^250 /);
+      await act(id, 'suspend');
+      await replies(address, /^450 4\.2\.1 /);
+      expect(await postfix.submit(address, 'someone@example.net')).toMatch(/^550 5\.7\.1 /);
+    },
+    20_000,
+  );
+
+  it.each(['someone%example.net', 'example.net!someone', '"someone@example.net"'])(
+    'takes no mail for another host by way of %s',
+    async (localPart) => {
+      expect(await postfix.rcpt(`${localPart}@${name}`)).toMatch(/^550 5\.1\.1 /);
+      expect(await postfix.rcpt(`@${name}:someone@example.net`)).toMatch(/^554 5\.7\.1 /);
+    },
+  );
+
   it('takes mail on myagent.mx at once', async () => {
     const address = `ada${team.replace('team_', '-')}@myagent.mx`;
     await create(address);
@@ -101,6 +125,8 @@ async function startRelay(): Promise<{ port: number; senders: string[]; stop(): 
       ...[await create(`plain@${name}`), await create(`own@${name}`, { outbound_provider: 'postmark' })],
       await create(`back@${name}`),
     ];
+    const accented = `zoë@${name}`;
+    await create(accented, { outbound_provider: 'postmark' });
     const shared = `ada${team.replace('team_', '-')}@myagent.mx`;
     const known = (sender: string, nexthop: string | null) =>
       system.until(`the relay of ${sender} is known`, async () => {
@@ -125,8 +151,8 @@ async function startRelay(): Promise<{ port: number; senders: string[]; stop(): 
       expect(came()).toEqual(expected);
     };
 
-    await known(`own@${name}`, nexthop('postmark'));
-    await leave({ 'sendmux-ses': [shared, `plain@${name}`].sort(), mailgun: [], postmark: [`own@${name}`] });
+    for (const sender of [`own@${name}`, accented]) await known(sender, nexthop('postmark'));
+    await leave({ 'sendmux-ses': [shared, `plain@${name}`].sort(), mailgun: [], postmark: [`own@${name}`, accented] });
 
     await choose(`/domains/${domainId}`, 'mailgun');
     await choose(`/mailboxes/${back}`, 'sendmux-ses');
@@ -134,7 +160,7 @@ async function startRelay(): Promise<{ port: number; senders: string[]; stop(): 
     await known(`back@${name}`, nexthop('sendmux-ses'));
     await leave({
       ...{ 'sendmux-ses': [shared, `back@${name}`].sort(), mailgun: [`plain@${name}`] },
-      postmark: [`own@${name}`],
+      postmark: [`own@${name}`, accented],
     });
 
     await choose(`/mailboxes/${own}`, null);
@@ -161,7 +187,7 @@ async function startRelay(): Promise<{ port: number; senders: string[]; stop(): 
     await system.kill('provisioning');
     await system.start('provisioning');
     await replies(`late@${name}`, /^250 /);
-  });
+  }, 60_000);
 
   it('takes no mail for a domain that is gone, whatever mailboxes it had', async () => {
     const { body } = (await api.call('GET', '/mailboxes?limit=100')) as { body: { data: { id: string }[] } };

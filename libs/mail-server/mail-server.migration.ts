@@ -72,8 +72,32 @@ class CreateMailboxes1795600000400 implements MigrationInterface {
   }
 }
 
+/**
+ * What Postfix looks up, as the tables have it. Postfix folds case as Unicode does, but leaves accents as they were sent; and before
+ * version 3.8 it says that its UTF-8 is LATIN1 (pgsql_table(5), `encoding`), so the octets are taken for what they are.
+ */
+class UnderstandWhatPostfixSends1795600000700 implements MigrationInterface {
+  readonly name = 'UnderstandWhatPostfixSends1795600000700';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE FUNCTION mail_key(sent text) RETURNS text LANGUAGE sql STABLE AS $$
+        SELECT normalize(
+          CASE pg_client_encoding()
+            WHEN 'LATIN1' THEN convert_from(convert_to(sent, 'LATIN1'), 'UTF8')
+            ELSE sent
+          END, NFC)
+      $$`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP FUNCTION mail_key');
+  }
+}
+
 /** Of the database that Postfix reads, which need not be the one of the events. */
 export const mailServerMigrations: readonly Migration[] = [
   CreateMailDomains1770000000300,
   CreateMailboxes1795600000400,
+  UnderstandWhatPostfixSends1795600000700,
 ];

@@ -137,14 +137,19 @@ async function greets(port: number): Promise<boolean> {
   }
 }
 
+/** RFC 6531 section 3.4: an address beyond ASCII goes with the parameter. */
+const utf8 = (...addresses: string[]) =>
+  addresses.some((address) => Buffer.byteLength(address) > address.length) ? ' SMTPUTF8' : '';
+
 async function rcpt(port: number, address: string): Promise<string> {
-  const replies = await dialogue(port, ['EHLO test', 'MAIL FROM:<sender@example.net>', `RCPT TO:<${address}>`]);
+  const from = `MAIL FROM:<sender@example.net>${utf8(address)}`;
+  const replies = await dialogue(port, ['EHLO test', from, `RCPT TO:<${address}>`]);
   return replies.at(-1)!;
 }
 
 async function submit(port: number, sender: string, recipient: string): Promise<string> {
   const replies = await dialogue(port, [
-    ...['EHLO test', `MAIL FROM:<${sender}>`, `RCPT TO:<${recipient}>`, 'DATA'],
+    ...['EHLO test', `MAIL FROM:<${sender}>${utf8(sender, recipient)}`, `RCPT TO:<${recipient}>`, 'DATA'],
     `From: ${sender}\r\nTo: ${recipient}\r\nSubject: x\r\n\r\nx\r\n.`,
   ]);
   return replies.at(-1)!;
