@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 import { migrate, openPool } from '@app/database';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { accountsMigrations } from './accounts.migration';
-import { Accounts } from './accounts.service';
+import { Accounts, hashOf } from './accounts.service';
 import { Invitations } from './invitations.service';
 import { KeyUses } from './key-uses';
 
@@ -182,6 +182,21 @@ describe('an invitation', () => {
     expect(await accounts.owners(team)).toEqual(['a@acme.com', 'grace@acme.com']);
     expect(await invitations().list(team)).toEqual([]);
     await expect(invitations().invite(team, 'grace@acme.com')).rejects.toMatchObject({ code: 'already_owner' });
+  });
+
+  it('ends when who is invited is made an owner without it, and makes nobody an owner again who was removed', async () => {
+    const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
+    const { token } = await invitations().invite(team, 'b@acme.com');
+    await accounts.addOwners(team, ['B@acme.com']);
+    expect(await invitations().list(team)).toEqual([]);
+    // One that was on its way meanwhile.
+    await pool.query(
+      `INSERT INTO invitations (team, email, hash, expires_at) VALUES ($1, 'b@acme.com', $2, now() + interval '1 day')`,
+      [team, hashOf(token)],
+    );
+    await accounts.removeOwner(team, 'b@acme.com');
+    await expect(invitations().accept(token)).rejects.toMatchObject({ code: 'invitation_not_found' });
+    expect(await accounts.owners(team)).toEqual(['a@acme.com']);
   });
 
   it('that is replaced, withdrawn, too old or was never made says the same', async () => {

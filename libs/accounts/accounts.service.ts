@@ -94,6 +94,7 @@ export class Accounts {
         'INSERT INTO owners (team, email) SELECT $1, unnest($2::text[]) ON CONFLICT (team, email) DO NOTHING',
         [team, emails],
       );
+      await endInvitations(client, team, emails);
       return ownersOf(client, team);
     });
   }
@@ -110,6 +111,7 @@ export class Accounts {
       if (before.length === 1)
         throw new AccountRuleBroken('last_owner', `${email} is the only owner of ${team}. Add another one first.`);
       await client.query('DELETE FROM owners WHERE team = $1 AND email = $2', [team, email]);
+      await endInvitations(client, team, [email]);
       return before.filter((other) => other !== email);
     });
   }
@@ -243,6 +245,11 @@ async function unrotatable(client: PoolClient, id: string): Promise<AccountRuleB
         'key_ended',
         `${id} is revoked, or its time is over: there is nothing to rotate. Create a new key.`,
       );
+}
+
+/** An old mail must not make an owner again of somebody who was removed. */
+async function endInvitations(client: PoolClient, team: string, emails: readonly string[]): Promise<void> {
+  await client.query('DELETE FROM invitations WHERE team = $1 AND email = ANY ($2)', [team, emails]);
 }
 
 async function ownersOf(client: Pool | PoolClient, team: string): Promise<string[]> {
