@@ -2,9 +2,11 @@ import { readFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Client } from 'pg';
+import { migrate } from '@app/database';
 import { sharedDomain } from '@app/mailbox';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { MailServer, MailServerUnavailable } from './mail-server';
+import { mailServerMigrations, sharedDomainId } from './mail-server.migration';
 
 describe('the mail server', () => {
   let database: TestDatabase;
@@ -183,6 +185,19 @@ describe('the mail server', () => {
     expect(await key('zoë用户@mail.acme.com')).toBe('zoë用户@mail.acme.com');
     expect(await key('zoe\u0308@mail.acme.com')).toBe('zoë@mail.acme.com');
     await client.end();
+  });
+
+  it('takes over the shared domain where an operator has put it in by hand', async () => {
+    const fresh = await testDatabase();
+    await migrate(fresh.url, mailServerMigrations.slice(0, 1), 0);
+    const client = new Client({ connectionString: fresh.url });
+    await client.connect();
+    await client.query(`INSERT INTO mail_domains (domain, domain_id) VALUES ('myagent.mx', 'by hand')`);
+    await client.end();
+    const upgraded = new MailServer({ url: fresh.url });
+    expect(await upgraded.owner(sharedDomain)).toBe(sharedDomainId);
+    await upgraded.close();
+    await fresh.drop();
   });
 
   // What docs/operations/postfix.md tells operators to give Postfix.

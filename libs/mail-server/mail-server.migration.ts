@@ -61,7 +61,10 @@ class CreateMailboxes1795600000400 implements MigrationInterface {
       SELECT '@' || d.domain, p.nexthop FROM mail_domains d
       LEFT JOIN mail_domain_choices c USING (domain_id)
       JOIN mail_providers p ON p.name = coalesce(c.provider, 'sendmux-ses')`);
-    await runner.query(`INSERT INTO mail_domains (domain, domain_id) VALUES ('myagent.mx', '${sharedDomainId}')`);
+    // An operator may have put it in by hand.
+    await runner.query(`
+      INSERT INTO mail_domains (domain, domain_id) VALUES ('myagent.mx', '${sharedDomainId}')
+      ON CONFLICT (domain) DO UPDATE SET domain_id = EXCLUDED.domain_id`);
   }
 
   async down(runner: QueryRunner): Promise<void> {
