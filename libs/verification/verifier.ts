@@ -48,19 +48,31 @@ export class Verifier {
 
   private async dns({ name }: Expected): Promise<DnsAnswers> {
     const startedAt = performance.now();
-    const txt = (at: string) => Promise.all(this.resolvers.map((resolver) => resolver.txt(at)));
-    const [mx, spf, dmarc, verification] = await Promise.all([
-      Promise.all(this.resolvers.map((resolver) => resolver.mx(name))),
-      txt(name),
-      txt(`_dmarc.${name}`),
-      txt(`_sendmux.${name}`),
-    ]);
+    const said = await Promise.all(
+      this.resolvers.map((resolver) =>
+        Promise.all([
+          resolver.mx(name),
+          resolver.txt(name),
+          resolver.txt(`_dmarc.${name}`),
+          resolver.txt(`_sendmux.${name}`),
+        ]),
+      ),
+    );
+    const mx = said.map((answers) => answers[0]);
+    const spf = said.map((answers) => answers[1]);
+    const dmarc = said.map((answers) => answers[2]);
+    const verification = said.map((answers) => answers[3]);
     const spfTargets = new Map<string, readonly Answer<TxtRr>[]>();
     for (;;) {
       const target = spfQuestion({ spf, spfTargets });
       if (target === undefined) return { mx, spf, dmarc, verification, spfTargets };
       const isLate = performance.now() - startedAt > spfPatienceMs;
-      spfTargets.set(target, isLate ? [{ kind: 'unreachable', reason: 'not asked in time' }] : await txt(target));
+      spfTargets.set(
+        target,
+        isLate
+          ? [{ kind: 'unreachable', reason: 'not asked in time' }]
+          : await Promise.all(this.resolvers.map((resolver) => resolver.txt(target))),
+      );
     }
   }
 
