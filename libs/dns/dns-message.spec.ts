@@ -229,6 +229,23 @@ describe('a reply', () => {
 describe('a query', () => {
   it('has the id 0 and asks for recursion', () =>
     expect(packet.decode(encodeQuery('mail.acme.com', 'TXT'))).toMatchObject({ id: 0, flag_rd: true }));
+  it('a query reads as what is asked, whatever the name', () => {
+    const label = fc.stringMatching(/^[A-Za-z0-9_-]{1,63}$/);
+    const name = fc.array(label, { minLength: 1, maxLength: 20 }).map((labels) => labels.join('.'));
+    const type = fc.constantFrom('MX', 'TXT', 'A', 'AAAA', 'CNAME', 'SOA');
+    fc.assert(
+      fc.property(name.filter(isQueryable), type, fc.boolean(), (name, type, unchecked) => {
+        const bytes = encodeQuery(name, type, { unchecked });
+        const query = packet.decode(bytes);
+        expect(packet.decode.bytes).toBe(bytes.length);
+        expect(query).toMatchObject({
+          ...{ type: 'query', id: 0, flag_rd: true, flag_ad: true, flag_cd: unchecked },
+          ...{ questions: [{ name, type, class: 'IN' }], answers: [], authorities: [] },
+          additionals: [{ type: 'OPT', udpPayloadSize: 1_232, flag_do: false, options: [] }],
+        });
+      }),
+    );
+  });
   it.each(['a..b', `${'a'.repeat(64)}.com`, '', 'a b.com', `${'abcdefghi.'.repeat(26)}com`, 'ä.de'])(
     'is not made for %p',
     (name) => expect(isQueryable(name)).toBe(false),

@@ -68,11 +68,20 @@ const chainLimit = 16;
  * A query for one question, with ID 0 so that caches can share it (RFC 8484 section 4.1). The AD bit asks for the AD bit (RFC
  * 6840 section 5.7), EDNS for Extended DNS Errors (RFC 8914 section 3).
  *
+ * @param name that `isQueryable`.
  * @param unchecked with the CD bit: the resolver is to answer what does not validate as well (RFC 4035 section 3.2.2).
  */
 export function encodeQuery(name: string, type: QueryType, { unchecked = false } = {}): Buffer {
-  const flags = packet.RECURSION_DESIRED | packet.AUTHENTIC_DATA | (unchecked ? packet.CHECKING_DISABLED : 0);
-  return packet.encode({ type: 'query', id: 0, flags, questions: [{ type, name }], additionals: [edns] });
+  const ofRoot = (unchecked ? uncheckedRootQueries : rootQueries)[type];
+  const query = Buffer.allocUnsafe(ofRoot.length + name.length + 1);
+  ofRoot.copy(query, 0, 0, headerLength);
+  let at = headerLength;
+  for (const label of name.split('.')) {
+    query[at] = label.length;
+    at += 1 + query.write(label, at + 1, 'latin1');
+  }
+  ofRoot.copy(query, at, headerLength);
+  return query;
 }
 
 const edns: packet.OptAnswer = {
@@ -80,6 +89,19 @@ const edns: packet.OptAnswer = {
   ...{ flag_do: false, options: [] },
 };
 const extendedErrorOption = 15;
+
+/** Octets of the header (RFC 1035 section 4.1.1); the name of the question comes next, of which the root is the last octet. */
+const headerLength = 12;
+/** Queries differ in their names alone, so the rest is encoded once. */
+const encodedForRoot = (unchecked: boolean) => {
+  const flags = packet.RECURSION_DESIRED | packet.AUTHENTIC_DATA | (unchecked ? packet.CHECKING_DISABLED : 0);
+  const query = (type: QueryType) =>
+    packet.encode({ type: 'query', id: 0, flags, questions: [{ type, name: '.' }], additionals: [edns] });
+  const types = Object.keys(readers) as QueryType[];
+  return Object.fromEntries(types.map((type) => [type, query(type)])) as Record<QueryType, Buffer>;
+};
+const rootQueries = encodedForRoot(false);
+const uncheckedRootQueries = encodedForRoot(true);
 
 /** Whether a name can be asked for, as a hostname or what SPF leads to: the encoder validates nothing, and would send another name instead. */
 export const isQueryable = (name: string): boolean =>
