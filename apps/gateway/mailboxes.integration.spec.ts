@@ -300,6 +300,7 @@ it('every operation of the OpenAPI document that needs a key opens to one permis
     'POST /domains': by('domain', 'create'),
     'GET /domains': by('domain', 'read'),
     'POST /domains/preflight': by('domain', 'create'),
+    'GET /domains/{id}/history': by('domain', 'read'),
     'GET /domains/{id}': by('domain', 'read'),
     'GET /domains/{id}/dns-plan': by('domain', 'read'),
     'GET /domains/{id}/zone-file': by('domain', 'read'),

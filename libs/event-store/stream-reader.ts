@@ -32,9 +32,13 @@ export async function* eventsByStream(client: Client, range: StreamRange): Async
     const events: StreamEvent[] = [];
     for (const row of rows) {
       const [stream, version, type, schemaVersion, data, time] = row as readonly string[];
-      const event = {
-        ...{ stream: stream!, version: Number(version), type: type!, schemaVersion: Number(schemaVersion) },
-        ...{ data: JSON.parse(data!) as unknown, time: isoTime(time!) },
+      const event: StreamEvent = {
+        stream: stream!,
+        version: Number(version),
+        type: type!,
+        schemaVersion: Number(schemaVersion),
+        data: JSON.parse(data!) as unknown,
+        time: isoTime(time!),
       };
       if (event.version !== (stream === last ? lastVersion + 1 : 1))
         throw new Error(`The log is not whole: before ${stream}/${version} an event of the stream is missing.`);

@@ -14,6 +14,8 @@ export const domainEventVersions: EventVersions = { written: schemaVersions, upc
  */
 export const domainEvent = (recorded: Recorded): DomainEvent =>
   ({
-    ...{ type: recorded.type, domainId: recorded.stream, at: recorded.time },
+    type: recorded.type,
+    domainId: recorded.stream,
+    at: recorded.time,
     data: upcast(recorded, domainEventVersions),
   }) as DomainEvent;

@@ -14,6 +14,8 @@ export const mailboxEventVersions: EventVersions = { written: mailboxSchemaVersi
  */
 export const mailboxEvent = (recorded: Recorded): MailboxEvent =>
   ({
-    ...{ type: recorded.type, mailboxId: recorded.stream, at: recorded.time },
+    type: recorded.type,
+    mailboxId: recorded.stream,
+    at: recorded.time,
     data: upcast(recorded, mailboxEventVersions),
   }) as MailboxEvent;
