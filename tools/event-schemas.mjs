@@ -234,6 +234,10 @@ function headersSchema() {
       pattern: `^${stream}/[1-9][0-9]*$`,
     }),
     ce_requestid: text('The `request_id` of the API. Absent when no request did it.'),
+    ce_replayid: text(
+      'An operator has published the event once more, in this run; its ce_id is that of the first time. Absent otherwise.',
+      { pattern: '^rpl_[a-z0-9]+$' },
+    ),
   };
   return { type: 'object', required: Object.keys(required), properties: { ...required, ...optional } };
 }

@@ -1,5 +1,5 @@
 import type { RecordedEvent } from '@app/event-store';
-import { toCloudEvent, type CloudEvent, type Sink } from '@app/messaging';
+import { batchLength, toCloudEvent, type CloudEvent, type Sink } from '@app/messaging';
 
 export interface PublishQueueOptions {
   /** Everything at or below this position is published already. */
@@ -12,8 +12,6 @@ export interface PublishQueueOptions {
 
 /** Events taken and not acknowledged, beyond which there is no room. */
 const backlog = 5_000;
-/** Of one send. A broker takes about a megabyte of a partition at once. */
-const largest = { events: 500, bytes: 400_000 };
 
 interface Queued {
   readonly position: number;
@@ -71,7 +69,10 @@ export class PublishQueue implements Sink {
     // What is pushed in the same turn travels together.
     await Promise.resolve();
     while (this.queue.length > 0 && !this.stopped) {
-      const batch = this.queue.slice(0, batchLength(this.queue));
+      const batch = this.queue.slice(
+        0,
+        batchLength(this.queue, ({ event }) => event),
+      );
       this.queue = this.queue.slice(batch.length);
       this.inFlight = batch.length;
       try {
@@ -95,23 +96,4 @@ export class PublishQueue implements Sink {
   private tellOfRoom(): void {
     for (const tell of this.waiting.splice(0)) tell();
   }
-}
-
-/** At least one. */
-function batchLength(queue: readonly Queued[]): number {
-  let bytes = 0;
-  let length = 0;
-  for (const { event } of queue) {
-    bytes += sizeOf(event);
-    if (length === largest.events || (length > 0 && bytes > largest.bytes)) break;
-    length++;
-  }
-  return length;
-}
-
-/** In bytes, about: a header has its name and its text. */
-function sizeOf({ key, value, headers }: CloudEvent): number {
-  let bytes = key.length + Buffer.byteLength(value);
-  for (const name in headers) bytes += name.length + Buffer.byteLength(headers[name]!);
-  return bytes;
 }

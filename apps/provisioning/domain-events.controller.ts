@@ -1,6 +1,6 @@
 import { EventPattern, Payload } from '@nestjs/microservices';
 import type { RecordedEvent } from '@app/event-store';
-import { EventConsumer } from '@app/messaging';
+import { EventConsumer, type DeliveredEvent } from '@app/messaging';
 import { TaskList } from '@app/tasks';
 import { ProvisioningTimes } from './provisioner';
 import { provisioningTasks } from './provisioning.worker';
@@ -20,7 +20,9 @@ export class DomainEventsController {
   }
 
   @EventPattern<string[]>(['ProvisioningRolledBack', 'DomainDeleted'])
-  async lookAgain(@Payload() { stream, type, version, time }: RecordedEvent): Promise<void> {
+  async lookAgain(@Payload() { stream, type, version, time, replayId }: DeliveredEvent): Promise<void> {
+    // What came late was looked for at the time. A replay of years would ask SES for all that is long gone.
+    if (replayId) return;
     const due = new Date(Date.parse(time) + this.times.lookAgainMs);
     await this.tasks.put(provisioningTasks, stream, type, { version }, due);
   }

@@ -1,3 +1,4 @@
+export { batchLength } from './batches';
 export * from './consume-events';
 export * from './event-consumer';
 export { stalledMs } from './event-transport';
@@ -14,4 +15,5 @@ export * from './kafka-transport';
 export * from './log-reader';
 export * from './log-transport';
 export * from './migrations';
+export * from './replays';
 export { ParkedMessages, type ParkedMessage, type RawMessage } from './parked-messages';

@@ -37,8 +37,14 @@ export interface TopicSettings {
   readonly replication: number;
 }
 
+/** All that it takes to publish. */
+export const kafkaSettingNames = [
+  ...(['KAFKA_BROKERS', 'KAFKA_TLS', 'KAFKA_SASL_MECHANISM', 'KAFKA_USERNAME', 'KAFKA_PASSWORD'] as const),
+  ...(['KAFKA_TOPIC', 'KAFKA_PARTITIONS', 'KAFKA_REPLICATION'] as const),
+];
+
 /** The settings of Kafka; undefined when the events do not go through it. */
-export function kafkaSettings(settings: Settings): KafkaSettings | undefined {
+export function kafkaSettings(settings: Pick<Settings, (typeof kafkaSettingNames)[number]>): KafkaSettings | undefined {
   if (!settings.KAFKA_BROKERS) return undefined;
   const mechanism = settings.KAFKA_SASL_MECHANISM;
   return {
@@ -50,7 +56,7 @@ export function kafkaSettings(settings: Settings): KafkaSettings | undefined {
   };
 }
 
-export const topicSettings = (settings: Settings): TopicSettings => ({
+export const topicSettings = (settings: Pick<Settings, (typeof kafkaSettingNames)[number]>): TopicSettings => ({
   topic: settings.KAFKA_TOPIC,
   partitions: settings.KAFKA_PARTITIONS,
   replication: settings.KAFKA_REPLICATION,

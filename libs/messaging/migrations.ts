@@ -59,7 +59,30 @@ class NameParkedMessages1795470000200 implements MigrationInterface {
   }
 }
 
+/** What is published once more, and how far it has come. */
+class CreateReplays1795700000300 implements MigrationInterface {
+  readonly name = 'CreateReplays1795700000300';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE replays (
+        id text PRIMARY KEY,
+        topic text NOT NULL,
+        selection json NOT NULL,
+        published_up_to bigint NOT NULL,
+        up_to bigint NOT NULL,
+        began_at timestamptz NOT NULL DEFAULT now(),
+        ended_at timestamptz
+      )`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE replays');
+  }
+}
+
 export const messagingMigrations: readonly Migration[] = [
   CreateParkedMessages1795400000200,
   NameParkedMessages1795470000200,
+  CreateReplays1795700000300,
 ];
