@@ -2,6 +2,7 @@ import { Accounts, grantable, roles, type ApiKey } from '@app/accounts';
 import { loadSettings, parseDuration } from '@app/runtime';
 import { Command, Option } from 'commander';
 import { addAuditCommands } from './audit-commands';
+import { addEventCommands } from './event-commands';
 import { migrateEverything } from './migrations';
 import { examples, minute, print, table } from './output';
 import { addOwnerCommands, withPool } from './owner-commands';
@@ -176,6 +177,7 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
     });
 
   addParkedCommands(program);
+  addEventCommands(program);
   addAuditCommands(program);
   addProjectionCommands(program);
 

@@ -77,11 +77,14 @@ export class EventArchive {
    * Fills an empty store with events in the order of the log, in one transaction: all of them, or none. Their hashes are not looked
    * at here: see `checkChain`.
    *
-   * @param head the last position that was given out in the store that they come from; asked when the events have come. New ones
-   * go above it.
-   * @throws {StoreNotEmpty} nothing was written.
+   * @param complete called when they are written, before they are there: writes what belongs to them, and gives the last position
+   * that was given out in the store that they come from. New ones go above it.
+   * @throws {StoreNotEmpty} nothing was written; whatever `pages` and `complete` throw, likewise.
    */
-  async fill(pages: AsyncIterable<readonly KeptEvent[]>, head: () => number): Promise<void> {
+  async fill(
+    pages: AsyncIterable<readonly KeptEvent[]>,
+    complete: (client: PoolClient) => Promise<number>,
+  ): Promise<void> {
     const client = await this.pool.connect();
     let broken: Error | undefined;
     try {
@@ -101,8 +104,9 @@ export class EventArchive {
           ),
         ),
       );
+      const head = await complete(client);
       // At the very end: what a sequence has given out is not taken back.
-      if (head() > 0) await client.query(`SELECT setval('event_positions', $1)`, [head()]);
+      if (head > 0) await client.query(`SELECT setval('event_positions', $1)`, [head]);
       await client.query('COMMIT');
     } catch (error) {
       broken = error as Error;

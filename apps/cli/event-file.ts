@@ -1,0 +1,108 @@
+import { createReadStream, createWriteStream, statSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
+import { PassThrough, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip, createGzip } from 'node:zlib';
+import { readStatement, type Seal } from '@app/audit';
+
+/** The first line of an export. */
+export interface ExportHeader {
+  readonly format: 'sendmux-export/1';
+  /** Lines of events that follow. */
+  readonly events: number;
+  /** Lines of seals after them. */
+  readonly seals: number;
+  /** The last position that was given out before the export began. */
+  readonly head: number;
+}
+
+const envelope = (type: string, id: string, time: string, data: unknown): string =>
+  JSON.stringify({
+    ...{ specversion: '1.0', id, source: '/sendmux-domains', type: `com.sendmux.${type}`, time },
+    ...{ datacontenttype: 'application/json', data },
+  });
+
+/** @param id of this export. */
+export const headerLine = (id: string, header: ExportHeader, now: Date): string =>
+  envelope('export.Begun', id, now.toISOString(), header);
+
+export function sealLine({ statement, key, signature }: Seal): string {
+  const { log, number, time } = readStatement(statement)!;
+  return envelope('audit.Sealed', `seal/${log}/${number}`, time, { statement, key, signature });
+}
+
+/** The data of such a line; undefined when it is none. */
+function dataOf<T>(type: string, line: string): T | undefined {
+  try {
+    const event = JSON.parse(line) as { type?: string; data?: T };
+    return event.type === `com.sendmux.${type}` ? event.data : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function readHeader(line: string): ExportHeader | undefined {
+  const header = dataOf<ExportHeader>('export.Begun', line);
+  return header?.format === 'sendmux-export/1' ? header : undefined;
+}
+
+export function readSeal(line: string): Seal | undefined {
+  const seal = dataOf<Seal>('audit.Sealed', line);
+  return seal && readStatement(seal.statement) ? seal : undefined;
+}
+
+/**
+ * Lines to a file, compressed when its name ends with `.gz`, or to standard output when there is no file. The file is there when it
+ * is whole, and not before: what it replaces stays until then.
+ */
+export async function writeLines(file: string | undefined, lines: AsyncIterable<string>): Promise<void> {
+  const ended = async function* () {
+    for await (const line of lines) yield `${line}\n`;
+  };
+  const source = Readable.from(ended());
+  if (file === undefined) {
+    // Standard output is not ours to end.
+    const out = new PassThrough();
+    out.pipe(process.stdout, { end: false });
+    return pipeline(source, out);
+  }
+  const draft = `${file}.${process.pid}.part`;
+  try {
+    const target = createWriteStream(draft, { flags: 'wx', mode: 0o600 });
+    await (file.endsWith('.gz') ? pipeline(source, createGzip(), target) : pipeline(source, target));
+    await synced(draft);
+    await rename(draft, file);
+    await synced(dirname(file));
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
+}
+
+async function synced(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  await handle.sync().finally(() => handle.close());
+}
+
+/** The lines of a file that `writeLines` has written, with the part of the file (0 to 1) that is read. */
+export async function* readLines(file: string): AsyncGenerator<{ line: string; read: number }, void> {
+  const size = statSync(file).size;
+  const bytes = createReadStream(file);
+  let failed: unknown;
+  const whole = file.endsWith('.gz') ? bytes.pipe(createGunzip()) : bytes;
+  const fail = (error: unknown) => {
+    failed = error;
+    lines.close();
+  };
+  bytes.once('error', fail);
+  whole.once('error', fail);
+  const lines = createInterface({ input: whole, crlfDelay: Infinity });
+  try {
+    for await (const line of lines as AsyncIterable<string>) yield { line, read: bytes.bytesRead / size };
+    if (failed) throw failed as Error;
+  } finally {
+    bytes.destroy();
+  }
+}

@@ -1,0 +1,357 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { SealingKey, Seals } from '@app/audit';
+import { openPool } from '@app/database';
+import { EventLog, EventStore } from '@app/event-store';
+import { KafkaClient } from '@app/messaging';
+import type { Pool } from 'pg';
+import type { KafkaCluster } from '../local/embedded-kafka';
+import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { allApps, startSystem, type ApiClient, type System } from './support/processes';
+import { replayedAndLive } from './support/replayed-read-model';
+import { testDatabase, type TestDatabase } from './support/test-database';
+import { arrivalsOf } from './support/topic';
+
+const program = resolve(__dirname, '../bin/sendmux');
+const groups = ['provisioning', 'verification-scheduler', 'notifier'] as const;
+
+interface Added {
+  readonly data: { readonly id: string };
+}
+
+/** What a system has to show on either transport. */
+function onEither(transport: 'the log' | 'Kafka', more: (of: () => { system: System; pool: Pool }) => void) {
+  let kafka: KafkaCluster | undefined;
+  let system: System;
+  let pool: Pool;
+  let api: ApiClient;
+  let deleted: string;
+
+  beforeAll(async () => {
+    if (transport === 'Kafka') kafka = await testKafka();
+    system = await startSystem({
+      env: { VERIFICATION_INTERVAL: '2s', PROVISIONING_DEADLINE: '2m' },
+      ...(kafka && { brokers: kafka.brokers }),
+      apps: [],
+    });
+    // One after the other: the relay makes the topic that the others wait for.
+    for (const app of kafka ? (['event-relay', ...allApps] as const) : allApps) await system.start(app);
+    expect(sendmux(system, 'migrate').status).toBe(0);
+    pool = openPool(system.databaseUrl, 4);
+    ({ api } = await system.team());
+    // One that fails and whose owners hear of it, one that is well and has a mailbox, one that is gone.
+    const [failing, well, gone] = await Promise.all(
+      ['failing', 'well', 'gone'].map(async (name) => (await api.add(`${name}.acme.com`)).body as Added),
+    );
+    deleted = gone!.data.id;
+    for (const added of [failing!, well!]) {
+      await system.sandbox.place(added);
+      expect((await api.verify(added.data.id)).status).toBe(200);
+    }
+    expect((await api.call('POST', '/mailboxes', { address: 'ada@well.acme.com' })).status).toBe(201);
+    expect((await api.delete(deleted)).status).toBe(200);
+    await system.sandbox.remove(failing);
+    await system.until('the owners are told', async () => (await system.sandbox.mails()).length === 1, 60_000);
+    // From here on nothing happens by itself.
+    await system.stop('verification-scheduler');
+    await system.start('verification-scheduler', { VERIFICATION_INTERVAL: '6h' });
+  }, 300_000);
+  afterAll(async () => {
+    await pool?.end();
+    await system?.end();
+    await kafka?.destroy();
+  }, 60_000);
+
+  const watched = async () =>
+    (await pool.query('SELECT * FROM watched_domains ORDER BY id')).rows as Record<string, unknown>[];
+
+  it('an event that no release here knows is parked by each consumer, and stops no one else', async () => {
+    // A domain of a newer release, which has gone on after it.
+    const store = new EventStore(pool);
+    const event = { type: 'DomainMoved', schemaVersion: 1, data: {}, time: new Date().toISOString() };
+    const newer = { ...event, type: 'DomainVerified', schemaVersion: 9 };
+    const metadata = { actor: 'test', correlationId: 'c' };
+    await store.append({ stream: 'mdom_x', expectedVersion: 0, events: [event, newer], metadata });
+    expect((await api.add(`after.acme.com`)).status).toBe(201);
+    for (const group of groups)
+      await system.until(`${group} has parked what concerns it`, async () => {
+        const { rows } = await pool.query<{ message: string }>(
+          'SELECT message FROM parked_messages WHERE consumer_group = $1 ORDER BY message',
+          [group],
+        );
+        // Verified domains are nothing to provisioning, in whatever version.
+        const own = group === 'provisioning' ? 'mdom_x/1' : 'mdom_x/1 mdom_x/2';
+        return rows.map(({ message }) => message).join(' ') === own;
+      });
+    const shown = sendmux(system, 'parked', 'list').stdout;
+    expect(shown).toMatch(/^notifier +mdom_x\/1 +DomainMoved +1 .*No event type DomainMoved is known here/m);
+    expect(shown).toMatch(/^verification-scheduler +mdom_x\/2 +DomainVerified +1 .*has schema version 9/m);
+    const redriven = sendmux(system, 'parked', 'redrive', 'notifier', '--all');
+    expect(redriven).toMatchObject({ status: 1, stderr: expect.stringContaining('stays parked') as string });
+  }, 240_000);
+
+  it('a consumer that starts a year late ends where one is that was always there', async () => {
+    const always = await system.until('all is heard', async () => {
+      const rows = await watched();
+      return rows.length === 3 ? rows : undefined;
+    });
+    await system.stop('verification-scheduler');
+    await pool.query('TRUNCATE watched_domains');
+    await pool.query(`DELETE FROM checkpoints WHERE name = 'verification-scheduler'`);
+    await system.start('verification-scheduler', { VERIFICATION_INTERVAL: '6h', KAFKA_GROUP_PREFIX: 'late.' });
+    await system.until('it has caught up', async () => (await watched()).length === always.length);
+    await system.until('it is equal', async () => JSON.stringify(await watched()) === JSON.stringify(always));
+  }, 240_000);
+
+  more(() => ({ system, pool }));
+
+  it('its export fills an empty store with the same rows, and their read model is the same', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sendmux-export-'));
+    const database: TestDatabase = await testDatabase();
+    const other = { ...system, settings: { ...system.settings, DATABASE_URL: database.url } };
+    const copy = openPool(database.url, 2);
+    const file = (name: string, text?: string) => {
+      if (text !== undefined) writeFileSync(join(directory, name), text);
+      return join(directory, name);
+    };
+    try {
+      // It looks at a young domain again at any time.
+      await system.stop('verification-scheduler');
+      // A domain that nobody here can read is not for a read model.
+      await pool.query(`ALTER TABLE events DISABLE TRIGGER USER; DELETE FROM events WHERE stream = 'mdom_x';
+        ALTER TABLE events ENABLE TRIGGER USER`);
+      const log = new EventLog(pool);
+      const sealed = await new Seals(pool, log, new SealingKey(generateKeyPairSync('ed25519').privateKey), 7).seal();
+      await log.close();
+      expect(sealed.length).toBeGreaterThan(1);
+      const exported = sendmux(system, 'events', 'export', '--file', file('all.ndjson.gz'));
+      expect(exported).toMatchObject({
+        status: 0,
+        stdout: expect.stringMatching(/^\d+ events and \d+ seals/) as string,
+      });
+      const text = gunzipSync(readFileSync(file('all.ndjson.gz'))).toString();
+      expect(sendmux(system, 'events', 'export').stdout.split('\n').slice(1)).toEqual(text.split('\n').slice(1));
+
+      expect(sendmux(other, 'migrate').status).toBe(0);
+      const lines = text.trimEnd().split('\n');
+      const refused = (name: string, change: (lines: string[]) => void) => {
+        const changed = [...lines];
+        change(changed);
+        const { status, stderr } = sendmux(other, 'events', 'import', file(name, `${changed.join('\n')}\n`));
+        expect(status).toBe(1);
+        return stderr.split('\n').at(-2)!;
+      };
+      expect(refused('a.ndjson', (all) => all.shift())).toMatch(/Line 1 of .*: it is not the first line of an export/);
+      expect(refused('b.ndjson', (all) => all.splice(3, 1))).toMatch(/Line \d+ of .* Nothing is imported/);
+      expect(refused('c.ndjson', (all) => all.splice(8))).toMatch(
+        /Line 8 of .*the file should go on with \d+ more events/,
+      );
+      expect(refused('d.ndjson', (all) => (all[4] = all[4]!.replace(/"data":\{/, '"data":{ ')))).toMatch(
+        /Line 5 of .*: mdom_\w+\/\d+ is not what its hash says\. Nothing is imported\./,
+      );
+      expect(refused('e.ndjson', (all) => all.push(all.at(-1)!))).toMatch(/the export ended before it/);
+      expect((await copy.query('SELECT FROM events')).rowCount).toBe(0);
+
+      const imported = sendmux(other, 'events', 'import', file('all.ndjson.gz'));
+      expect(imported).toMatchObject({ status: 0, stdout: expect.stringContaining('each as its hash says') as string });
+      const rows = (of: Pool, table: string, by: string) =>
+        of.query(`SELECT t::text AS row FROM ${table} t ORDER BY ${by}`).then((result) => result.rows as unknown[]);
+      expect(await rows(copy, 'events', 'position')).toEqual(await rows(pool, 'events', 'position'));
+      expect(await rows(copy, 'audit_seals', 'number')).toEqual(await rows(pool, 'audit_seals', 'number'));
+      const { live } = await replayedAndLive(system.databaseUrl);
+      expect((await replayedAndLive(database.url)).replayed).toEqual(live);
+      expect(live.length).toBeGreaterThanOrEqual(5);
+
+      expect(sendmux(other, 'events', 'import', file('all.ndjson.gz')).stderr).toMatch(/The store has events already/);
+      // What comes next stands above all that was.
+      await new EventStore(copy).append({
+        ...{ stream: 'mdom_new', expectedVersion: 0, metadata: { actor: 'test', correlationId: 'c' } },
+        events: [{ type: 'DomainAdded', schemaVersion: 1, data: {}, time: new Date().toISOString() }],
+      });
+    } finally {
+      await copy.end();
+      await database.drop();
+      rmSync(directory, { recursive: true });
+    }
+  }, 240_000);
+}
+
+describe('on the log', () => {
+  onEither('the log', () => undefined);
+});
+
+(kafkaIsInstalled() ? describe : describe.skip)('on Kafka', () => {
+  onEither('Kafka', (of) => {
+    const brokers = () => of().system.settings.KAFKA_BROKERS!.split(',');
+    const caughtUp = async () => {
+      const { system } = of();
+      const client = new KafkaClient({ brokers: brokers(), tls: false }, 'test');
+      const admin = await client.admin();
+      try {
+        const ends = await admin.ends(system.settings.KAFKA_TOPIC!);
+        for (const group of groups) {
+          const prefix = group === 'verification-scheduler' ? 'late.' : system.settings.KAFKA_GROUP_PREFIX!;
+          const at = await admin.committed(prefix + group, system.settings.KAFKA_TOPIC!);
+          if ([...ends].some(([partition, end]) => (at.get(partition) ?? 0) < end)) return false;
+        }
+        return true;
+      } finally {
+        await admin.close();
+      }
+    };
+
+    it('a replay of everything changes nothing for who was there: no mail, no call, no older state', async () => {
+      const { system, pool } = of();
+      await system.until('all have caught up', caughtUp);
+      const idle = async () => {
+        const { rows } = await pool.query<{ count: string }>('SELECT count(*) FROM tasks');
+        return rows[0]!.count === '0';
+      };
+      // Provisioning looks a last time at what has gone, a minute after.
+      await system.until('nothing is left to do', idle, 90_000);
+      const state = async () => ({
+        events: (await pool.query('SELECT max(position) FROM events')).rows as unknown[],
+        mails: (await system.sandbox.mails()).length,
+        // The cycle looks at what lives; what has been done is asked about no more.
+        calls: (await system.sandbox.sesCalls()).filter(
+          ({ operation, name }) => /Create|Delete|Put/.test(operation) || name === 'gone.acme.com',
+        ),
+        watched: (await pool.query('SELECT * FROM watched_domains ORDER BY id')).rows as unknown[],
+        deliveries: (await pool.query('SELECT * FROM deliveries')).rows as unknown[],
+      });
+      const before = await state();
+      const dry = sendmux(system, 'events', 'republish', '--from', '-1d', '--to', 'tomorrow', '--dry-run', '--json');
+      const { events } = JSON.parse(dry.stdout) as { events: number };
+      const topic = system.settings.KAFKA_TOPIC!;
+      const first = await arrivalsOf(brokers(), topic);
+      expect(events).toBe(first.length);
+      const done = sendmux(system, 'events', 'republish', '--from', '-1d', '--to', 'tomorrow');
+      expect(done).toMatchObject({ status: 0 });
+      expect(done.stdout).toMatch(
+        new RegExp(`^${events} events are published to ${topic} once more, as rpl_\\w+\\.\n$`),
+      );
+      const all = await arrivalsOf(brokers(), topic);
+      expect(all).toHaveLength(2 * events);
+      await system.until('all have caught up', caughtUp);
+      await system.until('nothing is left to do', idle);
+      expect(await state()).toEqual(before);
+    }, 240_000);
+
+    it('is for the domain, the types and the time that were asked for, and says what makes no sense', () => {
+      const { system } = of();
+      const dry = (...args: string[]) => {
+        const { stdout, stderr } = sendmux(system, 'events', 'republish', '--dry-run', '--json', ...args);
+        return stdout ? (JSON.parse(stdout) as unknown) : stderr.trim();
+      };
+      const ever = ['--from', '-1d', '--to', 'tomorrow'];
+      expect(dry(...ever, '--domain', 'GONE.acme.com', '--type', 'DomainAdded', 'DomainDeleted')).toEqual({
+        ...{ events: 2, streams: 1 },
+      });
+      expect(dry('--from', '-2d', '--to', '-1d')).toEqual({ events: 0, streams: 0 });
+      expect(dry('--from', 'soon', '--to', 'now')).toContain('--from soon is no time');
+      expect(dry('--from', 'now', '--to', '-1d')).toContain('is not before');
+      expect(dry(...ever, '--type', 'DomainMoved')).toContain('There is no event type DomainMoved');
+      expect(dry(...ever, '--domain', 'never.acme.com')).toContain('No domain or mailbox was ever never.acme.com');
+    }, 120_000);
+
+    it('stopped by Ctrl-C or killed, goes on where it was, in order, and each event is there', async () => {
+      const { system } = of();
+      const begin = (...args: string[]) => {
+        const child = spawn(process.execPath, [resolve(__dirname, '../dist/apps/cli/main.js'), ...args], {
+          env: system.settings,
+        });
+        let said = '';
+        child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+        const ended = new Promise<number | null>((end) => child.once('close', (code) => end(code)));
+        return { child, ended, said: () => said };
+      };
+      const replay = [
+        'events',
+        'republish',
+        '--from',
+        '-1d',
+        '--to',
+        'tomorrow',
+        '--topic',
+        'replayed',
+        '--rate',
+        '10',
+      ];
+      const first = begin(...replay);
+      const id = await system.until('it says how to go on', () => /--resume (rpl_\w+)/.exec(first.said())?.[1]);
+      const published = async () => {
+        const { rows } = await of().pool.query<{ at: string }>(
+          'SELECT published_up_to AS at FROM replays WHERE id = $1',
+          [id],
+        );
+        return Number(rows[0]!.at);
+      };
+      await system.until('it has begun', async () => (await published()) > 0);
+      first.child.kill('SIGINT');
+      expect(await first.ended).toBe(130);
+      expect(first.said()).toMatch(
+        new RegExp(
+          `Interrupted\\. \\d+ of \\d+ events are published, up to position \\d+\\. Go on with:  sendmux events republish --resume ${id}\n$`,
+        ),
+      );
+      const after = await published();
+      const second = begin('events', 'republish', '--resume', id, '--rate', '10');
+      await system.until('it has gone on', async () => (await published()) > after);
+      second.child.kill('SIGKILL');
+      await second.ended;
+      expect(sendmux(system, 'events', 'republish', '--resume', id)).toMatchObject({ status: 0 });
+      expect(sendmux(system, 'events', 'republish', '--resume', id)).toMatchObject({ status: 1 });
+      const arrivals = await arrivalsOf(brokers(), 'replayed');
+      const main = await arrivalsOf(brokers(), system.settings.KAFKA_TOPIC!);
+      const ids = (of: typeof arrivals) => new Set(of.map((each) => each.id));
+      expect(ids(arrivals)).toEqual(ids(main));
+      const last = new Map<string, number>();
+      const seen = new Set<string>();
+      for (const { id: each, stream, version } of arrivals.sort(
+        (a, b) => a.partition - b.partition || a.offset - b.offset,
+      )) {
+        if (!seen.has(each)) expect(version).toBe((last.get(stream) ?? 0) + 1);
+        seen.add(each);
+        last.set(stream, Math.max(version, last.get(stream) ?? 0));
+      }
+    }, 240_000);
+
+    it('to a file: whole or not there, each line a CloudEvent that says it is a replay', () => {
+      const { system } = of();
+      const file = join(system.settings.SENDMUX_DATA_DIR!, 'replay.ndjson');
+      const made = sendmux(
+        system,
+        'events',
+        'republish',
+        '--from',
+        '-1d',
+        '--to',
+        'tomorrow',
+        '--type',
+        'DomainAdded',
+        '--file',
+        file,
+      );
+      expect(made.status).toBe(0);
+      const lines = readFileSync(file, 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Record<string, string>);
+      expect(lines.map(({ type }) => type)).toEqual(Array.from({ length: 4 }, () => 'com.sendmux.DomainAdded'));
+      expect(new Set(lines.map(({ replayid }) => replayid)).size).toBe(1);
+      expect(lines[0]!.replayid).toMatch(/^rpl_/);
+      const nowhere = join(system.settings.SENDMUX_DATA_DIR!, 'none', 'replay.ndjson');
+      expect(sendmux(system, 'events', 'export', '--file', nowhere).status).toBe(1);
+      expect(existsSync(nowhere)).toBe(false);
+    }, 60_000);
+  });
+});
+
+function sendmux({ settings }: Pick<System, 'settings'>, ...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', env: settings });
+  return { status, stdout, stderr };
+}
