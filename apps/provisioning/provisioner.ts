@@ -36,6 +36,10 @@ export class ProvisioningTimes {
   ) {}
 }
 
+/** Whether something is still to be brought about, and not only to be looked at. */
+export const asksForWork = (state: MailDomain): boolean =>
+  ['provisioning', 'rolling_back', 'deleting'].includes(state.status) || (isLive(state) && state.inRepair);
+
 /**
  * Brings the mail server and SES to what a domain's events say: both have it, or neither.
  *
