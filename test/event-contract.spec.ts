@@ -139,7 +139,7 @@ describe('docs/subscribe.md', () => {
   it('shows every header, as it is in the examples of asyncapi.yaml', () => {
     const rows = [...text.matchAll(/^\| `([\w-]+)` \|.*\| `([^`]+)` \|$/gm)].map(([, name, value]) => [name!, value!]);
     const { ce_causationid } = examples[1]!.headers;
-    const { ce_replayid, ...first } = Object.fromEntries(rows);
+    const { ce_replayid, ...first } = Object.fromEntries(rows) as Record<string, string>;
     expect(first).toEqual({ ...examples[0]!.headers, ce_causationid });
     expect(faultsOf({ ...examples[0]!, headers: { ...examples[0]!.headers, ce_replayid: ce_replayid! } })).toEqual([]);
     const { properties } = document.components.schemas.headers as Schema;
