@@ -291,20 +291,19 @@ const pageSize = 1_000;
 
 /** @throws {Error} naming the first line that is not as it should be; nothing was written. */
 async function importFile(file: string, archive: EventArchive, signal: AbortSignal): Promise<ExportHeader> {
-  const progress = new Progress({ label: 'Importing', total: 100, unit: '% of the file' });
   const lines = readLines(file);
   let number = 0;
   const next = async () => {
     const read = await lines.next();
     if (read.done) return undefined;
     number += 1;
-    progress.reached(Math.floor(read.value.read * 100));
-    return read.value.line;
+    return read.value;
   };
   const bad = (why: string, cause?: unknown) =>
     new Error(`Line ${number} of ${file}: ${why}. Nothing is imported.`, { cause });
   const header = readHeader((await next()) ?? '');
   if (!header) throw bad('it is not the first line of an export');
+  const progress = new Progress({ label: 'Importing', total: header.events, unit: 'events' });
   const take = checkChain();
   const wanted = (what: string) => bad(`the file should go on with ${what} here, and ends`);
   const pages = async function* () {
@@ -324,9 +323,11 @@ async function importFile(file: string, archive: EventArchive, signal: AbortSign
       if (page.length < pageSize) continue;
       signal.throwIfAborted();
       yield page;
+      progress.reached(header.events - left + 1);
       page = [];
     }
     yield page;
+    progress.reached(header.events);
   };
   await stoppable(progress, 'Nothing is imported. Begin again with the same command.', () =>
     archive.fill(pages(), async (client) => {

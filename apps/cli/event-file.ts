@@ -1,4 +1,4 @@
-import { createReadStream, createWriteStream, statSync } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -86,9 +86,8 @@ async function synced(path: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
-/** The lines of a file that `writeLines` has written, with the part of the file (0 to 1) that is read. */
-export async function* readLines(file: string): AsyncGenerator<{ line: string; read: number }, void> {
-  const size = statSync(file).size;
+/** The lines of a file that `writeLines` has written. */
+export async function* readLines(file: string): AsyncGenerator<string, void> {
   const bytes = createReadStream(file);
   let failed: unknown;
   const whole = file.endsWith('.gz') ? bytes.pipe(createGunzip()) : bytes;
@@ -100,7 +99,7 @@ export async function* readLines(file: string): AsyncGenerator<{ line: string; r
   whole.once('error', fail);
   const lines = createInterface({ input: whole, crlfDelay: Infinity });
   try {
-    for await (const line of lines as AsyncIterable<string>) yield { line, read: bytes.bytesRead / size };
+    for await (const line of lines as AsyncIterable<string>) yield line;
     if (failed) throw failed as Error;
   } finally {
     bytes.destroy();
