@@ -144,7 +144,13 @@ describe('an auditor', () => {
     const witness = file('sealer-log.ndjson');
     writeFileSync(witness, readFileSync(file('sealer.log')));
     expect(sendmux('audit', 'verify', '--witness', witness).status).toBe(0);
-    writeFileSync(file('seals.ndjson'), sendmux('audit', 'seals', '--json').stdout);
+    const seals = sendmux('audit', 'seals', '--json').stdout;
+    writeFileSync(file('seals.ndjson'), seals);
+    writeFileSync(file('forged.ndjson'), seals.replace('number 1', 'number 9'));
+    expect(sendmux('audit', 'verify', '--witness', file('forged.ndjson'))).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('1 of the 2 seals in') as string,
+    });
     await system.stop('sealer');
     const cut = `DELETE FROM events WHERE version = 3; DELETE FROM audit_seals WHERE number = (SELECT max(number) FROM audit_seals)`;
     await pool.query('CREATE TABLE kept AS TABLE events; CREATE TABLE kept_seals AS TABLE audit_seals');

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import {
   checkProof,
+  isSigned,
   keyFiles,
   prove,
   readStatement,
@@ -49,7 +50,7 @@ Exit status: 0 nothing is wrong, 1 something is.`,
     )
     .action(async ({ keys, witness }: { keys?: string; witness?: string }, command: Command) => {
       const trusted = trustedKeys(keys);
-      const seen = witness === undefined ? [] : readSeals(witness);
+      const seen = witness === undefined ? [] : readSeals(witness, trusted);
       const signal = interruption();
       const verified = await withLog(async (pool, log) => {
         const progress = new Progress({ label: 'Verifying', total: await log.head(), unit: 'positions' });
@@ -109,7 +110,7 @@ Exit status: 0 nothing is wrong, 1 something is.`,
     .addHelpText('after', examples('sendmux audit seals', 'sendmux audit seals --json >seals.ndjson'))
     .action(async (_options: object, command: Command) => {
       const seals = await withPool(async (pool) => {
-        const { rows } = await pool.query<Seal>('SELECT statement, key, signature FROM audit_seals ORDER BY number');
+        const { rows } = await pool.query<Seal>('SELECT statement, signer, signature FROM audit_seals ORDER BY number');
         return rows;
       });
       const { json } = command.optsWithGlobals<{ json?: boolean }>();
@@ -118,12 +119,12 @@ Exit status: 0 nothing is wrong, 1 something is.`,
         : seals.length === 0
           ? ['Nothing is sealed yet: does the sealer run?']
           : table(
-              ['SEAL', 'SEALED', 'EVENTS', 'UP TO', 'KEY', 'ROOT'],
-              seals.map(({ statement, key }) => {
+              ['SEAL', 'SEALED', 'EVENTS', 'UP TO', 'SIGNER', 'ROOT'],
+              seals.map(({ statement, signer }) => {
                 const says = readStatement(statement);
-                if (!says) return ['?', '', '', '', key, 'not a statement'];
+                if (!says) return ['?', '', '', '', signer, 'not a statement'];
                 const { number, time, events, upTo, root } = says;
-                return [String(number), minute(new Date(time)), String(events), String(upTo), key, root];
+                return [String(number), minute(new Date(time)), String(events), String(upTo), signer, root];
               }),
             );
       if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
@@ -152,7 +153,7 @@ Exit status: 0 nothing is wrong, 1 something is.`,
       const proven = checkProof(jsonOf(file), trustedKeys(keys));
       print(command, proven, () => [
         `${proven.stream}: ${proven.events} events are those that were recorded, in their order, with none missing between them.`,
-        `Sealed from ${proven.sealed[0]} to ${proven.sealed[1]}, signed by ${proven.keys.join(', ')}.`,
+        `Sealed from ${proven.sealed[0]} to ${proven.sealed[1]}, signed by ${proven.signers.join(', ')}.`,
       ]);
     });
 }
@@ -180,18 +181,23 @@ function trustedKeys(given?: string): TrustedKeys {
 }
 
 /** Lines of the topic, of `sendmux audit seals --json`, or of the sealer's log; lines without a seal are passed over. */
-function readSeals(file: string): Seal[] {
+function readSeals(file: string, trusted: TrustedKeys): Seal[] {
   const seals = read(file)
     .split('\n')
     .flatMap((line) => {
       if (!line.includes('sendmux-seal/1')) return [];
       const found = parsed(line) as (Partial<Seal> & { seal?: Partial<Seal> }) | undefined;
-      const { statement, key, signature } = found?.seal ?? found ?? {};
-      return typeof statement === 'string' && typeof key === 'string' && typeof signature === 'string'
-        ? [{ statement, key, signature }]
+      const { statement, signer, signature } = found?.seal ?? found ?? {};
+      return typeof statement === 'string' && typeof signer === 'string' && typeof signature === 'string'
+        ? [{ statement, signer, signature }]
         : [];
     });
   if (seals.length === 0) throw new UsedWrongly(`There is no seal in ${file}.`);
+  const strange = seals.filter((seal) => !isSigned(seal, trusted)).length;
+  if (strange > 0)
+    throw new UsedWrongly(
+      `${strange} of the ${seals.length} seals in ${file} are not signed by a key that is trusted here.`,
+    );
   return seals;
 }
 

@@ -280,7 +280,7 @@ async function toFile(options: Republished, command: Command): Promise<void> {
 
 async function sealsOf(pool: Pool, head: number): Promise<Seal[]> {
   const { rows } = await pool.query<Seal>(
-    'SELECT statement, key, signature FROM audit_seals WHERE up_to <= $1 ORDER BY number',
+    'SELECT statement, signer, signature FROM audit_seals WHERE up_to <= $1 ORDER BY number',
     [head],
   );
   return rows;
@@ -339,10 +339,10 @@ async function importFile(file: string, archive: EventArchive, signal: AbortSign
         const { number: place, after, upTo } = readStatement(seal.statement)!;
         // The leaves are the hashes of what the seal covers.
         await client.query(
-          `INSERT INTO audit_seals (number, up_to, statement, key, signature, leaves)
+          `INSERT INTO audit_seals (number, up_to, statement, signer, signature, leaves)
            SELECT $1, $2, $3, $4, $5, coalesce(string_agg(hash, ''::bytea ORDER BY position), '')
            FROM events WHERE position > $6 AND position <= $2`,
-          [place, upTo, seal.statement, seal.key, seal.signature, after],
+          [place, upTo, seal.statement, seal.signer, seal.signature, after],
         );
       }
       if ((await next()) !== undefined) throw bad('the export ended before it');

@@ -28,9 +28,9 @@ const envelope = (type: string, id: string, time: string, data: unknown): string
 export const headerLine = (id: string, header: ExportHeader, now: Date): string =>
   envelope('export.Begun', id, now.toISOString(), header);
 
-export function sealLine({ statement, key, signature }: Seal): string {
+export function sealLine({ statement, signer, signature }: Seal): string {
   const { log, number, time } = readStatement(statement)!;
-  return envelope('audit.Sealed', `seal/${log}/${number}`, time, { statement, key, signature });
+  return envelope('audit.Sealed', `seal/${log}/${number}`, time, { statement, signer, signature });
 }
 
 /** The data of such a line; undefined when it is none. */

@@ -32,7 +32,7 @@ export class SealPublisher {
       let published = rows[0]?.position ?? 0;
       for (;;) {
         const { rows: seals } = await this.pool.query<Seal & { number: number }>(
-          'SELECT number, statement, key, signature FROM audit_seals WHERE number > $1 ORDER BY number LIMIT $2',
+          'SELECT number, statement, signer, signature FROM audit_seals WHERE number > $1 ORDER BY number LIMIT $2',
           [published, pageSize],
         );
         if (seals.length === 0) return;
@@ -69,12 +69,12 @@ export class SealPublisher {
   }
 }
 
-function recordOf({ statement, key, signature }: Seal) {
+function recordOf({ statement, signer, signature }: Seal) {
   const says = readStatement(statement);
   return {
     // One log, one partition: its seals stay in their order.
     key: says?.log ?? '',
-    value: JSON.stringify({ statement, key, signature }),
+    value: JSON.stringify({ statement, signer, signature }),
     headers: { 'content-type': 'application/json' },
     timestamp: Date.parse(says?.time ?? ''),
   };

@@ -11,7 +11,7 @@ class CreateAuditSeals1795700000100 implements MigrationInterface {
         number integer PRIMARY KEY,
         up_to bigint NOT NULL UNIQUE,
         statement text NOT NULL,
-        key text NOT NULL,
+        signer text NOT NULL,
         signature text NOT NULL,
         leaves bytea NOT NULL
       )`);

@@ -59,7 +59,7 @@ describe('the proof of a stream', () => {
     expect(proof.unsealed).toBe(1);
     expect(Object.keys(proof.seals).length).toBeGreaterThan(2);
     expect(checkProof(JSON.parse(JSON.stringify(proof)), trusted)).toMatchObject({
-      ...{ stream: 'mdom_a', events: 12, keys: [key.id] },
+      ...{ stream: 'mdom_a', events: 12, signers: [key.id] },
     });
   });
 

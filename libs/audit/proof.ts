@@ -64,8 +64,8 @@ export async function prove(pool: Pool, stream: string): Promise<Proof | undefin
     if (!covering || position > covering.says.upTo) {
       const seal = await sealOver(pool, position);
       if (!seal) break;
-      const { statement, key, signature, leaves, says } = seal;
-      seals[says.number] = { statement, key, signature };
+      const { statement, signer, signature, leaves, says } = seal;
+      seals[says.number] = { statement, signer, signature };
       covering = { says, leaves };
     }
     const index = covering.leaves.toString('hex').match(/.{64}/g)!.indexOf(hash.toString('hex'));
@@ -80,7 +80,7 @@ export async function prove(pool: Pool, stream: string): Promise<Proof | undefin
 
 async function sealOver(pool: Pool, position: number) {
   const { rows } = await pool.query<Seal & { leaves: Buffer }>(
-    `SELECT statement, key, signature, leaves FROM audit_seals
+    `SELECT statement, signer, signature, leaves FROM audit_seals
      WHERE up_to >= $1 ORDER BY up_to LIMIT 1`,
     [position],
   );
@@ -94,7 +94,7 @@ export interface Proven {
   readonly events: number;
   /** Time of the oldest and of the newest seal over them, ISO 8601. */
   readonly sealed: readonly [from: string, to: string];
-  readonly keys: readonly string[];
+  readonly signers: readonly string[];
 }
 
 /** A proof that proves nothing; the message says why. */
@@ -145,8 +145,8 @@ export function checkProof(given: unknown, trusted: TrustedKeys): Proven {
     [previous, position] = [hash, event.position];
   }
   const times = events.map(({ seal }) => seals.get(seal)!.time).sort();
-  const keys = [...new Set(Object.values(proof.seals as Record<string, Seal>).map(({ key }) => key))];
-  return { stream, events: events.length, sealed: [times[0]!, times.at(-1)!], keys };
+  const signers = [...new Set(Object.values(proof.seals as Record<string, Seal>).map(({ signer }) => signer))];
+  return { stream, events: events.length, sealed: [times[0]!, times.at(-1)!], signers };
 }
 
 /** Numbers that do not fit are no event of ours. */

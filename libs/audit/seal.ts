@@ -23,8 +23,8 @@ export interface Statement {
 export interface Seal {
   /** `statementText` of what it says: these octets are signed. */
   readonly statement: string;
-  /** Of the public key, as `keyIdOf` gives it. */
-  readonly key: string;
+  /** The public key, as `keyIdOf` names it. */
+  readonly signer: string;
   /** Ed25519 (RFC 8032), base64. */
   readonly signature: string;
 }
@@ -97,7 +97,7 @@ export class SealingKey {
 
   seal(statement: Statement): Seal {
     const text = statementText(statement);
-    return { statement: text, key: this.id, signature: sign(null, Buffer.from(text), this.key).toString('base64') };
+    return { statement: text, signer: this.id, signature: sign(null, Buffer.from(text), this.key).toString('base64') };
   }
 }
 
@@ -133,8 +133,8 @@ function readingKey<T>(file: string, expected: string, read: (pem: string) => T 
 }
 
 /** Whether somebody that is trusted has signed these octets. */
-export function isSigned({ statement, key, signature }: Seal, trusted: TrustedKeys): boolean {
-  const publicKey = trusted.get(key);
+export function isSigned({ statement, signer, signature }: Seal, trusted: TrustedKeys): boolean {
+  const publicKey = trusted.get(signer);
   const octets = Buffer.from(signature, 'base64');
   return !!publicKey && octets.length === 64 && verify(null, Buffer.from(statement), publicKey, octets);
 }

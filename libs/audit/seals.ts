@@ -87,8 +87,8 @@ export class Seals {
       time: new Date(this.clock()).toISOString(),
     });
     await client.query(
-      'INSERT INTO audit_seals (number, up_to, statement, key, signature, leaves) VALUES ($1, $2, $3, $4, $5, $6)',
-      [(before?.number ?? 0) + 1, leaves.at(-1)!.position, seal.statement, seal.key, seal.signature, hashes],
+      'INSERT INTO audit_seals (number, up_to, statement, signer, signature, leaves) VALUES ($1, $2, $3, $4, $5, $6)',
+      [(before?.number ?? 0) + 1, leaves.at(-1)!.position, seal.statement, seal.signer, seal.signature, hashes],
     );
     return seal;
   }

@@ -258,8 +258,8 @@ describe('the audit of the log', () => {
             `statement = replace(statement, 'events ', 'events 1')`,
             `statement = regexp_replace(statement, 'positions \\d+', 'positions 0')`,
             `statement = statement || ' '`,
-            `key = 'somebody'`,
-            `key = '${stranger.id}'`,
+            `signer = 'somebody'`,
+            `signer = '${stranger.id}'`,
             `signature = encode(decode(md5(random()::text), 'hex'), 'base64')`,
             `leaves = set_byte(leaves, 3, (get_byte(leaves, 3) + 1) % 256)`,
             `leaves = leaves || leaves`,
@@ -272,9 +272,9 @@ describe('the audit of the log', () => {
       },
       'a seal made anew by another key': () => {
         const number = 1 + random(made.length);
-        const { statement, key: by, signature } = resealed(made[number - 1]!);
+        const { statement, signer, signature } = resealed(made[number - 1]!);
         return [
-          `UPDATE audit_seals SET statement = '${statement}', key = '${by}', signature = '${signature}' WHERE number = ${number}`,
+          `UPDATE audit_seals SET statement = '${statement}', signer = '${signer}', signature = '${signature}' WHERE number = ${number}`,
           { seal: number },
         ];
       },

@@ -270,7 +270,7 @@ export class Verification {
     let number = 0;
     while (number < count) {
       const { rows: page } = await this.pool.query<StoredSeal>(
-        `SELECT number, up_to::float8 AS "upTo", statement, key, signature, leaves FROM audit_seals
+        `SELECT number, up_to::float8 AS "upTo", statement, signer, signature, leaves FROM audit_seals
          WHERE number > $1 AND number <= $2 ORDER BY number LIMIT 4`,
         [number, count],
       );
