@@ -16,12 +16,12 @@ const mx = (name: string, exchange: string, preference = 10): packet.Answer => (
   data: { preference, exchange },
 });
 const read = (bytes: Buffer) => decodeReply(bytes, 'mail.acme.com', 'MX');
+const soa = (ttl: number, minimum: number): packet.Answer => ({
+  ...{ type: 'SOA', name: 'acme.com', ttl },
+  data: { mname: 'ns.acme.com', rname: 'hostmaster.acme.com', serial: 1, refresh: 1, retry: 1, expire: 1, minimum },
+});
 
 describe('what comes with a reply', () => {
-  const soa = (ttl: number, minimum: number): packet.Answer => ({
-    ...{ type: 'SOA', name: 'acme.com', ttl },
-    data: { mname: 'ns.acme.com', rname: 'hostmaster.acme.com', serial: 1, refresh: 1, retry: 1, expire: 1, minimum },
-  });
   const opt = (changes: Partial<packet.OptAnswer>): packet.Answer => ({
     ...{ type: 'OPT', name: '.', udpPayloadSize: 1_232, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false },
     ...{ options: [], ...changes },
@@ -64,6 +64,21 @@ describe('what comes with a reply', () => {
       authenticated: false,
     });
   });
+  it.each([4, 14, 15, 16, 17, 18])('what the extended error %i marks is no answer of the DNS', (code) => {
+    for (const rcode of [0, 2, 3])
+      expect(read(reply({ additionals: [extendedError(code)] }, rcode))).toEqual({
+        kind: 'unreachable',
+        reason: `the extended error ${code}`,
+        evidence: { authenticated: false, extendedErrors: [{ code, text: '' }] },
+      });
+    const answers = [mx('mail.acme.com', 'walled.garden.net')];
+    expect(read(reply({ answers, additionals: [extendedError(code)] })).kind).toBe('unreachable');
+  });
+  it.each([3, 19])('the extended error %i marks what was once so: that a record is missing now, it does not say', (code) => {
+    const additionals = [extendedError(code)];
+    for (const rcode of [0, 3]) expect(read(reply({ additionals }, rcode)).kind).toBe('unreachable');
+    expect(read(reply({ answers: [mx('mail.acme.com', 'mail.sendmux.ai')], additionals })).kind).toBe('records');
+  });
   it('an extended RCODE is no answer', () =>
     expect(read(reply({ additionals: [opt({ extendedRcode: 1 })] }))).toMatchObject({ kind: 'unreachable' }));
 });
@@ -74,6 +89,14 @@ describe('a reply', () => {
       kind: 'records',
       records: [{ preference: 10, exchange: 'mail.sendmux.ai' }],
       aliases: [],
+    });
+  });
+  it('C1 tells a dot inside a label from one between two', () => {
+    const bytes = reply({ answers: [mx('mail.acme.com', 'a.net', 20), mx('mail.acme.com', 'mail.sendmux.ai')] });
+    bytes[bytes.indexOf('\x04mail\x07sendmux')] = 'mail.sendmux'.length;
+    bytes[bytes.indexOf('\x07sendmux')] = '.'.charCodeAt(0);
+    expect(read(bytes)).toMatchObject({
+      records: [{ exchange: 'a.net' }, { preference: 10, exchange: 'mail\\.sendmux.ai' }],
     });
   });
   it('C13 gives the root as nothing', () =>
@@ -134,6 +157,13 @@ describe('a reply', () => {
       { type: 'CNAME', name: 'a.net', data: 'mail.acme.com' },
     ];
     expect(read(reply({ answers }))).toMatchObject({ kind: 'unreachable' });
+  });
+  it('a referral says nothing of the name', () => {
+    const ns: packet.Answer = { type: 'NS', name: 'acme.com', ttl: 60, data: 'ns.acme.com' };
+    expect(read(reply({ authorities: [ns] }))).toMatchObject({ kind: 'unreachable' });
+    expect(read(reply({ authorities: [ns, soa(60, 60)] }))).toMatchObject({ kind: 'nodata' });
+    const alias: packet.Answer = { type: 'CNAME', name: 'mail.acme.com', ttl: 40, data: 'a.net' };
+    expect(read(reply({ answers: [alias], authorities: [ns] }))).toMatchObject({ kind: 'nodata', aliases: ['a.net'] });
   });
   it.each([
     [0, 'nodata'],

@@ -144,11 +144,19 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   const extendedErrors = opt ? extendedErrorsOf(opt) : [];
   const evidence: Writable<DnsEvidence> = { authenticated: reply.flag_ad === true };
   if (extendedErrors.length > 0) evidence.extendedErrors = extendedErrors;
+  const saysNo = rcode !== 'NOERROR' || reply.answers?.length === 0;
+  const own = extendedErrors.find(({ code }) => ownCodes.has(code) || (saysNo && staleCodes.has(code)));
+  if (own) return { ...unreachable(`the extended error ${own.code}`), evidence } as const;
   if (rcode === 'SERVFAIL') {
     if (extendedErrors.some(({ code }) => bogusCodes.has(code))) evidence.bogus = true;
     return { kind: 'servfail', evidence } as const;
   }
   if (rcode !== 'NOERROR' && rcode !== 'NXDOMAIN') return unreachable(`RCODE ${rcode}`);
+  // Name servers without an SOA, and nothing else: others are to be asked, and nobody has said no (RFC 2308 section 2.2).
+  const isReferral = (reply.authorities ?? []).some((rr) => rr.type === 'NS');
+  if (rcode === 'NOERROR' && saysNo && isReferral && !reply.authorities?.some((rr) => rr.type === 'SOA'))
+    return { ...unreachable('a referral'), evidence } as const;
+  if (type === 'MX' && bytes.includes('.')) escapeDots(bytes, reply.answers ?? []);
 
   const answers = (reply.answers ?? []).filter((rr) => 'class' in rr && rr.class === 'IN');
   const aliases: string[] = [];
@@ -176,8 +184,34 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   return { kind: 'records', records, aliases, evidence } as const;
 }
 
+const mxType = 15;
+/** @types/dns-packet does not name it. */
+const { name: names } = packet as unknown as {
+  name: { decode: { (bytes: Buffer, offset: number, options: { mail: boolean }): string; bytes: number } };
+};
+
+/**
+ * Escapes the dots inside of labels in the exchanges of a whole message (RFC 1035 section 5.1): `decode` joins labels with dots, so
+ * that the one label `mail.sendmux` would look like the two of ours.
+ */
+function escapeDots(bytes: Buffer, answers: readonly packet.Answer[]): void {
+  const nameAt = (offset: number): string => names.decode(bytes, offset, { mail: true });
+  const behindName = (offset: number): number => (nameAt(offset), offset + names.decode.bytes);
+  let offset = behindName(12) + 4;
+  for (const rr of answers) {
+    offset = behindName(offset);
+    if (rr.type === 'MX' && bytes.readUInt16BE(offset) === mxType) rr.data.exchange = nameAt(offset + 12);
+    offset += 10 + bytes.readUInt16BE(offset + 8);
+  }
+}
+
 /** One with the highest bit set is zero (RFC 2181 section 8). */
 const ttlOf = ({ ttl = 0 }: { readonly ttl?: number }): number => (ttl > 0x7fff_ffff ? 0 : ttl);
+
+/** INFO-CODEs of an answer that is the resolver's own doing: forged, not ready, blocked, censored, filtered, prohibited (RFC 8914 section 4). */
+const ownCodes = new Set([4, 14, 15, 16, 17, 18]);
+/** INFO-CODEs of an answer that was kept beyond its time, because nobody gives a new one (RFC 8767). */
+const staleCodes = new Set([3, 19]);
 
 /** INFO-CODEs of a validation that failed: bogus, expired, not yet valid, no key, no signature (RFC 8914 section 4). */
 const bogusCodes = new Set([6, 7, 8, 9, 10]);
