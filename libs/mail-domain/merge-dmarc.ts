@@ -10,7 +10,7 @@ type Tag = readonly [name: string, value: string];
 
 /** What was meant as a DMARC record, as a receiver would have read it. */
 function mended(text: string): string | undefined {
-  const bare = trimmed(text, `${whiteSpace}"'\\`).replace(/^v\s*=\s*dmarc1/i, 'v=DMARC1');
+  const bare = trimmed(text.replace(/[\x80-\xff]/g, ''), `${whiteSpace}"'\\`).replace(/^v\s*=\s*dmarc1/i, 'v=DMARC1');
   const separated = /^v=DMARC1\s+[a-z]+\s*=/i.test(bare) ? bare.replace(/(?<!\s)\s+(?=[a-z]+\s*=)/gi, '; ') : bare;
   return isDmarc(separated) ? separated : undefined;
 }

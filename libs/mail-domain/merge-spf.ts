@@ -5,8 +5,18 @@ import { isSpf, parseSpf } from './verdicts/spf';
 /** What was meant as an SPF record, whatever stands before or around it. */
 export const looksLikeSpf = (text: string): boolean => isSpf(withoutWrapping(text));
 
+/** Dashes of typographers, as UTF-8 has them, a character a byte. */
+const dashes = /\xe2\x80[\x90-\x95]/g;
+
+/** No byte above ASCII has a place in a record: what there is of them is a dash, or cannot be seen. */
 const withoutWrapping = (text: string): string =>
-  trimmed(text.replace(/^[\s\xa0\xef\xbb\xbf"'\\]+/, ''), `${whiteSpace}"'\\`).replace(/\s/g, ' ');
+  trimmed(
+    text
+      .replace(dashes, '-')
+      .replace(/[\x80-\xff]/g, '')
+      .replace(/^[\s"'\\]+/, ''),
+    `${whiteSpace}"'\\`,
+  ).replace(/\s/g, ' ');
 
 const isAll = (term: string): boolean => /^[-+~?]?all$/i.test(term);
 const isRedirect = (term: string): boolean => /^redirect=/i.test(term);
@@ -49,9 +59,16 @@ export function mergeSpf(records: readonly string[]): string {
   return ['v=spf1', ...ours, ...[...kept, ...included].filter(once), end].join(' ');
 }
 
-/** Its terms, with the two slips mended that hide a whole term: a space after the colon, and commas for spaces. */
+/**
+ * Its terms, with the slips mended that hide a whole term, or turn it into another one: a space after a colon or a qualifier,
+ * commas for spaces, a long dash, and what somebody has put behind `all`.
+ */
 function termsOf(record: string): string[] {
-  const text = withoutWrapping(record).slice('v=spf1'.length).replace(/: +/g, ':');
+  const text = withoutWrapping(record)
+    .slice('v=spf1'.length)
+    .replace(/: +/g, ':')
+    .replace(/(?<= )([-+~?]) +(?=[a-z])/gi, '$1')
+    .replace(/(?<= )([-+~?]?all)[;.,]+(?= |$)/gi, '$1');
   return text
     .split(' ')
     .filter((term) => term !== '')

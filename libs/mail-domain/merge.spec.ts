@@ -18,6 +18,10 @@ describe('SPF records merged into one', () => {
       ['v=spf1 exp=a.net ~all', 'v=spf1 exp=b.net ?all'],
       'v=spf1 include:amazonses.com include:sendmux.ai exp=a.net ~all',
     ],
+    [['v=spf1 mx ~ all'], 'v=spf1 include:amazonses.com include:sendmux.ai mx ~all'],
+    [['v=spf1 mx -all;'], 'v=spf1 include:amazonses.com include:sendmux.ai mx -all'],
+    [['v=spf1 mx \xe2\x80\x94all'], 'v=spf1 include:amazonses.com include:sendmux.ai mx -all'],
+    [['v=spf1 mx - ip4:192.0.2.1 all'], 'v=spf1 include:amazonses.com include:sendmux.ai mx -ip4:192.0.2.1 all'],
     [['v=spf1 A MX', 'v=spf1 a mx'], 'v=spf1 include:amazonses.com include:sendmux.ai A MX ~all'],
   ])('%j', (records, merged) => expect(mergeSpf(records)).toBe(merged));
 

@@ -15,7 +15,8 @@ export interface DmarcRecord {
 export const isDmarc = (text: string): boolean => /^[vV][ \t]*=[ \t]*DMARC1[ \t]*(;|$)/.test(text);
 
 /** One that would be, had it a semicolon after the version. */
-export const lacksSemicolon = (text: string): boolean => /^v[ \t]*=[ \t]*DMARC1[ \t]+[a-z]+[ \t]*=/i.test(text);
+export const lacksSemicolon = (text: string): boolean =>
+  /^v[ \t]*=[ \t]*DMARC1[ \t,:\\]+[; \t]*[a-z]+[ \t]*[=:]/i.test(text);
 
 export function parseDmarc(text: string): DmarcRecord {
   const tags = new Map<string, string>();

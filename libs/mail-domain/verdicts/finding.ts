@@ -55,8 +55,12 @@ export function finding<Rr>(question: Question<Rr>, answers: readonly Answer<Rr>
       ? question.missing(answer.kind)
       : question.decide(answer.kind === 'records' ? inOrder(answer.records).map(([, rr]) => rr) : [], answer.aliases);
   // Resolvers differ between NXDOMAIN and NODATA while a record propagates; neither has the record.
-  const meaning = (answer: Definite<Rr>) =>
-    answer.kind !== 'records' && answer.aliases.length === 0 ? 'nothing' : decided(answer).code;
+  const meaning = (answer: Definite<Rr>) => {
+    if (answer.kind !== 'records' && answer.aliases.length === 0) return 'nothing';
+    const { outcome, code } = decided(answer);
+    // A warning that one of them does not give yet is no other answer.
+    return outcome === 'pass' ? outcome : code;
+  };
 
   const answer = quorum(answers, meaning);
   const observed = 'records' in answer ? inOrder(answer.records).map(([text]) => text) : [];

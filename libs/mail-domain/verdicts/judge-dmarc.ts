@@ -24,7 +24,7 @@ export function judgeDmarc({ name: domain }: Expected, answers: readonly Answer<
             `${name} has ${dmarc.length} DMARC records, and receivers then ignore them all (RFC 7489 section 6.6.3). Keep one.`,
           );
         if (dmarc.length === 0) {
-          if (records.some((text) => /^["']/.test(text) && isDmarc(text.slice(1))))
+          if (records.some((text) => isDmarc(text.replace(/^\s*\\?["']/, ''))))
             return fail(
               'txt_literal_quotes',
               `The value has quote characters in it. Your DNS provider adds its own: enter ${dmarcValue} without quotes.`,
@@ -39,10 +39,15 @@ export function judgeDmarc({ name: domain }: Expected, answers: readonly Answer<
               'dmarc_version_case',
               `The version of a DMARC record is case-sensitive, so receivers ignore this one. Write it as v=DMARC1.`,
             );
+          if (records.some((text) => isDmarc(text.replace(/[^\x20-\x7e]/g, ''))))
+            return fail(
+              'invisible_characters',
+              `The value has characters in it that cannot be seen, or typographic quotes (shown as \\ and a number). Type ${dmarcValue} by hand.`,
+            );
           if (records.some(lacksSemicolon))
             return fail(
               'dmarc_missing_semicolon',
-              `The tags of a DMARC record are separated by semicolons: ${dmarcValue}`,
+              `The tags of a DMARC record are separated by semicolons, with nothing else beside them: ${dmarcValue}`,
             );
           return fail('dmarc_missing', `${name} has no DMARC record. Add the TXT record ${dmarcValue}.`);
         }

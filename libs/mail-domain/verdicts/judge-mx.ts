@@ -21,7 +21,10 @@ export function judgeMx({ name }: Expected, answers: readonly Answer<MxRr>[]): F
         ),
       decide: (records, aliases) => {
         if (aliases.length > 0) return cnameAtName(name, aliases[0]!);
-        if (records.some(({ exchange }) => exchange === ''))
+        const isOurs = records.some(({ exchange }) => exchange === mailHost);
+        if (
+          records.some(({ exchange, preference }) => exchange === '' && (!isOurs || preference <= mailHostPreference))
+        )
           return fail(
             'mx_null',
             `${name} has a null MX: it says that it accepts no mail (RFC 7505). ${set} and remove the null MX.`,
@@ -29,14 +32,14 @@ export function judgeMx({ name }: Expected, answers: readonly Answer<MxRr>[]): F
         const best = [...records].sort((a, b) => a.preference - b.preference);
         const ours = best.filter(({ exchange }) => exchange === mailHost);
         const foreign = best.filter(({ exchange }) => exchange !== mailHost);
-        const at = (host: MxRr) => `${host.preference} ${host.exchange}`;
+        const at = (host: MxRr) => `${host.preference} ${host.exchange || '.'}`;
         if (!ours.some(({ preference }) => preference === mailHostPreference)) {
           if (ours.length > 0)
             return fail(
               'mx_wrong_priority',
               `The MX to ${mailHost} has priority ${ours[0]!.preference}. Check the priority is ${mailHostPreference}.`,
             );
-          const address = foreign.find(({ exchange }) => /^\d+(\.\d+){3}$/.test(exchange) || exchange.includes(':'));
+          const address = foreign.find(({ exchange }) => isAddress.test(exchange));
           if (address)
             return fail(
               'mx_target_is_ip',
@@ -72,3 +75,5 @@ export function judgeMx({ name }: Expected, answers: readonly Answer<MxRr>[]): F
     answers,
   );
 }
+
+const isAddress = /^(\d+(\.\d+){3}|[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*)$/i;

@@ -42,14 +42,14 @@ export function judgeOwnership({ name: domain, team }: Expected, answers: readon
             'invisible_characters',
             `The value has characters in it that cannot be seen (shown as \\ and a number). Type ${expected} by hand.`,
           );
-        if (like((text) => text.toLowerCase() === expected.toLowerCase()))
+        if (like((text) => text.trim().toLowerCase() === expected.toLowerCase()))
           return fail('txt_case', `The value is case-sensitive. It must be exactly ${expected}.`);
         if (like((text) => text === team))
           return fail(
             'txt_prefix_missing',
             `The value lacks its prefix. Confirm that it is ${expected}, including ${verificationPrefix}`,
           );
-        if (like((text) => text.startsWith(verificationPrefix)))
+        if (like((text) => isToken.test(text)))
           return fail(
             'txt_other_team',
             `This token belongs to another Sendmux team. Confirm that the value is ${expected}, with your team’s public ID.`,
@@ -60,3 +60,6 @@ export function judgeOwnership({ name: domain, team }: Expected, answers: readon
     answers,
   );
 }
+
+/** What we give to teams: anything else is a slip of the pen, and nobody's. */
+const isToken = new RegExp(`^${verificationPrefix}team_[a-z0-9]+$`);

@@ -6,7 +6,7 @@ import type { DnsAnswers, Expected } from './expected';
 import { cnameAtName, fail, finding, pass, propagating, servfail, unanswered, type Said } from './finding';
 import { quorum, type Answer, type TxtRr } from './quorum';
 import { isSpf, parseSpf, type SpfTerm } from './spf';
-import { isAll, isPass, spfLookupLimit, walkSpf, type SpfWalk } from './spf-walk';
+import { isAll, isEverybody, isPass, readIn, spfLookupLimit, walkSpf, type SpfWalk } from './spf-walk';
 
 type Targets = DnsAnswers['spfTargets'];
 const ours = spfIncludes.map((host) => `include:${host}`).join(' ');
@@ -29,13 +29,28 @@ export function judgeSpf({ name }: Expected, answers: readonly Answer<TxtRr>[], 
             `${name} has ${spf.length} SPF records, and only one per hostname is allowed (RFC 7208 section 4.5). Merge all include: mechanisms into one record, with ${ours} in it, and delete the others: ${escaped(mergeSpf(spf))}`,
           );
         if (spf.length === 0) {
-          const shifted = records.some((text) => isSpf(text.replace(/^[\s\xa0\xef\xbb\xbf"]+/, '')));
-          return shifted
-            ? fail(
-                'spf_leading_whitespace',
-                `The record at ${name} has characters before v=spf1, so it is not an SPF record. Enter it again without them.`,
-              )
-            : fail('spf_missing', `${name} has TXT records, but no SPF record among them. Add ${spfValue}.`);
+          const like = (test: (text: string) => boolean) => records.some(test);
+          if (like((text) => isSpf(text.replace(/^[\s\xa0\xef\xbb\xbf]+/, ''))))
+            return fail(
+              'spf_leading_whitespace',
+              `The record at ${name} has characters before v=spf1, so it is not an SPF record. Enter it again without them.`,
+            );
+          if (like((text) => isSpf(text.replace(/^[\s"'\\]+/, ''))))
+            return fail(
+              'txt_literal_quotes',
+              `The value at ${name} has quote characters in it, so it is not an SPF record. Your DNS provider adds its own: enter it without quotes.`,
+            );
+          if (like((text) => isSpf(text.replace(/[^\x20-\x7e]/g, ''))))
+            return fail(
+              'invisible_characters',
+              `The value at ${name} has characters in it that cannot be seen, or typographic quotes (shown as \\ and a number), so it is not an SPF record. Type it by hand.`,
+            );
+          if (like((text) => /^v=spf1([^a-z0-9.]|include:)/i.test(text)))
+            return fail(
+              'spf_syntax',
+              `The SPF record at ${name} has something other than a space after v=spf1. Terms are separated by spaces, with none inside them.`,
+            );
+          return fail('spf_missing', `${name} has TXT records, but no SPF record among them. Add ${spfValue}.`);
         }
         return judgeRecord(spf[0]!, targets);
       },
@@ -67,12 +82,6 @@ function termsOf(text: string): readonly SpfTerm[] | undefined {
 }
 
 const walk = (text: string, targets: Targets): SpfWalk => walkSpf(text, (name) => targets?.get(name), spfIncludes);
-
-/** What is read of a record: nothing after `all` (RFC 7208 section 5.1). */
-function readIn(terms: readonly SpfTerm[]): readonly SpfTerm[] {
-  const all = terms.findIndex(isAll);
-  return all < 0 ? terms : terms.slice(0, all);
-}
 
 const includesIn = (terms: readonly SpfTerm[]): SpfTerm[] =>
   terms.filter((term) => term.kind === 'mechanism' && term.name === 'include');
@@ -117,13 +126,19 @@ function judgeTargets(text: string, terms: readonly SpfTerm[], missing: readonly
       `include:${qualified.value} has a qualifier that does not authorise it. Write it as include:${qualified.value}.`,
     );
   if (includesIn(terms).some((term) => lacking.includes(term.value)))
-    return fail('spf_include_after_all', `What stands after “all” is never read. Put ${ours} before it.`);
+    return fail(
+      'spf_include_after_all',
+      `What stands after ${isAll(terms[readIn(terms).length]!) ? '“all”' : 'an ip4: of all addresses'} is never read. Put ${ours} before it.`,
+    );
   for (const [name, { kind }] of asked) {
     if (kind === 'unreachable') return unanswered('TXT', name);
     if (kind === 'disagreement') return propagating('TXT', name);
     if (kind === 'servfail') return servfail(name);
   }
-  if (includesIn(terms).some((term) => term.value.includes('%')))
+  const leading = terms.filter(
+    ({ name, kind }) => name === 'include' || (kind === 'modifier' && name === 'redirect' && !terms.some(isAll)),
+  );
+  if (leading.some(({ value }) => value.includes('%')))
     return fail(
       'spf_macro',
       `The record leaves its includes to a macro, so ${named} cannot be seen in it. Ask the vendor of your hosted SPF to add both includes.`,
@@ -157,6 +172,11 @@ function judgeTerms(terms: readonly SpfTerm[]): Said {
     return isRepeated;
   });
   const last = terms.find(isAll);
+  if (terms.some((term) => isEverybody(term) && isPass(term)))
+    return pass(
+      'spf_permissive_all',
+      'The record is in place. It authorises every address there is: take out what ends in /0.',
+    );
   const redirect = terms.some((term) => term.kind === 'modifier' && term.name === 'redirect');
   if (last ? 'qualifier' in last && /^[+?]?$/.test(last.qualifier) : !redirect)
     return pass(

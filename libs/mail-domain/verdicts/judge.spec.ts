@@ -61,6 +61,9 @@ describe('B ownership', () => {
     ['B3', 'NODATA', nodata, 'fail', 'txt_missing_nodata'],
     ['B4', 'ours and an unrelated one', txt('google-site-verification=x', 'sendmux-verify=team_abc123'), 'pass', 'ok'],
     ['B5', 'ours and another team’s', txt('sendmux-verify=team_zzz', 'sendmux-verify=team_abc123'), 'pass', 'ok'],
+    ['B', 'no team at all', txt('sendmux-verify='), 'fail', 'txt_wrong_value'],
+    ['B', 'a semicolon behind it', txt('sendmux-verify=team_abc123;'), 'fail', 'txt_wrong_value'],
+    ['B8', 'upper case, and a space', txt('sendmux-verify=TEAM_ABC123 '), 'fail', 'txt_case'],
     ['B6', 'another team’s only', txt('sendmux-verify=team_zzz'), 'fail', 'txt_other_team'],
     ['B7', 'prefix lost', txt('team_abc123'), 'fail', 'txt_prefix_missing'],
     ['B8', 'upper case', txt('sendmux-verify=TEAM_ABC123'), 'fail', 'txt_case'],
@@ -110,6 +113,12 @@ describe('C MX', () => {
     ['C10', 'a foreign backup', set('10 mail.sendmux.ai', '20 backup.other.net'), 'pass', 'mx_foreign_backup'],
     ['C12', 'our own backup', set('10 mail.sendmux.ai', '20 mail.sendmux.ai'), 'pass', 'ok'],
     ['C13', 'null MX', set('0 .'), 'fail', 'mx_null'],
+    ['C13', 'null MX beside ours', set('0 .', '10 mail.sendmux.ai'), 'fail', 'mx_null'],
+    ['C10', 'no host behind ours', set('10 mail.sendmux.ai', '20 .'), 'pass', 'mx_foreign_backup'],
+    ['C', 'nothing but no host', set('20 .'), 'fail', 'mx_null'],
+    ['C16', 'an IPv6 address', set('10 2001:db8::1'), 'fail', 'mx_target_is_ip'],
+    ['C7', 'a URL', set('10 https://mail.sendmux.ai'), 'fail', 'mx_wrong_target'],
+    ['C7', 'a dot inside a label', set('10 mail\\.sendmux.ai'), 'fail', 'mx_wrong_target'],
     ['C16', 'an address', set('10 203.0.113.9'), 'fail', 'mx_target_is_ip'],
     ['C17', 'an alias of ours', set('10 mx.acme.com'), 'fail', 'mx_wrong_target'],
     ['C18', 'set on the parent, so nothing here', nxdomain, 'fail', 'mx_missing'],
@@ -205,6 +214,19 @@ describe('D SPF', () => {
     ['D36', 'two all', spf(`v=spf1 ${own} ~all -all`), 'pass', 'spf_duplicate_term'],
     ['D', 'two networks of one name', spf(`v=spf1 ${own} a/24 a//64 ~all`), 'pass', 'ok'],
     ['D', 'after all', spf('v=spf1 ~all include:amazonses.com include:sendmux.ai'), 'fail', 'spf_include_after_all'],
+    ['D', 'after every address', spf(`v=spf1 -ip4:0.0.0.0/0 -ip6:::/0 ${own} ~all`), 'fail', 'spf_include_after_all'],
+    ['D', 'after all of IPv6', spf(`v=spf1 -ip6:::/0 ${own} ~all`), 'pass', 'ok'],
+    ['D', 'after a network', spf(`v=spf1 -ip4:192.0.2.0/24 ${own} ~all`), 'pass', 'ok'],
+    ['D5', 'every address', spf(`v=spf1 ${own} ip4:0.0.0.0/0 -all`), 'pass', 'spf_permissive_all'],
+    ['D5', 'every address, first', spf(`v=spf1 +ip6:::/0 ${own} -all`), 'pass', 'spf_permissive_all'],
+    ['D29', 'a macro to be redirected to', spf('v=spf1 redirect=%{d}._spf.example.net'), 'fail', 'spf_macro'],
+    ['D13', 'literal quotes', spf(`"${goodSpf}"`), 'fail', 'txt_literal_quotes'],
+    ['D13', 'escaped quotes', spf(`\\"${goodSpf}\\"`), 'fail', 'txt_literal_quotes'],
+    ['D13', 'typographic quotes', spf(`\xe2\x80\x9c${goodSpf}\xe2\x80\x9d`), 'fail', 'invisible_characters'],
+    ['D13', 'a zero-width space', spf(`\xe2\x80\x8b${goodSpf}`), 'fail', 'invisible_characters'],
+    ['D15', 'TAB after the version', spf(`v=spf1\t${own} ~all`), 'fail', 'spf_syntax'],
+    ['D18', 'a semicolon after the version', spf(`v=spf1; ${own} ~all`), 'fail', 'spf_syntax'],
+    ['D16', 'nothing after the version', spf('v=spf1include:amazonses.com include:sendmux.ai'), 'fail', 'spf_syntax'],
     ['D', 'not this version', spf(`v=spf10 ${own} ~all`), 'fail', 'spf_missing'],
     ['D', 'two redirects', spf(`v=spf1 ${own} redirect=a.com redirect=b.com`), 'fail', 'spf_syntax'],
   ])('%s %s', (_id, _state, answer, outcome, code) => {
@@ -438,7 +460,13 @@ describe('E DMARC', () => {
     ],
     ['E9', 'upper case', dmarc('V=DMARC1; P=Quarantine'), 'pass', 'ok'],
     ['E11', 'no semicolon', dmarc('v=DMARC1 p=quarantine'), 'fail', 'dmarc_missing_semicolon'],
+    ['E11', 'commas', dmarc('v=DMARC1, p=quarantine'), 'fail', 'dmarc_missing_semicolon'],
+    ['E11', 'a colon', dmarc('v=DMARC1: p=quarantine'), 'fail', 'dmarc_missing_semicolon'],
+    ['E11', 'escaped semicolons', dmarc('v=DMARC1\\; p=quarantine'), 'fail', 'dmarc_missing_semicolon'],
     ['E13', 'literal quotes', dmarc('"v=DMARC1; p=quarantine"'), 'fail', 'txt_literal_quotes'],
+    ['E13', 'escaped quotes', dmarc('\\"v=DMARC1; p=quarantine\\"'), 'fail', 'txt_literal_quotes'],
+    ['E13', 'typographic quotes', dmarc('\xe2\x80\x9cv=DMARC1; p=reject\xe2\x80\x9d'), 'fail', 'invisible_characters'],
+    ['E', 'a byte order mark', dmarc('\xef\xbb\xbfv=DMARC1; p=quarantine'), 'fail', 'invisible_characters'],
     ['E14', 'two records', dmarc('v=DMARC1; p=quarantine', 'v=DMARC1; p=reject'), 'fail', 'dmarc_multiple'],
     ['E15', 'an unrelated one beside', dmarc('google-site-verification=x', 'v=DMARC1; p=quarantine'), 'pass', 'ok'],
     ['E16', 'pct=0', dmarc('v=DMARC1; p=quarantine; pct=0'), 'pass', 'dmarc_pct_partial'],
@@ -568,6 +596,10 @@ describe('a look-up that failed is not a record that is missing', () => {
     expect(verdict('spf', { spf: [known, more] })).toMatchObject({ outcome: 'pass', code: 'ok' });
     expect(verdict('spf', { spf: [records('x'), more] })).toMatchObject({ code: 'resolver_disagreement' });
   });
+  it('a pass and a pass with a warning are no disagreement', () =>
+    expect(
+      verdict('mx', { mx: [records(mx('10 mail.sendmux.ai')), records(mx('10 mail.sendmux.ai'), mx('20 a.net'))] }),
+    ).toMatchObject({ outcome: 'pass' }));
   it('two fails that are not the same are a disagreement', () =>
     expect(check(records(mx('0 .')), nxdomain)).toMatchObject({ code: 'resolver_disagreement' }));
 });

@@ -79,8 +79,8 @@ export function walkSpf(
       isBroken = true;
       return;
     }
-    const all = parsed.terms.findIndex(isAll);
-    for (const term of all < 0 ? parsed.terms : parsed.terms.slice(0, all)) {
+    const read = readIn(parsed.terms);
+    for (const term of read) {
       if (term.kind !== 'mechanism' || !queries.has(term.name)) continue;
       // A loop of includes ends here as well.
       if (++lookups > spfLookupLimit) return;
@@ -88,7 +88,7 @@ export function walkSpf(
     }
     const redirect = parsed.terms.find((term) => term.kind === 'modifier' && term.name === 'redirect');
     // With an `all`, a redirect is never looked at (section 6.1).
-    if (all >= 0 || !redirect || ++lookups > spfLookupLimit) return;
+    if (read.length < parsed.terms.length || !redirect || ++lookups > spfLookupLimit) return;
     follow(redirect.value, path, passes);
   };
   visit(text, [], true);
@@ -96,6 +96,18 @@ export function walkSpf(
 }
 
 export const isAll = (term: SpfTerm): boolean => term.kind === 'mechanism' && term.name === 'all';
+/** `ip4:…/0` and `ip6:…/0`: as good as `all`, for senders of that family. */
+export const isEverybody = (term: SpfTerm): boolean => term.kind === 'mechanism' && term.value === '/0';
+/**
+ * What is read of a record for our senders, which have IPv4 addresses: nothing after `all` (section 5.1), nor after what turns all
+ * of these away.
+ */
+export function readIn(terms: readonly SpfTerm[]): readonly SpfTerm[] {
+  const end = terms.findIndex(
+    (term) => isAll(term) || (term.kind === 'mechanism' && term.name === 'ip4' && isEverybody(term) && !isPass(term)),
+  );
+  return end < 0 ? terms : terms.slice(0, end);
+}
 export const isPass = (term: SpfTerm): boolean => term.kind === 'mechanism' && /^\+?$/.test(term.qualifier);
 
 function spfTarget(answers: readonly Answer<TxtRr>[]): SpfTarget {

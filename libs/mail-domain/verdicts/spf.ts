@@ -9,6 +9,7 @@ export type SpfTerm =
       readonly kind: 'mechanism';
       readonly qualifier: '' | '+' | '-' | '~' | '?';
       readonly name: string;
+      /** A domain, in lower case; of `ip4` and `ip6` what is common to all of their addresses, `/0`, else nothing. */
       readonly value: string;
     }
   | { readonly kind: 'modifier'; readonly name: string; readonly value: string };
@@ -79,7 +80,8 @@ function parseTerm(word: string): SpfTerm | undefined {
   if (domain !== undefined && !isDomainSpec(domain)) return undefined;
   if (ip4 !== undefined && !isIp4(ip4)) return undefined;
   if (ip6 !== undefined && !isIp6(ip6)) return undefined;
-  return { kind: 'mechanism', qualifier, name, value: hostOf(domain ?? '') };
+  const everybody = (ip4 ?? ip6) !== undefined && /\/0$/.test(rest) ? '/0' : '';
+  return { kind: 'mechanism', qualifier, name, value: domain === undefined ? everybody : hostOf(domain) };
 }
 
 const isIp4 = (text: string): boolean => {
