@@ -4,6 +4,7 @@ import { Logger } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Accounts } from '@app/accounts';
 import { DomainCommandHandler } from '@app/commands';
+import { EventStore } from '@app/event-store';
 import {
   AddDomain,
   checkNames,
@@ -156,6 +157,11 @@ const settled = async (id: string, episode = 1): Promise<string | undefined> => 
     .query<{ outcome: string }>('SELECT outcome FROM settled_episodes WHERE episode = $1', [`${id}/${episode}`]);
   return rows[0]?.outcome;
 };
+/** What the stream says of it. */
+const told = async (id: string): Promise<unknown[]> => {
+  const events = await parts.get(EventStore).readStream(id);
+  return events.filter(({ type }) => type === 'OwnersTold').map(({ data }) => data);
+};
 const receivers = (name: string, subject = 'is no longer verified') =>
   inbox
     .filter(({ mail }) => mail.subject?.startsWith(`${name} ${subject}`))
@@ -175,6 +181,7 @@ it('H4 tells every owner of the team, each by a mail of their own, once', async 
   const { id, name } = await failedDomain(['ada@example.org', 'grace@example.net']);
   await until(async () => (await settled(id)) === 'told');
   expect(receivers(name)).toEqual(['ada@example.org', 'grace@example.net']);
+  expect(await told(id)).toEqual([{ about: 'failure', notice: 1, owners: 2 }]);
   const { mail, from } = inbox.find(({ to }) => to === 'ada@example.org')!;
   expect(from).toBe('notify@platform.example');
   expect([mail.to].flat().map((to) => to?.text)).toEqual(['ada@example.org']);
@@ -226,6 +233,26 @@ it('sends at most one mail more when it dies between a sending and its record', 
   expect(receivers(name)).toEqual(['ada@example.org', 'grace@example.net', 'grace@example.net', 'joan@example.net']);
   const twice = inbox.filter(({ to }) => to === 'grace@example.net');
   expect(twice[0]!.mail.messageId).toBe(twice[1]!.mail.messageId);
+  expect(await told(id)).toEqual([{ about: 'failure', notice: 1, owners: 3 }]);
+});
+
+it('records what was told once, though it died after that, and mails nobody again', async () => {
+  const { id, name } = await failedDomain(['ada@example.org']);
+  const dead = new (class extends Deliveries {
+    override settle(): Promise<void> {
+      return new Promise(() => undefined);
+    }
+  })(parts.get(Pool));
+  const [handler, accounts] = [parts.get(DomainCommandHandler), parts.get(Accounts)];
+  const gathering = { failures: parts.get(TeamFailures), withinMs: 60_000 };
+  const notifier = new Notifier(handler, accounts, dead, createTransport(smtpUrl), 'n@platform.example', gathering);
+  const task = { domainId: id, episode: 1, at: context().at, failing: look(name, 'fail').findings };
+  void notifier.tell(task, new AbortController().signal);
+  await until(async () => (await told(id)).length === 1);
+  await startNotifier();
+  await until(async () => (await settled(id)) === 'told');
+  expect(await told(id)).toEqual([{ about: 'failure', notice: 1, owners: 1 }]);
+  expect(receivers(name)).toEqual(['ada@example.org']);
 });
 
 it('tries again where it is put off, and tells the others meanwhile', async () => {
@@ -433,6 +460,10 @@ it('H8 tells those who were told of a failure, and nobody else, once, that the d
   await until(isDone);
   expect(receivers(name, 'is verified again')).toEqual(['ada@example.org']);
   expect(receivers(name)).toEqual(['ada@example.org']);
+  expect(await told(id)).toEqual([
+    { about: 'failure', notice: 1, owners: 1 },
+    { about: 'recovery', notice: 1, owners: 1 },
+  ]);
   const { mail } = inbox.find(({ mail: { subject } }) => subject === `${name} is verified again`)!;
   expect(mail.text).toContain('all of them match');
 });
@@ -457,6 +488,7 @@ it('F9 tells every owner of other DKIM records, and of the same ones nothing', a
       expect(part).toContain(`${token}._domainkey.${name} CNAME ${token}.dkim.amazonses.com`);
   await until(async () => (await parts.get(Pool).query('SELECT FROM tasks')).rowCount === 0);
   expect(inbox).toHaveLength(2);
+  expect(await told(id)).toEqual([{ about: 'new_records', notice: 8, owners: 2 }]);
 });
 
 it('H8 says nothing of a recovery that is over by the time it is told', async () => {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { AccountRuleBroken, type Accounts } from '@app/accounts';
 import type { DomainCommandHandler } from '@app/commands';
-import { dnsRecords, isLive, type Finding } from '@app/mail-domain';
+import { dnsRecords, isLive, RecordOwnersTold, type Finding, type Notice } from '@app/mail-domain';
 import type { TaskOutcome } from '@app/tasks';
 import type { Transporter } from 'nodemailer';
 import { Counter } from 'prom-client';
@@ -80,6 +80,9 @@ interface Told {
   readonly task: Traced;
   /** In the deliveries. */
   readonly key: string;
+  /** As `OwnersTold` has them. */
+  readonly about: Notice;
+  readonly notice: number;
 }
 
 interface Mailing<Item extends Told> {
@@ -111,7 +114,7 @@ export class Notifier {
   private readonly logger = new Logger(Notifier.name);
 
   constructor(
-    private readonly domains: Pick<DomainCommandHandler, 'load'>,
+    private readonly domains: Pick<DomainCommandHandler, 'load' | 'execute'>,
     private readonly accounts: Pick<Accounts, 'owners'>,
     private readonly deliveries: Deliveries,
     private readonly smtp: Pick<Transporter, 'sendMail'>,
@@ -148,6 +151,8 @@ export class Notifier {
       if (await this.deliveries.isSettled(key)) continue;
       const { state } = await this.domains.load(task.domainId);
       if (state.status !== 'failed' || state.episodes !== task.episode) {
+        // Some may have been told before it was over.
+        await this.recordTold({ task, key, about: 'failure', notice: task.episode });
         await this.settle(task, key, 'superseded');
         continue;
       }
@@ -155,7 +160,13 @@ export class Notifier {
       // What the same look could not judge; a later one of the customer's says nothing of it.
       const seen = state.checkedAt === task.at ? (state.lastAssessment?.findings ?? []) : [];
       const unjudged = seen.filter(({ outcome }) => outcome === 'indeterminate');
-      items.push({ task, key, failure: { ...task, name: state.name, unjudged } });
+      items.push({
+        task,
+        key,
+        about: 'failure',
+        notice: task.episode,
+        failure: { ...task, name: state.name, unjudged },
+      });
     }
     if (items.length === 0) return 'done';
     const names = items.map(({ failure }) => failure.name);
@@ -189,7 +200,8 @@ export class Notifier {
     const from = senderFor([state.name], this.from);
     if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
     const mail = () => recoveryMail({ name: state.name, at: recovery.at });
-    return this.send({ items: [{ task: recovery, key }], team: state.team, owners, from, mail }, signal);
+    const item = { task: recovery, key, about: 'recovery', notice: recovery.episode } as const;
+    return this.send({ items: [item], team: state.team, owners, from, mail }, signal);
   }
 
   /** Tells every owner which DKIM records to place in the place of those that he was told before. */
@@ -207,7 +219,8 @@ export class Notifier {
     const from = senderFor([state.name], this.from);
     if (!from) return { retryInMs: noSenderRetryMs, error: `No sender outside ${state.name}` };
     const mail = () => newRecordsMail({ name: state.name, at: change.at, records: dnsRecords(state).dkim });
-    return this.send({ items: [{ task: change, key }], team: state.team, owners, from, mail }, signal);
+    const item = { task: change, key, about: 'new_records', notice: change.version } as const;
+    return this.send({ items: [item], team: state.team, owners, from, mail }, signal);
   }
 
   /** One mail to each owner, of what he has not been told; done when nothing more is to be sent. */
@@ -249,10 +262,23 @@ export class Notifier {
       }
       await record('sent');
     }
-    for (const { task, key } of items)
-      if (deferred === undefined) await this.settle(task, key, 'told');
-      else this.logger.log({ ...traced(task, key), error: deferred }, 'mail deferred');
+    for (const item of items) {
+      const { task, key } = item;
+      if (deferred === undefined) {
+        await this.recordTold(item);
+        await this.settle(task, key, 'told');
+      } else this.logger.log({ ...traced(task, key), error: deferred }, 'mail deferred');
+    }
     return deferred === undefined ? 'done' : { error: deferred };
+  }
+
+  /** For the history of the domain. Should it fail, the task is done again: those who were told are not told again. */
+  private async recordTold({ task, key, about, notice }: Told): Promise<void> {
+    const { size: owners } = await this.deliveries.told(key);
+    if (owners === 0) return;
+    const { domainId, correlationId = key } = task;
+    const context = { at: new Date().toISOString(), actor: 'notifier', correlationId };
+    await this.domains.execute(new RecordOwnersTold(domainId, { about, notice, owners }, context));
   }
 
   /** Nothing more is to be sent. */

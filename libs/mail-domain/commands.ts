@@ -1,6 +1,6 @@
 /** Imperative, plain, and complete: ids and times come in with the command, so that a decision is a pure function. */
 import type { Assessment, SesDkimStatus } from './findings';
-import type { IdentityFault, ProvisioningFailureKind, ProvisioningStep, Trigger } from './events';
+import type { IdentityFault, ProvisioningFailureKind, ProvisioningStep, Trigger, OwnersTold } from './events';
 
 /** Who asks, when, and why. Stored with every event the command gives. */
 export interface CommandContext {
@@ -116,6 +116,15 @@ export class CompleteDeletion {
   ) {}
 }
 
+export class RecordOwnersTold {
+  readonly type = 'RecordOwnersTold';
+  constructor(
+    readonly domainId: string,
+    readonly data: OwnersTold['data'],
+    readonly context: CommandContext,
+  ) {}
+}
+
 export const domainCommands = [
   AddDomain,
   CompleteProvisioning,
@@ -125,6 +134,7 @@ export const domainCommands = [
   RequestIdentityRepair,
   CompleteIdentityRepair,
   ChooseDomainOutboundProvider,
+  RecordOwnersTold,
   RequestDeletion,
   CompleteDeletion,
 ] as const;

@@ -191,6 +191,25 @@ export type DomainOutboundProviderChosen = Event<
   }
 >;
 
+/** What the owners of a team are told of. */
+export type Notice = 'failure' | 'recovery' | 'new_records';
+
+/**
+ * Every owner of the team that can be reached was told by e-mail, each by a mail that the mail server has taken. Not recorded of a
+ * domain that is gone by then, nor when nobody could be reached.
+ */
+export type OwnersTold = Event<
+  'OwnersTold',
+  {
+    /** `failure`: of `VerificationFailed`. `recovery`: of the first success after it. `new_records`: of `IdentityRepaired` with other records. */
+    readonly about: Notice;
+    /** The episode of the failure, or of the failure that is over; of `new_records`, the version of the `IdentityRepaired`. */
+    readonly notice: number;
+    /** How many were told, those that were told by earlier tries with them. */
+    readonly owners: number;
+  }
+>;
+
 /** A customer deleted the domain: it goes only forward from here, to `DomainDeleted`. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
 /** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
@@ -208,6 +227,7 @@ export type DomainEvent =
   | IdentityRepairRequested
   | IdentityRepaired
   | DomainOutboundProviderChosen
+  | OwnersTold
   | DomainDeletionRequested
   | DomainDeleted;
 
@@ -224,6 +244,7 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   IdentityRepairRequested: 1,
   IdentityRepaired: 1,
   DomainOutboundProviderChosen: 1,
+  OwnersTold: 1,
   DomainDeletionRequested: 1,
   DomainDeleted: 1,
 };

@@ -1,5 +1,5 @@
 /** What happened to a domain in sentences, for its history: each of one event, on the state that it met. */
-import type { DomainEvent, ProvisioningFailed, Trigger } from './events';
+import type { DomainEvent, Notice, ProvisioningFailed, Trigger } from './events';
 import { failing, type CheckName, type Finding } from './findings';
 import type { MailDomain } from './mail-domain';
 
@@ -15,7 +15,11 @@ export interface Actor {
 /** @param actor as `CommandContext` has it. */
 export function actorOf(actor: string): Actor {
   if (actor.startsWith('key_')) return { type: 'key', id: actor, words: `The API key ${actor}` };
-  const app = { provisioning: 'provisioning', 'verification-scheduler': 'the verification cycle' }[actor];
+  const app = {
+    provisioning: 'provisioning',
+    'verification-scheduler': 'the verification cycle',
+    notifier: 'the notifier',
+  }[actor];
   return { type: 'process', id: actor, words: `Sendmux, ${app ?? `the process ${actor}`}` };
 }
 
@@ -58,8 +62,16 @@ const sentences: Sentences = {
     `Amazon SES has ${name} as it should again${recordsChanged ? ', with other DKIM records, which have to be placed anew' : ''}.`,
   DomainOutboundProviderChosen: ({ provider }, { name }) =>
     `${provider ?? 'Sendmux SES'} was chosen for what the mailboxes on ${name} send, but those with a choice of their own.`,
+  OwnersTold: ({ about, owners }, { name }) =>
+    `${owners === 1 ? 'The owner' : `${owners} owners`} of the team ${owners === 1 ? 'was' : 'were'} told by e-mail that ${noticed[about](name)}.`,
   DomainDeletionRequested: (_, { name }) => `The deletion of ${name} was asked for.`,
   DomainDeleted: (_, { name }) => `${name} is gone from the mail server and Amazon SES, and the name is free.`,
+};
+
+const noticed: Record<Notice, (name: string) => string> = {
+  failure: (name) => `${name} has failed`,
+  recovery: (name) => `${name} is verified again`,
+  new_records: (name) => `${name} has other DKIM records, which have to be placed anew`,
 };
 
 /**

@@ -8,6 +8,7 @@ import {
   CompleteRollback,
   FailProvisioning,
   RecordCheck,
+  RecordOwnersTold,
   RequestDeletion,
   RequestIdentityRepair,
   type CommandContext,
@@ -215,6 +216,33 @@ describe('the choice of an outbound provider', () => {
   it('is refused where there is no domain, or soon none', () => {
     expect(() => run([choose('mailgun')])).toThrow(/no domain/);
     expect(() => after(new RequestDeletion(id, context), choose('mailgun'))).toThrow(/being deleted/);
+  });
+});
+
+describe('what the owners were told', () => {
+  const told = (about: 'failure' | 'recovery', notice: number) =>
+    new RecordOwnersTold(id, { about, notice, owners: 2 }, context);
+  const failed = [add, provision, requested(), cycle(1, broken), cycle(2, broken)];
+
+  it('is recorded once, whatever comes between', () => {
+    expect(run([...failed, told('failure', 1)]).last).toEqual(['OwnersTold']);
+    expect(run([...failed, told('failure', 1), told('failure', 1)]).last).toEqual([]);
+    const again = [requested(), told('recovery', 1), cycle(3, broken), cycle(4, broken)];
+    expect(run([...failed, told('failure', 1), ...again, told('failure', 1)]).last).toEqual([]);
+    expect(run([...failed, told('failure', 1), ...again, told('recovery', 1)]).last).toEqual([]);
+    expect(run([...failed, told('failure', 1), ...again, told('failure', 2)]).last).toEqual(['OwnersTold']);
+  });
+
+  it('is recorded of a domain that is going, and no more of one that is gone', () => {
+    const going = [...failed, new RequestDeletion(id, context)];
+    expect(run([...going, told('failure', 1)]).last).toEqual(['OwnersTold']);
+    expect(run([...going, new CompleteDeletion(id, context), told('failure', 1)]).last).toEqual([]);
+    expect(run([told('failure', 1)]).last).toEqual([]);
+  });
+
+  it('changes nothing else', () => {
+    const { state } = run([...failed, told('failure', 1)]);
+    expect(state).toEqual({ ...run(failed).state, told: { failure: 1 } });
   });
 });
 

@@ -4,7 +4,7 @@
  */
 import type { CompleteProvisioning, DomainCommand, RecordCheck } from './commands';
 import { DomainRuleBroken } from './errors';
-import type { DomainEvent, IdentityRepaired, ProvisioningFailed } from './events';
+import type { DomainEvent, IdentityRepaired, Notice, ProvisioningFailed } from './events';
 import { allPass, failing, sameAssessment, type Assessment, type SesDkimStatus } from './findings';
 
 interface Named {
@@ -32,6 +32,8 @@ export interface Provisioned extends Named {
   readonly inRepair: boolean;
   /** What the mailboxes on it send through, but those that have chosen for themselves; null for Sendmux SES. */
   readonly outboundProvider: string | null;
+  /** The newest notice of each kind that its owners were told of (`OwnersTold`); absent before the first. */
+  readonly told?: Readonly<Partial<Record<Notice, number>>> | undefined;
 }
 
 export type MailDomain =
@@ -95,6 +97,12 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
       if (state.status === 'deleting')
         throw new DomainRuleBroken('conflict', `${state.name} is being deleted, and sends no more.`);
       throw new DomainRuleBroken('not_found', `There is no domain ${command.domainId}.`);
+    }
+
+    case 'RecordOwnersTold': {
+      const { about, notice } = command.data;
+      if (!isLive(state) && state.status !== 'deleting') return [];
+      return notice > (state.told?.[about] ?? 0) ? [event('OwnersTold', command.data)] : [];
     }
 
     case 'RequestDeletion':
@@ -221,6 +229,11 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
       return changed(live, { outboundProvider: event.data.provider });
     }
+    case 'OwnersTold': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed', 'deleting');
+      const { about, notice } = event.data;
+      return changed(live, { told: { ...live.told, [about]: notice } });
+    }
     case 'DomainDeletionRequested': {
       const live = provisioned(expectStatus(state, event, 'pending', 'verified', 'failed'));
       return changed(live, { status: 'deleting' });
@@ -268,4 +281,5 @@ const provisioned = (state: Provisioned): Provisioned => ({
   episodes: state.episodes,
   inRepair: state.inRepair,
   outboundProvider: state.outboundProvider,
+  told: state.told,
 });
