@@ -74,11 +74,14 @@ describe('what comes with a reply', () => {
     const answers = [mx('mail.acme.com', 'walled.garden.net')];
     expect(read(reply({ answers, additionals: [extendedError(code)] })).kind).toBe('unreachable');
   });
-  it.each([3, 19])('the extended error %i marks what was once so: that a record is missing now, it does not say', (code) => {
-    const additionals = [extendedError(code)];
-    for (const rcode of [0, 3]) expect(read(reply({ additionals }, rcode)).kind).toBe('unreachable');
-    expect(read(reply({ answers: [mx('mail.acme.com', 'mail.sendmux.ai')], additionals })).kind).toBe('records');
-  });
+  it.each([3, 19])(
+    'the extended error %i marks what was once so: that a record is missing now, it does not say',
+    (code) => {
+      const additionals = [extendedError(code)];
+      for (const rcode of [0, 3]) expect(read(reply({ additionals }, rcode)).kind).toBe('unreachable');
+      expect(read(reply({ answers: [mx('mail.acme.com', 'mail.sendmux.ai')], additionals })).kind).toBe('records');
+    },
+  );
   it('an extended RCODE is no answer', () =>
     expect(read(reply({ additionals: [opt({ extendedRcode: 1 })] }))).toMatchObject({ kind: 'unreachable' }));
 });
