@@ -312,13 +312,21 @@ function exampleMessages() {
     ),
     new domains.RecordCheck(id, ...cycle(at('18:00:00.000'), at('18:00:02.337'))),
     new domains.RecordCheck(id, ...cycle(at('00:00:00.000', '02'), at('00:00:01.871', '02'))),
+    new domains.RecordOwnersTold(
+      id,
+      { about: 'failure', notice: 1, owners: 2 },
+      {
+        ...{ at: at('00:00:03.402', '02'), actor: 'notifier' },
+        correlationId: `${id}/cycle/${Date.parse(at('00:00:00.000', '02'))}`,
+      },
+    ),
     new domains.RequestIdentityRepair(
       id,
       { fault: 'missing' },
       { at: at('07:30:12.208', '02'), ...key, ...request(repairing) },
     ),
     new domains.CompleteIdentityRepair(id, provisioned, {
-      ...{ at: at('07:30:12.951', '02'), ...provisioning, correlationId: repairing, causationId: `${id}/9` },
+      ...{ at: at('07:30:12.951', '02'), ...provisioning, correlationId: repairing, causationId: `${id}/10` },
     }),
     new domains.ChooseDomainOutboundProvider(
       id,
@@ -327,7 +335,7 @@ function exampleMessages() {
     ),
     new domains.RequestDeletion(id, { at: at('08:12:55.640', '02'), ...key, ...request(deleting) }),
     new domains.CompleteDeletion(id, {
-      ...{ at: at('08:12:55.997', '02'), ...provisioning, correlationId: deleting, causationId: `${id}/12` },
+      ...{ at: at('08:12:55.997', '02'), ...provisioning, correlationId: deleting, causationId: `${id}/13` },
     }),
   ];
   const mailbox = 'mbx_cl0mvxo5a1k9w3x7q2z8c4v6b1n';
