@@ -36,8 +36,12 @@ export class SealPublisher {
           [published, pageSize],
         );
         if (seals.length === 0) return;
-        this.publisher ??= await this.open();
-        await this.publisher.send(seals.map(recordOf));
+        if (!this.publisher && (await this.open()) && published > 0) {
+          // Somebody took the topic away: its witnesses get all of them again.
+          published = 0;
+          continue;
+        }
+        await this.publisher!.send(seals.map(recordOf));
         published = seals.at(-1)!.number;
         await this.pool.query(
           `INSERT INTO checkpoints (name, position) VALUES ($1, $2)
@@ -58,11 +62,14 @@ export class SealPublisher {
     await publisher?.close().catch(() => undefined);
   }
 
-  private async open(): Promise<Publisher> {
+  /** @returns whether the topic is empty. */
+  private async open(): Promise<boolean> {
     const admin = await this.client.admin();
     try {
       const partitions = await admin.ensureTopic(this.topic);
-      return await this.client.publisher(this.topic.topic, partitions);
+      const ends = await admin.ends(this.topic.topic);
+      this.publisher = await this.client.publisher(this.topic.topic, partitions);
+      return [...ends.values()].every((end) => end === 0);
     } finally {
       await admin.close();
     }
