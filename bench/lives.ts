@@ -22,20 +22,10 @@ import {
   type DomainEvent,
   type MailDomain,
 } from '@app/mail-domain';
+import { numbers } from '../test/support/numbers';
 
 const began = Date.parse('2026-01-01T00:00:00.000Z');
 const cycleMs = 6 * 3_600_000;
-
-/** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
-export function numbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 /** Stands for what each domain has of its own. As long as what it stands for. */
 const placeholder = { id: 'mdom_cl#########################', name: '#########.example.com' };

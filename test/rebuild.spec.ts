@@ -5,7 +5,8 @@ import { migrate } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { readModelMigrations } from '@app/read-model';
 import { Client } from 'pg';
-import { fillLog, numbers } from '../bench/lives';
+import { fillLog } from '../bench/lives';
+import { numbers } from './support/numbers';
 import { replayedAndLive } from './support/replayed-read-model';
 import { testDatabase, type TestDatabase } from './support/test-database';
 

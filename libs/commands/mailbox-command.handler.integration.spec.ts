@@ -23,6 +23,7 @@ import {
 } from '@app/read-model';
 import { newId } from '@app/runtime';
 import type { Pool } from 'pg';
+import { numbers } from '../../test/support/numbers';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { DomainCommandHandler } from './domain-command.handler';
 import { MailboxCommandHandler } from './mailbox-command.handler';
@@ -191,20 +192,9 @@ describe('the domain of a mailbox', () => {
   });
 });
 
-/** A generator of numbers below 1 that a seed tells again (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 it('in ten thousand interleavings no mailbox lives on a domain that is gone or not its team’s', async () => {
   const seed = Date.now();
-  const next = random(seed);
+  const next = numbers(seed);
   const counts = { created: 0, refused: 0, deletedFirst: 0, keptByMailbox: 0, readded: 0 };
 
   /** One domain and whoever wants something of it, in any order, each a little later than another or not. */

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Pool, type QueryConfig } from 'pg';
 import { migrate } from '@app/database';
+import { numbers } from '../../test/support/numbers';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import type { RecordedEvent } from './event';
 import { EventLog } from './event-log';
@@ -10,17 +11,6 @@ import { eventStoreMigrations } from './event-store.migration';
 import { checkLog } from './log-checker';
 
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
-
-/** Small and repeatable (mulberry32). */
-function random(from: number): () => number {
-  let state = from;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 const insert = (stream: string, version: number) =>
   `INSERT INTO events (stream, version, type, schema_version, data, metadata, time, previous, hash)
@@ -84,7 +74,7 @@ describe('the tail of the log', () => {
 
   it('loses, repeats and reorders nothing under fifty writers with aborts, savepoints and killed connections', async () => {
     console.log(`seed ${seed}`);
-    const chance = random(seed);
+    const chance = numbers(seed);
     const reading = new AbortController();
     const followed: RecordedEvent[] = [];
     const follower = (async () => {
@@ -133,7 +123,7 @@ describe('the tail of the log', () => {
 
     // Transactions of several appends, with savepoints and aborts.
     const transactions = async (number: number) => {
-      const chance = random(seed + number);
+      const chance = numbers(seed + number);
       const stream = `transactions ${number}`;
       let connection: Client | undefined;
       let version = 0;
@@ -174,7 +164,7 @@ describe('the tail of the log', () => {
     });
     const stores = pools.map((each) => new EventStore(each));
     const appends = async (number: number) => {
-      const chance = random(seed + number);
+      const chance = numbers(seed + number);
       const stream = `appends ${number}`;
       let expectedVersion = 0;
       while (Date.now() < ends) {
