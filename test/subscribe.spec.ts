@@ -149,7 +149,7 @@ interface Message extends PublishedMessage {
     rmSync(folder, { recursive: true, force: true });
   }, 60_000);
 
-  /** Added, verified, lapsed, failed, deleted. */
+  /** Added, verified, lapsed, failed, told of, deleted. */
   async function wholeLife(name: string): Promise<void> {
     const added = await api.add(name);
     expect(added.status).toBe(201);
@@ -164,6 +164,10 @@ interface Message extends PublishedMessage {
     await becomes('verified');
     await system.sandbox.remove(added.body);
     await becomes('failed');
+    await system.until(`the owners of ${name} are told`, async () => {
+      const { data } = (await api.call('GET', `/domains/${id}/history`)).body as { data: { type: string }[] };
+      return data.some(({ type }) => type === 'OwnersTold');
+    });
     expect((await api.delete(id)).status).toBe(200);
   }
 

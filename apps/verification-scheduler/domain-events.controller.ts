@@ -4,7 +4,10 @@ import type { RecordedEvent } from '@app/event-store';
 import { EventConsumer } from '@app/messaging';
 import { WatchedDomains } from './watched-domains';
 
-/** Keeps the watched domains at what their streams say. An event that is older than the row says nothing new. */
+/**
+ * Keeps the watched domains at what their streams say. An event that is older than the row says nothing new. Those that change nothing
+ * but the version are heard as well, so that a row is the same whenever its events were read.
+ */
 @EventConsumer()
 export class DomainEventsController {
   constructor(
@@ -20,6 +23,8 @@ export class DomainEventsController {
     'VerificationFailed',
     'IdentityRepairRequested',
     'IdentityRepaired',
+    'DomainOutboundProviderChosen',
+    'OwnersTold',
     'DomainDeletionRequested',
   ])
   async follow(@Payload() event: RecordedEvent): Promise<void> {
