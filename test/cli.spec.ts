@@ -10,6 +10,9 @@ import { testDatabase, type TestDatabase } from './support/test-database';
 
 const program = resolve(__dirname, '../bin/sendmux');
 
+// Each call is a process.
+jest.setTimeout(60_000);
+
 describe('sendmux', () => {
   let directory: string;
   let database: TestDatabase;
@@ -238,9 +241,12 @@ describe('sendmux', () => {
       ...['team create', 'team list', 'team owners'],
       ...['owner list', 'owner invite', 'owner accept', 'owner withdraw', 'owner remove'],
       ...['key create', 'key list', 'key rotate', 'key revoke'],
-      ...['parked list', 'parked show', 'parked redrive', 'migrate'],
+      ...['parked list', 'parked show', 'parked redrive'],
+      ...['events republish', 'events export', 'events import'],
+      ...['audit verify', 'audit history', 'audit seals', 'audit prove', 'audit check'],
+      ...['projections list', 'projections rebuild', 'migrate'],
     ]);
-  }, 30_000);
+  });
 
   it('runs from anywhere and through links', () => {
     const link = join(directory, 'sendmux');

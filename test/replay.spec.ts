@@ -56,6 +56,10 @@ function onEither(transport: 'the log' | 'Kafka', more: (of: () => { system: Sys
     expect((await api.delete(deleted)).status).toBe(200);
     await system.sandbox.remove(failing);
     await system.until('the owners are told', async () => (await system.sandbox.mails()).length === 1, 60_000);
+    await system.until('that is recorded', async () => {
+      const { rowCount } = await pool.query(`SELECT FROM events WHERE type = 'OwnersTold'`);
+      return rowCount === 1;
+    });
     // From here on nothing happens by itself.
     await system.stop('verification-scheduler');
     await system.start('verification-scheduler', { VERIFICATION_INTERVAL: '6h' });
@@ -76,7 +80,11 @@ function onEither(transport: 'the log' | 'Kafka', more: (of: () => { system: Sys
     const newer = { ...event, type: 'DomainVerified', schemaVersion: 9 };
     const metadata = { actor: 'test', correlationId: 'c' };
     await store.append({ stream: 'mdom_x', expectedVersion: 0, events: [event, newer], metadata });
-    expect((await api.add(`after.acme.com`)).status).toBe(201);
+    const after = await api.add(`after.acme.com`);
+    expect(after.status).toBe(201);
+    // Verified, it is not looked at again for being young.
+    await system.sandbox.place(after.body);
+    expect((await api.verify((after.body as Added).data.id)).body).toMatchObject({ data: { status: 'verified' } });
     for (const group of groups)
       await system.until(`${group} has parked what concerns it`, async () => {
         const { rows } = await pool.query<{ message: string }>(

@@ -131,7 +131,14 @@ describe('make start', () => {
     const pids = children(/./);
     expect([...new Set(pids.map((pid) => /apps\/[\w-]+|postgres|stop-with/.exec(commandOf(pid))?.[0]))].sort()).toEqual(
       [
-        ...['apps/gateway', 'apps/notifier', 'apps/provisioning', 'apps/sandbox', 'apps/verification-scheduler'],
+        ...[
+          'apps/gateway',
+          'apps/notifier',
+          'apps/provisioning',
+          'apps/sandbox',
+          'apps/sealer',
+          'apps/verification-scheduler',
+        ],
         ...['postgres', 'stop-with'],
       ],
     );

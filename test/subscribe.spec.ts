@@ -236,7 +236,7 @@ interface Message extends PublishedMessage {
     expect(life.map(({ headers }) => Number(headers.ce_streamversion))).toEqual(life.map((_, index) => index + 1));
     expect(life.map(typeOf).filter((type) => type !== 'DnsChecked')).toEqual([
       ...['DomainAdded', 'DomainProvisioned', 'DomainVerified', 'VerificationLapsed', 'VerificationFailed'],
-      ...['DomainDeletionRequested', 'DomainDeleted'],
+      ...['OwnersTold', 'DomainDeletionRequested', 'DomainDeleted'],
     ]);
   });
 
