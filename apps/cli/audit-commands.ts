@@ -13,7 +13,7 @@ import {
 } from '@app/audit';
 import { eventId, EventLog, EventStore } from '@app/event-store';
 import { actorOf, domainEvent, evolve, initialState, sentenceOf } from '@app/mail-domain';
-import { loadSettings } from '@app/runtime';
+import { loadSettings, parseDuration } from '@app/runtime';
 import type { Command } from 'commander';
 import type { Pool } from 'pg';
 import { interruption } from './interruption';
@@ -38,6 +38,7 @@ export function addAuditCommands(program: Command): void {
       'reads the whole log: finds what was changed, removed, inserted or moved, and names the first bad place',
     )
     .option(...keysOption)
+    .option('--grace <duration>', 'how long an event may stay without a seal', '1h')
     .option('--witness <file>', 'seals that were kept elsewhere, one a line: of the topic, or the log of the sealer')
     .addHelpText(
       'after',
@@ -48,14 +49,16 @@ export function addAuditCommands(program: Command): void {
 
 Exit status: 0 nothing is wrong, 1 something is.`,
     )
-    .action(async ({ keys, witness }: { keys?: string; witness?: string }, command: Command) => {
+    .action(async ({ keys, witness, grace }: { keys?: string; witness?: string; grace: string }, command: Command) => {
+      const graceMs = parseDuration(grace);
+      if (graceMs === undefined) throw new UsedWrongly(`--grace ${grace} is no duration, such as 10m or 1h.`);
       const trusted = trustedKeys(keys);
       const seen = witness === undefined ? [] : readSeals(witness, trusted);
       const signal = interruption();
       const verified = await withLog(async (pool, log) => {
         const progress = new Progress({ label: 'Verifying', total: await log.head(), unit: 'positions' });
         const verification = new Verification(pool, log, {
-          ...{ trusted, witness: seen, signal },
+          ...{ trusted, witness: seen, signal, sealedBefore: new Date(Date.now() - graceMs) },
           reached: (position) => progress.reached(position),
         });
         return verification.run().then(

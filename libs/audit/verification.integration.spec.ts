@@ -88,7 +88,12 @@ describe('the audit of the log', () => {
       ...{ stream: 'mdom_new', expectedVersion: 0, metadata },
       events: [{ type: 'Happened', schemaVersion: 1, data: {}, time: '2026-04-01T00:00:00.000Z' }],
     });
-    expect((await verify()).unsealed).toBe(1);
+    expect(await verify()).toMatchObject({ unsealed: 1, faults: [] });
+    const sealedBefore = new Date('2026-04-01T00:00:00.000Z');
+    expect((await verify({ sealedBefore })).faults).toEqual([]);
+    expect((await verify({ sealedBefore: new Date(sealedBefore.getTime() + 1) })).faults).toMatchObject([
+      { event: 'mdom_new/1', code: 'seal_missing' },
+    ]);
     expect((await Promise.all(others.map((each) => each.seal()))).flat()).toHaveLength(1);
     expect(await verify()).toMatchObject({ faults: [], unsealed: 0 });
   });
@@ -127,6 +132,14 @@ describe('the audit of the log', () => {
       DELETE FROM events WHERE position > ${positions[(last - 1) * perSeal - 1]}`);
     expect((await verify({ witness: [] })).faults).toEqual([]);
     expect((await verify()).faults[0]).toMatchObject({ seal: last, code: 'seal_removed' });
+  });
+
+  it('finds that all seals were taken away, and the log written anew', async () => {
+    await tamper('TRUNCATE audit_seals');
+    expect((await verify({ witness: [] })).faults).toEqual([]);
+    expect((await verify({ witness: [], sealedBefore: new Date() })).faults[0]).toMatchObject({
+      ...{ position: positions[0], code: 'seal_missing' },
+    });
   });
 
   it('stops when it is asked to', async () => {

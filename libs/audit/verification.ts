@@ -42,6 +42,8 @@ export type FaultCode =
   | 'seal_unlinked'
   /** The hashes that are kept beside the seal are not those that it was made of. */
   | 'seal_leaves_changed'
+  /** An event that should have been sealed by now is not: the sealer does not run, or the seals were taken away. */
+  | 'seal_missing'
   /** A witness has another seal of this number. */
   | 'seal_replaced'
   /** A witness has seen a seal that is not here: the end of the log is cut off. */
@@ -66,6 +68,8 @@ export interface VerifyOptions {
   readonly trusted: TrustedKeys;
   /** Seals that were kept elsewhere: from the logs of the sealer or from its topic. */
   readonly witness?: readonly Seal[];
+  /** Events from before this time have to be sealed; absent: none has to be. */
+  readonly sealedBefore?: Date;
   readonly signal?: AbortSignal;
   /** @param position up to which all is looked at. */
   readonly reached?: (position: number) => void;
@@ -334,6 +338,16 @@ export class Verification {
       this.report({
         ...{ position, event, code: 'event_moved' },
         message: `${event} has the position ${position}, which was never given to an event`,
+      });
+    const { rows: late } = await client.query<{ event: string; position: number; time: Date }>(
+      `SELECT stream || '/' || version AS event, position::float8 AS position, time FROM events
+       WHERE position > $1 AND position <= $2 AND time < $3 ORDER BY position LIMIT 1`,
+      [after, head, this.options.sealedBefore ?? '-infinity'],
+    );
+    for (const { event, position, time } of late)
+      this.report({
+        ...{ position, event, code: 'seal_missing' },
+        message: `${event} of ${time.toISOString()} is not sealed yet: the sealer does not run, or its seals were taken away`,
       });
     const { rows } = await client.query<{ count: number }>(
       'SELECT count(*)::int AS count FROM events WHERE position > $1 AND position <= $2',
