@@ -72,6 +72,9 @@ describe('creating a mailbox', () => {
     expect(refusal(onShared('ada@myagent.mx'))).toMatch(/^validation_error: .* Send ada-abc123@myagent.mx\.$/);
     expect(refusal(onShared('ada-xyz789@myagent.mx'))).toMatch(/^validation_error/);
     expect(refusal(onShared('adaabc123@myagent.mx'))).toMatch(/^validation_error/);
+    const long = refusal(onShared(`${'あ'.repeat(20)}@myagent.mx`));
+    expect(long).toMatch(new RegExp(`Send ${'あ'.repeat(10)}-abc123@myagent\\.mx`));
+    expect(refusal(onShared('"a b"@myagent.mx'))).toMatch(/Send agent-abc123@myagent.mx\.$/);
     expect(refusal(onShared('-abc123@myagent.mx'))).toMatch(/Send agent-abc123@myagent.mx\.$/);
     expect(refusal(onShared('ada-abc123@myagent.mx', 'mailgun'))).toMatch(/^conflict: .* Sendmux SES/);
   });

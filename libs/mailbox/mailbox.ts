@@ -66,6 +66,16 @@ export function decideMailbox(command: MailboxCommand, state: Mailbox): MailboxE
   }
 }
 
+/** As much of it as leaves room for a suffix: 32 octets at most, whole characters. */
+function beginningOf(localPart: string): string {
+  let beginning = '';
+  for (const character of localPart) {
+    if (Buffer.byteLength(beginning + character) > 32) break;
+    beginning += character;
+  }
+  return beginning.replace(/\.$/, '');
+}
+
 /** Where a new mailbox lives: null is the shared domain. */
 function homeOf({ data: { address, team, home, provider } }: CreateMailbox): Home | null {
   const at = address.lastIndexOf('@');
@@ -73,7 +83,7 @@ function homeOf({ data: { address, team, home, provider } }: CreateMailbox): Hom
   if (domain === sharedDomain) {
     const suffix = suffixOf(team);
     if (!localPart.endsWith(suffix) || localPart === suffix) {
-      const wished = localPart === suffix ? 'agent' : localPart.slice(0, 32).replace(/\.$/, '');
+      const wished = localPart === suffix || localPart.startsWith('"') ? 'agent' : beginningOf(localPart);
       throw new MailboxRuleBroken(
         'validation_error',
         `On ${sharedDomain} the part before the @ ends with your team's suffix. Send ${wished}${suffix}@${sharedDomain}.`,
