@@ -221,7 +221,7 @@ export class Verification {
     const where = `after position ${before}, as seal ${says.number} of ${says.time} has it`;
     if (isForeign && isLost && is.length === was.length)
       this.report({
-        ...{ position, ...(here && { event: here }), code: 'event_replaced' },
+        ...{ position: before + 1, ...(here && { event: here }), code: 'event_replaced' },
         message: `${here} is not the event that was sealed ${where}`,
       });
     else if (isForeign)
