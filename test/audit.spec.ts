@@ -149,7 +149,7 @@ describe('an auditor', () => {
     writeFileSync(file('forged.ndjson'), seals.replace('number 1', 'number 9'));
     expect(sendmux('audit', 'verify', '--witness', file('forged.ndjson'))).toMatchObject({
       status: 2,
-      stderr: expect.stringContaining('1 of the 2 seals in') as string,
+      stderr: expect.stringMatching(/1 of the [23] seals in/) as string,
     });
     await system.stop('sealer');
     const cut = `DELETE FROM events WHERE version = 3; DELETE FROM audit_seals WHERE number = (SELECT max(number) FROM audit_seals)`;
