@@ -1,6 +1,6 @@
 /** Healthy domains on a BIND, and the bare loop that asks for them. */
 import { connect, type ClientHttp2Session } from 'node:http2';
-import * as packet from 'dns-packet';
+import { encodeQuery } from '@app/dns';
 import { dmarcValue, dnsRecords, spfValue } from '@app/mail-domain';
 
 export const zone = 'acme.com';
@@ -55,10 +55,7 @@ export async function timed(domains: number, run: () => Promise<void>): Promise<
 /** The four queries of a domain, as `Verifier` asks them. */
 export function pathsOf(url: string, { name }: Domain): string[] {
   const questions = [['MX', name] as const, ...['', '_dmarc.', '_sendmux.'].map((at) => ['TXT', at + name] as const)];
-  return questions.map(([type, name]) => {
-    const query = packet.encode({ id: 0, flags: packet.RECURSION_DESIRED, questions: [{ type, name }] });
-    return `${new URL(url).pathname}?dns=${query.toString('base64url')}`;
-  });
+  return questions.map(([type, name]) => `${new URL(url).pathname}?dns=${encodeQuery(name, type)}`);
 }
 
 export async function bare(url: string, paths: readonly string[][], lanes: number): Promise<Round> {

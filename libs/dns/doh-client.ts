@@ -7,7 +7,7 @@ import {
   type DnsAnswer,
   type MxRecord,
   type QueryType,
-  type readers,
+  type RecordOf,
   type SoaRecord,
 } from './dns-message';
 
@@ -22,7 +22,7 @@ export interface DohOptions {
   readonly streams?: number;
 }
 
-type Reply<Type extends QueryType> = DnsAnswer<ReturnType<(typeof readers)[Type]>>;
+type Reply<Type extends QueryType> = DnsAnswer<RecordOf<Type>>;
 
 /** The longest message that is read (RFC 1035 section 4.2.2), in octets. */
 const messageLimit = 65_535;
@@ -108,106 +108,122 @@ export class DohClient {
     const question = `${type} ${name}`;
     const asked = this.questions.get(question) as Promise<Reply<Type>> | undefined;
     if (asked) return asked;
-    const answer = this.inTurn(name, type, question);
+    let resolve!: (reply: Reply<Type>) => void;
+    const answer = new Promise<Reply<Type>>((settled) => (resolve = settled));
     this.questions.set(question, answer);
-    return answer;
-  }
-
-  private async inTurn<Type extends QueryType>(name: string, type: Type, question: string): Promise<Reply<Type>> {
-    if (this.underWay < this.streams * this.connections.length) this.underWay++;
-    else await new Promise<void>((turn) => this.waiting.push(turn));
-    try {
-      const deadline = performance.now() + this.timeoutMs;
-      const answer = await this.ask(name, type, deadline);
-      if (answer.kind !== 'servfail' || answer.evidence?.bogus) return answer;
-      const unchecked = await this.ask(name, type, deadline, { unchecked: true });
-      if (unchecked.kind === 'servfail' || unchecked.kind === 'unreachable') return answer;
-      // Either the validation is what fails, or the failure is over.
-      const again = await this.ask(name, type, deadline);
-      if (again.kind !== 'servfail') return again.kind === 'unreachable' ? answer : again;
-      return { ...again, evidence: { ...again.evidence, bogus: true } };
-    } finally {
+    const settle = (reply: Reply<Type>) => {
       this.questions.delete(question);
+      resolve(reply);
       // The place goes from hand to hand, so that nobody slips in between.
       const next = this.waiting.shift();
       if (next) next();
       else this.underWay--;
-    }
+    };
+    const begin = () => {
+      const deadline = performance.now() + this.timeoutMs;
+      this.ask(name, type, deadline, false, (first) => {
+        const mayBeBogus = first.kind === 'servfail' && !first.evidence?.bogus;
+        if (mayBeBogus) void this.askAgain(name, type, deadline, first).then(settle);
+        else settle(first);
+      });
+    };
+    if (this.underWay < this.streams * this.connections.length) {
+      this.underWay++;
+      begin();
+    } else this.waiting.push(begin);
+    return answer;
   }
 
-  private async ask<Type extends QueryType>(
+  /** What a SERVFAIL is to count as: it may be the validation that fails, or be over. */
+  private async askAgain<Type extends QueryType>(
     name: string,
     type: Type,
     deadline: number,
-    options: { readonly unchecked?: boolean } = {},
+    first: Reply<Type>,
   ): Promise<Reply<Type>> {
-    const path = this.path + encodeQuery(name, type, options).toString('base64url');
-    let reply = await this.send(path, deadline);
-    // A GET can be repeated: the server may have closed an idle connection at the moment we took it.
-    if ('lost' in reply) reply = await this.send(path, deadline);
-    if ('lost' in reply) return unreachable(`the connection was lost (${reply.lost})`);
-    return 'body' in reply ? decodeReply(reply.body, name, type) : unreachable(reply.refused);
+    const ask = (unchecked: boolean) =>
+      new Promise<Reply<Type>>((resolve) => this.ask(name, type, deadline, unchecked, resolve));
+    const unchecked = await ask(true);
+    if (unchecked.kind === 'servfail' || unchecked.kind === 'unreachable') return first;
+    const again = await ask(false);
+    if (again.kind !== 'servfail') return again.kind === 'unreachable' ? first : again;
+    return { ...again, evidence: { ...again.evidence, bogus: true } };
   }
 
-  private send(path: string, deadline: number): Promise<Outcome> {
-    if (this.closed) return Promise.resolve({ refused: 'the client is closed' });
-    return new Promise((resolve) => {
-      const connection = this.connection();
-      let stream: ClientHttp2Stream;
-      try {
-        stream = connection.session.request({ ':path': path, accept: 'application/dns-message' });
-      } catch (error) {
-        this.drop(connection);
-        return resolve({ lost: (error as Error).message });
-      }
-      connection.streams++;
-      let settled = false;
-      /** Once, and without waiting for the stream: one that never reached the peer may never close. */
-      const settle = (outcome: Outcome) => {
-        if (settled) return;
-        settled = true;
-        clearTimeout(timer);
-        connection.streams--;
-        resolve(outcome);
-        stream.close(constants.NGHTTP2_CANCEL);
-      };
-      const timer = setTimeout(() => {
-        settle({ refused: `no answer within ${this.timeoutMs} ms` });
-        // Silence on all of it means that the peer is gone without a word.
-        if (performance.now() - connection.heardAt >= this.timeoutMs) this.drop(connection);
-      }, deadline - performance.now());
+  /** @param done is called once. By callbacks: the promises on the way to an answer cost as much as to read it. */
+  private ask<Type extends QueryType>(
+    name: string,
+    type: Type,
+    deadline: number,
+    unchecked: boolean,
+    done: (reply: Reply<Type>) => void,
+  ): void {
+    const path = this.path + encodeQuery(name, type, { unchecked });
+    const settle = (outcome: Outcome) => {
+      if ('body' in outcome) done(decodeReply(outcome.body, name, type));
+      else if ('refused' in outcome) done(unreachable(outcome.refused));
+      else done(unreachable(`the connection was lost (${outcome.lost})`));
+    };
+    // A GET can be repeated: the server may have closed an idle connection at the moment we took it.
+    this.send(path, deadline, (outcome) => ('lost' in outcome ? this.send(path, deadline, settle) : settle(outcome)));
+  }
 
-      let answered = false;
-      let expected: number | undefined;
-      let length = 0;
-      const chunks: Buffer[] = [];
-      stream.on('response', (headers) => {
-        answered = true;
-        connection.heardAt = performance.now();
-        const type = String(headers['content-type'] ?? 'none')
-          .split(';', 1)[0]!
-          .trim()
-          .toLowerCase();
-        if (headers[':status'] !== 200) settle({ refused: `status ${headers[':status']}` });
-        else if (type !== 'application/dns-message') settle({ refused: `content type ${type}` });
-        else if (headers['content-length'] !== undefined) expected = Number(headers['content-length']);
-      });
-      stream.on('data', (chunk: Buffer) => {
-        chunks.push(chunk);
-        length += chunk.length;
-        if (length > messageLimit) settle({ refused: `more than ${messageLimit} octets` });
-      });
-      stream.on('error', keptByStream);
-      stream.on('close', () => {
-        if (!answered) return settle({ lost: stream.errored?.message ?? 'closed by the peer' });
-        const whole =
-          stream.readableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR && (expected ?? length) === length;
-        settle(
-          whole
-            ? { body: chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks) }
-            : { refused: 'an answer that broke off' },
-        );
-      });
+  /** @param done is called once. */
+  private send(path: string, deadline: number, done: (outcome: Outcome) => void): void {
+    if (this.closed) return done({ refused: 'the client is closed' });
+    const connection = this.connection();
+    let stream: ClientHttp2Stream;
+    try {
+      stream = connection.session.request({ ':path': path, accept: messageType });
+    } catch (error) {
+      this.drop(connection);
+      return done({ lost: (error as Error).message });
+    }
+    connection.streams++;
+    let settled = false;
+    /** Once, and without waiting for the stream: one that never reached the peer may never close. */
+    const settle = (outcome: Outcome) => {
+      if (settled) return;
+      settled = true;
+      clearTimeout(timer);
+      connection.streams--;
+      done(outcome);
+      stream.close(constants.NGHTTP2_CANCEL);
+    };
+    const timer = setTimeout(() => {
+      settle({ refused: `no answer within ${this.timeoutMs} ms` });
+      // Silence on all of it means that the peer is gone without a word.
+      if (performance.now() - connection.heardAt >= this.timeoutMs) this.drop(connection);
+    }, deadline - performance.now());
+
+    let answered = false;
+    let expected: number | undefined;
+    let length = 0;
+    const chunks: Buffer[] = [];
+    stream.on('response', (headers) => {
+      answered = true;
+      connection.heardAt = performance.now();
+      const type = mediaType(headers['content-type']);
+      if (headers[':status'] !== 200) settle({ refused: `status ${headers[':status']}` });
+      else if (type !== messageType) settle({ refused: `content type ${type}` });
+      else if (headers['content-length'] !== undefined) expected = Number(headers['content-length']);
+    });
+    stream.on('data', (chunk: Buffer) => {
+      chunks.push(chunk);
+      length += chunk.length;
+      if (length > messageLimit) settle({ refused: `more than ${messageLimit} octets` });
+    });
+    stream.on('error', keptByStream);
+    stream.on('close', () => {
+      if (settled) return;
+      if (!answered) return settle({ lost: stream.errored?.message ?? 'closed by the peer' });
+      const whole =
+        stream.readableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR && (expected ?? length) === length;
+      settle(
+        whole
+          ? { body: chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks) }
+          : { refused: 'an answer that broke off' },
+      );
     });
   }
 
@@ -243,6 +259,17 @@ export class DohClient {
     connection.session.destroy();
   }
 }
+
+const messageType = 'application/dns-message';
+
+/** Without its parameters, in lower case (RFC 9110 section 8.3.1). */
+const mediaType = (value: string | undefined): string =>
+  value === messageType
+    ? value
+    : String(value ?? 'none')
+        .split(';', 1)[0]!
+        .trim()
+        .toLowerCase();
 
 const isUsable = ({ session }: Connection): boolean => !session.closed && !session.destroyed;
 

@@ -1,2 +1,3 @@
 export { DohClient, type DohOptions } from './doh-client';
+export { encodeQuery } from './dns-message';
 export type { DnsAnswer, DnsEvidence, MxRecord, SoaRecord } from './dns-message';
