@@ -1,9 +1,9 @@
 /**
- * One cycle over N healthy domains: the real scheduler, with its database, a BIND (h2c) and an SES that lists its identities by
- * pages, in a process of its own; against a bare `node:http2` loop that sends the same queries in the same run. At two sizes, to
- * see what grows with them: memory and the cost of a domain should not.
+ * One cycle over N healthy domains: real schedulers side by side, each a process of its own, with their database, a BIND (h2c) and an
+ * SES that lists its identities by pages; against a bare `node:http2` loop, one process, that sends the same queries in the same run. At
+ * two sizes, to see what grows with them: memory and the cost of a domain should not.
  *
- *     node dist/bench/cycle.js [--sizes 10000,100000] [--rounds 1]
+ *     node dist/bench/cycle.js [--sizes 10000,100000] [--schedulers 1,2] [--rounds 1]
  */
 import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -52,12 +52,16 @@ interface Job {
 
 interface Cycle extends Round {
   readonly looks: number;
-  /** Greatest resident set of the scheduler's process, in MiB. */
+  /** Greatest resident set of a scheduler's process, in MiB. */
   readonly peakMiB: number;
 }
 
-/** The scheduler's process: a cycle as fast as it can, after one that was not measured but for its memory. */
-async function cycle({ databaseUrl, dohUrl, sesUrl }: Job): Promise<Cycle> {
+/** What a scheduler's process tells: that it is warm, and what its part of the cycle came to. */
+type Told = 'warm' | { readonly looks: number; readonly cpuMicros: number; readonly peakMiB: number };
+
+/** A scheduler's process: its part of a cycle as fast as it can, after one that was not measured but for its memory. */
+async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
+  const tell = (told: Told) => process.send!(told);
   Logger.overrideLogger(['error', 'warn']);
   const pool = openPool(databaseUrl);
   const client = new DohClient({ url: dohUrl, sessions });
@@ -81,23 +85,19 @@ async function cycle({ databaseUrl, dohUrl, sesUrl }: Job): Promise<Cycle> {
   // The first cycle warms up what a scheduler that runs for months has warm.
   scheduler.onApplicationBootstrap();
   await done();
+  tell('warm');
+  await once(process, 'message');
   looks = 0;
   const cpu = process.cpuUsage();
-  const begin = performance.now();
   now += intervalMs;
   await done();
-  const seconds = (performance.now() - begin) / 1_000;
   const { user, system } = process.cpuUsage(cpu);
+  tell({ looks, cpuMicros: user + system, peakMiB: process.resourceUsage().maxRSS / 1_024 });
   await scheduler.beforeApplicationShutdown();
   client.close();
   ses.close();
   await pool.end();
-  return {
-    looks,
-    domainsPerSecond: looks / seconds,
-    cpuPerQuery: (user + system) / (looks * queriesADomain),
-    peakMiB: process.resourceUsage().maxRSS / 1_024,
-  };
+  process.disconnect();
 }
 
 /** All domains are known to the scheduler, verified, and as they were at the last look. */
@@ -182,18 +182,31 @@ async function startSes(names: readonly string[]): Promise<Server> {
   return server;
 }
 
-/** In a process of its own, so that its memory is its own. */
-async function inChild(job: Job): Promise<Cycle> {
+/** In processes of their own, so that their memory is their own. The time runs from the first's begin to the last's end. */
+async function inChildren(job: Job, schedulers: number): Promise<Cycle> {
   const env = { ...process.env, AWS_ACCESS_KEY_ID: 'bench', AWS_SECRET_ACCESS_KEY: 'bench', NODE_NO_WARNINGS: '1' };
-  const child = fork(__filename, ['--job', JSON.stringify(job)], { env });
-  const [message] = (await once(child, 'message')) as [Cycle];
-  await once(child, 'exit');
-  return message;
+  const children = Array.from({ length: schedulers }, () => fork(__filename, ['--job', JSON.stringify(job)], { env }));
+  const told = async () =>
+    (await Promise.all(children.map((child) => once(child, 'message')))).map(([said]) => said as Told);
+  await told();
+  const begin = performance.now();
+  for (const child of children) child.send('begin');
+  const parts = (await told()).filter((said) => said !== 'warm');
+  const seconds = (performance.now() - begin) / 1_000;
+  await Promise.all(children.map(async (child) => child.exitCode ?? (await once(child, 'exit'))));
+  const looks = parts.reduce((sum, part) => sum + part.looks, 0);
+  return {
+    looks,
+    domainsPerSecond: looks / seconds,
+    cpuPerQuery: parts.reduce((sum, part) => sum + part.cpuMicros, 0) / (looks * queriesADomain),
+    peakMiB: Math.max(...parts.map((part) => part.peakMiB)),
+  };
 }
 
 async function atSize(
   server: EmbeddedPostgres,
   count: number,
+  schedulers: number,
   rounds: number,
 ): Promise<{ ours: Cycle; bare: Round; ratios: number[] }> {
   const domains = Array.from({ length: count }, (_, i) => domainAt(i));
@@ -204,7 +217,7 @@ async function atSize(
     const paths = domains.map((domain) => pathsOf(bind.dohUrl, domain));
     const warmUp = paths.slice(0, 3_000);
     for (let round = 0; round < rounds; round++) {
-      const databaseUrl = await server.database(`cycle_${count}_${round}`);
+      const databaseUrl = await server.database(`cycle_${count}_${schedulers}_${round}`);
       await fill(databaseUrl, domains);
       const job = {
         databaseUrl,
@@ -213,7 +226,7 @@ async function atSize(
       };
       await bare(bind.dohUrl, warmUp, concurrency);
       const before = await fingerprint(databaseUrl);
-      const run = { ours: await inChild(job), bare: await bare(bind.dohUrl, paths, concurrency) };
+      const run = { ours: await inChildren(job, schedulers), bare: await bare(bind.dohUrl, paths, concurrency) };
       if (run.ours.looks !== count) throw new Error(`${run.ours.looks} looks at ${count} domains`);
       const after = await fingerprint(databaseUrl);
       if (after !== before) throw new Error(`rows were written:\n${before}\n${after}`);
@@ -234,11 +247,12 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       sizes: { type: 'string', default: '10000,100000' },
+      schedulers: { type: 'string', default: '1,2' },
       rounds: { type: 'string', default: '1' },
       job: { type: 'string' },
     },
   });
-  if (values.job) return void process.send!(await cycle(JSON.parse(values.job) as Job));
+  if (values.job) return await scheduler(JSON.parse(values.job) as Job);
   if (!bindIsInstalled()) {
     console.error('named is not here (Debian: apt-get install bind9 bind9-dnsutils).');
     process.exitCode = 1;
@@ -248,35 +262,38 @@ async function main(): Promise<void> {
   console.log(
     `${version}, Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model}; one cycle, ${concurrency} domains at a time, ${values.rounds} round(s)\n`,
   );
-  console.log('  domains   scheduler/s   bare/s   ratio   CPU µs a query   peak MiB   rows written');
-  const results: Cycle[] = [];
+  console.log('  domains   schedulers   domains/s   bare/s   ratio   CPU µs a query   peak MiB   rows written');
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-bench-'));
   chmodSync(directory, 0o755);
   const server = await startEmbeddedPostgres(join(directory, 'postgres'));
   try {
-    for (const size of values.sizes.split(',').map(Number)) {
-      const { ours, bare: loop, ratios } = await atSize(server, size, Number(values.rounds));
-      results.push(ours);
-      console.log(
-        size.toLocaleString('en').padStart(9) +
-          Math.round(ours.domainsPerSecond).toLocaleString('en').padStart(14) +
-          Math.round(loop.domainsPerSecond).toLocaleString('en').padStart(9) +
-          (ours.domainsPerSecond / loop.domainsPerSecond).toFixed(2).padStart(8) +
-          ours.cpuPerQuery.toFixed(0).padStart(17) +
-          ours.peakMiB.toFixed(0).padStart(11) +
-          '0'.padStart(15) +
-          (ratios.length > 1 ? `   (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})` : ''),
-      );
+    for (const schedulers of values.schedulers.split(',').map(Number)) {
+      const results: Cycle[] = [];
+      for (const size of values.sizes.split(',').map(Number)) {
+        const { ours, bare: loop, ratios } = await atSize(server, size, schedulers, Number(values.rounds));
+        results.push(ours);
+        console.log(
+          size.toLocaleString('en').padStart(9) +
+            String(schedulers).padStart(13) +
+            Math.round(ours.domainsPerSecond).toLocaleString('en').padStart(12) +
+            Math.round(loop.domainsPerSecond).toLocaleString('en').padStart(9) +
+            (ours.domainsPerSecond / loop.domainsPerSecond).toFixed(2).padStart(8) +
+            ours.cpuPerQuery.toFixed(0).padStart(17) +
+            ours.peakMiB.toFixed(0).padStart(11) +
+            '0'.padStart(15) +
+            (ratios.length > 1 ? `   (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})` : ''),
+        );
+      }
+      const [small, large] = [results[0]!, results.at(-1)!];
+      if (small !== large)
+        console.log(
+          `  largest against smallest: memory ${(large.peakMiB / small.peakMiB).toFixed(2)}, CPU a domain ${(large.cpuPerQuery / small.cpuPerQuery).toFixed(2)}`,
+        );
     }
   } finally {
     await server.stop();
     rmSync(directory, { recursive: true, force: true });
   }
-  const [small, large] = [results[0]!, results.at(-1)!];
-  if (small !== large)
-    console.log(
-      `\nlargest against smallest: memory ${(large.peakMiB / small.peakMiB).toFixed(2)}, CPU a domain ${(large.cpuPerQuery / small.cpuPerQuery).toFixed(2)}`,
-    );
 }
 
 void main();
