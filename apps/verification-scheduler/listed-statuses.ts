@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { SesStatus } from '@app/ses';
 
 /**
@@ -43,6 +43,6 @@ export class ListedStatuses {
 
 /** 53 bits: as many as a number holds whole. */
 function digest(name: string): number {
-  const octets = createHash('sha256').update(name).digest();
+  const octets = hash('sha256', name, 'buffer');
   return (octets.readUInt32BE(0) & 0x1f_ffff) * 2 ** 32 + octets.readUInt32BE(4);
 }

@@ -47,8 +47,8 @@ type Outcome = 'unchanged' | 'changed' | 'verified' | 'lapsed' | 'failed' | 'und
 interface News {
   readonly domain: WatchedDomain;
   readonly look: Assessment;
-  /** ISO 8601. */
-  readonly lookedAt: string;
+  /** Milliseconds since the epoch. */
+  readonly lookedAt: number;
 }
 
 /** A domain that SES does not have as it should. */
@@ -153,13 +153,18 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   private async run(): Promise<void> {
     const { clock, intervalMs, leaseMs, pollMs } = this.options;
     const { signal } = this.stopping;
+    let youngAt = -Infinity;
     while (!signal.aborted) {
       const free = slotsAtOnce - this.running.size;
       if (this.running.size === 0) this.progressAt = performance.now();
       try {
         const claimed = free > 0 ? await this.slots.claim(clock(), intervalMs, free, leaseMs) : [];
         for (const slot of claimed) this.start(slot);
-        this.young ??= this.lookAtYoung().finally(() => (this.young = undefined));
+        // The loop turns whenever a slot is done, which is far more often.
+        if (performance.now() - youngAt >= pollMs) {
+          youngAt = performance.now();
+          this.young ??= this.lookAtYoung().finally(() => (this.young = undefined));
+        }
       } catch (error) {
         this.logger.warn(`Due slots cannot be claimed: ${(error as Error).message}`);
       }
@@ -331,12 +336,13 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   private async look(domain: WatchedDomain, lost: Lost[] = []): Promise<News | Outcome> {
     try {
       await this.pace.turn();
-      const lookedAt = new Date(this.options.clock()).toISOString();
+      const lookedAt = this.options.clock();
       const dkim = await this.sesStatuses.of(domain.name, domain.status === 'verified' || domain.lapsed);
       const fault = faults[dkim];
       if (fault) lost.push({ id: domain.id, fault });
-      const stop = looks.startTimer();
-      const look = await this.verifier.check(domain, dkim).finally(stop);
+      const startedAt = performance.now();
+      const look = await this.verifier.check(domain, dkim);
+      looks.observe((performance.now() - startedAt) / 1_000);
       if (isUndecided(look)) return 'undecided';
       if (!isOldNews(domain, look)) return { domain, look, lookedAt };
       if (isOwnershipDisputed(look)) this.reportDispute(domain);
@@ -375,7 +381,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       const { state, version, events } = await this.commands.execute<RecordCheck, Decided>(
         new RecordCheck(
           id,
-          { ...look, trigger: 'scheduled', cycle, lookedAt },
+          { ...look, trigger: 'scheduled', cycle, lookedAt: new Date(lookedAt).toISOString() },
           {
             at: new Date(this.options.clock()).toISOString(),
             actor: 'verification-scheduler',
