@@ -379,6 +379,20 @@ it('sends no command for a healthy domain that looks as before', async () => {
   expect(await events(id)).toEqual(['DnsChecked', 'DomainVerified']);
 });
 
+it('decides once about a look that is kept in the form of another release, and not in every cycle', async () => {
+  const { id } = await add('right');
+  start();
+  await settled();
+  await known(id);
+  const before = await rowsOfTable();
+  await pool.query(`UPDATE watched_domains SET look = 'in another form'`);
+  commands = [];
+  for (let cycle = 0; cycle < 3; cycle++) await nextCycle();
+  expect(commands).toHaveLength(1);
+  expect(await rowsOfTable()).toEqual(before);
+  expect(await events(id)).toEqual(['DnsChecked', 'DomainVerified']);
+});
+
 it('writes no row for healthy domains but those of the slots', async () => {
   for (let i = 0; i < 30; i++) await add('right', idInSlot(i % 3));
   start({ perSecond: 1_000 });

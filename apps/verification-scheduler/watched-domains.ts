@@ -92,7 +92,10 @@ export class WatchedDomains {
     });
   }
 
-  /** What the scheduler's own command led to, before the events of it arrive. Adds no domain: only its events do. */
+  /**
+   * What the scheduler's own command led to, before the events of it arrive. Adds no domain: only its events do. A fingerprint
+   * that an earlier release made in another way is replaced, or the domain would cost a command in every cycle.
+   */
   async refresh(id: string, state: MailDomain, version: number): Promise<void> {
     if (!isLive(state)) return this.remove(id);
     const { status, lapsed, look, dkimTokens, dkimZone } = watched(state, version);
@@ -100,7 +103,7 @@ export class WatchedDomains {
       name: 'watched-refresh',
       text: `
         UPDATE watched_domains SET status = $2, lapsed = $3, look = $4, version = $5, dkim_tokens = $6, dkim_zone = $7
-        WHERE id = $1 AND version < $5`,
+        WHERE id = $1 AND (version < $5 OR (version = $5 AND look IS DISTINCT FROM $4))`,
       values: [id, status, lapsed, look, version, dkimTokens, dkimZone],
     });
   }
