@@ -93,6 +93,16 @@ describe('a plan', () => {
     expect(plan.map(({ name, type, values }) => ({ name, type, values }))).toEqual(recordSets(domain));
   });
 
+  it('names the terms that a merged SPF record has lost', () => {
+    const why = (text: string) =>
+      dnsPlan(domain, published({ [d]: { TXT: [text] } })).find(({ values }) => values[0]?.startsWith('v=spf1'))!
+        .reason;
+    expect(why('v=spf1 inlcude:a.net ip4:192.0.2.300 ~all')).toContain(
+      'Left out, because no receiver can read it: “inlcude:a.net”, “ip4:192.0.2.300”.',
+    );
+    expect(why('v=spf1 include:a.net ~all')).not.toContain('Left out');
+  });
+
   it('of an empty zone creates all records', () => {
     const plan = dnsPlan(domain, published({}));
     expect(plan.map(({ action, ttl }) => [action, ttl])).toEqual(Array(7).fill(['create', 300]));

@@ -1,8 +1,8 @@
 /** What to do to a zone so that a domain verifies, against what stands there now. Pure: the look-ups were made before. */
 import type { CheckName } from './findings';
 import { inheritedPolicy, looksLikeDmarc, mergeDmarc } from './merge-dmarc';
-import { looksLikeSpf, mergeSpf } from './merge-spf';
-import { setUpTtl, type RecordSet } from './record-sets';
+import { leftOutOfSpf, looksLikeSpf, mergeSpf } from './merge-spf';
+import { escaped, setUpTtl, type RecordSet } from './record-sets';
 import { dnsRecords, mailHost, mailHostPreference } from './records';
 import { judge, type Answer, type DnsAnswers, type Expected, type MxRr, type TxtRr } from './verdicts';
 
@@ -51,7 +51,7 @@ export interface Operation {
   readonly replaces: readonly string[];
   /** Seconds, for what is written; null where nothing is. */
   readonly ttl: number | null;
-  /** For people: one sentence. */
+  /** For people: a sentence or two. */
   readonly reason: string;
 }
 
@@ -205,7 +205,9 @@ function atSpf(domain: Expected, txt: readonly TxtRr[], targets?: DnsAnswers['sp
     present.length > 1
       ? 'Only one SPF record is allowed at a name: this one has the terms of all, and both of our includes.'
       : 'The SPF record there, with both of our includes before its end.';
-  return [change('replace', place, [merged], reason, present)];
+  const leftOut = leftOutOfSpf(present).map((term) => `“${escaped(term)}”`);
+  const told = leftOut.length > 0 ? ` Left out, because no receiver can read it: ${leftOut.join(', ')}.` : '';
+  return [change('replace', place, [merged], reason + told, present)];
 }
 
 function atVerification(domain: Expected, { cname, txt }: PublishedName): Operation[] {

@@ -33,7 +33,7 @@ const strictest = (alls: readonly string[]): string =>
 
 /**
  * One SPF record that authorises us and whoever the records there authorise: our includes first, every other valid term
- * once, then the strictest `all` among them. Terms that no receiver can read are left out.
+ * once, then the strictest `all` among them. Terms that no receiver can read are left out (`leftOutOfSpf`).
  *
  * @param records those that are or were meant as SPF records; none gives ours alone.
  */
@@ -43,9 +43,7 @@ export function mergeSpf(records: readonly string[]): string {
   const alls = written.flat().filter(isAll);
   const redirects = written.flatMap((terms) => (terms.some(isAll) ? [] : terms.filter(isRedirect).slice(0, 1)));
   const single = written.length === 1 && redirects.length === 1;
-  const kept = written.flatMap((terms) =>
-    terms.filter((term) => !isAll(term) && !isRedirect(term) && !isOurs(term) && isValid(term)),
-  );
+  const kept = written.flatMap((terms) => terms.filter((term) => !isAll(term) && !isRedirect(term) && !isOurs(term)));
   // Beside other records, a redirect would end as theirs do not; as an include it authorises the same senders.
   const included = single ? [] : redirects.map((term) => `include:${term.slice('redirect='.length)}`);
   const end = single ? redirects[0]! : alls.length > 0 ? `${strictest(alls).replace('+', '')}all` : '~all';
@@ -59,11 +57,18 @@ export function mergeSpf(records: readonly string[]): string {
   return ['v=spf1', ...ours, ...[...kept, ...included].filter(once), end].join(' ');
 }
 
+/** The terms that `mergeSpf` leaves out: no receiver can read them, and what was meant, nobody can tell. */
+export const leftOutOfSpf = (records: readonly string[]): string[] => [
+  ...new Set([...records].sort().flatMap((record) => writtenIn(record).filter((term) => !isValid(term)))),
+];
+
+const termsOf = (record: string): string[] => writtenIn(record).filter(isValid);
+
 /**
  * Its terms, with the slips mended that hide a whole term, or turn it into another one: a space after a colon or a qualifier,
  * commas for spaces, a long dash, and what somebody has put behind `all`.
  */
-function termsOf(record: string): string[] {
+function writtenIn(record: string): string[] {
   const text = withoutWrapping(record)
     .slice('v=spf1'.length)
     .replace(/: +/g, ':')
@@ -72,5 +77,5 @@ function termsOf(record: string): string[] {
   return text
     .split(' ')
     .filter((term) => term !== '')
-    .flatMap((term) => (isValid(term) ? [term] : term.split(',').filter((part) => part !== '' && isValid(part))));
+    .flatMap((term) => (isValid(term) ? [term] : term.split(',').filter((part) => part !== '')));
 }

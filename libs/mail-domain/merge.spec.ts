@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { inheritedPolicy, looksLikeDmarc, mergeDmarc } from './merge-dmarc';
-import { looksLikeSpf, mergeSpf } from './merge-spf';
+import { leftOutOfSpf, looksLikeSpf, mergeSpf } from './merge-spf';
 import { isDmarc, parseDmarc } from './verdicts/dmarc';
 import { parseSpf } from './verdicts/spf';
 
@@ -24,6 +24,15 @@ describe('SPF records merged into one', () => {
     [['v=spf1 mx - ip4:192.0.2.1 all'], 'v=spf1 include:amazonses.com include:sendmux.ai mx -ip4:192.0.2.1 all'],
     [['v=spf1 A MX', 'v=spf1 a mx'], 'v=spf1 include:amazonses.com include:sendmux.ai A MX ~all'],
   ])('%j', (records, merged) => expect(mergeSpf(records)).toBe(merged));
+
+  it.each([
+    [['v=spf1 mx ip4:192.0.2.300 inlcude:a.net ~all'], ['ip4:192.0.2.300', 'inlcude:a.net']],
+    [['v=spf1 a,inlcude:a.net ~all', 'v=spf1 inlcude:a.net -all'], ['inlcude:a.net']],
+    [['v=spf1 include: a.net, - all'], []],
+  ])('%j leave out %j, and name it', (records, leftOut) => {
+    expect(leftOutOfSpf(records)).toEqual(leftOut);
+    for (const term of leftOut) expect(mergeSpf(records)).not.toContain(term);
+  });
 
   it('are valid, and keep every sender that each could authorise', () => {
     const term = fc.constantFrom(
