@@ -35,8 +35,9 @@ export class Verifier {
    * @param dkim what SES says, where the caller knows it already.
    */
   async check(domain: Expected, dkim?: DkimAnswer): Promise<Assessment> {
-    const [answers, status] = await Promise.all([this.dns(domain), dkim ?? this.identity(domain).then(dkimAnswer)]);
-    return judge(domain, answers, status);
+    if (dkim) return judge(domain, await this.dns(domain), dkim);
+    const [answers, identity] = await Promise.all([this.dns(domain), this.identity(domain)]);
+    return judge(domain, answers, dkimAnswer(identity));
   }
 
   /** The same look, with all that was said, for those who explain it. Never throws. */

@@ -29,10 +29,12 @@ export function judge(domain: Expected, answers: DnsAnswers, dkim: DkimAnswer): 
 
 function dnssecOf(findings: readonly Finding[], { mx, spf, dmarc, verification }: DnsAnswers): Dnssec | undefined {
   if (findings.some(({ code }) => code === 'dnssec_bogus')) return 'bogus';
-  const answers = [...mx, ...spf, ...dmarc, ...verification];
-  const validated = answers.flatMap(({ kind, evidence }) =>
-    kind === 'servfail' || kind === 'unreachable' ? [] : [evidence?.authenticated],
-  );
-  if (validated.length === 0 || validated.includes(undefined)) return undefined;
-  return validated.includes(false) ? 'insecure' : 'secure';
+  let dnssec: Dnssec | undefined;
+  for (const answers of [mx, spf, dmarc, verification])
+    for (const { kind, evidence } of answers) {
+      if (kind === 'servfail' || kind === 'unreachable') continue;
+      if (evidence?.authenticated === undefined) return undefined;
+      dnssec = evidence.authenticated && dnssec !== 'insecure' ? 'secure' : 'insecure';
+    }
+  return dnssec;
 }
