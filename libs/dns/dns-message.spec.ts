@@ -264,7 +264,10 @@ describe('names in a message', () => {
   const answered = (owner: number[], data: number[], type = 15): Buffer => {
     const head = reply({});
     head.writeUInt16BE(1, 6);
-    return Buffer.concat([head, Buffer.from([...owner, 0, type, 0, 1, 0, 0, 0, 60, 0, data.length, ...data])]);
+    return Buffer.concat([
+      head,
+      Buffer.from([...owner, 0, type, 0, 1, 0, 0, 0, 60, data.length >> 8, data.length & 255, ...data]),
+    ]);
   };
   const question = [0xc0, 12];
   const label = (text: string) => [Buffer.byteLength(text), ...Buffer.from(text)];
@@ -279,9 +282,8 @@ describe('names in a message', () => {
   it('differ where only their labels do', () => {
     const one = answered([...label('mail.acme'), 0xc0, 12 + 10], [0, 10, ...question]);
     expect(read(one)).toMatchObject({ kind: 'nodata' });
-    const asked = Buffer.concat([
-      Buffer.from([0, 0, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...label('mail.acme'), ...label('com'), 0, 0, 15, 0, 1]),
-    ]);
+    const header = [0, 0, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    const asked = Buffer.from([...header, ...label('mail.acme'), ...label('com'), 0, 0, 15, 0, 1]);
     expect(read(asked)).toEqual({ kind: 'unreachable', reason: 'a reply to another question' });
   });
   it.each<[string, number[]]>([
@@ -299,6 +301,11 @@ describe('names in a message', () => {
       kind: 'unreachable',
       reason: 'a message that cannot be read (a name of more than 255 octets)',
     }));
+  it('have 255 octets at most, lengths and root included', () => {
+    const long = (last: number) => [63, 63, 63, last].flatMap((length) => label('a'.repeat(length)));
+    expect(read(answered(question, [0, 10, ...long(61), 0])).kind).toBe('records');
+    expect(read(answered(question, [0, 10, ...long(62), 0])).kind).toBe('unreachable');
+  });
   it('are shown as a master file has them', () =>
     expect(read(answered(question, [0, 10, ...label('a b.\\Ü'), 0]))).toMatchObject({
       records: [{ exchange: 'a\\032b\\.\\\\\\195\\156' }],

@@ -35,9 +35,7 @@ export class Verifier {
    * @param dkim what SES says, where the caller knows it already.
    */
   async check(domain: Expected, dkim?: DkimAnswer): Promise<Assessment> {
-    if (dkim) return judge(domain, await this.dns(domain), dkim);
-    const [answers, identity] = await Promise.all([this.dns(domain), this.identity(domain)]);
-    return judge(domain, answers, dkimAnswer(identity));
+    return dkim ? judge(domain, await this.dns(domain), dkim) : (await this.look(domain)).assessment;
   }
 
   /** The same look, with all that was said, for those who explain it. Never throws. */
