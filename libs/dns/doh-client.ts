@@ -55,6 +55,8 @@ export class DohClient {
   /** Questions that have no answer yet: who asks one of them again shares the answer. */
   private readonly questions = new Map<string, Promise<DnsAnswer<unknown>>>();
   private readonly waiting: (() => void)[] = [];
+  /** What has come in this turn of the event loop, and who waits for it. */
+  private arrived: { readonly tell: (outcome: Outcome) => void; readonly outcome: Outcome }[] = [];
   private underWay = 0;
   private closed = false;
 
@@ -168,26 +170,30 @@ export class DohClient {
     this.send(path, deadline, (outcome) => ('lost' in outcome ? this.send(path, deadline, settle) : settle(outcome)));
   }
 
-  /** @param done is called once. */
-  private send(path: string, deadline: number, done: (outcome: Outcome) => void): void {
-    if (this.closed) return done({ refused: 'the client is closed' });
+  /** @param told is called once. */
+  private send(path: string, deadline: number, told: (outcome: Outcome) => void): void {
+    if (this.closed) return told({ refused: 'the client is closed' });
     const connection = this.connection();
     let stream: ClientHttp2Stream;
     try {
       stream = connection.session.request({ ':path': path, accept: messageType });
     } catch (error) {
       this.drop(connection);
-      return done({ lost: (error as Error).message });
+      return told({ lost: (error as Error).message });
     }
     connection.streams++;
-    let settled = false;
+    // Node keeps a closed stream, with its listeners, until the old generation is collected: what they hold must not stay with it.
+    let done: typeof told | undefined = told;
+    let chunks: Buffer[] = [];
     /** Once, and without waiting for the stream: one that never reached the peer may never close. */
     const settle = (outcome: Outcome) => {
-      if (settled) return;
-      settled = true;
+      if (!done) return;
+      const tell = done;
+      done = undefined;
+      chunks = [];
       clearTimeout(timer);
       connection.streams--;
-      done(outcome);
+      this.handOver(tell, outcome);
       stream.close(constants.NGHTTP2_CANCEL);
     };
     const timer = setTimeout(() => {
@@ -199,7 +205,6 @@ export class DohClient {
     let answered = false;
     let expected: number | undefined;
     let length = 0;
-    const chunks: Buffer[] = [];
     stream.on('response', (headers) => {
       answered = true;
       connection.heardAt = performance.now();
@@ -209,13 +214,14 @@ export class DohClient {
       else if (headers['content-length'] !== undefined) expected = Number(headers['content-length']);
     });
     stream.on('data', (chunk: Buffer) => {
+      if (!done) return;
       chunks.push(chunk);
       length += chunk.length;
       if (length > messageLimit) settle({ refused: `more than ${messageLimit} octets` });
     });
     stream.on('error', keptByStream);
     stream.on('close', () => {
-      if (settled) return;
+      if (!done) return;
       if (!answered) return settle({ lost: stream.errored?.message ?? 'closed by the peer' });
       const whole =
         stream.readableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR && (expected ?? length) === length;
@@ -224,6 +230,20 @@ export class DohClient {
           ? { body: chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks) }
           : { refused: 'an answer that broke off' },
       );
+    });
+  }
+
+  /**
+   * All that comes in one turn of the event loop is read, and led on to further questions, one after the other at its end: the
+   * questions leave in one write, and the code of each step is still in the processor's cache for the next answer.
+   */
+  private handOver(tell: (outcome: Outcome) => void, outcome: Outcome): void {
+    this.arrived.push({ tell, outcome });
+    if (this.arrived.length > 1) return;
+    setImmediate(() => {
+      const { arrived } = this;
+      this.arrived = [];
+      for (const { tell, outcome } of arrived) tell(outcome);
     });
   }
 
