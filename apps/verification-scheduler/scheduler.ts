@@ -71,7 +71,7 @@ class SlotStopped extends Error {
   override readonly name = 'SlotStopped';
 }
 
-const slotsAtOnce = 16;
+const slotsAtOnce = 8;
 /** Domains of a slot that are in memory at once. */
 const pageSize = 100;
 const skewMs = 60_000;
@@ -183,10 +183,9 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     this.running.add(work);
   }
 
-  /** Never rejects: a slot that is not finished stays open. */
-  private async work(slot: ClaimedSlot): Promise<void> {
-    const { clock, leaseMs, retryMs } = this.options;
-    const name = `slot ${slot.slot} of cycle ${new Date(slot.cycle).toISOString()}`;
+  /** Renews the lease of a slot until it is let go. The work on it goes on while it is ours and nobody stops this scheduler. */
+  private hold(slot: ClaimedSlot, name: string): { readonly goesOn: () => boolean; readonly letGo: () => void } {
+    const { leaseMs } = this.options;
     let held = true;
     const renewal = setInterval(() => {
       this.slots.renew(slot, leaseMs).then(
@@ -194,7 +193,14 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
         (error: Error) => this.logger.warn(`The lease of ${name} was not renewed: ${error.message}`),
       );
     }, leaseMs / 3).unref();
-    const goesOn = () => held && !this.stopping.signal.aborted;
+    return { goesOn: () => held && !this.stopping.signal.aborted, letGo: () => clearInterval(renewal) };
+  }
+
+  /** Never rejects: a slot that is not finished stays open. */
+  private async work(slot: ClaimedSlot): Promise<void> {
+    const { clock, retryMs } = this.options;
+    const name = `slot ${slot.slot} of cycle ${new Date(slot.cycle).toISOString()}`;
+    const { goesOn, letGo } = this.hold(slot, name);
     try {
       const outcomes = await this.lookAtAll(slot, goesOn);
       const summary = [...outcomes].map(([outcome, count]) => `${count} ${outcome}`).join(', ');
@@ -211,7 +217,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       if (error instanceof SlotStopped) return await this.leaveStopped(slot, name, error);
       this.logger.warn(`${name} will be done again when its lease ends: ${(error as Error).message}`);
     } finally {
-      clearInterval(renewal);
+      letGo();
     }
   }
 
@@ -230,22 +236,22 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       const due = await this.watchedDomains.young(ages, since(await this.slots.youngUntil()), now, '', 1);
       const claim = due.length > 0 ? await this.slots.claimYoung(leaseMs) : undefined;
       if (!claim) return;
+      const { goesOn, letGo } = this.hold(claim, 'the young domains');
       const visit = async (domain: YoungDomain) => {
-        if (this.stopping.signal.aborted) return;
+        if (!goesOn()) return;
         const news = await this.look(domain);
         const cycle = youngCycle(domain.id, domain.dueAt, intervalMs, domain.turn);
         const outcome = typeof news === 'string' ? news : await this.record(news, cycle);
         judged.inc({ outcome });
       };
-      for (let after = ''; ;) {
-        const page = await this.watchedDomains.young(ages, since(claim.until), now, after, pageSize);
-        await Promise.all(page.map((domain) => this.lanes.run(() => visit(domain))));
-        if (this.stopping.signal.aborted) return await this.slots.release(claim, 0);
-        // Another takes over what it has not seen renewed, and looks at the rest again: that changes nothing.
-        if (page.length < pageSize || !(await this.slots.renew(claim, leaseMs))) break;
-        after = page.at(-1)!.id;
+      try {
+        const from = since(claim.until);
+        const read = (after: string) => this.watchedDomains.young(ages, from, now, after, pageSize);
+        await this.lanes.each(this.pages(read, goesOn), visit);
+        await (goesOn() ? this.slots.close(claim, now) : this.slots.release(claim, 0));
+      } finally {
+        letGo();
       }
-      await this.slots.close(claim, now);
     } catch (error) {
       this.logger.warn(`Young domains will be looked at when the lease ends: ${(error as Error).message}`);
     }
@@ -303,12 +309,11 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       const message = `More than ${most} of the ${verified} verified domains of slot ${slot} fail at once: none is judged`;
       stopped = new SlotStopped(message);
     };
-    for (let after = ''; goesOn() && !stopped;) {
-      const page = await this.watchedDomains.page(slot, after, pageSize);
-      await Promise.all(page.map((domain) => this.lanes.run(() => visit(domain))));
-      if (page.length < pageSize) break;
-      after = page.at(-1)!.id;
-    }
+    const read = (after: string) => this.watchedDomains.page(slot, after, pageSize);
+    await this.lanes.each(
+      this.pages(read, () => goesOn() && !stopped),
+      visit,
+    );
     if (lost.length > most)
       stopped ??= new SlotStopped(
         `More than ${most} domains of slot ${slot} are not in SES as they should be: is this another account or Region?`,
@@ -318,14 +323,27 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       throw stopped;
     }
     if (kept.length > 0 && goesOn()) await this.askCanary(slot);
-    if (goesOn()) await Promise.all(lost.map((each) => this.lanes.run(() => this.requestRepair(each, cycle))));
+    if (goesOn()) await this.lanes.each([lost], (each) => this.requestRepair(each, cycle));
     const recordKept = async (news: News) => {
       if (goesOn()) count(news.domain.id, await this.record(news, cycle));
     };
-    await Promise.all(kept.map((news) => this.lanes.run(() => recordKept(news))));
+    await this.lanes.each([kept], recordKept);
     if (open.size > 0 && goesOn()) this.unjudged.set(slot, { cycle, ids: open });
     else this.unjudged.delete(slot);
     return outcomes;
+  }
+
+  /** Pages of domains in the order of their ids, each read when the one before it is used up, for as long as the work goes on. */
+  private async *pages<Domain extends WatchedDomain>(
+    read: (after: string) => Promise<Domain[]>,
+    goesOn: () => boolean,
+  ): AsyncGenerator<Domain[]> {
+    for (let after = ''; goesOn();) {
+      const page = await read(after);
+      yield page;
+      if (page.length < pageSize) return;
+      after = page.at(-1)!.id;
+    }
   }
 
   /**
