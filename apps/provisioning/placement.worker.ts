@@ -50,11 +50,22 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     const { state, version } = await this.mailboxes.load(id);
     if (state.status === 'absent') throw new Error(`There is no stream ${id}.`);
     await this.mailServer.putMailbox({ ...state, version });
+    this.warnOfUnknown(state.provider, id);
   }
 
   private async choose(domainId: string): Promise<void> {
     const { state, version } = await this.domains.load(domainId);
-    if ('outboundProvider' in state) await this.mailServer.chooseProvider(domainId, state.outboundProvider, version);
+    if (!('outboundProvider' in state)) return;
+    await this.mailServer.chooseProvider(domainId, state.outboundProvider, version);
+    this.warnOfUnknown(state.outboundProvider, domainId);
+  }
+
+  /** The gateway knows more providers than we do: its mail leaves, but not through the one that was chosen. */
+  private warnOfUnknown(provider: string | null, id: string): void {
+    if (provider !== null && !this.relays.has(provider))
+      this.logger.warn(
+        `${id} sends through ${provider}, which OUTBOUND_PROVIDERS of the provisioning does not name: name it there, as at the gateway`,
+      );
   }
 
   private async nameRelays(): Promise<void> {
