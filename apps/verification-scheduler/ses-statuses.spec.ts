@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { SesUnavailable, type SesIdentity, type SesStatus } from '@app/ses';
 import { SesStatuses } from './ses-statuses';
@@ -11,12 +12,17 @@ class FakeSes {
   down = false;
   calls: string[] = [];
   listingTakes = () => Promise.resolve();
+  pageTakes = () => Promise.resolve();
 
-  async *list() {
+  async *list({ signal }: { signal?: AbortSignal } = {}) {
     this.calls.push('list');
     await this.listingTakes();
     if (this.down) throw new SesUnavailable('SES is down');
-    for (const [name, status] of Object.entries(this.listed)) yield { name, status };
+    for (const [name, status] of Object.entries(this.listed)) {
+      await this.pageTakes();
+      if (signal?.aborted) throw new SesUnavailable('SES does not answer');
+      yield { name, status };
+    }
   }
 
   get(name: string): Promise<SesIdentity | null> {
@@ -104,4 +110,24 @@ it('asks again, for it alone, before it says anything against a domain that has 
   expect(await statuses.of('a.com', true)).toBe('success');
   expect(await statuses.of('b.com', false)).toBe('pending');
   expect(ses.calls).toEqual(['list', 'get a.com']);
+});
+
+it('answers from the old listing while a new one takes long, and fails a listing only when SES falls silent', async () => {
+  statuses = new SesStatuses(ses, { maxAgeMs: 60_000, timeoutMs: 60, waitMs: 5, clock: () => now });
+  ses.listed = { 'a.com': 'pending', 'b.com': 'success', 'c.com': 'success', 'd.com': 'success' };
+  await statuses.of('a.com');
+  ses.listed['a.com'] = 'success';
+  ses.pageTakes = () => delay(30);
+  now = 60_000;
+  const begin = performance.now();
+  expect(await statuses.of('a.com')).toBe('pending');
+  expect(performance.now() - begin).toBeLessThan(60);
+  await delay(30 * 4 + 60);
+  expect(await statuses.of('a.com')).toBe('success');
+  ses.pageTakes = () => delay(120);
+  now = 180_000;
+  expect(await statuses.of('a.com')).toBe('success');
+  await delay(150);
+  expect(await statuses.of('a.com')).toBe('unavailable');
+  expect(ses.calls).toEqual(['list', 'list', 'list']);
 });

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DkimAnswer } from '@app/mail-domain';
 import type { SesIdentities } from '@app/ses';
@@ -6,10 +7,17 @@ import { ListedStatuses } from './listed-statuses';
 export interface SesStatusesOptions {
   /** How long a listing is believed, in milliseconds; as long as it took where that is longer. */
   readonly maxAgeMs: number;
-  /** A listing or a question that takes longer has failed, in milliseconds. */
+  /** A listing has failed when no more of it has come for so long, in milliseconds. */
   readonly timeoutMs: number;
+  /** While a new listing is under way, the one before it answers after so long, in milliseconds; 1,000 when absent. */
+  readonly waitMs?: number;
   readonly clock?: () => number;
 }
+
+/** How long a question about one domain waits for its turn and its answer, in milliseconds: it holds a lane of the cycle. */
+const questionMs = 10_000;
+/** How long the first listing is waited for, in milliseconds; while it takes longer, nothing is known. */
+const firstListingMs = 300_000;
 
 /**
  * What SES says of the domains, from one listing of all its identities that everybody shares for a while: SES allows
@@ -18,8 +26,10 @@ export interface SesStatusesOptions {
 export class SesStatuses {
   private readonly logger = new Logger(SesStatuses.name);
   private readonly clock: () => number;
-  private listing: Promise<ListedStatuses | undefined> | undefined;
-  private staleAt = 0;
+  /** The last listing that has ended; undefined when it failed. */
+  private last: ListedStatuses | undefined;
+  private answer: Promise<ListedStatuses | undefined> = Promise.resolve(undefined);
+  private staleAt = -Infinity;
 
   constructor(
     private readonly ses: Pick<SesIdentities, 'list' | 'get'>,
@@ -40,7 +50,7 @@ export class SesStatuses {
     const listed = statuses.get(name);
     if (listed === 'success' || (listed && !hasSomethingToLose)) return listed;
     try {
-      const identity = await this.ses.get(name, { signal: AbortSignal.timeout(this.options.timeoutMs) });
+      const identity = await this.ses.get(name, { signal: AbortSignal.timeout(questionMs) });
       return identity?.status ?? 'identity_missing';
     } catch (error) {
       this.logger.warn(`Amazon SES did not say whether it has ${name}: ${(error as Error).message}`);
@@ -50,18 +60,26 @@ export class SesStatuses {
 
   /** The listing of now, or undefined when it failed. A failure is kept as long as an answer: SES is not pressed. */
   private current(): Promise<ListedStatuses | undefined> {
-    if (!this.listing || this.clock() >= this.staleAt) {
-      this.staleAt = Infinity;
-      this.listing = this.list(this.clock());
-    }
-    return this.listing;
+    if (this.clock() < this.staleAt) return this.answer;
+    this.staleAt = Infinity;
+    const listing = this.list(this.clock()).then((statuses) => {
+      this.answer = listing;
+      return (this.last = statuses);
+    });
+    // Of millions of identities a listing takes hours, and nobody is to stand still for it.
+    const patienceMs = this.last ? (this.options.waitMs ?? 1_000) : firstListingMs;
+    return (this.answer = Promise.race([listing, delay(patienceMs, this.last, { ref: false })]));
   }
 
   private async list(startedAt: number): Promise<ListedStatuses | undefined> {
+    const silence = new AbortController();
+    const timer = setTimeout(() => silence.abort(), this.options.timeoutMs);
     try {
       const statuses = new ListedStatuses();
-      const signal = AbortSignal.timeout(this.options.timeoutMs);
-      for await (const { name, status } of this.ses.list({ signal })) statuses.add(name, status);
+      for await (const { name, status } of this.ses.list({ signal: silence.signal })) {
+        statuses.add(name, status);
+        timer.refresh();
+      }
       return statuses;
     } catch (error) {
       this.logger.warn(
@@ -69,6 +87,7 @@ export class SesStatuses {
       );
       return undefined;
     } finally {
+      clearTimeout(timer);
       const endedAt = this.clock();
       this.staleAt = endedAt + Math.max(this.options.maxAgeMs, endedAt - startedAt);
     }

@@ -116,6 +116,16 @@ describe('a reply', () => {
       records: ['sendmux-verify=team_abc123', '\u00c2\u00a0'],
     });
   });
+  it('D9 keeps records apart that have the same text in other strings, and takes none of the same octets twice', () => {
+    const txt = (...strings: string[]) => ({ type: 'TXT' as const, name: 'mail.acme.com', data: strings });
+    const answers = [txt('v=spf1 -all'), txt('v=spf1', ' -all'), txt('v=spf1 -all')];
+    expect(
+      decodeReply(reply({ questions: [{ type: 'TXT', name: 'mail.acme.com' }], answers }), 'mail.acme.com', 'TXT'),
+    ).toMatchObject({
+      records: ['v=spf1 -all', 'v=spf1 -all'],
+    });
+  });
+
   it('follows CNAMEs, and takes only what stands at their end', () => {
     const answers: packet.Answer[] = [
       { type: 'CNAME', name: 'mail.acme.com', data: 'a.net' },

@@ -242,7 +242,9 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
     aliases.push(readers.CNAME(bytes, alias));
     if (aliases.length > chainLimit) return unreachable('a loop of CNAMEs');
   }
-  const found = answers.filter((rr) => rr.type === types[type] && isSameName(bytes, rr.owner, owner));
+  const found = answers
+    .filter((rr) => rr.type === types[type] && isSameName(bytes, rr.owner, owner))
+    .filter(isNoDuplicate(bytes));
   const isPositive = rcode === rcodes.noError && found.length > 0;
   if (isPositive) for (const rr of found) ttl = Math.min(ttl, rr.ttl);
   else if (soa) ttl = Math.min(ttl, soa.ttl, readers.SOA(bytes, soa).minimum);
@@ -255,6 +257,12 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
 
 const rcodeNames = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
 const rcodeName = (rcode: number): string => rcodeNames[rcode] ?? String(rcode);
+
+/** RRs with the same data are one (RFC 2181 section 5). Two with the same text in other character-strings are not. */
+const isNoDuplicate =
+  (bytes: Buffer) =>
+  ({ data, end }: Rr, index: number, all: readonly Rr[]): boolean =>
+    !all.slice(0, index).some((other) => bytes.compare(bytes, other.data, other.end, data, end) === 0);
 
 /** @throws {Error} when it is not all there. */
 function rrAt(bytes: Buffer, owner: number): Rr {

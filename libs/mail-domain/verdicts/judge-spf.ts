@@ -109,7 +109,7 @@ function judgeRecord(text: string, targets: Targets): Said {
 
 /** The record names not all of ours: whether what it leads to does. */
 function judgeTargets(text: string, terms: readonly SpfTerm[], missing: readonly string[], targets: Targets): Said {
-  const { reached, targets: asked, lookups } = walk(text, targets);
+  const { reached, broken, targets: asked, lookups } = walk(text, targets);
   const lacking = missing.filter((host) => !reached.has(host));
   if (lacking.length === 0) {
     const via = [...new Set(missing.map((host) => reached.get(host)!.at(-1) ?? host))].join(' and ');
@@ -147,6 +147,11 @@ function judgeTargets(text: string, terms: readonly SpfTerm[], missing: readonly
     return fail(
       'spf_too_many_lookups',
       `The SPF record needs more than ${spfLookupLimit} look-ups, and receivers stop there (RFC 7208 section 4.6.4) before they find ${named}. Put ${ours} right after v=spf1: ${escaped(mergeSpf([text]))}`,
+    );
+  if (broken !== undefined)
+    return fail(
+      'spf_include_missing',
+      `The SPF record leads to ${broken}, which has no SPF record, several, or one that cannot be read, and receivers stop there (RFC 7208 section 5.2) before they find ${named}. Put ${ours} right after v=spf1: ${escaped(mergeSpf([text]))}`,
     );
   const redirect = terms.find((term) => term.kind === 'modifier' && term.name === 'redirect');
   if (redirect && asked.has(redirect.value))

@@ -164,6 +164,7 @@ describe('D SPF', () => {
     ['D7', 'nothing', nodata, 'fail', 'spf_missing'],
     ['D8', 'two records', spf(goodSpf, 'v=spf1 include:_spf.google.com ~all'), 'fail', 'spf_multiple'],
     ['D9', 'two with ours in both', spf(goodSpf, `v=spf1 ${own} -all`), 'fail', 'spf_multiple'],
+    ['D9', 'two of the same text, cut into other character-strings', spf(goodSpf, goodSpf), 'fail', 'spf_multiple'],
     ['D12', 'upper case', spf('V=SPF1 INCLUDE:AMAZONSES.COM include:Sendmux.AI ~ALL'), 'pass', 'ok'],
     ['D13', 'leading space', spf(` ${goodSpf}`), 'fail', 'spf_leading_whitespace'],
     ['D13', 'byte order mark', spf(`\u00ef\u00bb\u00bf${goodSpf}`), 'fail', 'spf_leading_whitespace'],
@@ -386,6 +387,38 @@ describe('D SPF through other records', () => {
       ...(['D27', `nested, behind a name ${what}`, 'v=spf1 include:x.net include:_spf.acme.com ~all'] as const),
       ...([{ 'x.net': found, '_spf.acme.com': spf(goodSpf) }, 'fail', 'spf_include_missing'] as const),
     ]),
+    [
+      ...(['D27', 'nested, behind a -include of ours beside it', 'v=spf1 include:_s.acme.com -all'] as const),
+      ...([{ '_s.acme.com': spf(`v=spf1 -include:amazonses.com ${own} -all`) }] as const),
+      ...(['fail', 'spf_include_missing'] as const),
+    ],
+    [
+      ...(['D26', 'a redirect to one that turns ours away first', 'v=spf1 redirect=_s.acme.com'] as const),
+      ...([{ '_s.acme.com': spf(`v=spf1 ?include:amazonses.com ${own} -all`) }] as const),
+      ...(['fail', 'spf_include_missing'] as const),
+    ],
+    [
+      ...(['D27', 'nested, behind a -include that leads to ours', 'v=spf1 -include:a.net include:b.net -all'] as const),
+      ...([{ 'a.net': spf(goodSpf), 'b.net': spf(goodSpf) }, 'fail', 'spf_include_missing'] as const),
+    ],
+    [
+      ...([
+        'D27',
+        'nested, behind an include that turns ours away for itself',
+        'v=spf1 include:a.net include:b.net',
+      ] as const),
+      ...([{ 'a.net': spf(`v=spf1 -include:amazonses.com -all`), 'b.net': spf(goodSpf) }] as const),
+      ...(['pass', 'spf_via_redirect'] as const),
+    ],
+    [
+      ...(['D27', 'nested, behind a broken one beside it', 'v=spf1 include:a.net -all'] as const),
+      ...([{ 'a.net': spf(`v=spf1 include:x.net ${own} -all`), 'x.net': both<TxtRr>(nxdomain) }] as const),
+      ...(['fail', 'spf_include_missing'] as const),
+    ],
+    [
+      ...(['D27', 'nested, before a broken one', 'v=spf1 include:a.net include:x.net -all'] as const),
+      ...([{ 'a.net': spf(goodSpf), 'x.net': both<TxtRr>(nxdomain) }, 'pass', 'spf_via_redirect'] as const),
+    ],
     ['D27', 'ours as the tenth look-up', 'v=spf1 include:n0.net ~all', chain(8), 'pass', 'spf_via_redirect'],
     ['D30', 'ours beyond the tenth look-up', 'v=spf1 include:n0.net ~all', chain(10), 'fail', 'spf_too_many_lookups'],
     [
@@ -397,6 +430,10 @@ describe('D SPF through other records', () => {
     expect(elsewhere(text, targets)).toMatchObject({ outcome: outcomeOf[outcome], code }),
   );
 
+  it('D27 names the include that receivers stop at', () => {
+    const targets = { 'a.net': spf(`v=spf1 include:x.net ${own} -all`), 'x.net': both<TxtRr>(nxdomain) };
+    expect(elsewhere('v=spf1 include:a.net -all', targets).message).toContain('leads to x.net');
+  });
   it('D26 says who authorises us', () =>
     expect(elsewhere('v=spf1 redirect=_spf.acme.com', { '_spf.acme.com': spf(goodSpf) }).message).toContain(
       'authorises us through _spf.acme.com',
@@ -413,6 +450,9 @@ describe('D SPF through other records', () => {
     expect(ask(text, { 'a.net': both(nxdomain), 'c.net': both(unreachable) })).toBeUndefined();
     expect(ask('v=spf1 include:a.net ~all', { 'a.net': spf('v=spf1 redirect=b.net') })).toBe('b.net');
     expect(ask('v=spf1 include:a.net ~all', { 'a.net': spf(goodSpf) })).toBeUndefined();
+    const behind = { 'a.net': spf(`v=spf1 include:x.net ${own} -all`) };
+    expect(ask('v=spf1 include:a.net include:y.net', behind)).toBe('x.net');
+    expect(ask('v=spf1 include:a.net include:y.net', { ...behind, 'x.net': spf('v=spf1 -all') })).toBeUndefined();
     expect(ask('v=spf1 foo:bar redirect=c.net')).toBeUndefined();
     expect(spfQuestion({ spf: spf('v=spf1 include:a.net', 'v=spf1 include:b.net') })).toBeUndefined();
     expect(spfQuestion({ spf: both(unreachable) })).toBeUndefined();
@@ -468,6 +508,7 @@ describe('E DMARC', () => {
     ['E13', 'typographic quotes', dmarc('\xe2\x80\x9cv=DMARC1; p=reject\xe2\x80\x9d'), 'fail', 'invisible_characters'],
     ['E', 'a byte order mark', dmarc('\xef\xbb\xbfv=DMARC1; p=quarantine'), 'fail', 'invisible_characters'],
     ['E14', 'two records', dmarc('v=DMARC1; p=quarantine', 'v=DMARC1; p=reject'), 'fail', 'dmarc_multiple'],
+    ['E14', 'two of the same text', dmarc('v=DMARC1; p=reject', 'v=DMARC1; p=reject'), 'fail', 'dmarc_multiple'],
     ['E15', 'an unrelated one beside', dmarc('google-site-verification=x', 'v=DMARC1; p=quarantine'), 'pass', 'ok'],
     ['E16', 'pct=0', dmarc('v=DMARC1; p=quarantine; pct=0'), 'pass', 'dmarc_pct_partial'],
     ['E16', 'pct=50', dmarc('v=DMARC1; p=quarantine; pct=50'), 'pass', 'dmarc_pct_partial'],

@@ -18,8 +18,12 @@ export type SpfTarget =
   | { readonly kind: 'servfail' | 'unreachable' | 'disagreement' };
 
 export interface SpfWalk {
-  /** Names whose senders pass, each with the names that lead there; none for one that the record itself includes. */
+  /**
+   * Names whose senders are known to pass, each with the names that lead there; none for one that the record itself includes.
+   */
   readonly reached: ReadonlyMap<string, readonly string[]>;
+  /** The first name that has no SPF record, several, or one that cannot be read: an error of the whole (section 5.2). */
+  readonly broken: string | undefined;
   /** Names whose SPF record nobody has asked for yet. */
   readonly open: readonly string[];
   /** What was asked for, by name, in the order of a receiver. */
@@ -48,11 +52,7 @@ export function walkSpf(
   answersAt: (name: string) => readonly Answer<TxtRr>[] | undefined,
   leaves: readonly string[] = [],
 ): SpfWalk {
-  const reached = new Map<string, readonly string[]>();
-  /** Whose senders the record itself turns away: whatever comes behind is too late for them. */
-  const refused = new Set<string>();
-  /** An include of what is no SPF record is an error of the whole (section 5.2): nobody reads on. */
-  let isBroken = false;
+  let broken: string | undefined;
   const open = new Set<string>();
   const targets = new Map<string, SpfTarget>();
   let lookups = 0;
@@ -62,37 +62,53 @@ export function walkSpf(
     const answers = answersAt(name);
     return answers && spfTarget(answers);
   };
-  const follow = (name: string, path: readonly string[], passes: boolean): void => {
-    if (name.includes('%')) return;
-    if (passes && !isBroken && !reached.has(name) && !refused.has(name)) reached.set(name, path);
-    if (!passes && path.length === 0) refused.add(name);
-    if (leaves.includes(name)) return;
+  const follow = (name: string, path: readonly string[]): Senders => {
+    const senders: Senders = new Map();
+    if (name.includes('%')) return senders;
+    // Nobody reads on after a broken one, and nobody knows whether one that has not been asked for is.
+    if (broken === undefined && open.size === 0) senders.set(name, path);
+    if (leaves.includes(name)) return senders;
     const target = targetAt(name);
-    if (!target) return void open.add(name);
-    targets.set(name, target);
-    if (target.kind === 'none') isBroken = true;
-    if (target.kind === 'record') visit(target.text, [...path, name], passes);
+    if (!target) open.add(name);
+    else targets.set(name, target);
+    if (target?.kind === 'none') broken ??= name;
+    if (target?.kind === 'record') decideFirst(senders, visit(target.text, [...path, name]));
+    return senders;
   };
-  const visit = (record: string, path: readonly string[], passes: boolean): void => {
+  const visit = (record: string, path: readonly string[]): Senders => {
+    const senders: Senders = new Map();
     const parsed = parseSpf(record);
     if ('syntaxError' in parsed) {
-      isBroken = true;
-      return;
+      broken ??= path.at(-1);
+      return senders;
     }
     const read = readIn(parsed.terms);
     for (const term of read) {
       if (term.kind !== 'mechanism' || !queries.has(term.name)) continue;
       // A loop of includes ends here as well.
-      if (++lookups > spfLookupLimit) return;
-      if (term.name === 'include') follow(term.value, path, passes && isPass(term));
+      if (++lookups > spfLookupLimit) return senders;
+      if (term.name !== 'include') continue;
+      // What does not pass there does not match here (section 5.2).
+      for (const [name, via] of follow(term.value, path))
+        if (via) decideFirst(senders, [[name, isPass(term) ? via : null]]);
     }
     const redirect = parsed.terms.find((term) => term.kind === 'modifier' && term.name === 'redirect');
     // With an `all`, a redirect is never looked at (section 6.1).
-    if (read.length < parsed.terms.length || !redirect || ++lookups > spfLookupLimit) return;
-    follow(redirect.value, path, passes);
+    if (read.length === parsed.terms.length && redirect && ++lookups <= spfLookupLimit)
+      decideFirst(senders, follow(redirect.value, path));
+    return senders;
   };
-  visit(text, [], true);
-  return { reached, open: [...open], targets, lookups: Math.min(lookups, spfLookupLimit + 1) };
+  const reached = new Map<string, readonly string[]>();
+  for (const [name, path] of visit(text, [])) if (path) reached.set(name, path);
+  return { reached, broken, open: [...open], targets, lookups: Math.min(lookups, spfLookupLimit + 1) };
+}
+
+/** What becomes of the senders of each name: the names that lead there when they pass, null when they do not. */
+type Senders = Map<string, readonly string[] | null>;
+
+/** The first match decides (section 4.6.2). */
+function decideFirst(senders: Senders, later: Iterable<readonly [string, readonly string[] | null]>): void {
+  for (const [name, path] of later) if (!senders.has(name)) senders.set(name, path);
 }
 
 export const isAll = (term: SpfTerm): boolean => term.kind === 'mechanism' && term.name === 'all';
