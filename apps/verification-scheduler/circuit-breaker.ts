@@ -24,30 +24,47 @@ const standing = new Gauge({
 export type Reason = 'canary' | 'mass_failure';
 const reasons: readonly Reason[] = ['canary', 'mass_failure'];
 
-/** Alarms the operator once for as long as slots are being stopped, however many they are. */
+/**
+ * Alarms the operator once for as long as slots are being stopped, however many they are. One that was not stopped again for
+ * longer than `forgetMs` (milliseconds) has come through at another scheduler.
+ */
 export class CircuitBreaker {
   private readonly logger = new Logger(CircuitBreaker.name);
-  private readonly stopped: Record<Reason, Set<number>> = { canary: new Set(), mass_failure: new Set() };
+  /** When each slot was stopped last, by the clock. */
+  private readonly stopped: Record<Reason, Map<number, number>> = { canary: new Map(), mass_failure: new Map() };
 
-  constructor() {
+  constructor(
+    private readonly forgetMs: number,
+    private readonly clock = () => performance.now(),
+  ) {
     for (const reason of reasons) standing.set({ reason }, 0);
   }
 
   open(slot: number, reason: Reason, message: string): void {
     stops.inc({ reason });
+    this.forget(reason);
     if (this.stopped[reason].size === 0) this.logger.error(message);
-    this.stopped[reason].add(slot);
+    this.stopped[reason].set(slot, this.clock());
     standing.set({ reason }, 1);
   }
 
   /** The canary was found: the next time that it is not is another outage. */
   canaryFound(): void {
-    this.clear('canary', this.stopped.canary);
+    this.clear('canary', this.stopped.canary.keys());
   }
 
   /** The slot came through. */
   close(slot: number): void {
+    this.forget('mass_failure');
     this.clear('mass_failure', [slot]);
+  }
+
+  private forget(reason: Reason): void {
+    const old = this.clock() - this.forgetMs;
+    this.clear(
+      reason,
+      [...this.stopped[reason]].filter(([, stoppedAt]) => stoppedAt < old).map(([slot]) => slot),
+    );
   }
 
   private clear(reason: Reason, slots: Iterable<number>): void {

@@ -29,6 +29,13 @@ export class Lanes {
     };
     const fail = (error: unknown) => void (failure ??= { error });
     const failed = (error: unknown) => (fail(error), leave());
+    const begin = (item: Item) => {
+      try {
+        work(item).then(leave, failed);
+      } catch (error) {
+        failed(error);
+      }
+    };
     try {
       for await (const page of pages) {
         for (const item of page) {
@@ -36,7 +43,7 @@ export class Lanes {
           else await new Promise<void>((turn) => this.waiting.push(turn));
           underWay += 1;
           if (failure) leave();
-          else work(item).then(leave, failed);
+          else begin(item);
         }
         if (failure) break;
       }

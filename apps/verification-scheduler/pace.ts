@@ -9,11 +9,17 @@ export class Pace {
     this.stepMs = 1_000 / perSecond;
   }
 
-  async turn(): Promise<void> {
+  /** @param signal gives up waiting. */
+  async turn(signal?: AbortSignal): Promise<void> {
     const now = performance.now();
     const at = Math.max(now, this.nextAt);
     this.nextAt = at + this.stepMs;
     // A timer cannot wait for less than a millisecond.
-    if (at - now >= 1) await delay(at - now);
+    if (at - now >= 1) await delay(at - now, undefined, { signal }).catch(unlessAborted);
   }
 }
+
+/** For `catch`: to be told to give up is no error. */
+export const unlessAborted = (error: Error): void => {
+  if (error.name !== 'AbortError') throw error;
+};

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import type { CommandBus } from '@nestjs/cqrs';
@@ -15,7 +16,7 @@ import type { Canary, Verifier } from '@app/verification';
 import { Counter, Histogram } from 'prom-client';
 import { CircuitBreaker, tolerated } from './circuit-breaker';
 import { Lanes } from './lanes';
-import { Pace } from './pace';
+import { Pace, unlessAborted } from './pace';
 import type { SesStatuses } from './ses-statuses';
 import type { ClaimedSlot, Slots } from './slots';
 import { youngAges, youngCycle } from '@app/cycle';
@@ -75,6 +76,8 @@ const slotsAtOnce = 8;
 /** Domains of a slot that are in memory at once. */
 const pageSize = 100;
 const skewMs = 60_000;
+/** Young domains whose looks came to nothing are looked at again after this long, in milliseconds. */
+const youngRetryMs = 30_000;
 const stopWithinMs = 5_000;
 
 const judged = new Counter({
@@ -99,7 +102,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   private readonly options: Required<SchedulerOptions>;
   private readonly lanes: Lanes;
   private readonly pace: Pace;
-  private readonly breaker = new CircuitBreaker();
+  private readonly breaker: CircuitBreaker;
   private readonly running = new Set<Promise<void>>();
   /** Of slots that stayed open: the domains that could not be judged. The others have had their look in that cycle. */
   private readonly unjudged = new Map<number, { readonly cycle: number; readonly ids: ReadonlySet<string> }>();
@@ -120,8 +123,11 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     const pollMs = Math.min(1_000, Math.max(20, options.intervalMs / 360));
     const retryMs = Math.min(300_000, options.intervalMs / 36);
     this.options = { leaseMs: 15_000, pollMs, retryMs, youngAges, clock: Date.now, perSecond: Infinity, ...options };
+    this.breaker = new CircuitBreaker(3 * this.options.retryMs);
     this.pace = new Pace(this.options.perSecond);
     this.lanes = new Lanes(options.concurrency);
+    // Whoever waits for a turn listens, and each lane may.
+    setMaxListeners(0, this.stopping.signal);
   }
 
   onApplicationBootstrap(): void {
@@ -168,9 +174,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       } catch (error) {
         this.logger.warn(`Due slots cannot be claimed: ${(error as Error).message}`);
       }
-      const pause = delay(pollMs, undefined, { signal }).catch((error: Error) => {
-        if (error.name !== 'AbortError') throw error;
-      });
+      const pause = delay(pollMs, undefined, { signal }).catch(unlessAborted);
       await Promise.race([pause, ...this.running]);
     }
   }
@@ -223,11 +227,11 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
 
   /**
    * Looks at the domains that have reached one of the young ages since the last time, and no further back than the greatest age:
-   * what is due is a function of time, so a crash or a stop loses nothing. These domains have nothing to lose: no canary is
-   * asked. Never rejects.
+   * what is due is a function of time, so a crash or a stop loses nothing, nor do looks that could not be recorded. These domains
+   * have nothing to lose: the canary is asked only when nothing could be decided of one. Never rejects.
    */
   private async lookAtYoung(): Promise<void> {
-    const { clock, intervalMs, leaseMs, youngAges: ages } = this.options;
+    const { clock, intervalMs, leaseMs, retryMs, youngAges: ages } = this.options;
     const now = clock();
     const oldest = now - Math.max(0, ...ages);
     // A clock that was set back must not keep the young waiting; the clocks of two schedulers differ a little.
@@ -237,18 +241,23 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       const claim = due.length > 0 ? await this.slots.claimYoung(leaseMs) : undefined;
       if (!claim) return;
       const { goesOn, letGo } = this.hold(claim, 'the young domains');
+      const seen = new Set<Outcome>();
       const visit = async (domain: YoungDomain) => {
-        if (!goesOn()) return;
+        if (!(await this.mayLook(goesOn))) return;
         const news = await this.look(domain);
         const cycle = youngCycle(domain.id, domain.dueAt, intervalMs, domain.turn);
         const outcome = typeof news === 'string' ? news : await this.record(news, cycle);
         judged.inc({ outcome });
+        seen.add(outcome);
       };
       try {
         const from = since(claim.until);
         const read = (after: string) => this.watchedDomains.young(ages, from, now, after, pageSize);
         await this.lanes.each(this.pages(read, goesOn), visit);
-        await (goesOn() ? this.slots.close(claim, now) : this.slots.release(claim, 0));
+        if (!goesOn()) return await this.slots.release(claim, 0);
+        // Nothing can be decided without resolvers; one domain that cannot be is no reason to hold up the others.
+        const isLost = seen.has('error') || (seen.has('undecided') && !(await this.canary.isFound()));
+        await (isLost ? this.slots.release(claim, Math.min(retryMs, youngRetryMs)) : this.slots.close(claim, now));
       } finally {
         letGo();
       }
@@ -275,7 +284,8 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
 
   /**
    * Looks first and records afterwards: what is seen of domains with something to lose is kept until the whole slot has been
-   * seen, so that an outage of ours is known before it has cost anybody anything. What is kept is bounded by what is tolerated.
+   * seen, so that an outage of ours is known before it has cost anybody anything. What is kept of verified domains is bounded by what
+   * is tolerated.
    *
    * @throws {SlotStopped} when the canary is not found, or too many verified domains fail at once.
    */
@@ -296,8 +306,10 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
       this.progressAt = performance.now();
     };
+    const isOn = () => goesOn() && !stopped;
     const visit = async (domain: WatchedDomain) => {
-      if (stopped || !goesOn() || (left?.cycle === cycle && !left.ids.has(domain.id))) return;
+      if (left?.cycle === cycle && !left.ids.has(domain.id)) return;
+      if (!(await this.mayLook(isOn))) return;
       const news = await this.look(domain, lost);
       if (typeof news === 'string') return count(domain.id, news);
       const fails = failing(news.look.findings).length > 0;
@@ -310,10 +322,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
       stopped = new SlotStopped(message);
     };
     const read = (after: string) => this.watchedDomains.page(slot, after, pageSize);
-    await this.lanes.each(
-      this.pages(read, () => goesOn() && !stopped),
-      visit,
-    );
+    await this.lanes.each(this.pages(read, isOn), visit);
     if (lost.length > most)
       stopped ??= new SlotStopped(
         `More than ${most} domains of slot ${slot} are not in SES as they should be: is this another account or Region?`,
@@ -331,6 +340,13 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     if (open.size > 0 && goesOn()) this.unjudged.set(slot, { cycle, ids: open });
     else this.unjudged.delete(slot);
     return outcomes;
+  }
+
+  /** Waits for the turn; false when the work is not to go on. */
+  private async mayLook(goesOn: () => boolean): Promise<boolean> {
+    if (!goesOn()) return false;
+    await this.pace.turn(this.stopping.signal);
+    return goesOn();
   }
 
   /** Pages of domains in the order of their ids, each read when the one before it is used up, for as long as the work goes on. */
@@ -353,7 +369,6 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
    */
   private async look(domain: WatchedDomain, lost: Lost[] = []): Promise<News | Outcome> {
     try {
-      await this.pace.turn();
       const lookedAt = this.options.clock();
       const dkim = await this.sesStatuses.of(domain.name, domain.status === 'verified' || domain.lapsed);
       const fault = faults[dkim];

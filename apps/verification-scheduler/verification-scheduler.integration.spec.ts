@@ -24,7 +24,7 @@ import { domainsProjection, readModelMigrations } from '@app/read-model';
 import { createApp, loadSettings, newId } from '@app/runtime';
 import type { Pool } from 'pg';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
-import { cycleMigrations, dueSlots, slotOf } from '@app/cycle';
+import { cycleMigrations, dueSlots, slotOf, youngSlot } from '@app/cycle';
 import { DomainEventsController } from './domain-events.controller';
 import { Scheduler, type SchedulerOptions } from './scheduler';
 import { Slots } from './slots';
@@ -305,6 +305,18 @@ describe('the life of a domain in the cycle', () => {
   });
 });
 
+it('begins no look after it was told to stop, however long the turns of a low rate take', async () => {
+  for (let i = 0; i < 10; i++) await add('right', idInSlot(300));
+  const scheduler = start({ perSecond: 5 });
+  await until(() => looks.length >= 2);
+  const stoppedAt = performance.now();
+  await scheduler.beforeApplicationShutdown();
+  expect(performance.now() - stoppedAt).toBeLessThan(1_000);
+  const begun = looks.length;
+  await sleep(500);
+  expect(looks.length).toBe(begun);
+});
+
 describe('a young domain', () => {
   const ages = [1, 2, 5, 10, 30].map((minutes) => minutes * minute);
 
@@ -353,6 +365,71 @@ describe('a young domain', () => {
     const late = await add('right', idInSlot(300));
     now += minute;
     await until(async () => (await status(late.id)) === 'verified');
+  });
+
+  it('is looked at again when its look could not be recorded', async () => {
+    const { id, name } = await add('broken', idInSlot(300));
+    let failing = false;
+    const record = (command: DomainCommand) =>
+      failing ? Promise.reject(new Error('no database')) : handler.execute(command);
+    start({ youngAges: ages, retryMs: 50, record });
+    await settled();
+    looks = [];
+    zone.set(name, 'right');
+    failing = true;
+    now += minute;
+    await until(() => looks.length >= 2);
+    failing = false;
+    await until(async () => (await status(id)) === 'verified');
+  });
+
+  it('is looked at again when no resolver answers, and not when it alone cannot be decided', async () => {
+    const { id, name } = await add('broken', idInSlot(300));
+    start({ youngAges: ages, retryMs: 50 });
+    await settled();
+    looks = [];
+    zone.set(name, 'silent');
+    now += minute;
+    await until(() => looks.length >= 1);
+    await sleep(200);
+    expect(looks).toHaveLength(1);
+    canaryIsFound = false;
+    now += minute;
+    await until(() => looks.length >= 3);
+    zone.set(name, 'right');
+    canaryIsFound = true;
+    await until(async () => (await status(id)) === 'verified');
+  });
+
+  it('is looked at once, though there are more of them than can be looked at in the time of a lease', async () => {
+    for (let i = 0; i < 12; i++) await add('broken', idInSlot(300));
+    const slowly = { check: async (name: string) => (await sleep(80), look(name)), concurrency: 2, leaseMs: 150 };
+    start({ youngAges: ages, ...slowly });
+    start({ youngAges: ages, ...slowly });
+    await settled();
+    looks = [];
+    now += minute;
+    await until(() => looks.length >= 12);
+    await sleep(300);
+    expect(looks).toHaveLength(12);
+  });
+
+  it('is left to whoever has the lease', async () => {
+    for (let i = 0; i < 12; i++) await add('broken', idInSlot(300));
+    start({ youngAges: ages, check: async (name) => (await sleep(40), look(name)), concurrency: 1, leaseMs: 90 });
+    await settled();
+    looks = [];
+    now += minute;
+    await until(() => looks.length >= 2);
+    await pool.query(
+      `UPDATE slots SET lease_token = gen_random_uuid(), lease_until = now() + interval '1 hour' WHERE slot = $1`,
+      [youngSlot],
+    );
+    await sleep(80);
+    const begun = looks.length;
+    await sleep(300);
+    expect(looks.length).toBe(begun);
+    expect(begun).toBeLessThan(8);
   });
 
   it('has its turn in the cycle all the same', async () => {

@@ -52,6 +52,8 @@ export class DohClient {
   private readonly timeoutMs: number;
   private readonly streams: number;
   private readonly connections: (Connection | undefined)[];
+  /** All that are open: one that takes no more streams (GOAWAY) is no connection any more, and may have some under way. */
+  private readonly sessions = new Set<ClientHttp2Session>();
   /** Questions that have no answer yet: who asks one of them again shares the answer. */
   private readonly questions = new Map<string, Promise<DnsAnswer<unknown>>>();
   private readonly waiting: (() => void)[] = [];
@@ -101,7 +103,7 @@ export class DohClient {
   /** Queries under way end as `unreachable`. */
   close(): void {
     this.closed = true;
-    for (const connection of this.connections) connection?.session.destroy();
+    for (const session of this.sessions) session.destroy();
     for (const turn of this.waiting.splice(0)) turn();
   }
 
@@ -260,7 +262,11 @@ export class DohClient {
       if (this.connections[slot] === connection) this.connections[slot] = undefined;
     };
     session.on('goaway', forget);
-    session.on('close', forget);
+    session.on('close', () => {
+      this.sessions.delete(session);
+      forget();
+    });
+    this.sessions.add(session);
     // The streams report it, each as its own answer.
     session.on('error', forget);
     session.setMaxListeners(0);

@@ -254,6 +254,7 @@ describe('D SPF', () => {
       'include:a.123',
       'redirect=',
       'exists:%{x}.com',
+      'exists:%{d0}.com',
       'all:x',
       'foo=%',
       'a=b=%{',

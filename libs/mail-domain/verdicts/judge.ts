@@ -1,6 +1,6 @@
 /**
  * The verdicts: what a set of answers says about a domain. Pure, and stable: equal answers give equal findings, whatever
- * order they came in. Rows of the table of cases are named in the tests.
+ * order their records came in. Rows of the table of cases are named in the tests.
  */
 import type { Assessment, Dnssec, Finding } from '../findings';
 import type { DkimAnswer, DnsAnswers, Expected } from './expected';

@@ -36,7 +36,7 @@ function parse(text: string): SpfRecord {
   return single ? { syntaxError: `${single}= twice` } : { terms };
 }
 
-const macro = String.raw`%\{[slodiphcrtv]\d*r?[.+\-,/_=]*\}|%%|%_|%-`;
+const macro = String.raw`%\{[slodiphcrtv](?:0*[1-9]\d*)?r?[.+\-,/_=]*\}|%%|%_|%-`;
 const macroString = new RegExp(String.raw`^(?:[\x21-\x24\x26-\x7e]|${macro})*$`, 'i');
 const domainEnd = String.raw`(?:\.(?!\d+\.?$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.?|${macro})$`;
 /**
