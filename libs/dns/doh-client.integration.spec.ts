@@ -228,6 +228,18 @@ describe('a resolver over HTTP/2', () => {
     client.close();
     expect(await asked).toMatchObject({ kind: 'unreachable' });
   });
+
+  it('ends what is under way on a connection that takes no more as well', async () => {
+    handle = () => undefined;
+    const asked = client.txt('mail.acme.com');
+    await new Promise((later) => setTimeout(later, 50));
+    for (const session of sessions) session.goaway();
+    await new Promise((later) => setTimeout(later, 50));
+    const begin = performance.now();
+    client.close();
+    expect(await asked).toMatchObject({ kind: 'unreachable' });
+    expect(performance.now() - begin).toBeLessThan(100);
+  });
 });
 
 (bindIsInstalled() ? describe : describe.skip)('a real BIND (skipped where named is not installed)', () => {

@@ -128,6 +128,22 @@ describe('SES identities over the real SDK', () => {
     expect(requests.at(-1)!.line).toBe('DELETE /v2/email/identities/mail.acme.com');
   });
 
+  it('asks for a further page again, and begins no list anew for two faults', async () => {
+    const identity = (n: number) => ({ IdentityName: `d${n}.acme.com`, VerificationStatus: 'SUCCESS' });
+    const fault: Answerer = (response) => response.writeHead(503).end();
+    const more = json({ EmailIdentities: [identity(1)], NextToken: 'more' });
+    script = [more, fault, fault, json({ EmailIdentities: [identity(2)] })];
+    const names: string[] = [];
+    for await (const { name } of ses.list()) names.push(name);
+    expect(names).toEqual(['d1.acme.com', 'd2.acme.com']);
+    script = [more, fault];
+    const all = async () => {
+      for await (const each of ses.list()) names.push(each.name);
+    };
+    await expect(all()).rejects.toThrow(SesUnavailable);
+    expect(requests).toHaveLength(8);
+  });
+
   it('lists by pages', async () => {
     const identity = (n: number) => ({ IdentityName: `d${n}.acme.com`, VerificationStatus: 'SUCCESS' });
     script = [

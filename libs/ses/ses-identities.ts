@@ -182,20 +182,36 @@ export class SesIdentities {
     });
   }
 
-  /** `ListEmailIdentities`: each identity of the account with its status, a thousand a call. */
+  /**
+   * `ListEmailIdentities`: each identity of the account with its status, a thousand a call. A page that SES did not answer with is
+   * asked for twice more, but the first: whoever has got far does not begin anew for one fault.
+   */
   async *list({ signal }: Call = {}): AsyncGenerator<{ name: string; status: SesStatus }, void> {
-    let NextToken: string | undefined;
+    let next: string | undefined;
+    let faults = 0;
     do {
-      const answer = await this.call(
-        (options) => this.client.send(new ListEmailIdentitiesCommand({ PageSize: 1_000, NextToken }), options),
-        { signal },
-      );
-      const parsed = page.safeParse(answer);
-      if (!parsed.success) throw new SesUnavailable('SES answered with a page that cannot be read');
-      for (const { IdentityName, VerificationStatus } of parsed.data.EmailIdentities)
-        yield { name: IdentityName, status: statuses[VerificationStatus] };
-      NextToken = parsed.data.NextToken;
-    } while (NextToken);
+      try {
+        const { EmailIdentities, NextToken } = await this.page(next, signal);
+        for (const { IdentityName, VerificationStatus } of EmailIdentities)
+          yield { name: IdentityName, status: statuses[VerificationStatus] };
+        next = NextToken;
+        faults = 0;
+      } catch (error) {
+        const isLast = next === undefined || ++faults > 2 || signal?.aborted;
+        if (isLast || !(error instanceof SesUnavailable)) throw error;
+        await delay(backOffMs(throttleBackOff, faults), undefined, { signal }).catch(() => undefined);
+      }
+    } while (next);
+  }
+
+  private async page(NextToken: string | undefined, signal: AbortSignal | undefined): Promise<z.output<typeof page>> {
+    const answer = await this.call(
+      (options) => this.client.send(new ListEmailIdentitiesCommand({ PageSize: 1_000, NextToken }), options),
+      { signal },
+    );
+    const parsed = page.safeParse(answer);
+    if (!parsed.success) throw new SesUnavailable('SES answered with a page that cannot be read');
+    return parsed.data;
   }
 
   close(): void {
