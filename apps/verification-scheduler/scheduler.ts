@@ -73,6 +73,8 @@ class SlotStopped extends Error {
 }
 
 const slotsAtOnce = 8;
+/** So many are to be free before others are looked for, or a poll is to be due. */
+const slotsAClaim = 4;
 /** Domains of a slot that are in memory at once. */
 const pageSize = 100;
 const skewMs = 60_000;
@@ -159,13 +161,17 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
   private async run(): Promise<void> {
     const { clock, intervalMs, leaseMs, pollMs } = this.options;
     const { signal } = this.stopping;
-    let youngAt = -Infinity;
+    let [claimedAt, youngAt] = [-Infinity, -Infinity];
     while (!signal.aborted) {
       const free = slotsAtOnce - this.running.size;
       if (this.running.size === 0) this.progressAt = performance.now();
       try {
-        const claimed = free > 0 ? await this.slots.claim(clock(), intervalMs, free, leaseMs) : [];
-        for (const slot of claimed) this.start(slot);
+        // Several at a time: a slot of few domains costs less than to look for it.
+        if (free >= slotsAClaim || (free > 0 && performance.now() - claimedAt >= pollMs)) {
+          const claimed = await this.slots.claim(clock(), intervalMs, free, leaseMs);
+          for (const slot of claimed) this.start(slot);
+          claimedAt = performance.now();
+        }
         // The loop turns whenever a slot is done, which is far more often.
         if (performance.now() - youngAt >= pollMs) {
           youngAt = performance.now();
@@ -290,8 +296,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
    * @throws {SlotStopped} when the canary is not found, or too many verified domains fail at once.
    */
   private async lookAtAll({ slot, cycle }: ClaimedSlot, goesOn: () => boolean): Promise<Map<Outcome, number>> {
-    await this.askCanary(slot);
-    const verified = await this.watchedDomains.verifiedIn(slot);
+    const [verified] = await Promise.all([this.watchedDomains.verifiedIn(slot), this.askCanary(slot)]);
     const most = tolerated(verified);
     const outcomes = new Map<Outcome, number>();
     const left = this.unjudged.get(slot);
