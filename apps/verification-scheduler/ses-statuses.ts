@@ -7,15 +7,17 @@ import { ListedStatuses } from './listed-statuses';
 export interface SesStatusesOptions {
   /** How long a listing is believed, in milliseconds; as long as it took where that is longer. */
   readonly maxAgeMs: number;
-  /** A listing has failed when no more of it has come for so long, in milliseconds. */
+  /**
+   * A listing has failed when no more of it has come for so long, and a question about one domain when it is not answered, in
+   * milliseconds. Long enough for every lane to have its turn: what nobody answered is not counted as lost, and a slot that is
+   * lost as a whole must be known for that.
+   */
   readonly timeoutMs: number;
   /** While a new listing is under way, the one before it answers after so long, in milliseconds; 1,000 when absent. */
   readonly waitMs?: number;
   readonly clock?: () => number;
 }
 
-/** How long a question about one domain waits for its turn and its answer, in milliseconds: it holds a lane of the cycle. */
-const questionMs = 10_000;
 /** How long the first listing is waited for, in milliseconds; while it takes longer, nothing is known. */
 const firstListingMs = 300_000;
 
@@ -50,7 +52,7 @@ export class SesStatuses {
     const listed = statuses.get(name);
     if (listed === 'success' || (listed && !hasSomethingToLose)) return listed;
     try {
-      const identity = await this.ses.get(name, { signal: AbortSignal.timeout(questionMs) });
+      const identity = await this.ses.get(name, { signal: AbortSignal.timeout(this.options.timeoutMs) });
       return identity?.status ?? 'identity_missing';
     } catch (error) {
       this.logger.warn(`Amazon SES did not say whether it has ${name}: ${(error as Error).message}`);
@@ -58,7 +60,7 @@ export class SesStatuses {
     }
   }
 
-  /** The listing of now, or undefined when it failed. A failure is kept as long as an answer: SES is not pressed. */
+  /** The listing of now, or undefined when it failed. A failure is kept for a while too: SES is not pressed. */
   private current(): Promise<ListedStatuses | undefined> {
     if (this.clock() < this.staleAt) return this.answer;
     this.staleAt = Infinity;
@@ -73,23 +75,24 @@ export class SesStatuses {
 
   private async list(startedAt: number): Promise<ListedStatuses | undefined> {
     const silence = new AbortController();
-    const timer = setTimeout(() => silence.abort(), this.options.timeoutMs);
+    const timer = setTimeout(() => silence.abort(), this.options.timeoutMs).unref();
     try {
       const statuses = new ListedStatuses();
       for await (const { name, status } of this.ses.list({ signal: silence.signal })) {
         statuses.add(name, status);
         timer.refresh();
       }
+      const endedAt = this.clock();
+      this.staleAt = endedAt + Math.max(this.options.maxAgeMs, endedAt - startedAt);
       return statuses;
     } catch (error) {
       this.logger.warn(
         `The identities of Amazon SES cannot be listed, no status is known: ${(error as Error).message}`,
       );
+      this.staleAt = this.clock() + this.options.maxAgeMs;
       return undefined;
     } finally {
       clearTimeout(timer);
-      const endedAt = this.clock();
-      this.staleAt = endedAt + Math.max(this.options.maxAgeMs, endedAt - startedAt);
     }
   }
 }

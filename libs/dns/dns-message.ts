@@ -242,9 +242,10 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
     aliases.push(readers.CNAME(bytes, alias));
     if (aliases.length > chainLimit) return unreachable('a loop of CNAMEs');
   }
-  const found = answers
-    .filter((rr) => rr.type === types[type] && isSameName(bytes, rr.owner, owner))
-    .filter(isNoDuplicate(bytes));
+  const found = distinct(
+    bytes,
+    answers.filter((rr) => rr.type === types[type] && isSameName(bytes, rr.owner, owner)),
+  );
   const isPositive = rcode === rcodes.noError && found.length > 0;
   if (isPositive) for (const rr of found) ttl = Math.min(ttl, rr.ttl);
   else if (soa) ttl = Math.min(ttl, soa.ttl, readers.SOA(bytes, soa).minimum);
@@ -258,11 +259,16 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
 const rcodeNames = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
 const rcodeName = (rcode: number): string => rcodeNames[rcode] ?? String(rcode);
 
-/** RRs with the same data are one (RFC 2181 section 5). Two with the same text in other character-strings are not. */
-const isNoDuplicate =
-  (bytes: Buffer) =>
-  ({ data, end }: Rr, index: number, all: readonly Rr[]): boolean =>
-    !all.slice(0, index).some((other) => bytes.compare(bytes, other.data, other.end, data, end) === 0);
+/** RRs with the same data are one (RFC 2181 section 5). Two with the same text in other character-strings are two. */
+function distinct(bytes: Buffer, rrs: readonly Rr[]): readonly Rr[] {
+  if (rrs.length < 2) return rrs;
+  const seen = new Map<string, Rr>();
+  for (const rr of rrs) {
+    const data = bytes.toString('latin1', rr.data, rr.end);
+    if (!seen.has(data)) seen.set(data, rr);
+  }
+  return [...seen.values()];
+}
 
 /** @throws {Error} when it is not all there. */
 function rrAt(bytes: Buffer, owner: number): Rr {

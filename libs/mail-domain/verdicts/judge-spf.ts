@@ -72,8 +72,8 @@ export function spfQuestion({ spf, spfTargets }: Pick<DnsAnswers, 'spf' | 'spfTa
   const records = answer.records.filter(isSpf);
   const terms = records.length === 1 ? termsOf(records[0]!) : undefined;
   if (!terms || missingIn(terms).length === 0) return undefined;
-  const { open, reached } = walk(records[0]!, spfTargets);
-  return spfIncludes.every((host) => reached.has(host)) ? undefined : open[0];
+  const { open, reached, broken } = walk(records[0]!, spfTargets);
+  return broken !== undefined || spfIncludes.every((host) => reached.has(host)) ? undefined : open[0];
 }
 
 function termsOf(text: string): readonly SpfTerm[] | undefined {
@@ -110,15 +110,17 @@ function judgeRecord(text: string, targets: Targets): Said {
 /** The record names not all of ours: whether what it leads to does. */
 function judgeTargets(text: string, terms: readonly SpfTerm[], missing: readonly string[], targets: Targets): Said {
   const { reached, broken, targets: asked, lookups } = walk(text, targets);
-  const lacking = missing.filter((host) => !reached.has(host));
-  if (lacking.length === 0) {
+  const unreached = spfIncludes.filter((host) => !reached.has(host));
+  if (unreached.length === 0) {
     const via = [...new Set(missing.map((host) => reached.get(host)!.at(-1) ?? host))].join(' and ');
     return pass(
       'spf_via_redirect',
       `The record is in place: it authorises us through ${via}. If that is changed, so is this: the includes in the record itself would be safer.`,
     );
   }
-  const named = lacking.map((host) => `include:${host}`).join(' and ');
+  const lacking = missing.filter((host) => !reached.has(host));
+  // The record may name one, and turn its senders away before.
+  const named = (lacking.length > 0 ? lacking : unreached).map((host) => `include:${host}`).join(' and ');
   const qualified = includesIn(readIn(terms)).find((term) => lacking.includes(term.value));
   if (qualified)
     return fail(
@@ -143,15 +145,20 @@ function judgeTargets(text: string, terms: readonly SpfTerm[], missing: readonly
       'spf_macro',
       `The record leaves its includes to a macro, so ${named} cannot be seen in it. Ask the vendor of your hosted SPF to add both includes.`,
     );
+  if (broken !== undefined)
+    return fail(
+      'spf_include_missing',
+      `The SPF record leads to ${broken}, which has no SPF record, several, or one that cannot be read, and receivers stop there (RFC 7208 section 5.2) before they find ${named}. Put ${ours} right after v=spf1: ${escaped(mergeSpf([text]))}`,
+    );
   if (lookups > spfLookupLimit)
     return fail(
       'spf_too_many_lookups',
       `The SPF record needs more than ${spfLookupLimit} look-ups, and receivers stop there (RFC 7208 section 4.6.4) before they find ${named}. Put ${ours} right after v=spf1: ${escaped(mergeSpf([text]))}`,
     );
-  if (broken !== undefined)
+  if (lacking.length === 0)
     return fail(
-      'spf_include_missing',
-      `The SPF record leads to ${broken}, which has no SPF record, several, or one that cannot be read, and receivers stop there (RFC 7208 section 5.2) before they find ${named}. Put ${ours} right after v=spf1: ${escaped(mergeSpf([text]))}`,
+      'spf_include_qualifier',
+      `A term before ${named} decides about its senders first, and does not authorise them (RFC 7208 section 4.6.2). Put ${ours} right after v=spf1: ${escaped(mergeSpf([text]))}`,
     );
   const redirect = terms.find((term) => term.kind === 'modifier' && term.name === 'redirect');
   if (redirect && asked.has(redirect.value))
