@@ -45,10 +45,8 @@ export interface Question<Rr> {
 
 export function finding<Rr>(question: Question<Rr>, answers: readonly Answer<Rr>[]): Finding {
   const { check, type, name, expected, present } = question;
-  const inOrder = (rrs: readonly Rr[]): [string, Rr][] => {
-    const presented = rrs.map((rr): [string, Rr] => [present(rr), rr]);
-    return presented.length === 1 ? presented : presented.sort(([a], [b]) => (a < b ? -1 : 1));
-  };
+  const inOrder = (rrs: readonly Rr[]): [string, Rr][] =>
+    rrs.map((rr): [string, Rr] => [present(rr), rr]).sort(([a], [b]) => (a < b ? -1 : 1));
   // Servers rotate the order of records; the words of a finding must not change with it.
   const decided = (answer: Definite<Rr>): Said =>
     answer.kind !== 'records' && answer.aliases.length === 0

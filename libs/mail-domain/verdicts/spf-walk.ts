@@ -18,9 +18,7 @@ export type SpfTarget =
   | { readonly kind: 'servfail' | 'unreachable' | 'disagreement' };
 
 export interface SpfWalk {
-  /**
-   * Names whose senders are known to pass, each with the names that lead there; none for one that the record itself includes.
-   */
+  /** Names whose senders are known to pass, each with the names that lead there: none for one that the record itself includes. */
   readonly reached: ReadonlyMap<string, readonly string[]>;
   /** The first name that has no SPF record, several, or one that cannot be read: an error of the whole (section 5.2). */
   readonly broken: string | undefined;
