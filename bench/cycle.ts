@@ -1,11 +1,11 @@
 /**
- * One cycle over N healthy domains: real schedulers side by side, each a process of its own, with their database, a BIND (h2c) and an
- * SES that lists its identities by pages; against a bare `node:http2` loop, one process, that sends the same queries in the same run. At
- * two sizes, to see what grows with them: memory and the cost of a domain should not.
+ * Compares one cycle over N healthy domains with a bare `node:http2` loop that sends the same queries. The schedulers
+ * are processes of their own, with their database, a BIND (h2c) and an SES that lists its identities in pages; the loop
+ * is one process. Two sizes show what grows with the number of domains: memory and the cost of a domain should not.
  *
  *     node dist/bench/cycle.js [--sizes 10000,100000] [--schedulers 1,2] [--rounds 1]
  */
-import { fork, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
@@ -19,7 +19,8 @@ import { cycleMigrations, slotOf } from '@app/cycle';
 import { migrate, openPool } from '@app/database';
 import { DohClient } from '@app/dns';
 import { eventStoreMigrations } from '@app/event-store';
-import { dmarcValue, dnsRecords, judge, spfValue, type Answer, type LiveDomain } from '@app/mail-domain';
+import type { LiveDomain } from '@app/mail-domain';
+import { answersInPlace, judge } from '@app/mail-records';
 import { readModelMigrations } from '@app/read-model';
 import { SesIdentities } from '@app/ses';
 import { Canary, Verifier } from '@app/verification';
@@ -28,6 +29,7 @@ import { SesStatuses } from '../apps/verification-scheduler/ses-statuses';
 import { Slots } from '../apps/verification-scheduler/slots';
 import { watched, WatchedDomains } from '../apps/verification-scheduler/watched-domains';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../local/embedded-postgres';
+import { spawnWithParent } from '../local/spawn-with-parent';
 import { bindIsInstalled, startBind } from '../test/support/bind';
 import {
   bare,
@@ -52,16 +54,19 @@ interface Job {
 
 interface Cycle extends Round {
   readonly looks: number;
-  /** Greatest resident set of a scheduler's process, in MiB. */
+  /** The largest resident set of a scheduler's process, in MiB. */
   readonly peakMiB: number;
 }
 
-/** What a scheduler's process tells: that it is warm, and what its part of the cycle came to. */
-type Told = 'warm' | { readonly looks: number; readonly cpuMicros: number; readonly peakMiB: number };
+/** The message of a scheduler's process to its parent: that it is warm, or the results of its part of the cycle. */
+type ChildMessage = 'warm' | { readonly looks: number; readonly cpuMicros: number; readonly peakMiB: number };
 
-/** A scheduler's process: its part of a cycle as fast as it can, after one that was not measured but for its memory. */
+/**
+ * Runs in a scheduler's process: one cycle to warm up, of which only the memory counts, and then its part of a cycle as
+ * fast as possible.
+ */
 async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
-  const tell = (told: Told) => process.send!(told);
+  const tell = (told: ChildMessage) => process.send!(told);
   Logger.overrideLogger(['error', 'warn']);
   const pool = openPool(databaseUrl);
   const client = new DohClient({ url: dohUrl, sessions });
@@ -82,7 +87,7 @@ async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
   const done = async () => {
     while ((await scheduler.lagMs()) > 0) await delay(50);
   };
-  // The first cycle warms up what a scheduler that runs for months has warm.
+  // A scheduler normally runs for months, so the measured cycle must not include its warm-up.
   scheduler.onApplicationBootstrap();
   await done();
   tell('warm');
@@ -97,24 +102,17 @@ async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
   client.close();
   ses.close();
   await pool.end();
-  process.disconnect();
+  process.exit();
 }
 
-/** All domains are known to the scheduler, verified, and as they were at the last look. */
+/** Fills the database with domains that the scheduler knows, verified and unchanged since the last look. */
 async function fill(databaseUrl: string, domains: readonly Domain[]): Promise<void> {
   await migrate(databaseUrl, [...eventStoreMigrations, ...readModelMigrations, ...cycleMigrations]);
   const pool = openPool(databaseUrl);
-  const said = <Rr>(record: Rr): Answer<Rr>[] => [{ kind: 'records', records: [record], aliases: [] }];
   for (let from = 0; from < domains.length; from += 5_000) {
     const rows = domains.slice(from, from + 5_000).map((domain) => {
       const id = `mdom_${domain.name}`;
-      const { verification } = dnsRecords(domain);
-      const answers = {
-        mx: said({ preference: 10, exchange: 'mail.sendmux.ai' }),
-        spf: said(spfValue),
-        dmarc: said(dmarcValue),
-        verification: said(verification.value),
-      };
+      const answers = answersInPlace(domain, 1);
       const lastAssessment = judge(domain, answers, 'success');
       return watched({ ...domain, id, status: 'verified', lastAssessment } as unknown as LiveDomain, 1);
     });
@@ -136,7 +134,7 @@ async function fill(databaseUrl: string, domains: readonly Domain[]): Promise<vo
 }
 
 const tables = ['watched_domains', 'domains', 'events'];
-/** Who wrote each row last, and where it lies, as one value: a row that is written again changes it. */
+/** Hashes `xmin` and `ctid` of every row, which change when a row is written again. */
 async function fingerprint(databaseUrl: string): Promise<string> {
   const pool = openPool(databaseUrl, 1);
   try {
@@ -153,7 +151,7 @@ async function fingerprint(databaseUrl: string): Promise<string> {
   }
 }
 
-/** Lists the identities, a thousand a page, as SES v2 does. */
+/** Serves the list of identities in pages of a thousand, as SES v2 does. */
 async function startSes(names: readonly string[]): Promise<Server> {
   const server = createServer((request, response) => {
     let body = '';
@@ -182,12 +180,17 @@ async function startSes(names: readonly string[]): Promise<Server> {
   return server;
 }
 
-/** In processes of their own, so that their memory is their own. The time runs from the first's begin to the last's end. */
+/**
+ * Runs the schedulers in child processes, so that each has its own memory. The time is from the first start to the last
+ * end.
+ */
 async function inChildren(job: Job, schedulers: number): Promise<Cycle> {
   const env = { ...process.env, AWS_ACCESS_KEY_ID: 'bench', AWS_SECRET_ACCESS_KEY: 'bench', NODE_NO_WARNINGS: '1' };
-  const children = Array.from({ length: schedulers }, () => fork(__filename, ['--job', JSON.stringify(job)], { env }));
+  const children = Array.from({ length: schedulers }, () =>
+    spawnWithParent([__filename, '--job', JSON.stringify(job)], { env, stdio: ['ignore', 'inherit', 'inherit'] }),
+  );
   const told = async () =>
-    (await Promise.all(children.map((child) => once(child, 'message')))).map(([said]) => said as Told);
+    (await Promise.all(children.map((child) => once(child, 'message')))).map(([said]) => said as ChildMessage);
   await told();
   const begin = performance.now();
   for (const child of children) child.send('begin');
@@ -255,7 +258,6 @@ async function main(): Promise<void> {
   if (values.job) return await scheduler(JSON.parse(values.job) as Job);
   if (!bindIsInstalled()) {
     console.error('named is not here (Debian: apt-get install bind9 bind9-dnsutils).');
-    process.exitCode = 1;
     return;
   }
   const version = spawnSync('/usr/sbin/named', ['-v'], { encoding: 'utf8' }).stdout.trim();

@@ -1,7 +1,7 @@
-/** Healthy domains on a BIND, and the bare loop that asks for them. */
+/** Healthy domains on a BIND, and the bare loop that queries them. */
 import { connect, type ClientHttp2Session } from 'node:http2';
 import { encodeQuery } from '@app/dns';
-import { dmarcValue, dnsRecords, spfValue } from '@app/mail-domain';
+import { rdata, recordSets } from '@app/mail-records';
 
 export const zone = 'acme.com';
 export const sessions = 2;
@@ -9,7 +9,7 @@ export const queriesADomain = 4;
 
 export interface Round {
   readonly domainsPerSecond: number;
-  /** CPU of this process, in microseconds. */
+  /** CPU time of this process, in microseconds. */
   readonly cpuPerQuery: number;
 }
 
@@ -18,23 +18,19 @@ export const domainAt = (i: number) => ({
   team: `team_${i}`,
   dkimTokens: ['a', 'b', 'c'],
   dkimZone: 'dkim.amazonses.com',
+  sesRegion: 'eu-west-1',
 });
 export type Domain = ReturnType<typeof domainAt>;
 
 export function zoneFile(domains: readonly Domain[]): string {
   const lines = domains.flatMap((domain) => {
-    const { mx, verification } = dnsRecords(domain);
-    return [
-      `${domain.name}. MX ${mx[0]!.priority} ${mx[0]!.target}.`,
-      `${domain.name}. TXT "${spfValue}"`,
-      `_dmarc.${domain.name}. TXT "${dmarcValue}"`,
-      `${verification.name}. TXT "${verification.value}"`,
-    ];
+    const inDns = recordSets(domain).filter(({ type }) => type !== 'CNAME');
+    return inDns.flatMap(({ name, type, values }) => values.map((value) => `${name}. ${type} ${rdata(type, value)}`));
   });
   return [`$TTL 60`, `@ SOA ns hostmaster 1 3600 600 86400 60`, `@ NS ns`, `ns A 127.0.0.1`, ...lines, ''].join('\n');
 }
 
-/** Takes every item, so many at a time. */
+/** Takes every item, `lanes` at a time. */
 export async function inLanes<T>(items: readonly T[], lanes: number, take: (item: T) => Promise<void>): Promise<void> {
   let next = 0;
   const lane = async () => {
@@ -52,7 +48,7 @@ export async function timed(domains: number, run: () => Promise<void>): Promise<
   return { domainsPerSecond: domains / seconds, cpuPerQuery: (user + system) / (domains * queriesADomain) };
 }
 
-/** The four queries of a domain, as `Verifier` asks them. */
+/** Gives the four queries of a domain, as `Verifier` sends them. */
 export function pathsOf(url: string, { name }: Domain): string[] {
   const questions = [['MX', name] as const, ...['', '_dmarc.', '_sendmux.'].map((at) => ['TXT', at + name] as const)];
   return questions.map(([type, name]) => `${new URL(url).pathname}?dns=${encodeQuery(name, type)}`);

@@ -1,9 +1,9 @@
-/** A log of lived lives: streams that the model has decided upon, in the sizes of real ones, written by COPY. */
+/** Fills a log with realistic streams, which the domain model has decided, by COPY. */
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { Client } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
-import { eventHash, hashedColumns, microsecondsOf, noHash, type HashedEvent } from '@app/event-store';
+import type { CommandContext } from '@app/decider';
 import {
   AddDomain,
   CompleteDeletion,
@@ -11,33 +11,35 @@ import {
   decide,
   evolve,
   initialState,
-  judge,
   RecordCheck,
   RequestDeletion,
   schemaVersions,
-  type CommandContext,
-  type DkimAnswer,
-  type DnsAnswers,
   type DomainCommand,
   type DomainEvent,
   type MailDomain,
 } from '@app/mail-domain';
+import { type DkimAnswer, judge } from '@app/mail-records';
+import { eventHash, hashedColumns, microsecondsOf, noHash, type HashedEvent } from '@app/event-store';
+import { answersOf, type Said } from '../test/support/answers';
 import { numbers } from '../test/support/numbers';
 
 const began = Date.parse('2026-01-01T00:00:00.000Z');
 const cycleMs = 6 * 3_600_000;
 
-/** Stands for what each domain has of its own. As long as what it stands for. */
+/** Stands for the id and the name of each domain, and has the same length. */
 const placeholder = { id: 'mdom_cl#########################', name: '#########.example.com' };
 
-/** A life of ten events or so: added, provisioned, looked at until it is verified, broken and mended; some are deleted. */
+/**
+ * Makes the events of one domain, about ten: added, provisioned, looked at until it is verified, broken and repaired;
+ * some are deleted.
+ */
 function life(random: () => number): DomainEvent[] {
   const { id, name } = placeholder;
   const team = `team_${Math.floor(random() * 1e9)
     .toString(36)
     .padStart(10, '0')}`;
   const dkimTokens = Array.from({ length: 3 }, () => random().toString(36).slice(2).padEnd(32, 'x').slice(0, 32));
-  const domain = { name, team, dkimTokens, dkimZone: 'dkim.amazonses.com' };
+  const domain = { name, team, dkimTokens, dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1' };
   const identity = { dkimTokens, dkimZone: domain.dkimZone, sesRegion: 'eu-west-1', sesDkimStatus: 'pending' } as const;
   const txt = (...records: string[]) => {
     const answer = { kind: 'records', records, aliases: [] } as const;
@@ -51,13 +53,7 @@ function life(random: () => number): DomainEvent[] {
     const answer = { kind: 'records', records: [{ preference: 10, exchange }], aliases: [] } as const;
     return [answer, answer];
   };
-  const good: DnsAnswers = {
-    mx: mx('mail.sendmux.ai'),
-    spf: txt('v=spf1 include:amazonses.com include:sendmux.ai ~all'),
-    dmarc: txt('v=DMARC1; p=quarantine'),
-    verification: txt(`sendmux-verify=${team}`),
-  };
-  const faults: Partial<DnsAnswers>[] = [
+  const faults: Said[] = [
     { mx: mx('mx.elsewhere.example') },
     { spf: txt('v=spf1 include:_spf.elsewhere.example -all') },
     { dmarc: absent, verification: txt('google-site-verification=abcdefghijklmnop') },
@@ -75,10 +71,10 @@ function life(random: () => number): DomainEvent[] {
     state = made.reduce(evolve, state);
     events.push(...made);
   };
-  const looks = (trigger: 'requested' | 'scheduled', changed: Partial<DnsAnswers>, dkim: DkimAnswer) =>
+  const looks = (trigger: 'requested' | 'scheduled', changed: Said, dkim: DkimAnswer) =>
     does((context) => {
       const cycle = trigger === 'scheduled' ? time : null;
-      return new RecordCheck(id, { ...judge(domain, { ...good, ...changed }, dkim), trigger, cycle }, context);
+      return new RecordCheck(id, { ...judge(domain, answersOf(domain, changed), dkim), trigger, cycle }, context);
     });
   does((context) => new AddDomain(id, { name, team, deadline: '2026-01-01T00:00:30.000Z' }, context));
   does((context) => new CompleteProvisioning(id, identity, context));
@@ -101,8 +97,10 @@ const idOf = (n: number): string => `mdom_cl${n.toString(36).padStart(9, '0')}${
 const nameOf = (n: number): string => `d${n.toString(36).padStart(8, '0')}.example.com`;
 
 /**
- * Fills an empty log with about so many events, of lives that are lived at the same time: what a stream holds is spread over
- * all of the log. Says how many events and streams there are.
+ * Fills an empty log with about that many events. The streams are interleaved, so the events of each are spread over
+ * the whole log.
+ *
+ * @returns the number of events and of streams.
  */
 export async function fillLog(url: string, about: number, seed = 7): Promise<{ events: number; streams: number }> {
   const random = numbers(seed);
@@ -121,7 +119,8 @@ export async function fillLog(url: string, about: number, seed = 7): Promise<{ e
     let text = '';
     for (let round = 0; round < Math.max(...templates.map(({ length }) => length)); round++)
       for (let i = 0; i < streams; i++) {
-        // Another order in each round: prime to any number of streams that is no multiple of it.
+        // The order differs in each round: the factor is a prime, and coprime to any number of streams that is not a
+        // multiple of it.
         const n = (i * 104_729 + round) % streams;
         const template = templates[n % templates.length]![round];
         if (!template) continue;
@@ -147,9 +146,13 @@ interface Template extends Pick<HashedEvent, 'type' | 'schemaVersion' | 'version
   readonly at: string;
 }
 
-/** What stands in the log of an event of a template. */
+/** Gives the columns of an event of a template. */
 const rowOf = ({ type, at, data }: DomainEvent, i: number): Template => ({
-  ...{ type, at, version: i + 1, schemaVersion: schemaVersions[type], data: JSON.stringify(data) },
+  type,
+  at,
+  version: i + 1,
+  schemaVersion: schemaVersions[type],
+  data: JSON.stringify(data),
   metadata: JSON.stringify({
     actor: 'verification-scheduler',
     correlationId: `${placeholder.id}/cycle/${began}`,
@@ -157,7 +160,7 @@ const rowOf = ({ type, at, data }: DomainEvent, i: number): Template => ({
   }),
 });
 
-/** The event of stream `n`, and its time. */
+/** Gives the event of stream `n`, and its time. */
 function eventOf({ at, ...template }: Template, n: number): [Omit<HashedEvent, 'position' | 'previous'>, string] {
   const own = (text: string) => text.replaceAll(placeholder.id, idOf(n)).replaceAll(placeholder.name, nameOf(n));
   const { data, metadata } = template;
@@ -167,16 +170,17 @@ function eventOf({ at, ...template }: Template, n: number): [Omit<HashedEvent, '
   ];
 }
 
-/** In the order of `hashedColumns`, and then the hash. */
+/** Gives the columns in the order of `hashedColumns`, followed by the hash. */
 const lineOf = (event: HashedEvent, time: string, hash: Buffer): string =>
   [
-    ...[
-      event.position,
-      `\\\\x${event.previous.toString('hex')}`,
-      event.stream,
-      event.version,
-      event.type,
-      event.schemaVersion,
-    ],
-    ...[time, event.data.replaceAll('\\', '\\\\'), event.metadata, `\\\\x${hash.toString('hex')}`],
+    event.position,
+    `\\\\x${event.previous.toString('hex')}`,
+    event.stream,
+    event.version,
+    event.type,
+    event.schemaVersion,
+    time,
+    event.data.replaceAll('\\', '\\\\'),
+    event.metadata,
+    `\\\\x${hash.toString('hex')}`,
   ].join('\t');

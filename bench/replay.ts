@@ -1,11 +1,12 @@
 /**
- * The verification of the sealed log, a fold of all streams, and a rebuild of the table `domains`, against `COPY events TO STDOUT` of the same rows to nothing. All in turn, on one
- * embedded PostgreSQL with fsync on; what counts is the ratio. Then the memory that a rebuild and a verification take at a tenth of
- * the events and at all of them: it must not grow.
+ * Compares the verification of the sealed log, a fold of all streams, and a rebuild of the table `domains` with `COPY
+ * events TO STDOUT` of the same rows, discarded. All run in turn on one embedded PostgreSQL with fsync on; the result
+ * is the ratio. Then measures the memory of a rebuild and a verification at a tenth of the events and at all of them,
+ * which must not grow.
  *
  *     node dist/bench/replay.js [--events 1000000] [--rounds 5]
  */
-import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { createPrivateKey } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
@@ -19,13 +20,15 @@ import { EventLog, eventStoreMigrations } from '@app/event-store';
 import { readModelMigrations } from '@app/read-model';
 import { foldAll, rebuild } from '@app/rebuild';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
+import { spawnWithParent } from '../local/spawn-with-parent';
 import { fillLog } from './lives';
 
-/** The same in all processes of a run, so that each can verify what one has sealed. */
+/** The key is the same in all processes of a run, so that each can verify what another has sealed. */
 const key = new SealingKey(
   createPrivateKey({
     key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), Buffer.alloc(32, 7)]),
-    ...{ format: 'der', type: 'pkcs8' },
+    format: 'der',
+    type: 'pkcs8',
   }),
 );
 
@@ -61,7 +64,7 @@ async function measure(url: string, events: number, rounds: number): Promise<voi
   const seconds: Record<Contestant, number[]> = { copy: [], verify: [], fold: [], rebuild: [] };
   for (const name of names) await contestants[name](url);
   for (let round = 0; round < rounds; round++)
-    // Who goes first changes, so that nobody always finds the quieter machine.
+    // The order changes every round, so that none always has the less busy machine.
     for (let turn = 0; turn < names.length; turn++) {
       const name = names[(round + turn) % names.length]!;
       const begin = performance.now();
@@ -95,13 +98,16 @@ async function versionOf(url: string): Promise<string> {
   return rows[0]!.version;
 }
 
-/** The most that a process of its own held while it did that, in MiB. */
-function peakOf(name: Contestant, url: string): number {
-  // In a small heap, so that what is merely not collected yet does not count.
+/** Measures the peak memory of a process that only runs this contestant, in MiB. */
+async function peakOf(name: Contestant, url: string): Promise<number> {
+  // The heap is small, so that garbage that is not collected yet does not count.
   const args = ['--max-old-space-size=128', __filename, '--alone', url, '--contestant', name];
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
-  if (status !== 0) throw new Error(stderr);
-  return Number(stdout);
+  const child = spawnWithParent(args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let said = '';
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => (said += text));
+  const [status] = (await once(child, 'close')) as [number | null];
+  if (status !== 0) throw new Error(`${name} ended with ${status}`);
+  return Number(said);
 }
 
 async function main(): Promise<void> {
@@ -120,7 +126,7 @@ async function main(): Promise<void> {
   }
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-bench-'));
   chmodSync(directory, 0o755);
-  // A quarter of the memory, as its manual has it: the 128 MB of a server that nobody has set up hold no log.
+  // A quarter of the memory, as the PostgreSQL manual recommends. The default of 128 MB is too small for the log.
   const buffers = Math.round(totalmem() / 4 / 1_048_576);
   const server = await startEmbeddedPostgres(join(directory, 'postgres'), { shared_buffers: `${buffers}MB` });
   try {
@@ -140,7 +146,7 @@ async function main(): Promise<void> {
     );
     await measure(many.url, many.events, Number(values.rounds));
     for (const name of ['verify', 'rebuild'] as const) {
-      const [small, large] = [peakOf(name, few.url), peakOf(name, many.url)];
+      const [small, large] = [await peakOf(name, few.url), await peakOf(name, many.url)];
       console.log(
         `\nmost memory, ${name}: ${small} MiB at ${few.events.toLocaleString('en')} events, ` +
           `${large} MiB at ${many.events.toLocaleString('en')} (${(large / small).toFixed(2)})`,

@@ -1,7 +1,8 @@
 /**
- * A sweep's look at N healthy domains, four DoH queries each and the verdicts, against a bare `node:http2` loop that sends the same
- * queries over as many connections with as many under way. Both in turn, on one BIND (h2c); what counts is the ratio.
- * The bare loop has its paths made beforehand and throws the answers away: what it takes is the cost of HTTP/2 and BIND.
+ * Compares the looks at N healthy domains, with four DoH queries each and their judgement, with a bare `node:http2`
+ * loop that sends the same queries over as many connections with the same concurrency. Both run in turn on one BIND
+ * (h2c); the result is the ratio. The bare loop has its paths prepared and discards the answers, so it shows the cost
+ * of HTTP/2 and BIND.
  *
  *     node dist/bench/sweep.js [--domains 5000] [--rounds 5] [--concurrency 48]
  */
@@ -9,7 +10,7 @@ import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { DohClient } from '@app/dns';
-import { allPass } from '@app/mail-domain';
+import { allPass } from '@app/mail-records';
 import { Verifier } from '@app/verification';
 import { bindIsInstalled, startBind } from '../test/support/bind';
 import {
@@ -57,7 +58,6 @@ async function main(): Promise<void> {
   ];
   if (!bindIsInstalled()) {
     console.error('named is not here (Debian: apt-get install bind9 bind9-dnsutils).');
-    process.exitCode = 1;
     return;
   }
   const domains = Array.from({ length: count }, (_, i) => domainAt(i));
@@ -74,7 +74,7 @@ async function main(): Promise<void> {
     await ours(bind.dohUrl, domains.slice(0, warmUp), lanes);
     const runs: { bare: Round; ours: Round }[] = [];
     for (let round = 0; round < rounds; round++) {
-      // Who goes first changes, so that neither always finds the quieter machine.
+      // The order changes every round, so that neither always has the less busy machine.
       if (round % 2)
         runs.push({ ours: await ours(bind.dohUrl, domains, lanes), bare: await bare(bind.dohUrl, paths, lanes) });
       else runs.push({ bare: await bare(bind.dohUrl, paths, lanes), ours: await ours(bind.dohUrl, domains, lanes) });

@@ -1,36 +1,43 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { createWriteStream, existsSync, mkdirSync, renameSync, type WriteStream } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { backOffMs } from '@app/runtime';
+import { RestartBackOff, startingAgain } from './restart-back-off';
+import { spawnWithParent } from './spawn-with-parent';
 
 export interface AppProcessOptions {
   readonly name: string;
-  /** `http://host:port` of its health endpoints. */
+  /** The base of the health endpoints: `http://host:port`. */
   readonly url: string;
   readonly env: NodeJS.ProcessEnv;
-  /** Gets `<name>.log`; the log of the run before becomes `<name>.log.1`. */
+  /** The directory of `<name>.log`. The log of the run before becomes `<name>.log.1`. */
   readonly logDirectory: string;
-  /** Shows the user a line. */
+  /** Shows a line to the user. */
   readonly say: (line: string) => void;
-  /** It died too often; it will not be started again. */
-  readonly gaveUp: (reason: string) => void;
 }
 
-const readyWithinMs = 30_000;
+/**
+ * Milliseconds until an app counts as failed that is not ready. Apps take seconds, but a busy machine may need much
+ * longer.
+ */
+const readyWithinMs = 120_000;
 const stopWithinMs = 10_000;
-const restarts = { most: 3, withinMs: 60_000, baseMs: 500, capMs: 5_000 };
-/** The same warning of an app is shown once in this time; the log has all of them. */
+/** Ends within ten minutes from which on the last lines of the log are shown. */
+const keepsEnding = 3;
+/** Milliseconds in which the same warning of an app is shown only once; the log has all of them. */
 const repeatAfterMs = 30_000;
 const tailLines = 15;
 
-/** One app as a process of its own: its log in a file, its warnings shown, itself started again when it dies. */
+/**
+ * Runs one app as a child process: writes its log to a file, shows its warnings, and starts it again when it ends
+ * unexpectedly.
+ */
 export class AppProcess {
   private readonly log: WriteStream;
   private readonly tail: string[] = [];
   private readonly shown = new Map<string, number>();
-  private deaths: number[] = [];
+  private readonly restarts = new RestartBackOff();
   private child: ChildProcess | undefined;
   private stopping = false;
 
@@ -49,9 +56,9 @@ export class AppProcess {
   }
 
   /**
-   * Resolves when `/health/ready` answers 200.
+   * Starts the app; resolves when `/health/ready` answers 200.
    *
-   * @throws {Error} naming the app, with the end of its log, when it ends or is not ready within 30 s.
+   * @throws {Error} naming the app, with the end of its log, when it ends or is not ready within two minutes.
    */
   async start(): Promise<void> {
     const child = this.spawn();
@@ -60,7 +67,7 @@ export class AppProcess {
     if (child.exitCode !== null || child.signalCode !== null) throw this.notReady('ended at once');
   }
 
-  /** SIGTERM; SIGKILL when that has not helped within 10 s. */
+  /** Stops the app by SIGTERM, and by SIGKILL if it has not ended within 10 s. */
   async stop(): Promise<void> {
     this.stopping = true;
     const { child } = this;
@@ -82,12 +89,13 @@ export class AppProcess {
   private spawn(): ChildProcess {
     const { name, env } = this.options;
     const main = resolve(__dirname, '../apps', name, 'main.js');
-    const child = spawn(
-      process.execPath,
-      ['--enable-source-maps', '--require', resolve(__dirname, 'leave-with-parent.js'), main],
-      // A process group of its own: Ctrl-C on the terminal reaches the launcher alone, which stops things in order.
-      { env, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
-    );
+    // The app gets a process group of its own, so that Ctrl-C on the terminal only reaches the launcher, which stops
+    // all processes in order.
+    const child = spawnWithParent(['--enable-source-maps', main], {
+      env,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     for (const stream of [child.stdout!, child.stderr!])
       createInterface({ input: stream }).on('line', (line) => this.heard(line));
     this.child = child;
@@ -111,7 +119,7 @@ export class AppProcess {
       if (ended) break;
       await delay(50);
     }
-    // Its last words are still in the pipe.
+    // The last lines of the app may still be in the pipe.
     await delay(100);
     throw this.notReady(ended ?? `is not ready after ${readyWithinMs / 1000} s: ${answer}`);
   }
@@ -123,21 +131,18 @@ export class AppProcess {
 
   private async died(status: number | NodeJS.Signals | null): Promise<void> {
     if (this.stopping) return;
-    const { name, say, gaveUp } = this.options;
-    const now = Date.now();
-    this.deaths = [...this.deaths.filter((time) => now - time < restarts.withinMs), now];
-    if (this.deaths.length > restarts.most)
-      return gaveUp(this.notReady(`ended ${this.deaths.length} times within a minute`).message);
-    const wait = backOffMs(restarts, this.deaths.length);
-    say(`${name} ended unexpectedly (${status}); starting it again in ${(wait / 1000).toFixed(1)} s. ${this.logFile}`);
-    await delay(wait);
+    const { name, say } = this.options;
+    const again = this.restarts.ended();
+    const tail = again.times < keepsEnding ? '' : `\n${this.tail.map((line) => `    ${line}`).join('\n')}`;
+    say(`${name} ended unexpectedly (${status}); ${startingAgain(again)}. ${this.logFile}${tail}`);
+    await delay(again.waitMs);
     if (this.stopping) return;
     const child = this.spawn();
     child.once('exit', (code, signal) => void this.died(code ?? signal));
     await this.untilReady(child).then(
       () => say(`${name} is ready again.`),
       (error: Error) => {
-        // One that ended has been told of already.
+        // `died` reports an app that has ended.
         if (!this.stopping && child.exitCode === null && child.signalCode === null) say(error.message);
       },
     );
@@ -156,7 +161,7 @@ export class AppProcess {
   }
 }
 
-/** The words of a structured log line of level warn (40) or worse. */
+/** Gives the text of a structured log line of level warn (40) or above. */
 function warningOf(line: string): string | undefined {
   if (!line.startsWith('{')) return undefined;
   try {

@@ -2,14 +2,18 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { commandOf } from './embedded-postgres';
 
-/** One launcher a data directory. */
+/** The claim on a data directory, which one launcher can have at a time. */
 export interface ClaimedDirectory {
-  /** A launcher was killed here: what it had started may need a moment to notice. */
+  /** Whether a launcher was killed on the directory. The processes that it started may need a moment to end. */
   readonly abandoned: boolean;
   readonly release: () => void;
 }
 
-/** @throws {Error} when another launcher runs on the directory. */
+/**
+ * Claims the directory.
+ *
+ * @throws {Error} when another launcher runs on it.
+ */
 export function claimDataDirectory(directory: string): ClaimedDirectory {
   mkdirSync(directory, { recursive: true });
   const file = join(directory, 'launcher.pid');
@@ -31,7 +35,7 @@ export function claimDataDirectory(directory: string): ClaimedDirectory {
   }
 }
 
-/** Readers see the file whole or not at all, and nobody else reads it. */
+/** Writes a file that only its owner can read, and that readers never see in part. */
 export function writePrivateFile(file: string, text: string): void {
   writeFileSync(`${file}.new`, text, { mode: 0o600 });
   renameSync(`${file}.new`, file);

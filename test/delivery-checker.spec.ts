@@ -10,8 +10,14 @@ const well = {
   effects: [a1.id, a2.id, b1.id],
 };
 const none: DeliveryFaults = {
-  ...{ lost: 0, duplicated: 0, reordered: 0, scattered: 0, invented: 0 },
-  ...{ unseen: 0, handledOutOfOrder: 0, repeatedEffects: 0 },
+  lost: 0,
+  duplicated: 0,
+  reordered: 0,
+  scattered: 0,
+  invented: 0,
+  unseen: 0,
+  handledOutOfOrder: 0,
+  repeatedEffects: 0,
 };
 const check = (history: Partial<typeof well>) => {
   const { committed, arrivals, handled, effects } = { ...well, ...history };

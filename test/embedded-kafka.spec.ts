@@ -12,7 +12,7 @@ import { kafkaIsInstalled } from './support/kafka';
 
 const local = resolve(__dirname, '../dist/local');
 
-/** A real Apache Kafka. Skipped where Java or Maven is missing: tools/install-counterparts. */
+/** Skipped where Java or Maven is missing: see tools/install-counterparts. */
 (kafkaIsInstalled() ? describe : describe.skip)('the embedded Kafka', () => {
   let directory: string;
   let cluster: KafkaCluster | undefined;
@@ -22,9 +22,9 @@ const local = resolve(__dirname, '../dist/local');
     await cluster?.destroy();
     cluster = undefined;
     rmSync(directory, { recursive: true, force: true });
-  }, 60_000);
+  });
 
-  it('gives back a record as it was sent, also after a restart, on the same port', async () => {
+  it('returns a record as it was sent, also after a restart on the same port', async () => {
     cluster = await startKafka({ directory });
     const { brokers } = cluster;
     await createTopic(brokers, 'kept', 1);
@@ -40,11 +40,11 @@ const local = resolve(__dirname, '../dist/local');
     expect(cluster.brokers).toEqual(brokers);
     await send(brokers, 'kept', { key: 'mdom_1', value: '{}', headers: { ce_id: 'mdom_1/2' } });
     expect((await received(brokers, 'kept', '{}')).map(([, , id]) => id)).toEqual(['mdom_1/1', 'mdom_1/2']);
-  }, 120_000);
+  });
 
-  it('goes on with two of three nodes, refuses with one, and takes back those that were killed', async () => {
+  it('works with two of three nodes, refuses records with one, and recovers when the others start again', async () => {
     const ended: string[] = [];
-    cluster = await startKafka({ directory, nodes: 3, nodeEnded: (reason) => ended.push(reason) });
+    cluster = await startKafka({ directory, nodes: 3, nodeEnded: (_node, reason) => ended.push(reason) });
     const { brokers } = cluster;
     await createTopic(brokers, 'replicated', -1);
     expect(await configOf(brokers, 'replicated', 'min.insync.replicas')).toBe('2');
@@ -58,7 +58,7 @@ const local = resolve(__dirname, '../dist/local');
 
     await Promise.all([cluster.startNode(0), cluster.startNode(1)]);
     await send(brokers, 'replicated', { value: 'with three again' });
-    // One that was refused may be there all the same, and one whose answer was lost twice.
+    // The record that was refused may have been stored all the same, and one whose answer was lost may be there twice.
     const values = new Set((await received(brokers, 'replicated', 'with three again')).map(([, value]) => value));
     values.delete('with one');
     expect([...values]).toEqual(['with three', 'with two', 'with three again']);
@@ -66,7 +66,7 @@ const local = resolve(__dirname, '../dist/local');
     process.kill(cluster.pids[2]!, 'SIGKILL');
     while (ended.length === 0) await delay(20);
     expect(ended[0]).toMatch(/^Kafka node 2 ended unexpectedly \(SIGKILL\)\./);
-  }, 180_000);
+  });
 
   it('says which port is in use, and that the directory holds another cluster', async () => {
     const taken = createServer();
@@ -77,9 +77,9 @@ const local = resolve(__dirname, '../dist/local');
     );
     await new Promise((closed) => taken.close(closed));
     await expect(startKafka({ directory, nodes: 3 })).rejects.toThrow(/holds a Kafka of 1 node, not of 3/);
-  }, 60_000);
+  });
 
-  it('leaves no node behind when its launcher is killed, and starts again on what they had', async () => {
+  it('leaves no node running when its launcher is killed, and starts again on the data', async () => {
     const script = `require('${local}/embedded-kafka').startKafka({ directory: '${directory}', nodes: 3 })
       .then(({ pids, brokers }) => console.log(JSON.stringify({ pids, brokers })))`;
     const launcher = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -94,10 +94,13 @@ const local = resolve(__dirname, '../dist/local');
     expect(pids.map(commandOf)).toEqual(['', '', '']);
     cluster = await startKafka({ directory, nodes: 3 });
     expect(cluster.brokers).toEqual(brokers);
-  }, 120_000);
+  });
 
   describe('its jars', () => {
-    /** What a process of its own says about the jars of `cache`; `bin` instead of the commands that there are. */
+    /**
+     * Prepares the jars of `cache` in a process of its own and gives its output; `bin` replaces the commands of the
+     * machine.
+     */
     function distribution(cache: string, bin?: string): { said: string; status: Promise<number | null> } {
       const script = `require('${local}/kafka-distribution').kafkaDistribution({ cache: '${cache}', say: console.log })
         .catch((error) => { console.log(error.message); process.exitCode = 1; })`;
@@ -108,7 +111,7 @@ const local = resolve(__dirname, '../dist/local');
       return result;
     }
     const jars = (cache: string) => readdirSync(cache).filter((name) => name.endsWith('.jar'));
-    /** A folder with a command of each name, whose script is given. */
+    /** Makes a folder with a command of each name, given its script. */
     function commands(scripts: Record<string, string>): string {
       const bin = join(directory, 'bin');
       mkdirSync(bin);
@@ -118,7 +121,7 @@ const local = resolve(__dirname, '../dist/local');
     }
     const java = `exec ${spawnSync('which', ['java'], { encoding: 'utf8' }).stdout.trim()} "$@"`;
 
-    it('are fetched once, whole, also by two processes at the same moment', async () => {
+    it('are fetched completely and once, even by two concurrent processes', async () => {
       const cache = join(directory, 'cache', 'kafka');
       const both = [distribution(cache), distribution(cache)];
       expect(await Promise.all(both.map(({ status }) => status))).toEqual([0, 0]);
@@ -127,7 +130,7 @@ const local = resolve(__dirname, '../dist/local');
       expect(readdirSync(join(directory, 'cache'))).toEqual(['kafka']);
       const again = distribution(cache, commands({ java }));
       expect([await again.status, again.said]).toEqual([0, '']);
-    }, 120_000);
+    });
 
     it('are fetched again when one has changed', async () => {
       const cache = join(directory, 'kafka');
@@ -145,9 +148,9 @@ const local = resolve(__dirname, '../dist/local');
         /is not whole \(kafka-clients-4\.4\.0\.jar has the SHA-256 \w{64} instead of \w{64}\)/,
       );
       expect(readFileSync(copy).equals(readFileSync(jar))).toBe(true);
-    }, 120_000);
+    });
 
-    it('are refused when Maven gives others, and nothing of them is kept', async () => {
+    it('are refused and removed when Maven delivers others', async () => {
       const cache = join(directory, 'kafka');
       const target = 'for last; do :; done; echo other > "${last#*=}/HdrHistogram-2.2.2.jar"';
       const fetched = distribution(cache, commands({ java, mvn: target }));
@@ -162,7 +165,7 @@ const local = resolve(__dirname, '../dist/local');
     it.each([
       ['java', {}],
       ['mvn', { java }],
-    ])('need %s, and say what to install', async (name, there) => {
+    ])('need %s; the error says what to install', async (name, there) => {
       const fetched = distribution(join(directory, 'kafka'), commands(there));
       expect(await fetched.status).toBe(1);
       expect(fetched.said).toMatch(
@@ -192,7 +195,7 @@ async function configOf(brokers: readonly string[], topic: string, name: string)
   return resources[0]!.configEntries.find(({ configName }) => configName === name)?.configValue;
 }
 
-/** With the word of all replicas in sync. */
+/** Sends a record, acknowledged by all in-sync replicas. */
 async function send(
   brokers: readonly string[],
   topic: string,
@@ -211,7 +214,7 @@ async function send(
   }
 }
 
-/** Key, value and `ce_id` of the records of a topic, up to the one with the value `last`. */
+/** Reads key, value and `ce_id` of the records of a topic, up to the one with the value `last`. */
 async function received(brokers: readonly string[], topic: string, last: string): Promise<(string | undefined)[][]> {
   const consumer = client(brokers).consumer({ groupId: `${topic}-${Date.now()}`, maxWaitTimeInMs: 200 });
   const records: (string | undefined)[][] = [];

@@ -1,24 +1,29 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { EventVersions } from '@app/decider';
+import { domainEventVersions } from '@app/mail-domain';
 import { checkChain } from '@app/event-store';
-import { domainEventVersions, type EventVersions } from '@app/mail-domain';
 import { mailboxEventVersions } from '@app/mailbox';
-import { toLine } from '@app/messaging';
+import { fromCloudEvent, toCloudEvent, toLine } from '@app/messaging';
 import { ajv, closed, readSchema } from './support/event-schemas';
-import { eventsOf, readLife } from './support/golden';
+import { eventsOf, readLife, recorded } from './support/golden';
 
 const folder = join(__dirname, 'golden');
 const read = (file: string) => readFileSync(join(folder, file), 'utf8');
 const files = readdirSync(folder).filter((name) => name.endsWith('.ndjson'));
+/** Complete logs of earlier releases, which test/old-logs.spec.ts reads. */
+const logs = readdirSync(join(folder, 'log')).map((name) => `log/${name}`);
 const versions = [domainEventVersions, mailboxEventVersions];
 const all = files.flatMap((file) => eventsOf(read(file)));
 const named = ({ type, schemaVersion }: { type: string; schemaVersion: number }) => `${type}.${schemaVersion}`;
 
-/** Events as they were stored, one stream a file: kept for ever, and read by every release. */
+/** Events as they were stored, one stream per file. They are kept for ever, and every release must read them. */
 describe('the golden events', () => {
-  it('are what they were: none has changed, and none has gone', () => {
-    const sums = files.map((file) => `${createHash('sha256').update(read(file)).digest('hex')}  ${file}\n`);
+  it('are unchanged: none was edited or removed', () => {
+    const sums = [...files, ...logs].map(
+      (file) => `${createHash('sha256').update(read(file)).digest('hex')}  ${file}\n`,
+    );
     expect(sums.sort()).toEqual(
       read('SHA256SUMS')
         .split(/(?<=\n)/)
@@ -26,7 +31,7 @@ describe('the golden events', () => {
     );
   });
 
-  it('have every version of every event', () => {
+  it('contain every version of every event', () => {
     const known = versions.flatMap(({ written }: EventVersions) =>
       Object.entries(written).flatMap(([type, newest]) =>
         Array.from({ length: newest }, (_, index) => `${type}.${index + 1}`),
@@ -35,7 +40,7 @@ describe('the golden events', () => {
     expect([...new Set(all.map(named))].sort()).toEqual(known.sort());
   });
 
-  it('have each field that may be absent or null both ways, each word of a choice, and fit their schemas', () => {
+  it('contain each optional or nullable field both ways and each enum value, and fit their schemas', () => {
     const missing: string[] = [];
     for (const name of new Set(all.map(named))) {
       const data = all.filter((event) => named(event) === name).map((event) => JSON.parse(event.data) as Fields);
@@ -56,14 +61,25 @@ describe('the golden events', () => {
     expect(missing).toEqual([]);
   });
 
-  it.each(files)('%s: the lines are read, follow each other, and are written as they were', (file) => {
+  it.each(files)('%s: the lines are read, form one stream, and are written as they were', (file) => {
     const take = checkChain();
     const events = eventsOf(read(file));
     events.forEach(take);
     expect(`${events.map((event) => toLine(event)).join('\n')}\n`).toBe(read(file));
   });
 
-  it.each(files)('%s gives what it gave, event by event', (file) => {
+  it.each(files)(
+    '%s goes to Kafka under the schema versions that it was recorded with, and comes back as it was',
+    (file) => {
+      for (const event of eventsOf(read(file)).map(recorded)) {
+        const { headers, value } = toCloudEvent(event);
+        expect(headers.ce_dataschema).toBe(`urn:sendmux:event:${named(event).replace('.', ':')}`);
+        expect(fromCloudEvent({ headers, value: Buffer.from(value) })).toEqual(event);
+      }
+    },
+  );
+
+  it.each(files)('%s gives the same data and state for each event as before', (file) => {
     const given: unknown = JSON.parse(read(join('read', file.replace('.ndjson', '.json'))));
     expect(JSON.parse(JSON.stringify(readLife(read(file))))).toEqual(given);
   });

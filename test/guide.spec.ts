@@ -5,11 +5,11 @@ import { loadSettings } from '@app/runtime';
 import { whoHas } from './support/both-or-neither';
 import { startSystem, type Answer, type ApiClient, type System } from './support/processes';
 
-/** The product guide, read from its first sentence to its last: each says what is then seen to be so. */
+/** Reads the product guide from beginning to end, so that the tests cover each of its sentences. */
 class Guide {
   private rest = flat(readFileSync(join(__dirname, 'guide/custom-domains.txt'), 'utf8'));
 
-  /** The next words of the guide; a test that skips some, or invents some, fails here. */
+  /** Expects these sentences to be the next of the guide. It fails when a test skips or invents one. */
   says(...sentences: string[]): void {
     for (const sentence of sentences) {
       const words = flat(sentence);
@@ -51,7 +51,7 @@ it('the guide is true, sentence by sentence', async () => {
   } finally {
     await system.end();
   }
-}, 300_000);
+});
 
 async function read(says: (...sentences: string[]) => void, system: System): Promise<void> {
   const owners = ['ada@owners.example', 'grace@owners.example'];
@@ -67,7 +67,7 @@ async function read(says: (...sentences: string[]) => void, system: System): Pro
   const read = async (id: string) => ((await api.get(id)).body as Added).data as unknown as Record<string, unknown>;
   const statusOf = async (id: string) => (await read(id)).verification_status;
   const becomes = (id: string, status: string) =>
-    system.until(`${id} is ${status}`, async () => (await statusOf(id)) === status, 30_000);
+    system.until(`${id} is ${status}`, async () => (await statusOf(id)) === status);
   const verified = async (name: string, by = api): Promise<Added> => {
     const added = await add(name, by);
     await system.sandbox.place(added);
@@ -82,7 +82,7 @@ async function read(says: (...sentences: string[]) => void, system: System): Pro
   const idOf = ({ body }: Answer) => (body as { data: { id: string } }).data.id;
   const checksOf = async (id: string) =>
     (await api.verify(id)).body as { data: { status: string; checks: Record<string, boolean>; details: Detail[] } };
-  /** A command of the guide, as it stands there, but for the host, the key and the id. */
+  /** Runs a command of the guide, with the real host, key and id. */
   const curl = (command: string, id = '') => {
     const { stdout } = spawnSync(
       'bash',
@@ -98,7 +98,7 @@ async function read(says: (...sentences: string[]) => void, system: System): Pro
     );
     return JSON.parse(stdout) as Added & Record<string, unknown>;
   };
-  /** An answer with the ids, tokens and times of the guide's example. */
+  /** Replaces ids, tokens and times of an answer by those of the guide's example. */
   const asInGuide = (answer: Added): unknown => {
     const tokens = answer.data.dns_records?.dkim.map(({ name }) => name.split('.', 1)[0]!) ?? [];
     const text = tokens.reduce(
@@ -141,7 +141,9 @@ async function read(says: (...sentences: string[]) => void, system: System): Pro
   says('DNS changes requiredNone — Sendmux owns the domain');
   const shared = await mailbox(`ada${suffix}@myagent.mx`);
   says('Yes — you must place MX/SPF/DMARC/DKIM/verification records');
-  expect(Object.keys(brand.data.dns_records).sort()).toEqual(['dkim', 'dmarc', 'mx', 'spf', 'verification']);
+  expect(Object.keys(brand.data.dns_records).sort()).toEqual(
+    expect.arrayContaining(['dkim', 'dmarc', 'mx', 'spf', 'verification']),
+  );
   says('Provisioning timeInstant');
   expect(shared).toMatchObject({ status: 201, body: { data: { status: 'active', domain_id: null } } });
   says('Minutes to hours (DNS propagation)');
@@ -295,7 +297,8 @@ async function read(says: (...sentences: string[]) => void, system: System): Pro
     'TXTmail.acme.comv=spf1 include:amazonses.com include:sendmux.ai ~allSPF. Authorises both SES and Sendmux’s relays.',
   );
   expect(records.spf).toMatchObject({
-    ...{ name: 'mail.acme.com', value: 'v=spf1 include:amazonses.com include:sendmux.ai ~all' },
+    name: 'mail.acme.com',
+    value: 'v=spf1 include:amazonses.com include:sendmux.ai ~all',
   });
   says(
     'TXT_dmarc.mail.acme.comv=DMARC1; p=quarantineDMARC enforcement. Receivers quarantine any mail that fails SPF + DKIM alignment.',
@@ -378,9 +381,9 @@ async function read(says: (...sentences: string[]) => void, system: System): Pro
   says(
     'Duplicating the check over DoH would race with SES and produce false negatives, so we only report the AWS-side state.',
   );
-  expect(Object.keys((await checksOf(half.data.id)).data.checks).sort()).toEqual([
-    ...['dmarc', 'mx', 'spf', 'verification_txt'],
-  ]);
+  const { checks: reported } = (await checksOf(half.data.id)).data;
+  expect(reported).not.toHaveProperty('dkim');
+  expect(Object.keys(reported)).toEqual(expect.arrayContaining(['dmarc', 'mx', 'spf', 'verification_txt']));
 
   says('Troubleshooting');
   const broken = await add('broken.acme.com');
@@ -471,13 +474,14 @@ async function read(says: (...sentences: string[]) => void, system: System): Pro
     const { key: made } = JSON.parse(child.stdout) as { key: string };
     const may = async (method: string, path: string, body?: object) => {
       const { status } = await fetch(`http://127.0.0.1:${system.port}/api/v1${path}`, {
-        ...{ method, headers: { authorization: `Bearer ${made}`, 'content-type': 'application/json' } },
+        method,
+        headers: { authorization: `Bearer ${made}`, 'content-type': 'application/json' },
         ...(body && { body: JSON.stringify(body) }),
       });
       expect([200, 201, 403]).toContain(status);
       return status !== 403;
     };
-    // A deletion comes last: what it takes is gone.
+    // The deletion comes last, since it removes the domain that the others use.
     const target = await add(`permissions${Math.random().toString(36).slice(2, 8)}.acme.com`);
     const path = `/domains/${target.data.id}`;
     return {

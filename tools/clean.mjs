@@ -1,4 +1,4 @@
-// The compiler emits nothing for files it believes unchanged, so a build starts from an empty folder.
+// A build starts from an empty folder, because the compiler writes nothing for files that it considers unchanged.
 import { rmSync } from 'node:fs';
 
 rmSync('dist', { recursive: true, force: true });

@@ -1,7 +1,10 @@
-// docs/events: the contract of the messages, made of the types of the events and their comments.
-//   node tools/event-schemas.mjs           writes it; refuses to change a published schema into another one
-//   node tools/event-schemas.mjs --check   ends with 1 when it is not what the types say
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+// Generates the contract of the messages (docs/events, and the table of docs/subscribe.md) from the types of the events
+// and their comments.
+//   node tools/event-schemas.mjs           writes it; refuses incompatible changes of a published schema, and any
+//                                          change of a version that is no longer written
+//   node tools/event-schemas.mjs --check   ends with 1 when it is out of date
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { createGenerator } from 'ts-json-schema-generator';
@@ -14,18 +17,25 @@ const folder = join(root, 'docs/events');
 mkdirSync(join(folder, 'schemas'), { recursive: true });
 const load = typescriptLoader(root);
 const [domains, mailboxes] = [load('./libs/mail-domain/index.ts'), load('./libs/mailbox/index.ts')];
-/** Where the events of each model are, and the versions that are written now. */
+const records = load('./libs/mail-records/index.ts');
+/** The file of the events of each model, and the versions that are written now. */
 const models = [
   { types: 'libs/mail-domain/events.ts', name: 'schemaVersions', versions: domains.schemaVersions },
   { types: 'libs/mailbox/events.ts', name: 'mailboxSchemaVersions', versions: mailboxes.mailboxSchemaVersions },
 ];
 const schemaVersions = Object.assign({}, ...models.map(({ versions }) => versions));
 const { dataSchema, toCloudEvent } = load('./libs/messaging/cloud-event.ts');
+const { fromLine } = load('./libs/messaging/cloud-event-line.ts');
 
-/** The names of streams: of a domain or a mailbox. */
+/** The form of stream names: of a domain or a mailbox. */
 const stream = '(mdom|mbx)_[a-z0-9]+';
 
 const fileOf = (type, version) => `schemas/${type}.${version}.json`;
+/**
+ * The checksums, in the format of `sha256sum --check`, of the schemas that are no longer written but stay as they were
+ * published.
+ */
+const supersededFile = 'superseded.sha256';
 const files = new Map();
 const faults = [];
 for (const { type, schema, types, name } of models.flatMap(generateSchemas)) {
@@ -37,11 +47,13 @@ for (const { type, schema, types, name } of models.flatMap(generateSchemas)) {
     );
   files.set(file, `${JSON.stringify(schema, null, 2)}\n`);
 }
+files.set(supersededFile, superseded());
 if (faults.length > 0) end(faults);
 files.set('asyncapi.yaml', asyncApi());
+files.set('../subscribe.md', withTable(textOf('../subscribe.md')));
 
 if (process.argv.includes('--check')) {
-  const stale = [...files].filter(([file, text]) => textOf(file) !== text).map(([file]) => `docs/events/${file}`);
+  const stale = [...files].filter(([file, text]) => textOf(file) !== text).map(([file]) => join('docs/events', file));
   if (stale.length > 0) end([`Not what the types say: ${stale.join(', ')}. npm run events:schemas writes them.`]);
 } else {
   for (const [file, text] of files) writeFileSync(join(folder, file), text);
@@ -57,11 +69,35 @@ function textOf(file) {
   return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
 }
 
-/** A JSON Schema of the data of each event type, without references. */
+/**
+ * Gives the checksums of the schemas that no release writes any more. A schema that has a checksum must never change.
+ */
+function superseded() {
+  const published = new Map((textOf(supersededFile) ?? '').split('\n').map((line) => line.split('  ').reverse()));
+  const old = Object.entries(schemaVersions).flatMap(([type, newest]) =>
+    Array.from({ length: newest - 1 }, (_, index) => fileOf(type, index + 1)),
+  );
+  const lines = old.sort().map((file) => {
+    const text = textOf(file);
+    const sum = text === undefined ? 'missing' : createHash('sha256').update(text).digest('hex');
+    if (text === undefined || sum !== (published.get(file) ?? sum))
+      faults.push(
+        `docs/events/${file} is not what was published. A version that is no longer written stays as it was: put it back.`,
+      );
+    return `${sum}  ${file}\n`;
+  });
+  return lines.join('');
+}
+
+/** Generates a JSON Schema of the data of each event type, without references. */
 function generateSchemas({ types, name, versions }) {
   const generator = createGenerator({
-    ...{ path: join(root, types), tsconfig: join(root, 'tsconfig.json'), skipTypeCheck: true },
-    ...{ expose: 'none', topRef: false, jsDoc: 'extended' },
+    path: join(root, types),
+    tsconfig: join(root, 'tsconfig.json'),
+    skipTypeCheck: true,
+    expose: 'none',
+    topRef: false,
+    jsDoc: 'extended',
   });
   return Object.entries(versions).map(([type, version]) => {
     const { description, properties } = generator.createSchema(type);
@@ -71,21 +107,22 @@ function generateSchemas({ types, name, versions }) {
   });
 }
 
-/** Subscribers must take fields that they do not know: an object is never closed. */
+/** Removes the restriction to known properties, since subscribers must accept fields that they do not know. */
 function open(schema) {
   return JSON.parse(JSON.stringify(schema, (key, value) => (key === 'additionalProperties' ? undefined : value)));
 }
 
 /**
- * Whether a message of either schema fits both: equal but for words and new fields that may be absent. Old messages stay
- * in the topic, so a field cannot become required either.
+ * Whether each message that fits one schema fits the other. They may differ in descriptions, examples and new optional
+ * fields. A field must not become required, since old messages stay in the topic.
  */
 function isAddition(before, after) {
   if (Array.isArray(before) && Array.isArray(after)) return isDeepStrictEqual([...before].sort(), [...after].sort());
   if (!isObject(before) || !isObject(after)) return isDeepStrictEqual(before, after);
   const { properties: was = {}, ...restBefore } = before;
   const { properties: is = {}, ...restAfter } = after;
-  for (const rest of [restBefore, restAfter]) for (const words of ['description', 'title']) delete rest[words];
+  for (const rest of [restBefore, restAfter])
+    for (const words of ['description', 'title', 'examples']) delete rest[words];
   return (
     isDeepStrictEqual(Object.keys(restBefore).sort(), Object.keys(restAfter).sort()) &&
     Object.keys(restBefore).every((key) => isAddition(restBefore[key], restAfter[key])) &&
@@ -98,8 +135,8 @@ function isObject(value) {
 }
 
 function asyncApi() {
-  const examples = exampleMessages();
-  // In the order of a life. Versions that are no longer written are in the topic still.
+  const examples = new Map([...goldenMessages(), ...exampleMessages()]);
+  // In the order of a domain's life. Versions that are no longer written are still in the topic.
   const messages = Object.entries(schemaVersions).flatMap(([type, newest]) =>
     Array.from({ length: newest }, (_, index) => {
       const file = fileOf(type, index + 1);
@@ -242,7 +279,33 @@ function headersSchema() {
   return { type: 'object', required: Object.keys(required), properties: { ...required, ...optional } };
 }
 
-/** A message by event type: the lives of two domains and a mailbox, as the models decide them. */
+/** Reads a message of each event type from test/golden, for events that are not in the lives below. */
+function goldenMessages() {
+  const golden = join(root, 'test/golden');
+  const names = readdirSync(golden).filter((name) => name.endsWith('.ndjson'));
+  const lines = names.sort().flatMap((name) => readFileSync(join(golden, name), 'utf8').trim().split('\n'));
+  const written = lines.map(fromLine).filter(({ type, schemaVersion }) => schemaVersion === schemaVersions[type]);
+  return new Map(
+    written.map((event) => {
+      const [data, metadata] = [JSON.parse(event.data), JSON.parse(event.metadata)];
+      return [event.type, toCloudEvent(Object.assign({}, event, { data, metadata }))];
+    }),
+  );
+}
+
+/** Inserts the table of all events: the first sentence of the comment of each, and the fields of its data. */
+function withTable(text) {
+  const rows = Object.entries(schemaVersions).map(([type, version]) => {
+    const file = fileOf(type, version);
+    const { description, properties = {} } = JSON.parse(files.get(file));
+    const [when] = description.replaceAll('\n', ' ').split(/\.(?: |$)/);
+    const fields = Object.keys(properties).map((name) => `\`${name}\``);
+    return `| [${type}](events/${file}) | ${when} | ${fields.join(', ') || 'nothing'} |\n`;
+  });
+  return text.replace(/(?<=\| event \| when \| what the value has \|\n\|---\|---\|---\|\n)(\| .*\n)+/, rows.join(''));
+}
+
+/** Makes a message of each event type from the lives of two domains and a mailbox, as the models decide them. */
 function exampleMessages() {
   const name = 'mail.acme.com';
   const team = 'team_4kz81mq0xw';
@@ -251,8 +314,11 @@ function exampleMessages() {
   const request = (id) => ({ requestId: id, correlationId: id });
   const [id, refused] = ['mdom_cl0mvxnscic7xv9szgamnw47l4p', 'mdom_cl0mvxnpry0n3y73mt8uglh14ob'];
   const [failing, adding, verifying, deleting, repairing, choosing] = [
-    ...['req_cl0mvxnprxzrnyt3ai4nzo3lsv4', 'req_cl0mvxnscib7q0gfx732z2dk371'],
-    ...['req_cl0mvxo282v0y4v32zzaubvlyan', 'req_cl0mvyzei1jj0qchddy7lxmpact', 'req_cl0mvyz1k4q8w2n7c5x3v9b6t0r'],
+    'req_cl0mvxnprxzrnyt3ai4nzo3lsv4',
+    'req_cl0mvxnscib7q0gfx732z2dk371',
+    'req_cl0mvxo282v0y4v32zzaubvlyan',
+    'req_cl0mvyzei1jj0qchddy7lxmpact',
+    'req_cl0mvyz1k4q8w2n7c5x3v9b6t0r',
     'req_cl0mvyz4d7s1h8k2q5w9x3c6v0b',
   ];
   const at = (time, day = '01') => `2026-11-${day}T${time}Z`;
@@ -262,23 +328,15 @@ function exampleMessages() {
       'u5x9d2kq7w4n8z1c6m3v0b5t2r9yj4hp',
       'e8t1y6i3o0p7a4s9d2f5g8h1j6k3l0zx',
     ],
-    ...{ dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1', sesDkimStatus: 'pending' },
+    dkimZone: 'dkim.amazonses.com',
+    sesRegion: 'eu-west-1',
+    sesDkimStatus: 'pending',
   };
-  const both = (answer) => [answer, answer];
-  const records = (...all) => both({ kind: 'records', records: all, aliases: [] });
-  const look = (mx) =>
-    domains.judge(
-      { name, team, ...provisioned },
-      {
-        mx,
-        spf: records('v=spf1 include:amazonses.com include:sendmux.ai ~all'),
-        dmarc: records('v=DMARC1; p=quarantine'),
-        verification: records(`sendmux-verify=${team}`),
-      },
-      'success',
-    );
-  const inPlace = look(records({ preference: 10, exchange: 'mail.sendmux.ai' }));
-  const mxGone = look(both({ kind: 'nodata', aliases: [] }));
+  const domain = { name, team, ...provisioned };
+  const look = (answers) => records.judge(domain, answers, 'success');
+  const inPlace = look(records.answersInPlace(domain));
+  const nodata = { kind: 'nodata', aliases: [] };
+  const mxGone = look(records.answersInPlace(domain).set('MX', name, [nodata, nodata]));
   const cycle = (start, time) => [
     { ...mxGone, trigger: 'scheduled', cycle: Date.parse(start) },
     { at: time, actor: 'verification-scheduler', correlationId: `${id}/cycle/${Date.parse(start)}` },
@@ -295,7 +353,10 @@ function exampleMessages() {
       { at: at('09:58:00.391'), ...provisioning, correlationId: failing, causationId: `${refused}/1` },
     ),
     new domains.CompleteRollback(refused, {
-      ...{ at: at('09:58:00.520'), ...provisioning, correlationId: failing, causationId: `${refused}/2` },
+      at: at('09:58:00.520'),
+      ...provisioning,
+      correlationId: failing,
+      causationId: `${refused}/2`,
     }),
     new domains.AddDomain(
       id,
@@ -303,7 +364,10 @@ function exampleMessages() {
       { at: at('10:00:00.084'), ...key, ...request(adding) },
     ),
     new domains.CompleteProvisioning(id, provisioned, {
-      ...{ at: at('10:00:00.412'), ...provisioning, correlationId: adding, causationId: `${id}/1` },
+      at: at('10:00:00.412'),
+      ...provisioning,
+      correlationId: adding,
+      causationId: `${id}/1`,
     }),
     new domains.RecordCheck(
       id,
@@ -316,7 +380,8 @@ function exampleMessages() {
       id,
       { about: 'failure', notice: 1, owners: 2 },
       {
-        ...{ at: at('00:00:03.402', '02'), actor: 'notifier' },
+        at: at('00:00:03.402', '02'),
+        actor: 'notifier',
         correlationId: `${id}/cycle/${Date.parse(at('00:00:00.000', '02'))}`,
       },
     ),
@@ -326,7 +391,10 @@ function exampleMessages() {
       { at: at('07:30:12.208', '02'), ...key, ...request(repairing) },
     ),
     new domains.CompleteIdentityRepair(id, provisioned, {
-      ...{ at: at('07:30:12.951', '02'), ...provisioning, correlationId: repairing, causationId: `${id}/10` },
+      at: at('07:30:12.951', '02'),
+      ...provisioning,
+      correlationId: repairing,
+      causationId: `${id}/10`,
     }),
     new domains.ChooseDomainOutboundProvider(
       id,
@@ -335,13 +403,19 @@ function exampleMessages() {
     ),
     new domains.RequestDeletion(id, { at: at('08:12:55.640', '02'), ...key, ...request(deleting) }),
     new domains.CompleteDeletion(id, {
-      ...{ at: at('08:12:55.997', '02'), ...provisioning, correlationId: deleting, causationId: `${id}/13` },
+      at: at('08:12:55.997', '02'),
+      ...provisioning,
+      correlationId: deleting,
+      causationId: `${id}/13`,
     }),
   ];
   const mailbox = 'mbx_cl0mvxo5a1k9w3x7q2z8c4v6b1n';
   const [creating, suspending, resuming, moving, removing] = [
-    ...['req_cl0mvxo5a0p4s8d2f6g1h5j9k3l', 'req_cl0mvxo6b2t7y1u5i9o3p7a2s6d'],
-    ...['req_cl0mvxo7c4e8r2t6y1u5i9o3p7a', 'req_cl0mvxo8d6q1w5e9r3t7y2u6i1o', 'req_cl0mvxo9e8z3x7c2v6b1n5m9q4w'],
+    'req_cl0mvxo5a0p4s8d2f6g1h5j9k3l',
+    'req_cl0mvxo6b2t7y1u5i9o3p7a2s6d',
+    'req_cl0mvxo7c4e8r2t6y1u5i9o3p7a',
+    'req_cl0mvxo8d6q1w5e9r3t7y2u6i1o',
+    'req_cl0mvxo9e8z3x7c2v6b1n5m9q4w',
   ];
   const byKey = (time, id) => ({ at: at(time), ...key, ...request(id) });
   commands.push(
@@ -350,7 +424,11 @@ function exampleMessages() {
       { address: `ada@${name}`, team, home: { domainId: id, status: 'verified' }, provider: null },
       byKey('10:12:20.507', creating),
     ),
-    new mailboxes.ChooseOutboundProvider(mailbox, { provider: 'mailgun' }, byKey('10:13:02.118', moving)),
+    new mailboxes.UpdateMailbox(
+      mailbox,
+      { provider: 'mailgun', displayName: 'Ada Lovelace' },
+      byKey('10:13:02.118', moving),
+    ),
     new mailboxes.SuspendMailbox(mailbox, byKey('11:40:31.220', suspending)),
     new mailboxes.ResumeMailbox(mailbox, byKey('11:58:07.914', resuming)),
     new mailboxes.DeleteMailbox(mailbox, byKey('16:20:45.033', removing)),
@@ -371,8 +449,14 @@ function exampleMessages() {
     events.forEach(({ type, data, at: time }, index) => {
       const { actor, requestId, correlationId, causationId } = context;
       const recorded = {
-        ...{ stream: subject, version: version + index + 1, position: ++position, type, data, time },
-        ...{ schemaVersion: schemaVersions[type], metadata: { actor, requestId, correlationId, causationId } },
+        stream: subject,
+        version: version + index + 1,
+        position: ++position,
+        type,
+        data,
+        time,
+        schemaVersion: schemaVersions[type],
+        metadata: { actor, requestId, correlationId, causationId },
       };
       examples.set(type, toCloudEvent(recorded));
     });

@@ -1,18 +1,21 @@
-// `make test`: runs everything, goes on after a failure, and ends with what really ran.
+// Runs all checks and tests for `make test`, continues after failures, and ends with a summary of what was run.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { relative } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 
 const results = 'test-results';
 rmSync(results, { recursive: true, force: true });
 mkdirSync(results);
 
-/** Each check counts as one: `name` of `scripts` in the package.json. */
+/** The checks, each the `name` of an npm script. Each counts as one. */
 const checks = ['format:check', 'lint', 'typecheck', 'boundaries', 'events:check', 'build'];
 const levels = ['unit', 'integration', 'system'];
 
 const counterparts = spawnSync('tools/install-counterparts', ['--check'], { encoding: 'utf8' });
 const rows = [];
 const skipped = [];
+const failures = [];
 
 for (const name of checks) rows.push(check(name));
 const built = rows.at(-1).failed === 0;
@@ -34,12 +37,29 @@ if (skipped.length > 0) {
   console.log(`\nSkipped:\n${skipped.map((name) => `  ${name}`).join('\n')}`);
   if (counterparts.status !== 0) console.log(counterparts.stderr.trim());
 }
+if (failures.length > 0) console.log(`\nFailed:\n${indented(failures.join('\n'))}`);
+const judged = `${results}/judges.txt`;
+if (existsSync(judged)) console.log(`\nJudged by other implementations:\n${indented(readFileSync(judged, 'utf8'))}`);
 const sum = (of) => rows.reduce((total, row) => total + row[of], 0);
 const [passed, failed] = [sum('passed'), sum('failed')];
 const line = `${passed} passed, ${failed} failed`;
 writeFileSync(`${results}/summary.txt`, `${line}\n`);
 console.log(`\n${line}`);
 process.exit(failed > 0 || passed === 0 ? 1 : 0);
+
+function indented(text) {
+  return text.trim().replace(/^/gm, '  ');
+}
+
+/** Gives the first lines of a failure, without colours: enough to know it by, where the whole output is not at hand. */
+function reason(message) {
+  const lines = stripVTControlCharacters(message).split('\n');
+  return lines
+    .filter((line) => line.trim() !== '')
+    .slice(0, 8)
+    .map((line) => `\n    ${line.trim().slice(0, 200)}`)
+    .join('');
+}
 
 function run(command, args) {
   const since = performance.now();
@@ -51,6 +71,7 @@ function check(name) {
   console.log(`\n── ${name}`);
   const { status, seconds } = run('npm', ['run', '--silent', name]);
   if (status === 0 && name === 'build') writeFileSync('dist/.built', '');
+  if (status !== 0) failures.push(name);
   return { name, passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skips: 0, seconds };
 }
 
@@ -64,10 +85,15 @@ function jest(level) {
   const { status, seconds } = run('npm', ['run', '--silent', `test:${level}`, '--', '--json', `--outputFile=${file}`]);
   if (!existsSync(file)) return { name: level, passed: 0, failed: 1, skips: 0, seconds };
   const report = JSON.parse(readFileSync(file, 'utf8'));
-  for (const { assertionResults } of report.testResults)
-    for (const { status: outcome, fullName } of assertionResults)
+  for (const { name, assertionResults, message } of report.testResults) {
+    const suite = relative('.', name);
+    for (const { status: outcome, fullName, failureMessages } of assertionResults) {
       if (outcome === 'pending') skipped.push(`${level}: ${fullName}`);
-  // A file that does not load has no tests to count, and a run can fail beside its tests.
+      if (outcome === 'failed') failures.push(`${suite}: ${fullName}${reason(failureMessages.join('\n'))}`);
+    }
+    if (assertionResults.length === 0) failures.push(`${suite} could not be run${reason(message)}`);
+  }
+  // A test file that fails to load has no tests to count, and a run can fail for other reasons than its tests.
   const failed = report.numFailedTests + report.numRuntimeErrorTestSuites;
   return {
     name: level,

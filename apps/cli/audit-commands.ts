@@ -6,32 +6,30 @@ import {
   prove,
   readStatement,
   readTrustedKeys,
+  storedSeals,
   Verification,
   type Seal,
   type TrustedKeys,
   type Verified,
 } from '@app/audit';
-import { eventId, EventLog, EventStore } from '@app/event-store';
+import { eventId, EventStore } from '@app/event-store';
 import { actorOf, domainEvent, evolve, initialState, sentenceOf } from '@app/mail-domain';
+import { DomainsReadModel } from '@app/read-model';
 import { loadSettings, parseDuration } from '@app/runtime';
 import type { Command } from 'commander';
-import type { Pool } from 'pg';
 import { interruption } from './interruption';
 import { examples, minute, print, table } from './output';
-import { withPool } from './owner-commands';
 import { Progress } from './progress';
 import { UsedWrongly } from './used-wrongly';
+import { withLog, withPool } from './with-pool';
 
 const keysOption = [
   '--keys <file>',
   'public keys whose signatures count, in PEM; those of AUDIT_PUBLIC_KEYS_FILE, or of the data directory, when absent',
 ] as const;
 
-/** `sendmux audit …` */
-export function addAuditCommands(program: Command): void {
-  const audit = program
-    .command('audit')
-    .description('whether the log is what was recorded, and proofs of it for others');
+/** Adds `sendmux audit …`. */
+export function addAuditCommands(audit: Command): void {
   audit
     .command('verify')
     .description(
@@ -58,7 +56,10 @@ Exit status: 0 nothing is wrong, 1 something is.`,
       const verified = await withLog(async (pool, log) => {
         const progress = new Progress({ label: 'Verifying', total: await log.head(), unit: 'positions' });
         const verification = new Verification(pool, log, {
-          ...{ trusted, witness: seen, signal, sealedBefore: new Date(Date.now() - graceMs) },
+          trusted,
+          witness: seen,
+          signal,
+          sealedBefore: new Date(Date.now() - graceMs),
           reached: (position) => progress.reached(position),
         });
         return verification.run().then(
@@ -85,11 +86,8 @@ Exit status: 0 nothing is wrong, 1 something is.`,
     .addHelpText('after', examples('sendmux audit history mail.acme.com', 'sendmux audit history mail.acme.com --json'))
     .action(async (idOrName: string, _options: object, command: Command) => {
       const events = await withPool(async (pool) => {
-        const { rows } = await pool.query<{ id: string }>(
-          'SELECT id FROM domains WHERE id = $1 OR name = lower($1) ORDER BY created_at DESC, id DESC LIMIT 1',
-          [idOrName],
-        );
-        return new EventStore(pool).readStream(rows[0]?.id ?? idOrName);
+        const id = await new DomainsReadModel(pool).newestIdOf(idOrName);
+        return new EventStore(pool).readStream(id ?? idOrName);
       });
       if (events.length === 0 || !events[0]!.stream.startsWith('mdom_'))
         throw new Error(`No domain ${idOrName} was ever added. \`sendmux audit history\` takes an id or a name.`);
@@ -112,10 +110,7 @@ Exit status: 0 nothing is wrong, 1 something is.`,
     .description('the seals, the oldest first; with --json one a line, to be kept elsewhere as a witness')
     .addHelpText('after', examples('sendmux audit seals', 'sendmux audit seals --json >seals.ndjson'))
     .action(async (_options: object, command: Command) => {
-      const seals = await withPool(async (pool) => {
-        const { rows } = await pool.query<Seal>('SELECT statement, signer, signature FROM audit_seals ORDER BY number');
-        return rows;
-      });
+      const seals = await withPool((pool) => storedSeals(pool));
       const { json } = command.optsWithGlobals<{ json?: boolean }>();
       const lines = json
         ? seals.map((seal) => JSON.stringify(seal))
@@ -183,7 +178,10 @@ function trustedKeys(given?: string): TrustedKeys {
   return readTrustedKeys(file);
 }
 
-/** Lines of the topic, of `sendmux audit seals --json`, or of the sealer's log; lines without a seal are passed over. */
+/**
+ * Reads the seals of a file: records of the topic, the output of `sendmux audit seals --json`, or the sealer's log.
+ * Lines without a seal are skipped.
+ */
 function readSeals(file: string, trusted: TrustedKeys): Seal[] {
   const seals = read(file)
     .split('\n')
@@ -225,13 +223,3 @@ function parsed(text: string): unknown {
     return undefined;
   }
 }
-
-const withLog = <T>(work: (pool: Pool, log: EventLog) => Promise<T>): Promise<T> =>
-  withPool(async (pool) => {
-    const log = new EventLog(pool);
-    try {
-      return await work(pool, log);
-    } finally {
-      await log.close();
-    }
-  });

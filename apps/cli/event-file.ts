@@ -10,18 +10,23 @@ import { readStatement, type Seal } from '@app/audit';
 /** The first line of an export. */
 export interface ExportHeader {
   readonly format: 'sendmux-export/1';
-  /** Lines of events that follow. */
+  /** Number of lines with events, which follow this one. */
   readonly events: number;
-  /** Lines of seals after them. */
+  /** Number of lines with seals, which follow the events. */
   readonly seals: number;
-  /** The last position that was given out before the export began. */
+  /** The last settled position of the log when the export began. */
   readonly head: number;
 }
 
 const envelope = (type: string, id: string, time: string, data: unknown): string =>
   JSON.stringify({
-    ...{ specversion: '1.0', id, source: '/sendmux-domains', type: `com.sendmux.${type}`, time },
-    ...{ datacontenttype: 'application/json', data },
+    specversion: '1.0',
+    id,
+    source: '/sendmux-domains',
+    type: `com.sendmux.${type}`,
+    time,
+    datacontenttype: 'application/json',
+    data,
   });
 
 /** @param id of this export. */
@@ -33,7 +38,7 @@ export function sealLine({ statement, signer, signature }: Seal): string {
   return envelope('audit.Sealed', `seal/${log}/${number}`, time, { statement, signer, signature });
 }
 
-/** The data of such a line; undefined when it is none. */
+/** Gives the data of a line of this type; undefined when the line is something else. */
 function dataOf<T>(type: string, line: string): T | undefined {
   try {
     const event = JSON.parse(line) as { type?: string; data?: T };
@@ -54,8 +59,8 @@ export function readSeal(line: string): Seal | undefined {
 }
 
 /**
- * Lines to a file, compressed when its name ends with `.gz`, or to standard output when there is no file. The file is there when it
- * is whole, and not before: what it replaces stays until then.
+ * Writes lines to a file, compressed when its name ends with `.gz`, or to standard output when `file` is absent. The
+ * file appears only when it is complete; a file that it replaces stays until then.
  */
 export async function writeLines(file: string | undefined, lines: AsyncIterable<string>): Promise<void> {
   const ended = async function* () {
@@ -63,7 +68,7 @@ export async function writeLines(file: string | undefined, lines: AsyncIterable<
   };
   const source = Readable.from(ended());
   if (file === undefined) {
-    // Standard output is not ours to end.
+    // Standard output must stay open for other output of the process.
     const out = new PassThrough();
     out.pipe(process.stdout, { end: false });
     return pipeline(source, out);
@@ -86,7 +91,7 @@ async function synced(path: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
-/** The lines of a file that `writeLines` has written. */
+/** Reads the lines of a file that `writeLines` has written. */
 export async function* readLines(file: string): AsyncGenerator<string, void> {
   const bytes = createReadStream(file);
   let failed: unknown;

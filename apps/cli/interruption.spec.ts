@@ -1,6 +1,6 @@
 import { Interrupted, interruption } from './interruption';
 
-it.each(['SIGINT', 'SIGTERM'] as const)('%s asks once; a second one is for the system to answer', (signal) => {
+it.each(['SIGINT', 'SIGTERM'] as const)('%s asks the command to stop; a second one ends it', (signal) => {
   const listeners = process.listenerCount(signal);
   const asked = interruption();
   expect(asked.aborted).toBe(false);

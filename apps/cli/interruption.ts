@@ -1,11 +1,14 @@
-/** The work stopped at a safe point because somebody asked it to; the message says what is left, and how to go on. */
+/**
+ * Thrown when a signal has stopped a command at a safe point. The message says what is left to do, and how to resume.
+ */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
 /**
- * Aborted by the first SIGINT (Ctrl-C) or SIGTERM, with an `Interrupted` as its reason. A command that asks for it stops at its
- * next safe point by itself, and ends with exit status 130. A second signal ends the process as if nobody had asked.
+ * Gives a signal that is aborted by the first SIGINT (Ctrl-C) or SIGTERM, with an `Interrupted` as its reason. A
+ * command that uses it stops at its next safe point, and ends with exit status 130. A second SIGINT or SIGTERM ends the
+ * process at once.
  */
 export function interruption(): AbortSignal {
   const controller = new AbortController();

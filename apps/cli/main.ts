@@ -6,7 +6,7 @@ import { commandLine } from './command-line';
 import { Interrupted } from './interruption';
 import { UsedWrongly } from './used-wrongly';
 
-/** Of the process: refused or failed, used wrongly, not set up, stopped by a signal. `docs/settings.md` and the help name them too. */
+/** The exit statuses of the process, which `docs/settings.md` and the help document. */
 const exitCodes = { failed: 1, usage: 2, setup: 3, interrupted: 130 } as const;
 
 interface Failure {
@@ -15,7 +15,7 @@ interface Failure {
   readonly message: string;
 }
 
-/** What PostgreSQL and the network say when there is nothing to work on yet. */
+/** The error codes of PostgreSQL and the network for a database that is not ready, each with the remedy. */
 const setupFaults: Record<string, string> = {
   '42P01': 'The database has no tables yet. Run `sendmux migrate` first.',
   '3D000': 'The database that DATABASE_URL names does not exist.',
@@ -39,14 +39,18 @@ function failure(error: unknown): Failure {
 
 async function main(args: readonly string[]): Promise<number> {
   try {
-    await commandLine().parseAsync(args, { from: 'user' });
+    await (await commandLine(args)).parseAsync(args, { from: 'user' });
     return 0;
   } catch (error) {
-    // Help that was asked for is no failure; help in place of a missing command has been printed already.
+    // Help that was requested is no failure. Commander has already printed the help for a missing command.
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     if (error instanceof CommanderError && error.code === 'commander.help') return exitCodes.usage;
     const { exit, code, message } = failure(error);
-    const line = message.replace(/\s*\n\s*/g, ' ');
+    const line = message
+      .split('\n')
+      .map((each) => each.trim())
+      .filter((each) => each !== '')
+      .join(' ');
     process.stderr.write(
       args.includes('--json') ? `${JSON.stringify({ error: { code, message: line } })}\n` : `sendmux: ${line}\n`,
     );

@@ -7,7 +7,7 @@ import { messagingMigrations } from '@app/messaging';
 import { readModelMigrations } from '@app/read-model';
 import { tasksMigrations } from '@app/tasks';
 
-/** Every table of the libs. An app that keeps tables of its own brings those up to date when it starts. */
+/** Creates or updates every table of the libs. An app migrates the tables of its own when it starts. */
 export async function migrateEverything(database: string, mailServerDatabase: string): Promise<void> {
   await migrate(database, [
     ...eventStoreMigrations,

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-/** One JSON document with `--json`, these lines without. */
+/** Prints one JSON document with `--json`, and the lines without. */
 export function print(command: Command, document: unknown, lines: () => readonly string[]): void {
   const { json } = command.optsWithGlobals<{ json?: boolean }>();
   process.stdout.write(`${json ? JSON.stringify(document) : lines().join('\n')}\n`);
@@ -9,7 +9,7 @@ export function print(command: Command, document: unknown, lines: () => readonly
 export const examples = (...lines: string[]): string =>
   `\n${lines.length > 1 ? 'Examples' : 'Example'}:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;
 
-/** UTC, as people read it. */
+/** Formats a time for people, in UTC. */
 export const minute = (time: Date): string => `${time.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {

@@ -1,14 +1,12 @@
-import { Accounts, Invitations } from '@app/accounts';
-import { openPool } from '@app/database';
-import { loadSettings } from '@app/runtime';
+import { Accounts, invitationMail, Invitations } from '@app/accounts';
+import { loadSettings, publicUrlOf } from '@app/runtime';
 import type { Command } from 'commander';
-import type { Pool } from 'pg';
-import { invitationMail, send } from './invitation-mail';
 import { examples, minute, print, table } from './output';
+import { send } from './send-mail';
+import { withPool } from './with-pool';
 
-/** `sendmux owner …` */
-export function addOwnerCommands(program: Command): void {
-  const owner = program.command('owner').description('owners of a team, who accept before they are one');
+/** Adds `sendmux owner …`. */
+export function addOwnerCommands(owner: Command): void {
   const team = ['<team>', 'id of the team, as `sendmux team list` shows it'] as const;
   const email = ['<email>', 'address of the owner'] as const;
 
@@ -39,11 +37,11 @@ export function addOwnerCommands(program: Command): void {
     .argument(...email)
     .addHelpText('after', examples('sendmux owner invite team_4kz81mq0xw grace@acme.com'))
     .action(async (id: string, address: string, _options: object, command: Command) => {
-      const settings = loadSettings(process.env, ['SMTP_URL', 'NOTIFY_FROM']);
+      const settings = loadSettings(process.env, ['SMTP_URL', 'NOTIFY_FROM', 'PUBLIC_URL', 'HOST', 'PORT']);
       const invitation = await withPool((pool) => new Invitations(pool).invite(id, address));
       const { email, expiresAt } = invitation;
       try {
-        await send(settings, email, invitationMail(invitation));
+        await send(settings, email, invitationMail(invitation, publicUrlOf(settings)));
       } catch (error) {
         throw new Error(
           `${email} is invited, but the mail could not be sent (${(error as Error).message}). Send it again with \`sendmux owner invite ${id} ${email}\`.`,
@@ -81,13 +79,4 @@ export function addOwnerCommands(program: Command): void {
       const owners = await withPool((pool) => new Accounts(pool).removeOwner(id, address));
       print(command, { team: id, owners }, () => owners);
     });
-}
-
-export async function withPool<T>(work: (pool: Pool) => Promise<T>): Promise<T> {
-  const pool = openPool(loadSettings(process.env, ['DATABASE_URL']).DATABASE_URL, 1);
-  try {
-    return await work(pool);
-  } finally {
-    await pool.end();
-  }
 }

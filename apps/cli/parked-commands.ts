@@ -1,22 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { openPool } from '@app/database';
 import { ParkedMessages, type ParkedMessage } from '@app/messaging';
-import { loadSettings } from '@app/runtime';
 import type { Command } from 'commander';
 import { examples, minute, print, table } from './output';
 import { UsedWrongly } from './used-wrongly';
+import { withPool } from './with-pool';
 
-/** A consumer looks every second for what to redrive. */
+/** Milliseconds to wait for the outcome of a redrive; consumers look for messages to redrive every second. */
 const outcomeWithinMs = 15_000;
 
-export function addParkedCommands(program: Command): void {
-  const parked = program
-    .command('parked')
-    .description('messages that a consumer could not handle: look at them, mend the cause, redrive them');
+export function addParkedCommands(parked: Command): void {
   parked
     .command('list')
     .description('what is parked, the oldest first')
-    .option('--group <group>', 'of one consumer group: provisioning, verification-scheduler, notifier')
+    .option('--group <group>', 'of one group: provisioning, verification-scheduler, notifier, event-relay/TOPIC')
     .addHelpText('after', examples('sendmux parked list', 'sendmux parked list --group notifier --json'))
     .action(async ({ group }: { group?: string }, command: Command) => {
       const messages = await withParked((all) => all.list(group));
@@ -48,13 +44,17 @@ export function addParkedCommands(program: Command): void {
       print(command, found, () => [
         `${found.message}  ${found.type ?? '(no event)'}`,
         `parked by ${found.group} at ${minute(found.parkedAt)} after ${found.attempts} attempts`,
-        ...['', found.error, ''],
+        '',
+        found.error,
+        '',
         found.event ? JSON.stringify(found.event, null, 2) : rawText(found),
       ]);
     });
   parked
     .command('redrive')
-    .description('hands messages to their consumer once more, and waits for the outcome')
+    .description(
+      'hands messages to their consumer once more (or to Kafka, the whole domain in its order), and waits for the outcome',
+    )
     .argument('<group>', 'the consumer group')
     .argument('[messages...]', 'which ones')
     .option('--all', 'every message of the group')
@@ -63,6 +63,7 @@ export function addParkedCommands(program: Command): void {
       examples(
         'sendmux parked redrive provisioning mdom_clmib3zq8a0w9x7f1k2s5d4g6h0j/1',
         'sendmux parked redrive notifier --all',
+        'sendmux parked redrive event-relay/sendmux.domain-events --all',
       ),
     )
     .action(async (group: string, messages: string[], { all }: { all?: boolean }, command: Command) => {
@@ -112,21 +113,15 @@ async function outcomeOf(parked: ParkedMessages, group: string, asked: readonly 
   }
 }
 
-async function withParked<T>(work: (parked: ParkedMessages) => Promise<T>): Promise<T> {
-  const pool = openPool(loadSettings(process.env, ['DATABASE_URL']).DATABASE_URL, 1);
-  try {
-    return await work(new ParkedMessages((text, values) => pool.query(text, values)));
-  } finally {
-    await pool.end();
-  }
-}
+const withParked = <T>(work: (parked: ParkedMessages) => Promise<T>): Promise<T> =>
+  withPool((pool) => work(new ParkedMessages((text, values) => pool.query(text, values))));
 
 const notParked = (group: string, messages: readonly string[]): string =>
   `${group} has parked no message ${messages.join(', ')}. \`sendmux parked list\` shows all.`;
 
 const firstLine = (text: string): string => text.split('\n', 1)[0]!;
 
-/** What came in the place of an event, readable where it is text. */
+/** Gives a message that could not be read as an event, with key and value decoded from base64. */
 function rawText({ raw }: ParkedMessage): string {
   const { key, value, ...rest } = raw!;
   const text = (base64: string | null) => (base64 === null ? null : Buffer.from(base64, 'base64').toString('utf8'));

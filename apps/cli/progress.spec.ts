@@ -1,10 +1,16 @@
 import { PassThrough } from 'node:stream';
 import { Progress } from './progress';
 
-/** What a stream has taken; a terminal rewrites its line. */
+/** Collects what a stream has received since the last call; a stream that is a terminal can rewrite its line. */
 function screen(isTTY: boolean) {
-  const stream = Object.assign(new PassThrough(), { isTTY, columns: 120 });
-  return { stream, text: () => String(stream.read() ?? '') };
+  const stream = Object.assign(new PassThrough({ encoding: 'utf8' }), { isTTY, columns: 120 });
+  const text = () => {
+    let all = '';
+    // Up to Node 24 one read gives all that is buffered, from 26 on only one chunk of it.
+    for (let part: string | null; (part = stream.read() as string | null) !== null;) all += part;
+    return all;
+  };
+  return { stream, text };
 }
 
 beforeEach(() => void jest.useFakeTimers());
@@ -26,7 +32,7 @@ describe('progress without a terminal', () => {
     expect(text()).toContain('100 %, 10,000 of 10,000 events, 80/s, 2 min 5 s\n');
   });
 
-  it('tells no share and no time left of a total that nobody knows', () => {
+  it('shows no percentage and no remaining time without a total', () => {
     const { stream, text } = screen(false);
     const progress = new Progress({ label: 'Exporting', unit: 'events' }, stream);
     jest.advanceTimersByTime(10_000);
@@ -43,7 +49,7 @@ describe('progress without a terminal', () => {
     expect(text()).toBe('Rebuilding: 100 %, 1,900 of 1,900 events, 1,900/s, 1 s\n');
   });
 
-  it('does not take the work of an earlier run for its own speed', () => {
+  it('does not count the items of an earlier run for the rate', () => {
     const { stream, text } = screen(false);
     const progress = new Progress({ label: 'Rebuilding', total: 2_000, unit: 'events', done: 1_000 }, stream);
     jest.advanceTimersByTime(10_000);
@@ -51,7 +57,7 @@ describe('progress without a terminal', () => {
     expect(text()).toBe('Rebuilding: 55 %, 1,100 of 2,000 events, 10/s, 1 min 30 s left\n');
   });
 
-  it('says no more of work that is abandoned', () => {
+  it('prints nothing more after it is abandoned', () => {
     const { stream, text } = screen(false);
     new Progress({ label: 'Rebuilding', total: 2, unit: 'events' }, stream).abandon();
     expect(text()).toBe('');
@@ -70,12 +76,12 @@ describe('progress on a terminal', () => {
     expect(shown).not.toContain('\n');
     progress.reached(1_000);
     progress.finish();
-    // The cursor is shown again, and the next line begins at the left.
+    // The cursor is visible again, and the next output begins on a new line.
     expect(text()).toMatch(/100 %, 1,000 of 1,000 events, .*\n$/s);
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  it('gives the terminal back when the work is abandoned', () => {
+  it('restores the terminal when it is abandoned', () => {
     const { stream, text } = screen(true);
     const progress = new Progress({ label: 'Rebuilding', total: 10, unit: 'events' }, stream);
     progress.reached(4);

@@ -1,22 +1,23 @@
 import { Format, SingleBar } from 'cli-progress';
+import { Interrupted } from './interruption';
 
-/** Between two plain lines, in milliseconds. */
+/** Milliseconds between two plain lines. */
 const quietMs = 5_000;
 
-interface Work {
-  /** What is done, such as `Rebuilding domains`. */
+interface ProgressOptions {
+  /** The name of the operation, such as `Rebuilding domains`. */
   readonly label: string;
-  /** How many there are to do, or about so. Absent: nobody knows, and there is no time left to tell. */
+  /** The number of items, which may be an estimate; unknown when absent, and then no remaining time is shown. */
   readonly total?: number;
   /** What is counted, such as `events`. */
   readonly unit: string;
-  /** How many were done by an earlier run: they do not count for the rate. */
+  /** The number of items that an earlier run has done. They do not count for the rate. */
   readonly done?: number;
 }
 
 /**
- * How far long work has come, on standard error: on a terminal a bar with rate and time left, elsewhere a plain line every few
- * seconds. Standard output stays free for the result.
+ * Shows the progress of a long operation on standard error: a bar with rate and remaining time on a terminal, otherwise
+ * a plain line every few seconds. Standard output is kept for the result.
  */
 export class Progress {
   private readonly began = performance.now();
@@ -27,25 +28,25 @@ export class Progress {
   private toldAt = performance.now();
 
   constructor(
-    private readonly work: Work,
+    private readonly options: ProgressOptions,
     private readonly stream: NodeJS.WritableStream & { isTTY?: boolean } = process.stderr,
   ) {
-    this.before = this.done = work.done ?? 0;
-    this.total = work.total;
+    this.before = this.done = options.done ?? 0;
+    this.total = options.total;
     if (!stream.isTTY) return;
     this.bar = new SingleBar({
       stream,
       barsize: 24,
-      format: (options, { progress }, { time }: { time: string }) =>
-        this.line(time, work.total ? ` [${Format.BarFormat(progress, options)}]` : ':'),
-      // Ctrl-C is the command's: see `interruption`.
+      format: (barOptions, { progress }, { time }: { time: string }) =>
+        this.line(time, options.total ? ` [${Format.BarFormat(progress, barOptions)}]` : ':'),
+      // The command handles Ctrl-C itself: see `interruption`.
       gracefulExit: false,
       hideCursor: true,
     });
-    this.bar.start(work.total ?? 0, this.done, { time: '' });
+    this.bar.start(options.total ?? 0, this.done, { time: '' });
   }
 
-  /** @param done how many are done by now, those of earlier runs with them. */
+  /** @param done the number of items done by now, including those of earlier runs. */
   reached(done: number): void {
     this.done = done;
     if (this.bar) return this.bar.update(done, { time: this.timeLeft() });
@@ -54,9 +55,9 @@ export class Progress {
     this.stream.write(`${this.line(this.timeLeft())}\n`);
   }
 
-  /** All is done: says how many, and how fast. */
+  /** Ends the display after the last item, with the total and the rate. */
   finish(): void {
-    // A total that was an estimate is known now.
+    // The total may have been an estimate, and is exact now.
     if (this.total !== undefined) this.total = this.done;
     if (!this.bar) return void this.stream.write(`${this.line(this.timeTaken())}\n`);
     if (this.total !== undefined) this.bar.setTotal(this.total);
@@ -64,20 +65,20 @@ export class Progress {
     this.bar.stop();
   }
 
-  /** The work ends before its time: what was shown stays as it is, and the next line begins at the left. */
+  /** Ends the display before the last item. What was shown stays, and the next output begins on a new line. */
   abandon(): void {
     this.bar?.stop();
   }
 
   private line(time: string, bar = ':'): string {
-    const { label, unit } = this.work;
+    const { label, unit } = this.options;
     const { total } = this;
     const percent = total ? ` ${Math.floor(Math.min(1, this.done / total) * 100)} %,` : '';
     const of = total === undefined ? '' : ` of ${number(total)}`;
     return `${label}${bar}${percent} ${number(this.done)}${of} ${unit}, ${number(this.rate())}/s${time}`;
   }
 
-  /** A second. */
+  /** Gives the items per second. */
   private rate(): number {
     return ((this.done - this.before) * 1_000) / Math.max(1, performance.now() - this.began);
   }
@@ -101,3 +102,21 @@ const time = (seconds: number): string => {
   const minutes = Math.floor(whole / 60);
   return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 };
+
+/**
+ * Runs `work` and ends its progress display.
+ *
+ * @param left sentences that say what an interruption leaves undone, and how to resume.
+ * @throws {Interrupted} with `left`; any other error of `work` as it is.
+ */
+export async function stoppable<T>(progress: Progress, left: string, work: () => Promise<T>): Promise<T> {
+  try {
+    const result = await work();
+    progress.finish();
+    return result;
+  } catch (error) {
+    progress.abandon();
+    if (error instanceof Interrupted) throw new Interrupted(`Interrupted. ${left}`, { cause: error });
+    throw error;
+  }
+}

@@ -13,11 +13,8 @@ interface RebuildOptions {
   readonly wait: string;
 }
 
-/** `sendmux projections …` */
-export function addProjectionCommands(program: Command): void {
-  const projections = program
-    .command('projections')
-    .description('read models: compare them with the log, and make them anew from it, while everything runs');
+/** Adds `sendmux projections …`. */
+export function addProjectionCommands(projections: Command): void {
   projections
     .command('list')
     .description('the tables that can be rebuilt, and which rebuild has begun and not ended')

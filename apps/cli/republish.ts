@@ -4,9 +4,10 @@ import {
   batchLength,
   KafkaAway,
   toCloudEvent,
+  TopicCheck,
+  TopicPublisher,
   type CloudEvent,
   type KafkaClient,
-  type Publisher,
   type Replay,
   type Replays,
   type TopicSettings,
@@ -21,22 +22,24 @@ export interface Republishing {
   readonly replay: Replay;
   readonly client: KafkaClient;
   readonly topic: TopicSettings;
+  /** Whether the topic is the one of the product, so that its settings may be altered. */
+  readonly mayAlter: boolean;
   readonly perSecond?: number;
   readonly signal: AbortSignal;
 }
 
-/** Events that are made ready at once. */
+/** Largest number of events that are prepared at once. */
 const mostAtOnce = 500;
-/** Of a replay that is held back. */
+/** Batches per second of a throttled replay. */
 const batchesPerSecond = 5;
-/** Sends that fail one after the other before the replay is left to be resumed. */
+/** Consecutive failed sends after which the replay ends, to be resumed later. */
 const mostFailures = 6;
 
 /**
- * Publishes what is left of a replay, in the order of the log: so each domain has its order. What is acknowledged is noted, and what
- * may have arrived is sent again.
+ * Publishes the rest of a replay in the order of the log, so that the events of each domain stay in order. The
+ * acknowledged position is stored, and events that may or may not have arrived are sent again.
  *
- * @throws {Interrupted} by the signal, between two batches.
+ * @throws {Interrupted} between two batches when the signal is aborted.
  */
 export async function republish(work: Republishing): Promise<{ replay: string; topic: string; events: number }> {
   const { archive, replays, replay, perSecond, signal } = work;
@@ -62,7 +65,7 @@ export async function republish(work: Republishing): Promise<{ replay: string; t
         await replays.reached(id, position);
         progress.reached((done += length));
       }
-      // Past positions that nobody asked for, too.
+      // The page may end with positions that are not selected.
       position = page.position;
     }
     await replays.end(id);
@@ -80,22 +83,31 @@ export async function republish(work: Republishing): Promise<{ replay: string; t
 
 const replayed = ({ data, metadata, ...event }: KeptEvent, replayId: string): CloudEvent => ({
   ...toCloudEvent({
-    ...{ position: event.position, stream: event.stream, version: event.version, type: event.type },
-    ...{ schemaVersion: event.schemaVersion, time: event.time, data: undefined, replayId },
+    position: event.position,
+    stream: event.stream,
+    version: event.version,
+    type: event.type,
+    schemaVersion: event.schemaVersion,
+    time: event.time,
+    data: undefined,
+    replayId,
     metadata: JSON.parse(metadata) as EventMetadata,
   }),
-  // As it is kept.
+  // The stored bytes are published, and not a new serialisation.
   value: data,
 });
 
-/** A producer that is replaced after a failure: it does not know what has arrived. */
+/** Publishes through a producer that is replaced after a failure, since it does not know which records have arrived. */
 class Channel {
-  private publisher: Publisher | undefined;
+  private publisher: TopicPublisher | undefined;
   private readyAt = 0;
 
   constructor(private readonly work: Republishing) {}
 
-  /** @throws {KafkaAway} after several tries; the errors of Kafka that last at once. */
+  /**
+   * @throws {KafkaAway} after several attempts; {TopicUnfit} where the topic would lose the events, and other errors of
+   * Kafka, at once.
+   */
   async send(batch: readonly CloudEvent[]): Promise<void> {
     const { signal, perSecond } = this.work;
     const wait = this.readyAt - performance.now();
@@ -118,13 +130,18 @@ class Channel {
   async close(): Promise<void> {
     const { publisher } = this;
     this.publisher = undefined;
-    await publisher?.close().catch(() => undefined);
+    await publisher?.close();
   }
 
-  private async open(): Promise<Publisher> {
-    const { client, topic } = this.work;
+  private async open(): Promise<TopicPublisher> {
+    const { client, topic, mayAlter } = this.work;
     const admin = await client.admin();
-    const partitions = await admin.ensureTopic(topic).finally(() => admin.close());
-    return client.publisher(topic.topic, partitions);
+    try {
+      const partitions = await admin.ensureTopic(topic);
+      await new TopicCheck(topic.topic, mayAlter).run(admin);
+      return new TopicPublisher(client, topic.topic, partitions);
+    } finally {
+      await admin.close();
+    }
   }
 }

@@ -1,4 +1,4 @@
-/** The command line asked for something that makes no sense. */
+/** Thrown when the arguments of a command make no sense. */
 export class UsedWrongly extends Error {
   override readonly name = 'UsedWrongly';
 }

@@ -1,14 +1,15 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { DatabaseModule } from '@app/database';
 import { EventLog, EventStoreModule, eventStoreMigrations } from '@app/event-store';
-import { KafkaClient, kafkaSettings, topicSettings } from '@app/messaging';
-import { HealthProbes, RuntimeModule, SettingsInvalid, type Settings } from '@app/runtime';
+import { KafkaClient, kafkaSettings, messagingMigrations, topicSettings } from '@app/messaging';
+import { ProcessModule } from '@app/process';
+import { HealthProbes, SettingsInvalid, type Settings } from '@app/runtime';
 import { Pool } from 'pg';
 import { EventRelay } from './event-relay';
 
 @Module({})
 export class EventRelayModule {
-  /** @throws {SettingsInvalid} when there is no Kafka to carry the events to. */
+  /** @throws {SettingsInvalid} when no Kafka is configured. */
   static forRoot(settings: Settings): DynamicModule {
     const kafka = kafkaSettings(settings);
     if (!kafka)
@@ -18,8 +19,12 @@ export class EventRelayModule {
     return {
       module: EventRelayModule,
       imports: [
-        RuntimeModule.forApp('event-relay', settings.LOG_LEVEL),
-        DatabaseModule.forRoot({ url: settings.DATABASE_URL, migrations: eventStoreMigrations, connections: 4 }),
+        ProcessModule.forApp('event-relay', settings.LOG_LEVEL),
+        DatabaseModule.forRoot({
+          url: settings.DATABASE_URL,
+          migrations: [...eventStoreMigrations, ...messagingMigrations],
+          connections: 4,
+        }),
         EventStoreModule.forRoot(),
       ],
       providers: [

@@ -3,13 +3,18 @@ import {
   KafkaAway,
   KafkaClient,
   LogReader,
+  measure,
+  measureNoMore,
+  ParkedMessages,
   stalledMs,
+  TopicCheck,
+  TopicPublisher,
+  TopicUnfit,
   type LogProgress,
   type LogSession,
-  type Publisher,
   type TopicSettings,
 } from '@app/messaging';
-import { HealthProbes } from '@app/runtime';
+import { HealthProbes, queriedGauge } from '@app/runtime';
 import {
   Inject,
   Injectable,
@@ -18,8 +23,9 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { Pool } from 'pg';
-import { Counter, Gauge, Histogram } from 'prom-client';
+import { Counter, Histogram } from 'prom-client';
 import { PublishQueue } from './publish-queue';
+import { parkingGroup, RefusedEvents } from './refused-events';
 
 const published = new Counter({ name: 'sendmux_relay_published_total', help: 'Events that Kafka has acknowledged' });
 const publishSeconds = new Histogram({
@@ -28,31 +34,42 @@ const publishSeconds = new Histogram({
   buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5],
 });
 
+/** Milliseconds between two searches for parked events to redrive. */
+const redriveMs = 1_000;
+/** Milliseconds between two looks at the settings of the topic. */
+const topicCheckMs = 60_000;
+
 /**
- * The event log to one topic: in the order of the log for every key, each event at least once. Of all relays to a topic
- * one is active. Its checkpoint moves only over events that are acknowledged; after a crash, or when an acknowledgement
- * is missing, it begins again there.
+ * Publishes the event log to one topic: each event at least once, and in the order of the log for every key. Of all
+ * relays to a topic one is active. Its checkpoint only passes events that are acknowledged, or parked because the
+ * brokers refuse them. After a crash or a missing acknowledgement, publishing starts again at the checkpoint.
  */
 @Injectable()
 export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly logger = new Logger('event-relay');
   private readonly reader: LogReader;
-  private publisher: Publisher | undefined;
+  private readonly topicCheck: TopicCheck;
+  private publisher: TopicPublisher | undefined;
+  private queue: PublishQueue | undefined;
+  private readonly timers: NodeJS.Timeout[] = [];
 
   constructor(
-    @Inject(Pool) pool: Pool,
+    @Inject(Pool) private readonly pool: Pool,
     log: EventLog,
     probes: HealthProbes,
     private readonly client: KafkaClient,
     private readonly topic: TopicSettings,
   ) {
+    this.topicCheck = new TopicCheck(topic.topic);
     this.reader = new LogReader({
-      ...{ pool, log, startFrom: 'beginning' },
-      // Another topic begins at the beginning.
+      pool,
+      log,
+      startFrom: 'beginning',
+      // The checkpoint is named after the topic: another topic gets the whole log.
       name: `event-relay ${topic.topic}`,
       wants: () => true,
       open: (session) => this.open(session),
-      passes: (error) => error instanceof KafkaAway,
+      passes: (error) => error instanceof KafkaAway || error instanceof TopicUnfit,
     });
     // eslint-disable-next-line @typescript-eslint/require-await -- a probe is a promise; this one knows at once
     probes.add('live', 'relay', async () => this.reader.assertProgress(stalledMs));
@@ -70,24 +87,34 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   onApplicationBootstrap(): void {
+    const parked = new ParkedMessages((text, values) => this.pool.query(text, values));
+    const group = parkingGroup(this.topic.topic);
+    measure(group, { behind: () => undefined, parked: () => parked.count(group) });
+    this.timers.push(setInterval(() => this.queue?.redrive(), redriveMs));
+    this.timers.push(setInterval(() => void this.lookAtTopic(), topicCheckMs));
     this.reader.start();
   }
 
   async beforeApplicationShutdown(): Promise<void> {
+    this.timers.forEach(clearInterval);
+    measureNoMore(parkingGroup(this.topic.topic));
     await this.reader.close();
-    await this.closePublisher();
+    await this.publisher?.close();
   }
 
-  private async open({ after, lose }: LogSession): Promise<PublishQueue> {
+  private async open({ after, query, lose }: LogSession): Promise<PublishQueue> {
+    const { topic } = this.topic;
     const { partitions, empty } = await this.ensureTopic();
-    // Somebody took the topic away, or gave us another cluster: what was published is not there any more.
-    if (after > 0 && empty) this.logger.warn(`${this.topic.topic} is empty: the whole log is published to it again`);
-    // A producer that has failed does not know what has arrived: a new one begins anew.
-    await this.closePublisher();
-    const publisher = (this.publisher = await this.client.publisher(this.topic.topic, partitions));
-    this.logger.log(`Publishes to ${this.topic.topic}, which has ${partitions} partitions`);
-    return new PublishQueue({
+    // The topic was deleted or belongs to another cluster, so what was published is lost.
+    if (after > 0 && empty) this.logger.warn(`${topic} is empty: the whole log is published to it again`);
+    // A producer that has failed does not know which records have arrived, so it is replaced.
+    await this.publisher?.close();
+    const publisher = (this.publisher = new TopicPublisher(this.client, topic, partitions));
+    await publisher.open();
+    this.logger.log(`Publishes to ${topic}, which has ${partitions} partitions`);
+    return (this.queue = new PublishQueue({
       after: empty ? 0 : after,
+      refused: await RefusedEvents.open(query, topic, empty),
       send: async (events) => {
         const done = publishSeconds.startTimer();
         await publisher.send(events);
@@ -95,13 +122,14 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
         published.inc(events.length);
       },
       broken: lose,
-    });
+    }));
   }
 
   private async ensureTopic(): Promise<{ partitions: number; empty: boolean }> {
     const admin = await this.client.admin();
     try {
       const partitions = await admin.ensureTopic(this.topic);
+      await this.topicCheck.run(admin);
       const ends = await admin.ends(this.topic.topic);
       return { partitions, empty: [...ends.values()].every((end) => end === 0) };
     } finally {
@@ -109,22 +137,29 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     }
   }
 
-  private async closePublisher(): Promise<void> {
-    const { publisher } = this;
-    this.publisher = undefined;
-    await publisher?.close().catch((error: Error) => this.logger.debug(`Not closed: ${error.message}`));
+  /** Looks at the settings of the topic while the relay is active, since others may alter them. */
+  private async lookAtTopic(): Promise<void> {
+    if (this.reader.progress().status !== 'active') return;
+    try {
+      const admin = await this.client.admin();
+      await this.topicCheck.run(admin).finally(() => admin.close());
+    } catch (error) {
+      this.logger.warn(`The settings of ${this.topic.topic} could not be looked at: ${(error as Error).message}`);
+    }
   }
 }
 
-/** Of this process. */
+/** The reader of this process, for the gauge. */
 let measured: LogReader | undefined;
 
-new Gauge({
-  name: 'sendmux_relay_behind',
-  help: 'How far the active relay is behind the log, in positions',
-  collect() {
-    const progress = measured?.progress();
-    if (progress?.status === 'active') this.set(progress.head - progress.position);
-    else this.reset();
+queriedGauge(
+  {
+    name: 'sendmux_relay_behind',
+    help: 'How far the relay is behind the log, in positions, whether it can publish or not; absent of a stand-by',
+    labelNames: [],
   },
-});
+  async () => {
+    const value = await measured?.behind();
+    return value === undefined ? [] : [{ labels: {}, value }];
+  },
+);

@@ -1,4 +1,5 @@
-import { loadSettings, portOf, runApp } from '@app/runtime';
+import { runApp } from '@app/process';
+import { loadSettings, portOf } from '@app/runtime';
 import { EventRelayModule } from './event-relay.module';
 
 void runApp('event-relay', () => {

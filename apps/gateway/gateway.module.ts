@@ -1,14 +1,18 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { CommandBus } from '@nestjs/cqrs';
 import { AccountsModule, accountsMigrations } from '@app/accounts';
-import { CommandsModule, DomainCommandHandler } from '@app/commands';
+import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { Checks, cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { EventStore, eventStoreMigrations } from '@app/event-store';
 import { DomainsReadModel, MailboxesReadModel, readModelMigrations } from '@app/read-model';
-import { outboundProviders, RuntimeModule, type Settings } from '@app/runtime';
+import { ProcessModule } from '@app/process';
+import { outboundProviders, type Settings } from '@app/runtime';
+import { TaskList, tasksMigrations } from '@app/tasks';
 import { VerificationModule } from '@app/verification';
 import { Pool } from 'pg';
+import { KeysController } from './accounts/keys.controller';
+import { MeController } from './accounts/me.controller';
+import { OwnersController } from './accounts/owners.controller';
 import { DomainsController } from './domains/domains.controller';
 import { Domains } from './domains/domains.service';
 import { idempotencyMigrations } from './idempotency/idempotency.migration';
@@ -23,13 +27,15 @@ import { ApiKeys } from './http/api-key.guard';
 import { InvitationsController } from './invitations/invitations.controller';
 import { RateLimit } from './http/rate-limit';
 import { MailboxesController } from './mailboxes/mailboxes.controller';
+import { MailboxAvailability } from './mailboxes/availability.service';
 import { Mailboxes } from './mailboxes/mailboxes.service';
 import { OutboundProviders } from './mailboxes/outbound-providers';
 
-/** What the gateway needs of the settings. */
+/** The names of the settings that the gateway uses. */
 export const gatewaySettings = [
   'PORT',
   'HOST',
+  'PUBLIC_URL',
   'DATABASE_URL',
   'DOH_RESOLVERS',
   'DOH_TIMEOUT',
@@ -41,12 +47,13 @@ export const gatewaySettings = [
   'PROVISIONING_DEADLINE',
   'RATE_LIMIT_PER_MINUTE',
   'VERIFICATION_INTERVAL',
+  'MAIL_FROM_REQUIRED',
   'LOG_LEVEL',
 ] as const satisfies readonly (keyof Settings)[];
 
 @Module({})
 export class GatewayModule {
-  /** @param verification the module that gives the `Verifier`, `Explainer`, `DkimDetection` and `PublishedRecords`. */
+  /** @param verification the module that provides `Verifier`, `Explainer` and `PublishedRecords`. */
   static forRoot(
     settings: Pick<Settings, (typeof gatewaySettings)[number]>,
     verification: DynamicModule = VerificationModule.forRoot({
@@ -58,12 +65,13 @@ export class GatewayModule {
         callsPerSecond: settings.SES_CALLS_PER_SECOND,
         timeoutMs: settings.SES_TIMEOUT,
       },
+      required: settings.MAIL_FROM_REQUIRED ? ['mail_from'] : [],
     }),
   ): DynamicModule {
     return {
       module: GatewayModule,
       imports: [
-        RuntimeModule.forApp('gateway', settings.LOG_LEVEL),
+        ProcessModule.forApp('gateway', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
           migrations: [
@@ -72,17 +80,29 @@ export class GatewayModule {
             ...accountsMigrations,
             ...idempotencyMigrations,
             ...cycleMigrations,
+            ...tasksMigrations,
           ],
         }),
         AccountsModule,
         CommandsModule,
         verification,
       ],
-      controllers: [PlansController, HistoryController, DomainsController, MailboxesController, InvitationsController],
+      controllers: [
+        PlansController,
+        HistoryController,
+        DomainsController,
+        MailboxesController,
+        KeysController,
+        OwnersController,
+        MeController,
+        InvitationsController,
+      ],
       providers: [
         DomainsReadModel,
         MailboxesReadModel,
+        TaskList,
         Mailboxes,
+        MailboxAvailability,
         { provide: OutboundProviders, useValue: new OutboundProviders([...outboundProviders(settings).keys()]) },
         ApiKeys,
         DomainHistory,
@@ -98,8 +118,8 @@ export class GatewayModule {
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
         {
           provide: Domains,
-          inject: [CommandBus, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes],
-          useFactory: (...parts: [CommandBus, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes]) =>
+          inject: [Commands, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes],
+          useFactory: (...parts: [Commands, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes]) =>
             new Domains(...parts, { provisioningDeadlineMs: settings.PROVISIONING_DEADLINE }),
         },
       ],

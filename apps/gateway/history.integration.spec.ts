@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import type { CommandContext } from '@app/decider';
 import {
   AddDomain,
   ChooseDomainOutboundProvider,
@@ -8,10 +9,9 @@ import {
   RecordCheck,
   RequestDeletion,
   RequestIdentityRepair,
-  type CommandContext,
   type DomainCommand,
-  type Finding,
 } from '@app/mail-domain';
+import type { Finding } from '@app/mail-records';
 import { newId } from '@app/runtime';
 import { Pool } from 'pg';
 import type { HistoryEntrySchema } from './domains/history.dto';
@@ -44,20 +44,20 @@ const asOf = (id: string, time: string, key = acme.key, headers?: Record<string,
 
 async function history(id: string, limit = 100, key = acme.key): Promise<HistoryEntrySchema[]> {
   const entries: HistoryEntrySchema[] = [];
-  for (let cursor: string | null = ''; cursor !== null;) {
+  for (let cursor: string | undefined = ''; cursor !== undefined;) {
     const { status, body } = await call('GET', `/${id}/history?limit=${limit}${cursor && `&cursor=${cursor}`}`, key);
     expect(status).toBe(200);
     const page = body.data as unknown as HistoryEntrySchema[];
     expect(page.length).toBeLessThanOrEqual(limit);
-    expect(body.meta.has_more).toBe(body.meta.next_cursor !== null);
+    expect(body.pagination.has_more).toBe('next_cursor' in body.pagination);
     entries.push(...page);
-    cursor = body.meta.next_cursor;
+    cursor = body.pagination.next_cursor;
   }
   return entries;
 }
 
 describe('the history of a domain', () => {
-  it('says what happened, who did it, by which request and because of what', async () => {
+  it('says what happened, who did it, by which request, and what caused it', async () => {
     const name = freshName();
     const id = await add(name);
     gateway.verifier.findings = { mx: { outcome: 'fail', code: 'mx_missing' } };
@@ -89,20 +89,26 @@ describe('the history of a domain', () => {
     });
     expect(entries[2]).toMatchObject({
       request_id: verification.body.meta.request_id,
-      data: { trigger: 'requested', findings: [{ check: 'mx', code: 'mx_missing' }, {}, {}, {}, {}] },
+      data: {
+        trigger: 'requested',
+        findings: expect.arrayContaining([expect.objectContaining({ check: 'mx', code: 'mx_missing' })]) as unknown,
+      },
     });
   });
 
   it('names the event that led to another', async () => {
     const id = await add(freshName());
     const context: CommandContext = {
-      ...{ at: new Date().toISOString(), actor: 'provisioning', correlationId: 'req_1', causationId: `${id}/1` },
+      at: new Date().toISOString(),
+      actor: 'provisioning',
+      correlationId: 'req_1',
+      causationId: `${id}/1`,
     };
     await gateway.execute(new RequestIdentityRepair(id, { fault: 'missing' }, context));
     expect((await history(id)).at(-1)).toMatchObject({ causation_id: `${id}/1`, correlation_id: 'req_1' });
   });
 
-  it('comes in pages that stay as they are, of which no other cursor is one', async () => {
+  it('has stable pages, and refuses malformed cursors and those of another domain', async () => {
     const id = await add(freshName());
     for (const outbound_provider of ['mailgun', null, 'mailgun'])
       await call('PUT', `/${id}/outbound-provider`, acme.key, { outbound_provider });
@@ -114,15 +120,16 @@ describe('the history of a domain', () => {
     expect(all.map(({ version }) => version)).toEqual([1, 2, 3, 4, 5, 6, 7]);
     for (const limit of [1, 2, 3, 7]) expect(await history(id, limit)).toEqual(all);
 
-    const foreign = (await call('GET', `/${await add(freshName())}/history?limit=1`)).body.meta.next_cursor;
+    const foreign = (await call('GET', `/${await add(freshName())}/history?limit=1`)).body.pagination.next_cursor;
     const made = (text: string) => Buffer.from(text).toString('base64url');
     for (const cursor of [foreign, 'x', made(id), made(`${id}/0`), made(`${id}/1/2`), made(`${id}/-1`)])
       expect(await call('GET', `/${id}/history?cursor=${cursor}`)).toMatchObject({
-        ...{ status: 400, body: { error: { code: 'invalid_parameter', param: 'cursor' } } },
+        status: 400,
+        body: { error: { code: 'invalid_parameter', param: 'cursor' } },
       });
   });
 
-  it('stays with the team of a deleted domain, also when somebody else has the name then', async () => {
+  it('stays readable for the team of a deleted domain, even when another team has the name', async () => {
     const name = freshName();
     const id = await add(name);
     expect((await call('DELETE', `/${id}`)).status).toBe(200);
@@ -142,9 +149,9 @@ describe('the history of a domain', () => {
     );
   });
 
-  it('tells the team what became of an add that failed, though no read has ever shown it', async () => {
+  it('shows the team an add that failed, which was never visible as a domain', async () => {
     const name = freshName();
-    gateway.plans.set(name, { step: 'ses', kind: 'refused', reason: 'No more identities.' });
+    gateway.plans.set(name, { step: 'ses', kind: 'refused', isOurs: false, reason: 'It does not accept the name.' });
     expect((await call('POST', '', acme.key, { domain: name })).status).toBe(502);
     const pool = new Pool({ connectionString: database.url });
     const { rows } = await pool.query<{ id: string }>('SELECT id FROM domains WHERE name = $1', [name]);
@@ -152,7 +159,7 @@ describe('the history of a domain', () => {
     const { id } = rows[0]!;
     const entries = await history(id);
     expect(entries[1]).toMatchObject({
-      sentence: `Amazon SES refused ${name}: No more identities. What was done of it is being taken back.`,
+      sentence: `${name} could not be added: It does not accept the name. What was done of it is being taken back.`,
     });
     for (const { time } of entries) expect((await asOf(id, time)).status).toBe(404);
     expect((await call('GET', `/${id}/history`, other.key)).status).toBe(404);
@@ -160,7 +167,9 @@ describe('the history of a domain', () => {
 });
 
 const contextAt = (time: number): CommandContext => ({
-  ...{ at: new Date(time).toISOString(), actor: 'provisioning', correlationId: 'req_1' },
+  at: new Date(time).toISOString(),
+  actor: 'provisioning',
+  correlationId: 'req_1',
 });
 
 const checks = ['mx', 'verification_txt', 'spf', 'dmarc', 'dkim'] as const;
@@ -171,8 +180,14 @@ function check(
   context: CommandContext,
 ): RecordCheck {
   const findings = checks.map((name): Finding => ({
-    ...{ check: name, outcome: outcomes[name] ?? 'pass', code: `${name}_${outcomes[name] ?? 'ok'}`, message: '' },
-    ...{ name: 'n', type: 'TXT', expected: 'x', observed: [] },
+    check: name,
+    outcome: outcomes[name] ?? 'pass',
+    code: `${name}_${outcomes[name] ?? 'ok'}`,
+    message: '',
+    name: 'n',
+    type: 'TXT',
+    expected: 'x',
+    observed: [],
   }));
   const cycle = trigger === 'scheduled' ? Date.parse(context.at) : null;
   return new RecordCheck(
@@ -183,7 +198,7 @@ function check(
 }
 
 describe('a read with as_of', () => {
-  it('is that of then, with its ETag, and says which time was understood', async () => {
+  it('gives the domain of that time with its ETag, and the time as it was understood', async () => {
     const id = await add(freshName());
     const [, provisioned] = await history(id);
     await call('POST', `/${id}/verify`);
@@ -195,7 +210,7 @@ describe('a read with as_of', () => {
         meta: { as_of: provisioned!.time },
       },
     });
-    expect(then.headers.get('etag')).toBe('"2"');
+    expect(then.headers.get('etag')).toBe('W/"2"');
     expect((await asOf(id, provisioned!.time, acme.key, { 'if-none-match': '"2"' })).status).toBe(304);
     expect((await asOf(id, 'now', acme.key, { 'if-none-match': '"2"' })).status).toBe(200);
     const now = await asOf(id, 'now');
@@ -204,24 +219,26 @@ describe('a read with as_of', () => {
     const east = new Date(Date.parse(provisioned!.time) + 36_000_000).toISOString().replace('Z', '+10:00');
     for (const path of [`?as_of=${east}`, `?as_of=${encodeURIComponent(east)}`])
       expect((await call('GET', `/${id}${path}`)).body.meta.as_of).toBe(provisioned!.time);
-    // Nothing of it in the answer to a read of now.
+    // A read without the parameter has no `as_of`.
     expect((await call('GET', `/${id}`)).body.meta).not.toHaveProperty('as_of');
   });
 
-  it('refuses what is no time, and what is yet to come', async () => {
+  it('refuses malformed and future times', async () => {
     const id = await add(freshName());
     for (const time of ['', 'soon', '2026-02-30', '6h'])
       expect(await asOf(id, time)).toMatchObject({
         status: 400,
         body: {
           error: {
-            ...{ code: 'invalid_parameter', param: 'as_of' },
+            code: 'invalid_parameter',
+            param: 'as_of',
             message: expect.stringContaining('2026-03-01T10:00:00+10:00') as string,
           },
         },
       });
     expect(await call('GET', `/${id}?as_of=now&as_of=now`)).toMatchObject({
-      ...{ status: 400, body: { error: { param: 'as_of' } } },
+      status: 400,
+      body: { error: { param: 'as_of' } },
     });
     for (const time of ['tomorrow', new Date(Date.now() + 60_000).toISOString()]) {
       expect(await asOf(id, time)).toMatchObject({
@@ -233,15 +250,15 @@ describe('a read with as_of', () => {
     for (const time of ['2020-01-01', '-1w', 'yesterday']) expect((await asOf(id, time)).status).toBe(404);
   });
 
-  it('takes the time of the last event, whatever clock that was by', async () => {
+  it('accepts the time of the last event, even if that is ahead of its own clock', async () => {
     const id = await add(freshName());
     const ahead = Date.now() + 60_000;
     await gateway.execute(new ChooseDomainOutboundProvider(id, { provider: 'mailgun' }, contextAt(ahead)));
-    // The clock of this gateway is behind: its event has the time of the one before.
+    // The clock of this gateway is behind, so its event gets the time of the event before.
     await call('PUT', `/${id}/outbound-provider`, acme.key, { outbound_provider: null });
     const times = (await history(id)).map(({ time }) => time);
     expect(times.slice(2)).toEqual([contextAt(ahead).at, contextAt(ahead).at]);
-    expect((await asOf(id, times[3]!)).headers.get('etag')).toBe('"4"');
+    expect((await asOf(id, times[3]!)).headers.get('etag')).toBe('W/"4"');
     expect((await asOf(id, contextAt(ahead + 1).at)).status).toBe(400);
   });
 
@@ -255,7 +272,7 @@ describe('a read with as_of', () => {
     { weight: 1, arbitrary: fc.tuple(fc.constant('lost' as const), fc.constant(null)) },
     { weight: 1, arbitrary: fc.tuple(fc.constant('repaired' as const), token) },
   );
-  /** In milliseconds; the clocks of the writers differ, so time goes back as well, and stands still. */
+  /** Milliseconds between two events. Negative and zero steps stand for writers whose clocks differ. */
   const step = fc.oneof(
     fc.constant(0),
     fc.integer({ min: -5_000, max: 5_000 }),
@@ -266,7 +283,7 @@ describe('a read with as_of', () => {
     isDeleted: fc.boolean(),
   });
 
-  it('is at the time of every event of a generated life what the API answered then', async () => {
+  it('gives for the time of every event what the API answered then, for generated events', async () => {
     const dkim = { dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1', sesDkimStatus: 'pending' } as const;
     const tokens = ['token1', 'token2', 'token3'];
     await fc.assert(
@@ -275,7 +292,7 @@ describe('a read with as_of', () => {
         gateway.plans.set(name, 'ignore');
         gateway.kept.add(name);
         let clock = Date.parse('2026-01-01T00:00:00Z');
-        /** By time of the last event, in milliseconds: what the API answered after the last event of that time. */
+        /** The answers of the API after the last event of each time, by that time in milliseconds. */
         const answered = new Map<number, string>();
         let version = 0;
         const does = async (command: (context: CommandContext) => DomainCommand) => {
@@ -284,7 +301,7 @@ describe('a read with as_of', () => {
           version += entries.length;
           if (entries.length === 0) return;
           const { status, body } = await call('GET', `/${id}`);
-          // What is not known of the past: see OpenAPI.
+          // A read of the past has no `next_check_at`, as the OpenAPI document says.
           const data = status === 200 ? { ...body.data, next_check_at: null } : null;
           answered.set(Date.parse(entries.at(-1)!.time), JSON.stringify([status, data]));
         };
@@ -333,5 +350,5 @@ describe('a read with as_of', () => {
       }),
       { numRuns: 6, seed: Date.now() & 0x7fffffff, endOnFailure: true },
     );
-  }, 180_000);
+  });
 });

@@ -1,11 +1,14 @@
 import { createConnection, type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { newId } from '@app/runtime';
-import { AddDomain } from '@app/mail-domain';
+import { AddDomain, RequestDeletion } from '@app/mail-domain';
 import { Pool } from 'pg';
 import type { DomainSchema } from './domains/domain.dto';
+import { Outcomes } from './domains/outcomes.service';
+import { errorCodes } from './http/api-error';
 import { IdempotencyKeys, type HeldClaim } from './idempotency/idempotency.service';
-import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
+import { publicUrl, startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
+import { pathsOf, type OpenApi } from '../../test/support/api-contract';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
@@ -31,14 +34,40 @@ let count = 0;
 const freshName = () => `h${++count}.acme.com`;
 const post = (domain: string, headers: Record<string, string> = {}, to = gateway) =>
   to.call('POST', '/api/v1/domains', { key, body: { domain }, headers });
+/** Posts until the rollback of an earlier add has freed the name. */
+const postOnceFree = async (domain: string, headers: Record<string, string>): Promise<Answer> => {
+  for (;;) {
+    const answer = await post(domain, headers);
+    if (answer.status !== 409) return answer;
+    await delay(20);
+  }
+};
+/** Waits for the domain that a request is adding, and gives its id. */
+const idOf = async (name: string): Promise<string> => {
+  for (;;) {
+    const { rows } = await pool.query<{ id: string }>('SELECT id FROM domains WHERE name = $1', [name]);
+    if (rows[0]) return rows[0].id;
+    await delay(20);
+  }
+};
 const addFresh = async (): Promise<{ id: string; domain: string }> => (await post(freshName())).body.data;
 const verify = (id: string) => gateway.call('POST', `/api/v1/domains/${id}/verify`, { key });
 const remove = (id: string) => gateway.call('DELETE', `/api/v1/domains/${id}`, { key });
 const read = async (id: string) => (await gateway.call('GET', `/api/v1/domains/${id}`, { key })).body.data;
 
+/** Resolves when as many more requests wait for an outcome. */
+const untilWaiting = async (requests: number): Promise<void> => {
+  const expect = jest.spyOn(gateway.app.get(Outcomes, { strict: false }), 'expect');
+  while (expect.mock.calls.length < requests) await delay(20);
+  expect.mockRestore();
+};
+
 describe('Idempotency-Key', () => {
   const sameAnswer = (first: Answer, second: Answer) => {
-    expect([second.status, second.text]).toEqual([first.status, first.text]);
+    // R13: the id in an answer is that of the request that it answers.
+    expect(second.body).toEqual({ ...first.body, meta: { request_id: second.headers.get('x-request-id') } });
+    expect([second.status, Object.keys(second.body)]).toEqual([first.status, Object.keys(first.body)]);
+    expect(second.body.meta.request_id).not.toBe(first.body.meta.request_id);
     for (const header of ['location', 'etag']) {
       expect(first.headers.get(header)).not.toBeNull();
       expect(second.headers.get(header)).toBe(first.headers.get(header));
@@ -46,7 +75,7 @@ describe('Idempotency-Key', () => {
     expect([first, second].map(({ headers }) => headers.get('idempotent-replayed'))).toEqual([null, 'true']);
   };
 
-  it('I2 gives the first answer again, to the same team', async () => {
+  it('I2, R13: gives the first answer again, with the id of the request, to the same team', async () => {
     const headers = { 'idempotency-key': 'I2' };
     const name = freshName();
     const first = await post(name, headers);
@@ -60,6 +89,18 @@ describe('Idempotency-Key', () => {
     expect(theirs.body.data.id).not.toBe(first.body.data.id);
   });
 
+  it('R6: is of one operation of a team, and of no other', async () => {
+    const headers = { 'idempotency-key': 'R6' };
+    const { id, domain } = (await post(freshName(), headers)).body.data;
+    await verify(id);
+    const mailbox = { key, headers, body: { address: `ada@${domain}` } };
+    const first = await gateway.call('POST', '/api/v1/mailboxes', mailbox);
+    expect([first.status, first.headers.get('idempotent-replayed')]).toEqual([201, null]);
+    const second = await gateway.call('POST', '/api/v1/mailboxes', mailbox);
+    expect([second.body.data.id, second.headers.get('idempotent-replayed')]).toEqual([first.body.data.id, 'true']);
+    expect((await post(domain, headers)).body.data.id).toBe(id);
+  });
+
   it('I3 refuses another body', async () => {
     const headers = { 'idempotency-key': 'I3' };
     await post(freshName(), headers);
@@ -68,7 +109,7 @@ describe('Idempotency-Key', () => {
     expect(answer.body.error).toMatchObject({ code: 'idempotency_conflict', retryable: false });
   });
 
-  it('I3 refuses while the first request runs, and adds once whatever comes at once', async () => {
+  it('I3 refuses while the first request runs, and adds once when requests are concurrent', async () => {
     const name = freshName();
     const headers = { 'idempotency-key': 'I3 at once' };
     const answers = await Promise.all(Array.from({ length: 10 }, () => post(name, headers)));
@@ -80,21 +121,19 @@ describe('Idempotency-Key', () => {
     sameAnswer(fresh[0]!, await post(name, headers));
   });
 
-  it('makes way after whatever left nothing behind', async () => {
+  it('can be used again after a request that had no effect', async () => {
     const refused = freshName();
     const headers = { 'idempotency-key': 'refused' };
-    gateway.plans.set(refused, { step: 'ses', kind: 'refused', reason: 'no' });
+    gateway.plans.set(refused, { step: 'ses', kind: 'refused', isOurs: false, reason: 'no' });
     expect((await post(refused, headers)).status).toBe(502);
     gateway.plans.delete(refused);
-    await delay(200);
-    expect((await post(refused, headers)).status).toBe(201);
+    expect((await postOnceFree(refused, headers)).status).toBe(201);
 
     const late = freshName();
-    gateway.plans.set(late, { step: 'ses', kind: 'deadline', reason: 'late' });
+    gateway.plans.set(late, { step: 'ses', kind: 'deadline', isOurs: false, reason: 'late' });
     expect((await post(late, { 'idempotency-key': 'late' })).status).toBe(504);
     gateway.plans.delete(late);
-    await delay(200);
-    expect((await post(late, { 'idempotency-key': 'late' })).status).toBe(201);
+    expect((await postOnceFree(late, { 'idempotency-key': 'late' })).status).toBe(201);
 
     const { domain, id } = await addFresh();
     expect((await post(domain, { 'idempotency-key': 'taken' })).status).toBe(409);
@@ -103,13 +142,13 @@ describe('Idempotency-Key', () => {
   });
 
   describe('left by a process that died', () => {
-    /** A claim as the dead process left it: with an answer for nobody, and its lease over. */
+    /** Inserts a claim without an answer, whose lease has ended, as a process that died leaves it. */
     const abandon = async (idempotencyKey: string, name: string, lease = '-1 second') => {
       const id = newId('mdom');
       await pool.query(
         `INSERT INTO idempotency_keys (team, key, body_hash, created_id, claimed_until)
           VALUES ($1, $2, sha256($3), $4, now() + $5::interval)`,
-        [team, idempotencyKey, Buffer.from(JSON.stringify({ domain: name })), id, lease],
+        [team, `addDomain ${idempotencyKey}`, Buffer.from(JSON.stringify({ domain: name })), id, lease],
       );
       return id;
     };
@@ -129,7 +168,7 @@ describe('Idempotency-Key', () => {
 
     it('after the outcome: answers with it', async () => {
       const [provisioned, failed] = [freshName(), freshName()];
-      gateway.plans.set(failed, { step: 'ses', kind: 'refused', reason: 'no' });
+      gateway.plans.set(failed, { step: 'ses', kind: 'refused', isOurs: false, reason: 'no' });
       const ids = [await abandon('crash 2', provisioned), await abandon('crash 3', failed)];
       await begin(ids[0]!, provisioned);
       await begin(ids[1]!, failed);
@@ -166,28 +205,28 @@ describe('Idempotency-Key', () => {
       gateway.plans.set(name, 'ignore');
       const headers = { 'idempotency-key': 'slow' };
       const slow = post(name, headers);
-      await delay(300);
+      await idOf(name);
       // A second one finds the lease over, and takes it; the first one fails meanwhile.
       const { rows } = await pool.query<{ id: string }>(
-        `UPDATE idempotency_keys SET claimed_until = now() - interval '1 second' WHERE key = 'slow' RETURNING created_id AS id`,
+        `UPDATE idempotency_keys SET claimed_until = now() - interval '1 second' WHERE key = 'addDomain slow' RETURNING created_id AS id`,
       );
       const second = post(name, headers);
       await delay(300);
       await gateway.provision(rows[0]!.id);
       expect((await Promise.all([slow, second])).map(({ status }) => status)).toEqual([201, 201]);
       const { rows: kept } = await pool.query<{ requestId: string }>(
-        `SELECT response->'meta'->>'request_id' AS "requestId" FROM idempotency_keys WHERE key = 'slow'`,
+        `SELECT response->'meta'->>'request_id' AS "requestId" FROM idempotency_keys WHERE key = 'addDomain slow'`,
       );
       expect(kept).toEqual([{ requestId: (await second).body.meta.request_id }]);
     });
 
-    it('gives a claim that was taken over no word any more', async () => {
+    it('ignores a request whose claim was taken over', async () => {
       const keys = gateway.app.get(IdempotencyKeys, { strict: false });
       const claim = (leaseMs: number) => keys.claim(team, 'late word', {}, 'mdom_first', leaseMs) as Promise<HeldClaim>;
       const [late, now] = [await claim(1), await delay(20).then(() => claim(60_000))];
       const answer = (status: number) => ({ status, body: {}, etag: null });
       await keys.keep(late, answer(500));
-      await keys.handOver(late);
+      await keys.endLease(late);
       await keys.release(late);
       await expect(claim(60_000)).rejects.toThrow('still runs');
       await keys.keep(now, answer(201));
@@ -198,10 +237,12 @@ describe('Idempotency-Key', () => {
       expect(await claim(60_000)).toEqual({ answer: answer(201) });
     });
 
-    it('is as new after 24 hours', async () => {
+    it('can be used for another request after 24 hours', async () => {
       const name = freshName();
       const first = await post(name, { 'idempotency-key': 'old' });
-      await pool.query(`UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE key = 'old'`);
+      await pool.query(
+        `UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE key = 'addDomain old'`,
+      );
       const answer = await post(freshName(), { 'idempotency-key': 'old' });
       expect(answer.status).toBe(201);
       expect(answer.body.data.id).not.toBe(first.body.data.id);
@@ -223,14 +264,16 @@ describe('lists and versions', () => {
     let path = '/api/v1/domains?limit=3';
     for (let pages = 1; ; pages++) {
       const { body } = await gateway.call('GET', path, { key: own.key });
-      expect(Object.keys(body.meta)).toEqual(['request_id', 'next_cursor', 'has_more']);
+      expect(Object.keys(body)).toEqual(['ok', 'data', 'pagination', 'meta']);
+      expect(Object.keys(body.meta)).toEqual(['request_id']);
       seen.push(...(body.data as unknown as DomainSchema[]).map(({ domain }) => domain));
-      expect(body.meta.has_more).toBe(body.meta.next_cursor !== null);
-      if (!body.meta.has_more) {
+      // A cursor of `null` makes closed clients fail: the last page has none.
+      expect(body.pagination.has_more).toBe('next_cursor' in body.pagination);
+      if (!body.pagination.has_more) {
         expect(pages).toBe(3);
         break;
       }
-      path = `/api/v1/domains?limit=3&cursor=${body.meta.next_cursor}`;
+      path = `/api/v1/domains?limit=3&cursor=${body.pagination.next_cursor}`;
     }
     expect(seen).toEqual([...names].reverse());
   });
@@ -252,13 +295,14 @@ describe('lists and versions', () => {
     expect([status, body.error.code, body.error.param]).toEqual([400, 'invalid_parameter', param]);
   });
 
-  it('tells by ETag whether a domain has changed', async () => {
+  it('R5: tells by ETag whether a domain has changed', async () => {
     const { id } = await addFresh();
     const path = `/api/v1/domains/${id}`;
     const first = await gateway.call('GET', path, { key });
     const etag = first.headers.get('etag')!;
-    expect(etag).toBe('"2"');
-    for (const known of [etag, `W/${etag}`, `"1", ${etag}`, '*']) {
+    // R5: the times in the answer change without a new version.
+    expect(etag).toBe('W/"2"');
+    for (const known of [etag, '"2"', `"1", ${etag}`, '*']) {
       const same = await gateway.call('GET', path, { key, headers: { 'if-none-match': known } });
       expect([same.status, same.text, same.headers.get('etag')]).toEqual([304, '', etag]);
     }
@@ -267,10 +311,114 @@ describe('lists and versions', () => {
   });
 });
 
+describe('R11: preconditions', () => {
+  const changes = [
+    ['PUT', '/outbound-provider', { outbound_provider: 'mailgun' }, 409, 'conflict'],
+    ['POST', '/verify', undefined, 412, 'precondition_failed'],
+    ['DELETE', '', undefined, 412, 'precondition_failed'],
+  ] as const;
+
+  it.each(changes)('%s …%s does nothing to another version', async (method, path, body, status, code) => {
+    const { id } = await addFresh();
+    const call = (headers: Record<string, string>) =>
+      gateway.call(method, `/api/v1/domains/${id}${path}`, { key, body, headers });
+    for (const headers of [
+      { 'if-match': '"999"' },
+      { 'if-match': 'W/"1", "3"' },
+      { 'if-match': '2' },
+      { 'if-match': '' },
+      { 'if-none-match': 'W/"2"' },
+      { 'if-none-match': '*' },
+    ]) {
+      const answer = await call(headers as unknown as Record<string, string>);
+      expect([answer.status, answer.body.error.code, answer.body.error.param]).toEqual([status, code, 'If-Match']);
+    }
+    expect((await gateway.call('GET', `/api/v1/domains/${id}`, { key })).headers.get('etag')).toBe('W/"2"');
+    expect((await call({ 'if-match': '"1", W/"2"', 'if-none-match': '"999"' })).status).toBe(200);
+  });
+
+  it('any version will do for *', async () => {
+    const { id } = await addFresh();
+    const call = { key, headers: { 'if-match': '*' } };
+    expect((await gateway.call('DELETE', `/api/v1/domains/${id}`, call)).status).toBe(200);
+    expect((await gateway.call('DELETE', `/api/v1/domains/${id}`, call)).status).toBe(404);
+  });
+
+  it('a change answers with the tag of the next one', async () => {
+    const { id } = await addFresh();
+    const put = (provider: string | null, tag: string) =>
+      gateway.call('PUT', `/api/v1/domains/${id}/outbound-provider`, {
+        key,
+        body: { outbound_provider: provider },
+        headers: { 'if-match': tag },
+      });
+    const first = await put('mailgun', 'W/"2"');
+    expect(first.headers.get('etag')).toBe('W/"3"');
+    expect((await put(null, 'W/"2"')).status).toBe(409);
+    expect((await put(null, first.headers.get('etag')!)).headers.get('etag')).toBe('W/"4"');
+  });
+
+  it('one of many changes of the same version is made', async () => {
+    const { id } = await addFresh();
+    const names = Array.from({ length: 10 }, (_, i) => (i % 2 ? 'mailgun' : 'sendmux-ses'));
+    const answers = await Promise.all(
+      names.map((outbound_provider) =>
+        gateway.call('PUT', `/api/v1/domains/${id}/outbound-provider`, {
+          key,
+          body: { outbound_provider },
+          headers: { 'if-match': 'W/"2"' },
+        }),
+      ),
+    );
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, ...Array.from({ length: 9 }, () => 409)]);
+  });
+
+  it('a DELETE joins a deletion, whatever version it has seen', async () => {
+    const { id, domain } = await addFresh();
+    gateway.kept.add(domain);
+    await gateway.execute(new RequestDeletion(id, { at: new Date().toISOString(), actor: 'x', correlationId: 'x' }));
+    const waits = untilWaiting(1);
+    const joining = gateway.call('DELETE', `/api/v1/domains/${id}`, { key, headers: { 'if-match': 'W/"2"' } });
+    await waits;
+    await gateway.endDeletion(id);
+    expect((await joining).status).toBe(200);
+  });
+
+  it('a read is 412 for another version, and a mailbox has versions too', async () => {
+    const { id, domain } = await addFresh();
+    await verify(id);
+    const { body, headers } = await gateway.call('POST', '/api/v1/mailboxes', {
+      key,
+      body: { address: `ada@${domain}` },
+    });
+    for (const [path, tag] of [
+      [`/api/v1/domains/${id}`, (await gateway.call('GET', `/api/v1/domains/${id}`, { key })).headers.get('etag')!],
+      [`/api/v1/mailboxes/${body.data.id}`, headers.get('etag')!],
+    ] as const) {
+      const status = async (fields: Record<string, string>) =>
+        (await gateway.call('GET', path, { key, headers: fields })).status;
+      expect(await status({ 'if-none-match': tag })).toBe(304);
+      expect(await status({ 'if-none-match': 'W/"999"' })).toBe(200);
+      expect(await status({ 'if-match': tag })).toBe(200);
+      expect(await status({ 'if-match': 'W/"999"' })).toBe(412);
+    }
+    const mailbox = `/api/v1/mailboxes/${body.data.id}`;
+    const old = { key, headers: { 'if-match': 'W/"999"' } };
+    expect((await gateway.call('DELETE', mailbox, old)).status).toBe(412);
+    expect((await gateway.call('POST', `${mailbox}/suspend`, old)).status).toBe(412);
+    const put = { ...old, body: { outbound_provider: 'mailgun' } };
+    expect((await gateway.call('PUT', `${mailbox}/outbound-provider`, put)).status).toBe(409);
+    expect((await gateway.call('GET', mailbox, { key })).headers.get('etag')).toBe(headers.get('etag'));
+    const current = { key, headers: { 'if-match': headers.get('etag')! } };
+    expect((await gateway.call('POST', `${mailbox}/suspend`, current)).headers.get('etag')).toBe('W/"2"');
+  });
+});
+
 describe('verification', () => {
   afterEach(() => {
     gateway.verifier.findings = {};
     gateway.verifier.identity = null;
+    gateway.verifier.dkim = 'success';
   });
 
   it('answers 200 with what fails, and stays pending', async () => {
@@ -307,7 +455,7 @@ describe('verification', () => {
     );
   });
 
-  it('H14 two looks at a broken domain demote it, once, and never fail it', async () => {
+  it('H14 two requested looks at a broken domain make it pending once, and never fail it', async () => {
     const { id } = await addFresh();
     await verify(id);
     expect((await read(id)).verification_status).toBe('verified');
@@ -323,11 +471,18 @@ describe('verification', () => {
     };
     const { data } = (await verify(id)).body;
     expect(data.details[2]).toMatchObject({
-      ...{ severity: 'blocking', warnings: [], resolvers: [], ttl: null },
+      severity: 'blocking',
+      warnings: [],
+      resolvers: [],
+      ttl: null,
       hint: expect.stringContaining('Only one SPF record per hostname is allowed') as string,
       fix: [
         {
-          ...{ action: 'create', name: domain, host: domain.replace('.acme.com', ''), type: 'TXT', replaces: [] },
+          action: 'create',
+          name: domain,
+          host: domain.replace('.acme.com', ''),
+          type: 'TXT',
+          replaces: [],
           values: ['v=spf1 include:amazonses.com include:sendmux.ai ~all'],
         },
       ],
@@ -337,41 +492,93 @@ describe('verification', () => {
     expect(data.details[0]).toMatchObject({ severity: 'info', hint: null, fix: [], retry_at: null });
   });
 
-  it('F5 has SES begin anew when it has given up, and shows what SES says', async () => {
+  const lifeOf = async (id: string) => {
+    const { rows } = await pool.query<{ type: string; data: object }>(
+      `SELECT type, data FROM events WHERE stream = $1 ORDER BY version OFFSET 2`,
+      [id],
+    );
+    return rows;
+  };
+
+  it('F5 restarts the detection that SES has given up, and shows the status of SES', async () => {
     const { id, domain } = await addFresh();
+    gateway.verifier.dkim = 'failed';
     gateway.verifier.findings = { dkim: { outcome: 'fail', code: 'dkim_failed' } };
     const verification = { errorType: 'host_not_found', lastCheckedAt: new Date(0), lastSuccessAt: null };
     gateway.verifier.identity = {
-      ...{ name: domain, domainId: id, status: 'failed', tokens: [], hostedZone: 'x', region: 'x', verification },
+      name: domain,
+      domainId: id,
+      status: 'failed',
+      tokens: [],
+      hostedZone: 'x',
+      mailFrom: null,
+      region: 'x',
+      verification,
     };
     const { data } = (await verify(id)).body;
     expect(data.details[4]).toMatchObject({
-      ...{ check: 'dkim', outcome: 'fail', code: 'dkim_restarted' },
+      check: 'dkim',
+      outcome: 'fail',
+      code: 'dkim_restarted',
       ses: { error_type: 'host_not_found', last_checked_at: '1970-01-01T00:00:00Z' },
     });
     expect(Date.parse(data.details[4]!.ses!.deadline) - Date.parse(data.checked_at)).toBe(72 * 3_600_000);
+
+    // A second request within the same restart starts no other, and has the same deadline.
+    const { data: again } = (await verify(id)).body;
+    expect(again.details[4]).toMatchObject({ code: 'dkim_restarted', ses: data.details[4]!.ses });
+    const life = await lifeOf(id);
+    expect(life.map(({ type }) => type)).toEqual(['DnsChecked', 'IdentityRepairRequested']);
+    expect(life[1]!.data).toEqual({ fault: 'gave_up' });
+
+    // Many restarts do not indicate another account, so they are not limited.
+    for (let i = 0; i < 12; i++) {
+      const other = await addFresh();
+      expect((await verify(other.id)).body.data.details[4]!.code).toBe('dkim_restarted');
+    }
+  });
+
+  it.each([
+    ['ours', 'bounce.', ['IdentityRepairRequested']],
+    ['that of others, which is kept', 'envelope.', []],
+  ])('asks SES to look anew for the records of a MAIL FROM domain that it gave up: %s', async (_, label, asked) => {
+    const { id, domain } = await addFresh();
+    const verification = { errorType: null, lastCheckedAt: null, lastSuccessAt: null };
+    gateway.verifier.identity = {
+      name: domain,
+      domainId: id,
+      status: 'success',
+      tokens: [],
+      hostedZone: 'x',
+      mailFrom: { domain: `${label}${domain}`, status: 'failed' },
+      region: 'x',
+      verification,
+    };
+    for (let look = 0; look < 2; look++) expect((await verify(id)).status).toBe(200);
+    const repairs = (await lifeOf(id)).filter(({ type }) => type === 'IdentityRepairRequested');
+    expect(repairs.map(({ type }) => type)).toEqual(asked);
+    for (const { data } of repairs) expect(data).toEqual({ fault: 'no_mail_from' });
   });
 
   it('F9 asks for the repair of an identity that SES has lost, and says so', async () => {
     const { id } = await addFresh();
+    gateway.verifier.dkim = 'identity_missing';
     gateway.verifier.findings = { dkim: { outcome: 'indeterminate', code: 'ses_identity_missing', message: 'Lost.' } };
     for (let look = 0; look < 2; look++) {
       const { status, body } = await verify(id);
       expect([status, body.error.errors?.[0]?.code]).toEqual([503, 'ses_identity_missing']);
     }
-    const { rows } = await pool.query<{ type: string; data: object }>(
-      `SELECT type, data FROM events WHERE stream = $1 ORDER BY version OFFSET 2`,
-      [id],
-    );
-    expect(rows).toEqual([{ type: 'IdentityRepairRequested', data: { fault: 'missing' } }]);
+    expect(await lifeOf(id)).toEqual([{ type: 'IdentityRepairRequested', data: { fault: 'missing' } }]);
 
-    // Many at once are another account: nothing is made there.
+    // Many lost identities indicate another account: no more repairs are requested.
     for (let i = 0; i < 12; i++) await verify((await addFresh()).id);
-    const asked = await pool.query(`SELECT FROM events WHERE type = 'IdentityRepairRequested'`);
+    const asked = await pool.query(
+      `SELECT FROM events WHERE type = 'IdentityRepairRequested' AND data->>'fault' = 'missing'`,
+    );
     expect(asked.rowCount).toBe(10);
   });
 
-  it('G10 requests at the same time share one look, and a spate of them gets the last one again', async () => {
+  it('G10 concurrent requests share one look, and further ones get the last result', async () => {
     const { id } = await addFresh();
     const before = gateway.verifier.looks;
     const together = await Promise.all(Array.from({ length: 50 }, () => verify(id)));
@@ -380,13 +587,13 @@ describe('verification', () => {
     expect(shared).toBeLessThanOrEqual(10);
     for (let i = 0; i < 30; i++) expect((await verify(id)).body.data.status).toBe('verified');
     expect(gateway.verifier.looks - before).toBe(10);
-    // Another domain has its own.
+    // The limit applies to each domain separately.
     const other = await addFresh();
     await verify(other.id);
     expect(gateway.verifier.looks - before).toBe(11);
   });
 
-  it('takes an empty JSON body, and looks nothing up for a domain that is not there', async () => {
+  it('accepts an empty JSON body, and makes no look for an unknown domain', async () => {
     const { id } = await addFresh();
     const call = { key, headers: { 'content-type': 'application/json' } };
     expect((await gateway.call('POST', `/api/v1/domains/${id}/verify`, call)).status).toBe(200);
@@ -397,25 +604,49 @@ describe('verification', () => {
 });
 
 describe('deletion', () => {
-  it('goes on after the request, is joined by another, and is over for the third', async () => {
+  it('R4: continues after the request, is joined by a second, and is complete for the third', async () => {
     const { id, domain } = await addFresh();
     gateway.kept.add(domain);
     const first = await remove(id);
     expect(first.status).toBe(503);
     expect(first.body.error).toMatchObject({ code: 'service_unavailable', retryable: true });
     expect(first.headers.get('retry-after')).toBe('5');
-    expect((await read(id)).verification_status).toBe('deleting');
+    // R4: the status is one of the guide's three.
+    expect(await read(id)).toMatchObject({ verification_status: 'pending', deleting: true });
     expect((await verify(id)).body.error.code).toBe('conflict');
     const again = await post(domain);
     expect([again.status, again.body.error.retryable, again.headers.get('retry-after')]).toEqual([409, true, '5']);
 
+    const waiting = untilWaiting(2);
     const joined = Promise.all([remove(id), remove(id)]);
-    await delay(100);
+    await waiting;
     await gateway.endDeletion(id);
     for (const { status, body } of await joined) expect([status, body.data.id]).toEqual([200, id]);
     expect((await remove(id)).status).toBe(404);
     expect((await post(domain)).status).toBe(201);
-  }, 30_000);
+  });
+});
+
+describe('the page about errors', () => {
+  it('explains the code of each error, at the link of the answer', async () => {
+    const { body } = await gateway.call('GET', '/api/v1/domains?limit=0', { key });
+    const link = new URL(body.error.doc_url);
+    expect([link.origin, link.hash]).toEqual([publicUrl, '#invalid_parameter']);
+    const page = await gateway.call('GET', link.pathname);
+    expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    for (const code of Object.keys(errorCodes)) expect(page.text).toContain(`<h2 id="${code}">`);
+    expect(page.text).not.toContain('undefined');
+  });
+
+  it('is linked to in an answer that no route has made', async () => {
+    const { body } = await gateway.call('GET', '/api/v1/nothing');
+    expect(body.error.doc_url).toBe(`${publicUrl}/api/v1/errors#not_found`);
+  });
+
+  it('has the field of each fault beside it, by the name that the public clients read', async () => {
+    const { body } = await gateway.call('POST', '/api/v1/domains', { key, body: {} });
+    expect(body.error).toMatchObject({ param: 'domain', errors: [{ field: 'domain', param: 'domain' }] });
+  });
 });
 
 describe('the edge', () => {
@@ -437,13 +668,13 @@ describe('the edge', () => {
   it.each([
     ['broken JSON', '{"domain":'],
     ['a large body', JSON.stringify({ domain: 'a'.repeat(70_000) })],
-  ])('asks who it is before it reads %s', async (_what, body) => {
+  ])('authenticates before it reads %s', async (_what, body) => {
     const headers = { 'content-type': 'application/json' };
     for (const method of ['POST', 'PUT'])
       for (const unknown of [undefined, 'smx_root_unknown']) {
         const call = { body, headers, ...(unknown && { key: unknown }) };
         const answer = await gateway.call(method, '/api/v1/domains', call);
-        expect([answer.status, answer.body.error.code]).toEqual([401, 'unauthorized']);
+        expect([answer.status, answer.body.error.code]).toEqual([401, 'authentication_required']);
         expect(answer.headers.get('www-authenticate')).toMatch(/^Bearer realm="sendmux"/);
       }
   });
@@ -457,7 +688,7 @@ describe('the edge', () => {
     ['{"domain":""}', '"domain" must have 1 to 1000 characters.', 'domain'],
     ['{"__proto__":{"domain":"x"}}', 'There is no parameter "__proto__".', '__proto__'],
     ['{"domain":"mail.acme.com","toString":1}', 'There is no parameter "toString".', 'toString'],
-  ])('says of the body %s what is wrong with it, in one sentence', async (body, message, param) => {
+  ])('says in one sentence what is wrong with the body %s', async (body, message, param) => {
     const answer = await gateway.call('POST', '/api/v1/domains', { key, body });
     expect(answer.status).toBe(400);
     expect([answer.body.error.message, answer.body.error.param]).toEqual([message, param]);
@@ -468,7 +699,7 @@ describe('the edge', () => {
     expect(body.error.message).toBe('"limit" must be a whole number from 1 to 100.');
   });
 
-  it('refuses by its name what an operation does not know, in the query and in the body', async () => {
+  it('refuses unknown query parameters and body fields by name', async () => {
     const { id } = await addFresh();
     for (const [method, path] of [
       ['POST', `/${id}/verify`],
@@ -483,7 +714,9 @@ describe('the edge', () => {
         const answer = await gateway.call(method, `/api/v1/domains${path}${query}`, { key, ...more });
         expect(answer.status).toBe(400);
         expect(answer.body.error).toMatchObject({
-          ...{ code: 'invalid_parameter', param: 'force', message: 'There is no parameter "force".' },
+          code: 'invalid_parameter',
+          param: 'force',
+          message: 'There is no parameter "force".',
           errors: [{ code: 'unknown_parameter', param: 'force' }],
         });
       }
@@ -507,12 +740,13 @@ describe('the edge', () => {
 
   it.each([
     ['GET', '/', 404, null],
-    ['GET', '/api/v1/owners', 404, null],
+    ['GET', '/api/v1/teams', 404, null],
     ['GET', '/api/v1/domains/', 404, null],
     ['GET', `/api/v1/domains/${'x'.repeat(300)}`, 404, null],
     ['GET', '/api/v1/domains/%zz', 404, null],
     ['PUT', '/api/v1/domains', 405, 'GET, HEAD, POST'],
     ['PATCH', '/api/v1/domains/x', 405, 'DELETE, GET, HEAD'],
+    ['GET', '/api/v1/domains/preflight', 405, 'POST'],
     ['GET', '/api/v1/domains/x/verify', 405, 'POST'],
   ])('%s %s is %i', async (method, path, status, allow) => {
     const answer = await gateway.call(method, path, { key });
@@ -550,7 +784,7 @@ describe('the edge', () => {
     },
   );
 
-  it('says the same of what is too long for an id as of any other id', async () => {
+  it('answers for a text that is too long for an id as for any other unknown id', async () => {
     const answer = await gateway.call('GET', `/api/v1/domains/${'x'.repeat(300)}`, { key });
     expect(answer.body.error.message).toBe(`There is no domain ${'x'.repeat(100)}.`);
     expect((await gateway.call('GET', `/api/v1/domains/${'x'.repeat(300)}`)).status).toBe(401);
@@ -575,7 +809,7 @@ describe('the edge', () => {
     });
   });
 
-  it('tells nothing of a fault of its own', async () => {
+  it('does not reveal an internal error', async () => {
     const { id } = await addFresh();
     await pool.query('ALTER TABLE domains RENAME COLUMN name TO secret_name');
     const answer = await gateway.call('GET', `/api/v1/domains/${id}`, { key });
@@ -584,7 +818,7 @@ describe('the edge', () => {
     expect(answer.text).not.toMatch(/column|name|relation/);
   });
 
-  it('is healthy, and tells its metrics', async () => {
+  it('is healthy, and serves its metrics', async () => {
     expect((await gateway.call('GET', '/health/live')).body).toMatchObject({
       status: 'ok',
       info: { log: { status: 'up' } },
@@ -607,28 +841,43 @@ describe('the edge', () => {
       expect.stringContaining('text/html') as string,
     ]);
     const { text } = await gateway.call('GET', '/api/v1/openapi.json');
-    const { paths, components } = JSON.parse(text) as OpenApi;
+    const document = JSON.parse(text) as OpenApi;
+    const { openapi, components } = document;
+    expect(openapi).toBe('3.1.0');
+    expect(text).not.toContain('"nullable"');
     expect(components.securitySchemes.apiKey).toMatchObject({ scheme: 'bearer', bearerFormat: 'smx_root_…' });
-    const operations = Object.entries(paths).flatMap(([path, methods]) =>
+    const operations = Object.entries(pathsOf(document)).flatMap(([path, methods]) =>
       Object.entries(methods).map(([method, operation]) => [`${method} ${path}`, operation] as const),
     );
     expect(operations.map(([name]) => name).sort()).toEqual([
       'delete /api/v1/domains/{id}',
+      'delete /api/v1/keys/{id}',
       'delete /api/v1/mailboxes/{id}',
+      'delete /api/v1/owners/invitations/{email}',
+      'delete /api/v1/owners/{email}',
       'get /api/v1/domains',
       'get /api/v1/domains/{id}',
       'get /api/v1/domains/{id}/dns-plan',
       'get /api/v1/domains/{id}/history',
       'get /api/v1/domains/{id}/zone-file',
+      'get /api/v1/keys',
+      'get /api/v1/keys/{id}',
       'get /api/v1/mailboxes',
+      'get /api/v1/mailboxes/availability',
       'get /api/v1/mailboxes/{id}',
+      'get /api/v1/me',
+      'get /api/v1/owners',
+      'patch /api/v1/mailboxes/{id}',
       'post /api/v1/domains',
       'post /api/v1/domains/preflight',
       'post /api/v1/domains/{id}/verify',
       'post /api/v1/invitations/accept',
+      'post /api/v1/keys',
+      'post /api/v1/keys/{id}/rotate',
       'post /api/v1/mailboxes',
       'post /api/v1/mailboxes/{id}/resume',
       'post /api/v1/mailboxes/{id}/suspend',
+      'post /api/v1/owners/invitations',
       'put /api/v1/domains/{id}/outbound-provider',
       'put /api/v1/mailboxes/{id}/outbound-provider',
     ]);
@@ -645,44 +894,39 @@ describe('the edge', () => {
   });
 });
 
-interface OpenApi {
-  paths: Record<string, Record<string, Operation>>;
-  components: { schemas: object; securitySchemes: { apiKey: object } };
-}
-
-interface Operation {
-  security: object[];
-  responses: Record<string, { content?: Record<string, object>; headers: object }>;
-}
-
-describe('with little patience', () => {
-  it('limits the requests of a key, not of others', async () => {
+describe('with short limits', () => {
+  it('limits the requests of each key separately', async () => {
     const limited = await startGateway(database.url, { RATE_LIMIT_PER_MINUTE: 3 });
     const { key: other } = await gateway.key();
     const statuses: number[] = [];
     let last: Answer | undefined;
-    // A minute may end in between: seven requests meet the limit in one of the two.
+    // A new rate limit window may begin during the loop: seven requests exceed the limit in one of the two windows.
     for (let i = 0; i < 7; i++) statuses.push((last = await limited.call('GET', '/api/v1/domains', { key })).status);
     expect(statuses.slice(0, 3)).toEqual([200, 200, 200]);
     expect(statuses).toContain(429);
-    expect(last!.body.error).toMatchObject({ code: 'rate_limited', retryable: true });
+    expect(last!.body.error).toMatchObject({ code: 'rate_limit_exceeded', retryable: true });
     expect(Number(last!.headers.get('retry-after'))).toBeGreaterThan(0);
     expect(last!.headers.get('ratelimit-remaining')).toBe('0');
+    expect(last!.headers.get('x-ratelimit-remaining')).toBe('0');
+    expect(last!.headers.get('x-ratelimit-limit')).toBe('3');
+    // The end of this minute, or of the one that began with the answer.
+    expect(Number(last!.headers.get('x-ratelimit-reset')) * 1_000 - Date.now()).toBeLessThanOrEqual(60_000);
+    expect(Number(last!.headers.get('x-ratelimit-reset')) % 60).toBe(0);
     expect((await limited.call('GET', '/api/v1/domains', { key: other })).status).toBe(200);
     await limited.close();
   });
 
-  it('lets a request that waits have its answer when it is told to stop', async () => {
+  it('lets a waiting request finish when it stops', async () => {
     const stopping = await startGateway(database.url);
     const name = freshName();
     gateway.plans.set(name, 'ignore');
     stopping.plans.set(name, 'ignore');
     const posting = post(name, {}, stopping);
-    await delay(200);
+    const id = await idOf(name);
     const closed = stopping.close();
+    // Closing must be under way; on a machine that is too slow for this the test proves less, and passes.
     await delay(200);
-    const { rows } = await pool.query<{ id: string }>('SELECT id FROM domains WHERE name = $1', [name]);
-    await gateway.provision(rows[0]!.id);
+    await gateway.provision(id);
     expect((await posting).status).toBe(201);
     await closed;
   });

@@ -1,6 +1,7 @@
-import { loadSettings, portOf, runApp } from '@app/runtime';
+import { runApp } from '@app/process';
+import { loadSettings, portOf, publicUrlOf } from '@app/runtime';
 import { GatewayModule, gatewaySettings } from './gateway.module';
-import { configure, refusals } from './http/configure';
+import { edgeOf } from './http/configure';
 
 void runApp('gateway', () => {
   const settings = loadSettings(process.env, gatewaySettings);
@@ -8,7 +9,6 @@ void runApp('gateway', () => {
     host: settings.HOST,
     port: portOf('gateway', settings.PORT),
     module: GatewayModule.forRoot(settings),
-    configure,
-    refusals,
+    ...edgeOf(publicUrlOf(settings)),
   };
 });

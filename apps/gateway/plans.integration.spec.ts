@@ -5,13 +5,14 @@ import { Pool } from 'pg';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import type { DnsPlanSchema, PreflightSchema } from './domains/plans.dto';
+import type { VerificationSchema } from './domains/verification.dto';
 
 let database: TestDatabase;
 let gateway: TestGateway;
 let acme: { key: string; team: string; id: string };
 let other: { key: string; team: string; id: string };
 
-/** What the DNS has: `name TYPE` → records. */
+/** The records in the DNS, by `name TYPE`. */
 const dns = new Map<string, unknown[]>();
 const resolver = (records = dns): Questions => {
   const ask = <Rr>(type: string) => {
@@ -59,19 +60,20 @@ const findings = async (domain: string, key?: string) => {
   return answer.body.data as unknown as PreflightSchema;
 };
 
-/** Publishes all records as the API gives them. */
+/** Publishes all records that the API gives for the domain. */
 async function publish(id: string): Promise<void> {
-  const { domain, dns_records } = (await get(id)).body.data;
-  dns.set(
-    `${domain} MX`,
-    dns_records.mx.map(({ priority, target }) => ({ preference: priority, exchange: target })),
-  );
-  for (const { name, value } of [dns_records.spf, dns_records.dmarc, dns_records.verification])
-    dns.set(`${name} TXT`, [value]);
-  for (const { name, value } of dns_records.dkim) dns.set(`${name} CNAME`, [value]);
+  const records = (await get(id)).body.data.dns_records;
+  // A field may have one record, a list, or an object with fields of its own.
+  const place = (given: object, domain: string): void => {
+    const { name = domain, value, priority, target } = given as Partial<Record<string, string>>;
+    if (target !== undefined) dns.set(`${name} MX`, [{ preference: Number(priority), exchange: target }]);
+    else if (value === undefined) Object.values(given).forEach((each: object) => place(each, domain));
+    else dns.set(`${name} ${name.includes('._domainkey.') ? 'CNAME' : 'TXT'}`, [value]);
+  };
+  place(records, records.spf.name);
 }
 
-describe('who may', () => {
+describe('permissions', () => {
   const operations = [
     ['GET', '/ID/dns-plan', 'domain.read'],
     ['GET', '/ID/zone-file', 'domain.read'],
@@ -87,7 +89,7 @@ describe('who may', () => {
     const { id } = await add();
     for (const key of [undefined, 'smx_root_x']) {
       const answer = await call(method, path, id, key);
-      expect([answer.status, answer.body.error.code]).toEqual([401, 'unauthorized']);
+      expect([answer.status, answer.body.error.code]).toEqual([401, 'authentication_required']);
     }
     const withOnly = async (permissions: string[]) =>
       call(method, path, id, (await gateway.accounts.createKey(acme.team, { permissions })).key);
@@ -143,6 +145,10 @@ describe('GET zone-file', () => {
     expect([answer.status, answer.headers.get('content-type')]).toEqual([200, type]);
     expect(answer.text).toContain(part);
     expect(answer.headers.get('x-request-id')).toBeTruthy();
+    const { domain } = (await get(id)).body.data;
+    expect(answer.headers.get('content-disposition')).toMatch(
+      new RegExp(`^attachment; filename="${domain.replaceAll('.', '[.]')}[.][a-z]+"$`),
+    );
   });
 
   it.each(['xml', '', 'BIND', 'toString'])('refuses the format %j, and says which there are', async (format) => {
@@ -170,15 +176,25 @@ describe('GET dns-plan', () => {
     const { id, domain } = await add();
     const first = await plan(id);
     expect(first).toMatchObject({ domain, zone: 'acme.com', complete: false });
-    expect(first.operations.map(({ action, ttl }) => [action, ttl])).toEqual(Array(7).fill(['create', 300]));
+    expect(first.operations.map(({ action, ttl }) => [action, ttl])).toEqual(
+      first.operations.map(() => ['create', 300]),
+    );
     expect(first.operations[0]).toEqual({
-      ...{ action: 'create', name: domain, host: domain.replace('.acme.com', ''), type: 'MX' },
-      ...{ values: ['10 mail.sendmux.ai'], replaces: [], ttl: 300, reason: 'Routes inbound mail to Sendmux.' },
+      action: 'create',
+      name: domain,
+      host: domain.replace('.acme.com', ''),
+      type: 'MX',
+      values: ['10 mail.sendmux.ai'],
+      replaces: [],
+      ttl: 300,
+      reason: 'Routes inbound mail to Sendmux.',
     });
     await publish(id);
     const second = await plan(id);
     expect(second.complete).toBe(true);
-    expect(second.operations.map(({ action, ttl }) => [action, ttl])).toEqual(Array(7).fill(['keep', null]));
+    expect(second.operations.map(({ action, ttl }) => [action, ttl])).toEqual(
+      first.operations.map(() => ['keep', null]),
+    );
   });
 
   it('shows octets that cannot be seen as \\DDD', async () => {
@@ -218,11 +234,34 @@ describe('GET dns-plan', () => {
     }
   });
 
-  it('is made from the resolver that answers when the other does not', async () => {
+  it('uses the resolver that answers when the other does not', async () => {
     const { id } = await add();
     await publish(id);
     gateway.resolvers.splice(0, Infinity, broken('servfail'), resolver());
     expect((await plan(id)).complete).toBe(true);
+  });
+});
+
+describe('the host of a record', () => {
+  it('S3: is the same in dns_records, in the plan and in a fix, also in a zone of its own', async () => {
+    const { id, domain } = await add('sub.hosts.acme.com');
+    dns.set(`${domain} SOA`, [{ primary: 'ns.acme.com', minimum: 60 }]);
+    const { dns_records } = (await get(id)).body.data;
+    const hosts = [...JSON.stringify(dns_records).matchAll(/"host":"([^"]+)"/g)].map(([, host]) => host!).sort();
+    expect(hosts).toContain('_dmarc.sub.hosts');
+    const { zone, operations, warnings } = await plan(id);
+    expect(zone).toBe(domain);
+    expect(operations.map(({ host }) => host).sort()).toEqual(hosts);
+    expect(warnings).toMatchObject([{ code: 'zone_of_its_own', severity: 'info' }]);
+    expect(warnings[0]!.message).toContain(`enter @ for ${domain}`);
+    const failing = { outcome: 'fail', code: 'x' } as const;
+    gateway.verifier.findings = { mx: failing, spf: failing, dmarc: failing, verification_txt: failing };
+    const answer = await gateway.call('POST', `/api/v1/domains/${id}/verify`, { key: acme.key });
+    gateway.verifier.findings = {};
+    const details = (answer.body.data as unknown as VerificationSchema).details;
+    const fixed = details.flatMap(({ fix }) => fix).map(({ host }) => host);
+    expect(fixed.length).toBeGreaterThan(0);
+    expect(hosts).toEqual(expect.arrayContaining(fixed));
   });
 });
 
@@ -287,7 +326,7 @@ describe('POST preflight', () => {
     ]);
   });
 
-  it('C4 tells of mail that goes to an address, whichever each resolver gives', async () => {
+  it('C4 reports mail to an address record, even if the resolvers give different ones', async () => {
     const name = freshName();
     dns.set(`${name} AAAA`, ['2001:db8::1']);
     gateway.resolvers.splice(0, Infinity, resolver(), resolver(new Map([...dns, [`${name} AAAA`, ['2001:db8::2']]])));
@@ -297,7 +336,7 @@ describe('POST preflight', () => {
     expect(codes(await findings(name))).toEqual([]);
   });
 
-  it('says that a name is taken, to its own team as which domain and to others nothing more', async () => {
+  it('says that a name is taken, and tells only the team itself by which domain', async () => {
     const { id, domain } = await add();
     await publish(id);
     const own = await findings(domain);

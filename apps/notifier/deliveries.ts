@@ -2,16 +2,19 @@ import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
 
-/** Stands for an address wherever it is kept or logged. */
+/** Hashes an address. The hash is kept and logged instead of the address. */
 export const recipientOf = (address: string): string =>
   createHash('sha256').update(address.trim().toLowerCase()).digest('hex').slice(0, 32);
 
-/** Who has been told of which episode (`domain id/number of the failure`), and which episodes ask for nothing more. */
+/**
+ * Records who has received the notice of which episode (`domain id/number of the failure`), and which episodes are
+ * settled.
+ */
 @Injectable()
 export class Deliveries {
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
-  /** The recipients that are done with: told, or never to be reached. */
+  /** Reads the recipients that need no more mail: the mail was sent, or cannot be delivered. */
   async recipients(episode: string): Promise<Set<string>> {
     const { rows } = await this.pool.query<{ recipient: string }>(
       'SELECT recipient FROM deliveries WHERE episode = $1',
@@ -20,7 +23,7 @@ export class Deliveries {
     return new Set(rows.map(({ recipient }) => recipient));
   }
 
-  /** The recipients that have been told. */
+  /** Reads the recipients to whom the mail was sent. */
   async told(episode: string): Promise<Set<string>> {
     const { rows } = await this.pool.query<{ recipient: string }>(
       `SELECT recipient FROM deliveries WHERE episode = $1 AND outcome = 'sent'`,
@@ -41,7 +44,11 @@ export class Deliveries {
     return rowCount === 1;
   }
 
-  /** `superseded`: the domain was verified again, or deleted, before everybody was told. */
+  /**
+   * Settles an episode, which gets no more mail.
+   *
+   * `superseded`: the domain was verified again or deleted before all owners had the mail.
+   */
   async settle(episode: string, outcome: 'told' | 'superseded' | 'no_owners'): Promise<void> {
     await this.pool.query('INSERT INTO settled_episodes (episode, outcome) VALUES ($1, $2) ON CONFLICT DO NOTHING', [
       episode,

@@ -1,8 +1,6 @@
-import { EventPattern, Payload } from '@nestjs/microservices';
 import { DomainCommandHandler } from '@app/commands';
-import type { RecordedEvent } from '@app/event-store';
-import { domainEvent, type IdentityRepaired, type VerificationFailed } from '@app/mail-domain';
 import { EventConsumer } from '@app/messaging';
+import { OnEvent, type Delivered } from '@app/subscriptions';
 import { TaskList } from '@app/tasks';
 import {
   episodeOf,
@@ -12,12 +10,14 @@ import {
   type FailureTask,
   type NewRecordsTask,
   type RecoveryTask,
-} from './notifier';
+} from './notices';
 
-/** Failures of the same moment come one after the other: a mail waits for the next ones this long, in milliseconds. */
-const companyMs = 500;
+/** Milliseconds for which the task of a failure is delayed, so that failures of the same moment share one mail. */
+const gatheringMs = 500;
 
-/** Puts each failure, the first success after it, and each change of the records on the list of what the owners must be told. */
+/**
+ * Puts a task on the list for each notice to the owners: a failure, the first success after it, and new DKIM records.
+ */
 @EventConsumer()
 export class DomainEventsController {
   constructor(
@@ -25,29 +25,29 @@ export class DomainEventsController {
     private readonly domains: DomainCommandHandler,
   ) {}
 
-  @EventPattern<string>('VerificationFailed')
-  async putOnTheList(@Payload() event: RecordedEvent): Promise<void> {
-    const { stream, time, metadata } = event;
+  @OnEvent('VerificationFailed')
+  async putOnTheList({ stream, time, metadata, data }: Delivered<'VerificationFailed'>): Promise<void> {
     const { correlationId } = metadata;
-    const { episode, failing } = (domainEvent(event) as VerificationFailed).data;
+    const { episode, failing } = data;
     const { state } = await this.domains.load(stream);
     if (state.status === 'absent') return;
     const failure: FailureTask = { domainId: stream, team: state.team, episode, at: time, correlationId, failing };
-    const due = new Date(Date.now() + companyMs);
+    const due = new Date(Date.now() + gatheringMs);
     await this.tasks.put(notifierTasks, episodeOf(failure), 'TellOwners', failure, due);
   }
 
-  @EventPattern<string>('IdentityRepaired')
-  async putNewRecordsOnTheList(@Payload() event: RecordedEvent): Promise<void> {
-    if (!(domainEvent(event) as IdentityRepaired).data.recordsChanged) return;
+  @OnEvent('IdentityRepaired')
+  async putNewRecordsOnTheList(event: Delivered<'IdentityRepaired'>): Promise<void> {
+    if (!event.data.recordsChanged) return;
     const { stream, version, time, metadata } = event;
     const { correlationId } = metadata;
     const change: NewRecordsTask = { domainId: stream, version, at: time, correlationId };
     await this.tasks.put(notifierTasks, newRecordsOf(change), 'TellOfNewRecords', change);
   }
 
-  @EventPattern<string>('DomainVerified')
-  async putRecoveryOnTheList(@Payload() { stream, time, metadata: { correlationId } }: RecordedEvent): Promise<void> {
+  @OnEvent('DomainVerified')
+  async putRecoveryOnTheList({ stream, time, metadata }: Delivered<'DomainVerified'>): Promise<void> {
+    const { correlationId } = metadata;
     const { state } = await this.domains.load(stream);
     if (state.status !== 'verified' || state.episodes === 0) return;
     const recovery: RecoveryTask = { domainId: stream, episode: state.episodes, at: time, correlationId };

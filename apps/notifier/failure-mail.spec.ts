@@ -1,4 +1,4 @@
-import type { Finding } from '@app/mail-domain';
+import type { Finding } from '@app/mail-records';
 import { failureMail } from './failure-mail';
 
 const mx: Finding = {
@@ -73,10 +73,16 @@ it('says the same in HTML, and loads nothing from anywhere', () => {
   expect(html).not.toMatch(/https?:|<img|<link|<script|url\(|src=|href=/i);
 });
 
-describe('what could not be checked', () => {
+describe('a record that could not be judged', () => {
   const dkim: Finding = {
-    ...{ check: 'dkim', outcome: 'indeterminate', code: 'dkim_temporary_failure', type: 'CNAME' },
-    ...{ message: 'Amazon SES could not look them up.', name: 'mail.acme.com', expected: 'x', observed: [] },
+    check: 'dkim',
+    outcome: 'indeterminate',
+    code: 'dkim_temporary_failure',
+    type: 'CNAME',
+    message: 'Amazon SES could not look them up.',
+    name: 'mail.acme.com',
+    expected: 'x',
+    observed: [],
   };
   const { subject, text, html } = failureMail({
     ...failure,
@@ -84,7 +90,7 @@ describe('what could not be checked', () => {
     unjudged: [dkim, { ...spf, outcome: 'indeterminate' }],
   });
 
-  it('is named, and not called wrong', () => {
+  it('is named, but not called wrong', () => {
     expect(subject).toContain('1 record needs');
     expect(text).toContain(`
    What to do: Add an MX record at mail.acme.com with priority 10 and target mail.sendmux.ai.
@@ -102,7 +108,7 @@ We no longer check this domain on our own.`);
     expect(html).toContain('<li>DKIM records of mail.acme.com</li><li>TXT record at mail.acme.com (SPF)</li>');
   });
 
-  it('is not spoken of when there is nothing', () => {
+  it('is not mentioned when there is none', () => {
     expect(failureMail(failure).text).not.toContain('could not be checked');
     expect(failureMail(failure).html).not.toContain('<ul>');
   });
@@ -114,23 +120,23 @@ it('counts a single record in the singular', () => {
   );
 });
 
-describe('records that somebody hostile has placed', () => {
+describe('records with hostile values', () => {
   const hostile = (observed: string) => failureMail({ ...failure, failing: [{ ...spf, observed: [observed] }] });
 
-  it('are text in the HTML', () => {
+  it('are escaped in the HTML', () => {
     const { html } = hostile(`</code><script>alert("1")</script><a href='https://evil.example'>log in</a>&lt;`);
     expect(html).not.toMatch(/<script|<a /);
     expect(html).toContain('&#60;script&#62;alert(&#34;1&#34;)');
     expect(html).toContain('&#38;lt;');
   });
 
-  it('cannot begin a line of their own, nor turn the text around', () => {
+  it('can neither begin a new line nor change the direction of the text', () => {
     const { text, html } = hostile('v=spf1\r\n\r\nSendmux: send your password\u2028to\u202Eus\0');
     expect(text).toContain('v=spf1\\u{d}\\u{a}\\u{d}\\u{a}Sendmux: send your password\\u{2028}to\\u{202e}us\\u{0}\n');
     for (const part of [text, html]) expect(part.replaceAll('\n', '')).not.toMatch(/\p{Cc}|\p{Cf}|\u2028/u);
   });
 
-  it('cannot hide the rest by their length', () => {
+  it('are cut, so that they cannot hide the rest', () => {
     const { text } = hostile('x'.repeat(60_000));
     expect(text.length).toBeLessThan(3_000);
     expect(text).toContain('… (60000 characters)');

@@ -1,4 +1,4 @@
-import type { Finding } from '@app/mail-domain';
+import { checkNamed, type Finding } from '@app/mail-records';
 
 export interface FailureMail {
   readonly subject: string;
@@ -10,44 +10,73 @@ export interface Failure {
   readonly domainId: string;
   /** The domain's name. */
   readonly name: string;
-  /** ISO 8601: when the cycle found it. */
+  /** The time of the look that failed the domain (ISO 8601). */
   readonly at: string;
   readonly failing: readonly Finding[];
-  /** What the same look could not judge: it may be right. */
+  /** Findings of the same look that are indeterminate. */
   readonly unjudged?: readonly Finding[];
 }
 
-const labels = { mx: 'MX', verification_txt: 'ownership', spf: 'SPF', dmarc: 'DMARC' } as const;
-
-/** Longer values are cut: they are somebody's DNS, and may be made to hide the rest of the mail. */
+/** Longer values are cut: they come from the DNS of others, and could push the rest of the mail out of sight. */
 const longestValue = 500;
 
+/** The content of the text and the HTML form, as plain text. */
+interface Content {
+  readonly name: string;
+  readonly found: string;
+  readonly count: string;
+  readonly records: readonly RecordContent[];
+  /** The titles of the records whose finding is indeterminate. */
+  readonly unjudged: readonly string[];
+  readonly verify: string;
+}
+
+interface RecordContent {
+  readonly title: string;
+  readonly expected: string;
+  readonly seen: readonly string[];
+  readonly advice: string;
+}
+
+const couldNotBeChecked =
+  'These could not be checked this time. We do not say that they are wrong: verifying the domain checks them again.';
+const next = 'We no longer check this domain on our own. Once you have mended the records, please ask us to verify it:';
+const patience = 'A change in the DNS can take a few minutes to be seen. If it still fails then, the answer says why.';
+const why = 'You receive this mail, once for this failure, because you are an owner of the team that added the domain.';
+
 /**
- * The mail that tells an owner which records fail, what was expected, what was seen and what to do. Everything observed
- * is the text of whoever holds the zone now: it is shown as one line without control characters, and escaped in HTML.
+ * Writes the mail that says which records of a domain fail, with the expected value, the observed value and the remedy.
+ * The observed text is chosen by whoever holds the zone, and may be hostile: it is shown as one line without control
+ * characters, and escaped in HTML.
  */
 export function failureMail({ domainId, name, at, failing, unjudged = [] }: Failure): FailureMail {
-  const records = failing.map((finding) => ({
-    title: `${finding.type} record at ${visible(finding.name)}`,
-    expected: visible(finding.expected),
-    seen: finding.observed.length > 0 ? finding.observed.map(visible) : ['no such record'],
-    advice: visible(finding.message),
-  }));
-  const count = records.length === 1 ? '1 record needs' : `${records.length} records need`;
-  const found = `On ${day(at)} at ${at.slice(11, 16)} UTC we checked the DNS records of ${name} and found, for the second time in a row, that they do not match. The domain’s status is now “failed”.`;
-  const open = unjudged.map(({ check, type, name: at }) =>
-    check === 'dkim' ? `DKIM records of ${visible(at)}` : `${type} record at ${visible(at)} (${labels[check]})`,
-  );
-  const opening =
-    'These could not be checked this time. We do not say that they are wrong: verifying the domain checks them again.';
-  const next = `We no longer check this domain on our own. Once you have mended the records, please ask us to verify it:`;
-  const verify = `POST /api/v1/domains/${domainId}/verify`;
-  const patience =
-    'A change in the DNS can take a few minutes to be seen. If it still fails then, the answer says why.';
-  const why =
-    'You receive this mail, once for this failure, because you are an owner of the team that added the domain.';
+  const count = failing.length === 1 ? '1 record needs' : `${failing.length} records need`;
+  const content: Content = {
+    name,
+    found: `On ${day(at)} at ${at.slice(11, 16)} UTC we checked the DNS records of ${name} and found, for the second time in a row, that they do not match. The domain’s status is now “failed”.`,
+    count,
+    records: failing.map((finding) => ({
+      title: `${finding.type} record at ${visible(finding.name)}`,
+      expected: visible(finding.expected),
+      seen: finding.observed.length > 0 ? finding.observed.map(visible) : ['no such record'],
+      advice: visible(finding.message),
+    })),
+    unjudged: unjudged.map(({ check, type, name: at }) =>
+      checkNamed(check)?.authority === 'ses'
+        ? `${titleOf(check)} records of ${visible(at)}`
+        : `${type} record at ${visible(at)} (${titleOf(check)})`,
+    ),
+    verify: `POST /api/v1/domains/${domainId}/verify`,
+  };
+  return {
+    subject: `${name} is no longer verified: ${count} your attention`,
+    text: asText(content),
+    html: asHtml(content),
+  };
+}
 
-  const text = `Hello,
+function asText({ found, count, records, unjudged, verify }: Content): string {
+  return `Hello,
 
 ${found}
 
@@ -61,7 +90,9 @@ ${records
    What to do: ${advice}
 `,
   )
-  .join('\n')}${open.length > 0 ? `\n${opening}\n\n${open.map((title) => `   ${title}\n`).join('')}` : ''}
+  .join(
+    '\n',
+  )}${unjudged.length > 0 ? `\n${couldNotBeChecked}\n\n${unjudged.map((title) => `   ${title}\n`).join('')}` : ''}
 ${next}
 
    ${verify}
@@ -72,12 +103,15 @@ ${why}
 
 Sendmux
 `;
+}
 
-  const row = (label: string, cell: string) =>
-    `<tr><td style="padding:4px 16px 4px 0;color:#57606a;vertical-align:top;white-space:nowrap">${label}</td><td style="padding:4px 0;vertical-align:top">${cell}</td></tr>`;
-  const code = (value: string) =>
-    `<code style="font-family:Menlo,Consolas,monospace;font-size:13px;word-break:break-all">${escape(value)}</code>`;
-  const html = `<!doctype html>
+const row = (label: string, cell: string) =>
+  `<tr><td style="padding:4px 16px 4px 0;color:#57606a;vertical-align:top;white-space:nowrap">${label}</td><td style="padding:4px 0;vertical-align:top">${cell}</td></tr>`;
+const code = (value: string) =>
+  `<code style="font-family:Menlo,Consolas,monospace;font-size:13px;word-break:break-all">${escape(value)}</code>`;
+
+function asHtml({ name, found, count, records, unjudged, verify }: Content): string {
+  return `<!doctype html>
 <html lang="en-AU">
 <head><meta charset="utf-8"><title>${escape(name)} is no longer verified</title></head>
 <body style="margin:0;padding:24px;background:#ffffff;color:#1f2328;font-family:Helvetica,Arial,sans-serif;font-size:15px;line-height:1.5">
@@ -95,7 +129,7 @@ ${row('What to do', escape(advice))}
 </table>`,
   )
   .join('\n')}
-${open.length > 0 ? `<p style="margin-top:24px">${escape(opening)}</p>\n<ul>${open.map((title) => `<li>${escape(title)}</li>`).join('')}</ul>\n` : ''}<p style="margin-top:24px">${escape(next)}</p>
+${unjudged.length > 0 ? `<p style="margin-top:24px">${escape(couldNotBeChecked)}</p>\n<ul>${unjudged.map((title) => `<li>${escape(title)}</li>`).join('')}</ul>\n` : ''}<p style="margin-top:24px">${escape(next)}</p>
 <p>${code(verify)}</p>
 <p>${escape(patience)}</p>
 <p style="color:#57606a;font-size:13px">${escape(why)}</p>
@@ -104,10 +138,15 @@ ${open.length > 0 ? `<p style="margin-top:24px">${escape(opening)}</p>\n<ul>${op
 </body>
 </html>
 `;
-  return { subject: `${name} is no longer verified: ${count} your attention`, text, html };
 }
 
-/** On one line, with what cannot be seen (controls, and marks that turn the direction of text) spelt out. */
+/** Gives the title of a check. A check of a later release is unknown here, and is shown by its name. */
+const titleOf = (check: string): string => checkNamed(check)?.title ?? check;
+
+/**
+ * Gives the value on one line. Control characters, and characters that change the direction of text, are written as
+ * escapes.
+ */
 export function visible(value: string): string {
   const spelt = value.replace(/[\p{C}\u2028\u2029]/gu, (mark) => `\\u{${mark.codePointAt(0)!.toString(16)}}`);
   return spelt.length > longestValue ? `${spelt.slice(0, longestValue)}… (${spelt.length} characters)` : spelt;

@@ -1,7 +1,7 @@
-import { schemaVersions } from '@app/mail-domain';
-import { mailboxSchemaVersions } from '@app/mailbox';
 import { consumeEvents } from '@app/messaging';
-import { loadSettings, portOf, runApp } from '@app/runtime';
+import { runApp } from '@app/process';
+import { loadSettings, portOf } from '@app/runtime';
+import { eventVersions } from '@app/subscriptions';
 import { NotifierModule } from './notifier.module';
 
 void runApp('notifier', () => {
@@ -10,6 +10,6 @@ void runApp('notifier', () => {
     host: settings.HOST,
     port: portOf('notifier', settings.PORT),
     module: NotifierModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'notifier', { ...schemaVersions, ...mailboxSchemaVersions }, settings),
+    configure: (app) => consumeEvents(app, 'notifier', eventVersions.written, settings),
   };
 });

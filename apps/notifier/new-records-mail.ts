@@ -3,13 +3,13 @@ import { day, escape, type FailureMail } from './failure-mail';
 export interface NewRecords {
   /** The domain's name. */
   readonly name: string;
-  /** ISO 8601. */
+  /** The time of the repair (ISO 8601). */
   readonly at: string;
   /** The CNAME records to place. */
   readonly records: readonly { readonly name: string; readonly value: string }[];
 }
 
-/** The mail that tells an owner of other DKIM records, after Amazon SES had lost the domain and has it again. */
+/** Writes the mail about new DKIM records, which a domain gets when Amazon SES has lost it and it was repaired. */
 export function newRecordsMail({ name, at, records }: NewRecords): FailureMail {
   const found = `On ${day(at)} at ${at.slice(11, 16)} UTC Amazon SES had lost ${name}, and we added it there again. It signs with other keys now, so the DKIM records of ${name} have to be others too.`;
   const next = `Please place these ${records.length} CNAME records, and remove those below _domainkey.${name} that we gave you before. Until then mail of ${name} is not signed.`;

@@ -2,31 +2,36 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AddressInfo } from 'node:net';
 import { Logger } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Accounts } from '@app/accounts';
+import { Accounts, invitationTasks, Invitations } from '@app/accounts';
 import { DomainCommandHandler } from '@app/commands';
-import { EventStore } from '@app/event-store';
+import type { CommandContext } from '@app/decider';
 import {
   AddDomain,
-  checkNames,
   CompleteIdentityRepair,
   CompleteProvisioning,
   RecordCheck,
   RequestDeletion,
   RequestIdentityRepair,
-  type Assessment,
-  type CommandContext,
+  type DomainCommand,
   schemaVersions,
 } from '@app/mail-domain';
+import { type Assessment, checkNames } from '@app/mail-records';
+import { EventStore } from '@app/event-store';
 import { consumeEvents } from '@app/messaging';
-import { createApp, loadSettings, newId } from '@app/runtime';
+import { DomainsReadModel } from '@app/read-model';
+import { createApp } from '@app/process';
+import { loadSettings, newId } from '@app/runtime';
+import { TaskList } from '@app/tasks';
 import { simpleParser, type ParsedMail } from 'mailparser';
 import { createTransport } from 'nodemailer';
 import { Pool } from 'pg';
 import { SMTPServer } from 'smtp-server';
+import { commandsTo } from '../../test/support/commands';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { Deliveries } from './deliveries';
 import { Notifier } from './notifier';
 import { NotifierModule } from './notifier.module';
+import { OwnerMailer } from './owner-mailer';
 import { TeamFailures } from './team-failures';
 
 interface Caught {
@@ -37,21 +42,25 @@ interface Caught {
 
 let database: TestDatabase;
 let app: NestFastifyApplication | undefined;
-/** An app that is used for its parts alone: it neither reads events nor works. */
+/** An app that provides its components to the tests; it neither reads events nor runs tasks. */
 let parts: NestFastifyApplication;
 let sink: SMTPServer;
 let smtpUrl: string;
 let inbox: Caught[];
-/** What the sink says to a recipient: a status code, or undefined to accept. */
+/** Gives the status code with which the SMTP sink refuses a recipient, or undefined to accept. */
 let refuse: (address: string) => number | undefined;
 let log: string[];
-/** What the app said without a warning, by its words and fields. */
+/** The lines that the app logged below the level of a warning. */
 let lines: object[];
 
 const settings = (from?: string) =>
   loadSettings({
-    ...{ DATABASE_URL: database.url, MAIL_SERVER_DATABASE_URL: database.url, SMTP_URL: smtpUrl, LOG_LEVEL: 'silent' },
-    ...{ DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query', NOTIFY_FROM: from ?? 'Sendmux <notify@platform.example>' },
+    DATABASE_URL: database.url,
+    MAIL_SERVER_DATABASE_URL: database.url,
+    SMTP_URL: smtpUrl,
+    LOG_LEVEL: 'silent',
+    DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query',
+    NOTIFY_FROM: from ?? 'Sendmux <notify@platform.example>',
   });
 const describeApp = (from?: string) => ({ host: '127.0.0.1', port: 0, module: NotifierModule.forRoot(settings(from)) });
 
@@ -60,8 +69,10 @@ async function startNotifier(from?: string): Promise<void> {
     ...describeApp(from),
     configure: (created) => {
       created.useLogger({
-        ...{ log: (fields: object, text: string) => lines.push({ text, ...fields }), debug: () => undefined },
-        ...{ warn: (text: string) => log.push(text), error: (text: string) => log.push(text) },
+        log: (fields: object, text: string) => lines.push({ text, ...fields }),
+        debug: () => undefined,
+        warn: (text: string) => log.push(text),
+        error: (text: string) => log.push(text),
       });
       return consumeEvents(created, 'notifier', schemaVersions, settings(from));
     },
@@ -113,13 +124,21 @@ afterAll(async () => {
 });
 
 const context = (): CommandContext => ({ at: new Date().toISOString(), actor: 'test', correlationId: 'c' });
-const run = (...args: Parameters<DomainCommandHandler['execute']>) => parts.get(DomainCommandHandler).execute(...args);
+/** Makes a bus of its own for the commands, because the app is not started and its bus has no handlers. */
+const commands = () => commandsTo(parts.get(DomainCommandHandler));
+const run = (command: DomainCommand) => commands().execute(command);
 
 const look = (name: string, mx: 'pass' | 'fail'): Assessment => ({
   sesDkimStatus: 'success',
   findings: checkNames.map((check) => ({
-    ...{ check, outcome: check === 'mx' ? mx : 'pass', code: 'c', message: 'Add the MX record.', name, type: 'MX' },
-    ...{ expected: '10 mail.sendmux.ai', observed: check === 'mx' && mx === 'fail' ? ['10 mx.other.example'] : [] },
+    check,
+    outcome: check === 'mx' ? mx : 'pass',
+    code: 'c',
+    message: 'Add the MX record.',
+    name,
+    type: 'MX',
+    expected: '10 mail.sendmux.ai',
+    observed: check === 'mx' && mx === 'fail' ? ['10 mx.other.example'] : [],
   })),
 });
 let cycle = 0;
@@ -140,7 +159,7 @@ async function verifiedDomain(team: string, name = `d${(cycle += 1)}.example.com
   return { id, name };
 }
 
-/** A domain of a new team that was verified and then failed twice. */
+/** Adds a domain of a new team, and records looks by which it is verified and then fails. */
 async function failedDomain(owners: string[], name?: string, seen: (look: Assessment) => Assessment = (look) => look) {
   const { id: team } = await parts.get(Accounts).createTeam('Acme', owners.length > 0 ? owners : ['gone@example.net']);
   if (owners.length === 0) await parts.get(Pool).query('DELETE FROM owners WHERE team = $1', [team]);
@@ -157,7 +176,7 @@ const settled = async (id: string, episode = 1): Promise<string | undefined> => 
     .query<{ outcome: string }>('SELECT outcome FROM settled_episodes WHERE episode = $1', [`${id}/${episode}`]);
   return rows[0]?.outcome;
 };
-/** What the stream says of it. */
+/** Reads the data of the `OwnersTold` events of a domain. */
 const told = async (id: string): Promise<unknown[]> => {
   const events = await parts.get(EventStore).readStream(id);
   return events.filter(({ type }) => type === 'OwnersTold').map(({ data }) => data);
@@ -168,7 +187,7 @@ const receivers = (name: string, subject = 'is no longer verified') =>
     .map(({ to }) => to)
     .sort();
 
-async function until(condition: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<void> {
+async function until(condition: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`Not within ${withinMs} ms: ${condition.toString()}`);
@@ -176,7 +195,7 @@ async function until(condition: () => boolean | Promise<boolean>, withinMs = 10_
   }
 }
 
-it('H4 tells every owner of the team, each by a mail of their own, once', async () => {
+it('H4 mails every owner of the team separately, once', async () => {
   await startNotifier();
   const { id, name } = await failedDomain(['ada@example.org', 'grace@example.net']);
   await until(async () => (await settled(id)) === 'told');
@@ -193,7 +212,7 @@ it('H4 tells every owner of the team, each by a mail of their own, once', async 
   expect((await app!.inject('/metrics')).body).toMatch(/sendmux_notifier_mails_total\{outcome="sent"/);
 });
 
-it('tells again of the next failure, and of no failure twice when the events are read again', async () => {
+it('mails the next failure too, and none twice when the events are read again', async () => {
   await startNotifier();
   const { id, name, team } = await failedDomain(['ada@example.org']);
   await until(async () => (await settled(id)) === 'told');
@@ -213,7 +232,21 @@ it('tells again of the next failure, and of no failure twice when the events are
   expect(receivers(name)).toHaveLength(2);
 });
 
-it('sends at most one mail more when it dies between a sending and its record', async () => {
+/** Makes a notifier of the app's components, for tests that call it directly. */
+function notifierWith({
+  deliveries = parts.get<Deliveries>(Deliveries),
+  failures = parts.get<TeamFailures>(TeamFailures),
+  withinMs = 60_000,
+} = {}): Notifier {
+  const smtp = createTransport(smtpUrl);
+  const mailer = new OwnerMailer(commands(), parts.get(Accounts), deliveries, smtp, 'notify@platform.example');
+  return new Notifier(parts.get(DomainCommandHandler), deliveries, mailer, {
+    failures,
+    withinMs,
+  });
+}
+
+it('sends at most one mail twice when it dies before the mail is recorded', async () => {
   const { id, name } = await failedDomain(['ada@example.org', 'grace@example.net', 'joan@example.net']);
   const dead = new (class extends Deliveries {
     private left = 1;
@@ -221,12 +254,8 @@ it('sends at most one mail more when it dies between a sending and its record', 
       return this.left-- > 0 ? super.record(...args) : new Promise(() => undefined);
     }
   })(parts.get(Pool));
-  const [handler, accounts] = [parts.get(DomainCommandHandler), parts.get(Accounts)];
-  const smtp = createTransport(smtpUrl);
   const task = { domainId: id, episode: 1, at: context().at, failing: look(name, 'fail').findings };
-  const gathering = { failures: parts.get(TeamFailures), withinMs: 60_000 };
-  const notifier = new Notifier(handler, accounts, dead, smtp, 'notify@platform.example', gathering);
-  void notifier.tell(task, new AbortController().signal);
+  void notifierWith({ deliveries: dead }).tell(task, new AbortController().signal);
   await until(() => inbox.length === 2);
   await startNotifier();
   await until(async () => (await settled(id)) === 'told');
@@ -236,18 +265,15 @@ it('sends at most one mail more when it dies between a sending and its record', 
   expect(await told(id)).toEqual([{ about: 'failure', notice: 1, owners: 3 }]);
 });
 
-it('records what was told once, though it died after that, and mails nobody again', async () => {
+it('records the notice after a crash, and mails nobody again', async () => {
   const { id, name } = await failedDomain(['ada@example.org']);
   const dead = new (class extends Deliveries {
     override settle(): Promise<void> {
       return new Promise(() => undefined);
     }
   })(parts.get(Pool));
-  const [handler, accounts] = [parts.get(DomainCommandHandler), parts.get(Accounts)];
-  const gathering = { failures: parts.get(TeamFailures), withinMs: 60_000 };
-  const notifier = new Notifier(handler, accounts, dead, createTransport(smtpUrl), 'n@platform.example', gathering);
   const task = { domainId: id, episode: 1, at: context().at, failing: look(name, 'fail').findings };
-  void notifier.tell(task, new AbortController().signal);
+  void notifierWith({ deliveries: dead }).tell(task, new AbortController().signal);
   await until(async () => (await told(id)).length === 1);
   await startNotifier();
   await until(async () => (await settled(id)) === 'told');
@@ -255,7 +281,7 @@ it('records what was told once, though it died after that, and mails nobody agai
   expect(receivers(name)).toEqual(['ada@example.org']);
 });
 
-it('tries again where it is put off, and tells the others meanwhile', async () => {
+it('retries a mail that is refused temporarily, and mails the others meanwhile', async () => {
   let busy = 1;
   refuse = (address) => (address === 'ada@example.org' && busy-- > 0 ? 451 : undefined);
   await startNotifier();
@@ -268,7 +294,7 @@ it('tries again where it is put off, and tells the others meanwhile', async () =
   expect(log.join('\n')).not.toContain('ada@');
 });
 
-it('waits for a server that wants a login: that is ours to mend', async () => {
+it('retries when the server demands a login, which an operator has to repair', async () => {
   let closed = 1;
   refuse = () => (closed-- > 0 ? 530 : undefined);
   await startNotifier();
@@ -277,9 +303,9 @@ it('waits for a server that wants a login: that is ours to mend', async () => {
   expect(receivers(name)).toEqual(['ada@example.org']);
 });
 
-it('says which records could not be checked in the look that failed, and of no later look', async () => {
+it('names the records that could not be judged in the look that failed the domain, and not in a later one', async () => {
   const unanswered = (assessment: Assessment): Assessment => ({
-    ...{ sesDkimStatus: 'temporary_failure' },
+    sesDkimStatus: 'temporary_failure',
     findings: assessment.findings.map((one) =>
       one.check === 'dkim' ? { ...one, outcome: 'indeterminate', code: 'dkim_temporary_failure' } : one,
     ),
@@ -298,7 +324,7 @@ it('says which records could not be checked in the look that failed, and of no l
   expect(textOf(asked.name)).not.toContain('could not be checked');
 });
 
-it('logs how it ended for each domain, under the id of what set it going', async () => {
+it('logs the outcome for each domain with the correlation id', async () => {
   let busy = 1;
   refuse = () => (busy-- > 0 ? 451 : undefined);
   await startNotifier();
@@ -310,7 +336,7 @@ it('logs how it ended for each domain, under the id of what set it going', async
   expect(lines).toContainEqual({ ...traced, text: 'owners told' });
 });
 
-it('gives up on one owner who is refused for good, and tells the others', async () => {
+it('gives up on an owner who is refused permanently, and mails the others', async () => {
   refuse = (address) => (address === 'ada@example.org' ? 550 : undefined);
   await startNotifier();
   const { id, name, team } = await failedDomain(['ada@example.org', 'grace@example.net']);
@@ -327,7 +353,7 @@ describe('many domains of a team', () => {
   const allSettled = (domains: readonly { id: string }[]) =>
     until(async () => (await Promise.all(domains.map(({ id }) => settled(id)))).every((outcome) => outcome === 'told'));
 
-  it('that fail in the same cycle are told in one mail, once the last of them has had its turn', async () => {
+  it('that fail in the same cycle are in one mail, sent after the last of them was looked at', async () => {
     const acme = await team();
     const domains = [];
     for (let i = 0; i < 12; i++) domains.push(await verifiedDomain(acme));
@@ -344,7 +370,11 @@ describe('many domains of a team', () => {
 
     await check(last.id, last.name, 'fail');
     await check(well!.id, well!.name, 'pass');
-    // Nobody waits for longer than the wait that is under way.
+    // The notifier may not have read of the last failure yet, and mails what it knows of.
+    const isKnown = async () =>
+      (await parts.get(Pool).query('SELECT FROM tasks WHERE key LIKE $1', [`${last.id}%`])).rowCount === 1;
+    await until(async () => (await isKnown()) || (await settled(last.id)) === 'told');
+    // Ends the wait of all tasks.
     await parts.get(Pool).query('UPDATE tasks SET due = now()');
     await allSettled([...broken, last]);
     expect(
@@ -362,7 +392,7 @@ describe('many domains of a team', () => {
     }
   });
 
-  it('are told in one mail to an owner each, though one mail was put off', async () => {
+  it('are in one mail to each owner, even if one mail was refused temporarily', async () => {
     let busy = 1;
     refuse = (address) => (address === owners[0] && busy-- > 0 ? 451 : undefined);
     const acme = await team();
@@ -378,7 +408,7 @@ describe('many domains of a team', () => {
     expect(inbox).toHaveLength(2);
   });
 
-  it('of another team have a mail of their own, and wait for nobody', async () => {
+  it('of another team are in a mail of their own, which waits for no other', async () => {
     const [acme, other] = [await team(), await team()];
     const [one, two] = [await verifiedDomain(acme), await verifiedDomain(other)];
     for (const { id, name } of [one, two]) await check(id, name, 'fail');
@@ -397,20 +427,18 @@ describe('many domains of a team', () => {
     const failures = parts.get(TeamFailures);
     const at = new Date().toISOString();
     expect(await failures.areComing(acme, at)).toBe(true);
-    const notifier = new Notifier(
-      ...[parts.get(DomainCommandHandler), parts.get(Accounts), parts.get(Deliveries), createTransport(smtpUrl)],
-      ...(['notify@platform.example', { failures, withinMs: 1_000 }] as const),
-    );
+    const withinMs = 600_000;
+    const notifier = notifierWith({ withinMs });
     const task = { domainId: one.id, team: acme, episode: 1, failing: look(one.name, 'fail').findings };
     const signal = new AbortController().signal;
     expect(await notifier.tell({ ...task, at }, signal)).toMatchObject({
       error: expect.stringMatching(/^Waits/) as string,
     });
-    expect(await notifier.tell({ ...task, at: new Date(Date.now() - 1_000).toISOString() }, signal)).toBe('done');
+    expect(await notifier.tell({ ...task, at: new Date(Date.now() - withinMs).toISOString() }, signal)).toBe('done');
     expect(receivers(one.name)).toEqual(owners);
   });
 
-  it('are told by one process at a time', async () => {
+  it('are mailed by one process at a time', async () => {
     const failures = parts.get(TeamFailures);
     let inside = 0;
     const work = async () => {
@@ -422,9 +450,69 @@ describe('many domains of a team', () => {
     expect(results.sort()).toEqual([1, undefined]);
     expect(await failures.alone('team_1', work)).toBe(2);
   });
+
+  it('are mailed no further once the lock of their team is lost, since another process may have it', async () => {
+    const acme = await team();
+    const { id, name } = await verifiedDomain(acme);
+    for (let turn = 0; turn < 2; turn++) await check(id, name, 'fail');
+    const pool = parts.get(Pool);
+    const failures = new (class extends TeamFailures {
+      override alone<Result>(of: string, work: (lost: AbortSignal) => Promise<Result>) {
+        return super.alone(of, async (lost) => {
+          const aborted = new Promise((done) => lost.addEventListener('abort', done));
+          await pool.query(`SELECT pg_terminate_backend(pid) FROM pg_locks
+            WHERE locktype = 'advisory' AND classid = 1853122665 AND objid = hashtext('${of}')::oid`);
+          await aborted;
+          return work(lost);
+        });
+      }
+    })(pool, parts.get(DomainsReadModel), parts.get(TaskList));
+    const task = { domainId: id, team: acme, episode: 1, at: context().at, failing: look(name, 'fail').findings };
+    await expect(notifierWith({ failures }).tell(task, new AbortController().signal)).rejects.toThrow(/terminat/);
+    expect(inbox).toEqual([]);
+    expect(await notifierWith().tell(task, new AbortController().signal)).toBe('done');
+    expect(receivers(name)).toEqual(owners);
+  });
 });
 
-it('H18 asks for the owners when it sends, and alarms an operator when there are none', async () => {
+describe('an invitation that a customer asks for', () => {
+  const invited = async (email: string) => {
+    const { id: team } = await parts.get(Accounts).createTeam('Acme', ['ada@example.org']);
+    await parts.get(Invitations).invite(team, email);
+    await parts.get(TaskList).put(invitationTasks, team, 'Invite', { team, email });
+    return team;
+  };
+  const isOver = (team: string) =>
+    until(async () => (await parts.get(Pool).query('SELECT FROM tasks WHERE key = $1', [team])).rowCount === 0);
+
+  it('is mailed with a token that accepts it, which is stored nowhere', async () => {
+    await startNotifier();
+    const team = await invited('grace@example.net');
+    await isOver(team);
+    const [{ to, mail }] = inbox as [Caught];
+    expect(to).toBe('grace@example.net');
+    expect(mail.text).toContain('http://127.0.0.1:3000/api/v1/invitations/accept');
+    const token = /smx_invite_[0-9a-z]+/.exec(mail.text!)![0];
+    expect(await parts.get(Invitations).accept(token)).toEqual({ team, email: 'grace@example.net' });
+  });
+
+  it('is mailed again after a temporary refusal, and not after a permanent one or a withdrawal', async () => {
+    let busy = 1;
+    refuse = (address) => (address === 'never@example.net' ? 550 : busy-- > 0 ? 451 : undefined);
+    await startNotifier();
+    await isOver(await invited('grace@example.net'));
+    await isOver(await invited('never@example.net'));
+    expect(inbox.map(({ to }) => to)).toEqual(['grace@example.net']);
+    await stopNotifier();
+    const team = await invited('joan@example.net');
+    await parts.get(Invitations).withdraw(team, 'joan@example.net');
+    await startNotifier();
+    await isOver(team);
+    expect(inbox.map(({ to }) => to)).toEqual(['grace@example.net']);
+  });
+});
+
+it('H18 reads the owners when it sends, and alarms an operator when there are none', async () => {
   const late = await failedDomain(['ada@example.org']);
   await parts.get(Accounts).addOwners(late.team, ['grace@example.net']);
   const orphan = await failedDomain([]);
@@ -440,7 +528,7 @@ const mend = (id: string, name: string) =>
   run(new RecordCheck(id, { ...look(name, 'pass'), trigger: 'requested', cycle: null }, context()));
 const isDone = async () => (await parts.get(Pool).query('SELECT FROM tasks')).rowCount === 0;
 
-it('H8 tells those who were told of a failure, and nobody else, once, that the domain is well again', async () => {
+it('H8 mails a recovery once, and only to those who had the mail about the failure', async () => {
   refuse = (address) => (address === 'grace@example.net' ? 550 : undefined);
   await startNotifier();
   const { id, name, team } = await failedDomain(['ada@example.org', 'grace@example.net']);
@@ -449,7 +537,7 @@ it('H8 tells those who were told of a failure, and nobody else, once, that the d
   refuse = () => undefined;
   await mend(id, name);
   await until(() => receivers(name, 'is verified again').length > 0);
-  // It lapses and recovers without having failed, and all events are read again.
+  // The domain lapses and is verified again without a failure, and then all events are read again.
   await check(id, name, 'fail');
   await check(id, name, 'pass');
   await stopNotifier();
@@ -468,7 +556,7 @@ it('H8 tells those who were told of a failure, and nobody else, once, that the d
   expect(mail.text).toContain('all of them match');
 });
 
-it('F9 tells every owner of other DKIM records, and of the same ones nothing', async () => {
+it('F9 mails new DKIM records to every owner, and nothing when the records are the same', async () => {
   await startNotifier();
   const team = (await parts.get(Accounts).createTeam('Acme', ['ada@example.org', 'grace@example.net'])).id;
   const { id, name } = await verifiedDomain(team);
@@ -491,29 +579,19 @@ it('F9 tells every owner of other DKIM records, and of the same ones nothing', a
   expect(await told(id)).toEqual([{ about: 'new_records', notice: 8, owners: 2 }]);
 });
 
-it('H8 says nothing of a recovery that is over by the time it is told', async () => {
+it('H8 sends no mail about a recovery after which the domain has lapsed again', async () => {
   await startNotifier();
   const { id, name } = await failedDomain(['ada@example.org']);
   await until(async () => (await settled(id)) === 'told');
   await stopNotifier();
   await mend(id, name);
   await check(id, name, 'fail');
-  const [handler, accounts] = [parts.get(DomainCommandHandler), parts.get(Accounts)];
-  const notifier = new Notifier(
-    handler,
-    accounts,
-    parts.get(Deliveries),
-    createTransport(smtpUrl),
-    'n@platform.example',
-    { failures: parts.get(TeamFailures), withinMs: 60_000 },
-  );
-  expect(
-    await notifier.tellOfRecovery({ domainId: id, episode: 1, at: context().at }, new AbortController().signal),
-  ).toBe('done');
+  const recovery = { domainId: id, episode: 1, at: context().at };
+  expect(await notifierWith().tellOfRecovery(recovery, new AbortController().signal)).toBe('done');
   expect(receivers(name, 'is verified again')).toEqual([]);
 });
 
-it('says nothing of a domain that has been mended or is being deleted before the mail was sent', async () => {
+it('sends no mail about a domain that was repaired or is being deleted by then', async () => {
   const mended = await failedDomain(['ada@example.org']);
   await run(new RecordCheck(mended.id, { ...look(mended.name, 'pass'), trigger: 'requested', cycle: null }, context()));
   const deleted = await failedDomain(['ada@example.org']);

@@ -5,7 +5,7 @@ class CreateDeliveries1795400000400 implements MigrationInterface {
   readonly name = 'CreateDeliveries1795400000400';
 
   async up(runner: QueryRunner): Promise<void> {
-    // An address is kept only as its hash.
+    // An address is only stored as a hash.
     await runner.query(`
       CREATE TABLE deliveries (
         episode text NOT NULL,

@@ -1,23 +1,26 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { Accounts, AccountsModule, accountsMigrations } from '@app/accounts';
-import { CommandsModule, DomainCommandHandler } from '@app/commands';
+import { Accounts, AccountsModule, accountsMigrations, Invitations } from '@app/accounts';
+import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { DatabaseModule } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
-import { readModelMigrations } from '@app/read-model';
-import { HealthProbes, RuntimeModule, type Settings } from '@app/runtime';
+import { DomainsReadModel, readModelMigrations } from '@app/read-model';
+import { ProcessModule } from '@app/process';
+import { HealthProbes, publicUrlOf, type Settings } from '@app/runtime';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { createTransport } from 'nodemailer';
 import { Pool } from 'pg';
 import { Deliveries } from './deliveries';
 import { DomainEventsController } from './domain-events.controller';
+import { InvitationsWorker } from './invitations.worker';
 import { Notifier } from './notifier';
 import { notifierMigrations } from './notifier.migration';
 import { NotifierWorker } from './notifier.worker';
+import { OwnerMailer } from './owner-mailer';
 import { senderDomain } from './sender';
 import { TeamFailures } from './team-failures';
 
-/** Milliseconds. */
+/** The time-outs of the connection to the SMTP server, in milliseconds. */
 const smtpTimeouts = { connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 30_000 };
 
 @Module({})
@@ -29,15 +32,25 @@ export class NotifierModule {
   /** @throws {Error} when `NOTIFY_FROM` is no address. */
   static forRoot(settings: Settings): DynamicModule {
     senderDomain(settings.NOTIFY_FROM);
+    const smtp = createTransport({
+      ...smtpTimeouts,
+      url: settings.SMTP_URL,
+      disableFileAccess: true,
+      disableUrlAccess: true,
+    });
     return {
       module: NotifierModule,
       imports: [
-        RuntimeModule.forApp('notifier', settings.LOG_LEVEL),
+        ProcessModule.forApp('notifier', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
           migrations: [
-            ...[...eventStoreMigrations, ...readModelMigrations, ...messagingMigrations, ...tasksMigrations],
-            ...[...accountsMigrations, ...notifierMigrations],
+            ...eventStoreMigrations,
+            ...readModelMigrations,
+            ...messagingMigrations,
+            ...tasksMigrations,
+            ...accountsMigrations,
+            ...notifierMigrations,
           ],
         }),
         CommandsModule,
@@ -46,28 +59,32 @@ export class NotifierModule {
       controllers: [DomainEventsController],
       providers: [
         TaskList,
+        DomainsReadModel,
         Deliveries,
         TeamFailures,
         NotifierWorker,
         {
+          provide: InvitationsWorker,
+          inject: [TaskList, Invitations],
+          useFactory: (tasks: TaskList, invitations: Invitations) =>
+            new InvitationsWorker(tasks, invitations, {
+              smtp,
+              from: settings.NOTIFY_FROM,
+              publicUrl: publicUrlOf(settings),
+            }),
+        },
+        {
           provide: Notifier,
-          inject: [DomainCommandHandler, Accounts, Deliveries, TeamFailures],
+          inject: [Commands, DomainCommandHandler, Accounts, Deliveries, TeamFailures],
           useFactory: (
+            commands: Commands,
             domains: DomainCommandHandler,
             accounts: Accounts,
             deliveries: Deliveries,
             failures: TeamFailures,
           ) => {
-            const smtp = createTransport({
-              ...smtpTimeouts,
-              url: settings.SMTP_URL,
-              disableFileAccess: true,
-              disableUrlAccess: true,
-            });
-            return new Notifier(domains, accounts, deliveries, smtp, settings.NOTIFY_FROM, {
-              failures,
-              withinMs: settings.VERIFICATION_INTERVAL,
-            });
+            const mailer = new OwnerMailer(commands, accounts, deliveries, smtp, settings.NOTIFY_FROM);
+            return new Notifier(domains, deliveries, mailer, { failures, withinMs: settings.VERIFICATION_INTERVAL });
           },
         },
       ],

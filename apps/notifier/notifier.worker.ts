@@ -1,6 +1,7 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { TaskList, TaskWorker } from '@app/tasks';
-import { Notifier, notifierTasks, type FailureTask, type NewRecordsTask, type RecoveryTask } from './notifier';
+import { notifierTasks, type FailureTask, type NewRecordsTask, type RecoveryTask } from './notices';
+import { Notifier } from './notifier';
 
 @Injectable()
 export class NotifierWorker implements OnApplicationBootstrap, BeforeApplicationShutdown {

@@ -1,6 +1,6 @@
 import { day, escape, type FailureMail } from './failure-mail';
 
-/** The short mail to those who were told of a failure: it is over. */
+/** Writes the mail which says that a failure is over, to owners who had the mail about the failure. */
 export function recoveryMail({ name, at }: { readonly name: string; readonly at: string }): FailureMail {
   const found = `On ${day(at)} at ${at.slice(11, 16)} UTC we checked the DNS records of ${name} again, and all of them match. The domain’s status is “verified”.`;
   const next = 'You need not do anything. We check this domain on our own again.';

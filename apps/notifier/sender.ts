@@ -1,10 +1,10 @@
-/** The platform's own, for when the configured sender cannot be used. */
+/** The platform's own sender, which is used when the configured one cannot be. */
 export const platformSender = 'Sendmux <notifications@sendmux.ai>';
 
 /**
- * The domain of a sender such as `Sendmux <notifications@sendmux.ai>`.
+ * Gives the domain of a sender such as `Sendmux <notifications@sendmux.ai>`.
  *
- * @throws {Error} when it has no address.
+ * @throws {Error} when the sender has no address.
  */
 export function senderDomain(sender: string): string {
   const match = /^[^\r\n<>]*<[^\s<>@]+@([^\s<>@]+)>$|^[^\s<>@]+@([^\s<>@]+)$/.exec(sender.trim());
@@ -13,8 +13,10 @@ export function senderDomain(sender: string): string {
 }
 
 /**
- * The sender of a mail about failing domains: the configured one, or the platform's own where that one's domain is a
- * failing one or below it, since such a mail would be failing itself. Undefined when both are.
+ * Chooses the sender of a mail about failing domains: the configured one, or else the platform's own. A sender whose
+ * domain is a failing one, or below it, is not used, because receivers may refuse its mail.
+ *
+ * @returns undefined when neither can be used.
  */
 export function senderFor(failingDomains: readonly string[], configured: string): string | undefined {
   const isFailing = (sender: string) =>

@@ -7,8 +7,14 @@ const failure = (i: number, at = '2026-11-23T06:07:08.000Z'): Failure => ({
   at,
   failing: [
     {
-      ...{ check: 'mx', outcome: 'fail', code: 'mx_missing', message: 'Set MX 10 <here>.', type: 'MX' },
-      ...{ name: `d${i}.acme.com`, expected: '10 mail.sendmux.ai', observed: ['<script>'] },
+      check: 'mx',
+      outcome: 'fail',
+      code: 'mx_missing',
+      message: 'Set MX 10 <here>.',
+      type: 'MX',
+      name: `d${i}.acme.com`,
+      expected: '10 mail.sendmux.ai',
+      observed: ['<script>'],
     },
   ],
 });

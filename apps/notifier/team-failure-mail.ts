@@ -1,13 +1,13 @@
 import { day, escape, visible, type Failure, type FailureMail } from './failure-mail';
 
-/** Domains that are named with their records; the others are named alone. */
+/** Number of domains that are listed with their records; the others are only named. */
 const mostInFull = 50;
-/** Domains that are named at all. */
+/** Number of domains that are named. */
 const mostNamed = 200;
 
 /**
- * The mail that tells an owner of several domains that failed in the same cycle. The records are named in short: the answer to
- * a verification says the rest. What was observed is not in it.
+ * Writes the mail about several domains of a team that failed in the same cycle. It only names the failing records: the
+ * answer to a verification has the details. It contains no observed values.
  *
  * @param failures of one team, at least two.
  */

@@ -1,62 +1,57 @@
+import { inTransaction } from '@app/database';
+import { DomainsReadModel } from '@app/read-model';
+import { TaskList } from '@app/tasks';
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
-import { notifierTasks, type FailureTask } from './notifier';
+import { notifierTasks, type FailureTask } from './notices';
 
-/** Failures that one mail names at most; the rest are in the next. */
+/** Number of failures in one mail; the rest follow in the next. */
 const mostAtOnce = 500;
 
-/** The failures of one team, which belong into one mail. */
+/**
+ * First key of the advisory locks by which only one process at a time mails the owners of a team. The second key is the
+ * hash of the team.
+ */
+const teamLocks = 1_853_122_665;
+
+/** Finds the failures of one team that belong in one mail. */
 @Injectable()
 export class TeamFailures {
-  constructor(@Inject(Pool) private readonly pool: Pool) {}
+  constructor(
+    @Inject(Pool) private readonly pool: Pool,
+    private readonly domains: DomainsReadModel,
+    private readonly tasks: TaskList,
+  ) {}
 
   /**
-   * Whether other domains of the team have had their first strike before this time, so that each of them fails or is well
-   * again within a cycle from then.
+   * Whether other domains of the team had their first strike at or before this time. Each of those fails, or is
+   * verified again, within a cycle.
    *
    * @param at ISO 8601.
    */
-  async areComing(team: string, at: string): Promise<boolean> {
-    const { rowCount } = await this.pool.query({
-      name: 'notifier-coming',
-      text: `SELECT FROM domains
-        WHERE team = $1 AND status = 'pending' AND verified_at IS NOT NULL AND checked_at <= $2 LIMIT 1`,
-      values: [team, at],
-    });
-    return rowCount === 1;
+  areComing(team: string, at: string): Promise<boolean> {
+    return this.domains.hasFirstStrikes(team, at);
   }
 
-  /** Failures of the team that are still on the list, the oldest first. */
-  async waiting(team: string): Promise<FailureTask[]> {
-    const { rows } = await this.pool.query<{ payload: FailureTask }>({
-      name: 'notifier-waiting',
-      text: `SELECT payload FROM tasks WHERE list = $1 AND kind = 'TellOwners' AND payload->>'team' = $2
-        ORDER BY created_at, key LIMIT $3`,
-      values: [notifierTasks, team, mostAtOnce],
-    });
-    return rows.map(({ payload }) => payload);
+  /** Reads the failures of the team that are on the task list, the oldest first. */
+  waiting(team: string): Promise<FailureTask[]> {
+    return this.tasks.payloads<FailureTask>(notifierTasks, 'TellOwners', { team }, mostAtOnce);
   }
 
-  /** Does the work while nobody else works for the same team, here or in another process; undefined when somebody does. */
-  async alone<Result>(team: string, work: () => Promise<Result>): Promise<Result | undefined> {
-    const client = await this.pool.connect();
-    const key = `notifier ${team}`;
-    let isLost: Error | boolean = false;
-    try {
+  /**
+   * Runs `work` unless another call for the team is running, in this process or another.
+   *
+   * @param work gets a signal that aborts when the lock is lost, since another call may then run.
+   * @returns undefined when another call is running.
+   */
+  alone<Result>(team: string, work: (lost: AbortSignal) => Promise<Result>): Promise<Result | undefined> {
+    // The lock belongs to the transaction, so it is released even if the connection breaks.
+    return inTransaction(this.pool, async (client, lost) => {
       const { rows } = await client.query<{ mine: boolean }>(
-        'SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS mine',
-        [key],
+        'SELECT pg_try_advisory_xact_lock($1::int, hashtext($2)) AS mine',
+        [teamLocks, team],
       );
-      if (!rows[0]!.mine) return undefined;
-      try {
-        return await work();
-      } finally {
-        await client
-          .query('SELECT pg_advisory_unlock(hashtextextended($1, 0))', [key])
-          .catch((error: Error) => (isLost = error));
-      }
-    } finally {
-      client.release(isLost);
-    }
+      return rows[0]!.mine ? work(lost) : undefined;
+    });
   }
 }

@@ -1,11 +1,14 @@
-import { EventPattern, Payload } from '@nestjs/microservices';
 import { DomainCommandHandler } from '@app/commands';
 import { EventConsumer, type DeliveredEvent } from '@app/messaging';
+import { OnEvent } from '@app/subscriptions';
 import { TaskList } from '@app/tasks';
-import { asksForWork, ProvisioningTimes } from './provisioner';
+import { isUnfinished, ProvisioningTimes } from './provisioner';
 import { provisioningTasks } from './provisioning.worker';
 
-/** Each event that asks something of the mail server or of SES puts its domain on the list; the state says what. */
+/**
+ * Puts a domain on the task list for each event after which the mail server or SES may need a change. The task reads
+ * from the domain's state what to do.
+ */
 @EventConsumer()
 export class DomainEventsController {
   constructor(
@@ -14,17 +17,17 @@ export class DomainEventsController {
     private readonly domains: DomainCommandHandler,
   ) {}
 
-  @EventPattern<string[]>(['DomainAdded', 'ProvisioningFailed', 'IdentityRepairRequested', 'DomainDeletionRequested'])
-  async putOnTheList(@Payload() { stream, type, version, replayId }: DeliveredEvent): Promise<void> {
-    // A replay of what is done must not have SES asked about every domain that ever was.
-    if (replayId && !asksForWork((await this.domains.load(stream)).state)) return;
-    // The version makes it another task: one that is being finished right now does not swallow it.
+  @OnEvent('DomainAdded', 'ProvisioningFailed', 'IdentityRepairRequested', 'DomainDeletionRequested')
+  async putOnTheList({ stream, type, version, replayId }: DeliveredEvent): Promise<void> {
+    // A replay must not cause a request to SES for every domain of the past.
+    if (replayId && !isUnfinished((await this.domains.load(stream)).state)) return;
+    // The version makes it another task than one that is being finished at this moment, which would remove it.
     await this.tasks.put(provisioningTasks, stream, type, { version });
   }
 
-  @EventPattern<string[]>(['ProvisioningRolledBack', 'DomainDeleted'])
-  async lookAgain(@Payload() { stream, type, version, time, replayId }: DeliveredEvent): Promise<void> {
-    // What came late was looked for at the time.
+  @OnEvent('ProvisioningRolledBack', 'DomainDeleted')
+  async lookAgain({ stream, type, version, time, replayId }: DeliveredEvent): Promise<void> {
+    // A replayed event needs no second look: late effects were removed when the event was new.
     if (replayId) return;
     const due = new Date(Date.parse(time) + this.times.lookAgainMs);
     await this.tasks.put(provisioningTasks, stream, type, { version }, due);

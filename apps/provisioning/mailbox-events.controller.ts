@@ -1,19 +1,19 @@
-import { EventPattern, Payload } from '@nestjs/microservices';
-import type { RecordedEvent } from '@app/event-store';
-import { EventConsumer } from '@app/messaging';
+import { everyMailboxEvent } from '@app/mailbox';
+import { EventConsumer, type DeliveredEvent } from '@app/messaging';
+import { OnEvent } from '@app/subscriptions';
 import { TaskList } from '@app/tasks';
 import { placementTasks } from './placement.worker';
 
-/** Each event that the mail server must know of puts its mailbox, or its domain, on the list; the state says what. */
+/**
+ * Puts a mailbox or its domain on the task list for each event that the mail server needs to know. The task reads from
+ * the state what to do.
+ */
 @EventConsumer()
 export class MailboxEventsController {
   constructor(private readonly tasks: TaskList) {}
 
-  @EventPattern<string[]>([
-    ...['MailboxCreated', 'MailboxSuspended', 'MailboxResumed', 'MailboxDeleted'],
-    ...['OutboundProviderChosen', 'DomainOutboundProviderChosen'],
-  ])
-  async putOnTheList(@Payload() { stream, type, version }: RecordedEvent): Promise<void> {
+  @OnEvent(...everyMailboxEvent, 'DomainOutboundProviderChosen')
+  async putOnTheList({ stream, type, version }: Pick<DeliveredEvent, 'stream' | 'type' | 'version'>): Promise<void> {
     await this.tasks.put(placementTasks, stream, type, { version });
   }
 }

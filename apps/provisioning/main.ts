@@ -1,7 +1,7 @@
-import { schemaVersions } from '@app/mail-domain';
-import { mailboxSchemaVersions } from '@app/mailbox';
 import { consumeEvents } from '@app/messaging';
-import { loadSettings, portOf, runApp } from '@app/runtime';
+import { runApp } from '@app/process';
+import { loadSettings, portOf } from '@app/runtime';
+import { eventVersions } from '@app/subscriptions';
 import { ProvisioningModule } from './provisioning.module';
 
 void runApp('provisioning', () => {
@@ -10,6 +10,6 @@ void runApp('provisioning', () => {
     host: settings.HOST,
     port: portOf('provisioning', settings.PORT),
     module: ProvisioningModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'provisioning', { ...schemaVersions, ...mailboxSchemaVersions }, settings),
+    configure: (app) => consumeEvents(app, 'provisioning', eventVersions.written, settings),
   };
 });

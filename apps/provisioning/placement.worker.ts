@@ -2,15 +2,23 @@ import { Injectable, Logger, type BeforeApplicationShutdown, type OnApplicationB
 import { DomainCommandHandler, MailboxCommandHandler } from '@app/commands';
 import { MailServer } from '@app/mail-server';
 import { TaskList, TaskWorker } from '@app/tasks';
+import { RoleMail } from './role-mail';
 
-/** What the mail server has to be told: a key is the id of a mailbox or of a domain, or stands for the relays. */
+/**
+ * The task list of changes to the mail server. A key is the id of a mailbox or a domain, or stands for the relays or
+ * for the mail of roles.
+ */
 export const placementTasks = 'placement';
 const relaysTask = 'relays';
+const roleMailTask = 'role-mail';
 
-/** The relays of the outbound providers: `host:port` by name. */
+/** Holds the relays of the outbound providers: `host:port` by the provider's name. */
 export class OutboundRelays extends Map<string, string> {}
 
-/** Tells the mail server where mailboxes are and what they send through: always what the stream says now. */
+/**
+ * Updates the mail server with the mailboxes and the outbound providers that they use, as their streams are at that
+ * time.
+ */
 @Injectable()
 export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly logger = new Logger(PlacementWorker.name);
@@ -22,13 +30,15 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     private readonly domains: DomainCommandHandler,
     private readonly mailServer: MailServer,
     private readonly relays: OutboundRelays,
+    private readonly roleMail: RoleMail,
   ) {
     this.worker = new TaskWorker(tasks, {
       list: placementTasks,
       concurrency: 16,
       backOff: { baseMs: 500, capMs: 10_000 },
       handle: async ({ key }) => {
-        if (key === relaysTask) await this.nameRelays();
+        if (key === roleMailTask) return this.roleMail.update();
+        if (key === relaysTask) await this.updateRelays();
         else if (key.startsWith('mbx_')) await this.placeMailbox(key);
         else await this.choose(key);
         return 'done';
@@ -36,9 +46,11 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     });
   }
 
-  /** The relays of this release's settings, however long the mail server is away. */
+  /**
+   * Relays and roles are tasks as well, so that they are updated even if the mail server is unavailable at the start.
+   */
   async onApplicationBootstrap(): Promise<void> {
-    await this.tasks.put(placementTasks, relaysTask, 'start', {});
+    for (const task of [relaysTask, roleMailTask]) await this.tasks.put(placementTasks, task, 'start', {});
     this.worker.run();
   }
 
@@ -60,7 +72,7 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     this.warnOfUnknown(state.outboundProvider, domainId);
   }
 
-  /** The gateway knows more providers than we do: its mail leaves, but not through the one that was chosen. */
+  /** Warns of a provider that only the gateway knows: the mail is delivered, but not through that provider. */
   private warnOfUnknown(provider: string | null, id: string): void {
     if (provider !== null && !this.relays.has(provider))
       this.logger.warn(
@@ -68,7 +80,7 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
       );
   }
 
-  private async nameRelays(): Promise<void> {
+  private async updateRelays(): Promise<void> {
     const kept = await this.mailServer.replaceProviders(this.relays);
     if (kept.length > 0)
       this.logger.warn(

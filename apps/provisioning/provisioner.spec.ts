@@ -1,6 +1,5 @@
 import { Logger } from '@nestjs/common';
-import type { CommandBus } from '@nestjs/cqrs';
-import { DomainCommandHandler } from '@app/commands';
+import { DomainCommandHandler, type Commands } from '@app/commands';
 import { WrongExpectedVersion, type Append, type EventStore, type RecordedEvent } from '@app/event-store';
 import {
   AddDomain,
@@ -8,25 +7,31 @@ import {
   RequestIdentityRepair,
   type DomainCommand,
   type MailDomain,
+  type IdentityFault,
 } from '@app/mail-domain';
-import type { MailServer } from '@app/mail-server';
-import { SesRefused, type SesIdentities, type SesIdentity } from '@app/ses';
+import { MailServerDenied, type MailServer } from '@app/mail-server';
+import { commandsTo } from '../../test/support/commands';
+import { adoptedTag, SesDenied, SesRefused, type SesIdentity } from '@app/ses';
+import type { SesWriter } from '@app/ses-writer';
 import { Provisioner, ProvisioningTimes } from './provisioner';
+
+type SesTrouble = 'refuses' | 'denies' | 'refuses MAIL FROM' | 'denies MAIL FROM' | 'hangs' | 'deletes late';
 
 const never = new Promise<never>(() => undefined);
 
 /**
- * The counterparts and the store in memory. Each effect is two points: just before it, and just after it when nobody
- * has heard of it yet. A process dies at point `crashAt`: what it did stays, and it never does anything again.
+ * Keeps the mail server, SES and the event store in memory. Each effect has two points: just before it, and just after
+ * it, before the process has its answer. The process dies at point `crashAt`: what it did stays, and it has no effect
+ * from then on.
  */
 class World {
   readonly mail = new Map<string, string>();
   readonly ses = new Map<string, string | null>();
   readonly streams = new Map<string, RecordedEvent[]>();
-  readonly trouble: { ses?: 'refuses' | 'hangs' | 'deletes late'; mail?: 'down' } = {};
-  /** Requests that SES got and answered to nobody: they may still happen. */
+  readonly trouble: { ses?: SesTrouble; mail?: 'down' | 'denies' } = {};
+  /** Requests that SES has received but not answered: they may take effect later. */
   readonly late: (() => void)[] = [];
-  /** Happens while a request to make an identity is on its way. */
+  /** Runs while a request to create an identity is under way. */
   onCreate: () => Promise<void> = () => Promise.resolve();
   points = 0;
   crashAt = 0;
@@ -46,7 +51,7 @@ class World {
     return never;
   }
 
-  /** What a dead process calls has no answer, and no effect. */
+  /** Wraps an adapter so that the calls of a dead process have no effect and never return. */
   private while<Adapter extends object>(process: number, adapter: Adapter): Adapter {
     return new Proxy(adapter, {
       get: (target, name): unknown =>
@@ -80,6 +85,7 @@ class World {
     add: async (name: string, domainId: string) => {
       await Promise.resolve();
       if (this.trouble.mail === 'down') throw new Error('It is down.');
+      if (this.trouble.mail === 'denies') throw new MailServerDenied('password authentication failed');
       return this.effect(() => {
         const owner = this.mail.get(name) ?? domainId;
         if (owner !== domainId) return { outcome: 'foreign' as const, domainId: owner };
@@ -92,10 +98,13 @@ class World {
     },
   } as unknown as MailServer;
 
-  /** Those that SES gives to the next identity. */
+  /** The DKIM tokens that SES gives to the next identity. */
   tokens = ['a', 'b', 'c'];
-  /** Of all identities. */
+  /** The DKIM status of all identities. */
   status = 'pending';
+
+  /** The MAIL FROM domains, by the names of their identities; they go with them. */
+  readonly mailFrom = new Map<string, string>();
 
   private readonly identity = (name: string): SesIdentity | null =>
     this.ses.has(name)
@@ -106,13 +115,15 @@ class World {
           hostedZone: 'dkim.amazonses.com',
           region: 'eu-west-1',
           status: this.status,
+          mailFrom: this.mailFrom.has(name) ? { domain: this.mailFrom.get(name)!, status: 'pending' } : null,
         } as unknown as SesIdentity)
       : null;
 
   private readonly identities = {
     create: async (name: string, domainId: string, { signal }: { signal: AbortSignal }) => {
       await this.onCreate();
-      if (this.trouble.ses === 'refuses') throw new SesRefused('no more identities');
+      if (this.trouble.ses === 'refuses') throw new SesRefused('no such name');
+      if (this.trouble.ses === 'denies') throw new SesDenied('arn:aws:iam::123456789012:user/x');
       const create = () => {
         if (!this.ses.has(name)) this.ses.set(name, domainId);
       };
@@ -131,32 +142,47 @@ class World {
       await Promise.resolve();
       return this.identity(name);
     },
+    setMailFrom: async (name: string, domain: string) => {
+      if (this.trouble.ses === 'denies MAIL FROM') throw new SesDenied('arn:aws:iam::123456789012:user/x');
+      if (this.trouble.ses === 'refuses MAIL FROM') throw new SesRefused('no such name');
+      return this.effect(() => {
+        if (!this.ses.has(name)) return null;
+        this.mailFrom.set(name, domain);
+        return { domain, status: 'pending' };
+      });
+    },
     restartDkim: async (name: string) => {
       await this.effect(() => (this.status = 'pending'));
       return this.identity(name)?.tokens ?? null;
     },
     delete: async (name: string) => {
       if (this.trouble.ses === 'deletes late') {
-        this.late.push(() => this.ses.delete(name));
+        this.late.push(() => this.lose(name));
         throw new Error('no answer');
       }
-      await this.effect(() => this.ses.delete(name));
+      await this.effect(() => this.lose(name));
     },
-  } as unknown as SesIdentities;
+  } as unknown as SesWriter;
 
-  /** A new process: nothing in memory. */
-  private start(): { provisioner: Provisioner; domains: DomainCommandHandler } {
+  /** Takes an identity out of SES, with all that it has. */
+  lose(name: string): void {
+    this.ses.delete(name);
+    this.mailFrom.delete(name);
+  }
+
+  /** Starts a process, with an empty memory. */
+  private start(): { provisioner: Provisioner; commands: Commands; domains: DomainCommandHandler } {
     const process = this.alive;
     const domains = new DomainCommandHandler(this.while(process, this.store));
-    const bus = { execute: (command: DomainCommand) => domains.execute(command) } as unknown as CommandBus;
+    const commands = commandsTo(domains);
     const times = new ProvisioningTimes(1, 5, 1_000);
     const mailServer = this.while(process, this.mailServer);
     const ses = this.while(process, this.identities);
-    return { domains, provisioner: new Provisioner(bus, domains, mailServer, ses, times) };
+    return { commands, domains, provisioner: new Provisioner(commands, domains, mailServer, ses, times) };
   }
 
   async execute(command: DomainCommand): Promise<void> {
-    await this.start().domains.execute(command);
+    await this.start().commands.execute(command);
   }
 
   async state(id: string): Promise<MailDomain> {
@@ -167,7 +193,7 @@ class World {
     await this.start().provisioner.converge(id, new AbortController().signal, triedBefore);
   }
 
-  /** What the list of tasks does: converge until the state asks for nothing, in a new process after each death. */
+  /** Converges as the task list does until the state needs no more, with a new process after each death. */
   async settle(id: string): Promise<void> {
     const working = ['provisioning', 'rolling_back', 'deleting'];
     const asks = (state: MailDomain) => working.includes(state.status) || ('inRepair' in state && state.inRepair);
@@ -188,7 +214,10 @@ beforeAll(() => {
   Logger.overrideLogger(false);
 });
 
-/** Runs a life once to count its points, then once for each point at which the process dies. */
+/**
+ * Runs a scenario once to count its points, then once for each point at which the process dies. Returns how many points
+ * there are.
+ */
 async function atEveryPoint(life: (world: World) => Promise<void>): Promise<number> {
   const whole = new World();
   await life(whole);
@@ -204,7 +233,7 @@ async function atEveryPoint(life: (world: World) => Promise<void>): Promise<numb
   return whole.points;
 }
 
-/** An add by the customer's side, which is not the process that dies here. */
+/** Adds a domain by another process, the gateway, which does not die. */
 async function added(world: World, command: AddDomain): Promise<void> {
   const { crashAt } = world;
   world.crashAt = 0;
@@ -216,6 +245,7 @@ async function added(world: World, command: AddDomain): Promise<void> {
 const nothingLeft = (world: World) => {
   expect([...world.mail.keys()]).toEqual([]);
   expect([...world.ses.keys()]).toEqual([]);
+  expect([...world.mailFrom.keys()]).toEqual([]);
 };
 const retryWorks = async (world: World) => {
   world.crashAt = 0;
@@ -234,23 +264,48 @@ describe('both or neither, with a death at every point', () => {
       await world.settle('mdom_1');
       expect((await world.state('mdom_1')).status).toBe('pending');
       expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_1', 'mdom_1']);
-    });
-    expect(points).toBeGreaterThanOrEqual(6);
-  });
-
-  it('a refusal of SES ends with neither, the name free, and a retry works', async () => {
-    const points = await atEveryPoint(async (world) => {
-      world.trouble.ses = 'refuses';
-      await added(world, add('mdom_1'));
-      await world.settle('mdom_1');
-      expect((await world.state('mdom_1')).status).toBe('rolled_back');
-      nothingLeft(world);
-      await retryWorks(world);
+      expect(world.mailFrom.get(name)).toBe(`bounce.${name}`);
+      expect(await world.state('mdom_1')).toMatchObject({ mailFromDomain: `bounce.${name}` });
     });
     expect(points).toBeGreaterThanOrEqual(8);
   });
 
-  it('an SES that hangs past the deadline ends with neither, even when it acts after all', async () => {
+  it.each<SesTrouble>(['refuses', 'refuses MAIL FROM'])(
+    'SES %s: it ends with neither, the name free, and a retry works',
+    async (trouble) => {
+      const points = await atEveryPoint(async (world) => {
+        world.trouble.ses = trouble;
+        await added(world, add('mdom_1'));
+        await world.settle('mdom_1');
+        expect((await world.state('mdom_1')).status).toBe('rolled_back');
+        nothingLeft(world);
+        await retryWorks(world);
+      });
+      expect(points).toBeGreaterThanOrEqual(8);
+    },
+  );
+
+  it.each([
+    ['ses', { ses: 'denies' }],
+    ['ses', { ses: 'denies MAIL FROM' }],
+    ['mail_server', { mail: 'denies' }],
+  ] as const)(
+    'P1: a refusal of this installation by %s ends with neither, at once, and a retry works',
+    async (step, trouble) => {
+      await atEveryPoint(async (world) => {
+        Object.assign(world.trouble, trouble);
+        await added(world, add('mdom_1'));
+        await world.settle('mdom_1');
+        const failed = world.streams.get('mdom_1')!.filter(({ type }) => type === 'ProvisioningFailed');
+        expect(failed.map(({ data }) => data)).toMatchObject([{ step, kind: 'refused', isOurs: true }]);
+        expect(JSON.stringify(failed)).not.toMatch(/arn:|123456789012|password/);
+        nothingLeft(world);
+        await retryWorks(world);
+      });
+    },
+  );
+
+  it('an SES that hangs past the deadline ends with neither, even if the request takes effect later', async () => {
     await atEveryPoint(async (world) => {
       world.trouble.ses = 'hangs';
       await added(world, add('mdom_1', 20));
@@ -263,7 +318,7 @@ describe('both or neither, with a death at every point', () => {
     });
   });
 
-  it('an effect of SES that comes later still does not keep the name from a retry', async () => {
+  it('an effect of SES after the rollback does not block a retry with the name', async () => {
     const world = new World();
     world.trouble.ses = 'hangs';
     await world.execute(add('mdom_1', 10));
@@ -273,7 +328,7 @@ describe('both or neither, with a death at every point', () => {
     await retryWorks(world);
   });
 
-  it('and is removed by the last look, which touches nobody else’s', async () => {
+  it('and is removed by the last look, which changes no foreign identity', async () => {
     const world = new World();
     world.trouble.ses = 'hangs';
     await world.execute(add('mdom_1', 10));
@@ -293,14 +348,16 @@ describe('both or neither, with a death at every point', () => {
     await world.settle('mdom_1');
     expect(await world.state('mdom_1')).toMatchObject({ status: 'rolled_back' });
     expect(world.streams.get('mdom_1')!.map(({ data }) => data)).toContainEqual({
-      ...{ step: 'mail_server', kind: 'deadline' },
-      reason: 'The mail server was not ready in time: It is down.',
+      step: 'mail_server',
+      kind: 'deadline',
+      isOurs: false,
+      reason: 'The mail server was not ready in time.',
     });
     nothingLeft(world);
     await retryWorks(world);
   });
 
-  it('a deletion goes forward until both are gone', async () => {
+  it('a deletion continues until both are gone', async () => {
     await atEveryPoint(async (world) => {
       await added(world, add('mdom_1'));
       const { crashAt } = world;
@@ -317,9 +374,8 @@ describe('both or neither, with a death at every point', () => {
 });
 
 describe('F9 an identity that SES has lost', () => {
-  const request = (fault: 'missing' | 'not_started' = 'missing') =>
-    new RequestIdentityRepair('mdom_1', { fault }, context);
-  /** A domain that both have; dies no more until it is broken. */
+  const request = (fault: IdentityFault = 'missing') => new RequestIdentityRepair('mdom_1', { fault }, context);
+  /** Provisions a domain completely before the process may die. */
   const provisioned = async (world: World, breaking: () => void, ...commands: DomainCommand[]) => {
     const { crashAt } = world;
     world.crashAt = 0;
@@ -331,12 +387,12 @@ describe('F9 an identity that SES has lost', () => {
     world.crashAt = crashAt;
   };
 
-  it('is made anew, with what SES gives it now, whatever dies on the way', async () => {
+  it('is created again with the new tokens of SES, wherever the process dies', async () => {
     await atEveryPoint(async (world) => {
       await provisioned(
         world,
         () => {
-          world.ses.delete(name);
+          world.lose(name);
           world.tokens = ['d', 'e', 'f'];
         },
         request(),
@@ -348,30 +404,54 @@ describe('F9 an identity that SES has lost', () => {
         dkimTokens: ['d', 'e', 'f'],
       });
       expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_1', 'mdom_1']);
+      expect(world.mailFrom.get(name)).toBe(`bounce.${name}`);
       const repaired = world.streams.get('mdom_1')!.filter(({ type }) => type === 'IdentityRepaired');
       expect(repaired.map(({ data }) => data)).toMatchObject([{ recordsChanged: true }]);
     });
   });
-  it('F7 begins to look for the DKIM records where SES has not', async () => {
+  it.each([
+    ['F7', 'not_started', 'not_started'],
+    ['F5', 'gave_up', 'failed'],
+  ] as const)('%s restarts the DKIM detection that SES has given up: %s', async (_, fault, status) => {
     await atEveryPoint(async (world) => {
-      await provisioned(world, () => (world.status = 'not_started'), request('not_started'));
+      await provisioned(world, () => (world.status = status), request(fault));
       await world.settle('mdom_1');
       expect(world.status).toBe('pending');
       expect(await world.state('mdom_1')).toMatchObject({ inRepair: false, dkimTokens: ['a', 'b', 'c'] });
     });
   });
-  it('stays somebody else’s when it is by now, and is tried again', async () => {
-    const world = new World();
-    await provisioned(world, () => world.ses.set(name, null), request());
-    await expect(world.converge('mdom_1')).rejects.toThrow('for somebody else');
-    expect(world.ses.get(name)).toBeNull();
-    world.ses.delete(name);
-    await world.settle('mdom_1');
-    expect(world.ses.get(name)).toBe('mdom_1');
+  it('gets its MAIL FROM domain when an operator asks for it, and nothing else changes', async () => {
+    await atEveryPoint(async (world) => {
+      const breaking = () => {
+        world.mailFrom.clear();
+        world.status = 'failed';
+      };
+      await provisioned(world, breaking, request('no_mail_from'));
+      await world.settle('mdom_1');
+      expect(world.mailFrom.get(name)).toBe(`bounce.${name}`);
+      // SES gave up on DKIM records that nobody has asked it to look for again.
+      expect(world.status).toBe('failed');
+      const state = await world.state('mdom_1');
+      expect(state).toMatchObject({ inRepair: false, mailFromDomain: `bounce.${name}`, dkimTokens: ['a', 'b', 'c'] });
+      expect(state).not.toHaveProperty('repairRequestedAt');
+      const repaired = world.streams.get('mdom_1')!.filter(({ type }) => type === 'IdentityRepaired');
+      expect(repaired.map(({ data }) => data)).toMatchObject([{ recordsChanged: false }]);
+    });
+  });
+  it('is left alone when it is foreign by now, which is recorded once, wherever the process dies', async () => {
+    await atEveryPoint(async (world) => {
+      await provisioned(world, () => world.ses.set(name, null), request());
+      await world.settle('mdom_1');
+      expect(world.ses.get(name)).toBeNull();
+      expect(await world.state('mdom_1')).toMatchObject({ status: 'pending', inRepair: false });
+      const failed = world.streams.get('mdom_1')!.filter(({ type }) => type === 'IdentityRepairFailed');
+      const reason = 'Amazon SES has mail.acme.com without our tag; an operator has to settle that.';
+      expect(failed.map(({ data }) => data)).toEqual([{ reason }]);
+    });
   });
   it('ends deleted when the domain is deleted meanwhile', async () => {
     await atEveryPoint(async (world) => {
-      await provisioned(world, () => world.ses.delete(name), request(), new RequestDeletion('mdom_1', context));
+      await provisioned(world, () => world.lose(name), request(), new RequestDeletion('mdom_1', context));
       await world.settle('mdom_1');
       expect((await world.state('mdom_1')).status).toBe('deleted');
       nothingLeft(world);
@@ -379,16 +459,16 @@ describe('F9 an identity that SES has lost', () => {
   });
 });
 
-describe('F9 a repair that something else happens in', () => {
+describe('F9 a repair during which something else happens', () => {
   const gone = async () => {
     const world = new World();
     await world.execute(add('mdom_1'));
     await world.settle('mdom_1');
-    world.ses.delete(name);
+    world.lose(name);
     await world.execute(new RequestIdentityRepair('mdom_1', { fault: 'missing' }, context));
     return world;
   };
-  it('ends deleted when the domain is deleted while the identity is being made', async () => {
+  it('ends deleted when the domain is deleted while the identity is being created', async () => {
     const world = await gone();
     world.onCreate = async () => {
       await world.execute(new RequestDeletion('mdom_1', context));
@@ -398,7 +478,7 @@ describe('F9 a repair that something else happens in', () => {
     expect((await world.state('mdom_1')).status).toBe('deleted');
     nothingLeft(world);
   });
-  it('tells nobody of the same tokens in another order', async () => {
+  it('reports no new records when the tokens only have another order', async () => {
     const world = await gone();
     world.tokens = ['c', 'a', 'b'];
     await world.settle('mdom_1');
@@ -407,7 +487,7 @@ describe('F9 a repair that something else happens in', () => {
 });
 
 describe('a deletion that SES did not answer', () => {
-  it('frees the name only when the request can no longer hit whoever has it next', async () => {
+  it('frees the name only when the request can no longer affect the next domain with it', async () => {
     const world = new World();
     await world.execute(add('mdom_1'));
     await world.settle('mdom_1');
@@ -415,7 +495,7 @@ describe('a deletion that SES did not answer', () => {
     world.trouble.ses = 'deletes late';
     await expect(world.converge('mdom_1')).rejects.toThrow('no answer');
     delete world.trouble.ses;
-    // The first request takes effect while the second try waits.
+    // The first request takes effect while the second attempt waits.
     const effect = setTimeout(() => world.late.splice(0).forEach((act) => act()), 2);
     await world.converge('mdom_1', true);
     clearTimeout(effect);
@@ -425,8 +505,8 @@ describe('a deletion that SES did not answer', () => {
   });
 });
 
-describe('what is not ours stays as it is', () => {
-  it('refuses a foreign SES identity and does not touch it', async () => {
+describe('foreign domains and identities', () => {
+  it('a foreign SES identity is refused and not changed', async () => {
     const world = new World();
     world.ses.set(name, null);
     await world.execute(add('mdom_1'));
@@ -434,13 +514,18 @@ describe('what is not ours stays as it is', () => {
     const events = world.streams.get('mdom_1')!.map(({ type, data }) => ({ type, data }));
     expect(events).toContainEqual({
       type: 'ProvisioningFailed',
-      data: { step: 'ses', kind: 'foreign', reason: 'Amazon SES has mail.acme.com for somebody else.' },
+      data: {
+        step: 'ses',
+        kind: 'foreign',
+        isOurs: false,
+        reason: expect.stringContaining('Our support can settle that') as string,
+      },
     });
     expect([...world.ses]).toEqual([[name, null]]);
     expect(world.mail.size).toBe(0);
   });
 
-  it('refuses a foreign entry of the mail server and does not touch it', async () => {
+  it('a foreign entry of the mail server is refused and not changed', async () => {
     const world = new World();
     world.mail.set(name, 'somebody');
     await world.execute(add('mdom_1'));
@@ -450,7 +535,32 @@ describe('what is not ours stays as it is', () => {
     expect(world.ses.size).toBe(0);
   });
 
-  it('takes an identity with its own tag for its own', async () => {
+  it('P2: takes an adopted identity for its own, which goes with the domain', async () => {
+    const world = new World();
+    world.ses.set(name, adoptedTag);
+    world.mailFrom.set(name, 'envelope.acme.com');
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    expect((await world.state('mdom_1')).status).toBe('pending');
+    expect([...world.ses]).toEqual([[name, adoptedTag]]);
+    expect(world.mailFrom.get(name)).toBe('envelope.acme.com');
+    await world.execute(new RequestDeletion('mdom_1', context));
+    await world.settle('mdom_1');
+    nothingLeft(world);
+  });
+
+  it('P2: leaves an adopted identity where the add is rolled back', async () => {
+    const world = new World();
+    world.ses.set(name, adoptedTag);
+    world.trouble.ses = 'denies';
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    await world.converge('mdom_1');
+    expect((await world.state('mdom_1')).status).toBe('rolled_back');
+    expect([...world.ses]).toEqual([[name, adoptedTag]]);
+  });
+
+  it('an identity with the domain’s own tag is accepted', async () => {
     const world = new World();
     world.ses.set(name, 'mdom_1');
     await world.execute(add('mdom_1'));

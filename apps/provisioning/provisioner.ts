@@ -1,68 +1,88 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Injectable, Logger } from '@nestjs/common';
-import { CommandBus } from '@nestjs/cqrs';
-import { DomainCommandHandler, type Decided } from '@app/commands';
-import { eventId } from '@app/event-store';
+import { Commands, DomainCommandHandler } from '@app/commands';
+import type { CommandContext } from '@app/decider';
 import {
   CompleteDeletion,
   CompleteIdentityRepair,
   CompleteProvisioning,
   CompleteRollback,
+  FailIdentityRepair,
   FailProvisioning,
+  identityFault,
   isLive,
-  type CommandContext,
+  type LiveDomain,
+  provisioningFailure,
   type MailDomain,
   type ProvisioningFailed,
   type ProvisioningStep,
 } from '@app/mail-domain';
-import { MailServer } from '@app/mail-server';
-import { SesIdentities, SesRefused, type SesIdentity } from '@app/ses';
+import { eventId } from '@app/event-store';
+import { MailServer, MailServerDenied } from '@app/mail-server';
+import { mailFromName } from '@app/mail-records';
+import { adoptedTag, belongsTo, SesDenied, SesRefused, SesUnavailable, type SesIdentity } from '@app/ses';
+import { CounterpartAlarm } from '@app/runtime';
+import { SesWriter } from '@app/ses-writer';
 
 type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
 type Named = Pick<Provisioning, 'id' | 'name'>;
+type Ended = Named & Pick<MailDomain, 'status'>;
 
-/** In milliseconds. */
+/** The times of provisioning, in milliseconds. */
 export class ProvisioningTimes {
   constructor(
-    /** First wait between two attempts of a step; doubled up to twenty times as long. */
+    /** Wait after the first failed attempt of a step; doubled after each, up to twenty times as long. */
     readonly retryMs: number,
     /**
-     * After a step that was given up without an answer, how long its request may still be on its way: the rollback looks a
-     * second time after it, before the name is free.
+     * Time for which the request of an abandoned step may still take effect. The rollback removes the domain a second
+     * time after it, before the name becomes available.
      */
     readonly settleMs: number,
-    /** After a rollback, when to look a last time for what came later still. */
+    /** Time after a rollback or a deletion at which provisioning removes late effects once more. */
     readonly lookAgainMs: number,
   ) {}
 }
 
-/** Whether something is still to be brought about, and not only to be looked at. */
-export const asksForWork = (state: MailDomain): boolean =>
+/** Whether a counterpart refuses because of a fault of this installation. An operator has been alarmed. */
+const isOurs = (error: unknown): boolean => error instanceof SesDenied || error instanceof MailServerDenied;
+
+/** Gives what the events of a domain say of its identity. */
+const recorded = ({ tokens, hostedZone, region, status, mailFrom }: SesIdentity): CompleteProvisioning['data'] => ({
+  dkimTokens: tokens,
+  dkimZone: hostedZone,
+  sesRegion: region,
+  sesDkimStatus: status,
+  ...(mailFrom && { mailFromDomain: mailFrom.domain }),
+});
+
+/** Whether the domain is being provisioned, rolled back, deleted or repaired. */
+export const isUnfinished = (state: MailDomain): boolean =>
   ['provisioning', 'rolling_back', 'deleting'].includes(state.status) || (isLive(state) && state.inRepair);
 
 /**
- * Brings the mail server and SES to what a domain's events say: both have it, or neither.
+ * Makes the mail server and SES agree with a domain's events: both have the domain, or neither.
  *
- * Every step is idempotent and leaves the domain's id as a tag, so that doing it again after a crash at any point
- * finishes the work, and undoing touches nothing that is not ours.
+ * Every step is idempotent and tags what it creates with the domain's id. A step that is repeated after a crash
+ * completes what was begun, and a rollback removes only what this system has created.
  */
 @Injectable()
 export class Provisioner {
   private readonly logger = new Logger(Provisioner.name);
+  private readonly foreign = new CounterpartAlarm('ses');
 
   constructor(
-    private readonly commands: CommandBus,
+    private readonly commands: Commands,
     private readonly domains: DomainCommandHandler,
     private readonly mailServer: MailServer,
-    private readonly ses: SesIdentities,
+    private readonly ses: SesWriter,
     private readonly times: ProvisioningTimes,
   ) {}
 
   /**
-   * Does the one thing that the state asks for, if any; the event it leads to asks for the next.
+   * Executes the one action that the state requires, if any. Its event leads to the next action.
    *
-   * @param triedBefore an earlier try ended without an answer, and its requests may still be on their way.
-   * @throws whatever keeps it from being finished now: it is to be tried again, for as long as it takes.
+   * @param triedBefore an earlier attempt ended without an answer, and its requests may still take effect.
+   * @throws {Error} whatever prevents completion now; the caller tries again without a limit.
    */
   async converge(domainId: string, signal: AbortSignal, triedBefore = false): Promise<void> {
     const { state, last } = await this.domains.load(domainId);
@@ -83,14 +103,19 @@ export class Provisioner {
       await this.removeForGood(state, signal, triedBefore || state.failure.kind === 'deadline');
       await this.commands.execute(new CompleteRollback(domainId, context()));
     } else if (state.status === 'rolled_back' || state.status === 'deleted') {
-      // By its tag: whoever has the name by now is not touched.
+      // Removal goes by the tag, so another domain that has the name by now is not affected.
       await this.remove(state, signal);
     } else if (isLive(state) && state.inRepair) {
-      const { tokens, hostedZone, region, status } = await this.repair(state, signal);
-      const identity = { dkimTokens: tokens, dkimZone: hostedZone, sesRegion: region, sesDkimStatus: status };
-      const complete = new CompleteIdentityRepair(domainId, identity, context());
-      const { state: now } = await this.commands.execute<CompleteIdentityRepair, Decided>(complete);
-      // A deletion that was asked for meanwhile may have looked before the identity was there.
+      const repaired = await this.repair(state, signal);
+      if ('failure' in repaired) {
+        this.logger.error(`${domainId} cannot be repaired, and an operator has to settle why: ${repaired.failure}`);
+        const reason = `${repaired.failure}; an operator has to settle that.`;
+        await this.commands.execute(new FailIdentityRepair(domainId, { reason }, context()));
+        return;
+      }
+      const complete = new CompleteIdentityRepair(domainId, recorded(repaired), context());
+      const { state: now } = await this.commands.execute(complete);
+      // A deletion that was requested meanwhile may have finished before the identity existed.
       if (!isLive(now)) await this.remove(state, signal);
     } else if (state.status === 'deleting') {
       await this.removeForGood(state, signal, triedBefore);
@@ -98,7 +123,10 @@ export class Provisioner {
     }
   }
 
-  /** Both steps, each tried until the deadline. Says how it ended; leaves the undoing to the next turn. */
+  /**
+   * Provisions the mail server and then SES; each step is tried until the deadline. Reports a failure without rolling
+   * back, which is an action of its own.
+   */
   private async provision(
     domain: Provisioning,
     signal: AbortSignal,
@@ -107,17 +135,16 @@ export class Provisioner {
     const left = Date.parse(domain.deadline) - Date.now();
     const inTime = AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, left))]);
     let step: ProvisioningStep = 'mail_server';
-    let trouble = 'it was not tried in time';
+    const isDefinite = (error: unknown) => error instanceof SesRefused || isOurs(error);
     const attempt = async <T>(work: () => Promise<T>): Promise<T> => {
       for (let wait = this.times.retryMs; ; wait = Math.min(wait * 2, this.times.retryMs * 20)) {
         try {
           inTime.throwIfAborted();
           return await work();
         } catch (error) {
-          if (error instanceof SesRefused || inTime.aborted) throw error;
-          trouble = (error as Error).message;
+          if (isDefinite(error) || inTime.aborted) throw error;
           this.logger.warn(
-            { domain: domain.id, correlation_id: correlationId, step, error: trouble },
+            { domain: domain.id, correlation_id: correlationId, step, error: (error as Error).message },
             'a provisioning step is tried again',
           );
           await delay(wait, undefined, { signal: inTime });
@@ -126,26 +153,26 @@ export class Provisioner {
     };
     try {
       if ((await attempt(() => this.register(domain))) === 'foreign')
-        return { failure: { step, kind: 'foreign', reason: `The mail server has ${domain.name} for somebody else.` } };
+        return { failure: provisioningFailure(step, 'foreign') };
       step = 'ses';
       const identity = await attempt(() => this.identify(domain, inTime));
-      if (identity === 'foreign')
-        return { failure: { step, kind: 'foreign', reason: `Amazon SES has ${domain.name} for somebody else.` } };
-      const { tokens, hostedZone, region, status } = identity;
-      return { provisioned: { dkimTokens: tokens, dkimZone: hostedZone, sesRegion: region, sesDkimStatus: status } };
+      if (identity === 'foreign') {
+        this.foreign.raise(
+          'foreign_identity',
+          `SES has ${domain.name} without a tag of ours: bin/sendmux ses show ${domain.name} says what can be done`,
+        );
+        return { failure: provisioningFailure(step, 'foreign') };
+      }
+      return { provisioned: recorded(identity) };
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof SesRefused) return { failure: { step, kind: 'refused', reason: error.message } };
-      const part = step === 'ses' ? 'Amazon SES' : 'The mail server';
-      return {
-        failure: { step, kind: 'deadline', reason: `${part} was not ready in time: ${trouble.replace(/\.$/, '')}.` },
-      };
+      return { failure: provisioningFailure(step, isDefinite(error) ? 'refused' : 'deadline', isOurs(error)) };
     }
   }
 
   /**
-   * Puts the domain into the mail server. An entry of a domain of ours that has ended is the late effect of a request
-   * that was given up: it is replaced. Any other is foreign, and stays as it is.
+   * Adds the domain to the mail server. An entry for a deleted or rolled back domain of ours is the late effect of an
+   * abandoned request, and is replaced. Any other entry is foreign, and stays.
    */
   private async register(domain: Named): Promise<'registered' | 'foreign'> {
     const added = await this.mailServer.add(domain.name, domain.id);
@@ -155,29 +182,60 @@ export class Provisioner {
     return this.register(domain);
   }
 
-  /** The same in SES, by the identity's tag. */
+  /**
+   * Creates the identity in SES, with its MAIL FROM domain. An identity with the tag of a deleted or rolled back domain
+   * is replaced, as `register` does.
+   */
   private async identify(domain: Named, signal: AbortSignal): Promise<SesIdentity | 'foreign'> {
     const identity = await this.ses.create(domain.name, domain.id, { signal });
-    if (identity.domainId === domain.id) return identity;
+    if (belongsTo(identity, domain.id)) return this.withMailFrom(identity, signal);
     if (identity.domainId === null || !(await this.hasEnded(identity.domainId))) return 'foreign';
     await this.ses.delete(domain.name, { signal });
     return this.identify(domain, signal);
   }
 
   /**
-   * Makes the identity anew where SES has none, and has SES begin to look for the DKIM records where it has not. One that is
-   * somebody else's by now stays as it is: an operator has to settle that, and is told again and again.
+   * Gives the identity its MAIL FROM domain, and has SES look for its records anew where it gave up. An adopted
+   * identity keeps the one that it has: others send with it.
    */
-  private async repair(domain: Named, signal: AbortSignal): Promise<SesIdentity> {
+  private async withMailFrom(identity: SesIdentity, signal: AbortSignal): Promise<SesIdentity> {
+    const { name, mailFrom, domainId } = identity;
+    const wanted = mailFromName(name);
+    const isTheirs = domainId === adoptedTag && mailFrom !== null && mailFrom.domain !== wanted;
+    if (isTheirs || (mailFrom?.domain === wanted && mailFrom.status !== 'failed')) return identity;
+    const set = await this.ses.setMailFrom(name, wanted, { signal });
+    if (!set) throw new SesUnavailable(`SES has ${name} no more: it is changed by somebody else right now`);
+    return { ...identity, mailFrom: set };
+  }
+
+  /**
+   * Creates the identity again where SES has none, and restarts the DKIM detection where SES has given it up. The
+   * status is `pending` from then on, so a repetition restarts nothing. An identity that is not ours, or no longer uses
+   * Easy DKIM, stays as it is.
+   *
+   * A repair that is about the MAIL FROM domain alone restarts no detection of DKIM records, which nobody may have
+   * placed.
+   *
+   * @returns the identity, or the reason why an operator has to act first.
+   * @throws {SesUnavailable | SesDenied} when SES gave no answer, or refuses this installation; the caller tries again.
+   */
+  private async repair(
+    domain: Named & Pick<LiveDomain, 'isMailFromAskedFor'>,
+    signal: AbortSignal,
+  ): Promise<SesIdentity | { readonly failure: string }> {
     const existing = await this.ses.get(domain.name, { signal });
-    if (existing?.domainId === domain.id && existing.status === 'not_started')
-      await this.ses.restartDkim(domain.name, { signal });
-    const identity = await this.identify(domain, signal);
-    if (identity !== 'foreign') return identity;
-    this.logger.error(
-      `Amazon SES has lost ${domain.name}, and has it for somebody else now: ${domain.id} cannot be repaired`,
-    );
-    throw new Error(`Amazon SES has ${domain.name} for somebody else`);
+    if (existing && belongsTo(existing, domain.id)) {
+      if (existing.tokens.length !== 3) return { failure: `Amazon SES has ${domain.name} without Easy DKIM` };
+      if (!domain.isMailFromAskedFor && identityFault(existing.status, 'requested'))
+        await this.ses.restartDkim(domain.name, { signal });
+    }
+    try {
+      const identity = await this.identify(domain, signal);
+      return identity === 'foreign' ? { failure: `Amazon SES has ${domain.name} without our tag` } : identity;
+    } catch (error) {
+      if (!(error instanceof SesRefused)) throw error;
+      return { failure: `Amazon SES refuses ${domain.name}` };
+    }
   }
 
   private async hasEnded(domainId: string): Promise<boolean> {
@@ -186,20 +244,29 @@ export class Provisioner {
   }
 
   /**
-   * Before the name is free: a request that was given up without an answer could take effect on whoever has the name
-   * next, so it is waited out, and looked at again.
+   * Removes the domain before its name becomes available. A request that was abandoned without an answer could still
+   * take effect, on the next domain with the name. So it is waited out, and removed as well.
    */
-  private async removeForGood(domain: Named, signal: AbortSignal, somethingOnItsWay: boolean): Promise<void> {
+  private async removeForGood(domain: Ended, signal: AbortSignal, somethingOnItsWay: boolean): Promise<void> {
     await this.remove(domain, signal);
     if (!somethingOnItsWay) return;
     await delay(this.times.settleMs, undefined, { signal });
     await this.remove(domain, signal);
   }
 
-  /** Takes from both what carries the domain's tag. The mail server first: it must not take mail that nobody serves. */
-  private async remove(domain: Named, signal: AbortSignal): Promise<void> {
+  /**
+   * Removes what carries the domain's tag. The mail server is first, since it must not accept mail for a domain that is
+   * gone. An adopted identity is removed with the domain that a customer deletes, and stays when an add is rolled back.
+   */
+  private async remove(domain: Ended, signal: AbortSignal): Promise<void> {
     await this.mailServer.remove(domain.name, domain.id);
-    const identity = await this.ses.get(domain.name, { signal });
-    if (identity?.domainId === domain.id) await this.ses.delete(domain.name, { signal });
+    const identity = await this.ses.get(domain.name, { signal }).catch((error: unknown) => {
+      // SES has no identity of a name that it does not accept.
+      if (error instanceof SesRefused) return null;
+      throw error;
+    });
+    if (!identity) return;
+    const isIts = domain.status === 'deleting' ? belongsTo(identity, domain.id) : identity.domainId === domain.id;
+    if (isIts) await this.ses.delete(domain.name, { signal });
   }
 }

@@ -1,17 +1,20 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { CommandBus } from '@nestjs/cqrs';
-import { CommandsModule, DomainCommandHandler } from '@app/commands';
+import { Accounts, accountsMigrations } from '@app/accounts';
+import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { DatabaseModule } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { MailServer, MailServerModule } from '@app/mail-server';
 import { messagingMigrations } from '@app/messaging';
-import { readModelMigrations } from '@app/read-model';
-import { outboundProviders, RuntimeModule, type Settings } from '@app/runtime';
-import { SesIdentities, SesModule } from '@app/ses';
+import { DomainsReadModel, readModelMigrations } from '@app/read-model';
+import { ProcessModule } from '@app/process';
+import { outboundProviders, type Settings } from '@app/runtime';
+import { SesWriter, SesWriterModule } from '@app/ses-writer';
 import { TaskList, tasksMigrations } from '@app/tasks';
+import { Pool } from 'pg';
 import { DomainEventsController } from './domain-events.controller';
 import { MailboxEventsController } from './mailbox-events.controller';
 import { OutboundRelays, PlacementWorker } from './placement.worker';
+import { RoleMail } from './role-mail';
 import { Provisioner, ProvisioningTimes } from './provisioner';
 import { ProvisioningWorker } from './provisioning.worker';
 
@@ -21,14 +24,20 @@ export class ProvisioningModule {
     return {
       module: ProvisioningModule,
       imports: [
-        RuntimeModule.forApp('provisioning', settings.LOG_LEVEL),
+        ProcessModule.forApp('provisioning', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
-          migrations: [...eventStoreMigrations, ...readModelMigrations, ...messagingMigrations, ...tasksMigrations],
+          migrations: [
+            ...eventStoreMigrations,
+            ...readModelMigrations,
+            ...messagingMigrations,
+            ...tasksMigrations,
+            ...accountsMigrations,
+          ],
         }),
         CommandsModule,
         MailServerModule.forRoot({ url: settings.MAIL_SERVER_DATABASE_URL }),
-        SesModule.forRoot({
+        SesWriterModule.forRoot({
           region: settings.AWS_REGION,
           endpoint: settings.AWS_ENDPOINT_URL_SESV2,
           callsPerSecond: settings.SES_CALLS_PER_SECOND,
@@ -40,6 +49,12 @@ export class ProvisioningModule {
         TaskList,
         ProvisioningWorker,
         PlacementWorker,
+        {
+          provide: RoleMail,
+          inject: [Pool, MailServer],
+          useFactory: (pool: Pool, mailServer: MailServer) =>
+            new RoleMail(new Accounts(pool), new DomainsReadModel(pool), mailServer, settings),
+        },
         { provide: OutboundRelays, useValue: new OutboundRelays(outboundProviders(settings)) },
         {
           provide: ProvisioningTimes,
@@ -47,12 +62,12 @@ export class ProvisioningModule {
         },
         {
           provide: Provisioner,
-          inject: [CommandBus, DomainCommandHandler, MailServer, SesIdentities, ProvisioningTimes],
+          inject: [Commands, DomainCommandHandler, MailServer, SesWriter, ProvisioningTimes],
           useFactory: (
-            commands: CommandBus,
+            commands: Commands,
             domains: DomainCommandHandler,
             mailServer: MailServer,
-            ses: SesIdentities,
+            ses: SesWriter,
             times: ProvisioningTimes,
           ) => new Provisioner(commands, domains, mailServer, ses, times),
         },

@@ -5,10 +5,10 @@ import { HealthProbes } from '@app/runtime';
 import { TaskList, TaskWorker } from '@app/tasks';
 import { Provisioner } from './provisioner';
 
-/** The list of domains that ask something of the mail server or of SES; a key is a domain's id. */
+/** The task list of domains that need a change in the mail server or SES. A key is a domain's id. */
 export const provisioningTasks = 'provisioning';
 
-/** Domains worked on at once. A step that waits for SES holds one place, so there are many. */
+/** Domains that are handled at the same time. The number is high because a task mostly waits for SES. */
 const concurrency = 64;
 
 @Injectable()
@@ -26,7 +26,7 @@ export class ProvisioningWorker implements OnApplicationBootstrap, BeforeApplica
       list: provisioningTasks,
       concurrency,
       leaseMs: 5_000,
-      // Somebody waits for the name: soon after the counterpart is well, it is free.
+      // A customer may be waiting for the name, so retries follow soon after the mail server or SES is available again.
       backOff: { baseMs: 500, capMs: 10_000 },
       handle: async ({ key, attempts }, signal) => {
         await provisioner.converge(key, signal, attempts > 1);

@@ -14,12 +14,12 @@ import { Zone } from './zone';
 
 const rcodes = { NOERROR: 0, SERVFAIL: 2, NXDOMAIN: 3, REFUSED: 5 } as const;
 const mediaType = 'application/dns-message';
-/** The longest message (RFC 1035 section 4.2.2), in octets. */
+/** The maximum length of a DNS message (RFC 1035 section 4.2.2), in octets. */
 const messageLimit = 65_535;
 const paths = { '/dns-query': 'doh-a', '/resolver-a/dns-query': 'doh-a', '/resolver-b/dns-query': 'doh-b' } as const;
 type Resolver = (typeof paths)[keyof typeof paths];
 
-/** No record of the zone says this. */
+/** The records of the fault `lie`, none of which is in the zone. */
 const lies: Partial<Record<packet.RecordType, object>> = {
   A: { data: '192.0.2.1' },
   CNAME: { data: 'lie.invalid' },
@@ -28,8 +28,8 @@ const lies: Partial<Record<packet.RecordType, object>> = {
 };
 
 /**
- * Two resolvers over the one zone, with faults of their own: RFC 8484, GET and POST, cleartext HTTP/2. `/dns-query` is the
- * first of them.
+ * Serves two resolvers over the same zone, each with faults of its own: RFC 8484, GET and POST, cleartext HTTP/2.
+ * `/dns-query` is the first resolver.
  */
 @Injectable()
 export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -43,7 +43,7 @@ export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutd
     private readonly listen: { readonly host: string; readonly port: number },
   ) {}
 
-  /** `http://…` of the two resolvers. */
+  /** Gives the URLs (`http://…`) of the two resolvers. */
   urls(): string[] {
     const { port } = this.server.address() as AddressInfo;
     return ['a', 'b'].map((name) => `http://127.0.0.1:${port}/resolver-${name}/dns-query`);
@@ -55,7 +55,7 @@ export class DohServer implements OnApplicationBootstrap, BeforeApplicationShutd
       session.on('close', () => this.sessions.delete(session));
     });
     this.server.on('stream', (stream, headers) => {
-      // A client that went away is its own affair.
+      // A client that closes the stream early is no fault of the sandbox.
       stream.on('error', () => undefined);
       this.serve(stream, headers).catch((error: unknown) => {
         this.logger.error(error);

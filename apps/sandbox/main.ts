@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { loadSettings, portOf, runApp } from '@app/runtime';
+import { runApp } from '@app/process';
+import { loadSettings, portOf } from '@app/runtime';
 import { readAllAsJson, SandboxModule } from './sandbox.module';
 
 void runApp('sandbox', () => {

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createTransport } from 'nodemailer';
 import { DohClient } from '@app/dns';
-import { createApp } from '@app/runtime';
-import { SesIdentities, SesRefused, SesUnavailable } from '@app/ses';
+import { createApp } from '@app/process';
+import { SesDenied, SesRefused, SesUnavailable } from '@app/ses';
+import { SesWriter } from '@app/ses-writer';
 import { DohServer } from './doh.server';
 import { SmtpSink } from './mails';
 import { SandboxModule } from './sandbox.module';
@@ -14,11 +15,11 @@ import { SandboxModule } from './sandbox.module';
 process.env.AWS_ACCESS_KEY_ID ??= 'sandbox';
 process.env.AWS_SECRET_ACCESS_KEY ??= 'sandbox';
 
-describe('the sandbox, by the programs that the product speaks to it with', () => {
+describe('the sandbox, used through the clients of the product', () => {
   const directory = mkdtempSync(join(tmpdir(), 'sandbox-'));
   let app: NestFastifyApplication;
   let url: string;
-  let ses: SesIdentities;
+  let ses: SesWriter;
   let resolvers: DohClient[];
 
   const start = async () => {
@@ -26,7 +27,7 @@ describe('the sandbox, by the programs that the product speaks to it with', () =
     app = await createApp({ host: '127.0.0.1', port: 0, module });
     await app.listen(0, '127.0.0.1');
     url = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`;
-    ses = new SesIdentities({ region: 'eu-west-1', endpoint: url, callsPerSecond: 1_000, timeoutMs: 500 });
+    ses = new SesWriter({ region: 'eu-west-1', endpoint: url, callsPerSecond: 1_000, timeoutMs: 500 });
     resolvers = app
       .get(DohServer)
       .urls()
@@ -59,7 +60,7 @@ describe('the sandbox, by the programs that the product speaks to it with', () =
   });
   afterEach(() => http('DELETE', '/faults'));
 
-  it('is an SES: creates once, tells whose it is, follows the zone, deletes', async () => {
+  it('is an SES: creates once, gives the tag, follows the zone, deletes', async () => {
     const made = await ses.create('mail.acme.com', 'mdom_1');
     expect(made).toMatchObject({ domainId: 'mdom_1', status: 'pending', hostedZone: 'dkim.amazonses.com' });
     expect(new Set(made.tokens).size).toBe(3);
@@ -95,6 +96,30 @@ describe('the sandbox, by the programs that the product speaks to it with', () =
     expect(await ses.get('mail.acme.com')).toBeNull();
   });
 
+  it('follows the zone for the MAIL FROM domain, and forgets it with the identity', async () => {
+    const [name, domain] = ['mail.from.com', 'bounce.mail.from.com'];
+    const target = '10 feedback-smtp.eu-west-1.amazonses.com';
+    expect(await ses.setMailFrom(name, domain)).toBeNull();
+    expect((await ses.create(name, 'mdom_1')).mailFrom).toBeNull();
+    expect(await ses.setMailFrom(name, domain)).toEqual({ domain, status: 'pending' });
+    const statusWith = async (...records: string[]) => {
+      await http('PUT', `/zone/${domain}/MX`, records);
+      return (await ses.get(name))?.mailFrom?.status;
+    };
+    expect(await statusWith()).toBe('pending');
+    expect(await statusWith('10 mx.other.net')).toBe('pending');
+    expect(await statusWith(target)).toBe('success');
+    expect(await statusWith(target, '20 mx.other.net')).toBe('temporary_failure');
+    expect(await statusWith(target)).toBe('success');
+    await expect(ses.setMailFrom(name, 'bounce.elsewhere.com')).rejects.toThrow(SesDenied);
+
+    await ses.delete(name);
+    await ses.create(name, 'mdom_2');
+    expect((await ses.get(name))?.mailFrom).toBeNull();
+    await ses.delete(name);
+    await http('DELETE', `/zone/${domain}`);
+  });
+
   it('lists identities by pages, each with its status', async () => {
     for (const name of ['c.acme.com', 'a.acme.com', 'b.acme.com']) await ses.create(name, 'mdom_1');
     const listed = [];
@@ -114,6 +139,8 @@ describe('the sandbox, by the programs that the product speaks to it with', () =
 
   it.each([
     ['refuse', SesRefused],
+    ['deny', SesDenied],
+    ['full', SesDenied],
     ['error', SesUnavailable],
     ['garbage', SesUnavailable],
     ['hang', SesUnavailable],
@@ -123,7 +150,7 @@ describe('the sandbox, by the programs that the product speaks to it with', () =
     expect(await ses.get(`${mode}.acme.com`)).toBeNull();
   });
 
-  it('SES can act and say nothing', async () => {
+  it('SES can act without an answer', async () => {
     await http('PUT', '/faults/ses', { mode: 'hang_after', times: 1 });
     await expect(ses.create('late.acme.com', 'mdom_1')).rejects.toThrow(SesUnavailable);
     expect(await ses.get('late.acme.com')).toMatchObject({ domainId: 'mdom_1' });
@@ -164,14 +191,14 @@ describe('the sandbox, by the programs that the product speaks to it with', () =
     ['garbage', { kind: 'unreachable' }],
     ['http_500', { kind: 'unreachable' }],
     ['hang', { kind: 'unreachable' }],
-  ])('one resolver can %s while the other is well', async (mode, answer) => {
+  ])('one resolver can %s while the other works', async (mode, answer) => {
     await http('PUT', '/zone/fault.acme.com/MX', ['10 mail.sendmux.ai']);
     await http('PUT', '/faults/doh-a', { mode });
     expect(await resolvers[0]!.mx('fault.acme.com')).toMatchObject(answer);
     expect(await resolvers[1]!.mx('fault.acme.com')).toMatchObject({ kind: 'records' });
   });
 
-  it('catches mails, and can refuse them for now or for good', async () => {
+  it('keeps mails, and can refuse them temporarily or permanently', async () => {
     const transport = createTransport({ host: '127.0.0.1', port: app.get(SmtpSink).port(), secure: false });
     const mail = { from: 'a@sendmux.ai', to: 'owner@acme.com', subject: 'Hello', text: 'plain', html: '<p>rich</p>' };
     await transport.sendMail(mail);
@@ -198,7 +225,7 @@ describe('the sandbox, by the programs that the product speaks to it with', () =
     expect(JSON.stringify(answer.body)).toMatch(message);
   });
 
-  it('remembers all of it at the next start', async () => {
+  it('keeps its state for the next start', async () => {
     await http('PUT', '/zone/kept.acme.com/TXT', ['here']);
     await stop();
     await start();

@@ -1,6 +1,6 @@
 import { BadRequestException, Module, type DynamicModule } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { RuntimeModule } from '@app/runtime';
+import { ProcessModule } from '@app/process';
 import { DohServer } from './doh.server';
 import { Faults, FaultsController } from './faults';
 import { IndexController } from './index.controller';
@@ -12,15 +12,15 @@ import { ZoneController } from './zone.controller';
 
 export interface SandboxOptions {
   readonly host: string;
-  /** 0: any free port. */
+  /** 0 means any free port. */
   readonly dohPort: number;
   readonly smtpPort: number;
-  /** Where the state is kept. */
+  /** The directory of the file with the state. */
   readonly directory: string;
   readonly logLevel: string;
 }
 
-/** `curl -d` says that what it sends is a form, whatever it sends: here all bodies are JSON. */
+/** Reads form bodies as JSON, since `curl -d` always sends the content type of a form. */
 export function readAllAsJson(app: NestFastifyApplication): void {
   app.useBodyParser('application/x-www-form-urlencoded', {}, (_request, body, done) => {
     try {
@@ -36,7 +36,7 @@ export class SandboxModule {
   static forRoot({ host, dohPort, smtpPort, directory, logLevel }: SandboxOptions): DynamicModule {
     return {
       module: SandboxModule,
-      imports: [RuntimeModule.forApp('sandbox', logLevel)],
+      imports: [ProcessModule.forApp('sandbox', logLevel)],
       controllers: [IndexController, ZoneController, SesController, MailsController, FaultsController],
       providers: [
         Faults,

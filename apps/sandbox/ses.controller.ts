@@ -28,12 +28,24 @@ const domainName = z
   .toLowerCase()
   .refine((name) => isName(name) && /^[a-z0-9-]+(\.[a-z0-9-]+)+$/.test(name), 'is not a domain name');
 const create = z.object({ EmailIdentity: domainName, Tags: tags });
+const mailFromAttributes = z.object({
+  MailFromDomain: domainName.optional(),
+  BehaviorOnMxFailure: z.enum(['USE_DEFAULT_VALUE', 'REJECT_MESSAGE']).default('USE_DEFAULT_VALUE'),
+});
+const tagResource = z.object({
+  /** The name of the identity that the ARN ends with. */
+  ResourceArn: z
+    .string()
+    .regex(/^arn:aws[a-z-]*:ses:[a-z0-9-]+:\d{12}:identity\/[a-z0-9.-]+$/)
+    .transform((arn) => arn.slice(arn.indexOf('/') + 1)),
+  Tags: tags,
+});
 const list = z.object({
   PageSize: z.coerce.number().int().min(0).max(1_000).default(100),
   NextToken: z.string().optional(),
 });
 
-/** An error of the SES API as the SDK reads it. */
+/** An error of the SES API in the form that the SDK reads. */
 class SesError extends Error {
   constructor(
     readonly status: number,
@@ -46,9 +58,14 @@ class SesError extends Error {
 const badRequest = (error: z.ZodError) => new SesError(400, 'BadRequestException', z.prettifyError(error));
 const notFound = (name: string) => new SesError(404, 'NotFoundException', `Email identity ${name} does not exist.`);
 
+/** Says no as AWS does, with the names of the account and its user. */
+const denial = (operation: SesOperation, name: string) =>
+  `User: arn:aws:iam::123456789012:user/sandbox is not authorized to perform: ses:${operation} on resource: arn:aws:ses:eu-west-1:123456789012:identity/${name}`;
+
 /**
- * The identity operations of the SES v2 API, over its REST paths. `DkimAttributes.Status` follows the zone: PENDING until all
- * three CNAMEs are there, SUCCESS while they are, TEMPORARY_FAILURE when one has gone.
+ * Serves the identity operations of the SES v2 API at its REST paths. `DkimAttributes.Status` follows the zone: PENDING
+ * until all three CNAMEs are present, SUCCESS while they are, TEMPORARY_FAILURE when one of them has gone.
+ * `MailFromDomainStatus` follows the MX record of the MAIL FROM domain in the same way.
  */
 @Controller()
 export class SesController implements BeforeApplicationShutdown {
@@ -78,7 +95,7 @@ export class SesController implements BeforeApplicationShutdown {
     });
   }
 
-  /** The SDK of today asks by POST with a body, the API's older form is a GET with a query. */
+  /** The SDK sends a POST with a body; the older form of the API is a GET with a query. */
   @Post('v2/email/list-identities')
   async list(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     await this.play('ListEmailIdentities', '', request, reply, () => {
@@ -121,6 +138,7 @@ export class SesController implements BeforeApplicationShutdown {
         VerificationStatus: dkim.Status,
         VerificationInfo: this.verificationInfo(identity),
         DkimAttributes: dkim,
+        ...(identity.mailFrom && { MailFromAttributes: this.mailFrom(identity.mailFrom) }),
         Tags: identity.tags,
       };
     });
@@ -143,6 +161,28 @@ export class SesController implements BeforeApplicationShutdown {
     });
   }
 
+  @Put('v2/email/identities/:name/mail-from')
+  async setMailFrom(
+    @Param('name') name: string,
+    @Body() body: unknown,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    await this.play('PutEmailIdentityMailFromAttributes', name, request, reply, () => {
+      const parsed = mailFromAttributes.safeParse(body ?? {});
+      if (!parsed.success) throw badRequest(parsed.error);
+      const identity = this.state.data.identities[name.toLowerCase()];
+      if (!identity) throw notFound(name);
+      const { MailFromDomain: domain, BehaviorOnMxFailure: onMxFailure } = parsed.data;
+      if (domain === undefined) delete identity.mailFrom;
+      else if (!domain.endsWith(`.${identity.name}`))
+        throw new SesError(400, 'BadRequestException', `${domain} is not a subdomain of ${identity.name}.`);
+      else identity.mailFrom = { domain, onMxFailure, seen: false };
+      this.state.changed();
+      return {};
+    });
+  }
+
   @Delete('v2/email/identities/:name')
   async delete(@Param('name') name: string, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     await this.play('DeleteEmailIdentity', name, request, reply, () => {
@@ -153,19 +193,35 @@ export class SesController implements BeforeApplicationShutdown {
     });
   }
 
-  /** What SES was asked, oldest first. Not of the API. */
+  @Post('v2/email/tags')
+  async tag(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    const parsed = tagResource.safeParse(body);
+    const name = parsed.success ? parsed.data.ResourceArn : '';
+    await this.play('TagResource', name, request, reply, () => {
+      if (!parsed.success) throw badRequest(parsed.error);
+      const identity = this.state.data.identities[name];
+      if (!identity) throw notFound(name);
+      const { Tags } = parsed.data;
+      const others = identity.tags.filter(({ Key }) => !Tags.some((tag) => tag.Key === Key));
+      identity.tags = others.concat(Tags);
+      this.state.changed();
+      return {};
+    });
+  }
+
+  /** Lists the requests to SES, the oldest first. Not part of the SES API. */
   @Get('ses/calls')
   log(): unknown {
     return this.calls;
   }
 
-  /** All identities with their tags. Not of the API. */
+  /** Lists all identities with their tags. Not part of the SES API. */
   @Get('ses/identities')
   identities(): unknown {
     return Object.values(this.state.data.identities);
   }
 
-  /** An identity that somebody else has made, or with the tags of the body. Not of the API. */
+  /** Creates an identity as somebody else would, or with the tags of the body. Not part of the SES API. */
   @Put('ses/identities/:name')
   plant(@Param('name') name: string, @Body() body: { Tags?: unknown } | undefined): unknown {
     const parsed = create.safeParse({ EmailIdentity: name, Tags: body?.Tags ?? [] });
@@ -173,7 +229,10 @@ export class SesController implements BeforeApplicationShutdown {
     return this.keep(parsed.data.EmailIdentity, parsed.data.Tags);
   }
 
-  /** What SES says of an identity whatever the zone has, until the detection is restarted. Not of the API. */
+  /**
+   * Sets the status of an identity, whatever the zone contains, until the detection is restarted. Not part of the SES
+   * API.
+   */
   @Put('ses/identities/:name/status')
   force(@Param('name') name: string, @Body() body: unknown): unknown {
     const parsed = z.strictObject({ status: z.enum(forcedStatuses) }).safeParse(body);
@@ -185,13 +244,13 @@ export class SesController implements BeforeApplicationShutdown {
     return identity;
   }
 
-  /** Whoever still waits for an answer that never comes must not keep the process. */
+  /** Closes the requests that are left without an answer, which would keep the process from ending. */
   beforeApplicationShutdown(): void {
     for (const reply of this.hung) reply.raw.destroy();
   }
 
-  /** Nobody hears of a refusal either. */
-  private unheard(act: () => object): void {
+  /** Performs an operation without an answer, so its refusals are ignored. */
+  private actUnanswered(act: () => object): void {
     try {
       act();
     } catch (error) {
@@ -212,6 +271,10 @@ export class SesController implements BeforeApplicationShutdown {
       const fault = this.faults.take('ses', { operation });
       switch (fault?.mode) {
         case 'refuse':
+          throw new SesError(400, 'BadRequestException', `Invalid domain name ${name}.`);
+        case 'deny':
+          throw new SesError(403, 'AccessDeniedException', denial(operation, name));
+        case 'full':
           throw new SesError(400, 'LimitExceededException', 'The account may have no more identities.');
         case 'throttle':
           throw new SesError(429, 'TooManyRequestsException', 'Maximum sending rate exceeded.');
@@ -225,7 +288,7 @@ export class SesController implements BeforeApplicationShutdown {
           this.hang(reply);
           return;
         case 'act_late':
-          setTimeout(() => this.unheard(act), fault?.afterMs).unref();
+          setTimeout(() => this.actUnanswered(act), fault?.afterMs).unref();
           this.hang(reply);
           return;
         case 'hang':
@@ -268,7 +331,22 @@ export class SesController implements BeforeApplicationShutdown {
     };
   }
 
-  /** SES looks whenever it is asked, and names the first of the three records that is wrong. */
+  /** SES takes the domain while the MX record of a Region of its own is the only one there. */
+  private mailFrom(mailFrom: NonNullable<StoredIdentity['mailFrom']>) {
+    const records = this.zone.values(mailFrom.domain, 'MX').map(canonical);
+    const isThere = records.length === 1 && /^10 feedback-smtp\.[a-z0-9-]+\.amazonses\.com$/.test(records[0]!);
+    if (isThere && !mailFrom.seen) {
+      mailFrom.seen = true;
+      this.state.changed();
+    }
+    return {
+      MailFromDomain: mailFrom.domain,
+      MailFromDomainStatus: isThere ? 'SUCCESS' : mailFrom.seen ? 'TEMPORARY_FAILURE' : 'PENDING',
+      BehaviorOnMxFailure: mailFrom.onMxFailure,
+    };
+  }
+
+  /** Reports a check of the zone at the time of the request, with the error of the first wrong record. */
   private verificationInfo(identity: StoredIdentity) {
     const now = Date.now() / 1_000;
     const errors = identity.tokens.flatMap((token) => this.errorAt(identity.name, token) ?? []);

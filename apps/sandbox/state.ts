@@ -6,7 +6,7 @@ export interface CaughtMail {
   readonly id: number;
   readonly date: string;
   readonly from: string;
-  /** Of the envelope. */
+  /** The recipients in the SMTP envelope. */
   readonly to: readonly string[];
   readonly subject: string;
   readonly messageId: string;
@@ -19,28 +19,30 @@ export type ForcedStatus = (typeof forcedStatuses)[number];
 
 export interface StoredIdentity {
   readonly name: string;
-  readonly tags: readonly { Key: string; Value: string }[];
+  tags: readonly { Key: string; Value: string }[];
   readonly tokens: readonly string[];
-  /** SES has seen all three CNAMEs at some time. */
+  /** Whether SES has found all three CNAMEs at any time. */
   seen: boolean;
-  /** Whatever the zone has, until the detection is restarted. */
+  /** The status to report, whatever the zone contains, until the detection is restarted. */
   forced?: ForcedStatus;
+  /** The MAIL FROM domain, and whether SES has found its MX record at any time; absent until it is set. */
+  mailFrom?: { readonly domain: string; readonly onMxFailure: string; seen: boolean };
 }
 
 interface Data {
-  /** Name, type, values in presentation form. */
+  /** Values in presentation form, by name and type. */
   zone: Record<string, Record<string, string[]>>;
   identities: Record<string, StoredIdentity>;
   mails: CaughtMail[];
 }
 
-/** Changes reach the disk this long after they were made, in milliseconds, or when the process stops. */
+/** Milliseconds between a change and its write to the file; a stop writes at once. */
 const writeAfterMs = 50;
 
-/** All that the sandbox remembers, in one file, so that it is there at the next start. */
+/** Keeps the whole state of the sandbox in one file, to be read at the next start. */
 @Injectable()
 export class SandboxState implements OnApplicationShutdown {
-  // Names come from outside: a key must never be one that objects have by themselves.
+  // The objects have no prototype, because their keys come from requests and may be `__proto__`.
   readonly data: Data = {
     zone: Object.create(null) as Data['zone'],
     identities: Object.create(null) as Data['identities'],

@@ -5,7 +5,7 @@ import { canonical, Zone } from './zone';
 export class ZoneController {
   constructor(private readonly zone: Zone) {}
 
-  /** All records, or those at a name and below it. */
+  /** Lists all records, or those at a name and below it. */
   @Get()
   list(@Query('name') name?: string): Record<string, Record<string, string[]>> {
     const entries = Object.entries(this.zone.all());

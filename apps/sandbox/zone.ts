@@ -8,7 +8,7 @@ import { SandboxState } from './state';
 const recordTypes = ['A', 'CNAME', 'MX', 'TXT'] as const;
 type ZoneType = (typeof recordTypes)[number];
 
-/** What the platform itself publishes: always there, and not in the list of what was placed. */
+/** The records of the platform itself. They always exist, and are not listed with the placed records. */
 const platform = new Map<string, Record<string, string[]>>([
   [defaultCanary, { TXT: ['The scheduler looks here before it looks at domains.'] }],
 ]);
@@ -17,26 +17,32 @@ const platform = new Map<string, Record<string, string[]>>([
 const ttl = 300;
 const chainLimit = 16;
 
-const named = z.object({ name: z.string(), value: z.string() });
+const textOrAlias = z.object({ name: z.string(), value: z.string() });
+/** The entry of the domain's own MX has no name: it is that of its SPF record. */
+const mailExchange = z.object({ name: z.string().optional(), priority: z.number(), target: z.string() });
+const entry = z.union([mailExchange, textOrAlias]);
+const entries = z.union([entry, z.array(entry)]);
 
-/** `dns_records` of the API, on its own or inside a whole answer. */
-const dnsRecords = z.object({
-  mx: z.array(z.object({ priority: z.number(), target: z.string() })),
-  spf: named,
-  dmarc: named,
-  dkim: z.array(named),
-  verification: named,
-});
+/** The `dns_records` of the API, alone or inside a whole answer. A field may have an object with fields of its own. */
+const dnsRecords = z.intersection(
+  z.object({ mx: z.array(mailExchange), spf: textOrAlias }),
+  z.record(z.string(), z.union([entries, z.record(z.string(), entries)])),
+);
+type Entry = z.infer<typeof entry>;
+
+const isEntry = (given: object): given is Entry => 'value' in given || 'target' in given;
+const entriesIn = (given: object): Entry[] =>
+  isEntry(given) ? [given] : Object.values(given as Record<string, object>).flatMap(entriesIn);
 
 export interface Resolved {
-  /** SERVFAIL: the CNAMEs go round in a circle. */
+  /** SERVFAIL: the chain of CNAMEs is a loop or too long. */
   readonly rcode: 'NOERROR' | 'NXDOMAIN' | 'SERVFAIL';
   readonly answers: Answer[];
-  /** Of a negative answer (RFC 2308 section 3). */
+  /** The SOA record of a negative answer (RFC 2308 section 3). */
   readonly authorities: Answer[];
 }
 
-/** One zone for the whole DNS, to be edited. */
+/** Keeps one editable zone for the whole DNS. */
 @Injectable()
 export class Zone {
   constructor(private readonly state: SandboxState) {}
@@ -72,7 +78,10 @@ export class Zone {
     this.state.changed();
   }
 
-  /** Places all records of a domain as the API returned them, in the place of what is there; answers with what was placed. */
+  /**
+   * Places all records of a domain as the API returned them, instead of the present ones at these names. Gives the
+   * placed records.
+   */
   place(body: unknown): string[] {
     return this.each(body, (name, type, values) => this.set(name, type, values));
   }
@@ -81,7 +90,7 @@ export class Zone {
     return this.each(body, (name, type) => this.set(name, type, []));
   }
 
-  /** An authoritative answer, with the chain of CNAMEs in it. */
+  /** Gives an authoritative answer, including the chain of CNAMEs. */
   resolve(name: string, type: RecordType): Resolved {
     const answers: Answer[] = [];
     let owner = canonical(name);
@@ -96,7 +105,7 @@ export class Zone {
       owner = canonical(alias);
       if (i === chainLimit - 1) return { rcode: 'SERVFAIL', answers: [], authorities: [] };
     }
-    // An empty non-terminal exists too (RFC 8020).
+    // A name with records only below it exists too (RFC 8020).
     const exists =
       owner in this.state.data.zone ||
       platform.has(owner) ||
@@ -109,20 +118,21 @@ export class Zone {
     const parsed = dnsRecords.safeParse(inner.data?.dns_records ?? inner.dns_records ?? inner);
     if (!parsed.success)
       throw new BadRequestException('Send the dns_records of a domain, or the whole answer of the API that has them.');
-    const { mx, spf, dmarc, dkim, verification } = parsed.data;
-    const rrsets: [string, string, string[]][] = [
-      [spf.name, 'MX', mx.map(({ priority, target }) => `${priority} ${target}`)],
-      [spf.name, 'TXT', [spf.value]],
-      [dmarc.name, 'TXT', [dmarc.value]],
-      [verification.name, 'TXT', [verification.value]],
-      ...dkim.map(({ name, value }): [string, string, string[]] => [name, 'CNAME', [value]]),
-    ];
+    const domain = parsed.data.spf.name;
+    const rrsets = entriesIn(parsed.data).map((each): [string, string, string[]] =>
+      'target' in each
+        ? [each.name ?? domain, 'MX', [`${each.priority} ${each.target}`]]
+        : [each.name, each.name.includes('._domainkey.') ? 'CNAME' : 'TXT', [each.value]],
+    );
     for (const [name, type, values] of rrsets) act(name, type, values);
     return rrsets.flatMap(([name, type, values]) => values.map((value) => `${name} ${type} ${value}`));
   }
 }
 
-/** What fits into a message (RFC 1035 section 2.3.4): the encoder does not look. Wildcards are not kept here. */
+/**
+ * Whether a name fits into a DNS message (RFC 1035 section 2.3.4), which the encoder does not check. Wildcards are not
+ * supported.
+ */
 export const isName = (name: string): boolean =>
   name.length <= 253 && /^[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$/.test(canonical(name));
 
@@ -143,7 +153,10 @@ const soa = (name: string): Answer => ({
   },
 });
 
-/** A value in presentation form as the wire wants it. TXT: quoted strings, or one string as it stands. */
+/**
+ * Converts a value from presentation form to the form of the encoder. A TXT value is a list of quoted strings, or one
+ * string without quotes.
+ */
 function data(type: ZoneType, value: string): { type: ZoneType; data: unknown } {
   if (type === 'MX') {
     const match = /^(\d{1,5}) (\S+)$/.exec(value);
@@ -161,7 +174,7 @@ function data(type: ZoneType, value: string): { type: ZoneType; data: unknown } 
   return { type, data: bytes };
 }
 
-/** A character-string has at most 255 octets (RFC 1035 section 3.3). */
+/** Splits bytes into character-strings of at most 255 octets (RFC 1035 section 3.3). */
 function chunks(bytes: Buffer): Buffer[] {
   if (bytes.length <= 255) return [bytes];
   return [bytes.subarray(0, 255), ...chunks(bytes.subarray(255))];

@@ -1,12 +1,23 @@
-import { readStatement, type Seal } from '@app/audit';
-import type { KafkaClient, Publisher, TopicSettings } from '@app/messaging';
+import { readStatement, storedSealsAfter, type Seal } from '@app/audit';
+import {
+  advanceCheckpoint,
+  readCheckpoint,
+  TopicCheck,
+  TopicPublisher,
+  type KafkaClient,
+  type TopicSettings,
+} from '@app/messaging';
 import type { Pool } from 'pg';
 
 const pageSize = 100;
 
-/** Seals to a topic of their own, in their order, each at least once: where others keep them, nobody can unmake them. */
+/**
+ * Publishes the seals to a topic of their own, in order, each at least once. A seal that a third party keeps cannot be
+ * replaced unnoticed.
+ */
 export class SealPublisher {
-  private publisher: Publisher | undefined;
+  private publisher: TopicPublisher | undefined;
+  private readonly topicCheck: TopicCheck;
   private readonly checkpoint: string;
 
   constructor(
@@ -14,43 +25,34 @@ export class SealPublisher {
     private readonly client: KafkaClient,
     private readonly topic: TopicSettings,
   ) {
-    // Another topic begins at the beginning.
+    // The checkpoint is named after the topic: another topic gets all seals.
     this.checkpoint = `audit-seals ${topic.topic}`;
+    this.topicCheck = new TopicCheck(topic.topic);
   }
 
   /**
-   * All that Kafka has not acknowledged yet.
+   * Publishes the seals that Kafka has not acknowledged yet.
    *
-   * @throws {KafkaAway} and the errors of Kafka that last: what it was about is tried again by the next call.
+   * @throws {KafkaAway}, {TopicUnfit}, {RecordRefused} and other errors of Kafka; the next call publishes the same
+   * seals again.
    */
   async publish(): Promise<void> {
     try {
-      const { rows } = await this.pool.query<{ position: number }>(
-        'SELECT position::float8 AS position FROM checkpoints WHERE name = $1',
-        [this.checkpoint],
-      );
-      let published = rows[0]?.position ?? 0;
+      let published = (await readCheckpoint(this.pool, this.checkpoint)) ?? 0;
       for (;;) {
-        const { rows: seals } = await this.pool.query<Seal & { number: number }>(
-          'SELECT number, statement, signer, signature FROM audit_seals WHERE number > $1 ORDER BY number LIMIT $2',
-          [published, pageSize],
-        );
+        const seals = await storedSealsAfter(this.pool, published, pageSize);
         if (seals.length === 0) return;
         if (!this.publisher && (await this.open()) && published > 0) {
-          // Somebody took the topic away: its witnesses get all of them again.
+          // The topic was deleted or replaced, so all seals are published again.
           published = 0;
           continue;
         }
         await this.publisher!.send(seals.map(recordOf));
         published = seals.at(-1)!.number;
-        await this.pool.query(
-          `INSERT INTO checkpoints (name, position) VALUES ($1, $2)
-           ON CONFLICT (name) DO UPDATE SET position = greatest(checkpoints.position, excluded.position), updated_at = now()`,
-          [this.checkpoint, published],
-        );
+        await advanceCheckpoint(this.pool, this.checkpoint, published);
       }
     } catch (error) {
-      // A producer that has failed does not know what has arrived.
+      // A producer that has failed does not know which records have arrived, so it is replaced.
       await this.close();
       throw error;
     }
@@ -59,7 +61,7 @@ export class SealPublisher {
   async close(): Promise<void> {
     const { publisher } = this;
     this.publisher = undefined;
-    await publisher?.close().catch(() => undefined);
+    await publisher?.close();
   }
 
   /** @returns whether the topic is empty. */
@@ -67,8 +69,9 @@ export class SealPublisher {
     const admin = await this.client.admin();
     try {
       const partitions = await admin.ensureTopic(this.topic);
+      await this.topicCheck.run(admin);
       const ends = await admin.ends(this.topic.topic);
-      this.publisher = await this.client.publisher(this.topic.topic, partitions);
+      this.publisher = new TopicPublisher(this.client, this.topic.topic, partitions);
       return [...ends.values()].every((end) => end === 0);
     } finally {
       await admin.close();
@@ -79,7 +82,7 @@ export class SealPublisher {
 function recordOf({ statement, signer, signature }: Seal) {
   const says = readStatement(statement);
   return {
-    // One log, one partition: its seals stay in their order.
+    // All seals of a log have the same key, so that they stay in order in one partition.
     key: says?.log ?? '',
     value: JSON.stringify({ statement, signer, signature }),
     headers: { 'content-type': 'application/json' },

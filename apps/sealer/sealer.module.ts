@@ -2,7 +2,8 @@ import { auditMigrations, KeyUnusable, openSealingKey, Seals } from '@app/audit'
 import { DatabaseModule } from '@app/database';
 import { EventLog, EventStoreModule, eventStoreMigrations } from '@app/event-store';
 import { KafkaClient, kafkaSettings } from '@app/messaging';
-import { HealthProbes, RuntimeModule, SettingsInvalid, type Settings } from '@app/runtime';
+import { ProcessModule } from '@app/process';
+import { HealthProbes, SettingsInvalid, type Settings } from '@app/runtime';
 import { Logger, Module, type DynamicModule } from '@nestjs/common';
 import { Pool } from 'pg';
 import { SealPublisher } from './seal-publisher';
@@ -17,9 +18,10 @@ export class SealerModule {
     return {
       module: SealerModule,
       imports: [
-        RuntimeModule.forApp('sealer', settings.LOG_LEVEL),
+        ProcessModule.forApp('sealer', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
-          ...{ url: settings.DATABASE_URL, connections: 4 },
+          url: settings.DATABASE_URL,
+          connections: 4,
           migrations: [...eventStoreMigrations, ...auditMigrations],
         }),
         EventStoreModule.forRoot(),
@@ -34,7 +36,9 @@ export class SealerModule {
             const publisher =
               kafka &&
               new SealPublisher(pool, new KafkaClient(kafka, 'sendmux-sealer'), {
-                ...{ topic: settings.AUDIT_TOPIC, partitions: 1, replication: settings.KAFKA_REPLICATION },
+                topic: settings.AUDIT_TOPIC,
+                partitions: 1,
+                replication: settings.KAFKA_REPLICATION,
               });
             return new Sealer(pool, probes, new Seals(pool, log, key.key), settings.AUDIT_SEAL_INTERVAL, publisher);
           },

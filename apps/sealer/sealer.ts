@@ -12,17 +12,20 @@ const broken = new Gauge({
   help: '1: an event that is not sealed yet is not what its hash says, and nothing is sealed any further',
 });
 
-/** Longest that a round may take, in milliseconds: after it the process is not alive. */
+/** Milliseconds that a round may take before the liveness probe fails. */
 const stalledMs = 600_000;
 
-/** Seals what is new in the log at a steady pace, and tells everybody who may be a witness: the log of this process, and Kafka. */
+/**
+ * Seals the new events of the log at a steady interval, and publishes each seal to its witnesses: the log of this
+ * process, and Kafka.
+ */
 export class Sealer implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly logger = new Logger('sealer');
   private readonly stopping = new AbortController();
   private loop: Promise<void> | undefined;
   private progressAt = performance.now();
 
-  /** @param intervalMs between two looks at the end of the log. */
+  /** @param intervalMs milliseconds between two rounds. */
   constructor(
     pool: Pool,
     probes: HealthProbes,
@@ -63,7 +66,7 @@ export class Sealer implements OnApplicationBootstrap, BeforeApplicationShutdown
     try {
       for (const seal of await this.seals.seal()) {
         sealed.inc();
-        // The whole of it: whoever keeps the logs can show that it was there.
+        // A log archive can show later that this seal was made.
         this.logger.log({ seal }, `Sealed: ${seal.statement.trim().split('\n').slice(2).join(', ')}`);
       }
       broken.set(0);

@@ -1,12 +1,12 @@
 import { Logger } from '@nestjs/common';
 import { Counter, Gauge } from 'prom-client';
 
-/** Fewer failures than this in a slot are the customers' own, whatever their share. */
+/** Fewer failures than this in a slot are attributed to the customers, whatever their share. */
 export const fewestFailures = 10;
-/** More of a slot's verified domains than this share do not fail at once by themselves. */
+/** A larger share of failures among a slot's verified domains is attributed to this system. */
 export const largestShare = 0.2;
 
-/** How many verified domains of a slot may fail in one cycle before the fault is taken for ours. */
+/** Gives how many verified domains of a slot may fail in one cycle before the slot is stopped. */
 export const tolerated = (verified: number): number =>
   Math.max(fewestFailures - 1, Math.floor(verified * largestShare));
 
@@ -25,12 +25,12 @@ export type Reason = 'canary' | 'mass_failure';
 const reasons: readonly Reason[] = ['canary', 'mass_failure'];
 
 /**
- * Alarms the operator once for as long as slots are being stopped, however many they are. One that was not stopped again for
- * longer than `forgetMs` (milliseconds) has come through at another scheduler.
+ * Raises one alarm for as long as slots are being stopped, however many they are. A slot that was last stopped more
+ * than `forgetMs` (milliseconds) ago counts as completed by another scheduler.
  */
 export class CircuitBreaker {
   private readonly logger = new Logger(CircuitBreaker.name);
-  /** When each slot was stopped last, by the clock. */
+  /** The time at which each slot was last stopped, by the clock. */
   private readonly stopped: Record<Reason, Map<number, number>> = { canary: new Map(), mass_failure: new Map() };
 
   constructor(
@@ -48,12 +48,12 @@ export class CircuitBreaker {
     standing.set({ reason }, 1);
   }
 
-  /** The canary was found: the next time that it is not is another outage. */
+  /** Ends the alarm about the canary: a later failure to find it is a new outage. */
   canaryFound(): void {
     this.clear('canary', this.stopped.canary.keys());
   }
 
-  /** The slot came through. */
+  /** Records that the slot was completed. */
   close(slot: number): void {
     this.forget('mass_failure');
     this.clear('mass_failure', [slot]);

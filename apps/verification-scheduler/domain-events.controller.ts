@@ -1,12 +1,12 @@
-import { EventPattern, Payload } from '@nestjs/microservices';
 import { DomainCommandHandler } from '@app/commands';
-import type { RecordedEvent } from '@app/event-store';
-import { EventConsumer } from '@app/messaging';
+import { everyDomainEvent } from '@app/mail-domain';
+import { EventConsumer, type DeliveredEvent } from '@app/messaging';
+import { OnEvent } from '@app/subscriptions';
 import { WatchedDomains } from './watched-domains';
 
 /**
- * Keeps the watched domains at what their streams say. An event that is older than the row says nothing new. Those that change nothing
- * but the version are heard as well, so that a row is the same whenever its events were read.
+ * Updates the watched domains from their streams. An event that is older than the row is ignored. Events that change
+ * nothing but the version are handled as well, so that a row does not depend on when its events were read.
  */
 @EventConsumer()
 export class DomainEventsController {
@@ -15,19 +15,8 @@ export class DomainEventsController {
     private readonly watchedDomains: WatchedDomains,
   ) {}
 
-  @EventPattern<string[]>([
-    'DomainProvisioned',
-    'DnsChecked',
-    'DomainVerified',
-    'VerificationLapsed',
-    'VerificationFailed',
-    'IdentityRepairRequested',
-    'IdentityRepaired',
-    'DomainOutboundProviderChosen',
-    'OwnersTold',
-    'DomainDeletionRequested',
-  ])
-  async follow(@Payload() event: RecordedEvent): Promise<void> {
+  @OnEvent(...everyDomainEvent)
+  async follow(event: Pick<DeliveredEvent, 'stream' | 'version'>): Promise<void> {
     if ((await this.watchedDomains.version(event.stream)) >= event.version) return;
     const { state, version } = await this.domains.load(event.stream);
     await this.watchedDomains.follow(event.stream, state, version);

@@ -1,6 +1,6 @@
 import { ListedStatuses } from './listed-statuses';
 
-it('tells each status again, and nothing of what was not listed', () => {
+it('gives each status, and none for a name that was not listed', () => {
   const statuses = new ListedStatuses();
   const names = Array.from({ length: 5_000 }, (_, i) => `d${i}.acme.com`);
   const of = (i: number) => (i % 100 === 0 ? 'pending' : i % 101 === 0 ? 'failed' : 'success');
@@ -8,7 +8,7 @@ it('tells each status again, and nothing of what was not listed', () => {
   expect(names.map((name) => statuses.get(name))).toEqual(names.map((_, i) => of(i)));
   for (const name of ['x.acme.com', 'd5000.acme.com', 'D1.acme.com', '']) expect(statuses.get(name)).toBeUndefined();
 });
-it('takes more after it was asked', () => {
+it('accepts more statuses after a query', () => {
   const statuses = new ListedStatuses();
   expect(statuses.get('a.com')).toBeUndefined();
   statuses.add('b.com', 'success');

@@ -2,8 +2,9 @@ import { hash } from 'node:crypto';
 import type { SesStatus } from '@app/ses';
 
 /**
- * The status of each identity of a listing, of which there may be millions, nearly all `success`: of those, eight octets are
- * kept. Of the names that are not listed, one in four hundred million passes for one of ten million that are.
+ * Keeps the status of each identity of a listing in little memory: of millions of identities nearly all are `success`,
+ * and each of those takes eight octets. A name that is not listed can be mistaken for a listed one because of a hash
+ * collision; with ten million identities the probability is one in four hundred million.
  */
 export class ListedStatuses {
   private verified = new Float64Array(1_024);
@@ -40,5 +41,5 @@ export class ListedStatuses {
   }
 }
 
-/** 52 bits: a number holds 53 of them whole. */
+/** Gives 52 bits of the hash of a name, since a number represents integers exactly up to 53 bits. */
 const digest = (name: string): number => parseInt(hash('sha256', name, 'hex').slice(0, 13), 16);

@@ -1,7 +1,7 @@
-import { schemaVersions } from '@app/mail-domain';
-import { mailboxSchemaVersions } from '@app/mailbox';
 import { consumeEvents } from '@app/messaging';
-import { loadSettings, portOf, runApp } from '@app/runtime';
+import { runApp } from '@app/process';
+import { loadSettings, portOf } from '@app/runtime';
+import { eventVersions } from '@app/subscriptions';
 import { VerificationSchedulerModule } from './verification-scheduler.module';
 
 void runApp('verification-scheduler', () => {
@@ -10,7 +10,6 @@ void runApp('verification-scheduler', () => {
     host: settings.HOST,
     port: portOf('verification-scheduler', settings.PORT),
     module: VerificationSchedulerModule.forRoot(settings),
-    configure: (app) =>
-      consumeEvents(app, 'verification-scheduler', { ...schemaVersions, ...mailboxSchemaVersions }, settings),
+    configure: (app) => consumeEvents(app, 'verification-scheduler', eventVersions.written, settings),
   };
 });

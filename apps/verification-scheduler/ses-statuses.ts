@@ -1,29 +1,29 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import type { DkimAnswer } from '@app/mail-domain';
+import type { DkimAnswer } from '@app/mail-records';
 import type { SesIdentities } from '@app/ses';
 import { ListedStatuses } from './listed-statuses';
 
 export interface SesStatusesOptions {
-  /** How long a listing is believed, in milliseconds; as long as it took where that is longer. */
+  /** Milliseconds for which a listing is used; longer where the listing itself took longer. */
   readonly maxAgeMs: number;
   /**
-   * A listing has failed when no more of it has come for so long, and a question about one domain when it is not answered, in
-   * milliseconds. Long enough for every lane to have its turn: what nobody answered is not counted as lost, and a slot that is
-   * lost as a whole must be known for that.
+   * Milliseconds without a further page after which a listing has failed, and without an answer after which a request
+   * for one domain has. It must be long enough for a request for each domain that is looked at at the same time:
+   * requests that fail do not count as lost identities, and a slot whose identities are all lost must be noticed.
    */
   readonly timeoutMs: number;
-  /** While a new listing is under way, the one before it answers after so long, in milliseconds; 1,000 when absent. */
+  /** Milliseconds after which the last listing is used while a new one is under way; 1,000 when absent. */
   readonly waitMs?: number;
   readonly clock?: () => number;
 }
 
-/** How long the first listing is waited for, in milliseconds; while it takes longer, nothing is known. */
+/** Milliseconds to wait for the first listing. If it takes longer, no status is known until it ends. */
 const firstListingMs = 300_000;
 
 /**
- * What SES says of the domains, from one listing of all its identities that everybody shares for a while: SES allows
- * about one call a second, and a page of the listing answers for a thousand domains.
+ * Gives the DKIM statuses of domains at SES from one listing of all identities, which is shared and used for a while:
+ * SES allows about one request per second, and one page of the listing covers a thousand domains.
  */
 export class SesStatuses {
   private readonly logger = new Logger(SesStatuses.name);
@@ -41,10 +41,11 @@ export class SesStatuses {
   }
 
   /**
-   * The listing is a little old, so what it says against a domain with something to lose is asked again, for it alone.
+   * Gives the DKIM status of a domain. The listing may be out of date, so a bad status of a domain that has something
+   * to lose is confirmed by a request for that domain. Never rejects.
    *
-   * `identity_missing`: SES has no such identity, and has said so twice, the second time when asked for it alone. `unavailable`:
-   * SES did not answer. Never rejects.
+   * `identity_missing`: SES has no such identity, as both the listing and a request for the domain have shown.
+   * `unavailable`: SES did not answer.
    */
   async of(name: string, hasSomethingToLose = false): Promise<DkimAnswer> {
     const statuses = await this.current();
@@ -60,7 +61,10 @@ export class SesStatuses {
     }
   }
 
-  /** The listing of now, or undefined when it failed. A failure is kept for a while too: SES is not pressed. */
+  /**
+   * Gives the current listing, or undefined when it failed. A failure is kept for a while too, so that SES is not
+   * overloaded.
+   */
   private current(): Promise<ListedStatuses | undefined> {
     if (this.clock() < this.staleAt) return this.answer;
     this.staleAt = Infinity;
@@ -68,7 +72,7 @@ export class SesStatuses {
       this.answer = listing;
       return (this.last = statuses);
     });
-    // Of millions of identities a listing takes hours, and nobody is to stand still for it.
+    // A listing of millions of identities takes hours, so looks use the last one meanwhile.
     const patienceMs = this.last ? (this.options.waitMs ?? 1_000) : firstListingMs;
     return (this.answer = Promise.race([listing, delay(patienceMs, this.last, { ref: false })]));
   }

@@ -2,21 +2,23 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
 import { dueSlots, leastDistance, youngSlot } from '@app/cycle';
 
-/** A slot that one scheduler holds, for one cycle. */
+/** A slot that one scheduler has claimed for one cycle. */
 export interface ClaimedSlot {
   readonly slot: number;
   readonly cycle: number;
   readonly token: string;
 }
 
-/** The 360 slots: how far each has come, and who works on it. */
+/** Stores the progress of each of the 360 slots, and which scheduler has claimed it. */
 @Injectable()
 export class Slots {
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
   /**
-   * Takes up to `limit` due slots, the longest due first, for `leaseMs`, each for its newest due cycle only. Slots without
-   * a domain to look at are closed on the way.
+   * Claims up to `limit` due slots, the oldest first, for `leaseMs` (milliseconds), each only for its newest due cycle.
+   * Slots without a domain to look at are closed at once.
+   *
+   * @param now milliseconds since the epoch.
    */
   async claim(now: number, intervalMs: number, limit: number, leaseMs: number): Promise<ClaimedSlot[]> {
     const due = dueSlots(now, intervalMs);
@@ -48,7 +50,7 @@ export class Slots {
     return rows;
   }
 
-  /** Up to when the young domains have been looked at, in milliseconds since the epoch. */
+  /** Gives the time up to which the young domains have been looked at, in milliseconds since the epoch. */
   async youngUntil(): Promise<number> {
     const { rows } = await this.pool.query<{ until: number }>({
       name: 'slots-young-until',
@@ -58,7 +60,7 @@ export class Slots {
     return rows[0]!.until;
   }
 
-  /** The young domains, when nobody else looks at them; `until` as of `youngUntil`. */
+  /** Claims the young domains, unless another scheduler has; `until` is what `youngUntil` gives. */
   async claimYoung(leaseMs: number): Promise<(ClaimedSlot & { readonly until: number }) | undefined> {
     const { rows } = await this.pool.query<ClaimedSlot & { until: number }>({
       name: 'slots-claim-young',
@@ -71,7 +73,7 @@ export class Slots {
     return rows[0];
   }
 
-  /** False when the lease is somebody else's by now. */
+  /** Renews the lease. Gives false when another scheduler has claimed the slot. */
   async renew({ slot, token }: ClaimedSlot, leaseMs: number): Promise<boolean> {
     const { rowCount } = await this.pool.query({
       name: 'slots-renew',
@@ -81,7 +83,10 @@ export class Slots {
     return rowCount === 1;
   }
 
-  /** Every domain of the slot has been looked at in this cycle. Nothing when the lease is lost: the holder closes it. */
+  /**
+   * Closes the slot after the last look of its cycle. Has no effect when the lease was lost, since its new holder
+   * closes the slot.
+   */
   async close({ slot, cycle, token }: ClaimedSlot, now: number): Promise<void> {
     await this.pool.query({
       name: 'slots-close',
@@ -92,7 +97,7 @@ export class Slots {
     });
   }
 
-  /** Leaves the slot open, to be taken by anybody after `delayMs`. */
+  /** Leaves the slot open; any scheduler can claim it after `delayMs` (milliseconds). */
   async release({ slot, token }: ClaimedSlot, delayMs: number): Promise<void> {
     await this.pool.query({
       name: 'slots-release',
@@ -103,7 +108,7 @@ export class Slots {
     });
   }
 
-  /** Milliseconds since the longest waiting open slot was due; 0 when none is open. */
+  /** Gives the milliseconds since the oldest open slot was due; 0 when none is open. */
   async lagMs(now: number, intervalMs: number): Promise<number> {
     const { rows } = await this.pool.query<{ slot: number; cycle: number }>(
       'SELECT slot, completed_cycle::float8 AS cycle FROM slots',

@@ -1,17 +1,8 @@
 import * as fc from 'fast-check';
-import {
-  checkNames,
-  decide,
-  evolve,
-  initialState,
-  isLive,
-  RecordCheck,
-  type Assessment,
-  type CommandContext,
-  type DomainEvent,
-  type MailDomain,
-} from '@app/mail-domain';
-import { isOldNews, watched } from './watched-domains';
+import type { CommandContext } from '@app/decider';
+import { decide, evolve, initialState, isLive, RecordCheck, type DomainEvent, type MailDomain } from '@app/mail-domain';
+import { checkNames, type Assessment } from '@app/mail-records';
+import { changesNothing, watched } from './watched-domains';
 
 const id = 'mdom_1';
 const at = '2026-11-23T00:00:00.000Z';
@@ -59,7 +50,7 @@ const looks: fc.Arbitrary<Assessment> = fc
 const record = (state: MailDomain, look: Assessment, cycle: number | null) =>
   decide(new RecordCheck(id, { ...look, trigger: cycle === null ? 'requested' : 'scheduled', cycle }, context), state);
 
-it('calls only that old news which the model decides to be none', () => {
+it('skips only assessments for which the model decides no event', () => {
   const history = fc.array(fc.tuple(looks, fc.boolean()), { maxLength: 8 });
   let old = 0;
   fc.assert(
@@ -70,7 +61,7 @@ it('calls only that old news which the model decides to be none', () => {
       });
       if (!isLive(state) || state.status === 'failed') return;
       const look = (again && state.lastAssessment) || newest;
-      if (!isOldNews(watched(state, 1), look)) return;
+      if (!changesNothing(watched(state, 1), look)) return;
       old += 1;
       expect(record(state, look, past.length)).toEqual([]);
     }),
@@ -82,27 +73,33 @@ it('calls only that old news which the model decides to be none', () => {
 const pass: Assessment = {
   sesDkimStatus: 'success',
   findings: checkNames.map((check) => ({
-    ...{ check, outcome: 'pass', code: 'ok', message: 'Found.', name: 'mail.acme.com', type: 'TXT' },
-    ...{ expected: 'this', observed: ['this'] },
+    check,
+    outcome: 'pass',
+    code: 'ok',
+    message: 'Found.',
+    name: 'mail.acme.com',
+    type: 'TXT',
+    expected: 'this',
+    observed: ['this'],
   })),
 };
 
-it('knows a healthy domain that looks as before, and one whose answers differ', () => {
+it('recognises a healthy domain without a change, and one whose answers differ', () => {
   const state = record(provisioned.reduce(evolve, initialState), pass, 1).reduce(
     evolve,
     provisioned.reduce(evolve, initialState),
   );
   if (!isLive(state)) throw new Error('not live');
-  expect(isOldNews(watched(state, 4), pass)).toBe(true);
+  expect(changesNothing(watched(state, 4), pass)).toBe(true);
   const stricter = pass.findings.map((finding) => ({ ...finding, observed: ['this, and p=reject'] }));
-  expect(isOldNews(watched(state, 4), { ...pass, findings: stricter })).toBe(false);
+  expect(changesNothing(watched(state, 4), { ...pass, findings: stricter })).toBe(false);
 });
 
-it('never calls a look at a lapsed domain old news: a strike may hang on it', () => {
+it('never skips the assessment of a lapsed domain, since it may count a strike', () => {
   const broken = { ...pass, findings: pass.findings.map((finding) => ({ ...finding, outcome: 'fail' as const })) };
   let state = provisioned.reduce(evolve, initialState);
   for (const look of [pass, broken]) state = record(state, look, null).reduce(evolve, state);
   if (!isLive(state)) throw new Error('not live');
   expect(watched(state, 6)).toMatchObject({ status: 'pending', lapsed: true });
-  expect(isOldNews(watched(state, 6), broken)).toBe(false);
+  expect(changesNothing(watched(state, 6), broken)).toBe(false);
 });

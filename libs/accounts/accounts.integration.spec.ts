@@ -23,12 +23,29 @@ afterAll(async () => {
 });
 
 describe('teams and owners', () => {
-  it('keeps addresses once, in lower case', async () => {
+  it('R9: keeps addresses once, as they were written first', async () => {
     const team = await accounts.createTeam(' Acme ', ['Ada@Acme.com', 'ada@acme.com ', 'bob@acme.com']);
     expect(team).toMatchObject({ id: expect.stringMatching(/^team_[0-9a-z]{10}$/) as string, name: 'Acme' });
-    expect(await accounts.owners(team.id)).toEqual(['ada@acme.com', 'bob@acme.com']);
-    expect(await accounts.addOwners(team.id, ['ADA@acme.com', 'cyd@acme.com'])).toHaveLength(3);
-    expect(await accounts.removeOwner(team.id, 'Bob@acme.com')).toEqual(['ada@acme.com', 'cyd@acme.com']);
+    expect(await accounts.owners(team.id)).toEqual(['Ada@Acme.com', 'bob@acme.com']);
+    expect(await accounts.addOwners(team.id, ['ADA@acme.com', 'Cyd@acme.com'])).toHaveLength(3);
+    expect(await accounts.removeOwner(team.id, 'Bob@acme.com')).toEqual(['Ada@Acme.com', 'Cyd@acme.com']);
+    const invitations = new Invitations(pool);
+    expect((await accounts.ownersOfTeams()).get(team.id)).toEqual(['Ada@Acme.com', 'Cyd@acme.com']);
+    const invited = await invitations.invite(team.id, 'Grace.Hopper@acme.com');
+    expect(invited.email).toBe('Grace.Hopper@acme.com');
+    await expect(invitations.invite(team.id, 'ada@acme.com')).rejects.toMatchObject({ code: 'already_owner' });
+    const again = await invitations.invite(team.id, 'GRACE.Hopper@acme.com');
+    expect((await invitations.list(team.id)).map(({ email }) => email)).toEqual(['GRACE.Hopper@acme.com']);
+    await accounts.addOwners(team.id, ['grace.hopper@acme.com']);
+    await expect(invitations.accept(again.token)).rejects.toMatchObject({ code: 'invitation_not_found' });
+    const last = await invitations.invite(team.id, 'Zoe@acme.com');
+    expect(await invitations.accept(last.token)).toMatchObject({ email: 'Zoe@acme.com' });
+    expect(await accounts.owners(team.id)).toEqual([
+      'Ada@Acme.com',
+      'Cyd@acme.com',
+      'grace.hopper@acme.com',
+      'Zoe@acme.com',
+    ]);
     expect(await accounts.listTeams()).toContainEqual(team);
   });
 
@@ -56,7 +73,7 @@ describe('teams and owners', () => {
     await expect(accounts.removeOwner(id, 'c@acme.com')).rejects.toMatchObject({ code: 'owner_not_found' });
   });
 
-  it('says that a team is not there', async () => {
+  it('reports a missing team', async () => {
     const absent = { code: 'team_not_found', message: 'There is no team team_x.' };
     await expect(accounts.owners('team_x')).rejects.toMatchObject(absent);
     await expect(accounts.addOwners('team_x', ['a@acme.com'])).rejects.toMatchObject(absent);
@@ -67,12 +84,14 @@ describe('teams and owners', () => {
 });
 
 describe('API keys', () => {
-  it('opens until it is revoked, and is kept as a hash only', async () => {
+  it('is valid until it is revoked, and stored as a hash only', async () => {
     const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
     const { key, ...shown } = await accounts.createKey(team, { role: 'root:full' }, 'deploy');
     expect(key).toMatch(/^smx_root_[0-9a-z]{42}$/);
     expect(shown).toMatchObject({ team, name: 'deploy', hint: key.slice(-4), role: 'root:full', revokedAt: null });
-    expect(await accounts.authenticate(key)).toEqual({ keyId: shown.id, team, permissions: ['domain.*', 'mailbox.*'] });
+    const { role, permissions } = shown;
+    expect(permissions).toEqual(['domain.*', 'mailbox.*', 'key.*', 'owner.*']);
+    expect(await accounts.authenticate(key)).toEqual({ keyId: shown.id, team, role, permissions });
     expect(await accounts.authenticate(`${key} `)).toBeUndefined();
     expect(await accounts.authenticate('')).toBeUndefined();
 
@@ -86,7 +105,7 @@ describe('API keys', () => {
     await expect(accounts.revokeKey('key_x')).rejects.toMatchObject({ code: 'key_not_found' });
   });
 
-  it('is rotated into one that may as much, and opens beside it for a while', async () => {
+  it('is rotated into one with the same grant, and stays valid beside it for a while', async () => {
     const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
     const old = await accounts.createKey(team, { permissions: ['domain.read'] }, 'deploy');
     const made = await accounts.rotateKey(old.id, 86_400_000);
@@ -95,7 +114,7 @@ describe('API keys', () => {
     expect(Math.abs(expiresAt.getTime() - Date.now() - 86_400_000)).toBeLessThan(60_000);
     for (const { key } of [old, made]) expect(await accounts.authenticate(key)).toMatchObject({ team });
 
-    // Another rotation never makes it live longer.
+    // A second rotation never extends the life of the old key.
     expect((await accounts.rotateKey(old.id, 10 * 86_400_000)).rotated.expiresAt).toEqual(expiresAt);
     const last = await accounts.rotateKey(old.id, 0);
     expect(await accounts.authenticate(old.key)).toBeUndefined();
@@ -107,7 +126,7 @@ describe('API keys', () => {
     expect(await accounts.listKeys(team)).toHaveLength(4);
   });
 
-  it('is known to have been used, at the cost of one statement for all keys, which may fail', async () => {
+  it('has a time of its last use, at the cost of one statement for all keys, which may fail', async () => {
     const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
     const [one, two] = [
       await accounts.createKey(team, { role: 'root:full' }),
@@ -134,7 +153,7 @@ describe('API keys', () => {
     await uses.flush();
     expect(await used()).toEqual([at + 999, at + 2_000]);
     expect(statements).toHaveLength(2);
-    // Another process is late with its word.
+    // Another process writes its uses late.
     const late = new KeyUses(pool);
     late.note(one.id, at);
     await late.beforeApplicationShutdown();
@@ -164,14 +183,14 @@ describe('API keys', () => {
 describe('an invitation', () => {
   const invitations = () => new Invitations(pool);
 
-  it('makes an owner of who accepts it, once', async () => {
+  it('makes an owner of whoever accepts it, once', async () => {
     const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
     const { token, ...invited } = await invitations().invite(team, ' Grace@Acme.com ');
     expect(token).toMatch(/^smx_invite_[0-9a-z]{42}$/);
-    expect(invited).toMatchObject({ team, email: 'grace@acme.com', teamName: 'Acme' });
+    expect(invited).toMatchObject({ team, email: 'Grace@Acme.com', teamName: 'Acme' });
     expect(Math.abs(invited.expiresAt.getTime() - Date.now() - 7 * 86_400_000)).toBeLessThan(60_000);
     expect(await accounts.owners(team)).toEqual(['a@acme.com']);
-    expect(await invitations().list(team)).toMatchObject([{ email: 'grace@acme.com' }]);
+    expect(await invitations().list(team)).toMatchObject([{ email: 'Grace@Acme.com' }]);
     const { rows } = await pool.query<{ all: string }>('SELECT string_agg(i::text, $1) AS all FROM invitations i', [
       ' ',
     ]);
@@ -179,17 +198,17 @@ describe('an invitation', () => {
 
     const accepted = await Promise.allSettled([1, 2, 3].map(() => invitations().accept(token)));
     expect(accepted.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
-    expect(await accounts.owners(team)).toEqual(['a@acme.com', 'grace@acme.com']);
+    expect(await accounts.owners(team)).toEqual(['a@acme.com', 'Grace@Acme.com']);
     expect(await invitations().list(team)).toEqual([]);
     await expect(invitations().invite(team, 'grace@acme.com')).rejects.toMatchObject({ code: 'already_owner' });
   });
 
-  it('ends when who is invited is made an owner without it, and makes nobody an owner again who was removed', async () => {
+  it('ends when the address becomes an owner without it, and never restores a removed owner', async () => {
     const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
     const { token } = await invitations().invite(team, 'b@acme.com');
     await accounts.addOwners(team, ['B@acme.com']);
     expect(await invitations().list(team)).toEqual([]);
-    // One that was on its way meanwhile.
+    // Another process has written a later use meanwhile.
     await pool.query(
       `INSERT INTO invitations (team, email, hash, expires_at) VALUES ($1, 'b@acme.com', $2, now() + interval '1 day')`,
       [team, hashOf(token)],
@@ -199,7 +218,7 @@ describe('an invitation', () => {
     expect(await accounts.owners(team)).toEqual(['a@acme.com']);
   });
 
-  it('that is replaced, withdrawn, too old or was never made says the same', async () => {
+  it('that is replaced, withdrawn, expired or unknown is refused alike', async () => {
     const { id: team } = await accounts.createTeam('Acme', ['a@acme.com']);
     const replaced = await invitations().invite(team, 'b@acme.com');
     const newest = await invitations().invite(team, 'b@acme.com');

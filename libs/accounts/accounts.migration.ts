@@ -70,8 +70,32 @@ class InviteOwners1795600000600 implements MigrationInterface {
   }
 }
 
+/**
+ * Keeps addresses as they were written: the case of a local part is for its own host to read (RFC 5321 section 2.4).
+ * Two that differ in case alone are still one owner.
+ */
+class KeepTheCaseOfAddresses1796200000850 implements MigrationInterface {
+  readonly name = 'KeepTheCaseOfAddresses1796200000850';
+
+  async up(runner: QueryRunner): Promise<void> {
+    for (const table of ['owners', 'invitations']) {
+      await runner.query(`ALTER TABLE ${table} DROP CONSTRAINT ${table}_email_check`);
+      await runner.query(`CREATE UNIQUE INDEX ${table}_of_team_folded ON ${table} (team, lower(email))`);
+    }
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    for (const table of ['owners', 'invitations']) {
+      await runner.query(`UPDATE ${table} SET email = lower(email)`);
+      await runner.query(`ALTER TABLE ${table} ADD CHECK (email = lower(email))`);
+      await runner.query(`DROP INDEX ${table}_of_team_folded`);
+    }
+  }
+}
+
 export const accountsMigrations: readonly Migration[] = [
   CreateAccounts1795400000200,
   LetKeysEnd1795600000500,
   InviteOwners1795600000600,
+  KeepTheCaseOfAddresses1796200000850,
 ];

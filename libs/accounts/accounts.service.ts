@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { isEmail } from 'class-validator';
-import { Pool, type PoolClient } from 'pg';
+import { inTransaction, type Connection } from '@app/database';
+import { Pool } from 'pg';
+import isEmail from 'validator/lib/isEmail';
 import { newApiKey, newId, newTeamId } from '@app/runtime';
 import { AccountRuleBroken } from './errors';
-import { grantable, isRole, roles } from './permissions';
+import { grantable, isRole, mayGive, roles, type Grant, type Rights } from './permissions';
 
 export interface Team {
   readonly id: string;
@@ -12,7 +13,7 @@ export interface Team {
   readonly createdAt: Date;
 }
 
-/** A key without its secret. */
+/** An API key without its secret. */
 export interface ApiKey {
   readonly id: string;
   readonly team: string;
@@ -20,49 +21,49 @@ export interface ApiKey {
   /** The last four characters of the key. */
   readonly hint: string;
   readonly role: string | null;
-  /** What it may do, whether by a role or one by one. */
+  /** The permissions of the key, whether given by a role or one by one. */
   readonly permissions: readonly string[];
   readonly createdAt: Date;
   readonly revokedAt: Date | null;
-  /** From then on it opens nothing; null of a key that nobody has rotated. */
+  /** The time when the key expires; null for a key that was never rotated. */
   readonly expiresAt: Date | null;
-  /** Within about a minute; null of a key that nobody has used. */
+  /** The time of the last use, accurate to about a minute; null for a key that was never used. */
   readonly lastUsedAt: Date | null;
 }
 
-/** Who calls. */
-export interface Caller {
+/** The team and the rights of whoever calls. */
+export interface Caller extends Rights {
   readonly keyId: string;
   readonly team: string;
-  readonly permissions: readonly string[];
 }
-
-/** Either a role of `roles`, or permissions of `grantable`. */
-export type Grant = { readonly role: string } | { readonly permissions: readonly string[] };
 
 type ApiKeyRow = Omit<ApiKey, 'permissions'> & { readonly permissions: string[] };
 
 const keyColumns = `id, team, name, hint, role, permissions, created_at AS "createdAt", revoked_at AS "revokedAt",
   expires_at AS "expiresAt", last_used_at AS "lastUsedAt"`;
-/** By the clock of the database, which all processes share. */
+/** The SQL condition of a valid key, by the clock of the database, which all processes share. */
 const isAlive = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())';
 
-/** Of a secret only this is kept. 214 bits of randomness need no salt and no slow hash. */
+/**
+ * Hashes a secret, since only the hash is stored. A secret with 214 bits of randomness needs no salt and no slow hash.
+ */
 export const hashOf = (key: string): Buffer => createHash('sha256').update(key).digest();
 
-/** Teams, their owners, and their API keys. */
+/** Manages teams, their owners, and their API keys. */
 @Injectable()
 export class Accounts {
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
   /**
-   * @param owners addresses, at least one: owners are told when a domain stays broken.
+   * Creates a team.
+   *
+   * @param owners addresses, at least one: owners get the notices of their domains.
    * @throws {AccountRuleBroken} `invalid_name`, `invalid_email`
    */
   async createTeam(name: string, owners: readonly string[]): Promise<Team> {
     const trimmed = checkedName(name);
     const emails = checkedEmails(owners);
-    return this.transaction(async (client) => {
+    return inTransaction(this.pool, async (client) => {
       const { rows } = await client.query<Team>(
         `INSERT INTO teams (id, name) VALUES ($1, $2) RETURNING id, name, created_at AS "createdAt"`,
         [newTeamId(), trimmed],
@@ -73,7 +74,17 @@ export class Accounts {
     });
   }
 
-  /** All teams, the oldest first. */
+  /** @throws {AccountRuleBroken} `team_not_found` */
+  async team(id: string): Promise<Team> {
+    const { rows } = await this.pool.query<Team>(
+      'SELECT id, name, created_at AS "createdAt" FROM teams WHERE id = $1',
+      [id],
+    );
+    if (!rows[0]) throw teamNotFound(id);
+    return rows[0];
+  }
+
+  /** Lists all teams, the oldest first. */
   async listTeams(): Promise<Team[]> {
     const { rows } = await this.pool.query<Team>(
       'SELECT id, name, created_at AS "createdAt" FROM teams ORDER BY created_at, id',
@@ -82,7 +93,7 @@ export class Accounts {
   }
 
   /**
-   * Adds owners; those who are owners already stay so.
+   * Adds owners. Addresses that are owners already stay so.
    *
    * @returns all owners after it.
    * @throws {AccountRuleBroken} `invalid_email`, `team_not_found`
@@ -90,24 +101,28 @@ export class Accounts {
   async addOwners(team: string, owners: readonly string[]): Promise<string[]> {
     const emails = checkedEmails(owners);
     return this.withTeam(team, async (client) => {
-      await client.query(
-        'INSERT INTO owners (team, email) SELECT $1, unnest($2::text[]) ON CONFLICT (team, email) DO NOTHING',
-        [team, emails],
-      );
+      await client.query('INSERT INTO owners (team, email) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING', [
+        team,
+        emails,
+      ]);
       await endInvitations(client, team, emails);
       return ownersOf(client, team);
     });
   }
 
   /**
-   * @returns the owners who are left.
-   * @throws {AccountRuleBroken} `owner_not_found`, `team_not_found`, and `last_owner`: a team always has somebody to tell.
+   * Removes an owner.
+   *
+   * @returns the remaining owners.
+   * @throws {AccountRuleBroken} `owner_not_found`, `team_not_found`, and `last_owner`, since a team always needs
+   * somebody who gets its notices.
    */
   async removeOwner(team: string, owner: string): Promise<string[]> {
-    const email = owner.trim().toLowerCase();
     return this.withTeam(team, async (client) => {
       const before = await ownersOf(client, team);
-      if (!before.includes(email)) throw new AccountRuleBroken('owner_not_found', `${email} is no owner of ${team}.`);
+      const email = before.find((other) => folded(other) === folded(owner));
+      if (email === undefined)
+        throw new AccountRuleBroken('owner_not_found', `${owner.trim()} is no owner of ${team}.`);
       if (before.length === 1)
         throw new AccountRuleBroken('last_owner', `${email} is the only owner of ${team}. Add another one first.`);
       await client.query('DELETE FROM owners WHERE team = $1 AND email = $2', [team, email]);
@@ -117,7 +132,7 @@ export class Accounts {
   }
 
   /**
-   * The addresses of a team's owners, in lower case, sorted.
+   * Gives the addresses of a team's owners as they were written, sorted.
    *
    * @throws {AccountRuleBroken} `team_not_found`
    */
@@ -127,13 +142,28 @@ export class Accounts {
     return owners;
   }
 
+  /** The addresses of the owners of every team, by its id, each list sorted. */
+  async ownersOfTeams(): Promise<Map<string, string[]>> {
+    const { rows } = await this.pool.query<{ team: string; emails: string[] }>(
+      'SELECT team, array_agg(email ORDER BY lower(email)) AS emails FROM owners GROUP BY team',
+    );
+    return new Map(rows.map(({ team, emails }) => [team, emails]));
+  }
+
   /**
-   * A new key. `key` is the secret: it is in this answer and nowhere else, ever.
+   * Creates a key. `key` is the secret; it is only in this answer and cannot be read again.
    *
-   * @throws {AccountRuleBroken} `invalid_grant`, `invalid_name`, `team_not_found`
+   * @param giver the rights of the key that gives it; an operator gives whatever there is.
+   * @throws {AccountRuleBroken} `invalid_grant`, `grant_exceeds`, `invalid_name`, `team_not_found`
    */
-  async createKey(team: string, grant: Grant, name = 'API key'): Promise<ApiKey & { readonly key: string }> {
+  async createKey(
+    team: string,
+    grant: Grant,
+    name = 'API key',
+    giver?: Rights,
+  ): Promise<ApiKey & { readonly key: string }> {
     const { role, permissions } = checkedGrant(grant);
+    assertGivable(grant, giver);
     const key = newApiKey();
     const { rows } = await this.pool.query<ApiKeyRow>(
       `INSERT INTO api_keys (id, team, hash, hint, name, role, permissions)
@@ -145,7 +175,7 @@ export class Accounts {
   }
 
   /**
-   * The keys of a team, revoked ones too, the oldest first.
+   * Lists the keys of a team, including revoked ones, the oldest first.
    *
    * @throws {AccountRuleBroken} `team_not_found`
    */
@@ -158,39 +188,64 @@ export class Accounts {
     return rows.map(apiKey);
   }
 
-  /**
-   * The key opens nothing from now on. A key that is revoked already keeps its time.
-   *
-   * @throws {AccountRuleBroken} `key_not_found`
-   */
-  async revokeKey(id: string): Promise<ApiKey> {
+  /** Lists at most `limit` keys of a team below the id `before`, including revoked ones, the newest first. */
+  async pageOfKeys(team: string, limit: number, before?: string): Promise<ApiKey[]> {
     const { rows } = await this.pool.query<ApiKeyRow>(
-      `UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING ${keyColumns}`,
-      [id],
+      `SELECT ${keyColumns} FROM api_keys
+        WHERE team = $1 AND ($3::text IS NULL OR id < $3) ORDER BY id DESC LIMIT $2`,
+      [team, limit, before ?? null],
     );
-    if (!rows[0]) throw new AccountRuleBroken('key_not_found', `There is no key ${id}.`);
+    return rows.map(apiKey);
+  }
+
+  /** @throws {AccountRuleBroken} `key_not_found`, also of another team's key. */
+  async keyOf(team: string, id: string): Promise<ApiKey> {
+    const { rows } = await this.pool.query<ApiKeyRow>(
+      `SELECT ${keyColumns} FROM api_keys WHERE id = $1 AND team = $2`,
+      [id, team],
+    );
+    if (!rows[0]) throw keyNotFound(id);
     return apiKey(rows[0]);
   }
 
   /**
-   * A new key in the place of another, with the same name and grant. The old one opens as much for `overlapMs` more, and never longer
-   * than it would have.
+   * Revokes a key at once. A key that is revoked already keeps its time.
+   *
+   * @param team whose key it must be; any team's when absent.
+   * @throws {AccountRuleBroken} `key_not_found`
+   */
+  async revokeKey(id: string, team?: string): Promise<ApiKey> {
+    const { rows } = await this.pool.query<ApiKeyRow>(
+      `UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
+        WHERE id = $1 AND ($2::text IS NULL OR team = $2) RETURNING ${keyColumns}`,
+      [id, team ?? null],
+    );
+    if (!rows[0]) throw keyNotFound(id);
+    return apiKey(rows[0]);
+  }
+
+  /**
+   * Creates a key that replaces another one, with the same name and grant. The old key stays valid for `overlapMs`
+   * more, but never longer than it would have been.
    *
    * @param overlapMs milliseconds; 0 ends the old key at once.
-   * @throws {AccountRuleBroken} `key_not_found`, `key_ended`
+   * @param caller whose team's key it must be, and who must be able to give what it has; an operator when absent.
+   * @throws {AccountRuleBroken} `key_not_found`, `key_ended`, `grant_exceeds`
    */
   async rotateKey(
     id: string,
     overlapMs: number,
+    caller?: Pick<Caller, 'team' | 'role' | 'permissions'>,
   ): Promise<ApiKey & { readonly key: string; readonly rotated: { readonly id: string; readonly expiresAt: Date } }> {
-    return this.transaction(async (client) => {
+    return inTransaction(this.pool, async (client) => {
       const { rows } = await client.query<ApiKeyRow & { expiresAt: Date }>(
         `UPDATE api_keys SET expires_at = least(expires_at, now() + $2 * interval '1 millisecond')
-          WHERE id = $1 AND ${isAlive} RETURNING ${keyColumns}`,
-        [id, overlapMs],
+          WHERE id = $1 AND ($3::text IS NULL OR team = $3) AND ${isAlive} RETURNING ${keyColumns}`,
+        [id, overlapMs, caller?.team ?? null],
       );
       const old = rows[0];
-      if (!old) throw await unrotatable(client, id);
+      if (!old) throw await unrotatable(client, id, caller?.team);
+      assertGivable(old.role === null ? { permissions: old.permissions } : { role: old.role }, caller);
       const key = newApiKey();
       const { rows: made } = await client.query<ApiKeyRow>(
         `INSERT INTO api_keys (id, team, hash, hint, name, role, permissions)
@@ -201,7 +256,10 @@ export class Accounts {
     });
   }
 
-  /** Who holds the key; undefined when nobody does, or it is revoked or over. One prepared statement: every request asks. */
+  /**
+   * Finds the caller of a key; undefined when the key is unknown, revoked or expired. It takes one prepared statement,
+   * since every request runs it.
+   */
   async authenticate(key: string): Promise<Caller | undefined> {
     const { rows } = await this.pool.query<{ id: string; team: string; role: string | null; permissions: string[] }>({
       name: 'api-key-authenticate',
@@ -209,53 +267,47 @@ export class Accounts {
       values: [hashOf(key)],
     });
     const row = rows[0];
-    return row && { keyId: row.id, team: row.team, permissions: granted(row) };
+    return row && { keyId: row.id, team: row.team, role: row.role, permissions: granted(row) };
   }
 
-  /** Changes of a team's owners, one at a time: two removals at once must not leave none. */
-  private withTeam<T>(team: string, work: (client: PoolClient) => Promise<T>): Promise<T> {
-    return this.transaction(async (client) => {
+  /**
+   * Runs changes of a team's owners one at a time, so that two concurrent removals cannot leave a team without owners.
+   */
+  private withTeam<T>(team: string, work: (client: Connection) => Promise<T>): Promise<T> {
+    return inTransaction(this.pool, async (client) => {
       const { rowCount } = await client.query('SELECT 1 FROM teams WHERE id = $1 FOR UPDATE', [team]);
       if (rowCount === 0) throw teamNotFound(team);
       return work(client);
     });
   }
-
-  private async transaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
-    const client = await this.pool.connect();
-    try {
-      await client.query('BEGIN');
-      const result = await work(client);
-      await client.query('COMMIT');
-      return result;
-    } catch (error) {
-      await client.query('ROLLBACK');
-      throw error;
-    } finally {
-      client.release();
-    }
-  }
 }
 
-async function unrotatable(client: PoolClient, id: string): Promise<AccountRuleBroken> {
-  const { rowCount } = await client.query('SELECT FROM api_keys WHERE id = $1', [id]);
+async function unrotatable(client: Connection, id: string, team?: string): Promise<AccountRuleBroken> {
+  const { rowCount } = await client.query('SELECT FROM api_keys WHERE id = $1 AND ($2::text IS NULL OR team = $2)', [
+    id,
+    team ?? null,
+  ]);
   return rowCount === 0
-    ? new AccountRuleBroken('key_not_found', `There is no key ${id}.`)
+    ? keyNotFound(id)
     : new AccountRuleBroken(
         'key_ended',
         `${id} is revoked, or its time is over: there is nothing to rotate. Create a new key.`,
       );
 }
 
-/** An old mail must not make an owner again of somebody who was removed. */
-async function endInvitations(client: PoolClient, team: string, emails: readonly string[]): Promise<void> {
-  await client.query('DELETE FROM invitations WHERE team = $1 AND email = ANY ($2)', [team, emails]);
+/** Ends the open invitations of these addresses, so that an old mail cannot make a removed owner an owner again. */
+async function endInvitations(client: Connection, team: string, emails: readonly string[]): Promise<void> {
+  await client.query(
+    'DELETE FROM invitations WHERE team = $1 AND lower(email) IN (SELECT lower(given) FROM unnest($2::text[]) given)',
+    [team, emails],
+  );
 }
 
-async function ownersOf(client: Pool | PoolClient, team: string): Promise<string[]> {
-  const { rows } = await client.query<{ email: string }>('SELECT email FROM owners WHERE team = $1 ORDER BY email', [
-    team,
-  ]);
+async function ownersOf(client: Pool | Connection, team: string): Promise<string[]> {
+  const { rows } = await client.query<{ email: string }>(
+    'SELECT email FROM owners WHERE team = $1 ORDER BY lower(email)',
+    [team],
+  );
   return rows.map(({ email }) => email);
 }
 
@@ -263,6 +315,17 @@ const granted = ({ role, permissions }: Pick<ApiKeyRow, 'role' | 'permissions'>)
   role !== null && isRole(role) ? roles[role] : permissions;
 
 const apiKey = (row: ApiKeyRow): ApiKey => ({ ...row, permissions: granted(row) });
+
+const keyNotFound = (id: string) => new AccountRuleBroken('key_not_found', `There is no key ${id}.`);
+
+/** @throws {AccountRuleBroken} `grant_exceeds` when a key would give more than it has. */
+function assertGivable(grant: Grant, giver?: Rights): void {
+  if (!giver || mayGive(giver, grant)) return;
+  throw new AccountRuleBroken(
+    'grant_exceeds',
+    `A key can give only what it may do itself. This one may ${giver.role ?? giver.permissions.join(', ')}.`,
+  );
+}
 
 export const teamNotFound = (team: string) => new AccountRuleBroken('team_not_found', `There is no team ${team}.`);
 
@@ -274,8 +337,14 @@ function checkedName(name: string): string {
   return trimmed;
 }
 
+/** Addresses that are the same folded are one owner; they are kept and mailed as they were written. */
+const folded = (address: string): string => address.trim().toLowerCase();
+
+/** Gives each address once, as it was written first. */
 export function checkedEmails(owners: readonly string[]): string[] {
-  const emails = [...new Set(owners.map((owner) => owner.trim().toLowerCase()))];
+  const byFold = new Map<string, string>();
+  for (const owner of owners) if (!byFold.has(folded(owner))) byFold.set(folded(owner), owner.trim());
+  const emails = [...byFold.values()];
   if (emails.length === 0) throw new AccountRuleBroken('invalid_email', 'Name at least one owner by e-mail address.');
   const wrong = emails.filter((email) => !isEmail(email));
   if (wrong.length > 0)

@@ -1,4 +1,4 @@
-/** A rule of teams, owners and keys that was broken; nothing has changed. The message says what to do. */
+/** Thrown when a rule of teams, owners and keys is broken; nothing has changed. The message says what to do. */
 export class AccountRuleBroken extends Error {
   override readonly name = 'AccountRuleBroken';
   constructor(
@@ -6,14 +6,18 @@ export class AccountRuleBroken extends Error {
       | 'team_not_found'
       | 'key_not_found'
       | 'key_ended'
+      | 'grant_exceeds'
       | 'invitation_not_found'
       | 'already_owner'
+      | 'too_many_invitations'
       | 'owner_not_found'
       | 'last_owner'
       | 'invalid_name'
       | 'invalid_email'
       | 'invalid_grant',
     message: string,
+    /** How many there are, and how many there may be, where the rule is about a number. */
+    readonly count?: { readonly current: number; readonly limit: number },
   ) {
     super(message);
   }

@@ -7,10 +7,13 @@ import {
 } from '@nestjs/common';
 import { Pool } from 'pg';
 
-/** How old `last_used_at` may be, in milliseconds. */
+/** The greatest age of `last_used_at`, in milliseconds. */
 export const keyUsesEveryMs = 60_000;
 
-/** When keys were used last: gathered here, and written now and then, all in one statement. A request costs no write. */
+/**
+ * Gathers the times of the last uses of keys, and writes them now and then in one statement, so that a request costs no
+ * write.
+ */
 @Injectable()
 export class KeyUses implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly logger = new Logger(KeyUses.name);
@@ -24,13 +27,14 @@ export class KeyUses implements OnApplicationBootstrap, BeforeApplicationShutdow
     this.uses.set(keyId, at);
   }
 
-  /** What cannot be written now is written with the next. Never rejects. */
+  /** Writes the gathered uses. Uses that cannot be written are kept for the next time. Never rejects. */
   async flush(): Promise<void> {
     if (this.uses.size === 0) return;
     const uses = this.uses;
     this.uses = new Map();
     try {
-      // Another process may know of a later use. In the order of the ids, so that two of them never wait for each other.
+      // Keeps the latest time, since another process may have written a later one. The rows are locked in the order of
+      // the ids, so that two processes cannot deadlock.
       await this.pool.query(
         `UPDATE api_keys AS held SET last_used_at = greatest(held.last_used_at, used.at)
           FROM (

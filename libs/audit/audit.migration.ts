@@ -5,7 +5,8 @@ class CreateAuditSeals1795700000100 implements MigrationInterface {
   readonly name = 'CreateAuditSeals1795700000100';
 
   async up(runner: QueryRunner): Promise<void> {
-    // The leaves can be read off the events as well. They tell which event is not the one that was sealed.
+    // The leaves could be read from the events as well. They are stored so that a verification can name the event that
+    // is not the sealed one.
     await runner.query(`
       CREATE TABLE audit_seals (
         number integer PRIMARY KEY,

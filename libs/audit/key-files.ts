@@ -3,15 +3,18 @@ import { existsSync, linkSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { SealingKey } from './seal';
 
-/** Where the sealer of a data directory keeps its key, and what `sendmux audit` trusts when nothing else is said. */
+/**
+ * Gives the paths of the signing key of a data directory, and of the public keys that `sendmux audit` trusts by
+ * default.
+ */
 export const keyFiles = (dataDirectory: string) => ({
   signing: join(dataDirectory, 'audit-key.pem'),
   trusted: join(dataDirectory, 'audit-public.pem'),
 });
 
 /**
- * The key that seals are signed with: of the file that the settings name, else that of the data directory, which is made when
- * there is none yet. The public half is written beside it.
+ * Opens the key that signs seals: from the file `given`, or else from the data directory, where it is made when there
+ * is none yet. The public key is written beside the latter.
  *
  * @returns `made`: the file of a key that is new.
  * @throws {KeyUnusable}
@@ -27,7 +30,7 @@ export function openSealingKey(dataDirectory: string, given?: string): { key: Se
   return { key, ...(isNew && { made: files.signing }) };
 }
 
-/** Whole or not at all, and the first of two that begin at the same time wins. */
+/** Makes a key file, complete or not at all. Of two processes that make it at the same time the first one succeeds. */
 function make(file: string): boolean {
   const draft = `${file}.${process.pid}`;
   const { privateKey } = generateKeyPairSync('ed25519');

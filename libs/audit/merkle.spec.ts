@@ -4,7 +4,7 @@ import { inclusionPath, merkleRoot, rootOfPath } from './merkle';
 const sha256 = (...parts: Buffer[]) => createHash('sha256').update(Buffer.concat(parts)).digest();
 const leavesOf = (count: number) => Array.from({ length: count }, (_, i) => sha256(Buffer.from(`leaf ${i}`)));
 
-/** RFC 9162 section 2.1.1, word for word. */
+/** Computes the root by the recursive definition of RFC 9162 section 2.1.1. */
 function recursiveRoot(leaves: readonly Buffer[]): Buffer {
   if (leaves.length === 1) return leaves[0]!;
   let split = 1;

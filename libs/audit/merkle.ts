@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 
 /*
- * Merkle trees as RFC 9162 section 2.1 has them, over SHA-256. A leaf is a hash already: that of an event, whose first octet is
- * 0, as that section asks of leaves.
+ * Merkle trees as RFC 9162 section 2.1 defines them, over SHA-256. A leaf is the hash of an event; the first octet of
+ * its input is 0, as that section requires of leaves.
  */
 
 const size = 32;
@@ -16,10 +16,10 @@ function parentOf(children: Buffer, at: number, parent: Buffer, to: number): voi
 }
 
 /**
- * Root of the tree over the leaves (section 2.1.1). A node without a sibling goes up as it is, which gives the same tree as
- * splitting at the largest power of two.
+ * Computes the root of the tree over the leaves (section 2.1.1). A node without a sibling moves up a level unchanged,
+ * which gives the same tree as splitting at the largest power of two.
  *
- * @param leaves at least one, 32 octets each, one after the other.
+ * @param leaves at least one, 32 octets each, concatenated.
  */
 export function merkleRoot(leaves: Buffer): Buffer {
   let level = leaves;
@@ -33,7 +33,7 @@ export function merkleRoot(leaves: Buffer): Buffer {
   return Buffer.from(level);
 }
 
-/** The siblings from a leaf up to the root (section 2.1.3.1). */
+/** Gives the siblings from a leaf up to the root (section 2.1.3.1). */
 export function inclusionPath(leaves: Buffer, index: number): Buffer[] {
   const path: Buffer[] = [];
   for (let level = leaves, place = index; level.length > size; place >>= 1) {
@@ -48,14 +48,14 @@ export function inclusionPath(leaves: Buffer, index: number): Buffer[] {
   return path;
 }
 
-/** The root that a leaf and its path lead to (section 2.1.3.2); undefined when the path does not fit. */
+/** Computes the root from a leaf and its path (section 2.1.3.2); undefined when the path does not fit. */
 export function rootOfPath(leaf: Buffer, index: number, count: number, path: readonly Buffer[]): Buffer | undefined {
   if (!Number.isInteger(index) || index < 0 || index >= count) return undefined;
   let [place, last, root] = [index, count - 1, leaf];
   const siblings = [...path];
   const pair = Buffer.alloc(2 * size);
   while (last > 0) {
-    // The last of a level with an odd number has no sibling.
+    // The last node of a level with an odd number of nodes has no sibling.
     if (place % 2 === 1 || place < last) {
       const sibling = siblings.shift();
       if (sibling?.length !== size) return undefined;

@@ -35,7 +35,9 @@ describe('the proof of a stream', () => {
     for (let i = 0; i < 12; i++) {
       for (const stream of ['mdom_a', 'mdom_b', 'mdom_c'].slice(0, 1 + (i % 3)))
         await store.append({
-          ...{ stream, metadata, expectedVersion: (await store.readStream(stream)).length },
+          stream,
+          metadata,
+          expectedVersion: (await store.readStream(stream)).length,
           events: [
             { type: 'Happened', schemaVersion: 1, time: '2026-04-15T10:00:00.123Z', data: { i, text: 'Zürich 🙂' } },
           ],
@@ -44,7 +46,9 @@ describe('the proof of a stream', () => {
     }
     await seals.seal();
     await store.append({
-      ...{ stream: 'mdom_a', expectedVersion: 12, metadata },
+      stream: 'mdom_a',
+      expectedVersion: 12,
+      metadata,
       events: [{ type: 'Happened', schemaVersion: 1, time: '2026-04-16T10:00:00.000Z', data: {} }],
     });
     proof = (await prove(pool, 'mdom_a'))!;
@@ -59,11 +63,13 @@ describe('the proof of a stream', () => {
     expect(proof.unsealed).toBe(1);
     expect(Object.keys(proof.seals).length).toBeGreaterThan(2);
     expect(checkProof(JSON.parse(JSON.stringify(proof)), trusted)).toMatchObject({
-      ...{ stream: 'mdom_a', events: 12, signers: [key.id] },
+      stream: 'mdom_a',
+      events: 12,
+      signers: [key.id],
     });
   });
 
-  it('has nothing to say of a stream that is not there', async () => {
+  it('is undefined for a stream that does not exist', async () => {
     expect(await prove(pool, 'mdom_x')).toBeUndefined();
   });
 
@@ -90,7 +96,8 @@ describe('the proof of a stream', () => {
     for (const place of [0, 5, 11])
       for (const [name, change] of Object.entries(changes))
         expect({ name, refused: isRefused(changed(({ events }) => change(events[place]!))) }).toEqual({
-          ...{ name, refused: true },
+          name,
+          refused: true,
         });
     expect(changed((copy) => copy.events.splice(3, 1))).toThrow('mdom_a/4 is missing');
     expect(changed((copy) => (copy.stream = 'mdom_b'))).toThrow('mdom_a/1'.replace('_a', '_b'));
@@ -100,7 +107,7 @@ describe('the proof of a stream', () => {
     expect(() => checkProof(null, trusted)).toThrow('no proof in the format');
   });
 
-  it('can be checked by somebody else, with nothing of ours', () => {
+  it('can be checked by others, without our code', () => {
     const directory = mkdtempSync(join(tmpdir(), 'sendmux-proof-'));
     try {
       const file = (name: string, text: string) => {

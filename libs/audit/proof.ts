@@ -4,17 +4,17 @@ import { inclusionPath, rootOfPath } from './merkle';
 import { isSigned, readStatement, type Seal, type Statement, type TrustedKeys } from './seal';
 
 /**
- * That the events of one stream are those that were recorded, and that they were there when the seals say: for somebody who has the
- * public key, and nothing else of ours. `docs/audit.md` has the format.
+ * Proves that the events of one stream are those that were recorded, and that they existed at the times of the seals.
+ * It can be checked with the public key and nothing else of ours. `docs/audit.md` describes the format.
  */
 export interface Proof {
   readonly format: 'sendmux-proof/1';
   readonly stream: string;
-  /** In the order of their versions, from 1. */
+  /** The events in the order of their versions, from 1. */
   readonly events: readonly ProvenEvent[];
-  /** By their numbers: each seal that covers one of the events. */
+  /** The seals that cover the events, by number. */
   readonly seals: Readonly<Record<string, Seal>>;
-  /** Events of the stream that no seal covers yet; they are not in the proof. */
+  /** The number of the stream's events that no seal covers yet; they are not in the proof. */
   readonly unsealed: number;
 }
 
@@ -25,15 +25,15 @@ export interface ProvenEvent {
   readonly schema_version: number;
   /** ISO 8601, UTC, to the microsecond. */
   readonly time: string;
-  /** JSON, as it was written: hashed as text. */
+  /** The JSON text that was recorded, since the hash is over the text. */
   readonly data: string;
-  /** JSON, as it was written. */
+  /** The JSON text that was recorded. */
   readonly metadata: string;
   readonly hash: string;
   readonly seal: number;
-  /** Among the events of the seal, from 0. */
+  /** The event's index among the events of the seal, from 0. */
   readonly index: number;
-  /** Hashes of the siblings on the way to the root, in hex (RFC 9162 section 2.1.3). */
+  /** Hashes of the siblings on the path to the root, in hex (RFC 9162 section 2.1.3). */
   readonly path: readonly string[];
 }
 
@@ -48,7 +48,10 @@ interface Row {
   readonly hash: Buffer;
 }
 
-/** Undefined when there is no such stream. Proves nothing by itself: what was tampered with fails the check. */
+/**
+ * Makes the proof of a stream; undefined when there is no such stream. Making it checks nothing: a proof over changed
+ * events fails in `checkProof`.
+ */
 export async function prove(pool: Pool, stream: string): Promise<Proof | undefined> {
   const { rows } = await pool.query<Row>(
     `SELECT position::float8 AS position, version, type, schema_version AS "schemaVersion", data::text AS data,
@@ -70,8 +73,16 @@ export async function prove(pool: Pool, stream: string): Promise<Proof | undefin
     }
     const index = covering.leaves.toString('hex').match(/.{64}/g)!.indexOf(hash.toString('hex'));
     events.push({
-      ...{ position, version, type, schema_version: schemaVersion, time, data, metadata },
-      ...{ hash: hash.toString('hex'), seal: covering.says.number, index },
+      position,
+      version,
+      type,
+      schema_version: schemaVersion,
+      time,
+      data,
+      metadata,
+      hash: hash.toString('hex'),
+      seal: covering.says.number,
+      index,
       path: index < 0 ? [] : inclusionPath(covering.leaves, index).map((sibling) => sibling.toString('hex')),
     });
   }
@@ -88,24 +99,24 @@ async function sealOver(pool: Pool, position: number) {
   return rows[0] && says && { ...rows[0], says };
 }
 
-/** What a proof shows. */
+/** The facts that a valid proof shows. */
 export interface Proven {
   readonly stream: string;
   readonly events: number;
-  /** Time of the oldest and of the newest seal over them, ISO 8601. */
+  /** The times of the oldest and of the newest seal over the events, ISO 8601. */
   readonly sealed: readonly [from: string, to: string];
   readonly signers: readonly string[];
 }
 
-/** A proof that proves nothing; the message says why. */
+/** Thrown when a proof is not valid; the message says why. */
 export class ProofRefused extends Error {
   override readonly name = 'ProofRefused';
 }
 
 /**
- * Needs no database: the proof, and whose signatures count.
+ * Checks a proof. It needs no database, only the proof and the trusted keys.
  *
- * @param given what was read from a file: anything.
+ * @param given any value that was read from a file.
  * @throws {ProofRefused} naming the first thing that is not right.
  */
 export function checkProof(given: unknown, trusted: TrustedKeys): Proven {
@@ -131,8 +142,15 @@ export function checkProof(given: unknown, trusted: TrustedKeys): Proven {
     const { data, metadata, type } = event;
     const hash = hashOf(() =>
       eventHash({
-        ...{ position: event.position, previous, stream, version: event.version, type, data, metadata },
-        ...{ schemaVersion: event.schema_version, microseconds: microsecondsOf(event.time) },
+        position: event.position,
+        previous,
+        stream,
+        version: event.version,
+        type,
+        data,
+        metadata,
+        schemaVersion: event.schema_version,
+        microseconds: microsecondsOf(event.time),
       }),
     );
     if (!hash || hash.toString('hex') !== event.hash || !timeForm.test(event.time))
@@ -149,7 +167,7 @@ export function checkProof(given: unknown, trusted: TrustedKeys): Proven {
   return { stream, events: events.length, sealed: [times[0]!, times.at(-1)!], signers };
 }
 
-/** Numbers that do not fit are no event of ours. */
+/** Gives undefined when hashing throws, since an event whose numbers are out of range cannot be ours. */
 function hashOf(hash: () => Buffer): Buffer | undefined {
   try {
     return hash();

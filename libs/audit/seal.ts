@@ -1,11 +1,11 @@
 import { createHash, createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
-/** What a seal says of the log. */
+/** The statement that a seal makes about the log. */
 export interface Statement {
-  /** Names the log for ever, so that nobody can pass off the seals of another one. */
+  /** Identifies the log for ever, so that the seals of another log cannot be passed off as this one's. */
   readonly log: string;
-  /** From 1, without gaps. */
+  /** The number of the seal, from 1 and without gaps. */
   readonly number: number;
   /** SHA-256 of the statement of the seal before it, in hex; zeros for the first. */
   readonly previous: string;
@@ -19,11 +19,11 @@ export interface Statement {
   readonly time: string;
 }
 
-/** As it is kept and sent. */
+/** A seal is a signed statement, as it is stored and published. */
 export interface Seal {
-  /** `statementText` of what it says: these octets are signed. */
+  /** The `statementText` of the statement; the signature is over these octets. */
   readonly statement: string;
-  /** The public key, as `keyIdOf` names it. */
+  /** The id of the public key, as `keyIdOf` gives it. */
   readonly signer: string;
   /** Ed25519 (RFC 8032), base64. */
   readonly signature: string;
@@ -31,7 +31,7 @@ export interface Seal {
 
 export const nothingBefore = '0'.repeat(64);
 
-/** Eight lines of text, each with its newline: any tool can read and hash them. */
+/** Writes a statement as eight lines of text, each with its newline, so that any tool can read and hash them. */
 export const statementText = ({ log, number, previous, events, after, upTo, root, time }: Statement): string =>
   [
     'sendmux-seal/1',
@@ -48,26 +48,32 @@ export const statementText = ({ log, number, previous, events, after, upTo, root
 const form =
   /^sendmux-seal\/1\nlog (\w{1,64})\nnumber (\d{1,10})\nprevious ([0-9a-f]{64})\nevents (\d{1,10})\npositions (\d{1,16}) (\d{1,16})\nroot ([0-9a-f]{64})\ntime (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\n$/;
 
-/** Undefined when the text is no statement. */
+/** Reads a statement; undefined when the text is none. */
 export function readStatement(text: string): Statement | undefined {
   const [, log, number, previous, events, after, upTo, root, time] = form.exec(text) ?? [];
   if (time === undefined) return undefined;
   return {
-    ...{ log: log!, previous: previous!, root: root!, time },
-    ...{ number: Number(number), events: Number(events), after: Number(after), upTo: Number(upTo) },
+    log: log!,
+    previous: previous!,
+    root: root!,
+    time,
+    number: Number(number),
+    events: Number(events),
+    after: Number(after),
+    upTo: Number(upTo),
   };
 }
 
 export const hashOfStatement = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-/** The first 16 hex digits of the SHA-256 of the key's SubjectPublicKeyInfo (DER). */
+/** Gives the first 16 hex digits of the SHA-256 of the key's SubjectPublicKeyInfo (DER). */
 export const keyIdOf = (key: KeyObject): string =>
   createHash('sha256')
     .update(key.export({ type: 'spki', format: 'der' }))
     .digest('hex')
     .slice(0, 16);
 
-/** A file that cannot be read as a key. */
+/** Thrown when a file cannot be read as a key. */
 export class KeyUnusable extends Error {
   override readonly name = 'KeyUnusable';
 }
@@ -101,12 +107,14 @@ export class SealingKey {
   }
 }
 
-/** Public keys by their ids: whose signatures count. */
+/** The public keys whose signatures count, by their ids. */
 export type TrustedKeys = ReadonlyMap<string, KeyObject>;
 
 export const trusting = (...keys: KeyObject[]): TrustedKeys => new Map(keys.map((key) => [keyIdOf(key), key]));
 
 /**
+ * Reads trusted keys from a file.
+ *
  * @param file public keys in PEM, one after the other (a private key counts as its public one).
  * @throws {KeyUnusable}
  */
@@ -132,7 +140,7 @@ function readingKey<T>(file: string, expected: string, read: (pem: string) => T 
   throw new KeyUnusable(`${file} ${why}: expected ${expected}`, { cause });
 }
 
-/** Whether somebody that is trusted has signed these octets. */
+/** Tells whether a trusted key has signed the statement. */
 export function isSigned({ statement, signer, signature }: Seal, trusted: TrustedKeys): boolean {
   const publicKey = trusted.get(signer);
   const octets = Buffer.from(signature, 'base64');

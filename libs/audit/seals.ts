@@ -1,13 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import type { Pool, PoolClient } from 'pg';
+import type { Pool } from 'pg';
+import { inTransaction, type Connection } from '@app/database';
 import { eventHashSql, noHash, type EventLog } from '@app/event-store';
 import { merkleRoot } from './merkle';
 import { hashOfStatement, nothingBefore, readStatement, type Seal, type SealingKey } from './seal';
 
-/** One sealer at a time looks at the end of the log; the number of the next seal decides in any case. */
+/**
+ * Key of the advisory lock under which one sealer at a time seals. The primary key on the number ensures the same
+ * without it.
+ */
 const sealingLock = 0x5ea1;
 
-/** An event that is not what its hash says, or does not follow the one before it: nothing is sealed over it. */
+/** Thrown when an event does not have its own hash, or does not follow the one before it. Nothing is sealed over it. */
 export class LogBroken extends Error {
   override readonly name = 'LogBroken';
   constructor(
@@ -30,7 +34,7 @@ interface Leaf {
   readonly isLinked: boolean;
 }
 
-/** The seals of a log, each over all events since the one before it. */
+/** Makes the seals of a log, each over the events since the seal before it. */
 export class Seals {
   /**
    * @param most events in one seal.
@@ -45,22 +49,22 @@ export class Seals {
   ) {}
 
   /**
-   * Seals what is settled and not sealed yet; looks at each event before it signs.
+   * Seals the settled events that have no seal yet, after checking each event's hash and link.
    *
-   * @returns the new seals, the oldest first; none when there is nothing new, or another sealer is at it.
+   * @returns the new seals, the oldest first; none when there is no new event, or another sealer holds the lock.
    * @throws {LogBroken}
    */
   async seal(): Promise<Seal[]> {
     const seals: Seal[] = [];
     for (;;) {
       const head = await this.log.head();
-      const made = await this.inTransaction((client) => this.sealNext(client, head));
+      const made = await inTransaction(this.pool, (client) => this.sealNext(client, head));
       if (!made) return seals;
       seals.push(made);
     }
   }
 
-  private async sealNext(client: PoolClient, head: number): Promise<Seal | undefined> {
+  private async sealNext(client: Connection, head: number): Promise<Seal | undefined> {
     const { rows: locks } = await client.query<{ mine: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS mine', [
       sealingLock,
     ]);
@@ -93,7 +97,7 @@ export class Seals {
     return seal;
   }
 
-  private async leaves(client: PoolClient, after: number, head: number): Promise<Leaf[]> {
+  private async leaves(client: Connection, after: number, head: number): Promise<Leaf[]> {
     const { rows } = await client.query<Leaf>(
       `SELECT stream || '/' || version AS event, position::float8 AS position, hash, hash = ${eventHashSql()} AS "isTrue",
          coalesce(previous = CASE version WHEN 1 THEN $4::bytea ELSE
@@ -103,22 +107,5 @@ export class Seals {
       [after, head, this.most, noHash],
     );
     return rows;
-  }
-
-  private async inTransaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
-    const client = await this.pool.connect();
-    let broken: Error | undefined;
-    try {
-      await client.query('BEGIN');
-      const result = await work(client);
-      await client.query('COMMIT');
-      return result;
-    } catch (error) {
-      broken = error as Error;
-      throw error;
-    } finally {
-      // Nothing to roll back in a connection that is thrown away.
-      client.release(broken);
-    }
   }
 }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { Client, type Pool } from 'pg';
-import { copyRows } from '@app/database';
+import type { Pool } from 'pg';
+import { copyRows, openClient, type Connection } from '@app/database';
 import { hashedColumns, hashLength, noHash, type EventLog } from '@app/event-store';
 import { merkleRoot } from './merkle';
 import {
@@ -13,11 +13,13 @@ import {
   type TrustedKeys,
 } from './seal';
 
-/** Something that is not as it was when it was recorded or sealed. */
+/** A difference from what was recorded or sealed. */
 export interface Fault {
-  /** Position of the event; of a seal, that of the first event that it covers. The first bad place has the least. */
+  /**
+   * Position of the event; for a seal, that of the first event that it covers. The first faulty place has the lowest.
+   */
   readonly position: number;
-  /** The number of the seal, where the fault is one of a seal itself. */
+  /** The number of the seal, when the fault is in the seal itself. */
   readonly seal?: number;
   /** `stream/version`, where it is known. */
   readonly event?: string;
@@ -26,39 +28,39 @@ export interface Fault {
 }
 
 export type FaultCode =
-  /** The event is not what its hash says. */
+  /** The event does not have its own hash. */
   | 'event_changed'
-  /** Not the event that was sealed in this place, though it is what its own hash says. */
+  /** The event in this place is not the one that was sealed, although it has its own hash. */
   | 'event_replaced'
   | 'event_removed'
   | 'event_inserted'
-  /** The event does not name the hash of the one before it in its stream, or there is none. */
+  /** The event does not name the hash of the one before it in its stream, or there is no such event. */
   | 'event_unlinked'
-  /** In another place of the log than it was recorded in. */
+  /** The event is at another place of the log than where it was recorded. */
   | 'event_moved'
-  /** The seal is not as it was signed, or not by a trusted key. */
+  /** The seal is not as it was signed, or not signed by a trusted key. */
   | 'seal_unsigned'
   /** The seal does not follow the one before it, or one is missing. */
   | 'seal_unlinked'
-  /** The hashes that are kept beside the seal are not those that it was made of. */
+  /** The hashes that are stored beside the seal are not those that it was made from. */
   | 'seal_leaves_changed'
-  /** An event that should have been sealed by now is not: the sealer does not run, or the seals were taken away. */
+  /** An event that should have been sealed by now is not: the sealer does not run, or the seals were removed. */
   | 'seal_missing'
   /** A witness has another seal of this number. */
   | 'seal_replaced'
-  /** A witness has seen a seal that is not here: the end of the log is cut off. */
+  /** A witness has seen a seal that is missing here: the end of the log is cut off. */
   | 'seal_removed';
 
 export interface Verified {
   readonly events: number;
-  /** Events after the newest seal: hashed and linked, and signed by nobody yet. */
+  /** The number of events after the newest seal, which are hashed and linked but not signed yet. */
   readonly unsealed: number;
   readonly seals: number;
-  /** What the newest seal says; undefined when there is none. */
+  /** The statement of the newest seal; undefined when there is none. */
   readonly newest: Statement | undefined;
-  /** In the order of the log, `mostFaults` at most. Empty: all is as it was. */
+  /** The first `mostFaults` faults in the order of the log. Empty when the log is as it was recorded. */
   readonly faults: readonly Fault[];
-  /** Of all faults. */
+  /** The number of all faults, including those that `faults` leaves out. */
   readonly faultCount: number;
 }
 
@@ -66,12 +68,12 @@ const mostFaults = 20;
 
 export interface VerifyOptions {
   readonly trusted: TrustedKeys;
-  /** Seals that were kept elsewhere: from the logs of the sealer or from its topic. */
+  /** Seals that were kept elsewhere, in the sealer's logs or on its topic. */
   readonly witness?: readonly Seal[];
-  /** Events from before this time have to be sealed; absent: none has to be. */
+  /** Events from before this time must be sealed. When absent, no event has to be. */
   readonly sealedBefore?: Date;
   readonly signal?: AbortSignal;
-  /** @param position up to which all is looked at. */
+  /** @param position the position up to which everything has been read. */
   readonly reached?: (position: number) => void;
 }
 
@@ -81,25 +83,26 @@ interface StoredSeal extends Seal {
   readonly leaves: Buffer;
 }
 
-/** A seal that may be believed, and where its events are being gathered. */
+/** A valid seal whose events are being gathered. */
 interface OpenSeal {
   readonly says: Statement;
   readonly leaves: Buffer;
 }
 
 /**
- * Reads the whole log and says whether each event is the one that was recorded: by its own hash, by the signed seal that covers
- * it, and after the newest seal by the chain of its stream. Nothing is written, and memory does not grow with the log.
+ * Reads the whole log and checks that each event is the one that was recorded: by its own hash, by the signed seal that
+ * covers it, and after the newest seal by the chain of its stream. It writes nothing, and its memory does not grow with
+ * the log.
  *
- * What nobody has sealed yet may be taken from the end without a trace, and the newest seals with it, unless a witness has seen
- * them.
+ * Events that are not sealed yet can be removed from the end without a trace, and so can the newest seals with their
+ * events, unless a witness has seen these seals.
  */
 export class Verification {
   private readonly faults: Fault[] = [];
   private faultCount = 0;
   private events = 0;
 
-  /** Of the events that are being gathered for the open seal: their positions and hashes. */
+  /** The positions of the events that were gathered for the open seal. */
   private positions: number[] = [];
   private hashes = Buffer.alloc(10_000 * hashLength);
 
@@ -109,7 +112,7 @@ export class Verification {
     private readonly options: VerifyOptions,
   ) {}
 
-  /** @throws {Error} of the database, or the reason of `signal`. */
+  /** @throws {Error} the error of the database, or the reason of `signal`. */
   async run(): Promise<Verified> {
     const { signal, reached } = this.options;
     const { rows } = await this.pool.query<{ count: number }>(
@@ -117,10 +120,8 @@ export class Verification {
     );
     const { count } = rows[0]!;
     const head = await this.log.head();
-    // Of its own: no other statement may take as long as these.
-    const client = new Client({ ...this.pool.options, statement_timeout: 0 });
-    client.on('error', () => undefined);
-    await client.connect();
+    // A separate connection, since no other statement may take as long as these.
+    const client = await openClient({ ...this.pool.options, statement_timeout: 0 });
     const interrupt = () => void client.end();
     signal?.addEventListener('abort', interrupt, { once: true });
     try {
@@ -139,8 +140,12 @@ export class Verification {
     }
   }
 
-  /** @returns what the newest seal says that can be believed. */
-  private async readAll(client: Client, seals: AsyncGenerator<OpenSeal>, head: number): Promise<Statement | undefined> {
+  /** @returns the statement of the newest valid seal. */
+  private async readAll(
+    client: Connection,
+    seals: AsyncGenerator<OpenSeal>,
+    head: number,
+  ): Promise<Statement | undefined> {
     let newest: Statement | undefined;
     let open: OpenSeal | undefined;
     const next = async () => {
@@ -170,7 +175,7 @@ export class Verification {
     return newest;
   }
 
-  /** One event: its own hash, and its place among those of the open seal. */
+  /** Checks an event's own hash, and gathers it for the open seal. */
   private take(bytes: Buffer, start: number, position: number, sealed: boolean): void {
     let end = start;
     for (let field = 0; field < hashedColumns.length; field++) end += 4 + bytes.readInt32BE(end);
@@ -190,7 +195,7 @@ export class Verification {
     bytes.copy(this.hashes, at - hashLength, stored, Math.min(stored + hashLength, stored + bytes.readInt32BE(end)));
   }
 
-  /** All events of a seal are gathered: they have to be those that it was made of. */
+  /** Compares the gathered events of a seal with those that it was made from. */
   private async close({ says, leaves }: OpenSeal): Promise<void> {
     const found = this.hashes.subarray(0, this.positions.length * hashLength);
     const { positions } = this;
@@ -200,18 +205,20 @@ export class Verification {
     if (isWhole && found.equals(leaves)) return;
     if (isWhole || leaves.length !== says.events * hashLength || merkleRoot(leaves).toString('hex') !== says.root)
       this.report({
-        ...{ position: at, seal: says.number, code: 'seal_leaves_changed' },
+        position: at,
+        seal: says.number,
+        code: 'seal_leaves_changed',
         message: `The hashes that are kept beside seal ${says.number} are not those that it was made of${isWhole ? '; its events are' : `, nor are its events (positions ${at} to ${says.upTo}): ${positions.length} where ${says.events} were sealed`}`,
       });
     else await this.compare(says, leaves, found, positions);
   }
 
-  /** The first place of a seal where another event is than was sealed there. */
+  /** Reports the first place of a seal that has another event than the sealed one. */
   private async compare(says: Statement, sealed: Buffer, found: Buffer, positions: number[]): Promise<void> {
     const listed = (hashes: Buffer): string[] => (hashes.toString('hex').match(/.{64}/g) as string[] | null) ?? [];
     const [was, is] = [listed(sealed), listed(found)];
     const i = was.findIndex((hash, place) => hash !== is[place]);
-    // All that were sealed are there: what comes after them was added.
+    // When all sealed events are there, an event was added after them.
     const place = i < 0 ? was.length : i;
     const position = positions[place] ?? says.upTo;
     const here = is[place] === undefined ? undefined : await this.nameOf('position', position);
@@ -221,25 +228,33 @@ export class Verification {
     const where = `after position ${before}, as seal ${says.number} of ${says.time} has it`;
     if (isForeign && isLost && is.length === was.length)
       this.report({
-        ...{ position: before + 1, ...(here && { event: here }), code: 'event_replaced' },
+        position: before + 1,
+        ...(here && { event: here }),
+        code: 'event_replaced',
         message: `${here} is not the event that was sealed ${where}`,
       });
     else if (isForeign)
       this.report({
-        ...{ position, ...(here && { event: here }), code: 'event_inserted' },
+        position,
+        ...(here && { event: here }),
+        code: 'event_inserted',
         message: `${here} was not sealed: there was no such event ${where}`,
       });
     else if (isLost) {
-      // Another may follow it in its stream.
+      // The event that follows it in its stream, if any, names its hash.
       const lost = await this.nameOf('previous', Buffer.from(was[place]!, 'hex'));
       this.report({
-        ...{ position: before + 1, ...(lost && { event: lost }), code: 'event_removed' },
+        position: before + 1,
+        ...(lost && { event: lost }),
+        code: 'event_removed',
         message: `${lost ?? 'An event'} is missing ${where}`,
       });
     } else {
       const moved = await this.nameOf('hash', Buffer.from(was[place]!, 'hex'));
       this.report({
-        ...{ position: before + 1, ...(moved && { event: moved }), code: 'event_moved' },
+        position: before + 1,
+        ...(moved && { event: moved }),
+        code: 'event_moved',
         message: `${moved ?? 'An event'} is not in its place any more, ${where}`,
       });
     }
@@ -256,9 +271,10 @@ export class Verification {
   }
 
   /**
-   * The seals that can be believed, in their order. What is wrong with one is a fault; events are held against the others.
+   * Yields the valid seals in their order. A seal that is not valid is reported, and its events are checked by the
+   * other seals only.
    *
-   * @param count of the newest; later ones are of a log that has grown meanwhile.
+   * @param count the number of the newest seal to read; the log may have grown since.
    */
   private async *seals(count: number): AsyncGenerator<OpenSeal, void> {
     const { trusted, witness = [] } = this.options;
@@ -267,9 +283,9 @@ export class Verification {
       const says = readStatement(seal.statement);
       if (says && isSigned(seal, trusted)) seen.set(says.number, seal.statement);
     }
-    /** The newest that was believed. */
+    /** The newest valid seal. */
     let before: Statement | undefined;
-    /** Of the seal before, if it was believed. */
+    /** The digest of the previous seal, if that seal was valid. */
     let previous: string | undefined = nothingBefore;
     let number = 0;
     while (number < count) {
@@ -304,18 +320,20 @@ export class Verification {
     const gone = [...seen.keys()].filter((each) => each > number).sort((a, b) => a - b)[0];
     if (gone !== undefined)
       this.report({
-        ...{ position: (before?.upTo ?? 0) + 1, seal: gone, code: 'seal_removed' },
+        position: (before?.upTo ?? 0) + 1,
+        seal: gone,
+        code: 'seal_removed',
         message: `A witness has seen seal ${gone}, and it is not here: the log is cut off after position ${before?.upTo ?? 0}`,
       });
   }
 
   /**
-   * Whether the events after the newest seal name the hash before them (whoever sealed the others has looked before signing), and
-   * no event has a position that was never drawn.
+   * Checks that the events after the newest seal name the hash before them, and that no event has a position that was
+   * never drawn. (The links of sealed events were checked before signing.)
    *
-   * @returns how many come after the newest seal.
+   * @returns how many events come after the newest seal.
    */
-  private async readEnd(client: Client, after: number, head: number): Promise<number> {
+  private async readEnd(client: Connection, after: number, head: number): Promise<number> {
     const { rows: unlinked } = await client.query<{ event: string; position: number }>(
       `SELECT e.stream || '/' || e.version AS event, e.position::float8 AS position
        FROM events e LEFT JOIN events before ON before.stream = e.stream AND before.version = e.version - 1
@@ -327,7 +345,9 @@ export class Verification {
     );
     for (const { event, position } of unlinked)
       this.report({
-        ...{ position, event, code: 'event_unlinked' },
+        position,
+        event,
+        code: 'event_unlinked',
         message: `${event} does not follow the event before it in its stream: that one is missing, or another`,
       });
     const { rows: strange } = await client.query<{ event: string; position: number }>(
@@ -336,7 +356,9 @@ export class Verification {
     );
     for (const { event, position } of strange)
       this.report({
-        ...{ position, event, code: 'event_moved' },
+        position,
+        event,
+        code: 'event_moved',
         message: `${event} has the position ${position}, which was never given to an event`,
       });
     const { rows: late } = await client.query<{ event: string; position: number; time: Date }>(
@@ -346,7 +368,9 @@ export class Verification {
     );
     for (const { event, position, time } of late)
       this.report({
-        ...{ position, event, code: 'seal_missing' },
+        position,
+        event,
+        code: 'seal_missing',
         message: `${event} of ${time.toISOString()} is not sealed yet: the sealer does not run, or its seals were taken away`,
       });
     const { rows } = await client.query<{ count: number }>(
@@ -356,7 +380,7 @@ export class Verification {
     return rows[0]!.count;
   }
 
-  /** One fault a place: what follows from it is not told. */
+  /** Reports one fault for a place, and not those that follow from it. */
   private report(fault: Fault): void {
     if (this.faults.some(({ position, seal }) => position === fault.position && seal === fault.seal)) return;
     this.faultCount++;
@@ -364,7 +388,7 @@ export class Verification {
   }
 }
 
-/** `stream/version` of the row that begins there: the third and fourth of its fields. */
+/** Gives the `stream/version` of the row that begins at an offset: its third and fourth fields. */
 function nameAt(bytes: Buffer, start: number): string {
   let at = start;
   for (let field = 0; field < 2; field++) at += 4 + bytes.readInt32BE(at);

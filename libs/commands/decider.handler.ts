@@ -1,39 +1,57 @@
 import { Logger } from '@nestjs/common';
-import { ConstraintViolation, WrongExpectedVersion, type EventStore, type RecordedEvent } from '@app/event-store';
+import { ConstraintViolation, WrongExpectedVersion, type EventStore } from '@app/event-store';
 import type { Command, Decider, ModelEvent } from './decider';
+import { StreamStates, type StreamState } from './stream-states';
 
-/** How often a decision that lost a race is made again before the conflict is the caller's. */
+/** The number of times that a decision is made before a conflict with other writers is thrown to the caller. */
 const attempts = 8;
 
-/** What a command led to: the state after it, the version of the stream, and what is new. */
+/** The outcome of a command: the state after it, the version of the stream, and the new events. */
 export interface Decision<E extends ModelEvent, State> {
   readonly state: State;
   readonly version: number;
   readonly events: readonly E[];
 }
 
-/** The only place where a model and the store meet. */
+interface ToExecute<C extends Command> {
+  readonly command: C;
+  /** The only version of the stream that the command may be decided on; absent: any. */
+  readonly ifVersion?: number | undefined;
+}
+
+/** Thrown when a command demands a version of its stream that is no longer the last one. Nothing was appended. */
+export class StreamHasChanged extends Error {
+  override readonly name = 'StreamHasChanged';
+}
+
+/** Reads a stream, has the model decide, and appends. This is the only place where a model and the store meet. */
 export abstract class DeciderHandler<C extends Command, E extends ModelEvent, State> {
   private readonly logger = new Logger(this.constructor.name);
+  private readonly states: StreamStates<C, E, State>;
 
   constructor(
     private readonly store: EventStore,
     private readonly decider: Decider<C, E, State>,
-  ) {}
+  ) {
+    this.states = new StreamStates(store, decider);
+  }
 
   /**
-   * Several processes write a stream, each by its own clock, and its times never run backwards: what is decided by a clock that
-   * is behind has the time of the event before it. So a time leads to one state.
+   * Executes a command. Several processes write to a stream, each with its own clock, so a decision whose clock is
+   * behind gets the time of the event before it: times in a stream never decrease.
    *
-   * @throws whatever the model refuses, by its decision or by what the store has seen; {WrongExpectedVersion} when it lost too
-   * many races in a row; whatever `EventStore.append` throws.
+   * @throws {StreamHasChanged} when `ifVersion` is given and is not the version of the stream; whatever the model
+   * refuses, by its decision or by a constraint of the store; {WrongExpectedVersion} when other writers were first too
+   * many times in a row; whatever `EventStore.append` throws.
    */
-  async execute(command: C): Promise<Decision<E, State>> {
+  async execute({ command, ifVersion }: ToExecute<C>): Promise<Decision<E, State>> {
     const { decide, evolve, streamOf, rowOf, refusalOf, schemaVersions } = this.decider;
     const stream = streamOf(command);
     for (let attempt = 1; ; attempt++) {
       // 1. Read the stream and fold it.
       const { state: before, version: expectedVersion, last } = await this.load(stream);
+      if (ifVersion !== undefined && ifVersion !== expectedVersion)
+        throw new StreamHasChanged(`${stream} is at version ${expectedVersion}, and not at ${ifVersion}.`);
       // 2. Decide.
       const context = { ...command.context, at: latest(command.context.at, last?.time) };
       const events = decide({ ...command, context }, before);
@@ -58,7 +76,7 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
         this.tell(stream, command, version, events);
         return { state, version, events };
       } catch (error) {
-        // 4. A race that was lost is decided again, on what the winner left.
+        // 4. When another writer was first, decide again on the new state.
         if (error instanceof ConstraintViolation) throw refusalOf(error, command) ?? error;
         if (!(error instanceof WrongExpectedVersion) || attempt === attempts) throw error;
       }
@@ -66,27 +84,28 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
   }
 
   /**
-   * The state of a stream now, its version, and the event that brought it there.
+   * Gives the current state of a stream, its version, and its last event.
    *
-   * @throws {EventNotUnderstood} when a newer release has added to the stream: it cannot be decided upon here.
+   * @throws {EventNotUnderstood} when a newer release has added to the stream, so that this release cannot decide on
+   * it.
    */
-  async load(stream: string): Promise<{ state: State; version: number; last: RecordedEvent | undefined }> {
-    const { initialState, eventOf, evolve } = this.decider;
-    const recorded = await this.store.readStream(stream);
-    return {
-      state: recorded.map(eventOf).reduce(evolve, initialState),
-      version: recorded.length,
-      last: recorded.at(-1),
-    };
+  load(stream: string): Promise<StreamState<State>> {
+    return this.states.load(stream);
   }
 
-  /** One line for what has changed: the id of a request leads through the logs of all processes. */
+  /**
+   * Logs one line for each change, with the id of the request, so that a request can be followed through all processes.
+   */
   private tell(stream: string, { context }: C, version: number, events: readonly E[]): void {
     const { actor, requestId, correlationId, causationId } = context;
     this.logger.log(
       {
-        ...{ [this.decider.kind]: stream, version, actor },
-        ...{ request_id: requestId, correlation_id: correlationId, causation_id: causationId },
+        [this.decider.kind]: stream,
+        version,
+        actor,
+        request_id: requestId,
+        correlation_id: correlationId,
+        causation_id: causationId,
         ...this.decider.logged?.(events),
       },
       events.map(({ type }) => type).join(', '),
@@ -94,5 +113,5 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
   }
 }
 
-/** Of times as events have them, whose order is that of their texts. */
+/** Gives the later of two times as events store them: as texts they sort in the order of time. */
 const latest = (at: string, last = at): string => (last > at ? last : at);

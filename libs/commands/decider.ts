@@ -1,5 +1,5 @@
+import type { CommandContext } from '@app/decider';
 import type { ConstraintViolation, ProjectedRow, StreamEvent } from '@app/event-store';
-import type { CommandContext } from '@app/mail-domain';
 
 export interface Command {
   readonly type: string;
@@ -13,23 +13,26 @@ export interface ModelEvent {
   readonly data: unknown;
 }
 
-/** What the handler has to know of a model: how it decides and folds, and how its events and its row are kept. */
+/** What the handler needs of a model: how it decides and folds, and how its events and its row are stored. */
 export interface Decider<C extends Command, E extends ModelEvent, State> {
-  /** What the streams are of, such as `domain`: the field of the logs that has their name. */
+  /** What a stream of the model is, such as `domain`; also the log field for the stream's name. */
   readonly kind: string;
   readonly initialState: State;
   readonly schemaVersions: Readonly<Record<string, number>>;
-  /** Pure; throws what breaks a rule. */
+  /** Decides on a command. Pure; throws when the command breaks a rule. */
   readonly decide: (command: C, state: State) => E[];
-  /** Pure. */
+  /** Folds one event into the state. Pure. */
   readonly evolve: (state: State, event: E) => State;
   readonly streamOf: (command: C) => string;
-  /** The event of the model in a record of the log; throws when a newer release has recorded it. */
+  /** Reads a recorded event as an event of the model; throws when a newer release has recorded it. */
   readonly eventOf: (recorded: StreamEvent) => E;
-  /** The row of the read model after `version` events, the last of them at `at`. */
+  /** Gives the row of the read model after `version` events, the last of them at `at`. */
   readonly rowOf: (state: State, version: number, at: string) => ProjectedRow;
-  /** The broken rule that the store has seen and a decision on one stream cannot; undefined when it is none of the model's. */
+  /**
+   * Gives the model's error for a constraint that the store found violated and that a decision on one stream cannot
+   * check; undefined when it is not one of the model's.
+   */
   readonly refusalOf: (violation: ConstraintViolation, command: C) => Error | undefined;
-  /** What the line of the logs has besides. */
+  /** Further fields of the log line. */
   readonly logged?: (events: readonly E[]) => object;
 }

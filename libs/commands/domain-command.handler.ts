@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { EventStore } from '@app/event-store';
 import {
   decide,
@@ -15,11 +15,25 @@ import { domainRow, nameReservation, noMailboxLeft } from '@app/read-model';
 import type { Decider } from './decider';
 import { DeciderHandler, type Decision } from './decider.handler';
 
-/** What a command of a domain led to. */
+/** The outcome of a command on a domain. */
 export type Decided = Decision<DomainEvent, MailDomain>;
 
+/** Carries a command on a domain over the bus. */
+export class CommandToDomain extends Command<Decided> {
+  constructor(
+    readonly command: DomainCommand,
+    readonly ifVersion?: number,
+  ) {
+    super();
+  }
+}
+
 export const domainDecider: Decider<DomainCommand, DomainEvent, MailDomain> = {
-  ...{ kind: 'domain', initialState, schemaVersions, decide, evolve },
+  kind: 'domain',
+  initialState,
+  schemaVersions,
+  decide,
+  evolve,
   streamOf: ({ domainId }) => domainId,
   eventOf: domainEvent,
   rowOf: domainRow,
@@ -39,9 +53,16 @@ export const domainDecider: Decider<DomainCommand, DomainEvent, MailDomain> = {
   },
 };
 
-/** @throws {DomainRuleBroken} `conflict` when the name is reserved or mailboxes are left, and whatever `decide` refuses. */
-@Injectable()
-export class DomainCommandHandler extends DeciderHandler<DomainCommand, DomainEvent, MailDomain> {
+/**
+ * Handles the commands on domains.
+ *
+ * @throws {DomainRuleBroken} `conflict` when the name is reserved or mailboxes are left, and whatever `decide` refuses.
+ */
+@CommandHandler(CommandToDomain)
+export class DomainCommandHandler
+  extends DeciderHandler<DomainCommand, DomainEvent, MailDomain>
+  implements ICommandHandler<CommandToDomain>
+{
   constructor(store: EventStore) {
     super(store, domainDecider);
   }

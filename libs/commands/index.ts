@@ -1,5 +1,6 @@
+export * from './commands';
 export * from './commands.module';
 export type { Decider } from './decider';
-export type { Decision } from './decider.handler';
+export { StreamHasChanged, type Decision } from './decider.handler';
 export * from './domain-command.handler';
 export * from './mailbox-command.handler';

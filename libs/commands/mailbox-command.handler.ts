@@ -1,4 +1,5 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject } from '@nestjs/common';
+import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { EventStore } from '@app/event-store';
 import {
   decideMailbox,
@@ -17,15 +18,28 @@ import { addressReservation, liveHome, mailboxRow, oneSharedMailbox } from '@app
 import type { Decider } from './decider';
 import { DeciderHandler, type Decision } from './decider.handler';
 
-/** The store whose rows go to `mailboxes`. */
+/** Injects the store whose rows go to `mailboxes`. */
 export const MAILBOX_STORE = Symbol('MAILBOX_STORE');
 
-/** What a command of a mailbox led to. */
+/** The outcome of a command on a mailbox. */
 export type MailboxDecided = Decision<MailboxEvent, Mailbox>;
+
+/** Carries a command on a mailbox over the bus. */
+export class CommandToMailbox extends Command<MailboxDecided> {
+  constructor(
+    readonly command: MailboxCommand,
+    readonly ifVersion?: number,
+  ) {
+    super();
+  }
+}
 
 export const mailboxDecider: Decider<MailboxCommand, MailboxEvent, Mailbox> = {
   kind: 'mailbox',
-  ...{ initialState: noMailbox, schemaVersions: mailboxSchemaVersions, decide: decideMailbox, evolve: evolveMailbox },
+  initialState: noMailbox,
+  schemaVersions: mailboxSchemaVersions,
+  decide: decideMailbox,
+  evolve: evolveMailbox,
   streamOf: ({ mailboxId }) => mailboxId,
   eventOf: mailboxEvent,
   rowOf: mailboxRow,
@@ -43,7 +57,10 @@ export const mailboxDecider: Decider<MailboxCommand, MailboxEvent, Mailbox> = {
   },
 };
 
-/** The domain is no longer what it was when the command was made: the model says of the new state what it says of any. */
+/**
+ * Decides again with the domain's new status when the domain has changed since the command was made, so that the model
+ * gives the error.
+ */
 function refusedBy({ data, ...command }: CreateMailbox, status: string | undefined): Error | undefined {
   const home = data.home && status ? { ...data.home, status } : null;
   try {
@@ -54,9 +71,17 @@ function refusedBy({ data, ...command }: CreateMailbox, status: string | undefin
   }
 }
 
-/** @throws {MailboxRuleBroken} `conflict` when the address or the domain is not to be had, and whatever `decideMailbox` refuses. */
-@Injectable()
-export class MailboxCommandHandler extends DeciderHandler<MailboxCommand, MailboxEvent, Mailbox> {
+/**
+ * Handles the commands on mailboxes.
+ *
+ * @throws {MailboxRuleBroken} `conflict` when the address or the domain is not available, and whatever `decideMailbox`
+ * refuses.
+ */
+@CommandHandler(CommandToMailbox)
+export class MailboxCommandHandler
+  extends DeciderHandler<MailboxCommand, MailboxEvent, Mailbox>
+  implements ICommandHandler<CommandToMailbox>
+{
   constructor(@Inject(MAILBOX_STORE) store: EventStore) {
     super(store, mailboxDecider);
   }

@@ -6,14 +6,18 @@ const minute = 60_000;
 const interval = 6 * hour;
 const id = 'mdom_cl0000000000000000000000001';
 const slot = slotOf(id);
-/** The turn of the domain's slot in a cycle that starts at noon, long ago. */
+/** The time of the domain's slot in a cycle that starts at noon in the past. */
 const cycle = Math.floor(Date.parse('2026-04-15T12:00:00Z') / interval) * interval;
 const turn = cycle + offsetOf(slot, interval);
 const at = (time: number | null) => (time === null ? null : new Date(time));
 
 const domain = (changed: Partial<CheckedDomain> = {}): CheckedDomain => ({
-  ...{ id, status: 'verified', createdAt: new Date(turn - 24 * hour), verifiedAt: new Date(turn - 23 * hour) },
-  ...{ checkedAt: new Date(turn - 23 * hour), ...changed },
+  id,
+  status: 'verified',
+  createdAt: new Date(turn - 24 * hour),
+  verifiedAt: new Date(turn - 23 * hour),
+  checkedAt: new Date(turn - 23 * hour),
+  ...changed,
 });
 const times = (changed: Partial<CheckedDomain>, now: number, closed?: SlotProgress, young?: number) =>
   checkTimes(
@@ -28,16 +32,16 @@ const times = (changed: Partial<CheckedDomain>, now: number, closed?: SlotProgre
 const closed = { cycle, at: turn + 5_000 };
 
 describe('when a domain was, and will be, looked at', () => {
-  it('is told by its slot, though nothing was written of a healthy look', () =>
+  it('follows from its slot, although a healthy look writes nothing', () =>
     expect(times({}, turn + hour, closed)).toEqual({
       lastCheckedAt: at(turn + 5_000),
       nextCheckAt: at(turn + interval),
     }));
-  it('is told by the last recorded check when that is newer', () =>
+  it('follows from the last recorded look when that is newer', () =>
     expect(times({ checkedAt: new Date(turn + hour) }, turn + 2 * hour, closed).lastCheckedAt).toEqual(
       at(turn + hour),
     ));
-  it('is now, where its turn has come and its slot is late', () => {
+  it('is now when its slot is due and late', () => {
     expect(times({}, turn + interval + minute, closed).nextCheckAt).toEqual(at(turn + interval + minute));
     expect(times({}, turn + minute).nextCheckAt).toEqual(at(turn + minute));
   });
@@ -45,7 +49,7 @@ describe('when a domain was, and will be, looked at', () => {
     const late = { cycle, at: turn + 5 * hour };
     expect(times({}, turn + 5 * hour, late).nextCheckAt).toEqual(at(turn + 8 * hour));
   });
-  it('is not told by a slot that came through before the domain was there', () => {
+  it('does not follow from a slot that was completed before the domain was added', () => {
     const createdAt = new Date(turn + minute);
     const fresh = { createdAt, verifiedAt: null, checkedAt: null, status: 'pending' } as const;
     expect(times(fresh, turn + 90_000, closed, turn + minute).lastCheckedAt).toBeNull();
@@ -64,16 +68,16 @@ describe('when a domain was, and will be, looked at', () => {
       lastCheckedAt: at(after(30)),
       nextCheckAt: at(turn + interval),
     });
-    // The schedulers are late: what they have missed comes at once.
+    // The schedulers are late, and make the looks that they have missed at once.
     expect(times(fresh, after(3), closed, after(0)).nextCheckAt).toEqual(at(after(3)));
-    // They were away for longer than the greatest age: nobody goes back that far.
+    // The schedulers were away for longer than the greatest age, and do not go back that far.
     expect(times(fresh, after(120), closed, after(0)).nextCheckAt).toEqual(at(turn + interval));
   });
-  it('knows no young ages of one that was verified before', () =>
+  it('ignores the young ages of a domain that was verified before', () =>
     expect(times({ status: 'pending', createdAt: new Date(turn) }, turn + 90_000, closed, turn).nextCheckAt).toEqual(
       at(turn + interval),
     ));
-  it('is never again of one that failed or is being deleted: cycles leave it out', () => {
+  it('is null for a domain that failed or is being deleted, which cycles leave out', () => {
     for (const status of ['failed', 'deleting'] as const)
       expect(times({ status }, turn + hour, closed)).toEqual({
         lastCheckedAt: at(turn - 23 * hour),

@@ -1,38 +1,45 @@
 /**
- * When a domain was looked at, and will be. A healthy domain costs no write, so nothing is kept of a look at it: both are
- * functions of time, of how far its slot has come, and of the last check that was recorded.
+ * Computes the times of the last and the next look at a domain. A look of the cycle at a healthy domain writes nothing,
+ * so both follow from the current time, the progress of the domain's slot, and the last look that was recorded or
+ * requested.
  */
 import { Pool } from 'pg';
+import { RequestedLooks } from './requested-looks';
 import { dueSlot, leastDistance, offsetOf, slotOf, youngAges, youngSlot } from './cycle';
 
-/** What the times of a domain depend on. */
+/** The fields of a domain on which its times depend. */
 export interface CheckedDomain {
   readonly id: string;
   readonly status: 'pending' | 'verified' | 'failed' | 'deleting';
   readonly createdAt: Date;
   readonly verifiedAt: Date | null;
-  /** Of the last recorded check. */
+  /** The time of the last look that was recorded or requested. */
   readonly checkedAt: Date | null;
 }
 
-/** How far a slot has come. */
+/** The progress of a slot. */
 export interface SlotProgress {
-  /** The newest cycle in which all of its domains were looked at; 0 before the first. */
+  /** The newest cycle in which all of the slot's domains were looked at; 0 before the first. */
   readonly cycle: number;
-  /** When that was, in milliseconds since the epoch; of the young slot, up to which age's time. */
+  /**
+   * When that cycle was completed, in milliseconds since the epoch. For the young slot: the time up to which due ages
+   * have been looked at.
+   */
   readonly at: number;
 }
 
 export interface CheckTimes {
   readonly lastCheckedAt: Date | null;
-  /** Null of a domain that the cycle leaves out. */
+  /** Null for a domain that the cycle leaves out. */
   readonly nextCheckAt: Date | null;
 }
 
-/** From the add until a domain is surely among those that are looked at, in milliseconds. */
+/** Gives the milliseconds after which an added domain is certain to be watched. */
 const untilWatched = (intervalMs: number): number => Math.min(60_000, intervalMs / 10);
 
 /**
+ * Computes the times of a domain.
+ *
  * @param progress by slot.
  * @param now in milliseconds since the epoch.
  */
@@ -60,7 +67,7 @@ export function checkTimes(
   const newest = dueSlot(number, now, intervalMs);
   const due = slot.cycle < newest.cycle ? newest.dueAt : newest.dueAt + intervalMs;
   const notBefore = slot.at > 0 ? slot.at + leastDistance(intervalMs) : 0;
-  // No further back than the greatest age: nobody looks at what was missed before.
+  // Looks that were missed longer ago than the greatest age are not made up for.
   const missed = Math.max(youngUntil, now - Math.max(...youngAges));
   const coming = [Math.max(due, notBefore), ...youngTimes.filter((at) => at > missed)];
   return {
@@ -69,28 +76,59 @@ export function checkTimes(
   };
 }
 
-/** How long what was read of the slots is believed, in milliseconds. */
+const latest = (a: Date | null, b: Date | undefined): Date | null => (a && b ? (a > b ? a : b) : (b ?? a));
+
+/** Milliseconds for which the progress that was read of the slots is reused. */
 const freshMs = 1_000;
 
-/** The times of domains, from the table of the slots, which is read once a second at most. */
+/**
+ * Gives the times of domains from the table of the slots, which is read once a second at most, and from the looks that
+ * were requested.
+ */
 export class Checks {
+  private readonly requested: RequestedLooks;
   private progress: Promise<ReadonlyMap<number, SlotProgress>> | undefined;
   private readAt = -Infinity;
+  /** The domains of the next query for requested looks, and its result. */
+  private asked: { readonly ids: string[]; readonly looks: Promise<Map<string, Date>> } | undefined;
 
   constructor(
     private readonly pool: Pool,
     private readonly intervalMs: number,
-  ) {}
+  ) {
+    this.requested = new RequestedLooks(pool);
+  }
 
   async timesOf(domain: CheckedDomain): Promise<CheckTimes> {
-    return checkTimes(domain, await this.current(), Date.now(), this.intervalMs);
+    const [progress, requested] = await Promise.all([this.current(), this.requestedAt(domain.id)]);
+    const checkedAt = latest(domain.checkedAt, requested);
+    return checkTimes({ ...domain, checkedAt }, progress, Date.now(), this.intervalMs);
+  }
+
+  /** Notes a requested look that has found nothing new. */
+  noteRequested(domainId: string, at: Date): Promise<void> {
+    return this.requested.note(domainId, at);
+  }
+
+  /** Reads the looks of all domains that are asked for in one turn, such as those of a page, with one query. */
+  private async requestedAt(id: string): Promise<Date | undefined> {
+    if (!this.asked) {
+      const ids: string[] = [];
+      const looks = Promise.resolve().then(() => {
+        this.asked = undefined;
+        return this.requested.of(ids);
+      });
+      this.asked = { ids, looks };
+    }
+    this.asked.ids.push(id);
+    return (await this.asked.looks).get(id);
   }
 
   private current(): Promise<ReadonlyMap<number, SlotProgress>> {
     if (!this.progress || performance.now() - this.readAt > freshMs) {
       this.readAt = performance.now();
       const progress = this.read();
-      // A failure is not kept.
+      // A read that failed is not reused.
       progress.catch(() => this.progress === progress && (this.progress = undefined));
       this.progress = progress;
     }

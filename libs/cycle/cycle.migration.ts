@@ -21,7 +21,7 @@ class CreateVerificationCycle1795400000300 implements MigrationInterface {
       )`);
     await runner.query(`
       CREATE INDEX watched_domains_of_slot ON watched_domains (slot, id) WHERE status IN ('pending', 'verified')`);
-    // completed_at is of the scheduler's clock, in milliseconds; the lease is of the database's.
+    // `completed_at` is by the scheduler's clock, in milliseconds since the epoch; `lease_until` is by the database's.
     await runner.query(`
       CREATE TABLE slots (
         slot smallint PRIMARY KEY,
@@ -46,7 +46,7 @@ class WatchYoungDomains1795400000500 implements MigrationInterface {
     await runner.query('ALTER TABLE watched_domains ADD COLUMN added_at timestamptz');
     await runner.query(`
       CREATE INDEX watched_domains_young ON watched_domains (added_at) WHERE status = 'pending' AND NOT lapsed`);
-    // Up to when, by completed_at, the young domains have been looked at.
+    // The `completed_at` of this slot is the time up to which the young domains have been looked at.
     await runner.query(`INSERT INTO slots (slot) VALUES (${youngSlot})`);
   }
 
@@ -56,7 +56,33 @@ class WatchYoungDomains1795400000500 implements MigrationInterface {
   }
 }
 
+class KeepRequestedLooks1795900000500 implements MigrationInterface {
+  readonly name = 'KeepRequestedLooks1795900000500';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('CREATE TABLE requested_looks (domain text PRIMARY KEY, at timestamptz NOT NULL)');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE requested_looks');
+  }
+}
+
+class KnowTheRegionOfWatchedDomains1796300000300 implements MigrationInterface {
+  readonly name = 'KnowTheRegionOfWatchedDomains1796300000300';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE watched_domains ADD COLUMN ses_region text');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE watched_domains DROP COLUMN ses_region');
+  }
+}
+
 export const cycleMigrations: readonly Migration[] = [
   CreateVerificationCycle1795400000300,
   WatchYoungDomains1795400000500,
+  KeepRequestedLooks1795900000500,
+  KnowTheRegionOfWatchedDomains1796300000300,
 ];

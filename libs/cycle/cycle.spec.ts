@@ -15,7 +15,7 @@ it('gives a domain the same slot for ever', () => {
 it('spreads domains evenly over the slots', () => {
   const counts = new Array<number>(slotCount).fill(0);
   for (let i = 0; i < 36_000; i++) counts[slotOf(newId('mdom', i))]! += 1;
-  // 100 are expected in each, with a standard deviation of 10.
+  // Each slot is expected to have 100, with a standard deviation of 10.
   expect(Math.min(...counts)).toBeGreaterThan(50);
   expect(Math.max(...counts)).toBeLessThan(150);
 });
@@ -27,7 +27,7 @@ it('makes slot s of a cycle due s minutes after its start when the interval is s
   expect(at(start + 7 * minute, sixHours, 7)).toEqual({ slot: 7, cycle: start, dueAt: start + 7 * minute });
 });
 
-it('H24 counts in UTC, whatever the clocks on the walls do', () => {
+it('H24 counts in UTC, whatever the local clocks do', () => {
   const midnight = Date.UTC(2026, 3, 5);
   for (const hours of [0, 6, 12, 18, 24])
     expect(at(midnight + hours * 3_600_000, sixHours, 0).cycle % sixHours).toBe(0);

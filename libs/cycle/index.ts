@@ -1,3 +1,4 @@
 export * from './check-times';
 export * from './cycle';
 export * from './cycle.migration';
+export * from './requested-looks';

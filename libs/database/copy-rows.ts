@@ -1,30 +1,30 @@
-import type { Client } from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
+import type { Connection } from './connections';
 
-/** Bytes that come from the server at once, and not many chunks wait: memory stays flat, whatever the table. */
+/** Bytes that are read ahead from the server. The bound keeps memory flat, whatever the size of the table. */
 const readAhead = 256 * 1_024;
-/** Of the binary format: signature, flags, and the length of an extension that there never was. */
+/** The length of the header of COPY's binary format, in octets: signature, flags, and an empty extension. */
 const headerLength = 19;
 
-/** Some rows as `COPY … (FORMAT binary)` gives them. */
+/** Some rows in the format that `COPY … (FORMAT binary)` gives. */
 export interface CopiedRows {
   readonly bytes: Buffer;
   /**
-   * Where each row begins in `bytes`: with its first field. A field is its length in octets as a 32-bit big-endian number (-1: NULL)
-   * and then its value.
+   * The offset of the first field of each row in `bytes`. A field is its length in octets as a 32-bit big-endian number
+   * (-1: NULL), followed by its value.
    */
   readonly starts: readonly number[];
 }
 
 /**
- * The rows of a query, some at a time, as fast as the server gives them, and as the bytes that it sends: nothing is unescaped or
- * parsed that nobody looks at.
+ * Yields the rows of a query in groups, as fast as the server sends them and as the bytes that it sends. Nothing is
+ * unescaped or parsed unless the caller does it.
  *
- * When it is left before its end, the connection is of no use any more: end it.
+ * A caller that stops before the end must end the connection, which cannot be used any more.
  *
- * @param client a connection for this alone, until the last row.
+ * @param client a connection that nothing else uses until the last row.
  */
-export async function* copyRows(client: Client, query: string): AsyncGenerator<CopiedRows, void> {
+export async function* copyRows(client: Connection, query: string): AsyncGenerator<CopiedRows, void> {
   const stream = client.query(copyTo(`COPY (${query}) TO STDOUT (FORMAT binary)`, { highWaterMark: readAhead }));
   let rest: Buffer = Buffer.alloc(0);
   let begun = false;
@@ -41,7 +41,9 @@ export async function* copyRows(client: Client, query: string): AsyncGenerator<C
   }
 }
 
-/** The rows that are there with their last byte, and where the first other one begins. */
+/**
+ * Gives the offsets of the rows that are complete in `bytes`, and the offset at which the first incomplete row begins.
+ */
 function wholeRows(bytes: Buffer, begin: number): { starts: number[]; end: number } {
   const starts: number[] = [];
   for (let end = begin; ;) {

@@ -1,19 +1,19 @@
-import type { Client } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
+import type { Connection } from './connections';
 import { copyRows } from './copy-rows';
 
-/** A row as PostgreSQL writes its values as text; null is NULL. */
+/** A row with its values as PostgreSQL writes them as text; null is NULL. */
 export type TextRow = readonly (string | null)[];
 
 /**
- * The rows of a query by `COPY … TO`, some at a time. Every column has to be `text` or `json`, or be cast to it: the binary format
- * gives those as they are, with nothing to unescape.
+ * Yields the rows of a query in groups by `COPY … TO`. Every column has to be `text` or `json`, or be cast to it: the
+ * binary format gives those unescaped.
  *
- * When it is left before its end, the connection is of no use any more: end it.
+ * A caller that stops before the end must end the connection, which cannot be used any more.
  *
- * @param client a connection for this alone, until the last row.
+ * @param client a connection that nothing else uses until the last row.
  */
-export async function* copyOut(client: Client, query: string): AsyncGenerator<TextRow[], void> {
+export async function* copyOut(client: Connection, query: string): AsyncGenerator<TextRow[], void> {
   for await (const { bytes, starts } of copyRows(client, query)) yield starts.map((start) => textsAt(bytes, start));
 }
 
@@ -29,12 +29,12 @@ function textsAt(bytes: Buffer, start: number): TextRow {
 }
 
 /**
- * Writes rows by `COPY … FROM`, in one statement: all of them or none.
+ * Writes rows by `COPY … FROM` in one statement: all of them or none.
  *
  * @param columns SQL, in the order of the values.
  */
 export async function copyIn(
-  client: Client,
+  client: Connection,
   table: string,
   columns: readonly string[],
   rows: Iterable<TextRow>,

@@ -1,4 +1,6 @@
+export * from './connections';
 export * from './copy';
 export * from './copy-rows';
 export * from './database.module';
 export * from './migrate';
+export * from './postgres-fault';

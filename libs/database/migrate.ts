@@ -1,46 +1,59 @@
-import { Client } from 'pg';
-import { DataSource, type MigrationInterface } from 'typeorm';
+import type { Client } from 'pg';
+import type { MigrationInterface } from 'typeorm';
+import { openClient } from './connections';
 
 export type Migration = new () => MigrationInterface;
 
-/** Any number that no other program locks: the name of the lock that migrating processes wait for. */
+/** The key of the advisory lock that migrating processes wait for. Any number that no other program locks will do. */
 const migrationLock = 7_310_582_449;
 
 /**
- * Brings a database up to date. Several processes may call it at once: the others wait, and find the work done.
+ * Brings a database up to date. Several processes may call it at once: the others wait, and find nothing left to do.
  *
- * @param connectForMs how long a database that is not there yet is waited for.
+ * @param connectForMs milliseconds to wait for a database that is not reachable yet.
  */
 export async function migrate(url: string, migrations: readonly Migration[], connectForMs = 15_000): Promise<void> {
   const lock = await connectWithin(url, connectForMs);
   try {
     await lock.query('SELECT pg_advisory_lock($1)', [migrationLock]);
-    const source = new DataSource({
-      type: 'postgres',
-      url,
-      migrations: [...migrations],
-      migrationsTransactionMode: 'each',
-    });
-    await source.initialize();
-    try {
-      await source.runMigrations();
-    } finally {
-      await source.destroy();
-    }
+    if (await isUpToDate(lock, migrations)) return;
+    await run(url, migrations);
   } finally {
     await lock.end();
+  }
+}
+
+/** Most starts find nothing to do, and loading TypeORM takes longer than the rest of a start. */
+async function isUpToDate(client: Client, migrations: readonly Migration[]): Promise<boolean> {
+  const { rows: tables } = await client.query<{ is: boolean }>(`SELECT to_regclass('migrations') IS NOT NULL AS is`);
+  if (!tables[0]!.is) return false;
+  const { rows } = await client.query<{ name: string }>('SELECT name FROM migrations');
+  const done = new Set(rows.map(({ name }) => name));
+  return migrations.every((Migration) => done.has(new Migration().name ?? Migration.name));
+}
+
+async function run(url: string, migrations: readonly Migration[]): Promise<void> {
+  const { DataSource } = await import('typeorm');
+  const source = new DataSource({
+    type: 'postgres',
+    url,
+    migrations: [...migrations],
+    migrationsTransactionMode: 'each',
+  });
+  await source.initialize();
+  try {
+    await source.runMigrations();
+  } finally {
+    await source.destroy();
   }
 }
 
 async function connectWithin(url: string, milliseconds: number): Promise<Client> {
   const deadline = Date.now() + milliseconds;
   for (;;) {
-    const client = new Client({ connectionString: url });
     try {
-      await client.connect();
-      return client;
+      return await openClient({ connectionString: url });
     } catch (error) {
-      await client.end();
       if (Date.now() >= deadline)
         throw new Error(`No database at ${new URL(url).host}: ${(error as Error).message}`, { cause: error });
       await new Promise((retry) => setTimeout(retry, 250));

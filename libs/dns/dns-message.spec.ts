@@ -17,16 +17,25 @@ const mx = (name: string, exchange: string, preference = 10): packet.Answer => (
 });
 const read = (bytes: Buffer) => decodeReply(bytes, 'mail.acme.com', 'MX');
 const soa = (ttl: number, minimum: number): packet.Answer => ({
-  ...{ type: 'SOA', name: 'acme.com', ttl },
+  type: 'SOA',
+  name: 'acme.com',
+  ttl,
   data: { mname: 'ns.acme.com', rname: 'hostmaster.acme.com', serial: 1, refresh: 1, retry: 1, expire: 1, minimum },
 });
 
 describe('what comes with a reply', () => {
   const opt = (changes: Partial<packet.OptAnswer>): packet.Answer => ({
-    ...{ type: 'OPT', name: '.', udpPayloadSize: 1_232, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false },
-    ...{ options: [], ...changes },
+    type: 'OPT',
+    name: '.',
+    udpPayloadSize: 1_232,
+    extendedRcode: 0,
+    ednsVersion: 0,
+    flags: 0,
+    flag_do: false,
+    options: [],
+    ...changes,
   });
-  // @types/dns-packet does not know option 15.
+  // The types of @types/dns-packet lack option 15.
   const option = (data: Buffer) => ({ code: 15, data }) as unknown as packet.PacketOpt;
   const extendedError = (code: number, text = '') =>
     opt({ options: [option(Buffer.from([code >> 8, code & 255, ...Buffer.from(text)]))] });
@@ -55,7 +64,7 @@ describe('what comes with a reply', () => {
       evidence: { authenticated: false, bogus: true, extendedErrors: [{ code, text: 'no good' }] },
     }),
   );
-  it('another extended error is told, and is none', () => {
+  it('another extended error is given with the answer, and is no fault', () => {
     expect(evidence(reply({ additionals: [extendedError(22)] }, 2))).toEqual({
       authenticated: false,
       extendedErrors: [{ code: 22, text: '' }],
@@ -94,6 +103,14 @@ describe('a reply', () => {
       aliases: [],
     });
   });
+  it('takes no record twice that differs in the case of a name or in its compression', () => {
+    const twice = [mx('mail.acme.com', 'MX.acme.com'), mx('mail.acme.com', 'mx.acme.com')];
+    expect(read(reply({ answers: twice }))).toMatchObject({ records: [{ preference: 10, exchange: 'mx.acme.com' }] });
+    const compressed = Buffer.from([0xc0, 12, 0, 15, 0, 1, 0, 0, 0, 60, 0, 7, 0, 10, 2, 0x6d, 0x78, 0xc0, 12 + 5]);
+    const bytes = Buffer.concat([reply({ answers: [mx('mail.acme.com', 'mx.acme.com')] }), compressed]);
+    bytes.writeUInt16BE(2, 6);
+    expect(read(bytes)).toMatchObject({ records: [{ preference: 10, exchange: 'mx.acme.com' }] });
+  });
   it('C1 tells a dot inside a label from one between two', () => {
     const bytes = reply({ answers: [mx('mail.acme.com', 'a.net', 20), mx('mail.acme.com', 'mail.sendmux.ai')] });
     bytes[bytes.indexOf('\x04mail\x07sendmux')] = 'mail.sendmux'.length;
@@ -102,7 +119,7 @@ describe('a reply', () => {
       records: [{ exchange: 'a.net' }, { preference: 10, exchange: 'mail\\.sendmux.ai' }],
     });
   });
-  it('C13 gives the root as nothing', () =>
+  it('C13 gives the root as an empty name', () =>
     expect(read(reply({ answers: [mx('mail.acme.com', '.', 0)] }))).toMatchObject({
       records: [{ preference: 0, exchange: '' }],
     }));
@@ -128,12 +145,15 @@ describe('a reply', () => {
 
   it('reads thousands of records in milliseconds', () => {
     const answers = Array.from({ length: 4_000 }, (_, i) => ({
-      ...{ type: 'A' as const, name: 'mail.acme.com', data: `10.0.${i >> 8}.${i & 255}` },
+      type: 'A' as const,
+      name: 'mail.acme.com',
+      data: `10.0.${i >> 8}.${i & 255}`,
     }));
     const bytes = reply({ questions: [{ type: 'A', name: 'mail.acme.com' }], answers });
-    const begin = performance.now();
+    const before = process.cpuUsage();
     expect(decodeReply(bytes, 'mail.acme.com', 'A')).toMatchObject({ kind: 'records' });
-    expect(performance.now() - begin).toBeLessThan(200);
+    // Measures CPU time, which other processes do not lengthen.
+    expect(process.cpuUsage(before).user).toBeLessThan(2_000_000);
   });
 
   it('follows CNAMEs, and takes only what stands at their end', () => {
@@ -148,14 +168,16 @@ describe('a reply', () => {
       records: [{ exchange: 'mail.sendmux.ai' }],
     });
   });
-  it('gives the CNAME itself to who asks for it, wherever it leads', () => {
+  it('gives the CNAME itself when it is asked for, wherever it leads', () => {
     const questions: packet.Question[] = [{ type: 'CNAME', name: 'mail.acme.com' }];
     const answers: packet.Answer[] = [
       { type: 'CNAME', name: 'mail.acme.com', data: 'A.net' },
       { type: 'CNAME', name: 'a.net', data: 'mail.acme.com' },
     ];
     expect(decodeReply(reply({ questions, answers }), 'mail.acme.com', 'CNAME')).toMatchObject({
-      ...{ kind: 'records', records: ['a.net'], aliases: [] },
+      kind: 'records',
+      records: ['a.net'],
+      aliases: [],
     });
   });
   it('takes the SOA of a zone, and not that of the zone above', () => {
@@ -174,6 +196,29 @@ describe('a reply', () => {
     const bytes = reply({ questions: [{ type: 'TXT', name: 'mail.acme.com' }], answers: [chaos] });
     expect(decodeReply(bytes, 'mail.acme.com', 'TXT')).toMatchObject({ kind: 'nodata', aliases: [] });
   });
+  it('S2: names the DNAME that the queried name stands below, and no other', () => {
+    const alias = (name: string, data: string) => ({ type: 'CNAME', name, data }) as const;
+    const above = (name: string, data: string) => ({ type: 'DNAME', name, data }) as const;
+    const synthesized = [above('ACME.com', 'acme.net'), alias('mail.acme.com', 'mail.acme.net')];
+    const dname = { owner: 'acme.com', target: 'acme.net' };
+    expect(read(reply({ answers: synthesized }))).toMatchObject({ kind: 'nodata', aliases: ['mail.acme.net'], dname });
+    expect(read(reply({ answers: synthesized }, 3))).toMatchObject({ kind: 'nxdomain', dname });
+    const further = [alias('mail.acme.com', 'a.b.net'), above('b.net', 'c.net'), alias('a.b.net', 'a.c.net')];
+    expect(read(reply({ answers: further }))).not.toHaveProperty('dname');
+    const asked: Partial<packet.Packet> = {
+      questions: [{ type: 'CNAME', name: 'mail.acme.com' }],
+      answers: synthesized,
+    };
+    expect(decodeReply(reply(asked), 'mail.acme.com', 'CNAME')).toMatchObject({ records: ['mail.acme.net'], dname });
+  });
+  it('shows records that a server gives beside a CNAME at the same name', () => {
+    const answers: packet.Answer[] = [
+      { type: 'CNAME', name: 'mail.acme.com', data: 'a.net' },
+      { type: 'MX', name: 'mail.acme.com', data: { preference: 10, exchange: 'mail.sendmux.ai' } },
+    ];
+    const beside = [{ preference: 10, exchange: 'mail.sendmux.ai' }];
+    expect(read(reply({ answers }))).toMatchObject({ kind: 'nodata', aliases: ['a.net'], beside });
+  });
   it('does not follow a loop', () => {
     const answers: packet.Answer[] = [
       { type: 'CNAME', name: 'mail.acme.com', data: 'a.net' },
@@ -181,7 +226,7 @@ describe('a reply', () => {
     ];
     expect(read(reply({ answers }))).toMatchObject({ kind: 'unreachable' });
   });
-  it('a referral says nothing of the name', () => {
+  it('a referral says nothing about the name', () => {
     const ns: packet.Answer = { type: 'NS', name: 'acme.com', ttl: 60, data: 'ns.acme.com' };
     expect(read(reply({ authorities: [ns] }))).toMatchObject({ kind: 'unreachable' });
     expect(read(reply({ authorities: [ns, soa(60, 60)] }))).toMatchObject({ kind: 'nodata' });
@@ -228,7 +273,10 @@ describe('a reply', () => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => read(Buffer.from(bytes)).kind !== 'records'));
   });
 
-  /** A whole header and our own question, and behind it whatever comes: names that point at themselves, counts without end. */
+  /**
+   * Generates a valid header with our own question, followed by arbitrary octets such as names that point at
+   * themselves.
+   */
   const hostile = fc
     .tuple(
       fc.tuple(fc.nat(0xffff), fc.nat(0xffff), fc.nat(0xffff)),
@@ -250,9 +298,9 @@ describe('a reply', () => {
   it('a hostile message neither throws nor hangs', () => {
     fc.assert(
       fc.property(hostile, (bytes) => {
-        const startedAt = performance.now();
+        const before = process.cpuUsage();
         const { kind } = read(bytes);
-        return typeof kind === 'string' && performance.now() - startedAt < 1_000;
+        return typeof kind === 'string' && process.cpuUsage(before).user < 5_000_000;
       }),
       { numRuns: 5_000 },
     );
@@ -260,7 +308,7 @@ describe('a reply', () => {
     loop.writeUInt16BE(65_535, 6);
     expect(read(loop).kind).toBe('unreachable');
   });
-  it('no few changed octets make another record the expected one', () => {
+  it('no change of a few octets makes another record the expected one', () => {
     const questions: packet.Question[] = [{ type: 'TXT', name: 'mail.acme.com' }];
     const whole = reply({
       questions,
@@ -280,7 +328,7 @@ describe('a reply', () => {
 });
 
 describe('names in a message', () => {
-  /** The header and our question, then an answer with the given owner and data, by hand: dns-packet encodes no pointers. */
+  /** Builds an answer with the given owner and data by hand, since dns-packet encodes no pointers. */
   const answered = (owner: number[], data: number[], type = 15): Buffer => {
     const head = reply({});
     head.writeUInt16BE(1, 6);
@@ -321,7 +369,7 @@ describe('names in a message', () => {
       kind: 'unreachable',
       reason: 'a message that cannot be read (a name of more than 255 octets)',
     }));
-  it('have 255 octets at most, lengths and root included', () => {
+  it('have at most 255 octets, lengths and root included', () => {
     const long = (last: number) => [63, 63, 63, last].flatMap((length) => label('a'.repeat(length)));
     expect(read(answered(question, [0, 10, ...long(61), 0])).kind).toBe('records');
     expect(read(answered(question, [0, 10, ...long(62), 0])).kind).toBe('unreachable');
@@ -345,7 +393,7 @@ describe('names in a message', () => {
   });
 });
 
-/** What another decoder makes of the same message, where it has no need of an escape. */
+/** Compares with another decoder, for messages that need no escapes. */
 it('reads the records that dns-packet has written', () => {
   const name = fc
     .array(fc.stringMatching(/^[a-z0-9_-]{1,12}$/), { minLength: 1, maxLength: 5 })
@@ -368,7 +416,9 @@ it('reads the records that dns-packet has written', () => {
       const bytes = reply({ questions: [{ type, name: owner }], answers });
       const expected = records.map((data) => (Array.isArray(data) ? data.join('') : data));
       expect(decodeReply(bytes, owner, type)).toEqual({
-        ...{ kind: 'records', records: expected, aliases: [] },
+        kind: 'records',
+        records: expected,
+        aliases: [],
         evidence: { authenticated: false, ttl },
       });
     }),
@@ -391,8 +441,14 @@ describe('a query', () => {
         const query = packet.decode(bytes);
         expect(packet.decode.bytes).toBe(bytes.length);
         expect(query).toMatchObject({
-          ...{ type: 'query', id: 0, flag_rd: true, flag_ad: true, flag_cd: unchecked },
-          ...{ questions: [{ name, type, class: 'IN' }], answers: [], authorities: [] },
+          type: 'query',
+          id: 0,
+          flag_rd: true,
+          flag_ad: true,
+          flag_cd: unchecked,
+          questions: [{ name, type, class: 'IN' }],
+          answers: [],
+          authorities: [],
           additionals: [{ type: 'OPT', udpPayloadSize: 1_232, flag_do: false, options: [] }],
         });
       }),
@@ -403,7 +459,13 @@ describe('a query', () => {
     (name) => expect(isQueryable(name)).toBe(false),
   );
   it('B22 is made for the names that we ask for, in any case', () => {
-    for (const name of ['mail.acme.com', '-a.acme.com', '_sendmux.Mail.Acme.Com', '_dmarc.xn--mnchen-3ya.de'])
+    for (const name of [
+      'mail.acme.com',
+      '-a.acme.com',
+      '_sendmux.Mail.Acme.Com',
+      '_dmarc.xn--mnchen-3ya.de',
+      '_p.*.acme.com',
+    ])
       expect(isQueryable(name)).toBe(true);
   });
 });

@@ -4,63 +4,80 @@ export interface MxRecord {
   readonly exchange: string;
 }
 
-/** Stands at the top of a zone, and nowhere else (RFC 1035 section 3.3.13). */
+/** An SOA record, which exists at the top of a zone only (RFC 1035 section 3.3.13). */
 export interface SoaRecord {
   /** Name of the primary server, lower case, without the trailing dot. */
   readonly primary: string;
-  /** Seconds that a negative answer may be kept for, with the TTL as its bound (RFC 2308 section 4). */
+  /** Seconds for which a negative answer may be cached, unless the record's TTL is lower (RFC 2308 section 4). */
   readonly minimum: number;
 }
 
-/** What came with an answer. */
+/** Further facts about an answer. */
 export interface DnsEvidence {
   /**
-   * Seconds that the answer may still be cached: of records, the least TTL of them and of the CNAMEs on the way; of a
-   * negative answer, the lesser of TTL and MINIMUM of the SOA (RFC 2308 section 5). Absent where the answer has neither.
+   * Seconds for which the answer may still be cached. For records this is the least TTL of them and of the CNAMEs that
+   * led to them; for a negative answer, the lesser of TTL and MINIMUM of the SOA (RFC 2308 section 5). Absent where the
+   * answer has neither.
    */
   readonly ttl?: number;
   /** The AD bit: the resolver has validated the answer (RFC 4035 section 3.2.3). */
   readonly authenticated?: boolean;
   /** Extended DNS Errors (RFC 8914); absent when there are none. */
   readonly extendedErrors?: readonly ExtendedError[];
-  /** Of a SERVFAIL: it is the DNSSEC validation that failed. */
+  /** Present on a SERVFAIL that is due to a failed DNSSEC validation. */
   readonly bogus?: true;
 }
 
 export interface ExtendedError {
-  /** INFO-CODE. */
+  /** The INFO-CODE. */
   readonly code: number;
   readonly text: string;
 }
 
-/** What a resolver said to one question. */
+/** A DNAME gives all names below its owner the names below its target instead (RFC 6672). */
+export interface DnameRecord {
+  readonly owner: string;
+  readonly target: string;
+}
+
+/** A resolver's answer to one question. */
 export type DnsAnswer<Record> = (
-  | /** RRs of the queried type at the end of the chain of CNAMEs; `aliases` are the names on the way. */
+  | /** RRs of the queried type at the end of the chain of CNAMEs; `aliases` are the names in the chain. */
     { readonly kind: 'records'; readonly records: readonly Record[]; readonly aliases: readonly string[] }
     /** The name exists, without the queried type (RFC 2308 section 2.2). */
   | { readonly kind: 'nodata'; readonly aliases: readonly string[] }
   | { readonly kind: 'nxdomain'; readonly aliases: readonly string[] }
   | { readonly kind: 'servfail' }
-  /** No answer that counts. */
+  /** A reply that does not count as an answer, or no reply. */
   | { readonly kind: 'unreachable'; readonly reason: string }
-) & { readonly evidence?: DnsEvidence };
+) & {
+  readonly evidence?: DnsEvidence;
+  /** The DNAME that the name stands below; present where the answer has it. */
+  readonly dname?: DnameRecord;
+  /** Records of the queried type that a broken server gives at the name itself, although it has a CNAME. */
+  readonly beside?: readonly Record[];
+};
 
 export const unreachable = (reason: string) => ({ kind: 'unreachable', reason }) as const;
 
-/** What a query can ask for: the numbers of the types (RFC 1035 section 3.2.2, RFC 3596). */
+/** The types that a query can ask for, with their numbers (RFC 1035 section 3.2.2, RFC 3596). */
 const types = { A: 1, CNAME: 5, SOA: 6, MX: 15, TXT: 16, AAAA: 28 };
 export type QueryType = keyof typeof types;
 const ns = 2;
+const dname = 39;
 const opt = 41;
 const internet = 1;
 
-/** CNAMEs followed in one answer; a longer chain is a loop. */
+/** The most CNAMEs that are followed in one answer; a longer chain counts as a loop. */
 const chainLimit = 16;
-/** Octets of the header (RFC 1035 section 4.1.1), which the question comes after. */
+/** Octets of the header (RFC 1035 section 4.1.1), after which the question begins. */
 const headerLength = 12;
-/** The highest bit of a label's length, and the next: a pointer to where the name goes on (RFC 1035 section 4.1.4). */
+/**
+ * The two highest bits of a label's length octet, which mark a pointer to the rest of the name (RFC 1035 section
+ * 4.1.4).
+ */
 const pointer = 0xc0;
-/** Pointers followed to one label. */
+/** The most pointers that are followed to one label. */
 const pointerLimit = 16;
 
 /** Bits of the octets 2 and 3 of the header (RFC 1035 section 4.1.1, RFC 4035 section 3). */
@@ -73,25 +90,29 @@ const checkingDisabled = 0x10;
 const rcodeMask = 0x0f;
 const rcodes = { noError: 0, servfail: 2, nxdomain: 3 };
 
-/** OPT, for the root, with 1,232 octets, version 0, without flags and options (RFC 6891 section 6.1.2). */
+/**
+ * The OPT record of a query: owner root, 1,232 octets, version 0, without flags and options (RFC 6891 section 6.1.2).
+ */
 const edns = Buffer.from([0, 0, opt, 1_232 >> 8, 1_232 & 255, 0, 0, 0, 0, 0, 0]);
 
-/** The longest query: a name of 255 octets on the wire. */
+/** A buffer for the longest query, whose name has 255 octets on the wire. */
 const query = Buffer.alloc(headerLength + 255 + 4 + edns.length);
 query[2] = recursionDesired;
 query[5] = 1;
 query[11] = 1;
 
 /**
- * A query for one question, as the variable `dns` of a GET has it (RFC 8484 section 6), with ID 0 so that caches can share it
- * (section 4.1). The AD bit asks for the AD bit (RFC 6840 section 5.7), EDNS for Extended DNS Errors (RFC 8914 section 3).
+ * Encodes a query for one question as the variable `dns` of a GET (RFC 8484 section 6), with ID 0 so that caches can
+ * share it (section 4.1). The query sets the AD bit to get the AD bit of the answer (RFC 6840 section 5.7), and EDNS to
+ * get Extended DNS Errors (RFC 8914 section 3).
  *
  * @param name that `isQueryable`.
- * @param unchecked with the CD bit: the resolver is to answer what does not validate as well (RFC 4035 section 3.2.2).
+ * @param unchecked sets the CD bit, so that the resolver also gives answers that do not validate (RFC 4035 section
+ * 3.2.2).
  */
 export function encodeQuery(name: string, type: QueryType, { unchecked = false } = {}): string {
   query[3] = authenticData | (unchecked ? checkingDisabled : 0);
-  // Into one buffer, and octet by octet: to ask is a great part of what a cycle costs.
+  // The query is written into one buffer octet by octet, since encoding takes a large share of a cycle's CPU time.
   let length = headerLength;
   let at = headerLength + 1;
   for (let i = 0; i < name.length; i++, at++) {
@@ -112,26 +133,32 @@ export function encodeQuery(name: string, type: QueryType, { unchecked = false }
 }
 const dot = 0x2e;
 
-/** Whether a name can be asked for, as a hostname or what SPF leads to: the encoder validates nothing, and would send another name instead. */
+/**
+ * Tells whether a name can be asked for, be it a hostname or a name from an SPF record. The encoder validates nothing,
+ * and would send a query for another name.
+ */
 export const isQueryable = (name: string): boolean =>
-  name.length <= 253 && /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/i.test(name);
+  name.length <= 253 && /^(?:[a-z0-9_-]{1,63}|\*)(?:\.(?:[a-z0-9_-]{1,63}|\*))*$/i.test(name);
 
-/** Where the data of an RR stands in a message. */
+/** The offsets of an RR in a message. */
 interface Rr {
   /** Offset of the owner's name. */
   readonly owner: number;
   readonly type: number;
   readonly class: number;
   readonly ttl: number;
-  /** Offsets of the first octet of the data, and of the one after the last. */
+  /** Offset of the first octet of the data; `end` is the offset after the last. */
   readonly data: number;
   readonly end: number;
 }
 
-/** How the data of an RR is read. TXT: a string with a character a byte. Each throws when it is not all there, or too much. */
+/**
+ * Readers of the data of an RR, by type. TXT gives a string with one character for each octet. Each reader throws when
+ * the data are incomplete or too long.
+ */
 const readers = {
   A: (bytes: Buffer, { data, end }: Rr): string => [...bytes.subarray(data, exactly(end, data + 4))].join('.'),
-  /** Eight groups, none left out. */
+  /** Writes all eight groups, without `::`. */
   AAAA: (bytes: Buffer, { data, end }: Rr): string =>
     bytes
       .subarray(data, exactly(end, data + 16))
@@ -167,7 +194,7 @@ function exactly(end: number, expected: number): number {
   return end;
 }
 
-/** Reads a reply; what is not a whole, matching one is `unreachable`. Never throws. */
+/** Reads a reply. A reply that is incomplete or does not match the question is `unreachable`. Never throws. */
 export function decodeReply<Type extends QueryType>(
   bytes: Buffer,
   name: string,
@@ -210,7 +237,7 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
 
   const rcode = low & rcodeMask;
   const options = additionals.find((rr) => rr.type === opt);
-  // The highest octet of what is the TTL of other RRs (RFC 6891 section 6.1.3).
+  // The highest octet of the field that is the TTL of other RRs (RFC 6891 section 6.1.3).
   const extendedRcode = options ? options.ttl >>> 24 : 0;
   if (extendedRcode) return unreachable(`an extended RCODE (${extendedRcode * 16 + rcode})`);
   const extendedErrors = options ? extendedErrorsOf(bytes, options) : [];
@@ -225,7 +252,7 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   }
   if (rcode !== rcodes.noError && rcode !== rcodes.nxdomain) return unreachable(`RCODE ${rcodeName(rcode)}`);
   const soa = authorities.find((rr) => rr.type === types.SOA);
-  // Name servers without an SOA, and nothing else: others are to be asked, and nobody has said no (RFC 2308 section 2.2).
+  // NS records without an SOA are a referral to other servers, not a negative answer (RFC 2308 section 2.2).
   if (rcode === rcodes.noError && saysNo && !soa && authorities.some((rr) => rr.type === ns))
     return { ...unreachable('a referral'), evidence };
 
@@ -233,7 +260,7 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   const aliases: string[] = [];
   let ttl = Infinity;
   let owner = headerLength;
-  // Who asks for the CNAME itself is not led along it.
+  // A query for the CNAME itself does not follow it.
   while (type !== 'CNAME') {
     const alias = answers.find((rr) => rr.type === types.CNAME && isSameName(bytes, rr.owner, owner));
     if (!alias) break;
@@ -242,35 +269,62 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
     aliases.push(readers.CNAME(bytes, alias));
     if (aliases.length > chainLimit) return unreachable('a loop of CNAMEs');
   }
-  const found = distinct(
-    bytes,
-    answers.filter((rr) => rr.type === types[type] && isSameName(bytes, rr.owner, owner)),
-  );
+  const found = answers.filter((rr) => rr.type === types[type] && isSameName(bytes, rr.owner, owner));
   const isPositive = rcode === rcodes.noError && found.length > 0;
   if (isPositive) for (const rr of found) ttl = Math.min(ttl, rr.ttl);
   else if (soa) ttl = Math.min(ttl, soa.ttl, readers.SOA(bytes, soa).minimum);
   if (ttl < Infinity) evidence.ttl = ttl;
-  if (rcode === rcodes.nxdomain) return { kind: 'nxdomain', aliases, evidence };
-  if (!isPositive) return { kind: 'nodata', aliases, evidence };
-  const read = readers[type] as (bytes: Buffer, rr: Rr) => RecordOf<Type>;
-  return { kind: 'records', records: found.map((rr) => read(bytes, rr)), aliases, evidence };
+  const above = dnameAbove(bytes, name, answers);
+  const beside =
+    aliases.length === 0
+      ? []
+      : distinct(
+          bytes,
+          type,
+          answers.filter((rr) => rr.type === types[type] && isSameName(bytes, rr.owner, headerLength)),
+        );
+  const more = {
+    evidence,
+    ...(above && { dname: above }),
+    ...(beside.length > 0 && { beside }),
+  };
+  if (rcode === rcodes.nxdomain) return { kind: 'nxdomain', aliases, ...more };
+  if (!isPositive) return { kind: 'nodata', aliases, ...more };
+  return { kind: 'records', records: distinct(bytes, type, found), aliases, ...more };
+}
+
+/** Finds the DNAME from which the CNAME of the queried name was synthesized (RFC 6672 section 3.1). */
+function dnameAbove(bytes: Buffer, name: string, answers: readonly Rr[]): DnameRecord | undefined {
+  const queried = name.toLowerCase();
+  for (const rr of answers) {
+    if (rr.type !== dname) continue;
+    const owner = nameAt(bytes, rr.owner);
+    if (queried.endsWith(`.${owner}`)) return { owner, target: nameAt(bytes, rr.data) };
+  }
+  return undefined;
 }
 
 const rcodeNames = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
 const rcodeName = (rcode: number): string => rcodeNames[rcode] ?? String(rcode);
 
-/** RRs with the same data are one (RFC 2181 section 5). Two with the same text in other character-strings are two. */
-function distinct(bytes: Buffer, rrs: readonly Rr[]): readonly Rr[] {
-  if (rrs.length < 2) return rrs;
-  const seen = new Map<string, Rr>();
+/**
+ * Reads RRs of one RRset. Duplicates, which have the same data (RFC 2181 section 5), are left out: names are the same
+ * however they are compressed and whatever their case (RFC 1035 section 4.1.4, RFC 4343). Two TXT records with the same
+ * text but other character-strings are different.
+ */
+function distinct<Type extends QueryType>(bytes: Buffer, type: Type, rrs: readonly Rr[]): RecordOf<Type>[] {
+  const read = readers[type] as (bytes: Buffer, rr: Rr) => RecordOf<Type>;
+  if (rrs.length === 1) return [read(bytes, rrs[0]!)];
+  const records = new Map<string, RecordOf<Type>>();
   for (const rr of rrs) {
-    const data = bytes.toString('latin1', rr.data, rr.end);
-    if (!seen.has(data)) seen.set(data, rr);
+    const record = read(bytes, rr);
+    const data = type === 'TXT' ? bytes.toString('latin1', rr.data, rr.end) : JSON.stringify(record);
+    if (!records.has(data)) records.set(data, record);
   }
-  return [...seen.values()];
+  return [...records.values()];
 }
 
-/** @throws {Error} when it is not all there. */
+/** @throws {Error} when the RR is incomplete. */
 function rrAt(bytes: Buffer, owner: number): Rr {
   const at = afterName(bytes, owner);
   const type = bytes.readUInt16BE(at);
@@ -278,7 +332,8 @@ function rrAt(bytes: Buffer, owner: number): Rr {
   const data = at + 10;
   const end = data + bytes.readUInt16BE(at + 8);
   if (end > bytes.length) throw new Error('data that is cut off');
-  // A TTL with the highest bit set is zero (RFC 2181 section 8); of OPT it is none.
+  // A TTL with the highest bit set is zero (RFC 2181 section 8). The field of an OPT record is not a TTL, and keeps its
+  // bits.
   return {
     owner,
     type,
@@ -289,7 +344,7 @@ function rrAt(bytes: Buffer, owner: number): Rr {
   };
 }
 
-/** Offset of what comes after a name, which ends with the root or with a pointer. */
+/** Gives the offset after a name, which ends with the root or with a pointer. */
 function afterName(bytes: Buffer, offset: number): number {
   for (let at = offset; ;) {
     const length = bytes.readUInt8(at);
@@ -300,7 +355,10 @@ function afterName(bytes: Buffer, offset: number): number {
   }
 }
 
-/** Offset of the label at an offset, through pointers. Each leads back (RFC 1035 section 4.1.4: to a prior occurrence). */
+/**
+ * Gives the offset of the label at an offset, following pointers. Each points backwards (RFC 1035 section 4.1.4: to a
+ * prior occurrence).
+ */
 function labelAt(bytes: Buffer, offset: number): number {
   let at = offset;
   for (let pointers = 0; bytes.readUInt8(at) >= pointer; pointers++) {
@@ -313,9 +371,9 @@ function labelAt(bytes: Buffer, offset: number): number {
 }
 
 /**
- * Names compare without case (RFC 4343), label by label.
+ * Compares two names label by label, ignoring case (RFC 4343).
  *
- * @param other has been read, so that it has an end.
+ * @param other is a name that has been read before, so that it is known to end.
  */
 function isSameName(bytes: Buffer, one: number, other: number): boolean {
   for (let [a, b] = [one, other]; ;) {
@@ -332,7 +390,11 @@ function isSameName(bytes: Buffer, one: number, other: number): boolean {
   }
 }
 
-/** Whether a name that `isQueryable` stands there, in whatever case. */
+/**
+ * Tells whether the name at an offset is the given one, ignoring case.
+ *
+ * @param name that `isQueryable`.
+ */
 function isNamed(bytes: Buffer, offset: number, name: string): boolean {
   for (let [at, i] = [offset, 0]; ; i++) {
     at = labelAt(bytes, at);
@@ -348,7 +410,10 @@ function isNamed(bytes: Buffer, offset: number, name: string): boolean {
 
 const lowerCase = (octet: number): number => (octet >= 65 && octet <= 90 ? octet + 32 : octet);
 
-/** Lower case, without the trailing dot; empty for the root. What is no plain character of a label is escaped (RFC 1035 section 5.1). */
+/**
+ * Reads a name in lower case, without the trailing dot; empty for the root. Characters that are special in a label are
+ * escaped (RFC 1035 section 5.1).
+ */
 function nameAt(bytes: Buffer, offset: number): string {
   let name = '';
   let octets = 1;
@@ -369,9 +434,14 @@ const notPlain = /[^!-~]|[.\\]/g;
 const escape = (char: string): string =>
   char === '.' || char === '\\' ? `\\${char}` : `\\${char.charCodeAt(0).toString().padStart(3, '0')}`;
 
-/** INFO-CODEs of an answer that is the resolver's own doing: forged, not ready, blocked, censored, filtered, prohibited (RFC 8914 section 4). */
+/**
+ * INFO-CODEs of answers that the resolver made itself: forged, not ready, blocked, censored, filtered, prohibited (RFC
+ * 8914 section 4).
+ */
 const ownCodes = new Set([4, 14, 15, 16, 17, 18]);
-/** INFO-CODEs of an answer that was kept beyond its time, because nobody gives a new one (RFC 8767). */
+/**
+ * INFO-CODEs of a stale answer, which the resolver kept beyond its TTL because the servers gave no new one (RFC 8767).
+ */
 const staleCodes = new Set([3, 19]);
 
 /** INFO-CODEs of a validation that failed: bogus, expired, not yet valid, no key, no signature (RFC 8914 section 4). */
@@ -385,8 +455,11 @@ function extendedErrorsOf(bytes: Buffer, { data, end }: Rr): ExtendedError[] {
     const length = bytes.readUInt16BE(at + 2);
     const next = at + 4 + length;
     if (next > end) throw new Error('an option that is cut off');
-    if (bytes.readUInt16BE(at) === extendedErrorOption && length >= 2)
-      errors.push({ code: bytes.readUInt16BE(at + 4), text: bytes.toString('utf8', at + 6, next).replace(/\0+$/, '') });
+    if (bytes.readUInt16BE(at) === extendedErrorOption && length >= 2) {
+      let end = next;
+      while (end > at + 6 && bytes[end - 1] === 0) end--;
+      errors.push({ code: bytes.readUInt16BE(at + 4), text: bytes.toString('utf8', at + 6, end) });
+    }
     at = next;
   }
   return errors;

@@ -62,7 +62,7 @@ describe('a resolver over HTTP/2', () => {
 
   it('answers', async () => expect(await client.txt('mail.acme.com')).toMatchObject(here));
 
-  it('H22 asks once what many want to know at the same time, and again afterwards', async () => {
+  it('H22 sends one query for concurrent equal questions, and a new one afterwards', async () => {
     let asked = 0;
     handle = (stream, query) => (asked++, good(stream, query));
     const answers = await Promise.all(Array.from({ length: 50 }, () => client.txt('_spf.acme.com')));
@@ -78,7 +78,7 @@ describe('a resolver over HTTP/2', () => {
       stream.end(packet.encode({ type: 'response', id: 0, flags: 2, questions: query.questions }));
     };
     let asked: string[];
-    /** What comes with the CD bit, and each time without. */
+    /** Answers queries with the CD bit by the first handler, and each query without it by the next of the others. */
     const play = (unchecked: Handler, ...checked: Handler[]) => {
       asked = [];
       handle = (stream, query) => {
@@ -87,17 +87,17 @@ describe('a resolver over HTTP/2', () => {
         (flag_cd ? unchecked : (checked.shift() ?? servfail))(stream, query);
       };
     };
-    it('G4 that is answered without validation, and stays one with it, is bogus', async () => {
+    it('G4 that is answered without validation, and is repeated with it, is bogus', async () => {
       play(good);
       expect(await client.txt('mail.acme.com')).toMatchObject({ kind: 'servfail', evidence: { bogus: true } });
       expect(asked).toEqual(['CD=0', 'CD=1', 'CD=0']);
     });
-    it('H12 without validation as well is the name servers’', async () => {
+    it('H12 without validation as well is a fault of the name servers', async () => {
       play(servfail);
       expect(await client.txt('mail.acme.com')).toEqual({ kind: 'servfail', evidence: { authenticated: false } });
       expect(asked).toEqual(['CD=0', 'CD=1']);
     });
-    it('that is over when it is asked again was none', async () => {
+    it('that has passed when it is asked again does not count', async () => {
       play(good, servfail, good);
       expect(await client.txt('mail.acme.com')).toMatchObject(here);
     });
@@ -156,7 +156,7 @@ describe('a resolver over HTTP/2', () => {
     expect(await client.txt('mail.acme.com')).toMatchObject(here);
   });
 
-  it('opens a new connection when the server has closed the old one, politely or not', async () => {
+  it('opens a new connection when the server has closed the old one, with or without GOAWAY', async () => {
     await client.txt('mail.acme.com');
     for (const session of sessions) session.goaway();
     await new Promise((later) => setTimeout(later, 30));
@@ -186,12 +186,10 @@ describe('a resolver over HTTP/2', () => {
 
   it('asks again within the time of the one query', async () => {
     handle = (stream) => setTimeout(() => stream.session?.destroy(), 300);
-    const begin = performance.now();
-    expect(await client.txt('mail.acme.com')).toMatchObject({ kind: 'unreachable' });
-    expect(performance.now() - begin).toBeLessThan(600);
+    expect(await client.txt('mail.acme.com')).toMatchObject({ kind: 'unreachable', reason: 'no answer within 400 ms' });
   });
 
-  it('a peer that never shakes hands is no answer, however often it is asked', async () => {
+  it('a peer that never completes the TLS handshake is no answer, however often it is asked', async () => {
     const sockets: Socket[] = [];
     const silent = createTcpServer((socket) => sockets.push(socket.on('error', () => undefined)));
     await new Promise<void>((ready) => silent.listen(0, '127.0.0.1', ready));
@@ -206,7 +204,7 @@ describe('a resolver over HTTP/2', () => {
     await new Promise((closed) => silent.close(closed));
   });
 
-  it('a port where nobody listens is no answer', async () => {
+  it('a port without a listener is no answer', async () => {
     const nowhere = new DohClient({ url: 'http://127.0.0.1:1/dns-query', timeoutMs: 400 });
     const answer = await nowhere.mx('mail.acme.com');
     expect(answer).toMatchObject({ kind: 'unreachable' });
@@ -221,7 +219,7 @@ describe('a resolver over HTTP/2', () => {
     expect(await client.txt('a..b')).toMatchObject({ kind: 'unreachable', reason: 'a..b cannot be asked for' });
   });
 
-  it('ends what is under way when it is closed', async () => {
+  it('ends queries under way when it is closed', async () => {
     handle = () => undefined;
     const asked = client.txt('mail.acme.com');
     await new Promise((later) => setTimeout(later, 50));
@@ -229,16 +227,17 @@ describe('a resolver over HTTP/2', () => {
     expect(await asked).toMatchObject({ kind: 'unreachable' });
   });
 
-  it('ends what is under way on a connection that takes no more as well', async () => {
+  it('also ends queries under way on a connection that takes no more', async () => {
     handle = () => undefined;
     const asked = client.txt('mail.acme.com');
     await new Promise((later) => setTimeout(later, 50));
     for (const session of sessions) session.goaway();
     await new Promise((later) => setTimeout(later, 50));
-    const begin = performance.now();
     client.close();
-    expect(await asked).toMatchObject({ kind: 'unreachable' });
-    expect(performance.now() - begin).toBeLessThan(100);
+    expect((await asked) as { reason: string }).toMatchObject({
+      kind: 'unreachable',
+      reason: expect.not.stringContaining('no answer within') as string,
+    });
   });
 });
 
@@ -275,7 +274,7 @@ describe('a resolver over HTTP/2', () => {
     expect(await client.mx('elsewhere.net')).toMatchObject({ kind: 'unreachable', reason: 'RCODE REFUSED' });
   });
 
-  it('a resolver that stands still is no answer, and is one again when it goes on', async () => {
+  it('a resolver that is suspended is no answer, and is one again when it continues', async () => {
     bind.pause();
     expect(await client.mx('mail.acme.com')).toMatchObject({ kind: 'unreachable' });
     bind.resume();

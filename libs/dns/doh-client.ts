@@ -12,13 +12,15 @@ import {
 } from './dns-message';
 
 export interface DohOptions {
-  /** `https://…` speaks HTTP/2 by ALPN, `http://…` by prior knowledge. */
+  /** An `https://…` URL uses HTTP/2 by ALPN, an `http://…` URL by prior knowledge. */
   readonly url: string;
-  /** A query that takes longer, from its turn on, was not answered, in milliseconds; 5,000 when absent. */
+  /**
+   * Milliseconds after which a query without an answer is `unreachable`, from when it is sent on; 5,000 when absent.
+   */
   readonly timeoutMs?: number;
-  /** Connections kept; 2 when absent. */
+  /** Connections that are kept open; 2 when absent. */
   readonly sessions?: number;
-  /** Queries under way on one connection; others wait. 100 when absent. */
+  /** Concurrent queries on one connection, beyond which queries wait; 100 when absent. */
   readonly streams?: number;
 }
 
@@ -29,22 +31,23 @@ const messageLimit = 65_535;
 
 interface Connection {
   readonly session: ClientHttp2Session;
-  /** Queries under way on it. */
+  /** Queries under way on the session. */
   streams: number;
-  /** When it was opened, or its last answer came, by `performance.now()`. */
+  /** When the session was opened, or its last answer arrived, by `performance.now()`. */
   heardAt: number;
 }
 
 type Outcome =
   | { readonly body: Buffer }
-  /** An answer that does not count, or none in time. */
+  /** The reply does not count as an answer, or none arrived in time. */
   | { readonly refused: string }
-  /** The connection went away before any of an answer came. */
+  /** The connection was lost before any part of a reply arrived. */
   | { readonly lost: string };
 
 /**
- * DNS over HTTPS (RFC 8484) by GET over HTTP/2. Whatever goes wrong on the way is an answer too (`unreachable`, with the
- * reason); nothing is thrown. Believes only a whole, matching message with status 200.
+ * Asks a resolver by DNS over HTTPS (RFC 8484), with GET over HTTP/2. Every fault on the way is an answer as well
+ * (`unreachable`, with the reason), and nothing is thrown. A reply counts only when it is complete, matches the
+ * question, and has status 200.
  */
 export class DohClient {
   private readonly origin: string;
@@ -52,12 +55,15 @@ export class DohClient {
   private readonly timeoutMs: number;
   private readonly streams: number;
   private readonly connections: (Connection | undefined)[];
-  /** All that are open: one that takes no more streams (GOAWAY) is no connection any more, and may have some under way. */
+  /**
+   * All open sessions. One that takes no more streams (GOAWAY) is removed from the connections, but may still have
+   * streams under way.
+   */
   private readonly sessions = new Set<ClientHttp2Session>();
-  /** Questions that have no answer yet: who asks one of them again shares the answer. */
+  /** Questions that have no answer yet. A second query for the same question shares the answer. */
   private readonly questions = new Map<string, Promise<DnsAnswer<unknown>>>();
   private readonly waiting: (() => void)[] = [];
-  /** What has come in this turn of the event loop, and who waits for it. */
+  /** The outcomes that arrived in this turn of the event loop, with their callbacks. */
   private arrived: { readonly tell: (outcome: Outcome) => void; readonly outcome: Outcome }[] = [];
   private underWay = 0;
   private closed = false;
@@ -75,32 +81,32 @@ export class DohClient {
     return this.query(name, 'MX');
   }
 
-  /** Each record is its concatenated character-strings, a character a byte. */
+  /** Asks for TXT records. Each is its concatenated character-strings, with one character for each octet. */
   txt(name: string): Promise<DnsAnswer<string>> {
     return this.query(name, 'TXT');
   }
 
-  /** IPv4 addresses. */
+  /** Asks for IPv4 addresses. */
   a(name: string): Promise<DnsAnswer<string>> {
     return this.query(name, 'A');
   }
 
-  /** IPv6 addresses. */
+  /** Asks for IPv6 addresses. */
   aaaa(name: string): Promise<DnsAnswer<string>> {
     return this.query(name, 'AAAA');
   }
 
-  /** The CNAME at the name itself, not followed. */
+  /** Asks for the CNAME at the name itself, which is not followed. */
   cname(name: string): Promise<DnsAnswer<string>> {
     return this.query(name, 'CNAME');
   }
 
-  /** Answered with a record, without aliases, at the top of a zone only. */
+  /** Asks for the SOA record. The answer has a record without aliases only at the top of a zone. */
   soa(name: string): Promise<DnsAnswer<SoaRecord>> {
     return this.query(name, 'SOA');
   }
 
-  /** Queries under way end as `unreachable`. */
+  /** Closes the client. Queries under way end as `unreachable`. */
   close(): void {
     this.closed = true;
     for (const session of this.sessions) session.destroy();
@@ -118,7 +124,7 @@ export class DohClient {
     const settle = (reply: Reply<Type>) => {
       this.questions.delete(question);
       resolve(reply);
-      // The place goes from hand to hand, so that nobody slips in between.
+      // The next query takes this one's place at once, so that no other query can take it in between.
       const next = this.waiting.shift();
       if (next) next();
       else this.underWay--;
@@ -138,7 +144,10 @@ export class DohClient {
     return answer;
   }
 
-  /** What a SERVFAIL is to count as: it may be the validation that fails, or be over. */
+  /**
+   * Finds out whether a SERVFAIL is due to a failed validation, by asking with the CD bit and then without it again,
+   * since the fault may have passed.
+   */
   private async askAgain<Type extends QueryType>(
     name: string,
     type: Type,
@@ -154,7 +163,9 @@ export class DohClient {
     return { ...again, evidence: { ...again.evidence, bogus: true } };
   }
 
-  /** @param done is called once. By callbacks: the promises on the way to an answer cost as much as to read it. */
+  /**
+   * @param done is called once. It is a callback, since promises on this path would cost as much as decoding the reply.
+   */
   private ask<Type extends QueryType>(
     name: string,
     type: Type,
@@ -168,7 +179,7 @@ export class DohClient {
       else if ('refused' in outcome) done(unreachable(outcome.refused));
       else done(unreachable(`the connection was lost (${outcome.lost})`));
     };
-    // A GET can be repeated: the server may have closed an idle connection at the moment we took it.
+    // A GET can be repeated: the server may have closed an idle connection just when the query was sent.
     this.send(path, deadline, (outcome) => ('lost' in outcome ? this.send(path, deadline, settle) : settle(outcome)));
   }
 
@@ -184,10 +195,13 @@ export class DohClient {
       return told({ lost: (error as Error).message });
     }
     connection.streams++;
-    // Node keeps a closed stream, with its listeners, until the old generation is collected: what they hold must not stay with it.
+    // Node keeps a closed stream with its listeners until the old generation is collected, so they must not hold the
+    // reply.
     let done: typeof told | undefined = told;
     let chunks: Buffer[] = [];
-    /** Once, and without waiting for the stream: one that never reached the peer may never close. */
+    /**
+     * Settles once, and without waiting for the stream to close, since a stream that never reached the peer may not.
+     */
     const settle = (outcome: Outcome) => {
       if (!done) return;
       const tell = done;
@@ -200,7 +214,7 @@ export class DohClient {
     };
     const timer = setTimeout(() => {
       settle({ refused: `no answer within ${this.timeoutMs} ms` });
-      // Silence on all of it means that the peer is gone without a word.
+      // A connection on which nothing has arrived for the whole time-out is dead.
       if (performance.now() - connection.heardAt >= this.timeoutMs) this.drop(connection);
     }, deadline - performance.now());
 
@@ -236,8 +250,8 @@ export class DohClient {
   }
 
   /**
-   * All that comes in one turn of the event loop is read, and led on to further questions, one after the other at its end: the
-   * questions leave in one write, and the code of each step is still in the processor's cache for the next answer.
+   * Runs the callbacks of all outcomes of one turn of the event loop together at its end. The queries that follow from
+   * them leave in one write, and the code of each step stays in the processor's cache.
    */
   private handOver(tell: (outcome: Outcome) => void, outcome: Outcome): void {
     this.arrived.push({ tell, outcome });
@@ -249,7 +263,7 @@ export class DohClient {
     });
   }
 
-  /** The connection with the fewest streams, opened when it is first needed or was lost. */
+  /** Gives the connection with the fewest streams, and opens it when it is not open. */
   private connection(): Connection {
     let slot = 0;
     for (let i = 1; i < this.connections.length; i++) if (this.loadOf(i) < this.loadOf(slot)) slot = i;
@@ -267,7 +281,7 @@ export class DohClient {
       forget();
     });
     this.sessions.add(session);
-    // The streams report it, each as its own answer.
+    // Each stream reports the error as its own outcome.
     session.on('error', forget);
     session.setMaxListeners(0);
     session.unref();
@@ -288,7 +302,7 @@ export class DohClient {
 
 const messageType = 'application/dns-message';
 
-/** Without its parameters, in lower case (RFC 9110 section 8.3.1). */
+/** Gives a media type without its parameters, in lower case (RFC 9110 section 8.3.1). */
 const mediaType = (value: string | undefined): string =>
   value === messageType
     ? value
@@ -299,5 +313,5 @@ const mediaType = (value: string | undefined): string =>
 
 const isUsable = ({ session }: Connection): boolean => !session.closed && !session.destroyed;
 
-/** An error without a listener would be thrown; the stream keeps it until it closes. */
+/** Ignores the error event, which would be thrown without a listener. The stream keeps the error until it closes. */
 const keptByStream = (): void => undefined;

@@ -1,4 +1,4 @@
-/** Somebody else has appended to the stream since it was read. Nothing was written. */
+/** Thrown when another append has moved the stream since it was read. Nothing was written. */
 export class WrongExpectedVersion extends Error {
   override readonly name = 'WrongExpectedVersion';
   constructor(
@@ -10,13 +10,16 @@ export class WrongExpectedVersion extends Error {
   }
 }
 
-/** The projected row breaks a rule of its table: a unique index, a check, or a trigger that speaks as one. Nothing was written. */
+/**
+ * Thrown when the projected row breaks a rule of its table: a unique index, a check, or a trigger that raises a
+ * constraint violation. Nothing was written.
+ */
 export class ConstraintViolation extends Error {
   override readonly name = 'ConstraintViolation';
   constructor(
     readonly stream: string,
     readonly constraint: string,
-    /** What the database says of it (the DETAIL of its error). */
+    /** The DETAIL of the database's error. */
     readonly detail: string | undefined,
   ) {
     super(`The row of stream ${stream} violates ${constraint}.`);
@@ -24,9 +27,9 @@ export class ConstraintViolation extends Error {
 }
 
 /**
- * The connection to the database ended, or its time was up, before the answer to an append came. The append may have
- * happened, and may happen yet: the statement is still with the server. Reading the stream tells what has happened;
- * whoever decides again and appends at the same version is safe, since one of the two is refused.
+ * Thrown when the connection ended, or the time was up, before the answer to an append came. The append may have
+ * happened, or may still happen, since the server still has the statement. Reading the stream shows which. Deciding
+ * again and appending at the same version is safe: one of the two is refused.
  */
 export class AppendUnanswered extends Error {
   override readonly name = 'AppendUnanswered';

@@ -1,47 +1,53 @@
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Pool, PoolClient } from 'pg';
+import { inTransaction, type Connection } from '@app/database';
+import type { Pool } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { eventHash, microsecondsOf, noHash, type HashedEvent } from './event-hash';
 
-/** An event as its row has it, text by text. */
+/** An event as it is stored, with every column as text. */
 export interface KeptEvent extends Omit<HashedEvent, 'microseconds'> {
-  /** ISO 8601, UTC, with three digits of a second, or six where it has microseconds. */
+  /** ISO 8601, UTC, with three fractional digits, or six where the time has microseconds. */
   readonly time: string;
   readonly hash: Buffer;
 }
 
-/** Which events; absent: all. */
+/** Selects events; without any field, all of them. */
 export interface Selection {
-  /** The first moment of their time. */
+  /** The earliest time of an event, inclusive. */
   readonly from?: Date | undefined;
-  /** The moment after their time. */
+  /** The end of the range of times, exclusive. */
   readonly to?: Date | undefined;
   readonly streams?: readonly string[] | undefined;
   readonly types?: readonly string[] | undefined;
 }
 
-/** A part of the log: positions above `after`, up to `upTo`. */
+/** A part of the log: positions above `after`, up to and including `upTo`. */
 export interface Span {
   readonly after: number;
   readonly upTo: number;
 }
 
-/** Positions that one statement looks at: each ends soon, however few events are wanted. */
+/** Positions that one statement covers, so that each statement is short, however few events match. */
 const windowSize = 5_000;
 
 const where = `position > $1 AND position <= $2
   AND ($3::timestamptz IS NULL OR time >= $3) AND ($4::timestamptz IS NULL OR time < $4)
   AND ($5::text[] IS NULL OR stream = ANY ($5)) AND ($6::text[] IS NULL OR type = ANY ($6))`;
 const values = ({ after, upTo }: Span, { from, to, streams, types }: Selection) => [
-  ...[after, upTo, from?.toISOString() ?? null, to?.toISOString() ?? null, streams ?? null, types ?? null],
+  after,
+  upTo,
+  from?.toISOString() ?? null,
+  to?.toISOString() ?? null,
+  streams ?? null,
+  types ?? null,
 ];
 
-/** Events as they are kept, out of a store and into another one. */
+/** Reads stored events out of a store, and writes them into an empty one. */
 export class EventArchive {
   constructor(private readonly pool: Pool) {}
 
-  /** How many events and streams a selection has. */
+  /** Counts the events and streams of a selection. */
   async count(selection: Selection, span: Span): Promise<{ events: number; streams: number }> {
     const { rows } = await this.pool.query<{ events: number; streams: number }>(
       `SELECT count(*)::float8 AS events, count(DISTINCT stream)::float8 AS streams FROM events WHERE ${where}`,
@@ -50,7 +56,31 @@ export class EventArchive {
     return rows[0]!;
   }
 
-  /** The selected events in the order of the log, page by page, each with the position up to which all have come. */
+  /** Finds the stream of this name. Gives one name or none. */
+  async streamsNamed(name: string): Promise<string[]> {
+    const { rows } = await this.pool.query<{ stream: string }>(
+      'SELECT stream FROM events WHERE stream = $1 AND version = 1',
+      [name],
+    );
+    return rows.map(({ stream }) => stream);
+  }
+
+  /**
+   * Finds the streams that have an event of this type whose data hold this text in `field`, in the order of these
+   * events.
+   */
+  async streamsWith(type: string, field: string, text: string): Promise<string[]> {
+    const { rows } = await this.pool.query<{ stream: string }>(
+      'SELECT stream FROM events WHERE type = $1 AND data->>$2 = $3 ORDER BY position',
+      [type, field, text],
+    );
+    return rows.map(({ stream }) => stream);
+  }
+
+  /**
+   * Reads the selected events in the order of the log, page by page. Each page comes with the position up to which the
+   * selection has been read.
+   */
   async *read(selection: Selection, { after, upTo }: Span): AsyncGenerator<{ events: KeptEvent[]; position: number }> {
     const page = async (start: number) => {
       const position = Math.min(upTo, start + windowSize);
@@ -66,7 +96,7 @@ export class EventArchive {
     };
     for (let next = after < upTo ? page(after) : undefined; next;) {
       const read = await next;
-      // While this page is worked on, the next one comes.
+      // The next page is read while the caller handles this one.
       next = read.position < upTo ? page(read.position) : undefined;
       next?.catch(() => undefined);
       yield read;
@@ -74,22 +104,19 @@ export class EventArchive {
   }
 
   /**
-   * Fills an empty store with events in the order of the log, in one transaction: all of them, or none. Their hashes are not looked
-   * at here: see `checkChain`.
+   * Fills an empty store with events in the order of the log, in one transaction: all of them, or none. It does not
+   * check their hashes; `checkChain` does.
    *
-   * @param complete called when they are written, before they are there: writes what belongs to them, and gives the last position
-   * that was given out in the store that they come from. New ones go above it.
-   * @throws {StoreNotEmpty} nothing was written; whatever `pages` and `complete` throw, likewise.
+   * @param complete is called when the events are written but not committed. It writes what belongs to them and gives
+   * the last position that the source store has drawn; new events get positions above it.
+   * @throws {StoreNotEmpty} nothing was written; the same holds for whatever `pages` and `complete` throw.
    */
   async fill(
     pages: AsyncIterable<readonly KeptEvent[]>,
-    complete: (client: PoolClient) => Promise<number>,
+    complete: (client: Connection) => Promise<number>,
   ): Promise<void> {
-    const client = await this.pool.connect();
-    let broken: Error | undefined;
-    try {
-      await client.query('BEGIN');
-      // Whoever appends waits until the end; whoever reads sees nothing before it.
+    await inTransaction(this.pool, async (client) => {
+      // Other appends wait until the end of the transaction; readers see none of these events before it.
       await client.query('LOCK TABLE events IN EXCLUSIVE MODE');
       await assertEmpty(client);
       await pipeline(
@@ -105,25 +132,18 @@ export class EventArchive {
         ),
       );
       const head = await complete(client);
-      // At the very end: what a sequence has given out is not taken back.
+      // The last statement, because `setval` is not undone by a rollback.
       if (head > 0) await client.query(`SELECT setval('event_positions', $1)`, [head]);
-      await client.query('COMMIT');
-    } catch (error) {
-      broken = error as Error;
-      throw error;
-    } finally {
-      // A connection that broke off takes its transaction with it.
-      client.release(broken);
-    }
+    });
   }
 }
 
-/** A store that has, or had, events of its own: others may be known by their positions already. */
+/** Thrown when a store has, or once had, events of its own, since others may already refer to their positions. */
 export class StoreNotEmpty extends Error {
   override readonly name = 'StoreNotEmpty';
 }
 
-async function assertEmpty(client: PoolClient): Promise<void> {
+async function assertEmpty(client: Connection): Promise<void> {
   const { rows } = await client.query<{ filled: boolean; reader: string | null }>(
     `SELECT EXISTS (SELECT FROM events) AS filled, (SELECT name FROM checkpoints WHERE position > 0 LIMIT 1) AS reader`,
   );
@@ -135,7 +155,7 @@ async function assertEmpty(client: PoolClient): Promise<void> {
     );
 }
 
-/** In the text format of COPY. */
+/** Writes an event as a line in the text format of COPY. */
 function copyLine({ previous, hash, ...event }: KeptEvent): string {
   const { position, stream, version, type, schemaVersion, data, metadata, time } = event;
   const texts = [position, stream, version, type, schemaVersion, data, metadata, time].map(escaped);
@@ -148,16 +168,16 @@ const escaped = (value: string | number): string =>
     (character) => ({ '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' })[character]!,
   );
 
-/** An event that is not what was appended, or does not follow the one before it. */
+/** Thrown when an event is not what was appended, or does not follow the one before it. */
 export class ChainBroken extends Error {
   override readonly name = 'ChainBroken';
 }
 
 /**
- * Looks at events in the order of their log, whole streams from their beginning.
+ * Checks the hashes of events that come in the order of the log, with each stream from its first event.
  *
- * @returns a function that takes one after the other.
- * @throws {ChainBroken} by that function, saying what is wrong with the event.
+ * @returns a function that takes one event after another.
+ * @throws {ChainBroken} from that function, saying what is wrong with the event.
  */
 export function checkChain(): (event: KeptEvent) => void {
   const streams = new Map<string, { version: number; hash: Buffer }>();

@@ -66,7 +66,7 @@ describe('the hashes of events', () => {
     }
   };
 
-  it('chain the events of each stream, whatever goes in one statement', async () => {
+  it('chain the events of each stream, whichever appends share a statement', async () => {
     await store.append(append('lone', 0, 1));
     await store.append(append('lone', 1, 1));
     await store.append(append('several', 0, 7));
@@ -126,7 +126,7 @@ describe('the hashes of events', () => {
     expect(new Set(all).size).toBe(10);
   });
 
-  it('are given to events that were there before hashes were', async () => {
+  it('are added to events that are older than hashes', async () => {
     const before = await rows();
     await pool.query('ALTER TABLE events DROP COLUMN hash, DROP COLUMN previous');
     await pool.query(`DELETE FROM migrations WHERE name = 'ChainEvents1795700000000'`);
@@ -136,7 +136,7 @@ describe('the hashes of events', () => {
   });
 });
 
-/** A pool of this one connection, which stays open. */
+/** Makes a pool of this one connection, which stays open. */
 function poolOf(client: PoolClient): Pool {
   const query = client.query.bind(client);
   return { query, connect: () => ({ query, on: () => {}, off: () => {}, release: () => {} }) } as unknown as Pool;

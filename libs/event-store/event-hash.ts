@@ -1,38 +1,47 @@
 import { hash } from 'node:crypto';
 import type { RecordedEvent } from './event';
 
-/** Octets of a hash. */
+/** Octets in a hash. */
 export const hashLength = 32;
-/** What the first event of a stream has in place of the hash before it. */
+/** The previous hash of the first event of a stream. */
 export const noHash = Buffer.alloc(hashLength);
 
-/** Text of one column is kept and hashed as it was written, not as what it means. */
+/**
+ * The fields of an event that its hash covers. JSON is hashed as the text that was written, since another text may have
+ * the same meaning.
+ */
 export interface HashedEvent extends Pick<RecordedEvent, 'position' | 'stream' | 'version' | 'type' | 'schemaVersion'> {
   /** Hash of the event before it in its stream; `noHash` for the first. */
   readonly previous: Buffer;
-  /** Microseconds since 2000-01-01T00:00:00Z, where the time of PostgreSQL begins. */
+  /** Microseconds since 2000-01-01T00:00:00Z, the epoch of PostgreSQL. */
   readonly microseconds: bigint;
-  /** JSON. */
+  /** JSON text. */
   readonly data: string;
-  /** JSON. */
+  /** JSON text. */
   readonly metadata: string;
 }
 
-/** Of the epochs of Unix and PostgreSQL, in milliseconds. */
+/** Milliseconds between the epochs of Unix and PostgreSQL. */
 const epoch = Date.UTC(2000, 0, 1);
 
-/** @param time ISO 8601, with six digits of a second at most. */
+/**
+ * Converts a time to microseconds since the epoch of PostgreSQL.
+ *
+ * @param time ISO 8601, with at most six fractional digits.
+ */
 export function microsecondsOf(time: string): bigint {
   const fraction = /\.(\d+)/.exec(time)?.[1] ?? '';
   return BigInt(Date.parse(time) - epoch) * 1_000n + BigInt(fraction.slice(3, 6).padEnd(3, '0'));
 }
 
 /**
- * SHA-256 over all of an event and the hash before it in its stream: nine fields, each preceded by its length in octets as a
- * 32-bit number. Numbers are big-endian: position and time have 64 bits, the version 32, the schema version 16. These are the
- * octets that `COPY … (FORMAT binary)` gives of `hashedColumns`, so that a reader can hash a row as it comes.
+ * Hashes an event and the hash before it in its stream with SHA-256. Each of the nine fields is preceded by its length
+ * in octets as a 32-bit number. Numbers are big-endian: position and time have 64 bits, the version 32, the schema
+ * version 16. These are the octets that `COPY … (FORMAT binary)` gives of `hashedColumns`, so a reader can hash a row
+ * as it comes.
  *
- * The first octet is always 0: the hash is a leaf of a Merkle tree as RFC 9162 section 2.1.1 has it, and never one of its nodes.
+ * The first octet is always 0: the hash is a leaf of a Merkle tree as RFC 9162 section 2.1.1 defines it, and never one
+ * of its nodes.
  */
 export function eventHash(event: HashedEvent): Buffer {
   const numbers = Buffer.alloc(22);
@@ -59,15 +68,23 @@ export function eventHash(event: HashedEvent): Buffer {
   return hash('sha256', Buffer.concat(framed), 'buffer');
 }
 
-/** In the order in which they are hashed. */
+/** The columns that the hash covers, in the order in which it covers them. */
 export const hashedColumns = [
-  ...['position', 'previous', 'stream', 'version', 'type', 'schema_version', 'time', 'data', 'metadata'],
+  'position',
+  'previous',
+  'stream',
+  'version',
+  'type',
+  'schema_version',
+  'time',
+  'data',
+  'metadata',
 ] as const;
 
 /**
- * The same in PostgreSQL.
+ * Gives the SQL expression that computes `eventHash` in PostgreSQL.
  *
- * @param of the expression of each column, by its name; the column itself where absent.
+ * @param of the expression for each column, by its name; the column itself where absent.
  */
 export function eventHashSql(of: Readonly<Partial<Record<(typeof hashedColumns)[number], string>>> = {}): string {
   const bytes: Record<string, (value: string) => string> = {

@@ -1,13 +1,15 @@
+import { openClient } from '@app/database';
 import { backOffMs } from '@app/runtime';
-import { Client, type Pool } from 'pg';
+import type { Client, Pool } from 'pg';
 import type { RecordedEvent } from './event';
 import { inFlightTag } from './event-store.migration';
 
 export const eventsChannel = 'sendmux_events';
 
-/** A wake-up makes the tail prompt; this poll makes it certain, in milliseconds. */
-const pollMs = 250;
-/** The same while an append in flight holds events back: one that is rolled back wakes nobody. */
+/**
+ * Milliseconds between reads while an append in flight holds events back. The poll is needed because an append that is
+ * rolled back sends no notification.
+ */
 const heldBackMs = 10;
 const reconnect = { baseMs: 100, capMs: 5_000 };
 const pageSize = 1_000;
@@ -19,19 +21,19 @@ export const recordedEvent = (row: EventRow): RecordedEvent => ({ ...row, time: 
 
 export interface LogPage {
   readonly events: RecordedEvent[];
-  /** All at or below is read or will never come; grows past gaps, so that a checkpoint can. */
+  /** Every position at or below is read or will never be used. It grows past gaps, so that a checkpoint can. */
   readonly settledUpTo: number;
 }
 
 /**
- * The log of all events in the order of their positions, read from the tail without losing or waiting.
+ * Reads all events in the order of their positions, up to the newest, without losing any and without blocking appends.
  *
  * Positions come from a sequence and commit out of order, so the reader stops at the *in-flight fence*: the smallest
- * value that an append in flight has put into an advisory lock before it drew its position, or the sequence's value when
- * nobody is in flight. All at or below the fence is settled: committed and visible, or never to come. Transactions that
- * append nothing do not hold it.
+ * value that an append in flight has put into an advisory lock before it drew its position, or the sequence's value
+ * when no append is in flight. Every position at or below the fence is settled: committed and visible, or never to be
+ * used. Transactions that append nothing do not hold the fence back.
  *
- * Holds under READ COMMITTED, on the primary, with a sequence of CACHE 1.
+ * This holds under READ COMMITTED, on the primary, with a sequence of CACHE 1.
  */
 export class EventLog {
   private listener: Promise<Client | undefined> | undefined;
@@ -40,26 +42,33 @@ export class EventLog {
   private closed = false;
   private failures = 0;
 
-  constructor(private readonly pool: Pool) {}
+  /**
+   * @param pollMs milliseconds between polls. Notifications make the reader prompt; the poll covers a notification that
+   * was lost.
+   */
+  constructor(
+    private readonly pool: Pool,
+    private readonly pollMs = 250,
+  ) {}
 
-  /** The newest settled position; 0 of an empty log. */
+  /** Gives the newest settled position; 0 for an empty log. */
   async head(): Promise<number> {
     return (await this.fence()).settled;
   }
 
   /**
-   * Settled events above `after`, in the order of the log, at most `limit`, and the position up to which the reader now
-   * has everything.
+   * Reads at most `limit` settled events above `after`, in the order of the log, and the position up to which the
+   * reader now has everything.
    */
   async read({ after, limit }: { after: number; limit: number }): Promise<LogPage> {
     return this.page(after, await this.head(), limit);
   }
 
   /**
-   * Settled events above `after`, a non-empty batch at a time, as they come; ends when the signal aborts or the log is
-   * closed.
+   * Yields settled events above `after` in non-empty batches as they are committed. It ends when the signal aborts or
+   * the log is closed.
    *
-   * @throws {Error} of the connection: follow again from the last event that came.
+   * @throws {Error} the error of the connection; the caller follows again from the last event it got.
    */
   async *follow({ after, signal }: { after: number; signal: AbortSignal }): AsyncGenerator<RecordedEvent[], void> {
     let position = after;
@@ -70,7 +79,7 @@ export class EventLog {
       const { events, settledUpTo } = await this.page(position, settled, pageSize);
       position = settledUpTo;
       if (events.length > 0) yield events;
-      else if (heard === this.wakeUps) await this.sleep(settled < drawn ? heldBackMs : pollMs, signal);
+      else if (heard === this.wakeUps) await this.sleep(settled < drawn ? heldBackMs : this.pollMs, signal);
     }
   }
 
@@ -81,10 +90,10 @@ export class EventLog {
     await client?.end();
   }
 
-  /** The newest position that was drawn, and the newest that is settled. */
+  /** Gives the newest position that was drawn, and the newest that is settled. */
   private async fence(): Promise<{ settled: number; drawn: number }> {
-    // The order of the two reads is the point: an append that the second does not see has drawn its position before the
-    // first, or draws it after, above the value.
+    // The sequence must be read before the locks: an append whose lock the second read does not see has drawn its
+    // position before the first read, or draws it later, above the value that was read.
     const { rows: sequence } = await this.pool.query<{ drawn: number }>({
       name: 'log sequence',
       text: 'SELECT (last_value - (NOT is_called)::int)::float8 AS drawn FROM event_positions',
@@ -115,9 +124,8 @@ export class EventLog {
     this.listener ??= this.connect();
   }
 
-  /** Without the connection the poll goes on; it is tried again until it is there. */
+  /** Connects for LISTEN. Without the connection polling continues, and connecting is retried. */
   private async connect(): Promise<Client | undefined> {
-    const client = new Client(this.pool.options);
     let lost = false;
     const onLost = () => {
       if (lost) return;
@@ -128,16 +136,16 @@ export class EventLog {
         this.wake();
       }, wait).unref();
     };
-    client.on('error', onLost);
-    client.on('notification', () => this.wake());
+    let client: Client | undefined;
     try {
-      await client.connect();
+      client = await openClient(this.pool.options);
+      client.on('error', onLost).on('notification', () => this.wake());
       await client.query(`LISTEN ${eventsChannel}`);
       this.failures = 0;
       return client;
     } catch {
       onLost();
-      await client.end();
+      await client?.end();
       return undefined;
     }
   }

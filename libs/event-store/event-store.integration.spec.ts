@@ -49,7 +49,7 @@ describe('the event store', () => {
     (await pool.query<{ version: number; tags: unknown }>('SELECT * FROM things WHERE id = $1', [id])).rows[0];
   const versions = async (stream: string) => (await store.readStream(stream)).map((event) => event.version);
 
-  it('fails what waits behind a stuck statement in time, with nothing of it done, and goes on', async () => {
+  it('fails appends that wait behind a stuck statement in time, without writing them, and continues', async () => {
     const impatient = openPool(database.url, 4, 300);
     const stuck = new EventStore(impatient, projection);
     const blocker = await pool.connect();
@@ -66,8 +66,8 @@ describe('the event store', () => {
     await impatient.end();
   });
 
-  describe('behind a line that breaks', () => {
-    /** What becomes of the server's answers: they pass, are lost without a word, or end the connection. */
+  describe('behind a connection that breaks', () => {
+    /** How the proxy treats the server's answers: it passes them on, drops them silently, or ends the connection. */
     let answers: 'pass' | 'lost' | 'cut';
     let behind: Pool;
     let impatient: EventStore;
@@ -104,21 +104,21 @@ describe('the event store', () => {
       async (fate) => {
         const [first, second] = [`${fate} 1`, `${fate} 2`];
         await impatient.append(append(`${fate} 0`, 0));
-        // Both connections stand: what is lost is an answer, not a beginning.
+        // Opens both connections first, so that what is lost is an answer and not the connecting.
         await Promise.all([behind.query('SELECT pg_sleep(0.1)'), behind.query('SELECT pg_sleep(0.1)')]);
         answers = fate;
         const [unheard, next] = [impatient.append(append(first, 0)), impatient.append(append(second, 0))];
         await expect(unheard).rejects.toThrow(AppendUnanswered);
         answers = 'pass';
         expect(await next).toBe(1);
-        // It had happened: the stream says so, and an append that was decided without it is refused.
+        // The append had happened: the stream shows it, and an append that was decided without it is refused.
         expect(await versions(first)).toEqual([1]);
         await expect(impatient.append(append(first, 0))).rejects.toThrow(WrongExpectedVersion);
         expect(await impatient.append(append(first, 1))).toBe(2);
       },
     );
 
-    it('says as it is that nothing was written when nobody could be reached', async () => {
+    it('reports that nothing was written when the server could not be reached', async () => {
       const nobody = openPool('postgres://postgres@127.0.0.1:1/none', 1);
       const appending = new EventStore(nobody, projection).append(append('unreached', 0));
       await expect(appending).rejects.toMatchObject({ code: 'ECONNREFUSED' });
@@ -176,7 +176,7 @@ describe('the event store', () => {
     await lone.end();
   });
 
-  it('gives each append of a batch its own answer, and lets none fall with its neighbours', async () => {
+  it('gives each append of a batch its own answer, and fails none for another', async () => {
     await store.append(append('batch7', 0));
     await pool.query(`INSERT INTO things (id, name, version) VALUES ('other', 'taken', 0)`);
     const answers = await Promise.allSettled(
@@ -239,7 +239,7 @@ describe('the event store', () => {
     expect(await row('beside2')).toMatchObject({ version: 2 });
   });
 
-  it('sends what waits together in one transaction, in the order of each stream', async () => {
+  it('sends waiting appends in one transaction, in the order of each stream', async () => {
     const answers = await Promise.all([
       ...Array.from({ length: 200 }, (_, i) => store.append(append(`together${i}`, 0))),
       store.append(append('together7', 1)),
@@ -267,7 +267,7 @@ describe('the event store', () => {
     await expect(plain.append({ ...rest, events: [] })).rejects.toThrow(/without events/);
   });
 
-  it('rejects what was in flight when its connection breaks, and goes on', async () => {
+  it('rejects what was in flight when its connection breaks, and continues', async () => {
     const blocker = await pool.connect();
     await blocker.query('BEGIN; LOCK TABLE events IN SHARE MODE');
     const cut = Promise.allSettled([0, 1].map((i) => store.append(append(`cut${i}`, 0))));
@@ -286,7 +286,7 @@ describe('the event store', () => {
     expect(await store.append(append('cut0', 0))).toBe(1);
   });
 
-  it('many writers of one stream: each version is won once', async () => {
+  it('many writers of one stream: each version is written once', async () => {
     const stores = [new EventStore(pool, projection), new EventStore(pool, projection)];
     let won = 0;
     for (let version = 0; version < 50; version++) {
@@ -304,7 +304,7 @@ describe('the event store', () => {
     expect(await row('contended')).toMatchObject({ version: won });
   });
 
-  /** Deadlocks so far. A backend reports its own for certain only when it ends. */
+  /** Counts the deadlocks so far. A backend is certain to have reported its own only once it has ended. */
   const deadlocks = async (application: string) => {
     const left = 'SELECT FROM pg_stat_activity WHERE application_name = $1';
     while ((await pool.query(left, [application])).rowCount) await delay(10);
@@ -314,7 +314,7 @@ describe('the event store', () => {
     return rows[0]!.n;
   };
 
-  /** Lets nobody append until it is opened. */
+  /** Blocks all appends until the returned gate is opened. */
   const gate = async () => {
     const keeper = await pool.connect();
     await keeper.query('BEGIN; LOCK TABLE events IN SHARE MODE');
@@ -332,7 +332,9 @@ describe('the event store', () => {
     const application_name = 'process';
     const pools = [1, 2].map(() => new Pool({ connectionString: database.url, application_name }));
     const stores = pools.map((each) => new EventStore(each, projection));
-    /** The first appends of both go alone; what gathers behind them starts at the same moment. */
+    /**
+     * Sends the first append of each process alone. The appends that queue behind them then start at the same moment.
+     */
     const lostOf = async (name: string, appendsOf: (process: number) => Append[]) => {
       const openFirst = await gate();
       const answers = Promise.allSettled(
@@ -348,7 +350,7 @@ describe('the event store', () => {
       const lost = (await answers).filter((answer) => answer.status === 'rejected');
       return lost.map(({ reason }) => (reason as Error).name);
     };
-    // Both want what comes first and what comes last, each in its own order, with much of their own between.
+    // Both compete for the first and the last name, each in its own order, with many names of their own in between.
     const last = 499;
     const places = Array.from({ length: 400 }, (_, i) => 100 + i);
     const own = (i: number, k: number) => (i === 100 || i === last ? '' : ` of ${k}`);
@@ -364,16 +366,16 @@ describe('the event store', () => {
     }
     await Promise.all(pools.map((each) => each.end()));
     expect(await deadlocks(application_name)).toBe(0);
-  }, 60_000);
+  });
 
-  it('an append that a deadlock was broken on is tried again', async () => {
+  it('an append that was the victim of a deadlock is tried again', async () => {
     const other = await pool.connect();
     await other.query(`BEGIN; SET LOCAL deadlock_timeout = '1min'`);
     await other.query(`INSERT INTO things (id, name) VALUES ('stranger', 'wanted')`);
     const appended = store.append(append('victim', 0, 1, 'wanted'));
     while (!(await pool.query(`SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'`)).rowCount)
       await delay(5);
-    // Goes through because the append, whose time-out is the shorter, gives way.
+    // This succeeds because the append has the shorter time-out and gives way.
     await other.query(`INSERT INTO things (id, name) VALUES ('victim', 'another')`);
     await other.query('ROLLBACK');
     other.release();

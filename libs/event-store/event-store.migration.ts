@@ -9,8 +9,8 @@ class CreateEvents1770000000000 implements MigrationInterface {
   readonly name = 'CreateEvents1770000000000';
 
   async up(runner: QueryRunner): Promise<void> {
-    // Always its own, so that no position is drawn before the insert that uses it. CACHE 1: a session that kept
-    // positions in hand would use them long after the fence has passed.
+    // The column is GENERATED ALWAYS, so that no position is drawn before the insert that uses it. The sequence has
+    // CACHE 1, because a session that cached positions would use them long after the fence has passed them.
     await runner.query(`
       CREATE TABLE events (
         position bigint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME event_positions CACHE 1) PRIMARY KEY,
@@ -31,8 +31,8 @@ class CreateEvents1770000000000 implements MigrationInterface {
     await runner.query(`
       CREATE TRIGGER events_are_facts BEFORE UPDATE OR DELETE OR TRUNCATE ON events
       FOR EACH STATEMENT EXECUTE FUNCTION refuse_event_change()`);
-    // Before the statement draws its first position: whatever it draws lies above the value that this lock names.
-    // A sequence that was never used says 1 and has not given it out.
+    // The lock is taken before the statement draws its first position, so every position it draws lies above the value
+    // that the lock names. A sequence that was never used reports 1 although it has not given 1 out.
     await runner.query(`
       CREATE FUNCTION mark_append_in_flight() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
@@ -57,7 +57,7 @@ class CreateEvents1770000000000 implements MigrationInterface {
   }
 }
 
-/** Each event has a hash over all of it and over the hash before it in its stream. */
+/** Gives each event a hash over all of it and over the hash before it in its stream. */
 class ChainEvents1795700000000 implements MigrationInterface {
   readonly name = 'ChainEvents1795700000000';
 

@@ -4,12 +4,12 @@ import type { InlineProjection } from './event';
 import { EventLog } from './event-log';
 import { EventStore } from './event-store';
 
-/** The store and the log over the process's pool. */
+/** Provides the store and the log over the process's pool. */
 @Module({})
 export class EventStoreModule implements BeforeApplicationShutdown {
   constructor(@Inject(EventLog) private readonly log: EventLog) {}
 
-  /** @param projection the table that the rows of appends go to. */
+  /** @param projection the table to which appends write their rows. */
   static forRoot(projection?: InlineProjection): DynamicModule {
     return {
       module: EventStoreModule,

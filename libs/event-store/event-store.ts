@@ -1,17 +1,21 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { DatabaseError, type Pool, type QueryConfig, type QueryResult } from 'pg';
+import { withClient } from '@app/database';
+import { DatabaseError, type Pool, type QueryConfig } from 'pg';
 import { AppendUnanswered, ConstraintViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
 import { eventHashSql, noHash } from './event-hash';
 import { eventColumns, eventsChannel, recordedEvent, type EventRow } from './event-log';
 
-/** Appends that go in one statement at most. */
+/** The largest number of appends in one statement. */
 const batchLimit = 500;
 
-/** In milliseconds. Longer than the server gives any statement (`openPool`), whose word is certain and so comes first. */
+/**
+ * The longest wait for an answer, in milliseconds. It is above the statement time-out of `openPool`, whose outcome is
+ * certain.
+ */
 const longestAnswerMs = 35_000;
 
-/** An append as it is sent, and where its answer goes. */
+/** An append as it is sent, with the promise of its caller. */
 interface Waiting {
   readonly stream: string;
   readonly expected: number;
@@ -23,27 +27,29 @@ interface Waiting {
 }
 
 /**
- * Streams of events in PostgreSQL. Appends of this process that wait together travel together, in one statement and so
- * in one transaction, each with its own expected version and its own answer; a lone one waits for no company.
+ * Stores streams of events in PostgreSQL. Appends of this process that wait at the same time go in one statement, and
+ * so in one transaction, each with its own expected version and its own answer. A single append is sent at once.
  */
 export class EventStore {
   private waiting: Waiting[] = [];
   private sending = false;
-  private news = false;
+  private hasNewEvents = false;
   private announcing = false;
   private readonly statements: { one: Statement; many: Statement };
 
   /**
-   * @param pool whose server ends a statement after a time shorter than `answerWithinMs`, as `openPool` has it: then most of what
-   * is stuck has a certain outcome.
-   * @param answerWithinMs after this long without an answer the connection is given up, and the next append has its turn.
+   * @param pool whose server ends a statement sooner than `answerWithinMs`, as that of `openPool` does, so that most
+   * statements that hang have a certain outcome.
+   * @param answerWithinMs milliseconds without an answer after which the connection is given up and the next append is
+   * sent.
    */
   constructor(
     private readonly pool: Pool,
     private readonly projection?: InlineProjection,
     private readonly answerWithinMs = longestAnswerMs,
   ) {
-    // A name stands for one text on a connection, and stores with other projections may share the pool.
+    // A prepared statement's name stands for one text on a connection, and stores with other projections may share the
+    // pool.
     const name = projection ? ` with ${projection.table}` : '';
     this.statements = {
       one: { name: `append one${name}`, text: appendOne(projection) },
@@ -55,18 +61,20 @@ export class EventStore {
    * Adds events to a stream, all or none, and upserts the projected row with them.
    *
    * @returns the version of the stream after it.
-   * @throws {WrongExpectedVersion} the stream is elsewhere.
+   * @throws {WrongExpectedVersion} the stream has another version.
    * @throws {ConstraintViolation} the row breaks a rule of its table.
-   * @throws {AppendUnanswered} it is not known whether the append happened, or will: a connection that broke while the
-   * statement was under way, a server that went down, or one of which nothing was heard for `answerWithinMs`. Never to be told
-   * as a failure that is certain.
-   * @throws {Error} anything else: nothing was written. So it is with a statement that the server ended for its time (SQLSTATE
-   * 57014), since it stops that clock before it commits, and with a server that cannot be reached or takes no connection.
+   * @throws {AppendUnanswered} it is not known whether the append happened or will happen: the connection broke while
+   * the statement was under way, the server went down, or gave no answer within `answerWithinMs`. Callers must not
+   * report it as a certain failure.
+   * @throws {Error} anything else: nothing was written. This includes a statement that the server ended by its time-out
+   * (SQLSTATE 57014), since the server stops that clock before it commits, and a server that cannot be reached or
+   * refuses the connection.
    */
   async append({ stream, expectedVersion, events, metadata, row }: Append): Promise<number> {
     if (events.length === 0) throw new Error(`An append to ${stream} without events.`);
     if (row && !this.projection) throw new Error('An append with a row needs a store with a projection.');
-    // JSON is made here, so that what cannot be JSON fails its caller alone, and what changes later is not sent.
+    // The JSON is made here, so that a value that cannot be JSON fails its own caller only, and later changes to the
+    // objects are not sent.
     const json = {
       metadata: JSON.stringify(metadata),
       row: row ? JSON.stringify(row) : null,
@@ -78,28 +86,33 @@ export class EventStore {
     });
   }
 
-  /** The events of a stream in their order, from a version on; none when there is no such stream. */
-  async readStream(stream: string, fromVersion = 1): Promise<RecordedEvent[]> {
+  /**
+   * Reads the events of a stream in their order, from a version on; none when there is no such stream.
+   *
+   * @param limit the most events; all when absent.
+   */
+  async readStream(stream: string, fromVersion = 1, limit?: number): Promise<RecordedEvent[]> {
     const { rows } = await this.pool.query<EventRow>({
       name: 'stream read',
-      text: `SELECT ${eventColumns} FROM events WHERE stream = $1 AND version >= $2 ORDER BY version`,
-      values: [stream, fromVersion],
+      text: `SELECT ${eventColumns} FROM events WHERE stream = $1 AND version >= $2 ORDER BY version LIMIT $3`,
+      values: [stream, fromVersion, limit],
     });
     return rows.map(recordedEvent);
   }
 
-  /** One statement after the other; what comes meanwhile gathers for the next. */
+  /** Sends one statement after another. Appends that come meanwhile are gathered for the next one. */
   private async send(): Promise<void> {
     this.sending = true;
     while (this.waiting.length > 0) {
       await this.write(this.takeBatch());
-      // Whoever has just been answered may append again at once: the first of them must not go without the others.
+      // A caller that was just answered may append again at once. Waiting a turn lets all such appends share the next
+      // statement.
       await nextTurn();
     }
     this.sending = false;
   }
 
-  /** One append a stream: a second one would only find that the first has moved it. */
+  /** Takes one append a stream, since a second one could only find that the first has moved the stream. */
   private takeBatch(): Waiting[] {
     const batch = new Map<string, Waiting>();
     const rest: Waiting[] = [];
@@ -111,7 +124,7 @@ export class EventStore {
     return [...batch.values()];
   }
 
-  /** Halves a batch that the database refuses until the one that is refused stands alone: the others go through. */
+  /** Halves a batch that the database refuses, until the refused append stands alone and the others are written. */
   private async write(batch: readonly Waiting[]): Promise<void> {
     let found: number[];
     try {
@@ -133,7 +146,7 @@ export class EventStore {
       else reject(new WrongExpectedVersion(stream, expected, found[i]!));
   }
 
-  /** The version at which each stream was found; what expected that one is written. */
+  /** Gives the version at which each stream was found. An append that expected this version is written. */
   private async execute(batch: readonly Waiting[]): Promise<number[]> {
     const [first] = batch;
     const [event, ...more] = first!.events;
@@ -142,62 +155,59 @@ export class EventStore {
       ? {
           ...this.statements.one,
           values: [
-            ...[first!.stream, first!.expected, event.type, event.schemaVersion, event.data, first!.metadata],
-            ...[event.time, ...(this.projection ? [first!.row] : [])],
+            first!.stream,
+            first!.expected,
+            event.type,
+            event.schemaVersion,
+            event.data,
+            first!.metadata,
+            event.time,
+            ...(this.projection ? [first!.row] : []),
           ],
         }
       : { ...this.statements.many, values: columnsOf(batch) };
-    const { rows } = await this.query<{ version: number }>(this.inTime(statement));
+    // Unlike the pool's own query, this keeps the connection after a refusal, since refusals are frequent under
+    // contention.
+    const { rows } = await withClient(
+      this.pool,
+      (client) => client.query<{ version: number }>(this.inTime(statement)),
+      isRefusal,
+    );
     return rows.map(({ version }) => version);
   }
 
-  /** Like that of the pool, but a mere refusal does not cost the connection: under contention they are many. */
-  private async query<Row extends object>(statement: QueryConfig): Promise<QueryResult<Row>> {
-    const client = await this.pool.connect();
-    // A connection that ends tells its query, and says so here as well.
-    const heard = () => undefined;
-    client.on('error', heard);
-    let broken: Error | undefined;
-    try {
-      return await client.query<Row>(statement);
-    } catch (error) {
-      if (!isRefusal(error)) broken = error as Error;
-      throw error;
-    } finally {
-      client.off('error', heard);
-      client.release(broken);
-    }
-  }
-
-  /** The driver gives the connection up when the answer is late; its types know that setting of a client alone. */
+  /**
+   * Sets the driver's time-out of one query, after which it gives the connection up. The driver's types know this
+   * setting on a client only.
+   */
   private readonly inTime = <Query extends QueryConfig>(query: Query): Query => ({
     ...query,
-    ...{ query_timeout: this.answerWithinMs },
+    query_timeout: this.answerWithinMs,
   });
 
   /**
-   * Wakes the readers, after the commit and never inside it: a NOTIFY in the append's transaction would let appends
-   * commit only one after the other. What commits while one is on its way is told by the next.
+   * Notifies the readers after the commit and never inside the transaction, where a NOTIFY would make appends commit
+   * one at a time. Appends that commit while a NOTIFY is under way are covered by the next one.
    */
   private async announce(): Promise<void> {
-    this.news = true;
+    this.hasNewEvents = true;
     if (this.announcing) return;
     this.announcing = true;
-    while (this.news) {
-      this.news = false;
-      // A wake-up that is lost is made good by the readers' poll.
+    while (this.hasNewEvents) {
+      this.hasNewEvents = false;
+      // A lost notification is covered by the readers' poll.
       await this.pool.query(this.inTime({ text: `NOTIFY ${eventsChannel}` })).catch(() => undefined);
     }
     this.announcing = false;
   }
 }
 
-/** Of the driver. */
+/** The messages of the driver for a connection that was never made. */
 const noConnection = /^(timeout exceeded when trying to connect|Connection terminated due to connection timeout)$/;
 
 /**
- * Whether an error says for sure that nothing was written: the server's own word, unless it speaks of its own end or of
- * the connection's, and a connection that never was.
+ * Tells whether an error proves that nothing was written: an error that the server reports, unless it is about its own
+ * end or the connection's, or a connection that was never made.
  */
 function isCertain(error: unknown): boolean {
   if (error instanceof DatabaseError) return !/^(08|57P0[1245]|58|XX)/.test(error.code ?? '');
@@ -206,13 +216,16 @@ function isCertain(error: unknown): boolean {
 }
 
 /**
- * The database looked at the statement and refused what was in it, which may be one append's doing. Of anything else,
- * such as a broken connection or a full disk, all in the statement hear.
+ * Tells whether the database read the statement and refused its content, which may be due to one append only. Any other
+ * error, such as a broken connection or a full disk, is given to every append of the statement.
  */
 const isRefusal = (error: unknown): error is DatabaseError =>
   error instanceof DatabaseError && /^(21|22|23|40|54|P0)/.test(error.code ?? '');
 
-/** Another process was first, or waited for us as we did for it: the next try sees what it left. */
+/**
+ * Tells whether another process was first, or both waited for each other. The next attempt sees what the other has
+ * written.
+ */
 const isLostRace = ({ code, constraint }: DatabaseError): boolean =>
   constraint === 'events_stream_version' || code === '40P01';
 
@@ -243,13 +256,13 @@ interface Statement {
   readonly text: string;
 }
 
-/** Version and hash of the newest event of a stream, found by the index, from its end. */
+/** Gives the version and the hash of the newest event of a stream, by a scan of the index from its end. */
 const newestOf = (stream: string) => `(
       SELECT version, hash FROM events WHERE stream = ${stream} ORDER BY version DESC LIMIT 1
     ) AS newest ON true`;
 const found = `coalesce(newest.version, 0) AS version, coalesce(newest.hash, '\\x${noHash.toString('hex')}') AS previous`;
 
-/** Rows go in an order that all processes share, so that two of them never wait for each other. */
+/** Writes rows in an order that all processes share, so that two of them cannot deadlock. */
 function upsert({ table, key, columns, contended = key }: InlineProjection, from: string): string {
   const names = Object.keys(columns);
   const record = names.map((name) => `${name} ${columns[name]}`).join(', ');
@@ -262,7 +275,7 @@ function upsert({ table, key, columns, contended = key }: InlineProjection, from
   )`;
 }
 
-/** The position is drawn here, and not by the column's default, since the hash covers it. */
+/** Draws the position here and not by the column's default, since the hash covers it. */
 const insert = `INSERT INTO events (position, stream, version, type, schema_version, data, metadata, time, previous, hash)
     OVERRIDING SYSTEM VALUE`;
 const draw = `nextval('event_positions') AS position`;
@@ -283,7 +296,7 @@ function appendOne(projection?: InlineProjection): string {
   )${row} SELECT version FROM found`;
 }
 
-/** Events of all streams come before the first row, in the order of their streams: see `upsert`. */
+/** Inserts the events of all streams before the first row, in the order of their streams; `upsert` says why. */
 function appendMany(projection?: InlineProjection): string {
   const from = 'FROM inserted i JOIN appends a ON a.stream = i.stream AND a.version + 1 = i.version';
   return `WITH RECURSIVE found AS MATERIALIZED (

@@ -1,28 +1,28 @@
-import { copyOut } from '@app/database';
-import type { Client } from 'pg';
+import { copyOut, type Connection } from '@app/database';
 import type { RecordedEvent } from './event';
 
-/** An event as a model folds it: without its place in the log, and without what is stored beside it. */
+/** An event as a model folds it: without its position in the log and without metadata. */
 export type StreamEvent = Pick<RecordedEvent, 'stream' | 'version' | 'type' | 'schemaVersion' | 'data' | 'time'>;
 
 export interface StreamRange {
-  /** What the names of the streams begin with, such as `mdom_`. */
+  /** The prefix of the names of the streams, such as `mdom_`. */
   readonly prefix: string;
-  /** Only streams behind this one, in the order that the database gives names. */
+  /** Only streams after this one, in the order in which the database sorts names. */
   readonly after?: string;
-  /** Only streams that have an event above this position; they come with all of their events. */
+  /** Only streams that have an event above this position; all of their events are read. */
   readonly changedAbove?: number;
-  /** The order of streams is that of the bytes of their names, whatever the database thinks of it. */
+  /** Sorts streams by the bytes of their names, whatever the collation of the database. */
   readonly bytewise?: boolean;
 }
 
 /**
- * The whole log, stream after stream, each in the order of its versions, as of one snapshot: that of the transaction, or of now.
+ * Reads the whole log stream by stream, each in the order of its versions, in one snapshot: that of the open
+ * transaction, or a new one.
  *
- * @param client a connection for this alone, until the last event, whose `TimeZone` is UTC and whose `DateStyle` is ISO.
+ * @param client a connection that nothing else uses until the last event, with `TimeZone` UTC and `DateStyle` ISO.
  * @throws {Error} when an event of a stream is missing.
  */
-export async function* eventsByStream(client: Client, range: StreamRange): AsyncGenerator<StreamEvent[], void> {
+export async function* eventsByStream(client: Connection, range: StreamRange): AsyncGenerator<StreamEvent[], void> {
   const query = `SELECT stream, version::text, type, schema_version::text, data, time::text
     FROM events WHERE ${rangeOf(client, range)}
     ORDER BY events.stream${range.bytewise ? ' COLLATE "C"' : ''}, events.version`;
@@ -49,16 +49,16 @@ export async function* eventsByStream(client: Client, range: StreamRange): Async
   }
 }
 
-/** About how many events that is: as good as the statistics of the table. */
-export async function estimatedEvents(client: Client, range: StreamRange): Promise<number> {
+/** Estimates the number of events in a range by the statistics of the table. */
+export async function estimatedEvents(client: Connection, range: StreamRange): Promise<number> {
   const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: { 'Plan Rows': number } }] }>(
     `EXPLAIN (FORMAT JSON) SELECT FROM events WHERE ${rangeOf(client, range)}`,
   );
   return rows[0]!['QUERY PLAN'][0].Plan['Plan Rows'];
 }
 
-/** Whether the database sorts names by their bytes, so that `bytewise` costs nothing. */
-export async function sortsByBytes(client: Client): Promise<boolean> {
+/** Tells whether the database sorts names by their bytes, so that `bytewise` costs nothing. */
+export async function sortsByBytes(client: Connection): Promise<boolean> {
   const { rows } = await client.query<{ collation: string; provider: string | null }>(
     `SELECT datcollate AS collation, to_jsonb(d) ->> 'datlocprovider' AS provider FROM pg_database d
      WHERE datname = current_database()`,
@@ -67,8 +67,8 @@ export async function sortsByBytes(client: Client): Promise<boolean> {
   return provider === 'b' || (provider !== 'i' && /^(C|POSIX)$/.test(collation));
 }
 
-/** `LIKE` lets an index in the order of bytes find the streams. */
-function rangeOf(client: Client, { prefix, after, changedAbove }: StreamRange): string {
+/** Uses `LIKE`, so that an index in the order of bytes can find the streams. */
+function rangeOf(client: Connection, { prefix, after, changedAbove }: StreamRange): string {
   const streams = `stream LIKE ${client.escapeLiteral(`${prefix.replace(/[\\%_]/g, '\\$&')}%`)}`;
   return [
     streams,
@@ -79,7 +79,7 @@ function rangeOf(client: Client, { prefix, after, changedAbove }: StreamRange): 
   ].join(' AND ');
 }
 
-/** `2026-03-01 10:00:00.5+00`, as PostgreSQL has it in UTC, to `2026-03-01T10:00:00.500Z`. */
+/** Converts `2026-03-01 10:00:00.5+00`, as PostgreSQL writes a time in UTC, to `2026-03-01T10:00:00.500Z`. */
 const isoTime = (text: string): string =>
   text.length === 26 && text[19] === '.'
     ? `${text.slice(0, 10)}T${text.slice(11, 23)}Z`

@@ -1,19 +1,7 @@
-/** Imperative, plain, and complete: ids and times come in with the command, so that a decision is a pure function. */
-import type { Assessment, SesDkimStatus } from './findings';
+/** The commands of a mail domain. Ids and times come in with a command, so that a decision is a pure function. */
+import type { CommandContext } from '@app/decider';
+import type { Assessment, SesDkimStatus } from '@app/mail-records';
 import type { IdentityFault, ProvisioningFailureKind, ProvisioningStep, Trigger, OwnersTold } from './events';
-
-/** Who asks, when, and why. Stored with every event the command gives. */
-export interface CommandContext {
-  /** ISO 8601, UTC. */
-  readonly at: string;
-  /** `key_…` for a customer's API key, or the name of the app. */
-  readonly actor: string;
-  readonly requestId?: string;
-  /** Joins everything that one request set going. */
-  readonly correlationId: string;
-  /** `stream/version` of the event that this command answers. */
-  readonly causationId?: string;
-}
 
 export class AddDomain {
   readonly type = 'AddDomain';
@@ -33,6 +21,8 @@ export class CompleteProvisioning {
       readonly dkimZone: string;
       readonly sesRegion: string;
       readonly sesDkimStatus: SesDkimStatus;
+      /** Absent when SES has none for it. */
+      readonly mailFromDomain?: string;
     },
     readonly context: CommandContext,
   ) {}
@@ -63,7 +53,7 @@ export class RecordCheck {
     readonly data: Assessment & {
       readonly trigger: Trigger;
       readonly cycle: number | null;
-      /** ISO 8601: when the look began. A scheduled one that began before the last recorded one is overtaken. */
+      /** ISO 8601: when the look began. A scheduled look that began before the last recorded one changes nothing. */
       readonly lookedAt?: string;
     },
     readonly context: CommandContext,
@@ -88,11 +78,21 @@ export class CompleteIdentityRepair {
   ) {}
 }
 
+export class FailIdentityRepair {
+  readonly type = 'FailIdentityRepair';
+  constructor(
+    readonly domainId: string,
+    /** `reason`: a sentence for people. */
+    readonly data: { readonly reason: string },
+    readonly context: CommandContext,
+  ) {}
+}
+
 export class ChooseDomainOutboundProvider {
   readonly type = 'ChooseDomainOutboundProvider';
   constructor(
     readonly domainId: string,
-    /** `provider`: a name that is known; null for Sendmux SES. */
+    /** `provider`: the name of a configured provider; null for Sendmux SES. */
     readonly data: { readonly provider: string | null },
     readonly context: CommandContext,
   ) {}
@@ -125,18 +125,16 @@ export class RecordOwnersTold {
   ) {}
 }
 
-export const domainCommands = [
-  AddDomain,
-  CompleteProvisioning,
-  FailProvisioning,
-  CompleteRollback,
-  RecordCheck,
-  RequestIdentityRepair,
-  CompleteIdentityRepair,
-  ChooseDomainOutboundProvider,
-  RecordOwnersTold,
-  RequestDeletion,
-  CompleteDeletion,
-] as const;
-
-export type DomainCommand = InstanceType<(typeof domainCommands)[number]>;
+export type DomainCommand =
+  | AddDomain
+  | CompleteProvisioning
+  | FailProvisioning
+  | CompleteRollback
+  | RecordCheck
+  | RequestIdentityRepair
+  | CompleteIdentityRepair
+  | FailIdentityRepair
+  | ChooseDomainOutboundProvider
+  | RecordOwnersTold
+  | RequestDeletion
+  | CompleteDeletion;

@@ -4,7 +4,7 @@
  *
  * What is written here reaches subscribers: `npm run events:schemas` makes docs/events of these types and comments.
  */
-import type { Dnssec, Finding, SesDkimStatus } from './findings';
+import type { Dnssec, Finding, SesDkimStatus, SesMailFromStatus } from '@app/mail-records';
 
 interface Event<Type extends string, Data> {
   readonly type: Type;
@@ -20,8 +20,8 @@ export type DomainAdded = Event<
   'DomainAdded',
   {
     /**
-     * The mail domain, such as `mail.acme.com`. Canonical: A-labels, lower case, no trailing dot. It never changes, and no
-     * later event repeats it.
+     * The mail domain, such as `mail.acme.com`. Canonical: A-labels, lower case, no trailing dot. It never changes, and
+     * no later event repeats it.
      */
     readonly name: string;
     /** `team_…`: the team whose domain it is. It never changes. */
@@ -48,44 +48,59 @@ export type DomainProvisioned = Event<
     readonly dkimZone: string;
     /** AWS Region of the SES identity, such as `eu-west-1`. */
     readonly sesRegion: string;
-    /** What SES says of the DKIM records (`DkimAttributes.Status` in lower case); `pending` as a rule, this early. */
+    /** What SES says about the DKIM records (`DkimAttributes.Status` in lower case); usually `pending` at this time. */
     readonly sesDkimStatus: SesDkimStatus;
+    /**
+     * The MAIL FROM domain that SES has for it, such as `bounce.mail.acme.com`. Absent when it has none, and in events
+     * from before it was recorded.
+     */
+    readonly mailFromDomain?: string;
   }
 >;
 
 export type ProvisioningStep = 'mail_server' | 'ses';
 export type ProvisioningFailureKind =
-  /** The part said no, for good. */
+  /** The step refused. */
   | 'refused'
-  /** The name is there already and does not carry our tag. */
+  /** The name exists there already, without our tag. */
   | 'foreign'
-  /** The deadline passed without an answer that settles it. */
+  /** The deadline passed without a definite answer. */
   | 'deadline';
 
-/** The domain could not be provisioned. What was done of it is taken back: `ProvisioningRolledBack` follows. */
+/** The domain could not be provisioned. The steps that were done are rolled back: `ProvisioningRolledBack` follows. */
 export type ProvisioningFailed = Event<
   'ProvisioningFailed',
   {
     /** Where it failed; the mail server comes first, then SES. */
     readonly step: ProvisioningStep;
     /**
-     * `refused`: the step said no, for good. `foreign`: the name is there already and is not this domain's. `deadline`:
-     * no answer that settles it came before the deadline.
+     * `refused`: the step refused. `foreign`: the name exists there already and is not this domain's. `deadline`: no
+     * definite answer came before the deadline.
      */
     readonly kind: ProvisioningFailureKind;
-    /** A sentence for people, not to be parsed. */
+    /**
+     * True when the step refused because of a fault of the platform: its account, quota, permissions or configuration.
+     * The same domain can be added once an operator has acted. Absent in events from before it was recorded.
+     */
+    readonly isOurs?: boolean;
+    /**
+     * A sentence for people, not to be parsed. It has no text of the mail server or of SES where `isOurs` is present.
+     */
     readonly reason: string;
   }
 >;
 
-/** After `ProvisioningFailed`: nothing of it is left anywhere; the name is free. The last event of this domain. */
+/**
+ * Provisioning failed and is rolled back: neither the mail server nor SES has the domain, and the name is free. The
+ * last event of this domain.
+ */
 export type ProvisioningRolledBack = Event<'ProvisioningRolledBack', Record<string, never>>;
 
 export type Trigger = 'requested' | 'scheduled';
 
 /**
- * The domain was looked at. What that changed, if anything, is the event after this one. A scheduled look that says
- * nothing new and changes nothing gives no event.
+ * A look at the domain was recorded. When it changed the status, the next event says so. A look that finds nothing
+ * new and changes nothing gives no event, requested or not.
  */
 export type DnsChecked = Event<
   'DnsChecked',
@@ -93,49 +108,57 @@ export type DnsChecked = Event<
     /** `requested` by the customer, or `scheduled` by the verification cycle. */
     readonly trigger: Trigger;
     /**
-     * The verification cycle, by its start in milliseconds since the Unix epoch: it grows with time, even when the length
-     * of a cycle is changed. Null on a requested check.
+     * The verification cycle, by its start in milliseconds since the Unix epoch: it grows with time, even when the
+     * length of a cycle is changed. Null for a requested look.
      *
      * @multipleOf 1
      */
     readonly cycle: number | null;
-    /** Exactly one a check: `mx`, `verification_txt`, `spf`, `dmarc`, `dkim`, in this order. */
+    /** One for each check of the release that looked. */
     readonly findings: readonly Finding[];
-    /** What SES said of the DKIM records (`DkimAttributes.Status` in lower case); null when it gave no answer. */
+    /** What SES says about the DKIM records (`DkimAttributes.Status` in lower case); null when SES gave no answer. */
     readonly sesDkimStatus: SesDkimStatus | null;
     /**
-     * `secure`: every resolver has validated every answer. `bogus`: the signatures do not validate. Absent when nobody told,
-     * and from events of before it was recorded.
+     * What SES says about the records of the MAIL FROM domain (`MailFromDomainStatus` in lower case). Absent when it
+     * has none or gave no answer, in scheduled looks, and in events from before it was recorded.
+     */
+    readonly sesMailFromStatus?: SesMailFromStatus;
+    /**
+     * `secure`: every resolver has validated every answer. `bogus`: the signatures do not validate. Absent when a
+     * resolver did not say, and in events from before it was recorded.
      */
     readonly dnssec?: Dnssec;
   }
 >;
 
-/** All checks pass, and did not before: for the first time, or again after `VerificationLapsed` or `VerificationFailed`. */
+/**
+ * All checks that decide pass, and did not before: for the first time, or again after `VerificationLapsed` or
+ * `VerificationFailed`.
+ */
 export type DomainVerified = Event<'DomainVerified', Record<string, never>>;
 
 /**
- * A verified domain stopped matching: it is pending again. `VerificationFailed` follows if it is not mended, or
- * `DomainVerified` if it is.
+ * A check of a verified domain that decides fails, so the domain is pending again. `VerificationFailed` follows if the
+ * records are not mended, or `DomainVerified` if they are.
  */
 export type VerificationLapsed = Event<
   'VerificationLapsed',
   {
-    /** The findings of the check before this event that fail, at least one. */
+    /** The findings of the preceding `DnsChecked` that fail; at least one of them decides. */
     readonly failing: readonly Finding[];
-    /** 1 when a scheduled cycle found it, 0 when the customer's own check did: only cycles strike. */
+    /** 1 when a scheduled look found it, 0 when a requested look did: only scheduled looks count as strikes. */
     readonly strikes: 0 | 1;
   }
 >;
 
 /**
- * Still failing in the next cycle: the owners are told, once an episode. Cycles look no more; the customer's own check
- * can verify the domain again.
+ * The domain still fails in the next cycle. The owners get one notice per episode. Scheduled looks stop; a look that
+ * the customer requests can verify the domain again.
  */
 export type VerificationFailed = Event<
   'VerificationFailed',
   {
-    /** The findings of the check before this event that fail, at least one. */
+    /** The findings of the preceding `DnsChecked` that fail; at least one of them decides. */
     readonly failing: readonly Finding[];
     /**
      * Counts the times this domain has failed, from 1.
@@ -147,70 +170,108 @@ export type VerificationFailed = Event<
   }
 >;
 
+/** The faults of an SES identity that this release repairs. */
 export type IdentityFault =
-  /** SES has no identity for the domain: somebody has removed it. */
+  /** SES has no identity for the domain, because somebody has removed it. */
   | 'missing'
-  /** SES has it, and has never begun to look for its DKIM records. */
-  | 'not_started';
+  /** SES has the identity, but has never begun to look for its DKIM records. */
+  | 'not_started'
+  /** SES has looked for the DKIM records for 72 hours and has stopped. */
+  | 'gave_up'
+  /** SES has no MAIL FROM domain for it, or has looked for its records for 72 hours and has stopped. */
+  | 'no_mail_from';
 
-/** SES does not have a live domain as it should. `IdentityRepaired` follows, however long that takes. */
+/**
+ * The SES identity of a provisioned domain has a fault. `IdentityRepaired` or `IdentityRepairFailed` follows, however
+ * long that takes.
+ */
 export type IdentityRepairRequested = Event<
   'IdentityRepairRequested',
   {
-    /** `missing`: SES has no identity for the domain. `not_started`: it has never begun to look for the DKIM records. */
-    readonly fault: IdentityFault;
+    /**
+     * `missing`: SES has no identity for the domain. `not_started`: it has never begun to look for the DKIM records.
+     * `gave_up`: it has looked for them for 72 hours and has stopped. `no_mail_from`: it has no MAIL FROM
+     * domain, or has stopped to look for its records. Later releases repair other faults: subscribers
+     * must accept names that they do not know.
+     *
+     * @examples ["missing", "not_started", "gave_up", "no_mail_from"]
+     */
+    readonly fault: string;
   }
 >;
 
 /**
- * SES has the domain as it should, again. Where the tokens are not those of before, the customer has to place the DKIM records
- * anew.
+ * The SES identity of the domain is repaired. Where the tokens differ from those before, the customer has to place the
+ * DKIM records again.
  */
 export type IdentityRepaired = Event<
   'IdentityRepaired',
   {
-    /** As of `DomainProvisioned`, in whose place they stand from now on. */
+    /** As in `DomainProvisioned`; they replace the earlier tokens. */
     readonly dkimTokens: readonly string[];
-    /** As of `DomainProvisioned`. */
+    /** As in `DomainProvisioned`. */
     readonly dkimZone: string;
-    /** As of `DomainProvisioned`. */
+    /** As in `DomainProvisioned`. */
     readonly sesRegion: string;
-    /** As of `DomainProvisioned`. */
+    /** As in `DomainProvisioned`. */
     readonly sesDkimStatus: SesDkimStatus;
-    /** Whether the DKIM records are others than before: the owners are told then. */
+    /** As in `DomainProvisioned`. */
+    readonly mailFromDomain?: string;
+    /** Whether the DKIM records differ from those before; if so, the owners get a notice. */
     readonly recordsChanged: boolean;
   }
 >;
 
-/** The outgoing mail of its mailboxes leaves through another provider from now on, but of those that have chosen for themselves. */
+/**
+ * The SES identity could not be repaired; an operator has to find out why. A look that still finds the fault requests
+ * another repair an hour after this event at the earliest.
+ */
+export type IdentityRepairFailed = Event<
+  'IdentityRepairFailed',
+  {
+    /** A sentence for people, not to be parsed. */
+    readonly reason: string;
+  }
+>;
+
+/**
+ * The outgoing mail of the domain's mailboxes leaves through another provider from now on. Mailboxes with a choice of
+ * their own keep it.
+ */
 export type DomainOutboundProviderChosen = Event<
   'DomainOutboundProviderChosen',
   {
-    /** A name of the operator's settings, or `sendmux-ses`; null: Sendmux SES, as when nothing was ever chosen. */
+    /** A name from the operator's settings, or `sendmux-ses`; null: Sendmux SES, as when nothing was ever chosen. */
     readonly provider: string | null;
   }
 >;
 
-/** What the owners of a team are told of. */
+/** The kinds of notices that the owners of a team get. */
 export type Notice = 'failure' | 'recovery' | 'new_records';
 
 /**
- * Every owner of the team that can be reached was told by e-mail, each by a mail that the mail server has taken. Not recorded of a
- * domain that is gone by then, nor when nobody could be reached.
+ * Every owner of the team who can be reached got a notice by e-mail, and the mail server has accepted each of these
+ * mails. Not recorded for a domain that is deleted by then, nor when no owner could be reached.
  */
 export type OwnersTold = Event<
   'OwnersTold',
   {
-    /** `failure`: of `VerificationFailed`. `recovery`: of the first success after it. `new_records`: of `IdentityRepaired` with other records. */
+    /**
+     * `failure`: `VerificationFailed`. `recovery`: the first `DomainVerified` after it. `new_records`:
+     * `IdentityRepaired` with other records.
+     */
     readonly about: Notice;
-    /** The episode of the failure, or of the failure that is over; of `new_records`, the version of the `IdentityRepaired`. */
+    /**
+     * Names the notice among those of its kind: the episode of a failure or recovery, or the version of the
+     * `IdentityRepaired` event for new records.
+     */
     readonly notice: number;
-    /** How many were told, those that were told by earlier tries with them. */
+    /** The number of owners who got the notice, including those reached by earlier attempts. */
     readonly owners: number;
   }
 >;
 
-/** A customer deleted the domain: it goes only forward from here, to `DomainDeleted`. */
+/** A customer deleted the domain. This cannot be undone: `DomainDeleted` follows. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
 /** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
 export type DomainDeleted = Event<'DomainDeleted', Record<string, never>>;
@@ -226,6 +287,7 @@ export type DomainEvent =
   | VerificationFailed
   | IdentityRepairRequested
   | IdentityRepaired
+  | IdentityRepairFailed
   | DomainOutboundProviderChosen
   | OwnersTold
   | DomainDeletionRequested
@@ -237,14 +299,18 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   DomainProvisioned: 1,
   ProvisioningFailed: 1,
   ProvisioningRolledBack: 1,
-  DnsChecked: 1,
+  DnsChecked: 2,
   DomainVerified: 1,
-  VerificationLapsed: 1,
-  VerificationFailed: 1,
-  IdentityRepairRequested: 1,
+  VerificationLapsed: 2,
+  VerificationFailed: 2,
+  IdentityRepairRequested: 2,
   IdentityRepaired: 1,
+  IdentityRepairFailed: 1,
   DomainOutboundProviderChosen: 1,
   OwnersTold: 1,
   DomainDeletionRequested: 1,
   DomainDeleted: 1,
 };
+
+/** The types of all events of a domain, for subscribers that want every one. */
+export const everyDomainEvent = Object.keys(schemaVersions) as DomainEvent['type'][];

@@ -1,5 +1,5 @@
 import type { DomainEvent } from './events';
-import type { CheckName, Finding } from './findings';
+import type { Finding } from '@app/mail-records';
 import { actorOf, sentenceOf } from './history';
 import { evolve, initialState } from './mail-domain';
 
@@ -7,8 +7,15 @@ const at = '2026-04-15T10:00:00.000Z';
 const event = <Type extends DomainEvent['type']>(type: Type, data: Extract<DomainEvent, { type: Type }>['data']) =>
   ({ type, domainId: 'mdom_1', at, data }) as DomainEvent;
 
-const finding = (check: CheckName, outcome: Finding['outcome'] = 'pass', code = 'ok'): Finding => ({
-  ...{ check, outcome, code, message: '', name: 'mail.acme.com', type: 'TXT', expected: 'x', observed: [] },
+const finding = (check: string, outcome: Finding['outcome'] = 'pass', code = 'ok'): Finding => ({
+  check,
+  outcome,
+  code,
+  message: '',
+  name: 'mail.acme.com',
+  type: 'TXT',
+  expected: 'x',
+  observed: [],
 });
 const mxMissing = finding('mx', 'fail', 'mx_missing');
 const checked = (trigger: 'scheduled' | 'requested', ...findings: Finding[]) =>
@@ -35,31 +42,41 @@ function told(...events: DomainEvent[]): string[] {
 it('tells a whole life in words, with the names of the customer', () => {
   expect(
     told(
-      ...[added, provisioned, checked('requested', finding('mx')), event('DomainVerified', {})],
-      ...[checked('scheduled', mxMissing), event('VerificationLapsed', { failing: [mxMissing], strikes: 1 })],
-      ...[event('VerificationFailed', { failing: [mxMissing, finding('spf', 'fail', 'spf_multiple')], episode: 1 })],
-      ...[event('DomainVerified', {}), event('VerificationLapsed', { failing: [mxMissing], strikes: 0 })],
+      added,
+      provisioned,
+      checked('requested', finding('mx')),
+      event('DomainVerified', {}),
+      checked('scheduled', mxMissing),
+      event('VerificationLapsed', { failing: [mxMissing], strikes: 1 }),
+      event('VerificationFailed', { failing: [mxMissing, finding('spf', 'fail', 'spf_multiple')], episode: 1 }),
+      event('DomainVerified', {}),
+      event('VerificationLapsed', { failing: [mxMissing], strikes: 0 }),
       event('VerificationFailed', { failing: [finding('dkim', 'fail', 'dkim_pending')], episode: 2 }),
-      ...[event('IdentityRepairRequested', { fault: 'missing' }), repaired(true)],
-      ...[event('IdentityRepairRequested', { fault: 'not_started' }), repaired(false)],
+      event('IdentityRepairRequested', { fault: 'missing' }),
+      repaired(true),
+      event('IdentityRepairRequested', { fault: 'not_started' }),
+      repaired(false),
+      event('IdentityRepairRequested', { fault: 'gave_up' }),
       ...['mailgun', null].map((provider) => event('DomainOutboundProviderChosen', { provider })),
-      ...[event('DomainDeletionRequested', {}), event('DomainDeleted', {})],
+      event('DomainDeletionRequested', {}),
+      event('DomainDeleted', {}),
     ),
   ).toEqual([
     'mail.acme.com was added, and its name reserved.',
     'The mail server and Amazon SES (eu-west-1) have mail.acme.com now; it is pending until its DNS records are in place.',
     'A requested check found all records of mail.acme.com in place.',
-    'All checks of mail.acme.com pass, and it is verified.',
+    'All required checks of mail.acme.com pass, and it is verified.',
     'A scheduled check of mail.acme.com found the MX record missing.',
     'A scheduled check found the MX record missing; mail.acme.com is pending again.',
     'A scheduled check still found the MX record missing and the SPF record wrong (spf_multiple); mail.acme.com has failed, and the owners of its team are to be told.',
-    'All checks of mail.acme.com pass, and it is verified again.',
+    'All required checks of mail.acme.com pass, and it is verified again.',
     'A requested check found the MX record missing; mail.acme.com is pending again.',
     'A scheduled check still found the DKIM records not seen by Amazon SES yet; mail.acme.com has failed, 2 times now, and the owners of its team are to be told.',
     'Amazon SES was found without mail.acme.com, and is to have it again.',
     'Amazon SES has mail.acme.com as it should again, with other DKIM records, which have to be placed anew.',
     'Amazon SES was found not to look for the DKIM records of mail.acme.com, and is to begin.',
     'Amazon SES has mail.acme.com as it should again.',
+    'Amazon SES was found to have given up on the DKIM records of mail.acme.com, and is to look again.',
     'mailgun was chosen for what the mailboxes on mail.acme.com send, but those with a choice of their own.',
     'Sendmux SES was chosen for what the mailboxes on mail.acme.com send, but those with a choice of their own.',
     'The deletion of mail.acme.com was asked for.',
@@ -68,8 +85,8 @@ it('tells a whole life in words, with the names of the customer', () => {
 });
 
 it.each([
-  ['mail_server', 'refused', 'It is full', 'The mail server refused mail.acme.com: It is full.'],
-  ['ses', 'refused', 'No more identities!', 'Amazon SES refused mail.acme.com: No more identities!'],
+  ['mail_server', 'refused', 'It is full', 'mail.acme.com could not be added: It is full.'],
+  ['ses', 'refused', 'No more identities!', 'mail.acme.com could not be added: No more identities!'],
   ['ses', 'foreign', 'Amazon SES has it.', 'mail.acme.com could not be added: Amazon SES has it.'],
   ['ses', 'deadline', 'It is slow.', 'mail.acme.com was not provisioned in time: It is slow.'],
 ] as const)('tells why %s failed (%s, %j)', (step, kind, reason, sentence) => {
@@ -93,11 +110,17 @@ it.each([
     'could not decide on the DKIM records (dkim_temporary_failure).',
   ],
   [[finding('spf', 'fail', 'a_code_of_tomorrow')], 'found the SPF record wrong (a_code_of_tomorrow).'],
+  [[finding('constructor', 'fail', 'x')], 'found the records of the check constructor wrong (x).'],
 ])('tells what a look saw (%#)', (findings, said) => {
   expect(told(added, provisioned, checked('scheduled', ...findings))[2]).toBe(
     `A scheduled check of mail.acme.com ${said}`,
   );
 });
+
+it('tells of a fault of tomorrow that SES is repaired of', () =>
+  expect(told(added, provisioned, event('IdentityRepairRequested', { fault: 'constructor' }))[2]).toBe(
+    'Amazon SES was found not to have mail.acme.com as it should (constructor), and that is to be mended.',
+  ));
 
 it.each([
   ['key_1', 'key', 'The API key key_1'],

@@ -1,14 +1,14 @@
-/** What happened to a domain in sentences, for its history: each of one event, on the state that it met. */
+/** Describes the events of a domain in sentences for its history, each with the state before the event. */
 import type { DomainEvent, Notice, ProvisioningFailed, Trigger } from './events';
-import { failing, type CheckName, type Finding } from './findings';
+import { checkNamed, failing, type Finding } from '@app/mail-records';
 import type { MailDomain } from './mail-domain';
 
-/** Who an event is of. */
+/** Who caused an event. */
 export interface Actor {
   readonly type: 'key' | 'process';
   /** `key_…`, or the name of the app. */
   readonly id: string;
-  /** In Australian English. */
+  /** Names the actor for people, in Australian English. */
   readonly words: string;
 }
 
@@ -19,11 +19,12 @@ export function actorOf(actor: string): Actor {
     provisioning: 'provisioning',
     'verification-scheduler': 'the verification cycle',
     notifier: 'the notifier',
+    operator: 'an operator',
   }[actor];
   return { type: 'process', id: actor, words: `Sendmux, ${app ?? `the process ${actor}`}` };
 }
 
-/** What was known of the domain when the event came. */
+/** The facts about the domain before the event. */
 interface Met {
   readonly name: string;
   readonly wasVerified: boolean;
@@ -49,17 +50,17 @@ const sentences: Sentences = {
     return `${check(trigger)} of ${name} ${said.join(', and ')}.`;
   },
   DomainVerified: (_, { name, wasVerified }) =>
-    `All checks of ${name} pass, and it is verified${wasVerified ? ' again' : ''}.`,
+    `All required checks of ${name} pass, and it is verified${wasVerified ? ' again' : ''}.`,
   VerificationLapsed: ({ failing, strikes }, { name }) =>
     `${check(strikes === 1 ? 'scheduled' : 'requested')} found ${faults(failing)}; ${name} is pending again.`,
   VerificationFailed: ({ failing, episode }, { name }) =>
     `${check('scheduled')} still found ${faults(failing)}; ${name} has failed${episode === 1 ? '' : `, ${episode} times now`}, and the owners of its team are to be told.`,
   IdentityRepairRequested: ({ fault }, { name }) =>
-    fault === 'missing'
-      ? `Amazon SES was found without ${name}, and is to have it again.`
-      : `Amazon SES was found not to look for the DKIM records of ${name}, and is to begin.`,
+    identityFaults.get(fault)?.(name) ??
+    `Amazon SES was found not to have ${name} as it should (${fault}), and that is to be mended.`,
   IdentityRepaired: ({ recordsChanged }, { name }) =>
     `Amazon SES has ${name} as it should again${recordsChanged ? ', with other DKIM records, which have to be placed anew' : ''}.`,
+  IdentityRepairFailed: ({ reason }, { name }) => `Amazon SES could not be given ${name} again: ${reason}`,
   DomainOutboundProviderChosen: ({ provider }, { name }) =>
     `${provider ?? 'Sendmux SES'} was chosen for what the mailboxes on ${name} send, but those with a choice of their own.`,
   OwnersTold: ({ about, owners }, { name }) =>
@@ -68,6 +69,13 @@ const sentences: Sentences = {
   DomainDeleted: (_, { name }) => `${name} is gone from the mail server and Amazon SES, and the name is free.`,
 };
 
+const identityFaults: ReadonlyMap<string, (name: string) => string> = new Map([
+  ['missing', (name) => `Amazon SES was found without ${name}, and is to have it again.`],
+  ['not_started', (name) => `Amazon SES was found not to look for the DKIM records of ${name}, and is to begin.`],
+  ['gave_up', (name) => `Amazon SES was found to have given up on the DKIM records of ${name}, and is to look again.`],
+  ['no_mail_from', (name) => `Amazon SES was asked to send the mail of ${name} with a MAIL FROM domain of its own.`],
+]);
+
 const noticed: Record<Notice, (name: string) => string> = {
   failure: (name) => `${name} has failed`,
   recovery: (name) => `${name} is verified again`,
@@ -75,7 +83,7 @@ const noticed: Record<Notice, (name: string) => string> = {
 };
 
 /**
- * One or two sentences in Australian English, with the customer's own names, for people and not to be parsed.
+ * Describes an event in one or two sentences of Australian English, for people and not to be parsed.
  *
  * @param before the state that the event was decided on.
  */
@@ -86,42 +94,24 @@ export function sentenceOf(event: DomainEvent, before: MailDomain): string {
   return say(event.data, { name, wasVerified });
 }
 
-const parts = { mail_server: 'The mail server', ses: 'Amazon SES' } as const;
-
-function refusal({ step, kind, reason }: ProvisioningFailed['data'], name: string): string {
+function refusal({ kind, reason }: ProvisioningFailed['data'], name: string): string {
   const why = reason.replace(/(?<=[^.!?])$/, '.');
-  switch (kind) {
-    case 'refused':
-      return `${parts[step]} refused ${name}: ${why}`;
-    case 'foreign':
-      return `${name} could not be added: ${why}`;
-    case 'deadline':
-      return `${name} was not provisioned in time: ${why}`;
-  }
+  return kind === 'deadline' ? `${name} was not provisioned in time: ${why}` : `${name} could not be added: ${why}`;
 }
 
 const check = (trigger: Trigger): string => `A ${trigger} check`;
 
-const records: Record<CheckName, string> = {
-  mx: 'the MX record',
-  verification_txt: 'the verification TXT record',
-  spf: 'the SPF record',
-  dmarc: 'the DMARC record',
-  dkim: 'the DKIM records',
-};
-
-/** The code says finely what is wrong; these, a word says as well. */
-const missing = new Set(['mx_missing', 'txt_missing', 'txt_missing_nodata', 'spf_missing', 'dmarc_missing']);
+/** Names the record of a check; for a check that only a newer release has, gives the name in the finding. */
+const labelOf = (check: string): string => checkNamed(check)?.label ?? `the records of the check ${check}`;
 
 const faults = (broken: readonly Finding[]): string =>
   list(
     broken.map(({ check, code }) => {
-      if (missing.has(code)) return `${records[check]} missing`;
-      if (code === 'dkim_pending') return `${records[check]} not seen by Amazon SES yet`;
-      return `${records[check]} wrong (${code})`;
+      const words = checkNamed(check)?.faults ?? {};
+      return `${labelOf(check)} ${Object.hasOwn(words, code) ? words[code] : `wrong (${code})`}`;
     }),
   );
 
-const undecided = ({ check, code }: Finding): string => `${records[check]} (${code})`;
+const undecided = ({ check, code }: Finding): string => `${labelOf(check)} (${code})`;
 
 const list = (items: readonly string[]): string => new Intl.ListFormat('en-AU').format(items);

@@ -1,9 +1,12 @@
 import fc from 'fast-check';
+import type { CommandContext } from '@app/decider';
+import { checkNames, type CheckName, type Finding, type SesDkimStatus } from '@app/mail-records';
 import {
   AddDomain,
   ChooseDomainOutboundProvider,
   CompleteDeletion,
   CompleteIdentityRepair,
+  FailIdentityRepair,
   CompleteProvisioning,
   CompleteRollback,
   FailProvisioning,
@@ -11,12 +14,11 @@ import {
   RecordOwnersTold,
   RequestDeletion,
   RequestIdentityRepair,
-  type CommandContext,
   type DomainCommand,
 } from './commands';
 import { DomainRuleBroken } from './errors';
 import type { DomainEvent } from './events';
-import { checkNames, type CheckName, type Finding, type SesDkimStatus } from './findings';
+import { sentenceOf } from './history';
 import { decide, evolve, initialState, type MailDomain } from './mail-domain';
 
 const id = 'mdom_cl1';
@@ -103,6 +105,48 @@ describe('verification over time', () => {
     expect(state).toMatchObject({ status: 'pending', strikes: 0 });
     expect(types.filter((type) => type === 'DnsChecked')).toHaveLength(1);
   });
+  describe('a finding that decides nothing', () => {
+    const beside = (command: RecordCheck, outcome: Finding['outcome']) => {
+      const [first] = findings({});
+      const extra: Finding = { ...first!, check: 'another', outcome, code: outcome, decides: false };
+      const { data } = command;
+      return new RecordCheck(id, { ...data, findings: [...data.findings, extra] }, context);
+    };
+    it.each(['fail', 'indeterminate'] as const)('is %s, and keeps no domain from being verified', (outcome) => {
+      const { state, last } = after(beside(requested(), outcome));
+      expect([state.status, last]).toEqual(['verified', ['DnsChecked', 'DomainVerified']]);
+    });
+    it('fails in sweep after sweep, and makes no domain lapse', () => {
+      const { state, types } = after(requested(), ...[1, 2, 3].map((number) => beside(cycle(number), 'fail')));
+      expect(state.status).toBe('verified');
+      expect(types).toEqual(['DomainAdded', 'DomainProvisioned', 'DnsChecked', 'DomainVerified', 'DnsChecked']);
+    });
+    it('passes, and makes up for no other one', () => {
+      expect(after(beside(requested(broken), 'pass')).state.status).toBe('pending');
+    });
+    it('clears no strike and counts none', () => {
+      const { state } = after(requested(), beside(cycle(1, broken), 'pass'), beside(cycle(2, unknown), 'fail'));
+      expect(state).toMatchObject({ status: 'pending', strikes: 1 });
+    });
+    it('is named with the others when a domain lapses', () => {
+      const lapsed = after(requested(), beside(cycle(1, broken), 'fail'));
+      expect(lapsed.last).toEqual(['DnsChecked', 'VerificationLapsed']);
+      const events = decide(beside(cycle(1, broken), 'fail'), after(requested()).state);
+      expect(events[1]).toMatchObject({ data: { failing: [{ check: 'mx' }, { check: 'another', decides: false }] } });
+    });
+  });
+  it('keeps what SES says of the MAIL FROM domain, and records news of it alone', () => {
+    const says = (sesMailFromStatus: 'pending' | 'success') => {
+      const { data } = requested();
+      return new RecordCheck(id, { ...data, sesMailFromStatus }, context);
+    };
+    const first = after(says('pending'));
+    expect(first.state).toMatchObject({ status: 'verified', sesMailFromStatus: 'pending' });
+    expect(after(says('pending'), says('pending')).last).toEqual([]);
+    expect(after(says('pending'), cycle(1)).last).toEqual([]);
+    const news = after(says('pending'), cycle(1), says('success'));
+    expect([news.last, news.state]).toMatchObject([['DnsChecked'], { sesMailFromStatus: 'success' }]);
+  });
   it('H3 verified, a sweep finds a definite fail: pending with one strike, verified_at kept', () => {
     const { state, last } = after(requested(), cycle(1, broken));
     expect(last).toEqual(['DnsChecked', 'VerificationLapsed']);
@@ -134,10 +178,18 @@ describe('verification over time', () => {
   });
   it('H14 requested checks demote and never strike', () => {
     expect(after(requested(), requested(broken)).state).toMatchObject({ status: 'pending', strikes: 0 });
-    expect(after(requested(), requested(broken), requested(broken)).last).toEqual(['DnsChecked']);
+    expect(after(requested(), requested(broken), requested(unknown)).last).toEqual(['DnsChecked']);
     const struck = after(requested(), requested(broken), cycle(1, broken));
     expect(struck.state).toMatchObject({ status: 'pending', strikes: 1 });
     expect(after(requested(), requested(broken), cycle(1, broken), cycle(2, broken)).state.status).toBe('failed');
+  });
+  it('N6: a look that finds what the last one found gives no event, requested or not', () => {
+    for (const outcomes of [{}, broken, unknown]) {
+      const once = after(requested(outcomes));
+      const again = after(...Array.from({ length: 20 }, () => requested(outcomes)));
+      expect(again.types).toEqual(once.types);
+      expect(after(requested(outcomes), cycle(1), requested(outcomes), requested(outcomes)).last).toEqual([]);
+    }
   });
   it('H16 a cycle judges a domain once, however often it is redone', () => {
     expect(after(requested(), cycle(1, broken), cycle(1, broken)).last).toEqual([]);
@@ -172,7 +224,9 @@ describe('verification over time', () => {
 describe('F9 the repair of an identity that SES has lost', () => {
   const request = new RequestIdentityRepair(id, { fault: 'missing' }, context);
   const identity = {
-    ...{ dkimTokens: ['a', 'b', 'c'], dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1' },
+    dkimTokens: ['a', 'b', 'c'],
+    dkimZone: 'dkim.amazonses.com',
+    sesRegion: 'eu-west-1',
     sesDkimStatus: 'pending' as const,
   };
   const complete = (changed: Partial<typeof identity> = {}) =>
@@ -186,6 +240,19 @@ describe('F9 the repair of an identity that SES has lost', () => {
     expect(after(request, complete(), request).last).toEqual(['IdentityRepairRequested']);
     expect(after(complete()).last).toEqual([]);
   });
+  it('is asked for once an hour at most where SES gave up, and for any other fault at once', () => {
+    const gaveUp = (minute: number) =>
+      new RequestIdentityRepair(id, { fault: 'gave_up' }, { ...context, at: `2026-05-01T10:${minute}:00.000Z` });
+    const hourLater = new RequestIdentityRepair(
+      id,
+      { fault: 'gave_up' },
+      { ...context, at: '2026-05-01T11:10:00.000Z' },
+    );
+    expect(after(gaveUp(10)).state).toMatchObject({ inRepair: true, repairRequestedAt: '2026-05-01T10:10:00.000Z' });
+    expect(after(gaveUp(10), complete(), gaveUp(59)).last).toEqual([]);
+    expect(after(gaveUp(10), complete(), hourLater).last).toEqual(['IdentityRepairRequested']);
+    expect(after(gaveUp(10), complete(), request).last).toEqual(['IdentityRepairRequested']);
+  });
   it('says whether the customer has to place other records', () => {
     const { state } = after(request, complete({ dkimTokens: ['d', 'e', 'f'] }));
     expect(state).toMatchObject({ dkimTokens: ['d', 'e', 'f'] });
@@ -193,6 +260,24 @@ describe('F9 the repair of an identity that SES has lost', () => {
     expect(changed({ dkimTokens: ['d', 'e', 'f'] })).toMatchObject({ recordsChanged: true });
     expect(changed({ dkimZone: 'x.dkim.amazonses.com' })).toMatchObject({ recordsChanged: true });
     expect(changed({})).toMatchObject({ recordsChanged: false });
+  });
+  it('that fails is over, and is asked for again after an hour', () => {
+    const reason = 'Amazon SES has mail.acme.com for somebody else.';
+    const fails = new FailIdentityRepair(id, { reason }, context);
+    const later = (hours: number) => {
+      const at = new Date(Date.parse(context.at) + hours * 3_600_000).toISOString();
+      return new RequestIdentityRepair(id, { fault: 'missing' }, Object.assign({}, context, { at }));
+    };
+    const failed = after(requested(), request, fails);
+    expect(failed.last).toEqual(['IdentityRepairFailed']);
+    expect(failed.state).toMatchObject({ status: 'verified', inRepair: false, repairFailedAt: context.at });
+    expect(after(fails).last).toEqual([]);
+    expect(after(request, fails, fails).last).toEqual([]);
+    expect(after(request, fails, requested(), later(0.9)).last).toEqual([]);
+    expect(after(request, fails, later(1)).last).toEqual(['IdentityRepairRequested']);
+    expect(after(request, fails, later(1), complete(), later(2)).last).toEqual(['IdentityRepairRequested']);
+    const [event] = decide(fails, after(request).state);
+    expect(sentenceOf(event!, after(request).state)).toMatch(/^Amazon SES could not be given .* again: Amazon SES has/);
   });
   it('is of a live domain, at any status, and ends with it', () => {
     expect(after(requested(), cycle(1, broken), cycle(2, broken), request).state).toMatchObject({ status: 'failed' });
@@ -273,6 +358,7 @@ describe('any life', () => {
     outcomes.map(requested),
     fc.tuple(fc.integer({ min: 1, max: 12 }), outcomes).map(([number, o]) => cycle(number, o)),
     fc.constant(new RequestIdentityRepair(id, { fault: 'missing' }, context)),
+    fc.constant(new FailIdentityRepair(id, { reason: 'No.' }, context)),
     fc
       .constantFrom('a', 'x')
       .map((token) => new CompleteIdentityRepair(id, { ...provision.data, dkimTokens: [token, 'b', 'c'] }, context)),

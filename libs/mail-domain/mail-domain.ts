@@ -1,11 +1,21 @@
 /**
- * The life of a mail domain as a decider: `decide` turns a command and a state into events, `evolve` folds an event into
- * a state. Pure: no clock, no I/O, no ids of its own.
+ * The life of a mail domain as a decider: `decide` turns a command and a state into events, `evolve` folds an event
+ * into a state. Pure: no clock, no I/O, no ids of its own.
  */
 import type { CompleteProvisioning, DomainCommand, RecordCheck } from './commands';
 import { DomainRuleBroken } from './errors';
 import type { DomainEvent, IdentityRepaired, Notice, ProvisioningFailed } from './events';
-import { allPass, failing, sameAssessment, type Assessment, type SesDkimStatus } from './findings';
+import {
+  allPass,
+  failing,
+  haveSameTokens,
+  isBroken,
+  sameAssessment,
+  type Assessment,
+  type SesDkimStatus,
+  type SesMailFromStatus,
+} from '@app/mail-records';
+import { isRepairDue } from './identity-repair';
 
 interface Named {
   readonly id: string;
@@ -14,25 +24,38 @@ interface Named {
   readonly addedAt: string;
 }
 
-/** What a domain has once it is provisioned, whatever its verification says. */
+/** The state that every provisioned domain has, whatever its verification status. */
 export interface Provisioned extends Named {
   readonly dkimTokens: readonly string[];
   readonly dkimZone: string;
   readonly sesRegion: string;
   readonly sesDkimStatus: SesDkimStatus;
+  /** The MAIL FROM domain that SES was given for it; absent when it has none, or before it was recorded. */
+  readonly mailFromDomain?: string | undefined;
+  /** The last known status of its records at SES; absent until a look has asked. */
+  readonly sesMailFromStatus?: SesMailFromStatus | undefined;
   /** Time of the last success; null until the first. */
   readonly verifiedAt: string | null;
   readonly lastAssessment: Assessment | null;
-  /** When `lastAssessment` was recorded. */
+  /** The time at which `lastAssessment` was recorded. */
   readonly checkedAt: string | null;
   /** The newest cycle that has judged this domain with effect. */
   readonly lastCycle: number | null;
   readonly episodes: number;
-  /** SES does not have it as it should, and provisioning is at it. */
+  /** Whether a repair of the SES identity was requested and has not ended. */
   readonly inRepair: boolean;
-  /** What the mailboxes on it send through, but those that have chosen for themselves; null for Sendmux SES. */
+  /** Present while the repair that was requested is about the MAIL FROM domain alone. */
+  readonly isMailFromAskedFor?: true | undefined;
+  /** The time at which the last repair failed; absent when it succeeded or there was none. */
+  readonly repairFailedAt?: string | undefined;
+  /**
+   * The time of the newest repair request that makes SES start again to look for the DKIM records; absent before the
+   * first.
+   */
+  readonly repairRequestedAt?: string | undefined;
+  /** The provider for mailboxes that have not chosen one themselves; null for Sendmux SES. */
   readonly outboundProvider: string | null;
-  /** The newest notice of each kind that its owners were told of (`OwnersTold`); absent before the first. */
+  /** The newest notice of each kind that its owners got (`OwnersTold`); absent before the first. */
   readonly told?: Readonly<Partial<Record<Notice, number>>> | undefined;
 }
 
@@ -85,10 +108,15 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
       return decideCheck(command, state);
 
     case 'RequestIdentityRepair':
-      return isLive(state) && !state.inRepair ? [event('IdentityRepairRequested', command.data)] : [];
+      return isLive(state) && !state.inRepair && isRepairDue(state, command.data.fault, command.context.at)
+        ? [event('IdentityRepairRequested', command.data)]
+        : [];
 
     case 'CompleteIdentityRepair':
       return isLive(state) && state.inRepair ? [event('IdentityRepaired', repaired(command.data, state))] : [];
+
+    case 'FailIdentityRepair':
+      return isLive(state) && state.inRepair ? [event('IdentityRepairFailed', command.data)] : [];
 
     case 'ChooseDomainOutboundProvider': {
       const { provider } = command.data;
@@ -121,42 +149,46 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
     if (state.status !== 'deleting') throw new DomainRuleBroken('not_found', `There is no domain ${domainId}.`);
     throw new DomainRuleBroken('conflict', `${state.name} is being deleted and can no longer be verified.`);
   }
-  const { trigger, cycle, findings, sesDkimStatus, dnssec } = data;
+  const { trigger, cycle, findings, sesDkimStatus, sesMailFromStatus, dnssec } = data;
   const scheduled = trigger === 'scheduled';
   if (scheduled && (state.status === 'failed' || (cycle ?? 0) <= (state.lastCycle ?? -1))) return [];
 
   if (scheduled && data.lookedAt && state.checkedAt && data.lookedAt < state.checkedAt) return [];
 
   const stamp = { domainId, at: context.at };
-  const seen = { trigger, cycle, findings, sesDkimStatus, ...(dnssec && { dnssec }) };
+  const optional = { ...(sesMailFromStatus && { sesMailFromStatus }), ...(dnssec && { dnssec }) };
+  const seen = { trigger, cycle, findings, sesDkimStatus, ...optional };
   const checked: DomainEvent = { ...stamp, type: 'DnsChecked', data: seen };
-  const broken = failing(findings);
+  const broken = isBroken(findings);
   const transition: DomainEvent[] = [];
   if (allPass(findings)) {
     if (state.status !== 'verified') transition.push({ ...stamp, type: 'DomainVerified', data: {} });
-  } else if (broken.length > 0 && state.status === 'verified') {
+  } else if (broken && state.status === 'verified') {
     transition.push({
       ...stamp,
       type: 'VerificationLapsed',
-      data: { failing: broken, strikes: scheduled ? 1 : 0 },
+      data: { failing: failing(findings), strikes: scheduled ? 1 : 0 },
     });
-  } else if (scheduled && strikesAfter(state, broken.length > 0) >= strikesToFail) {
+  } else if (scheduled && strikesAfter(state, broken) >= strikesToFail) {
     const episode = state.episodes + 1;
-    transition.push({ ...stamp, type: 'VerificationFailed', data: { failing: broken, episode } });
+    transition.push({ ...stamp, type: 'VerificationFailed', data: { failing: failing(findings), episode } });
   }
 
-  const struck = scheduled && state.status === 'pending' && strikesAfter(state, broken.length > 0) > state.strikes;
-  const news = !state.lastAssessment || !sameAssessment(state.lastAssessment, { findings, sesDkimStatus });
-  return !scheduled || news || struck || transition.length > 0 ? [checked, ...transition] : [];
+  const struck = scheduled && state.status === 'pending' && strikesAfter(state, broken) > state.strikes;
+  const isNewsOfMailFrom = sesMailFromStatus !== undefined && sesMailFromStatus !== state.sesMailFromStatus;
+  const differs =
+    isNewsOfMailFrom || !state.lastAssessment || !sameAssessment(state.lastAssessment, { findings, sesDkimStatus });
+  return differs || struck || transition.length > 0 ? [checked, ...transition] : [];
 }
 
 function repaired(data: CompleteProvisioning['data'], state: LiveDomain): IdentityRepaired['data'] {
-  const records = ({ dkimTokens, dkimZone }: Pick<Provisioned, 'dkimTokens' | 'dkimZone'>) =>
-    [...[...dkimTokens].sort(), dkimZone].join(' ');
-  return { ...data, recordsChanged: records(data) !== records(state) };
+  const isSame = haveSameTokens(data.dkimTokens, state.dkimTokens) && data.dkimZone === state.dkimZone;
+  return { ...data, recordsChanged: !isSame };
 }
 
-/** Only a domain that has been verified before is struck: one that never was stays pending, silently. */
+/**
+ * Counts a strike against a domain that was verified before. A domain that never was stays pending without an event.
+ */
 function strikesAfter(state: LiveDomain, broken: boolean): number {
   if (state.status === 'verified') return broken ? 1 : 0;
   if (state.status === 'pending' && state.lapsed) return state.strikes + (broken ? 1 : 0);
@@ -196,15 +228,16 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       return changed(named(expectStatus(state, event, 'rolling_back')), { status: 'rolled_back' });
     case 'DnsChecked': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
-      const { trigger, cycle, findings, sesDkimStatus } = event.data;
+      const { trigger, cycle, findings, sesDkimStatus, sesMailFromStatus } = event.data;
       const seen = changed(live, {
         lastAssessment: { findings, sesDkimStatus },
         checkedAt: event.at,
         sesDkimStatus: sesDkimStatus ?? live.sesDkimStatus,
+        sesMailFromStatus: sesMailFromStatus ?? live.sesMailFromStatus,
         lastCycle: cycle ?? live.lastCycle,
       });
       if (seen.status !== 'pending' || trigger !== 'scheduled') return seen;
-      return changed(seen, { strikes: strikesAfter(live, failing(findings).length > 0) });
+      return changed(seen, { strikes: strikesAfter(live, isBroken(findings)) });
     }
     case 'DomainVerified': {
       const verified = provisioned(expectStatus(state, event, 'pending', 'failed'));
@@ -218,12 +251,23 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const failed = provisioned(expectStatus(state, event, 'pending'));
       return changed(failed, { status: 'failed', episodes: event.data.episode });
     }
-    case 'IdentityRepairRequested':
-      return changed(expectStatus(state, event, 'pending', 'verified', 'failed'), { inRepair: true });
-    case 'IdentityRepaired': {
-      const { dkimTokens, dkimZone, sesRegion, sesDkimStatus } = event.data;
+    case 'IdentityRepairRequested': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
-      return changed(live, { dkimTokens, dkimZone, sesRegion, sesDkimStatus, inRepair: false });
+      const { fault } = event.data;
+      return fault === 'no_mail_from'
+        ? changed(live, { inRepair: true, isMailFromAskedFor: true })
+        : changed(live, { inRepair: true, repairRequestedAt: event.at });
+    }
+    case 'IdentityRepaired': {
+      const { dkimTokens, dkimZone, sesRegion, sesDkimStatus, mailFromDomain } = event.data;
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      const identity = { dkimTokens, dkimZone, sesRegion, sesDkimStatus, mailFromDomain };
+      const ended = { inRepair: false, isMailFromAskedFor: undefined, repairFailedAt: undefined };
+      return changed(live, { ...identity, ...ended });
+    }
+    case 'IdentityRepairFailed': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      return changed(live, { inRepair: false, isMailFromAskedFor: undefined, repairFailedAt: event.at });
     }
     case 'DomainOutboundProviderChosen': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
@@ -255,12 +299,12 @@ function expectStatus<Status extends MailDomain['status']>(
 }
 
 /**
- * What `{ ...state, ...values }` says. V8 takes up to 20 µs for a literal that has names behind a spread, and a fraction of one for
- * this: it counts where a whole log is folded.
+ * Gives what `{ ...state, ...values }` gives, but faster: V8 takes up to 20 µs for a literal with names after a spread,
+ * and less than one for this. It matters where a whole log is folded.
  */
 const changed = <State extends object, const Values extends object>(state: State, values: Values) =>
   Object.assign({ ...state }, values) as unknown as Changed<State, Values>;
-/** Of each kind of state by itself. */
+/** Distributes over the union, so that each kind of state keeps its own fields. */
 type Changed<State, Values> = State extends unknown ? Omit<State, keyof Values> & Values : never;
 
 const named = ({ id, name, team, addedAt }: Named): Named => ({ id, name, team, addedAt });
@@ -274,12 +318,17 @@ const provisioned = (state: Provisioned): Provisioned => ({
   dkimZone: state.dkimZone,
   sesRegion: state.sesRegion,
   sesDkimStatus: state.sesDkimStatus,
+  mailFromDomain: state.mailFromDomain,
+  sesMailFromStatus: state.sesMailFromStatus,
   verifiedAt: state.verifiedAt,
   lastAssessment: state.lastAssessment,
   checkedAt: state.checkedAt,
   lastCycle: state.lastCycle,
   episodes: state.episodes,
   inRepair: state.inRepair,
+  isMailFromAskedFor: state.isMailFromAskedFor,
+  repairFailedAt: state.repairFailedAt,
+  repairRequestedAt: state.repairRequestedAt,
   outboundProvider: state.outboundProvider,
   told: state.told,
 });

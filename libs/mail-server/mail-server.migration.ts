@@ -1,7 +1,8 @@
+import { domainToUnicode } from 'node:url';
 import type { Migration } from '@app/database';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** Stands for the id of the domain that all teams share: it is there from the start, and nobody's to remove. */
+/** Stands for the id of the domain that all teams share. Its row exists from the start, and no team can remove it. */
 export const sharedDomainId = 'shared';
 
 class CreateMailDomains1770000000300 implements MigrationInterface {
@@ -22,8 +23,8 @@ class CreateMailDomains1770000000300 implements MigrationInterface {
 }
 
 /**
- * Where mailboxes are, and what they send through. Postfix reads the two views; a mailbox and its domain come from two streams,
- * in either order, so a mailbox counts only while the domain that it was created on is there.
+ * Stores the mailboxes and the providers that they send through. Postfix reads the two views. A mailbox and its domain
+ * come from two streams, in either order, so a mailbox counts only while the domain that it was created on is stored.
  */
 class CreateMailboxes1795600000400 implements MigrationInterface {
   readonly name = 'CreateMailboxes1795600000400';
@@ -61,7 +62,7 @@ class CreateMailboxes1795600000400 implements MigrationInterface {
       SELECT '@' || d.domain, p.nexthop FROM mail_domains d
       LEFT JOIN mail_domain_choices c USING (domain_id)
       JOIN mail_providers p ON p.name = coalesce(c.provider, 'sendmux-ses')`);
-    // An operator may have put it in by hand.
+    // An operator may have added the domain by hand.
     await runner.query(`
       INSERT INTO mail_domains (domain, domain_id) VALUES ('myagent.mx', '${sharedDomainId}')
       ON CONFLICT (domain) DO UPDATE SET domain_id = EXCLUDED.domain_id`);
@@ -76,8 +77,9 @@ class CreateMailboxes1795600000400 implements MigrationInterface {
 }
 
 /**
- * What Postfix looks up, as the tables have it. Postfix folds case as Unicode does, but leaves accents as they were sent; and before
- * version 3.8 it says that its UTF-8 is LATIN1 (pgsql_table(5), `encoding`), so the octets are taken for what they are.
+ * Matches what Postfix looks up with what the tables hold. Postfix folds case as Unicode does, but leaves accents as
+ * they were sent. Before version 3.8 it declares its UTF-8 as LATIN1 (pgsql_table(5), `encoding`), so the functions
+ * work on the octets.
  */
 class UnderstandWhatPostfixSends1795600000700 implements MigrationInterface {
   readonly name = 'UnderstandWhatPostfixSends1795600000700';
@@ -98,9 +100,92 @@ class UnderstandWhatPostfixSends1795600000700 implements MigrationInterface {
   }
 }
 
-/** Of the database that Postfix reads, which need not be the one of the events. */
+/**
+ * Makes `mail_key` give the form of the tables for a domain in either form, label by label: U-labels come in any
+ * normalisation and with what UTS 46 maps away (the full stops and invisible characters below). PostgreSQL cannot
+ * encode a label, so the labels of our domains are kept in both forms.
+ */
+class KnowBothFormsOfADomain1796200000800 implements MigrationInterface {
+  readonly name = 'KnowBothFormsOfADomain1796200000800';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('CREATE TABLE mail_labels (unicode text PRIMARY KEY, ascii text NOT NULL)');
+    // Postfix looks up as a role of its own, and a label is no secret.
+    await runner.query('GRANT SELECT ON mail_labels TO PUBLIC');
+    const domains = (await runner.query('SELECT domain FROM mail_domains')) as { domain: string }[];
+    for (const { unicode, ascii } of domains.flatMap(({ domain }) => unicodeLabels(domain)))
+      await runner.query('INSERT INTO mail_labels VALUES ($1, $2) ON CONFLICT DO NOTHING', [unicode, ascii]);
+    await runner.query(`
+      CREATE OR REPLACE FUNCTION mail_key(sent text) RETURNS text LANGUAGE sql STABLE AS $$
+        WITH composed AS (
+          SELECT normalize(
+            CASE pg_client_encoding()
+              WHEN 'LATIN1' THEN convert_from(convert_to(sent, 'LATIN1'), 'UTF8')
+              ELSE sent
+            END, NFC) AS address
+        ), split AS (
+          SELECT address, coalesce(substring(address FROM '^.*@'), '') AS local_part,
+            substring(address FROM '[^@]*$') AS domain
+          FROM composed
+        )
+        SELECT CASE WHEN domain ~ '^[\\x01-\\x7f]*$' THEN address ELSE local_part || (
+          SELECT string_agg(coalesce(ascii, label), '.' ORDER BY place)
+          FROM regexp_split_to_table(
+            regexp_replace(normalize(domain, NFKC), '[\\u00ad\\u200b-\\u200d\\u2060\\ufe00-\\ufe0f\\ufeff]', '', 'g'),
+            '[.\\u3002]') WITH ORDINALITY AS labels (label, place)
+          LEFT JOIN mail_labels ON unicode = label
+        ) END
+        FROM split
+      $$`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await new UnderstandWhatPostfixSends1795600000700().down(runner);
+    await new UnderstandWhatPostfixSends1795600000700().up(runner);
+    await runner.query('DROP TABLE mail_labels');
+  }
+}
+
+/**
+ * Who gets the mail to `postmaster` (RFC 5321 section 4.5.1) and `abuse` (RFC 2142) of a domain that has no active
+ * mailbox of that name: the owners of its team where they are known, or else the platform.
+ */
+class TakeMailForPostmaster1796200000900 implements MigrationInterface {
+  readonly name = 'TakeMailForPostmaster1796200000900';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('CREATE TABLE mail_platform (postmaster text NOT NULL)');
+    await runner.query('CREATE UNIQUE INDEX mail_platform_is_one_row ON mail_platform ((true))');
+    await runner.query('CREATE TABLE mail_domain_owners (domain_id text PRIMARY KEY, addresses text NOT NULL)');
+    await runner.query(`
+      CREATE VIEW mail_roles AS
+      SELECT r.role, d.domain, coalesce(o.addresses, p.postmaster) AS destination
+      FROM mail_domains d CROSS JOIN (VALUES ('postmaster'), ('abuse')) r (role) CROSS JOIN mail_platform p
+      LEFT JOIN mail_domain_owners o USING (domain_id)
+      WHERE d.active AND NOT EXISTS (
+        SELECT FROM mail_mailboxes m
+        WHERE m.address = r.role || '@' || d.domain AND m.domain_id = d.domain_id AND m.status = 'active'
+      )`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP VIEW mail_roles');
+    await runner.query('DROP TABLE mail_domain_owners, mail_platform');
+  }
+}
+
+/** Gives the A-labels of a domain, each with the U-label that stands for it. */
+export const unicodeLabels = (domain: string): { unicode: string; ascii: string }[] =>
+  domain.split('.').flatMap((ascii) => {
+    const unicode = ascii.startsWith('xn--') ? domainToUnicode(ascii) : '';
+    return unicode === '' || unicode === ascii ? [] : { unicode, ascii };
+  });
+
+/** The migrations of the database that Postfix reads, which may be another database than that of the events. */
 export const mailServerMigrations: readonly Migration[] = [
   CreateMailDomains1770000000300,
   CreateMailboxes1795600000400,
   UnderstandWhatPostfixSends1795600000700,
+  KnowBothFormsOfADomain1796200000800,
+  TakeMailForPostmaster1796200000900,
 ];

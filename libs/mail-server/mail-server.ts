@@ -1,43 +1,58 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { Pool } from 'pg';
-import { migrate } from '@app/database';
-import { mailServerMigrations, sharedDomainId } from './mail-server.migration';
+import { Logger } from '@nestjs/common';
+import type { Pool } from 'pg';
+import { migrate, openPool, postgresFault } from '@app/database';
+import { CounterpartAlarm, within } from '@app/runtime';
+import { mailServerMigrations, sharedDomainId, unicodeLabels } from './mail-server.migration';
 
-/** The database that Postfix reads is not to be had now. Trying again may help. */
+/** Thrown when the database that Postfix reads is not available. Trying again may help. */
 export class MailServerUnavailable extends Error {
   override readonly name = 'MailServerUnavailable';
 }
 
+/**
+ * The database that Postfix reads refuses what this installation asks. An operator has been alarmed; trying again helps
+ * once he has acted.
+ */
+export class MailServerDenied extends Error {
+  override readonly name = 'MailServerDenied';
+}
+
+/** SQLSTATE. */
+const undefinedTable = '42P01';
+
 export type Added = { readonly outcome: 'added' } | { readonly outcome: 'foreign'; readonly domainId: string };
 
-/** A mailbox as of an event of its stream. */
+/** A mailbox as of one event of its stream. */
 export interface PlacedMailbox {
   readonly id: string;
-  /** Canonical: case folded, NFC, the domain in A-labels. */
+  /** The canonical address: case folded, NFC, with the domain in A-labels. */
   readonly address: string;
   /** The domain that it was created on; null for the one that all teams share. */
   readonly domainId: string | null;
   readonly status: 'active' | 'suspended' | 'deleted';
-  /** What it has chosen to send through, else null. */
+  /** The provider that the mailbox has chosen; null when it has chosen none. */
   readonly provider: string | null;
-  /** Of the stream: what an older version says is no news. */
+  /** The version of the stream. A row ignores a version below its own. */
   readonly version: number;
 }
 
 export interface MailServerOptions {
-  /** `postgres://…` of the database that Postfix reads. */
+  /** The `postgres://…` URL of the database that Postfix reads. */
   readonly url: string;
-  /** A statement that takes longer has failed, in milliseconds; 5,000 when absent. */
+  /** Milliseconds after which a statement has failed; 5,000 when absent. */
   readonly timeoutMs?: number;
 }
 
 /**
- * What Postfix takes mail for, and where it sends: rows of `mail_domains`, each tagged with the id of the domain that asked for
- * it; mailboxes; and the relays of outbound providers. Postfix sees a change with its next look-up; there is nothing to reload.
+ * Writes the tables that Postfix reads: `mail_domains`, where each row has the id of the domain that asked for it;
+ * mailboxes; and the relays of outbound providers. Postfix sees a change with its next look-up, without a reload.
  *
- * Every method throws `MailServerUnavailable` when the database gives no answer.
+ * Every method throws `MailServerUnavailable` when the database gives no answer, and `MailServerDenied` when it
+ * refuses. None of their messages has the text of the database, which goes to the log.
  */
 export class MailServer {
+  private readonly logger = new Logger(MailServer.name);
+  private readonly alarm = new CounterpartAlarm('mail_server');
   private readonly pool: Pool;
   private readonly timeoutMs: number;
   private schema: Promise<void> | undefined;
@@ -45,20 +60,22 @@ export class MailServer {
   constructor(private readonly options: MailServerOptions) {
     const { url, timeoutMs = 5_000 } = options;
     this.timeoutMs = timeoutMs;
-    this.pool = new Pool({
-      connectionString: url,
-      max: 8,
+    this.pool = openPool(url, 8, timeoutMs, {
       connectionTimeoutMillis: timeoutMs,
-      statement_timeout: timeoutMs,
       query_timeout: timeoutMs + 1_000,
     });
-    // An idle connection that dies is replaced at the next query, which reports its own error.
-    this.pool.on('error', () => undefined);
   }
 
-  /** Takes the domain in. Doing it again changes nothing; a row of somebody else is left alone and named. */
+  /**
+   * Adds the domain. Adding it again changes nothing. The row of another domain is left as it is, and its id is
+   * returned.
+   */
   async add(name: string, domainId: string): Promise<Added> {
-    await this.query('INSERT INTO mail_domains (domain, domain_id) VALUES ($1, $2) ON CONFLICT (domain) DO NOTHING', [
+    // Before the domain, so that Postfix knows both of its forms at once.
+    for (const { unicode, ascii } of unicodeLabels(name))
+      await this.query('INSERT INTO mail_labels VALUES ($1, $2) ON CONFLICT DO NOTHING', [unicode, ascii]);
+    // Of any unique index: a row that another process inserts at the same time may be met in one that is not named.
+    await this.query('INSERT INTO mail_domains (domain, domain_id) VALUES ($1, $2) ON CONFLICT DO NOTHING', [
       name,
       domainId,
     ]);
@@ -67,14 +84,14 @@ export class MailServer {
     return owner === domainId ? { outcome: 'added' } : { outcome: 'foreign', domainId: owner };
   }
 
-  /** Takes the domain out if the row is this domain's; one that is not there is out. */
+  /** Removes the domain if the row belongs to it. A domain that is not stored counts as removed. */
   async remove(name: string, domainId: string): Promise<void> {
     await this.query('DELETE FROM mail_domains WHERE domain = $1 AND domain_id = $2', [name, domainId]);
   }
 
   /**
-   * Takes in what has become of a mailbox. In any order and however often: the newest version stays. One that is deleted leaves
-   * its row, so that word of an older version cannot bring it back.
+   * Stores the state of a mailbox. Calls may come in any order and more than once: the newest version stays. A deleted
+   * mailbox keeps its row, so that an older version that comes late cannot restore it.
    */
   async putMailbox({ id, address, domainId, status, provider, version }: PlacedMailbox): Promise<void> {
     await this.query(
@@ -86,7 +103,10 @@ export class MailServer {
     );
   }
 
-  /** What the mailboxes of a domain send through, but those that have chosen for themselves; null for Sendmux SES. The newest version stays. */
+  /**
+   * Sets the provider for the mailboxes of a domain that have not chosen their own; null for Sendmux SES. The newest
+   * version stays.
+   */
   async chooseProvider(domainId: string, provider: string | null, version: number): Promise<void> {
     await this.query(
       `INSERT INTO mail_domain_choices AS held (domain_id, provider, version) VALUES ($1, $2, $3)
@@ -97,10 +117,10 @@ export class MailServer {
   }
 
   /**
-   * The relays, by the name of their provider: `host:port`. One that is named no more stays while a mailbox or a domain has chosen
-   * it: its mail must not leave through another one unseen.
+   * Replaces the relays: `host:port` by the name of the provider. A provider that is no longer listed stays while a
+   * mailbox or a domain has chosen it, since its mail must not silently leave through another one.
    *
-   * @returns the names that stay so.
+   * @returns the names that stay in this way.
    */
   async replaceProviders(relays: ReadonlyMap<string, string>): Promise<string[]> {
     const names = [...relays.keys()];
@@ -122,7 +142,27 @@ export class MailServer {
     return rows.map(({ name }) => name);
   }
 
-  /** Id of the domain that the row belongs to. */
+  /**
+   * Says who gets the mail to postmaster and abuse of all domains: the owners of each, by its id, or the platform's
+   * postmaster where there are none. Addresses of owners are separated by commas.
+   */
+  async replaceRoles(postmaster: string, owners: ReadonlyMap<string, string>): Promise<void> {
+    await this.query(
+      `WITH platform AS (
+        INSERT INTO mail_platform VALUES ($1)
+        ON CONFLICT ((true)) DO UPDATE SET postmaster = EXCLUDED.postmaster
+        WHERE mail_platform.postmaster <> EXCLUDED.postmaster
+      ), removed AS (
+        DELETE FROM mail_domain_owners WHERE domain_id <> ALL ($2)
+      )
+      INSERT INTO mail_domain_owners AS held SELECT * FROM unnest($2::text[], $3::text[])
+      ON CONFLICT (domain_id) DO UPDATE SET addresses = EXCLUDED.addresses
+      WHERE held.addresses <> EXCLUDED.addresses`,
+      [postmaster, [...owners.keys()], [...owners.values()]],
+    );
+  }
+
+  /** Gives the id of the domain that the row belongs to. */
   async owner(name: string): Promise<string | undefined> {
     const rows = await this.query<{ domain_id: string }>('SELECT domain_id FROM mail_domains WHERE domain = $1', [
       name,
@@ -141,32 +181,30 @@ export class MailServer {
 
   private async query<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
     try {
-      // At the first use, not at the start: a process may come up while this database is down.
-      await (this.schema ??= this.prepare());
+      // Migrated at the first use and not at the start, so that a process can start while this database is down. The
+      // time is bounded, since a server may accept a connection and never answer.
+      await (this.schema ??= within(this.timeoutMs, migrate(this.options.url, mailServerMigrations, 0)));
       return (await this.pool.query<Row>(text, values)).rows;
     } catch (error) {
-      // The next use tries again, and makes the table where a new database has taken the place of the old one.
+      // The next use tries again, and creates the tables when a new database has replaced the old one.
       this.schema = undefined;
-      throw new MailServerUnavailable(`the mail server database: ${(error as Error).message}`, { cause: error });
+      throw this.translate(error as Error);
     }
   }
 
-  /** A server that takes connections and says nothing must not be waited for. */
-  private async prepare(): Promise<void> {
-    const given = new AbortController();
-    const late = async () => {
-      await delay(this.timeoutMs, undefined, { signal: given.signal });
-      throw new Error(`no answer within ${this.timeoutMs} ms`);
-    };
-    try {
-      await Promise.race([migrate(this.options.url, mailServerMigrations, 0), late()]);
-    } finally {
-      given.abort();
+  private translate(error: Error & { readonly code?: string }): Error {
+    const said = { sqlstate: error.code, said: error.message };
+    // The next use makes the tables where they are missing.
+    if (postgresFault(error) === 'ours' && error.code !== undefinedTable) {
+      this.alarm.raise(error.code ?? 'unknown', 'the mail server database refuses this installation', said);
+      return new MailServerDenied('the mail server database refuses this installation', { cause: error });
     }
+    this.logger.warn(said, 'the mail server database gave no answer');
+    return new MailServerUnavailable('the mail server database gave no answer', { cause: error });
   }
 }
 
-/** As Postfix writes a relay that is to be reached without a look at MX records. */
+/** Writes a relay as Postfix reads it; the brackets turn off the look-up of MX records. */
 function nexthop(relay: string): string {
   const colon = relay.lastIndexOf(':');
   return `[${relay.slice(0, colon).replace(/^\[|\]$/g, '')}]${relay.slice(colon)}`;

@@ -51,6 +51,7 @@ describe('an address', () => {
     [`${'a'.repeat(65)}@mail.acme.com`, 'local_part_too_long'],
     [`${'é'.repeat(33)}@mail.acme.com`, 'local_part_too_long'],
     [`${'a'.repeat(64)}@${'b.'.repeat(96)}acme.com`, 'address_too_long'],
+    [`a${'\u0301\u0316'.repeat(500)}@mail.acme.com`, 'address_too_long'],
     ['ada@', 'hostname_syntax'],
     ['ada@[192.0.2.1]', 'ip_address'],
     ['ada@gmail.com', 'domain_reserved'],

@@ -1,36 +1,52 @@
-import { NameRefused, parseDomainName } from '@app/mail-domain';
+import { NameRefused, parseDomainName } from '@app/mail-records';
 import { AddressRefused } from './errors';
 
-/** The domain that all teams share. It is ours: no team adds or deletes it. */
+/** The domain that all teams share. It is ours: no team can add or delete it. */
 export const sharedDomain = 'myagent.mx';
 
-/** Octets of a local part, and of an address (RFC 5321 section 4.5.3.1; 254 by its path of 256 with the brackets). */
+/**
+ * Octets of a local part, and of an address (RFC 5321 section 4.5.3.1; an address has 254, since a path has 256 with
+ * its brackets).
+ */
 const localPartLimit = 64;
 const addressLimit = 254;
+/** Characters of what is looked at: no form of an address, in whatever script, comes near it. */
+const inputLimit = 1_000;
 
 export interface Address {
-  /** Canonical: NFC and case folded; the domain in A-labels. Two that reach the same mailbox are equal. */
+  /**
+   * The canonical address: NFC and case folded, with the domain in A-labels. Two addresses that reach the same mailbox
+   * are equal.
+   */
   readonly address: string;
   readonly localPart: string;
-  /** Canonical as a domain's name, or `sharedDomain`. */
+  /** The domain's canonical name, or `sharedDomain`. */
   readonly domain: string;
 }
 
-/** `atext` of RFC 5322 section 3.2.3, and with RFC 6531 section 3.3 whatever is not ASCII and prints. */
+/**
+ * A Dot-string of `atext` (RFC 5322 section 3.2.3), with the printable characters beyond ASCII that RFC 6531 section
+ * 3.3 adds.
+ */
 const dotString = /^[\w!#$%&'*+/=?^`{|}~\u0080-\u{10ffff}-]+(\.[\w!#$%&'*+/=?^`{|}~\u0080-\u{10ffff}-]+)*$/u;
 
-/** Controls, unassigned and private characters, and spaces of every kind. */
+/** Control, unassigned and private-use characters, and spaces of every kind. */
 const unprintable = /[\p{C}\p{Z}]/u;
 
 const malformed = (reason: string, message: string) => new AddressRefused('invalid_parameter', reason, message);
 
 /**
- * The canonical form of a mailbox's address. Case does not tell two mailboxes apart here, as RFC 5321 section 2.4 lets the
- * receiving host decide; nor does how a letter with an accent is composed.
+ * Gives the canonical form of a mailbox's address. Two mailboxes cannot differ by case alone, which RFC 5321 section
+ * 2.4 leaves to the receiving host, nor by the composition of an accented letter.
  *
- * @throws {AddressRefused} with what to send instead.
+ * @throws {AddressRefused} saying what to send instead.
  */
 export function parseAddress(input: string): Address {
+  if (input.length > inputLimit)
+    throw malformed(
+      'address_too_long',
+      `The address has more than ${inputLimit} characters; ${addressLimit} octets are the most (RFC 5321 section 4.5.3.1.3).`,
+    );
   const at = input.lastIndexOf('@');
   if (at < 0)
     throw malformed('at_sign_missing', `${quoted(input)} has no @. Send the whole address, such as ada@mail.acme.com.`);
@@ -65,8 +81,9 @@ function canonicalLocalPart(written: string): string {
 }
 
 /**
- * The full case folding of Unicode (CaseFolding.txt) of one character, which the language lacks: Postfix folds so what it looks up,
- * and in lower case alone `STRASSE` and `Straße` would differ here and be one address there.
+ * Applies the full case folding of Unicode (CaseFolding.txt) to one character, which JavaScript has no function for.
+ * Postfix folds what it looks up in this way. With lower case alone `STRASSE` and `Straße` would differ here and be one
+ * address there.
  */
 function caseFolded(character: string): string {
   if (character === 'ı') return character;
@@ -75,8 +92,8 @@ function caseFolded(character: string): string {
 }
 
 /**
- * A quoted string that needs no quotes is the same local part as without them. One that needs them is refused later: RFC 5321
- * section 4.1.2 tells a host that takes mail to define no such mailbox.
+ * Removes quotes that are not needed, since both forms are the same local part. A local part that needs quotes is
+ * refused later: RFC 5321 section 4.1.2 tells hosts that receive mail to define no such mailbox.
  */
 const unquoted = (written: string): string =>
   /^"(?:[^"\\]|\\.)*"$/su.test(written) ? written.slice(1, -1).replace(/\\(.)/gsu, '$1') : written;
@@ -91,7 +108,7 @@ function canonicalDomain(written: string): string {
   }
 }
 
-/** What the local parts of a team end with on the shared domain: `-abc123` for `team_abc123`. */
+/** Gives the suffix of a team's local parts on the shared domain: `-abc123` for `team_abc123`. */
 export const suffixOf = (team: string): string => `-${team.slice(team.indexOf('_') + 1)}`;
 
 const quoted = (text: string): string => `"${text.length > 80 ? `${text.slice(0, 80)}…` : text}"`;

@@ -1,7 +1,7 @@
-/** Imperative, plain, and complete: ids, times and what is known of the domain come in with the command. */
-import type { CommandContext } from '@app/mail-domain';
+/** Commands on a mailbox. A command is complete: it carries ids, times and what is known of the domain. */
+import type { CommandContext } from '@app/decider';
 
-/** The custom domain of an address, as it stood when the command was made. */
+/** The custom domain of an address, as it was when the command was made. */
 export interface Home {
   /** `mdom_…` */
   readonly domainId: string;
@@ -13,13 +13,15 @@ export class CreateMailbox {
   constructor(
     readonly mailboxId: string,
     readonly data: {
-      /** Canonical, as `parseAddress` gives it. */
+      /** The canonical address, as `parseAddress` gives it. */
       readonly address: string;
       readonly team: string;
       /** The team's own domain of that name; null when the team has none, and on the shared domain. */
       readonly home: Home | null;
-      /** A name that is known; null leaves it to the domain. */
+      /** The name of a known provider; null leaves the choice to the domain. */
       readonly provider: string | null;
+      /** Absent or null for none. */
+      readonly displayName?: string | null;
     },
     readonly context: CommandContext,
   ) {}
@@ -52,22 +54,18 @@ export class DeleteMailbox {
   ) {}
 }
 
-export class ChooseOutboundProvider {
-  readonly type = 'ChooseOutboundProvider';
+/** Changes what the customer keeps with a mailbox. A field that is absent stays as it is. */
+export class UpdateMailbox {
+  readonly type = 'UpdateMailbox';
   constructor(
     readonly mailboxId: string,
-    /** `provider`: a name that is known; null leaves it to the domain. */
-    readonly data: { readonly provider: string | null },
+    readonly data: {
+      readonly displayName?: string | null;
+      /** The name of a known provider; null leaves the choice to the domain. */
+      readonly provider?: string | null;
+    },
     readonly context: CommandContext,
   ) {}
 }
 
-export const mailboxCommands = [
-  CreateMailbox,
-  SuspendMailbox,
-  ResumeMailbox,
-  DeleteMailbox,
-  ChooseOutboundProvider,
-] as const;
-
-export type MailboxCommand = InstanceType<(typeof mailboxCommands)[number]>;
+export type MailboxCommand = CreateMailbox | SuspendMailbox | ResumeMailbox | DeleteMailbox | UpdateMailbox;

@@ -1,6 +1,7 @@
 /**
- * The events of a mailbox. They are the storage format and the wire format: names and fields are only ever added to, and a
- * change of meaning is a new schema version with an upcaster. The address is all that they say of a person.
+ * The events of a mailbox. They are the storage format and the wire format: names and fields are only ever added to,
+ * and a change of meaning is a new schema version with an upcaster. The address and the display name are all that they
+ * say of a person.
  *
  * What is written here reaches subscribers: `npm run events:schemas` makes docs/events of these types and comments.
  */
@@ -44,7 +45,17 @@ export type OutboundProviderChosen = Event<
   }
 >;
 
-export type MailboxEvent = MailboxCreated | MailboxSuspended | MailboxResumed | MailboxDeleted | OutboundProviderChosen;
+/** It got another display name, or none. */
+export type DisplayNameChanged = Event<
+  'DisplayNameChanged',
+  {
+    /** What stands beside the address in the From field of its mail: 1 to 254 characters; null: nothing. */
+    readonly displayName: string | null;
+  }
+>;
+
+export type MailboxEvent =
+  MailboxCreated | MailboxSuspended | MailboxResumed | MailboxDeleted | OutboundProviderChosen | DisplayNameChanged;
 
 /** Schema version that is written now, by event type. */
 export const mailboxSchemaVersions: Record<MailboxEvent['type'], number> = {
@@ -53,4 +64,8 @@ export const mailboxSchemaVersions: Record<MailboxEvent['type'], number> = {
   MailboxResumed: 1,
   MailboxDeleted: 1,
   OutboundProviderChosen: 1,
+  DisplayNameChanged: 1,
 };
+
+/** The names of all events of a mailbox. */
+export const everyMailboxEvent = Object.keys(mailboxSchemaVersions) as MailboxEvent['type'][];

@@ -1,9 +1,9 @@
 import {
-  ChooseOutboundProvider,
   CreateMailbox,
   DeleteMailbox,
   ResumeMailbox,
   SuspendMailbox,
+  UpdateMailbox,
   type MailboxCommand,
 } from './commands';
 import { MailboxRuleBroken } from './errors';
@@ -34,7 +34,8 @@ const refusal = (command: MailboxCommand, state: Mailbox = noMailbox): string =>
 const suspend = new SuspendMailbox(id, context);
 const resume = new ResumeMailbox(id, context);
 const remove = new DeleteMailbox(id, context);
-const choose = (provider: string | null) => new ChooseOutboundProvider(id, { provider }, context);
+const choose = (provider: string | null) => new UpdateMailbox(id, { provider }, context);
+const name = (displayName: string | null) => new UpdateMailbox(id, { displayName }, context);
 
 const active = after(create());
 const suspended = after(create(), suspend);
@@ -45,7 +46,8 @@ describe('creating a mailbox', () => {
     expect(decideMailbox(create(), noMailbox)).toEqual([
       {
         type: 'MailboxCreated',
-        ...{ mailboxId: id, at: context.at },
+        mailboxId: id,
+        at: context.at,
         data: { address: 'ada@mail.acme.com', team: 'team_abc123', domainId: 'mdom_1' },
       },
     ]);
@@ -116,6 +118,24 @@ describe('the outbound provider', () => {
   });
 });
 
+describe('the display name', () => {
+  it('comes with the mailbox or later, is kept through suspension, and is taken back with null', () => {
+    expect(after(create({ displayName: 'Ada' }))).toMatchObject({ status: 'active', displayName: 'Ada' });
+    const named = after(create(), name('Ada'), suspend, resume);
+    expect(named).toMatchObject({ status: 'active', displayName: 'Ada' });
+    expect(typesOf(name('Ada'), named)).toEqual([]);
+    expect(after(create(), name('Ada'), name(null))).toEqual(active);
+  });
+
+  it('changes together with the provider, or neither does', () => {
+    const both = new UpdateMailbox(id, { displayName: 'Ada', provider: 'mailgun' }, context);
+    expect(typesOf(both, active)).toEqual(['OutboundProviderChosen', 'DisplayNameChanged']);
+    expect(typesOf(new UpdateMailbox(id, {}, context), after(create(), both))).toEqual([]);
+    expect(refusal(both, after(onShared('ada-abc123@myagent.mx')))).toMatch(/^conflict: .* cannot switch/);
+    expect(typesOf(name('Ada'), after(onShared('ada-abc123@myagent.mx')))).toEqual(['DisplayNameChanged']);
+  });
+});
+
 describe('a stream that cannot be', () => {
   const event = (type: string, data: object = {}) => ({ type, mailboxId: id, at: context.at, data }) as MailboxEvent;
 
@@ -125,6 +145,7 @@ describe('a stream that cannot be', () => {
     ['MailboxResumed', active],
     ['MailboxDeleted', deleted],
     ['OutboundProviderChosen', noMailbox],
+    ['DisplayNameChanged', deleted],
   ])('has %s after what forbids it, and is not folded', (type, state) => {
     expect(() => evolveMailbox(state, event(type))).toThrow(`${type} cannot follow`);
   });

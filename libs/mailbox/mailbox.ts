@@ -1,15 +1,15 @@
 /**
- * The life of a mailbox as a decider, like that of a mail domain: pure, no clock, no I/O, no ids of its own.
+ * The life of a mailbox as a decider, like that of a domain: pure, without a clock, I/O, or ids of its own.
  *
- * Two rules span streams and are held by the store as well, under its locks: an address is one mailbox's, and a mailbox is made on
- * a domain that is verified at that moment and its team's.
+ * Two rules span streams, and the store ensures them as well, under its locks: an address belongs to one mailbox, and a
+ * mailbox is created on a domain that is verified at that moment and belongs to its team.
  */
 import { sharedDomain, suffixOf } from './address';
 import type { CreateMailbox, Home, MailboxCommand } from './commands';
 import { MailboxRuleBroken } from './errors';
 import type { MailboxEvent } from './events';
 
-/** What a mailbox sends through when neither it nor its domain has chosen, and always on the shared domain. */
+/** The provider that a mailbox uses when neither it nor its domain has chosen one, and always on the shared domain. */
 export const sendmuxSes = 'sendmux-ses';
 
 export interface Created {
@@ -18,8 +18,10 @@ export interface Created {
   readonly team: string;
   /** Null on the shared domain. */
   readonly domainId: string | null;
-  /** Its own choice; null leaves it to the domain. */
+  /** The mailbox's own choice; null leaves it to the domain. */
   readonly provider: string | null;
+  /** Null for none. */
+  readonly displayName: string | null;
   readonly createdAt: string;
 }
 
@@ -32,7 +34,8 @@ export type Mailbox =
 export const noMailbox: Mailbox = { status: 'absent' };
 
 /**
- * Decides what a command changes. A command that changes nothing gives no event, so that a redelivery is harmless.
+ * Decides what a command changes. A command that changes nothing gives no event, so that delivering it again is
+ * harmless.
  *
  * @throws {MailboxRuleBroken} when the command breaks a rule; nothing has changed then.
  */
@@ -42,10 +45,11 @@ export function decideMailbox(command: MailboxCommand, state: Mailbox): MailboxE
 
   if (command.type === 'CreateMailbox') {
     if (state.status !== 'absent') return [];
-    const { address, team, provider } = command.data;
+    const { address, team, provider, displayName = null } = command.data;
     const domainId = homeOf(command)?.domainId ?? null;
     const chosen = provider === null ? [] : [event('OutboundProviderChosen', { provider })];
-    return [event('MailboxCreated', { address, team, domainId }), ...chosen];
+    const named = displayName === null ? [] : [event('DisplayNameChanged', { displayName })];
+    return [event('MailboxCreated', { address, team, domainId }), ...chosen, ...named];
   }
 
   if (state.status === 'absent' || state.status === 'deleted')
@@ -57,16 +61,18 @@ export function decideMailbox(command: MailboxCommand, state: Mailbox): MailboxE
       return state.status === 'suspended' ? [event('MailboxResumed', {})] : [];
     case 'DeleteMailbox':
       return [event('MailboxDeleted', {})];
-    case 'ChooseOutboundProvider': {
-      const { provider } = command.data;
-      if (provider === state.provider) return [];
-      if (state.domainId === null) throw locked();
-      return [event('OutboundProviderChosen', { provider })];
+    case 'UpdateMailbox': {
+      const { provider = state.provider, displayName = state.displayName } = command.data;
+      if (provider !== state.provider && state.domainId === null) throw locked();
+      return [
+        ...(provider === state.provider ? [] : [event('OutboundProviderChosen', { provider })]),
+        ...(displayName === state.displayName ? [] : [event('DisplayNameChanged', { displayName })]),
+      ];
     }
   }
 }
 
-/** As much of it as leaves room for a suffix: 32 octets at most, whole characters. */
+/** Shortens a local part so that a suffix fits: whole characters, 32 octets at most. */
 function beginningOf(localPart: string): string {
   let beginning = '';
   for (const character of localPart) {
@@ -76,7 +82,7 @@ function beginningOf(localPart: string): string {
   return beginning.replace(/\.$/, '');
 }
 
-/** Where a new mailbox lives: null is the shared domain. */
+/** Gives the domain on which a new mailbox is created; null is the shared domain. */
 function homeOf({ data: { address, team, home, provider } }: CreateMailbox): Home | null {
   const at = address.lastIndexOf('@');
   const [localPart, domain] = [address.slice(0, at), address.slice(at + 1)];
@@ -120,13 +126,20 @@ const locked = () =>
 /**
  * Folds one event into the state.
  *
- * @throws {Error} on an event that it does not know or that cannot follow the state.
+ * @throws {Error} on an unknown event, or one that cannot follow the state.
  */
 export function evolveMailbox(state: Mailbox, event: MailboxEvent): Mailbox {
   switch (event.type) {
     case 'MailboxCreated':
       if (state.status !== 'absent') break;
-      return { ...event.data, status: 'active', id: event.mailboxId, provider: null, createdAt: event.at };
+      return {
+        ...event.data,
+        status: 'active',
+        id: event.mailboxId,
+        provider: null,
+        displayName: null,
+        createdAt: event.at,
+      };
     case 'MailboxSuspended':
       if (state.status !== 'active') break;
       return { ...state, status: 'suspended' };
@@ -139,6 +152,9 @@ export function evolveMailbox(state: Mailbox, event: MailboxEvent): Mailbox {
     case 'OutboundProviderChosen':
       if (state.status !== 'active' && state.status !== 'suspended') break;
       return { ...state, provider: event.data.provider };
+    case 'DisplayNameChanged':
+      if (state.status !== 'active' && state.status !== 'suspended') break;
+      return { ...state, displayName: event.data.displayName };
     default:
       throw new Error(`Unknown event ${(event as { type: string }).type}: this build is older than the stream.`);
   }

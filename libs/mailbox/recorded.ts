@@ -1,16 +1,16 @@
-import { upcast, type EventVersions, type Recorded } from '@app/mail-domain';
+import { upcast, type EventVersions, type Recorded } from '@app/decider';
 import { mailboxSchemaVersions, type MailboxEvent } from './events';
 
 /**
- * How to read what earlier releases have recorded. Who raises a version in `mailboxSchemaVersions` adds its upcaster here, and
- * its examples to test/golden.
+ * Says how to read what earlier releases have recorded. A new version in `mailboxSchemaVersions` needs an upcaster
+ * here, and examples in test/golden.
  */
 export const mailboxEventVersions: EventVersions = { written: mailboxSchemaVersions, upcasters: {} };
 
 /**
- * The event of the model in a record of the log, whichever release has recorded it.
+ * Reads a recorded event as an event of the model, whichever release has recorded it.
  *
- * @throws {EventNotUnderstood} when a newer one has.
+ * @throws {EventNotUnderstood} when a newer release has recorded it.
  */
 export const mailboxEvent = (recorded: Recorded): MailboxEvent =>
   ({

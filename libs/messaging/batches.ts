@@ -1,9 +1,9 @@
 import type { CloudEvent } from './cloud-event';
 
-/** Of one send. A broker takes about a megabyte of a partition at once. */
+/** The largest batch of one send. A broker takes about a megabyte for one partition at once. */
 const largest = { events: 500, bytes: 400_000 };
 
-/** How many of these, from the first on, one send should carry; at least one. */
+/** Counts the items, from the first on, that one send should carry; at least one. */
 export function batchLength<Item>(items: Iterable<Item>, eventOf: (item: Item) => CloudEvent): number {
   let bytes = 0;
   let length = 0;
@@ -15,7 +15,7 @@ export function batchLength<Item>(items: Iterable<Item>, eventOf: (item: Item) =
   return length;
 }
 
-/** In bytes, about: a header has its name and its text. */
+/** Estimates the size of a message in bytes, headers included. */
 function sizeOf({ key, value, headers }: CloudEvent): number {
   let bytes = key.length + Buffer.byteLength(value);
   for (const name in headers) bytes += name.length + Buffer.byteLength(headers[name]!);

@@ -4,18 +4,36 @@ import { fromLine, LineRefused, toLine } from './cloud-event-line';
 
 const kept = (data: string, more: Partial<KeptEvent> = {}): KeptEvent => {
   const event = {
-    ...{ position: 7, stream: 'mdom_a', version: 1, type: 'DomainAdded', schemaVersion: 1, previous: noHash, data },
-    ...{ time: '2026-11-01T10:00:00.084Z', metadata: '{"actor":"key_1","correlationId":"req_1"}', ...more },
+    position: 7,
+    stream: 'mdom_a',
+    version: 1,
+    type: 'DomainAdded',
+    schemaVersion: 1,
+    previous: noHash,
+    data,
+    time: '2026-11-01T10:00:00.084Z',
+    metadata: '{"actor":"key_1","correlationId":"req_1"}',
+    ...more,
   };
   return { ...event, hash: eventHash({ ...event, microseconds: microsecondsOf(event.time) }) };
 };
 
 it('is a CloudEvent in the JSON format, with all that its row has', () => {
   expect(JSON.parse(toLine(kept('{"name":"a.b"}'), 'rpl_1'))).toEqual({
-    ...{ specversion: '1.0', id: 'mdom_a/1', source: '/sendmux-domains', type: 'com.sendmux.DomainAdded' },
-    ...{ dataschema: 'urn:sendmux:event:DomainAdded:1', datacontenttype: 'application/json' },
-    ...{ time: '2026-11-01T10:00:00.084Z', subject: 'mdom_a', partitionkey: 'mdom_a' },
-    ...{ sequence: '0000000000000007', streamversion: '1', actor: 'key_1', correlationid: 'req_1', replayid: 'rpl_1' },
+    specversion: '1.0',
+    id: 'mdom_a/1',
+    source: '/sendmux-domains',
+    type: 'com.sendmux.DomainAdded',
+    dataschema: 'urn:sendmux:event:DomainAdded:1',
+    datacontenttype: 'application/json',
+    time: '2026-11-01T10:00:00.084Z',
+    subject: 'mdom_a',
+    partitionkey: 'mdom_a',
+    sequence: '0000000000000007',
+    streamversion: '1',
+    actor: 'key_1',
+    correlationid: 'req_1',
+    replayid: 'rpl_1',
     metadata: '{"actor":"key_1","correlationId":"req_1"}',
     previoushash: '0'.repeat(64),
     hash: kept('{"name":"a.b"}').hash.toString('hex'),
@@ -46,11 +64,11 @@ it('gives back every octet, however the JSON of the row is written', () => {
   );
 });
 
-it('whatever changes in it is refused', () => {
+it('is refused after any change', () => {
   const line = toLine(kept('{"name":"a.b","rate":1.0}'));
   const checked = (text: string) => () => checkChain()(fromLine(text));
   expect(checked(line)).not.toThrow();
-  // Another program has read it and written it again.
+  // Another program may read the line and write it again.
   expect(checked(JSON.stringify(JSON.parse(line)))).toThrow('mdom_a/1 is not what its hash says');
   const { data, ...rest } = JSON.parse(line) as Record<string, unknown>;
   expect(checked(JSON.stringify({ data, ...rest }))).toThrow(LineRefused);

@@ -1,15 +1,15 @@
 import { type EventMetadata, type KeptEvent } from '@app/event-store';
 import { attributesOf, dataSchema, eventTypeOf } from './cloud-event';
 
-/** A line that is no event as `toLine` writes it; the message says why. */
+/** Thrown for a line that is not an event as `toLine` writes it; the message says why. */
 export class LineRefused extends Error {
   override readonly name = 'LineRefused';
 }
 
 /**
- * An event as a line of text: CloudEvents 1.0, JSON event format. Beside the attributes that it has on Kafka it has all that its
- * row has: `metadata`, `previoushash` and `hash`. `data` comes last and is the text of the row, octet by octet, since the hash is
- * over that text; where it has line breaks it is `data_base64`.
+ * Writes an event as a line of text: CloudEvents 1.0, JSON event format. Beside the attributes that it has on Kafka the
+ * line has the other columns of its row: `metadata`, `previoushash` and `hash`. `data` comes last and is the text of
+ * the row, octet by octet, since the hash is over that text. Data with line breaks are written as `data_base64`.
  */
 export function toLine(event: KeptEvent, replayId?: string): string {
   const attributes = JSON.stringify({
@@ -26,7 +26,7 @@ export function toLine(event: KeptEvent, replayId?: string): string {
 }
 
 /**
- * The event that `toLine` made the line of. Whether it is true is for `checkChain` to say.
+ * Reads an event from a line that `toLine` has written. It does not check the hash; `checkChain` does.
  *
  * @throws {LineRefused}
  */
@@ -50,7 +50,10 @@ export function fromLine(line: string): KeptEvent {
   if (schema !== dataSchema(type, schemaVersion)) throw new LineRefused(`its dataschema is not of ${type}: ${schema}`);
   const hash = (name: string) => Buffer.from(attribute(name, /^[0-9a-f]{64}$/), 'hex');
   return {
-    ...{ stream, version, type, schemaVersion },
+    stream,
+    version,
+    type,
+    schemaVersion,
     position: Number(attribute('sequence', /^\d{16}$/)),
     time: attribute('time', /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(\d{3})?Z$/),
     metadata: attribute('metadata', /^\{/),
@@ -65,14 +68,17 @@ function parsed(line: string): Readonly<Record<string, unknown>> {
     const value: unknown = JSON.parse(line);
     if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
   } catch {
-    // As anything else that is no object.
+    // Text that is not JSON is refused below, like any JSON that is not an object.
   }
   throw new LineRefused('it is no JSON object: is the file whole?');
 }
 
 const before = ',"data":';
 
-/** As text: an attribute is a scalar, and a quote in one is escaped, so the first such place is the member. */
+/**
+ * Finds the data as text. The other members are scalars in which quotes are escaped, so the first match is the member
+ * itself.
+ */
 function dataOf(line: string, { data, data_base64: base64 }: Readonly<Record<string, unknown>>): string {
   if (typeof base64 === 'string' && data === undefined) return Buffer.from(base64, 'base64').toString('utf8');
   const at = line.indexOf(before);

@@ -4,13 +4,17 @@ import { eventTypeOf, fromCloudEvent, toCloudEvent } from './cloud-event';
 import { CannotBeHandled } from './ordered-dispatch';
 
 const event: RecordedEvent = {
-  ...{ position: 42, stream: 'mdom_cl0', version: 3, type: 'DomainAdded', schemaVersion: 1 },
+  position: 42,
+  stream: 'mdom_cl0',
+  version: 3,
+  type: 'DomainAdded',
+  schemaVersion: 1,
   data: { name: 'mail.acme.com', team: 'team_1', deadline: '2026-11-01T00:00:30.000Z' },
   time: '2026-11-01T00:00:00.000Z',
   metadata: { actor: 'key_1', correlationId: 'req_1', causationId: 'mdom_cl0/2', requestId: 'req_1' },
 };
 
-/** As it comes from a topic. */
+/** Makes a message as a consumer of the topic receives it. */
 const received = ({ headers, value }: ReturnType<typeof toCloudEvent>) => ({ headers, value: Buffer.from(value) });
 
 it('is the message that docs/subscribe.md describes', () => {
@@ -38,7 +42,7 @@ it('is the message that docs/subscribe.md describes', () => {
   });
 });
 
-it('comes back as it was recorded, whatever it holds', () => {
+it('is read as it was recorded, whatever it contains', () => {
   const word = fc.stringMatching(/^[\w.:-]{1,40}$/);
   const recorded = fc
     .record({
@@ -56,7 +60,7 @@ it('comes back as it was recorded, whatever it holds', () => {
         { requiredKeys: ['actor', 'correlationId'] },
       ),
     })
-    // As the store gives it back: through JSON.
+    // The store returns an event after a round trip through JSON.
     .map((each) => JSON.parse(JSON.stringify(each)) as RecordedEvent);
   fc.assert(
     fc.property(recorded, (given) => {

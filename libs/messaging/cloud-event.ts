@@ -1,44 +1,47 @@
 import { eventId, type EventMetadata, type RecordedEvent } from '@app/event-store';
 import { CannotBeHandled } from './ordered-dispatch';
 
-/** Names the product in every event; a URI reference, as CloudEvents 1.0 asks. */
+/** The `source` of every event: a URI reference that names the product, as CloudEvents 1.0 requires. */
 const source = '/sendmux-domains';
 const typePrefix = 'com.sendmux.';
-/** Positions stay below 2^53: sixteen digits, so that they sort as text. */
+/** Digits of a `sequence`. Positions stay below 2^53, so sixteen digits let them sort as text. */
 const sequenceDigits = 16;
-/** Of a header, in characters. */
+/** The longest accepted header, in characters. */
 const longest = 500;
 
 export interface CloudEvent {
-  /** The domain's id: all events of a domain share a partition, in order. */
+  /** The domain's id, so that all events of a domain share a partition and keep their order. */
   readonly key: string;
-  /** The event's data, as JSON. */
+  /** The event's data as JSON. */
   readonly value: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Of the record: the event's own time, in milliseconds since the Unix epoch. */
+  /** The event's own time, in milliseconds since the Unix epoch. */
   readonly timestamp: number;
 }
 
-/** What came from a topic: anybody can write there. */
+/** A message from a topic. Its content is not trusted, since other programs may write to the topic. */
 export interface ReceivedMessage {
   readonly partition: number;
   readonly offset: number;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
-  /** The last one of each name. */
+  /** Header values by name; of a repeated name, the last value. */
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** An event as a transport hands it over. */
+/** An event as a transport delivers it. */
 export interface DeliveredEvent extends RecordedEvent {
-  /** `rpl_…`: an operator has published it again, in this run. Absent: as it happened, however late. */
+  /**
+   * `rpl_…`: the id of the replay that published the event again; absent when the event is delivered for the first
+   * time.
+   */
   readonly replayId?: string;
 }
 
-/** The JSON Schema of an event's data is named after its type and version. */
+/** Gives the URN of the JSON Schema of an event's data, by type and version. */
 export const dataSchema = (type: string, version: number): string => `urn:sendmux:event:${type}:${version}`;
 
-/** The context attributes of an event: CloudEvents 1.0, with the extensions sequence and partitioning. */
+/** Gives the context attributes of an event: CloudEvents 1.0, with the extensions sequence and partitioning. */
 export function attributesOf(
   event: Omit<RecordedEvent, 'data' | 'metadata'>,
   metadata: EventMetadata,
@@ -64,7 +67,7 @@ export function attributesOf(
   };
 }
 
-/** An event as a Kafka message: CloudEvents 1.0, Kafka protocol binding, binary content mode. */
+/** Writes an event as a Kafka message: CloudEvents 1.0, Kafka protocol binding, binary content mode. */
 export function toCloudEvent({ replayId, ...event }: DeliveredEvent): CloudEvent {
   const attributes = Object.entries(attributesOf(event, event.metadata, replayId));
   return {
@@ -78,14 +81,14 @@ export function toCloudEvent({ replayId, ...event }: DeliveredEvent): CloudEvent
   };
 }
 
-/** The event type of a message, without reading the rest; undefined when it has none of ours. */
+/** Reads only the event type of a message; undefined when it is not one of our events. */
 export function eventTypeOf({ headers }: Pick<ReceivedMessage, 'headers'>): string | undefined {
   const type = headers.ce_type;
   return type?.startsWith(typePrefix) ? type.slice(typePrefix.length) : undefined;
 }
 
 /**
- * The event that `toCloudEvent` made the message of.
+ * Reads an event from a message that `toCloudEvent` has written.
  *
  * @throws {CannotBeHandled} naming what is wrong with the message.
  */
@@ -93,7 +96,8 @@ export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value
   const { headers, value } = message;
   const header = (name: string): string => {
     const text = headers[name];
-    // Anybody can write to a topic; what is no name of ours must not become the name of anything here.
+    // Other programs may write to the topic, so text that we would not have written must not become an id or a type
+    // here.
     if (text && (text.length > longest || !/^[\x20-\x7e]*$/.test(text)))
       throw new CannotBeHandled(`The header ${name} is longer than ${longest} characters, or not plain ASCII.`);
     if (!text) throw new CannotBeHandled(`The message has no header ${name}: it is no event of this product.`);
@@ -117,7 +121,11 @@ export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value
   const time = header('ce_time');
   if (Number.isNaN(Date.parse(time))) throw new CannotBeHandled(`The header ce_time is no time: ${time}`);
   return {
-    ...{ stream, version, type, schemaVersion, time },
+    stream,
+    version,
+    type,
+    schemaVersion,
+    time,
     position: count('ce_sequence'),
     data: json(value),
     metadata: {

@@ -7,9 +7,9 @@ import { KafkaTransport } from './kafka-transport';
 import { LogTransport } from './log-transport';
 
 /**
- * Feeds the `@EventConsumer()` controllers of an app as a consumer group of the given name, from the beginning on: from
- * the log in PostgreSQL, or from Kafka where the settings name brokers. Progress is liveness: a consumer that is behind
- * and does not move turns `/health/live` red.
+ * Delivers events to the `@EventConsumer()` controllers of an app as a consumer group of the given name, from the first
+ * event on: from the log in PostgreSQL, or from Kafka where the settings name brokers. A consumer that is behind and
+ * makes no progress turns `/health/live` red.
  *
  * @param schemaVersions the newest version of each event that the app understands.
  */
@@ -26,7 +26,10 @@ export async function consumeEvents(
   if (kafka) {
     const client = new KafkaClient(kafka, `sendmux-${group}`);
     const onKafka = (transport = new KafkaTransport({
-      ...{ pool, client, group, schemaVersions },
+      pool,
+      client,
+      group,
+      schemaVersions,
       topic: settings.KAFKA_TOPIC,
       groupId: settings.KAFKA_GROUP_PREFIX + group,
     }));

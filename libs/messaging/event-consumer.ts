@@ -1,7 +1,10 @@
 import { applyDecorators, Catch, Controller, UseFilters, type RpcExceptionFilter } from '@nestjs/common';
 import { throwError, type Observable } from 'rxjs';
 
-/** Nest answers a handler's error with "Internal server error"; a transport that retries and parks needs the error. */
+/**
+ * Passes a handler's error on. Nest would replace it with "Internal server error", and a transport that retries and
+ * parks needs the error.
+ */
 @Catch()
 class HandlerErrorFilter implements RpcExceptionFilter {
   catch(error: unknown): Observable<never> {
@@ -10,7 +13,7 @@ class HandlerErrorFilter implements RpcExceptionFilter {
 }
 
 /**
- * A controller whose `@EventPattern<string>('DomainAdded')` methods get a RecordedEvent as `@Payload()`. What a method
- * throws reaches the transport, which calls it again and in the end parks the event.
+ * Marks a controller whose methods receive events, each those that its `@OnEvent` of `@app/subscriptions` names. An
+ * error of a method reaches the transport, which calls the method again and parks the event after the last attempt.
  */
 export const EventConsumer = (): ClassDecorator => applyDecorators(Controller(), UseFilters(HandlerErrorFilter));

@@ -10,34 +10,37 @@ import { describeError } from './describe-error';
 import { isConnectionLoss } from './connection-loss';
 import { consumerMetrics, measure, measureNoMore } from './metrics';
 import { CannotBeHandled, OrderedDispatch, type Delivery } from './ordered-dispatch';
-import { ParkedMessages, redriveOne, type ParkedMessage } from './parked-messages';
+import { ParkedMessages, redriveOne, type MessageToPark, type ParkedMessage } from './parked-messages';
 
 export interface EventTransportOptions {
   readonly pool: Pool;
   readonly group: string;
   /**
-   * The newest schema version that this process understands, by event type. An event beyond it is parked, until a newer
-   * release redrives it. Absent: every event is understood.
+   * The newest schema version that this process understands, by event type. A newer event is parked until a newer
+   * release redrives it. When absent, every event is understood.
    */
   readonly schemaVersions?: Readonly<Record<string, number>>;
   /** Calls of a handler before its event is parked; 5 when absent. */
   readonly attempts?: number;
   /** Wait after a handler's failure; 200 ms to 10 s when absent. */
   readonly backOff?: BackOff;
-  /** How long `close` waits for running handlers; 10,000 when absent. */
+  /** Milliseconds for which `close` waits for running handlers; 10,000 when absent. */
   readonly closeWithinMs?: number;
-  /** How often parked messages are looked through for those to redrive; 1,000 when absent. */
+  /** Milliseconds between two searches for parked messages to redrive; 1,000 when absent. */
   readonly redriveMs?: number;
-  /** A fault that no retry mends. Absent: it is logged, and the process exits with status 1. */
+  /**
+   * Called on a fault that retrying does not repair. When absent, the fault is logged and the process exits with status
+   * 1.
+   */
   readonly onFatal?: (error: unknown) => void;
 }
 
-/** How long a consumer that is behind may stand still before it counts as dead, in milliseconds. */
+/** Milliseconds for which a consumer that is behind may make no progress before its process is unhealthy. */
 export const stalledMs = 25_000;
 
 /**
- * What both transports do with an event: hand it to its `@EventPattern` handler, again after a failure, and in the end
- * park it, so that the rest goes on.
+ * Implements what both transports do with an event: pass it to its `@EventPattern` handler, retry after a failure, and
+ * park it after the last attempt, so that later events are not held up.
  */
 export abstract class EventTransport<Status extends string>
   extends Server<Record<string, never>, Status>
@@ -51,7 +54,10 @@ export abstract class EventTransport<Status extends string>
   protected readonly attempts: number;
   protected readonly backOff: BackOff;
   protected readonly closeWithinMs: number;
-  /** When a handler last failed because the database is away: no fault that a restart would mend. */
+  /**
+   * When a handler last failed because the database was away, in milliseconds since the epoch. A restart would not
+   * repair that.
+   */
   protected databaseAwayAt = 0;
   private readonly redriveMs: number;
   private redriving: NodeJS.Timeout | undefined;
@@ -70,12 +76,12 @@ export abstract class EventTransport<Status extends string>
     this.redriveMs = options.redriveMs ?? 1_000;
   }
 
-  /** Begins to read, for as long as it takes until `stop`. */
+  /** Starts reading, and reads until `stop`. */
   protected abstract start(): void;
   protected abstract stop(): Promise<void>;
-  /** Events that this process has not handled and should; undefined when it does not know. */
+  /** Counts the events that this process still has to handle; undefined when it does not know. */
   protected abstract behind(): number | undefined;
-  /** @throws {Error} when the consumer is behind and does not move. */
+  /** @throws {Error} when the consumer is behind and makes no progress. */
   abstract assertProgress(): void;
 
   listen(callback: (error?: unknown) => void): void {
@@ -120,13 +126,16 @@ export abstract class EventTransport<Status extends string>
     });
   }
 
-  /** False for an event that concerns nobody here. One that is not understood concerns us: it must not be lost. */
+  /**
+   * Tells whether this process has to handle an event of this type. It takes a type that it does not know, since such
+   * an event has to be parked and not lost.
+   */
   protected wants(type: string | undefined): boolean {
     if (type === undefined || this.messageHandlers.has(type)) return true;
     return this.schemaVersions !== undefined && !(type in this.schemaVersions);
   }
 
-  /** @throws {CannotBeHandled} when it is not understood; whatever the handler throws. */
+  /** @throws {CannotBeHandled} when this release does not understand the event; whatever the handler throws. */
   protected async handle(event: RecordedEvent): Promise<void> {
     const { type, schemaVersion } = event;
     const known = this.schemaVersions?.[type];
@@ -144,14 +153,17 @@ export abstract class EventTransport<Status extends string>
     readonly concurrency: number;
     readonly backlog: number;
     handle(item: Item): Promise<void>;
-    parked(item: Item): Pick<ParkedMessage, 'message' | 'type' | 'event' | 'raw'>;
-    park(what: Pick<ParkedMessage, 'message' | 'type' | 'event' | 'raw'>, error: unknown, tries: number): Promise<void>;
+    parked(item: Item): MessageToPark;
+    park(what: MessageToPark, error: unknown, tries: number): Promise<void>;
     broken(error: unknown): void;
   }): OrderedDispatch<Item> {
     const metrics = consumerMetrics(this.group);
     return new OrderedDispatch<Item>({
-      ...{ attempts: this.attempts, backOff: this.backOff },
-      ...{ after: options.after, concurrency: options.concurrency, backlog: options.backlog },
+      attempts: this.attempts,
+      backOff: this.backOff,
+      after: options.after,
+      concurrency: options.concurrency,
+      backlog: options.backlog,
       handle: async (item) => {
         await options.handle(item);
         metrics.handled();
@@ -175,7 +187,7 @@ export abstract class EventTransport<Status extends string>
     });
   }
 
-  private get parked(): ParkedMessages {
+  protected get parked(): ParkedMessages {
     return new ParkedMessages((text, values) => this.pool.query(text, values));
   }
 

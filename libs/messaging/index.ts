@@ -1,4 +1,5 @@
 export { batchLength } from './batches';
+export * from './checkpoints';
 export * from './consume-events';
 export * from './event-consumer';
 export { stalledMs } from './event-transport';
@@ -16,4 +17,8 @@ export * from './log-reader';
 export * from './log-transport';
 export * from './migrations';
 export * from './replays';
-export { ParkedMessages, type ParkedMessage, type RawMessage } from './parked-messages';
+export * from './topic-check';
+export * from './topic-publisher';
+export { describeError } from './describe-error';
+export { consumerMetrics, measure, measureNoMore } from './metrics';
+export { parkedEvent, ParkedMessages, type ParkedMessage, type Query, type RawMessage } from './parked-messages';

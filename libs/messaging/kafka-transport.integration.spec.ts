@@ -8,12 +8,13 @@ import { Kafka, logLevel, type Producer } from 'kafkajs';
 import type { Pool } from 'pg';
 import type { KafkaCluster } from '../../local/embedded-kafka';
 import { kafkaIsInstalled, testKafka } from '../../test/support/kafka';
+import { sample } from '../../test/support/sample';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { arrivalsOf } from '../../test/support/topic';
 import { toCloudEvent } from './cloud-event';
 import { checkDelivery, type Known } from '../../test/support/delivery-checker';
 import { EventConsumer } from './event-consumer';
-import { KafkaClient, partitioner } from './kafka-client';
+import { KafkaAway, KafkaClient, partitioner } from './kafka-client';
 import { KafkaTransport, type KafkaTransportOptions } from './kafka-transport';
 import { messagingMigrations } from './migrations';
 import { ParkedMessages } from './parked-messages';
@@ -24,7 +25,7 @@ const partitions = 4;
 const partitionOf = partitioner(partitions);
 const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
 
-/** On a real broker. Skipped where Java or Maven is missing: tools/install-counterparts. */
+/** Needs a real broker. Skipped where Java or Maven is missing: tools/install-counterparts. */
 (kafkaIsInstalled() ? describe : describe.skip)('the Kafka transport', () => {
   let database: TestDatabase;
   let pool: Pool;
@@ -49,14 +50,14 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
       createPartitioner: () => () => 0,
     });
     await producer.connect();
-  }, 120_000);
+  });
 
   afterAll(async () => {
     await producer?.disconnect();
     await kafka?.destroy();
     await pool?.end();
     await database?.drop();
-  }, 30_000);
+  });
 
   beforeEach(async () => {
     apps = [];
@@ -68,14 +69,21 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     await admin.close();
   });
 
-  afterEach(() => Promise.all(apps.map((app) => app.close())), 30_000);
+  afterEach(() => Promise.all(apps.map((app) => app.close())));
 
   let position = 0;
   const event = (stream: string, version: number, more: Partial<RecordedEvent> = {}): RecordedEvent => ({
-    ...{ position: ++position, stream, version, type: 'DomainAdded', schemaVersion: 1, data: { name: stream } },
-    ...{ time: new Date().toISOString(), metadata: { actor: 'test', correlationId: 'c' }, ...more },
+    position: ++position,
+    stream,
+    version,
+    type: 'DomainAdded',
+    schemaVersion: 1,
+    data: { name: stream },
+    time: new Date().toISOString(),
+    metadata: { actor: 'test', correlationId: 'c' },
+    ...more,
   });
-  /** As the relay does. */
+  /** Publishes events as the relay does. */
   async function publish(...events: RecordedEvent[]): Promise<void> {
     const messages = events.map((each) => {
       const { key, value, headers } = toCloudEvent(each);
@@ -84,7 +92,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     await producer.send({ topic, acks: -1, messages });
   }
 
-  /** A member of the group, as a process runs it. */
+  /** Starts a member of the group as a process runs it. */
   async function consumer(handle: Handler, options: Partial<KafkaTransportOptions> = {}) {
     @EventConsumer()
     class Consumer {
@@ -97,8 +105,17 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     class ConsumerModule {}
 
     const transport = new KafkaTransport({
-      ...{ pool, client, topic, group, groupId: group, schemaVersions },
-      ...{ backOff: { baseMs: 10, capMs: 50 }, commitMs: 50, endsMs: 200, redriveMs: 100, attempts: 3 },
+      pool,
+      client,
+      topic,
+      group,
+      groupId: group,
+      schemaVersions,
+      backOff: { baseMs: 10, capMs: 50 },
+      commitMs: 50,
+      endsMs: 200,
+      redriveMs: 100,
+      attempts: 3,
       ...options,
     });
     const app = await NestFactory.createMicroservice<MicroserviceOptions>(ConsumerModule, { strategy: transport });
@@ -134,7 +151,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     await publish(event('a', 4));
     await until(() => later.length === 1);
     expect(later).toEqual(['a/4']);
-  }, 30_000);
+  });
 
   it('keeps the order of every stream through failures, and holds up no other', async () => {
     const streams = Array.from({ length: 20 }, (_, index) => `s${index}`);
@@ -155,7 +172,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     for (const stream of streams)
       expect(seen.filter((id) => id.startsWith(`${stream}/`))).toEqual([1, 2, 3, 4, 5].map((n) => `${stream}/${n}`));
     expect(await parked()).toEqual([]);
-  }, 30_000);
+  });
 
   it('commits nothing that is not done: what was being handled at a crash comes again', async () => {
     await publish(event('a', 1), event('a', 2));
@@ -165,13 +182,13 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
       { closeWithinMs: 100 },
     );
     await until(() => begun === 2);
-    // Nothing tells a handler that never ends from a process that died in it.
+    // A handler that never ends looks the same as a process that died in it.
     await close();
     const seen: string[] = [];
     await consumer((each) => void seen.push(eventId(each)));
     await until(() => seen.length > 0);
     expect(seen).toEqual(['a/2']);
-  }, 30_000);
+  });
 
   describe('parks, with its error, and goes on after', () => {
     const cases: [string, () => Record<string, unknown>, Partial<{ type: string | null }>, RegExp][] = [
@@ -180,26 +197,22 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
       ['no headers at all', () => ({ headers: {} }), { type: null }, /no header ce_specversion/],
       ['a key and a text, of whoever', () => ({ headers: {}, value: '\0\u00ff' }), { type: null }, /no header/],
     ];
-    it.each(cases)(
-      '%s',
-      async (_, change, shown, why) => {
-        const { key, value, headers } = toCloudEvent(event('a', 1));
-        const partition = partitionOf('a');
-        await producer.send({ topic, messages: [{ key, value, headers: { ...headers }, partition, ...change() }] });
-        await publish(event('a', 2));
-        const seen: string[] = [];
-        await consumer((each) => void seen.push(eventId(each)));
-        await until(() => seen.length === 1);
-        expect(seen).toEqual(['a/2']);
-        const [message, ...others] = await parked();
-        expect(others).toEqual([]);
-        expect(message).toMatchObject({ message: `${topic}/${partition}/0`, event: null, attempts: 1, ...shown });
-        expect(message!.raw).toMatchObject({ topic, partition, offset: 0 });
-        expect(message!.error).toMatch(why);
-        await until(async () => (await committed()) === 2);
-      },
-      30_000,
-    );
+    it.each(cases)('%s', async (_, change, shown, why) => {
+      const { key, value, headers } = toCloudEvent(event('a', 1));
+      const partition = partitionOf('a');
+      await producer.send({ topic, messages: [{ key, value, headers: { ...headers }, partition, ...change() }] });
+      await publish(event('a', 2));
+      const seen: string[] = [];
+      await consumer((each) => void seen.push(eventId(each)));
+      await until(() => seen.length === 1);
+      expect(seen).toEqual(['a/2']);
+      const [message, ...others] = await parked();
+      expect(others).toEqual([]);
+      expect(message).toMatchObject({ message: `${topic}/${partition}/0`, event: null, attempts: 1, ...shown });
+      expect(message!.raw).toMatchObject({ topic, partition, offset: 0 });
+      expect(message!.error).toMatch(why);
+      await until(async () => (await committed()) === 2);
+    });
 
     it('whatever stands in a header, and goes on', async () => {
       const { key, value, headers } = toCloudEvent(event('a', 1));
@@ -208,10 +221,12 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
       const messages = names.flatMap((name) =>
         odd.map((text) => ({ key, value, headers: { ...headers, [name]: text }, partition: partitionOf('a') })),
       );
-      // An id that fits its parts, all of them odd, is the name that it would be parked under.
+      // These ids agree with the other headers, odd as they are, and become the names of parked messages.
       for (const text of ['mdom_a\0b', `mdom_${'x'.repeat(6_000)}`])
         messages.push({
-          ...{ key, value, partition: partitionOf('a') },
+          key,
+          value,
+          partition: partitionOf('a'),
           headers: { ...headers, ce_subject: text, ce_id: `${text}/1`, ce_type: 'com.sendmux.DomainMoved' },
         });
       await producer.send({ topic, messages });
@@ -222,10 +237,10 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
       await until(() => seen.includes('a/2'));
       expect(fatal).toEqual([]);
       await until(async () => (await committed()) === messages.length + 1);
-      // What names nothing and is not needed (ce_source, ce_partitionkey) may be anything.
+      // Headers that are not needed to name the event (ce_source, ce_partitionkey) may have any value.
       expect(new Set(seen)).toEqual(new Set(['a/1', 'a/2']));
       expect((await parked()).length).toBeGreaterThan(names.length);
-    }, 30_000);
+    });
 
     it('an event of a type or a version that this release does not know, which a newer one redrives', async () => {
       const [unknown, newer] = [event('a', 1, { type: 'DomainMoved' }), event('b', 1, { schemaVersion: 2 })];
@@ -241,13 +256,14 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
       );
       await close();
 
-      // A release that knows both.
+      // Starts a release that knows both.
       await consumer((each) => void seen.push(eventId(each)), { schemaVersions: { DomainAdded: 2, DomainMoved: 1 } });
       expect((await parkedMessages.askToRedrive(group, 'all')).sort()).toEqual(['a/1', 'b/1']);
       await until(async () => (await parked()).length === 0);
-      // Nobody handles DomainMoved here; it is known, and concerns others.
-      expect(seen).toEqual(['a/2', 'b/1']);
-    }, 30_000);
+      // No handler takes DomainMoved here. This release knows the type, so the event is for others. A group that is
+      // rebalanced meanwhile delivers an event again.
+      expect([...new Set(seen)]).toEqual(['a/2', 'b/1']);
+    });
 
     it('an event whose handler throws; redriven, it stays while that lasts, and is gone when it succeeds', async () => {
       await publish(event('a', 1), event('a', 2));
@@ -270,7 +286,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
       await parkedMessages.askToRedrive(group, ['a/1']);
       await until(async () => (await parked()).length === 0);
       expect(seen).toEqual(['a/2', 'a/1']);
-    }, 30_000);
+    });
   });
 
   it('pauses a partition of which too much waits, and holds no more than it must', async () => {
@@ -302,11 +318,11 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     expect(() => transport.assertProgress(500)).toThrow(/stands at offset 0 of 5000 in partition \d since/);
     expect(() => transport.assertProgress()).not.toThrow();
     finish();
-    await until(() => seen.length === given.length, 30_000);
+    await until(() => seen.length === given.length);
     expect(seen).toEqual(given.map(eventId));
     await until(async () => (await committed()) === given.length);
     expect(() => transport.assertProgress(500)).not.toThrow();
-  }, 60_000);
+  });
 
   it('waits for its topic', async () => {
     const waiting = `later-${tests}`;
@@ -322,9 +338,9 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     await publish(event('a', 1));
     await until(() => seen.length === 1);
     expect(() => transport.assertJoined()).not.toThrow();
-  }, 30_000);
+  });
 
-  it('reads a topic from its beginning that was taken away under it and made anew', async () => {
+  it('reads a topic from its beginning that was deleted and created again', async () => {
     const seen: string[] = [];
     const { transport } = await consumer((each) => void seen.push(eventId(each)));
     await publish(...[1, 2, 3, 4].map((version) => event('a', version)));
@@ -335,15 +351,24 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     await until(async () => !(await raw.listTopics()).includes(topic));
     await raw.disconnect();
     const admin = await client.admin();
-    await admin.ensureTopic({ topic, partitions, replication: 1 });
+    // A broker that has just deleted a topic may not know the new one at once.
+    const isCreated = () =>
+      admin.ensureTopic({ topic, partitions, replication: 1 }).then(
+        () => true,
+        (error: unknown) => {
+          if (error instanceof KafkaAway) return false;
+          throw error;
+        },
+      );
+    await until(isCreated);
     await admin.close();
     await publish(event('a', 5), event('a', 6));
-    await until(() => seen.length === 6, 40_000);
+    await until(() => seen.length === 6);
     expect(seen).toEqual([1, 2, 3, 4, 5, 6].map((version) => `a/${version}`));
     expect(() => transport.assertProgress()).not.toThrow();
-  }, 60_000);
+  });
 
-  it('begins anew after a crash of its client that passes, and ends for good after one that does not', async () => {
+  it('joins again after a crash of its client that passes, and ends after one that does not', async () => {
     const readings: Parameters<KafkaClient['member']>[2][] = [];
     const fatal: unknown[] = [];
     const spied = {
@@ -352,10 +377,10 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     };
     const seen: string[] = [];
     const { transport } = await consumer((each) => void seen.push(eventId(each)), {
-      ...{ client: spied, onFatal: (error: unknown) => void fatal.push(error) },
+      client: spied,
+      onFatal: (error: unknown) => void fatal.push(error),
     });
     await until(() => joined(transport));
-    const { KafkaAway } = jest.requireActual<typeof import('./kafka-client')>('./kafka-client');
     readings[0]!.crashed(new KafkaAway('the broker went away'));
     await until(() => readings.length === 2 && joined(transport));
     await publish(event('a', 1));
@@ -367,10 +392,10 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     expect(fatal).toEqual([refused]);
     await sleep(500);
     expect(readings).toHaveLength(2);
-  }, 60_000);
+  });
 
-  it('is not alive while it hears nothing although there is something to hear', async () => {
-    // A client that has stopped for good without a word, as kafkajs can.
+  it('is not alive while it receives nothing although there are records to read', async () => {
+    // A client that has stopped for good without reporting it, as kafkajs can.
     const deaf = {
       admin: () => client.admin(),
       member: (groupId: string, name: string, reading: Parameters<KafkaClient['member']>[2]) =>
@@ -383,9 +408,9 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     await publish(event('a', 1));
     await sleep(1_000);
     expect(() => transport.assertProgress(500)).toThrow(/stands at offset 0 of 1 in partition/);
-  }, 30_000);
+  });
 
-  it('is not alive when it stands, although nobody answers it about offsets', async () => {
+  it('is not alive when it makes no progress, although the question about offsets gets no answer', async () => {
     const mute = {
       admin: async () => Object.assign(await client.admin(), { ends: () => new Promise<never>(() => undefined) }),
       member: (...args: Parameters<KafkaClient['member']>) => client.member(...args),
@@ -398,7 +423,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     await until(() => joined(transport));
     await sleep(1_500);
     expect(() => transport.assertProgress(1_000)).toThrow(/stands at offset 0 of 1 in partition/);
-  }, 30_000);
+  });
 
   it('ends in time while messages are redriven, and tries no more of them', async () => {
     const given = Array.from({ length: 50 }, (_, index) => event('a', index + 1));
@@ -417,9 +442,10 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     expect(seen).toEqual(given.slice(0, seen.length).map(eventId));
     expect(seen.length).toBeLessThan(10);
     expect(await parked()).toHaveLength(50 - seen.length);
-  }, 30_000);
+  });
 
-  it('through a rebalance every two seconds for a minute loses, reorders and leaves out nothing', async () => {
+  it('through a rebalance every two seconds loses, reorders and leaves out nothing', async () => {
+    const seconds = sample(20, 60);
     const handled: Known[] = [];
     const handle: Handler = async ({ stream, version }) => {
       await sleep(Math.random() * 3);
@@ -428,7 +454,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     const steady = await consumer(handle);
     await until(() => joined(steady.transport));
     const sent: RecordedEvent[] = [];
-    const end = Date.now() + 60_000;
+    const end = Date.now() + seconds * 1_000;
     const publishing = (async () => {
       for (let version = 1; Date.now() < end; version++) {
         const events = Array.from({ length: 20 }, (_, index) => event(`s${index}`, version));
@@ -445,15 +471,21 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
       await sleep(1_000);
     }
     await publishing;
-    await until(async () => (await committed()) === sent.length, 30_000);
+    await until(async () => (await committed()) === sent.length);
     const known = sent.map(({ stream, version }) => ({ id: `${stream}/${version}`, stream, version }));
-    expect(rebalances).toBeGreaterThan(20);
+    expect(rebalances).toBeGreaterThan(seconds / 3);
     expect(checkDelivery(known, await arrivalsOf(kafka.brokers, topic), handled, [])).toEqual({
-      ...{ lost: 0, duplicated: 0, reordered: 0, scattered: 0, invented: 0 },
-      ...{ unseen: 0, handledOutOfOrder: 0, repeatedEffects: 0 },
+      lost: 0,
+      duplicated: 0,
+      reordered: 0,
+      scattered: 0,
+      invented: 0,
+      unseen: 0,
+      handledOutOfOrder: 0,
+      repeatedEffects: 0,
     });
     expect(await parked()).toEqual([]);
-  }, 120_000);
+  });
 
   const joined = (transport: KafkaTransport) => {
     try {
@@ -465,7 +497,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
   };
 });
 
-async function until(condition: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<void> {
+async function until(condition: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`Not within ${withinMs} ms: ${condition.toString()}`);

@@ -1,25 +1,31 @@
 import type { Pool, PoolClient, QueryResult, QueryResultRow } from 'pg';
 
 const heartbeatMs = 2_000;
-/** No answer for this long is a loss: well before the server, which has its own time-out, gives the lock to another. */
+/**
+ * Milliseconds without an answer after which the connection counts as lost. It is well below the server's own time-out,
+ * after which the lock is given to another.
+ */
 const silenceMs = 3_000;
-/** Some eleven seconds after a machine has vanished, the server ends its session and frees its locks. */
+/**
+ * Keep-alive settings with which the server ends the session of a machine that has vanished, and frees its locks, after
+ * some eleven seconds.
+ */
 const keepAlive = 'SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3';
 
 /**
- * A connection of its own for a session's advisory lock and for all that may only be written under it: the server frees
- * the lock when the connection ends, and then nothing can be written by it any more.
+ * Holds a session's advisory lock on a connection of its own, with everything that may only be written under the lock.
+ * The server frees the lock when the connection ends, and after that nothing can be written by it.
  */
 export class LockConnection {
   /** Aborts when the connection is lost or released, or the owner closes. */
   readonly signal: AbortSignal;
-  /** Why it was lost. */
+  /** The reason why the connection was lost. */
   lost: Error | undefined;
   private readonly over = new AbortController();
   private readonly gone: Promise<never>;
   private readonly heartbeat: NodeJS.Timeout;
 
-  /** @param closing the owner closes. */
+  /** @param closing aborts when the owner closes. */
   static async open(pool: Pool, closing: AbortSignal): Promise<LockConnection> {
     const connection = new LockConnection(await pool.connect(), closing);
     try {
@@ -39,14 +45,14 @@ export class LockConnection {
     this.gone = new Promise((_, reject) =>
       this.over.signal.addEventListener('abort', () => reject(this.lost ?? new Error('Connection terminated'))),
     );
-    // Whoever waits for an answer hears of it; nobody has to.
+    // Queries race against this promise. It must not be an unhandled rejection when no query is waiting.
     this.gone.catch(() => undefined);
     client.on('error', (error) => this.lose(error));
     client.on('end', () => this.lose(new Error('Connection terminated')));
     this.heartbeat = setInterval(() => void this.beat(), heartbeatMs);
   }
 
-  /** Rejects when the connection is lost, even where the socket has not noticed. */
+  /** Rejects when the connection is lost, even where the socket has not noticed it. */
   query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<QueryResult<Row>> {
     return Promise.race([this.client.query<Row>(text, values), this.gone]);
   }

@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { backOffMs } from '@app/runtime';
+import { isPassingFault } from '@app/database';
+import { backOffMs, endLog } from '@app/runtime';
 import type { EventLog, RecordedEvent } from '@app/event-store';
 import { Logger } from '@nestjs/common';
 import type { Pool } from 'pg';
-import { isConnectionLoss } from './connection-loss';
+import { readCheckpoint } from './checkpoints';
 import { describeError } from './describe-error';
 import { LockConnection } from './lock-connection';
 
-/** What a reader feeds, from one connection to its loss. */
+/** Takes the events that a reader reads during one session, from opening a connection to losing it. */
 export interface Sink {
   /** The highest position at and below which everything is done. */
   readonly position: number;
@@ -15,18 +16,20 @@ export interface Sink {
   readonly seen: number;
   push(event: RecordedEvent): void;
   skip(position: number): void;
-  /** Resolves when the sink takes more; at once when it has room, or is stopped. */
+  /** Resolves when the sink has room for another event; at once when it has room already, or is stopped. */
   room(): Promise<void>;
-  /** Starts nothing more. Resolves when nothing runs any more. */
+  /** Starts no more handlers. Resolves when none runs. */
   stop(): Promise<void>;
 }
 
 export interface LogSession {
   /** The checkpoint: everything at or below is done. */
   readonly after: number;
-  /** What may only be written by the one active reader of the name. */
+  /**
+   * Runs SQL on the connection that holds the lock, so that only the one active reader of the name can write with it.
+   */
   readonly query: LockConnection['query'];
-  /** Ends the session; another one begins, here or in a stand-by, at the checkpoint. */
+  /** Ends the session. Another one begins at the checkpoint, here or in a stand-by. */
   readonly lose: (error: unknown) => void;
 }
 
@@ -38,20 +41,26 @@ export interface LogReaderOptions {
   readonly name: string;
   /** Where a reader without checkpoint starts. */
   readonly startFrom: 'beginning' | 'now';
-  /** Events that are not wanted are skipped. */
+  /** Selects events; the others are skipped. */
   wants(event: RecordedEvent): boolean;
-  /** The reader goes on above the position of the sink: the session's checkpoint, or one that the sink knows better. */
+  /**
+   * Opens a session's sink. The reader continues above the position of the sink, which is the session's checkpoint or
+   * one that the sink knows to be more recent.
+   */
   open(session: LogSession): Sink | Promise<Sink>;
-  /** True for a fault that passes by itself; a lost connection to the database always is one. */
+  /** Tells whether a fault passes by itself. A lost connection to the database always does. */
   readonly passes?: (error: unknown) => boolean;
-  /** A fault that no retry mends. Absent: it is logged, and the process exits with status 1. */
+  /**
+   * Called on a fault that retrying does not repair. When absent, the fault is logged and the process exits with status
+   * 1.
+   */
   readonly onFatal?: (error: unknown) => void;
   readonly onStatus?: (status: LogReaderStatus) => void;
-  /** Shortest time between two checkpoints; 100 when absent. */
+  /** Shortest time between two checkpoints, in milliseconds; 100 when absent. */
   readonly checkpointMs?: number;
-  /** How often a stand-by asks for its turn; 1,000 when absent. */
+  /** Milliseconds between a stand-by's attempts to become active; 1,000 when absent. */
   readonly standByMs?: number;
-  /** How long `close` waits for what runs; 10,000 when absent. */
+  /** Milliseconds for which `close` waits for running handlers; 10,000 when absent. */
   readonly closeWithinMs?: number;
 }
 
@@ -61,30 +70,30 @@ export interface LogProgress {
   readonly status: LogReaderStatus;
   /** Everything at or below is done. */
   readonly position: number;
-  /** The newest position known of; asked for every two seconds. */
+  /** The newest known position of the log, which is read every two seconds. */
   readonly head: number;
-  /** Since when an active reader has been behind the head without moving; undefined when it is not. */
+  /** The time since which an active reader has been behind the head without progress; undefined when it is not. */
   readonly behindSince: Date | undefined;
 }
 
 /** First key of the advisory locks that make a reader the only one of its name; the second is the hash of the name. */
 const readerLocks = 1_819_242_356;
 const headMs = 2_000;
-/** A session that lasted this long has shown that it works: the next failure is a first one. */
+/** Milliseconds after which a session counts as successful, so that the next failure is counted from one again. */
 const provenMs = 10_000;
 
 /**
- * Follows the log as the one active reader of a name, from a checkpoint of one number, and feeds a sink; a stand-by
+ * Follows the log as the one active reader of a name, from a checkpoint of one position, and feeds a sink. A stand-by
  * takes over within seconds.
  *
- * The lock that makes a reader the only one of its name, and its checkpoints, share one connection: a reader that has
- * lost the lock can write none.
+ * The lock that makes a reader the only one of its name and the reader's checkpoints use the same connection, so a
+ * reader that has lost the lock cannot write a checkpoint.
  */
 export class LogReader {
   private readonly logger: Logger;
   private readonly options: Required<LogReaderOptions>;
   private readonly closing = new AbortController();
-  /** One listener for all sessions. */
+  /** A single listener for all sessions, since each listener would stay on the signal. */
   private readonly closeAsked = aborted(this.closing.signal);
   private running: Promise<void> | undefined;
   private status: LogReaderStatus = 'connecting';
@@ -98,7 +107,7 @@ export class LogReader {
     this.logger = new Logger(`log ${options.name}`);
     this.options = {
       passes: () => false,
-      onFatal: () => process.exit(1),
+      onFatal: () => void endLog().then(() => process.exit(1)),
       onStatus: () => undefined,
       checkpointMs: 100,
       standByMs: 1_000,
@@ -111,7 +120,10 @@ export class LogReader {
     this.running ??= this.run();
   }
 
-  /** Takes no more events, waits for what runs, writes the checkpoint and leaves its place to a stand-by. */
+  /**
+   * Takes no more events, waits for running handlers, writes the checkpoint and releases the lock, so that a stand-by
+   * can take over.
+   */
   async close(): Promise<void> {
     this.closing.abort();
     await this.running;
@@ -123,9 +135,22 @@ export class LogReader {
   }
 
   /**
-   * For a liveness probe.
+   * Counts the positions between what is done and the end of the log, also while no session is open, such as when what
+   * the sink needs is away; undefined for a stand-by.
+   */
+  async behind(): Promise<number | undefined> {
+    if (this.status === 'standBy') return undefined;
+    const { log, pool, name } = this.options;
+    const after = this.sink?.position ?? (await readCheckpoint(pool, name)) ?? 0;
+    // The last positions may be a gap, so that there is nothing to read.
+    const { events } = await log.read({ after, limit: 1 });
+    return events.length === 0 ? 0 : (await log.head()) - after;
+  }
+
+  /**
+   * Checks liveness.
    *
-   * @throws {Error} when the reader has not moved for `stalledMs` although it is behind.
+   * @throws {Error} when the reader is behind and has made no progress for `stalledMs`.
    */
   assertProgress(stalledMs: number): void {
     const { behindSince, position, head } = this.progress();
@@ -141,9 +166,11 @@ export class LogReader {
         await this.session();
       } catch (error) {
         const passes = this.options.passes(error);
-        if (!passes && !isConnectionLoss(error)) {
+        if (!passes && !isPassingFault(error)) {
           this.become('failed');
-          this.logger.error(`The reader ${this.options.name} cannot go on: ${describeError(error)}`);
+          this.logger.fatal(
+            `The reader ${this.options.name} cannot go on, and ends its process: ${describeError(error)}`,
+          );
           return this.options.onFatal(error);
         }
         const away = passes ? '' : 'The database is away: ';
@@ -157,7 +184,7 @@ export class LogReader {
     this.become('closed');
   }
 
-  /** From a new connection to its loss or the close. */
+  /** Reads from a new connection until it is lost or the reader is closed. */
   private async session(): Promise<void> {
     const lock = await LockConnection.open(this.options.pool, this.closing.signal);
     try {
@@ -169,10 +196,11 @@ export class LogReader {
         query: (text, values) => lock.query(text, values),
         lose: (error) => lock.lose(error),
       });
-      // Whatever it waits for, a close does not.
+      // Closing does not wait for the sink to open.
       const sink = await Promise.race([opened, this.closeAsked]);
       if (!sink) return;
-      // Before the first event is pushed: a crash would else go on from where the sink no longer is.
+      // Written before the first event is pushed: after a crash the reader would otherwise continue from a position
+      // that the sink has already left.
       if (sink.position !== after) await this.writeCheckpoint(lock, sink.position);
       await this.read(lock, sink);
     } finally {
@@ -229,8 +257,10 @@ export class LogReader {
         .finally(() => (writing = undefined));
     }, checkpointMs);
     const heads = setInterval(() => void this.askForHead(sink), headMs);
-    // At once, even while the loop below waits for room.
-    void aborted(lock.signal).then(() => sink.stop());
+    // Stops the sink at once, even while the loop below waits for room.
+    aborted(lock.signal)
+      .then(() => sink.stop())
+      .catch((error: unknown) => lock.lose(error));
     this.sink = sink;
     this.known = { position: start, head: start };
     this.activeSince = Date.now();
@@ -253,7 +283,8 @@ export class LogReader {
     } finally {
       clearInterval(heads);
       if (lock.lost) this.become('connecting');
-      // What runs must have ended before this process reads again; one that closes does not wait for ever.
+      // Running handlers must have ended before this process reads again. A reader that closes waits for them only for
+      // a limited time.
       const late = this.closeAsked.then(() => sleep(closeWithinMs, undefined, { ref: false }));
       await Promise.race([sink.stop(), late]);
       clearInterval(checkpoints);
@@ -266,7 +297,8 @@ export class LogReader {
 
   private async askForHead(sink: Sink): Promise<void> {
     try {
-      // A head beyond the last event seen may be a gap: an event that is not there yet must be seen to count.
+      // A head beyond the last event that was read may be a gap in the positions. The reader is behind only if there is
+      // an event to read.
       const unread = await this.options.log.read({ after: sink.seen, limit: 1 });
       if (unread.events.length > 0) this.known.head = await this.options.log.head();
     } catch (error) {

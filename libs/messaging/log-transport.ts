@@ -9,17 +9,18 @@ export interface LogTransportOptions extends EventTransportOptions {
   readonly startFrom: 'beginning' | 'now';
   /** Streams that are handled at once; 16 when absent. */
   readonly concurrency?: number;
-  /** Shortest time between two checkpoints; 100 when absent. */
+  /** Shortest time between two checkpoints, in milliseconds; 100 when absent. */
   readonly checkpointMs?: number;
-  /** How often a stand-by asks for its turn; 1,000 when absent. */
+  /** Milliseconds between a stand-by's attempts to become active; 1,000 when absent. */
   readonly standByMs?: number;
 }
 
 const backlog = 1_000;
 
 /**
- * Nest transport that hands the events of the log to `@EventPattern` handlers, in the order of each stream, at least
- * once. Of all processes of a group one reads; what it parks, it writes under the same lock as its checkpoints.
+ * Nest transport that delivers the events of the log to `@EventPattern` handlers, in the order of each stream, at least
+ * once. One process of a group reads at a time; it parks messages under the same lock under which it writes
+ * checkpoints.
  */
 export class LogTransport extends EventTransport<LogReaderStatus> {
   override readonly transportId = Symbol('log');
@@ -29,14 +30,20 @@ export class LogTransport extends EventTransport<LogReaderStatus> {
     super(options);
     const { concurrency = 16, pool, log, group, startFrom, checkpointMs, standByMs, onFatal } = options;
     this.reader = new LogReader({
-      ...{ pool, log, startFrom, name: group, closeWithinMs: this.closeWithinMs },
+      pool,
+      log,
+      startFrom,
+      name: group,
+      closeWithinMs: this.closeWithinMs,
       ...(checkpointMs && { checkpointMs }),
       ...(standByMs && { standByMs }),
       ...(onFatal && { onFatal }),
       wants: ({ type }) => this.wants(type),
       open: ({ after, query, lose }) =>
         this.dispatch<RecordedEvent>({
-          ...{ after, backlog, concurrency },
+          after,
+          backlog,
+          concurrency,
           handle: (event) => this.handle(event),
           parked: parkedEvent,
           park: (what, error, tries) => new ParkedMessages(query).park(group, what, error, tries),

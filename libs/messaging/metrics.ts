@@ -1,3 +1,4 @@
+import { queriedGauge } from '@app/runtime';
 import { Counter, Gauge } from 'prom-client';
 
 interface Group {
@@ -20,25 +21,25 @@ new Gauge({
   collect() {
     for (const [group, { behind }] of groups) {
       const count = behind();
-      // A stand-by knows nothing of it, even if it was the reader once.
+      // A stand-by does not know this value, even if it was the active reader before.
       if (count === undefined) this.remove({ group });
       else this.set({ group }, count);
     }
   },
 });
 
-new Gauge({
-  name: 'sendmux_parked_messages',
-  help: 'Messages that wait for an operator: sendmux parked list',
-  labelNames: ['group'],
-  async collect() {
-    for (const [group, each] of groups) this.set({ group }, await each.parked().catch(() => NaN));
+queriedGauge(
+  {
+    name: 'sendmux_parked_messages',
+    help: 'Messages that wait for an operator: sendmux parked list',
+    labelNames: ['group'],
   },
-});
+  () => Promise.all([...groups].map(async ([group, each]) => ({ labels: { group }, value: await each.parked() }))),
+);
 
 export function measure(group: string, what: Group): void {
   groups.set(group, what);
-  // Known from the start: an alarm on a rate needs a first value.
+  // The counters start at zero, since an alarm on a rate needs a first value.
   for (const each of [handled, retried, parked]) each.inc({ group }, 0);
 }
 

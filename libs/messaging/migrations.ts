@@ -5,7 +5,7 @@ class CreateParkedMessages1795400000200 implements MigrationInterface {
   readonly name = 'CreateParkedMessages1795400000200';
 
   async up(runner: QueryRunner): Promise<void> {
-    // The payload is the whole event as the group was given it. json, as jsonb refuses \\u0000.
+    // The payload is the whole event as the group received it. Its type is json, since jsonb refuses \\u0000.
     await runner.query(`
       CREATE TABLE parked_messages (
         consumer_group text NOT NULL,
@@ -27,7 +27,10 @@ class CreateParkedMessages1795400000200 implements MigrationInterface {
   }
 }
 
-/** A message is named the same on every transport, may be no event at all, and can be asked to be tried again. */
+/**
+ * Gives messages the same name on every transport, allows messages that are not events, and lets an operator request a
+ * redrive.
+ */
 class NameParkedMessages1795470000200 implements MigrationInterface {
   readonly name = 'NameParkedMessages1795470000200';
 
@@ -59,7 +62,27 @@ class NameParkedMessages1795470000200 implements MigrationInterface {
   }
 }
 
-/** What is published once more, and how far it has come. */
+/**
+ * Names the stream and the position of parked events in columns, so that those of one stream are found in their order.
+ */
+class OrderParkedMessages1795900000200 implements MigrationInterface {
+  readonly name = 'OrderParkedMessages1795900000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE parked_messages ADD COLUMN stream text, ADD COLUMN position bigint');
+    // The document may hold a \\u0000, of which json gives no member as text.
+    await runner.query(`
+      UPDATE parked_messages AS parked SET stream = events.stream, position = events.position
+      FROM events WHERE parked.event IS NOT NULL AND parked.message = events.stream || '/' || events.version`);
+    await runner.query('CREATE INDEX parked_messages_in_order ON parked_messages (consumer_group, stream, position)');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE parked_messages DROP COLUMN stream, DROP COLUMN position');
+  }
+}
+
+/** Stores replays and how far each has come. */
 class CreateReplays1795700000300 implements MigrationInterface {
   readonly name = 'CreateReplays1795700000300';
 
@@ -85,4 +108,5 @@ export const messagingMigrations: readonly Migration[] = [
   CreateParkedMessages1795400000200,
   NameParkedMessages1795470000200,
   CreateReplays1795700000300,
+  OrderParkedMessages1795900000200,
 ];

@@ -4,15 +4,25 @@ import * as fc from 'fast-check';
 import { OrderedDispatch, type OrderedDispatchOptions } from './ordered-dispatch';
 
 const event = (position: number, stream: string, version = position): RecordedEvent => ({
-  ...{ position, stream, version, type: 'Happened', schemaVersion: 1, data: {} },
-  ...{ time: '2026-11-01T00:00:00.000Z', metadata: { actor: 'test', correlationId: 'c' } },
+  position,
+  stream,
+  version,
+  type: 'Happened',
+  schemaVersion: 1,
+  data: {},
+  time: '2026-11-01T00:00:00.000Z',
+  metadata: { actor: 'test', correlationId: 'c' },
 });
 
 type Options = OrderedDispatchOptions<RecordedEvent>;
 
 function dispatcher(options: Partial<Options> & Pick<Options, 'handle'>) {
   return new OrderedDispatch<RecordedEvent>({
-    ...{ after: 0, concurrency: 16, backlog: 1_000, attempts: 3, backOff: { baseMs: 1, capMs: 2 } },
+    after: 0,
+    concurrency: 16,
+    backlog: 1_000,
+    attempts: 3,
+    backOff: { baseMs: 1, capMs: 2 },
     failed: () => undefined,
     park: () => Promise.resolve(),
     broken: (error) => {
@@ -27,7 +37,7 @@ async function push(dispatch: OrderedDispatch<RecordedEvent>, given: RecordedEve
   await dispatch.room();
 }
 
-/** A handler whose calls end when told to. */
+/** Makes a handler whose calls end when the test ends them. */
 function held() {
   const ends = new Map<number, () => void>();
   const handle = ({ position }: RecordedEvent) => new Promise<void>((resolve) => ends.set(position, resolve));
@@ -38,7 +48,7 @@ function held() {
   return { handle, finish, started: () => [...ends.keys()] };
 }
 
-it('is done up to the first event that is not', async () => {
+it('has the position before the first event that is not done', async () => {
   const { handle, finish } = held();
   const dispatch = dispatcher({ after: 10, handle });
   expect(dispatch.position).toBe(10);
@@ -61,7 +71,7 @@ it('starts the next event of a stream when the one before has ended, and others 
   expect(started()).toEqual([1, 3, 2]);
 });
 
-it('works on no more streams at once than asked', async () => {
+it('handles no more streams at once than its concurrency', async () => {
   const { handle, finish, started } = held();
   const dispatch = dispatcher({ handle, concurrency: 2 });
   for (const [index, stream] of ['a', 'b', 'c'].entries()) await push(dispatch, event(index + 1, stream));
@@ -90,7 +100,7 @@ it('makes the reader wait when the backlog is full', async () => {
   expect(taken).toBe(3);
 });
 
-it('waits for a retry without holding a place', async () => {
+it('waits for a retry without counting towards the concurrency', async () => {
   const seen: string[] = [];
   const dispatch = dispatcher({
     concurrency: 1,
@@ -179,7 +189,7 @@ it('keeps the order of every stream and loses nothing, whatever fails', async ()
   );
 });
 
-it('parks no event for a database that is away, however long', async () => {
+it('parks no event while the database is away, however long', async () => {
   let calls = 0;
   const parked: RecordedEvent[] = [];
   const dispatch = dispatcher({

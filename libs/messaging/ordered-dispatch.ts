@@ -1,15 +1,15 @@
 import { backOffMs, type BackOff } from '@app/runtime';
 import { isConnectionLoss } from './connection-loss';
 
-/** One thing to handle. */
+/** An item for the handler. */
 export interface Delivery {
-  /** Place in what is read: in the log, or in a partition. Grows. */
+  /** Place in the log or in a partition; it grows. */
   readonly position: number;
   /** Deliveries of one stream are handled one after another. */
   readonly stream: string;
 }
 
-/** Thrown in place of a handler's work: no retry makes it succeed, so it is parked at once. */
+/** Thrown by a handler when no retry can succeed, so that the delivery is parked at once. */
 export class CannotBeHandled extends Error {
   override readonly name = 'CannotBeHandled';
 }
@@ -17,18 +17,18 @@ export class CannotBeHandled extends Error {
 export interface OrderedDispatchOptions<Item extends Delivery> {
   /** Everything at or below this position is done already. */
   readonly after: number;
-  /** Streams at once. */
+  /** Streams that are handled at once. */
   readonly concurrency: number;
-  /** Deliveries taken and not done, beyond which there is no room. */
+  /** The number of unfinished deliveries at which there is no more room. */
   readonly backlog: number;
   /** Calls of `handle` before a delivery is parked. */
   readonly attempts: number;
   readonly backOff: BackOff;
   handle(item: Item): Promise<void>;
-  /** Called with the error of each failed attempt; `retryInMs` is absent when it was the last. */
+  /** Called with the error of each failed attempt; `retryInMs` is absent after the last one. */
   failed(item: Item, error: unknown, attempt: number, retryInMs?: number): void;
   park(item: Item, error: unknown, attempts: number): Promise<void>;
-  /** Parking failed: the delivery stays undone, and so does everything after it in its stream. */
+  /** Called when parking has failed. The delivery stays unfinished, and so does everything after it in its stream. */
   broken(error: unknown): void;
 }
 
@@ -39,13 +39,13 @@ interface Stream<Item> {
 }
 
 /**
- * Hands deliveries to a handler: those of one stream one after another, those of different streams at once. A stream that
- * waits for a retry holds up nothing but itself.
+ * Passes deliveries to a handler: those of one stream one after another, those of different streams concurrently. A
+ * stream that waits for a retry delays no other stream.
  */
 export class OrderedDispatch<Item extends Delivery> {
   private readonly streams = new Map<string, Stream<Item>>();
   private readonly ready: Stream<Item>[] = [];
-  /** In the order of their positions, so that the first one bounds what is done. */
+  /** Positions that are not done, in ascending order. The first one bounds the checkpoint. */
   private readonly undone = new Set<number>();
   private readonly running = new Set<Promise<void>>();
   private readonly retries = new Set<NodeJS.Timeout>();
@@ -72,7 +72,7 @@ export class OrderedDispatch<Item extends Delivery> {
     return this.undone.size < this.options.backlog || this.stopped;
   }
 
-  /** Positions must grow. */
+  /** Takes a delivery. Positions must grow from call to call. */
   push(item: Item): void {
     this.taken = item.position;
     this.undone.add(item.position);
@@ -86,7 +86,7 @@ export class OrderedDispatch<Item extends Delivery> {
     this.startReady();
   }
 
-  /** Resolves when there is room for another one. */
+  /** Resolves when there is room for another delivery. */
   async room(): Promise<void> {
     while (!this.hasRoom) await new Promise<void>((resolve) => this.waiting.push(resolve));
   }
@@ -95,11 +95,11 @@ export class OrderedDispatch<Item extends Delivery> {
     this.taken = position;
   }
 
-  /** Starts nothing more. Resolves when nothing runs any more. */
+  /** Starts no more handlers. Resolves when none runs. */
   async stop(): Promise<void> {
     this.stopped = true;
     for (const retry of this.retries) clearTimeout(retry);
-    this.tellOfRoom();
+    this.announceRoom();
     await Promise.all(this.running);
   }
 
@@ -115,7 +115,7 @@ export class OrderedDispatch<Item extends Delivery> {
     }
   }
 
-  /** Never rejects. */
+  /** Handles the first delivery of a stream, and parks it after the last attempt. Never rejects. */
   private async handleFirst(stream: Stream<Item>): Promise<void> {
     const { attempts, backOff } = this.options;
     const item = stream.items[0]!;
@@ -124,7 +124,7 @@ export class OrderedDispatch<Item extends Delivery> {
     } catch (error) {
       stream.failures += 1;
       const hopeless = stream.failures >= attempts || error instanceof CannotBeHandled;
-      // A database that is away is no fault of the event: it is tried for as long as that takes.
+      // An unavailable database is not the event's fault, so the event is retried until the database is back.
       if (!hopeless || isConnectionLoss(error)) {
         const retryInMs = backOffMs(backOff, stream.failures);
         this.options.failed(item, error, stream.failures, retryInMs);
@@ -144,10 +144,10 @@ export class OrderedDispatch<Item extends Delivery> {
     this.undone.delete(item.position);
     if (stream.items.length > 0) this.ready.push(stream);
     else this.streams.delete(item.stream);
-    if (this.hasRoom) this.tellOfRoom();
+    if (this.hasRoom) this.announceRoom();
   }
 
-  private tellOfRoom(): void {
+  private announceRoom(): void {
     for (const tell of this.waiting.splice(0)) tell();
   }
 

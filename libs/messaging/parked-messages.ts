@@ -1,3 +1,4 @@
+import { inTransaction } from '@app/database';
 import { eventId, type RecordedEvent } from '@app/event-store';
 import type { Pool, QueryResult, QueryResultRow } from 'pg';
 import type { ReceivedMessage } from './cloud-event';
@@ -5,7 +6,7 @@ import { describeError } from './describe-error';
 
 export type Query = <Row extends QueryResultRow>(text: string, values?: unknown[]) => Promise<QueryResult<Row>>;
 
-/** A message of a topic that is no event, whole; `key` and `value` in base64. */
+/** A whole message of a topic that is not an event; `key` and `value` are base64. */
 export interface RawMessage {
   readonly topic: string;
   readonly partition: number;
@@ -17,31 +18,40 @@ export interface RawMessage {
 
 export interface ParkedMessage {
   readonly group: string;
-  /** The id of the event; `topic/partition/offset` of what is none. Unique in its group. */
+  /** The id of the event, or `topic/partition/offset` of a message that is not an event. Unique in its group. */
   readonly message: string;
-  /** Of the event. */
+  /** The type of the event; null when the message could not be read. */
   readonly type: string | null;
-  /** What was parked: one of the two. */
+  /** The event, or null when the message is not an event. Either this or `raw` is present. */
   readonly event: RecordedEvent | null;
   readonly raw: RawMessage | null;
   readonly error: string;
   /** Calls of the handler so far. */
   readonly attempts: number;
   readonly parkedAt: Date;
-  /** Somebody asked for another try, which has not been made yet. */
+  /** When an operator requested another attempt that has not been made yet; null otherwise. */
   readonly redriveAskedAt: Date | null;
 }
 
-export const parkedEvent = (event: RecordedEvent) => ({
-  ...{ message: eventId(event), type: event.type, event, raw: null },
+/** What is parked of a message; the error and the attempts are added when it has failed. */
+export type MessageToPark = Pick<ParkedMessage, 'message' | 'type' | 'event' | 'raw'>;
+
+export const parkedEvent = (event: RecordedEvent): MessageToPark => ({
+  message: eventId(event),
+  type: event.type,
+  event,
+  raw: null,
 });
 
-export const parkedRaw = (topic: string, received: ReceivedMessage, type: string | undefined) => ({
+export const parkedRaw = (topic: string, received: ReceivedMessage, type: string | undefined): MessageToPark => ({
   message: `${topic}/${received.partition}/${received.offset}`,
   type: type ?? null,
   event: null,
   raw: {
-    ...{ topic, partition: received.partition, offset: received.offset, headers: received.headers },
+    topic,
+    partition: received.partition,
+    offset: received.offset,
+    headers: received.headers,
     key: received.key?.toString('base64') ?? null,
     value: received.value?.toString('base64') ?? null,
   },
@@ -50,31 +60,115 @@ export const parkedRaw = (topic: string, received: ReceivedMessage, type: string
 const columns = `consumer_group AS "group", message, type, event, raw, error, attempts, parked_at AS "parkedAt",
   redrive_asked_at AS "redriveAskedAt"`;
 
-/** What consumers could not handle, with the error; it waits for an operator, and holds up nobody. */
+/**
+ * Stores the messages that consumers could not handle, and the events that brokers refuse, with their errors. They wait
+ * for an operator while later messages are handled.
+ */
 export class ParkedMessages {
   constructor(private readonly query: Query) {}
 
-  async park(
-    group: string,
-    what: Pick<ParkedMessage, 'message' | 'type' | 'event' | 'raw'>,
-    error: unknown,
-    attempts: number,
-  ): Promise<void> {
+  async park(group: string, what: MessageToPark, error: unknown, attempts: number): Promise<void> {
     await this.query(
-      `INSERT INTO parked_messages AS parked (consumer_group, message, type, event, raw, error, attempts)
-       VALUES ($1, $2, $3, $4, $5, $6, $7)
+      `INSERT INTO parked_messages AS parked
+         (consumer_group, message, type, event, raw, error, attempts, stream, position)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
        ON CONFLICT (consumer_group, message) DO UPDATE SET
          error = excluded.error, attempts = parked.attempts + excluded.attempts, parked_at = now()`,
       [
-        ...[group, what.message, what.type?.replaceAll('\0', '') ?? null],
-        // json takes an escaped NUL; no text holds a bare one.
-        ...[what.event && JSON.stringify(what.event), what.raw && JSON.stringify(what.raw)],
-        ...[describeError(error), attempts],
+        group,
+        what.message,
+        what.type?.replaceAll('\0', '') ?? null,
+        // The column is json, which accepts an escaped NUL. The text columns accept no NUL.
+        what.event && JSON.stringify(what.event),
+        what.raw && JSON.stringify(what.raw),
+        describeError(error),
+        attempts,
+        what.event?.stream ?? null,
+        what.event?.position ?? null,
       ],
     );
   }
 
-  /** The oldest first. */
+  /**
+   * Parks events that wait for an earlier one of their stream, so that a redrive keeps the order. Those that are parked
+   * already stay as they are.
+   */
+  async parkBehind(group: string, events: readonly RecordedEvent[]): Promise<void> {
+    await this.query(
+      `INSERT INTO parked_messages (consumer_group, message, type, event, error, attempts, stream, position)
+       SELECT $1, message, type, event, 'It waits for an earlier event of ' || stream || '.', 0, stream, position
+       FROM unnest($2::text[], $3::text[], $4::json[], $5::text[], $6::bigint[])
+         AS waiting(message, type, event, stream, position)
+       ON CONFLICT (consumer_group, message) DO NOTHING`,
+      [
+        group,
+        events.map(eventId),
+        events.map(({ type }) => type),
+        events.map((event) => JSON.stringify(event)),
+        events.map(({ stream }) => stream),
+        events.map(({ position }) => position),
+      ],
+    );
+  }
+
+  /** Gives the streams of which events are parked. */
+  async streams(group: string): Promise<string[]> {
+    const { rows } = await this.query<{ stream: string }>(
+      'SELECT DISTINCT stream FROM parked_messages WHERE consumer_group = $1 AND stream IS NOT NULL',
+      [group],
+    );
+    return rows.map(({ stream }) => stream);
+  }
+
+  /**
+   * Gives the first parked events of one stream of which a redrive is requested, in their order; none where no redrive
+   * is requested. A request for any event of a stream counts for all of them.
+   */
+  async toRedrive(group: string, limit: number): Promise<RecordedEvent[]> {
+    const { rows } = await this.query<{ event: RecordedEvent }>(
+      `SELECT event FROM parked_messages WHERE consumer_group = $1 AND stream = (
+         SELECT stream FROM parked_messages WHERE consumer_group = $1 AND redrive_asked_at IS NOT NULL
+           AND stream IS NOT NULL
+         ORDER BY redrive_asked_at, stream LIMIT 1
+       ) ORDER BY position LIMIT $2`,
+      [group, limit],
+    );
+    return rows.map(({ event }) => event);
+  }
+
+  /**
+   * Removes parked events of one stream that are delivered, and has the later ones of the stream redriven too.
+   *
+   * @returns whether events of the stream are still parked.
+   */
+  async delivered(group: string, stream: string, events: readonly RecordedEvent[]): Promise<boolean> {
+    const { rows } = await this.query(
+      `WITH gone AS (
+         DELETE FROM parked_messages WHERE consumer_group = $1 AND stream = $2 AND message = ANY ($3)
+       ) UPDATE parked_messages SET redrive_asked_at = now()
+       WHERE consumer_group = $1 AND stream = $2 AND message <> ALL ($3) RETURNING message`,
+      [group, stream, events.map(eventId)],
+    );
+    return rows.length > 0;
+  }
+
+  /** Notes that a redrive of an event has failed: it and the later ones of its stream wait for the next request. */
+  async failedAgain(group: string, event: RecordedEvent, error: unknown): Promise<void> {
+    await this.query(
+      `UPDATE parked_messages SET redrive_asked_at = NULL,
+         error = CASE WHEN message = $3 THEN $4 ELSE error END,
+         attempts = attempts + (message = $3)::int
+       WHERE consumer_group = $1 AND stream = $2`,
+      [group, event.stream, eventId(event), describeError(error)],
+    );
+  }
+
+  /** Removes all parked messages of the group. */
+  async forget(group: string): Promise<void> {
+    await this.query('DELETE FROM parked_messages WHERE consumer_group = $1', [group]);
+  }
+
+  /** Lists parked messages, the oldest first. */
   async list(group?: string): Promise<ParkedMessage[]> {
     const { rows } = await this.query<ParkedMessage & QueryResultRow>(
       `SELECT ${columns} FROM parked_messages WHERE $1::text IS NULL OR consumer_group = $1
@@ -92,7 +186,7 @@ export class ParkedMessages {
     return rows[0];
   }
 
-  /** Asks the consumers of the group to try again: these messages, or all. Returns those that are there. */
+  /** Requests another attempt at these messages, or at all of the group. Returns the ones that exist. */
   async askToRedrive(group: string, messages: readonly string[] | 'all'): Promise<string[]> {
     const { rows } = await this.query<{ message: string }>(
       `UPDATE parked_messages SET redrive_asked_at = now()
@@ -102,7 +196,7 @@ export class ParkedMessages {
     return rows.map(({ message }) => message);
   }
 
-  /** Messages of the group that are parked. */
+  /** Counts the parked messages of the group. */
   async count(group: string): Promise<number> {
     const { rows } = await this.query<{ count: string }>(
       'SELECT count(*) AS count FROM parked_messages WHERE consumer_group = $1',
@@ -116,32 +210,27 @@ export class ParkedMessages {
 const redriveLocks = 1_919_249_010;
 
 /**
- * Tries one message that somebody asked to redrive, in the order of the log. One that succeeds is parked no more; one that
- * fails stays, with the new error. A crash in between leaves it asked for.
+ * Makes one requested attempt at a parked message, in the order of the log. A message that succeeds is removed; one
+ * that fails stays, with the new error. After a crash in between the request remains.
  *
- * @returns the message and its error, if any; undefined when none is asked for, or another process is at it.
+ * @returns the message and its error, if any; undefined when no attempt is requested, or another process is making one.
  */
-export async function redriveOne(
+export function redriveOne(
   pool: Pool,
   group: string,
   handle: (parked: ParkedMessage) => Promise<void>,
 ): Promise<{ message: string; error?: unknown } | undefined> {
-  const client = await pool.connect();
-  let broken: Error | undefined;
-  try {
-    await client.query('BEGIN');
-    // One process of the group at a time, in the order of the log: so each domain has its order here too.
+  return inTransaction(pool, async (client) => {
+    // One process of the group at a time makes attempts, in the order of the log, so that the events of a domain keep
+    // their order.
     const { rows } = await client.query<ParkedMessage>(
       `SELECT ${columns} FROM parked_messages WHERE consumer_group = $1 AND redrive_asked_at IS NOT NULL
          AND (SELECT pg_try_advisory_xact_lock($2::int, hashtext($1)))
-       ORDER BY (event->>'position')::bigint, parked_at LIMIT 1 FOR UPDATE`,
+       ORDER BY position, parked_at LIMIT 1 FOR UPDATE`,
       [group, redriveLocks],
     );
     const parked = rows[0];
-    if (!parked) {
-      await client.query('ROLLBACK');
-      return undefined;
-    }
+    if (!parked) return undefined;
     const { message } = parked;
     try {
       await handle(parked);
@@ -151,17 +240,9 @@ export async function redriveOne(
          WHERE consumer_group = $1 AND message = $2`,
         [group, message, describeError(error)],
       );
-      await client.query('COMMIT');
       return { message, error };
     }
     await client.query('DELETE FROM parked_messages WHERE consumer_group = $1 AND message = $2', [group, message]);
-    await client.query('COMMIT');
     return { message };
-  } catch (error) {
-    broken = error as Error;
-    throw error;
-  } finally {
-    // A connection with an open transaction goes back to nobody.
-    client.release(broken);
-  }
+  });
 }

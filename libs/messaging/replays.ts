@@ -1,17 +1,17 @@
 import type { Pool } from 'pg';
 import type { Selection, Span } from '@app/event-store';
 
-/** A run that publishes events of the past once more. */
+/** A run that publishes past events again. */
 export interface Replay {
   /** `rpl_…` */
   readonly id: string;
   readonly topic: string;
   readonly selection: Selection;
-  /** What is still to be published. */
+  /** The part of the log that is still to be published. */
   readonly span: Span;
 }
 
-/** The replays that have begun and not ended, so that whoever stopped one can go on. */
+/** Stores the replays that have begun and not ended, so that a replay that was stopped can continue. */
 export class Replays {
   constructor(private readonly pool: Pool) {}
 
@@ -23,7 +23,7 @@ export class Replays {
     return { id, topic, selection, span };
   }
 
-  /** Undefined when it has ended, or never was. */
+  /** Finds a replay; undefined when it has ended or never existed. */
   async find(id: string): Promise<Replay | undefined> {
     const { rows } = await this.pool.query<{
       topic: string;
@@ -39,12 +39,14 @@ export class Replays {
     const { topic, selection, after, upTo } = rows[0];
     const { from, to, streams, types } = selection;
     return {
-      ...{ id, topic, span: { after, upTo } },
+      id,
+      topic,
+      span: { after, upTo },
       selection: { streams, types, from: from ? new Date(from) : undefined, to: to ? new Date(to) : undefined },
     };
   }
 
-  /** All at or below the position is acknowledged. */
+  /** Notes that everything at or below the position is acknowledged. */
   async reached(id: string, position: number): Promise<void> {
     await this.pool.query('UPDATE replays SET published_up_to = $2 WHERE id = $1', [id, position]);
   }

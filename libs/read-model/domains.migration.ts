@@ -20,7 +20,7 @@ class CreateDomains1770000000100 implements MigrationInterface {
         updated_at timestamptz NOT NULL,
         version integer NOT NULL
       )`);
-    // The reservation of a name: two simultaneous adds meet here, and one of them loses.
+    // The index that reserves a name: of two simultaneous adds, one fails here.
     await runner.query(`
       CREATE UNIQUE INDEX domains_name_reserved ON domains (name)
       WHERE status NOT IN ('rolled_back', 'deleted')`);

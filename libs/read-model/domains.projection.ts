@@ -24,7 +24,7 @@ export const domainsProjection: InlineProjection = {
   contended: 'name',
 };
 
-/** The row of a domain after `version` events, the last of them at `at`. A pure function of the stream. */
+/** Gives the row of a domain after `version` events, the last of them at `at`. A pure function of the stream. */
 export function domainRow(state: MailDomain, version: number, at: string): ProjectedRow {
   if (state.status === 'absent') throw new Error('A domain that was never added has no row.');
   const provisioned = 'dkimTokens' in state ? state : undefined;

@@ -1,9 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
-import type { MailDomain, SesDkimStatus } from '@app/mail-domain';
+import type { MailDomain } from '@app/mail-domain';
+import type { SesDkimStatus } from '@app/mail-records';
 import { domainRow, domainsProjection } from './domains.projection';
 
-/** A domain as its team sees it: from provisioned until gone. */
+/** A domain as its team sees it, from provisioned until deleted. */
 export interface DomainView {
   readonly id: string;
   readonly name: string;
@@ -12,14 +13,18 @@ export interface DomainView {
   readonly sesDkimStatus: SesDkimStatus;
   readonly dkimTokens: readonly string[];
   readonly dkimZone: string;
+  readonly sesRegion: string;
   readonly verifiedAt: Date | null;
-  /** Of the last recorded check. */
+  /** The time of the last recorded look. */
   readonly checkedAt: Date | null;
   /** Null for Sendmux SES. */
   readonly outboundProvider: string | null;
   readonly createdAt: Date;
   readonly version: number;
 }
+
+/** Gives the SQL expression for the Region of the domain with the id of a column; null where it has none. */
+export const sesRegionOf = (column: string): string => `(SELECT ses_region FROM domains WHERE domains.id = ${column})`;
 
 const visibleStatuses: readonly string[] = [
   'pending',
@@ -28,24 +33,33 @@ const visibleStatuses: readonly string[] = [
   'deleting',
 ] satisfies DomainView['status'][];
 const visible = `status IN (${visibleStatuses.map((status) => `'${status}'`).join(', ')})`;
-/** As the unique index on names has it, so that a name is found by that index. */
+/** The condition of the unique index on names. A query with the same condition can use that index. */
 const reserving = `status NOT IN ('rolled_back', 'deleted')`;
 
-/** Where the fields of a view are in a row. */
+/** The column of each field of a view. */
 const columnOf: Record<keyof DomainView, string> = {
-  ...{ id: 'id', name: 'name', team: 'team', status: 'status' },
-  ...{ sesDkimStatus: 'ses_dkim_status', dkimTokens: 'dkim_tokens', dkimZone: 'dkim_zone' },
-  ...{ verifiedAt: 'verified_at', checkedAt: 'checked_at', createdAt: 'created_at' },
-  ...{ outboundProvider: 'outbound_provider', version: 'version' },
+  id: 'id',
+  name: 'name',
+  team: 'team',
+  status: 'status',
+  sesDkimStatus: 'ses_dkim_status',
+  dkimTokens: 'dkim_tokens',
+  dkimZone: 'dkim_zone',
+  sesRegion: 'ses_region',
+  verifiedAt: 'verified_at',
+  checkedAt: 'checked_at',
+  createdAt: 'created_at',
+  outboundProvider: 'outbound_provider',
+  version: 'version',
 };
 const columns = Object.entries(columnOf)
   .map(([field, column]) => `${column} AS "${field}"`)
   .join(', ');
 
-/** What a read of the row of a state gives; undefined of one that no read shows. */
+/** Gives what a read of the row of a state gives; undefined for a state that no read shows. */
 export function domainView(state: MailDomain, version: number): DomainView | undefined {
   if (state.status === 'absent' || !visibleStatuses.includes(state.status)) return undefined;
-  // No view has the time of the last event.
+  // No view shows the time of the last event, so any time will do.
   const row = domainRow(state, version, state.addedAt);
   const fields = Object.entries(columnOf).map(([field, column]) => {
     const value = row[column];
@@ -55,12 +69,15 @@ export function domainView(state: MailDomain, version: number): DomainView | und
   return Object.fromEntries(fields) as DomainView;
 }
 
-/** Reads of the `domains` table. A half-provisioned domain is in none of them. */
+/** Reads the `domains` table. Teams see no domain that is not provisioned completely. */
 @Injectable()
 export class DomainsReadModel {
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
-  /** Undefined when there is none, or it is another team's: the two cannot be told apart. */
+  /**
+   * Finds a team's domain. Gives undefined both when there is none and when it is another team's, so that the two
+   * cannot be told apart.
+   */
   async find(id: string, team: string): Promise<DomainView | undefined> {
     const { rows } = await this.pool.query<DomainView>({
       name: 'domain-find',
@@ -70,7 +87,7 @@ export class DomainsReadModel {
     return rows[0];
   }
 
-  /** Whether a domain is the team's, whatever became of it. */
+  /** Tells whether a domain is or was the team's, whatever its status. */
   async isOf(id: string, team: string): Promise<boolean> {
     const { rowCount } = await this.pool.query({
       name: 'domain-of-team',
@@ -80,7 +97,7 @@ export class DomainsReadModel {
     return rowCount === 1;
   }
 
-  /** The newest first, at most `limit`, below the id `before`. */
+  /** Lists at most `limit` domains of a team below the id `before`, the newest first. */
   async page(team: string, limit: number, before?: string): Promise<DomainView[]> {
     const { rows } = await this.pool.query<DomainView>({
       name: 'domain-page',
@@ -91,7 +108,17 @@ export class DomainsReadModel {
     return rows;
   }
 
-  /** The team's domain of a name, for a mailbox to live on; null when the team has none. */
+  /** Counts the domains of a team that it sees. */
+  async count(team: string): Promise<number> {
+    const { rows } = await this.pool.query<{ domains: number }>({
+      name: 'domain-count',
+      text: `SELECT count(*)::int AS domains FROM domains WHERE team = $1 AND ${visible}`,
+      values: [team],
+    });
+    return rows[0]!.domains;
+  }
+
+  /** Finds the team's domain of a name, on which a mailbox can be created; null when the team has none. */
   async homeOf(name: string, team: string): Promise<{ domainId: string; status: string } | null> {
     const { rows } = await this.pool.query<{ domainId: string; status: string }>({
       name: 'domain-home',
@@ -102,7 +129,36 @@ export class DomainsReadModel {
     return rows[0] ?? null;
   }
 
-  /** Who holds a name, in whatever state. */
+  /**
+   * Tells whether a domain of the team was verified before, is pending now, and had its last look at or before `at`.
+   * Within a cycle from then it fails or is verified again.
+   *
+   * @param at ISO 8601.
+   */
+  async hasFirstStrikes(team: string, at: string): Promise<boolean> {
+    const { rowCount } = await this.pool.query({
+      name: 'domain-first-strikes',
+      text: `SELECT FROM domains
+        WHERE team = $1 AND status = 'pending' AND verified_at IS NOT NULL AND checked_at <= $2 LIMIT 1`,
+      values: [team, at],
+    });
+    return rowCount === 1;
+  }
+
+  /**
+   * Finds the newest domain with this id or name, whatever its status, including deleted and rolled back ones.
+   *
+   * @param idOrName a name in any case.
+   */
+  async newestIdOf(idOrName: string): Promise<string | undefined> {
+    const { rows } = await this.pool.query<{ id: string }>(
+      'SELECT id FROM domains WHERE id = $1 OR name = lower($1) ORDER BY created_at DESC, id DESC LIMIT 1',
+      [idOrName],
+    );
+    return rows[0]?.id;
+  }
+
+  /** Finds the domain that reserves a name, whatever its status. */
   async holderOf(name: string): Promise<{ id: string; team: string; status: string } | undefined> {
     const { rows } = await this.pool.query<{ id: string; team: string; status: string }>({
       name: 'domain-holder',
@@ -110,5 +166,13 @@ export class DomainsReadModel {
       values: [name],
     });
     return rows[0];
+  }
+
+  /** The teams of all domains whose names are reserved, by the id of the domain. */
+  async teams(): Promise<Map<string, string>> {
+    const { rows } = await this.pool.query<{ id: string; team: string }>(
+      `SELECT id, team FROM domains WHERE ${reserving}`,
+    );
+    return new Map(rows.map(({ id, team }) => [id, team]));
   }
 }

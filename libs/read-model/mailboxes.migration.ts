@@ -2,17 +2,20 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /** The unique index that reserves an address. */
 export const addressReservation = 'mailboxes_address_reserved';
-/** The unique index that lets a team have one mailbox on the shared domain. */
+/** The unique index that allows a team one mailbox on the shared domain. */
 export const oneSharedMailbox = 'mailboxes_one_shared';
-/** Broken when a mailbox is created on a domain that is not verified, or not the team's; DETAIL is its status, if it is the team's. */
+/**
+ * The constraint against creating a mailbox on a domain that is not verified, or not the team's. DETAIL is the domain's
+ * status, if it is the team's.
+ */
 export const liveHome = 'mailboxes_live_home';
-/** Broken when a domain is to be deleted and has mailboxes; DETAIL is their number. */
+/** The constraint against deleting a domain that has mailboxes. DETAIL is their number. */
 export const noMailboxLeft = 'domains_no_mailbox_left';
 
 /**
- * A mailbox and its domain are two streams, and the rule between them is held here, under the lock of the domain's row: who
- * creates a mailbox holds it shared until the commit, who begins the deletion holds it alone. Whoever comes second waits, and
- * sees what the first has left.
+ * Enforces the rule between a mailbox and its domain, which are two streams, under the lock of the domain's row.
+ * Creating a mailbox holds the lock shared until the commit; beginning the deletion of the domain holds it exclusively.
+ * The second of the two waits, and sees what the first has committed.
  */
 class CreateMailboxes1795600000100 implements MigrationInterface {
   readonly name = 'CreateMailboxes1795600000100';
@@ -36,7 +39,7 @@ class CreateMailboxes1795600000100 implements MigrationInterface {
     );
     await runner.query(`CREATE INDEX mailboxes_of_team ON mailboxes (team, id) WHERE status <> 'deleted'`);
     await runner.query(`CREATE INDEX mailboxes_of_domain ON mailboxes (domain_id) WHERE status <> 'deleted'`);
-    // After the insert: before it, the trigger fires for the updates of an upsert as well.
+    // An AFTER trigger, since a BEFORE INSERT trigger also fires for the updates of an upsert.
     await runner.query(`
       CREATE FUNCTION mailbox_needs_live_home() RETURNS trigger LANGUAGE plpgsql AS $$
       DECLARE found text;
@@ -74,4 +77,19 @@ class CreateMailboxes1795600000100 implements MigrationInterface {
   }
 }
 
-export const mailboxMigrations = [CreateMailboxes1795600000100];
+/** Adds display names, and an index by which a team reads its deleted mailboxes too. */
+class NameMailboxes1796300000100 implements MigrationInterface {
+  readonly name = 'NameMailboxes1796300000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE mailboxes ADD COLUMN display_name text');
+    await runner.query('CREATE INDEX mailboxes_ever_of_team ON mailboxes (team, id)');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP INDEX mailboxes_ever_of_team');
+    await runner.query('ALTER TABLE mailboxes DROP COLUMN display_name');
+  }
+}
+
+export const mailboxMigrations = [CreateMailboxes1795600000100, NameMailboxes1796300000100];

@@ -12,6 +12,7 @@ export const mailboxesProjection: InlineProjection = {
     domain_id: 'text',
     status: 'text',
     outbound_provider: 'text',
+    display_name: 'text',
     created_at: 'timestamptz',
     updated_at: 'timestamptz',
     version: 'integer',
@@ -19,14 +20,19 @@ export const mailboxesProjection: InlineProjection = {
   contended: 'address',
 };
 
-/** The row of a mailbox after `version` events, the last of them at `at`. A pure function of the stream. */
+/** Gives the row of a mailbox after `version` events, the last of them at `at`. A pure function of the stream. */
 export function mailboxRow(state: Mailbox, version: number, at: string): ProjectedRow {
   if (state.status === 'absent') throw new Error('A mailbox that was never created has no row.');
-  const { id, address, team, domainId, status, provider, createdAt } = state;
+  const { id, address, team, domainId, status, provider, displayName, createdAt } = state;
   return {
-    ...{ id, address, team, status, version },
+    id,
+    address,
+    team,
+    status,
+    version,
     domain_id: domainId,
     outbound_provider: provider,
+    display_name: displayName,
     created_at: createdAt,
     updated_at: at,
   };

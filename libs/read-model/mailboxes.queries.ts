@@ -1,33 +1,47 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
 
-/** A mailbox as its team sees it: until it is deleted. */
+/** A mailbox as its team sees it; a deleted one only in the list that is asked for with them. */
 export interface MailboxView {
   readonly id: string;
   readonly address: string;
   readonly team: string;
   /** Null on the shared domain. */
   readonly domainId: string | null;
-  readonly status: 'active' | 'suspended';
-  /** Its own choice, else null. */
+  readonly status: 'active' | 'suspended' | 'deleted';
+  /** The mailbox's own choice; null when it has made none. */
   readonly provider: string | null;
-  /** The choice of its domain, else null. */
+  /** The choice of its domain; null when it has made none. */
   readonly domainProvider: string | null;
+  /** Null for none. */
+  readonly displayName: string | null;
   readonly createdAt: Date;
   readonly version: number;
 }
 
+/** What a list of mailboxes is limited to. */
+export interface MailboxFilter {
+  /** The id of the last mailbox of the page before. */
+  readonly before?: string;
+  readonly domainId?: string;
+  readonly withDeleted?: boolean;
+}
+
 const visible = `m.status <> 'deleted'`;
 const columns = `m.id, m.address, m.team, m.domain_id AS "domainId", m.status, m.outbound_provider AS "provider",
+  m.display_name AS "displayName",
   d.outbound_provider AS "domainProvider", m.created_at AS "createdAt", m.version`;
 const from = 'FROM mailboxes m LEFT JOIN domains d ON d.id = m.domain_id';
 
-/** Reads of the `mailboxes` table. */
+/** Reads the `mailboxes` table. */
 @Injectable()
 export class MailboxesReadModel {
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
-  /** Undefined when there is none, or it is another team's: the two cannot be told apart. */
+  /**
+   * Finds a team's mailbox. Gives undefined both when there is none and when it is another team's, so that the two
+   * cannot be told apart.
+   */
   async find(id: string, team: string): Promise<MailboxView | undefined> {
     const { rows } = await this.pool.query<MailboxView>({
       name: 'mailbox-find',
@@ -37,15 +51,53 @@ export class MailboxesReadModel {
     return rows[0];
   }
 
-  /** The newest first, at most `limit`, below the id `before`; of one domain only, where it is named. */
-  async page(team: string, limit: number, before?: string, domainId?: string): Promise<MailboxView[]> {
+  /** Counts the mailboxes of a team, active and suspended. */
+  async count(team: string): Promise<number> {
+    const { rows } = await this.pool.query<{ mailboxes: number }>({
+      name: 'mailbox-count',
+      text: `SELECT count(*)::int AS mailboxes FROM mailboxes m WHERE m.team = $1 AND ${visible}`,
+      values: [team],
+    });
+    return rows[0]!.mailboxes;
+  }
+
+  /**
+   * Lists at most `limit` mailboxes of a team, the newest first: those below the id `before`, of the domain `domainId`,
+   * and `withDeleted` ones, as far as these are given.
+   */
+  async page(
+    team: string,
+    limit: number,
+    { before, domainId, withDeleted = false }: MailboxFilter = {},
+  ): Promise<MailboxView[]> {
     const { rows } = await this.pool.query<MailboxView>({
-      name: 'mailbox-page',
+      name: withDeleted ? 'mailbox-page-ever' : 'mailbox-page',
       text: `SELECT ${columns} ${from}
-        WHERE m.team = $1 AND ${visible} AND ($3::text IS NULL OR m.id < $3) AND ($4::text IS NULL OR m.domain_id = $4)
+        WHERE m.team = $1 ${withDeleted ? '' : `AND ${visible}`}
+          AND ($3::text IS NULL OR m.id < $3) AND ($4::text IS NULL OR m.domain_id = $4)
         ORDER BY m.id DESC LIMIT $2`,
       values: [team, limit, before ?? null, domainId ?? null],
     });
     return rows;
+  }
+
+  /** Tells whether an address is that of a mailbox, of whichever team. */
+  async isTaken(address: string): Promise<boolean> {
+    const { rowCount } = await this.pool.query({
+      name: 'mailbox-address',
+      text: `SELECT FROM mailboxes m WHERE m.address = $1 AND ${visible}`,
+      values: [address],
+    });
+    return rowCount === 1;
+  }
+
+  /** Tells whether a team has its mailbox on the shared domain. */
+  async hasShared(team: string): Promise<boolean> {
+    const { rowCount } = await this.pool.query({
+      name: 'mailbox-shared',
+      text: `SELECT FROM mailboxes m WHERE m.team = $1 AND m.domain_id IS NULL AND ${visible}`,
+      values: [team],
+    });
+    return rowCount === 1;
   }
 }

@@ -8,24 +8,27 @@ import { projectionOf, type ProjectionName } from './projections';
 type Value = string | null;
 
 export interface Difference {
-  /** The key of the row, and the name of its stream. */
+  /** The key of the row, which is the name of its stream. */
   readonly id: string;
-  /** `missing`: the log has it and the table does not. `unknown`: the table has it and the log does not. */
+  /**
+   * `missing`: the row follows from the log but is not in the table. `unknown`: the table has a row that the log does
+   * not give.
+   */
   readonly kind: 'missing' | 'unknown' | 'different';
-  /** Of a row that is different. */
+  /** The columns that differ, for a row that both have. */
   readonly columns: readonly { readonly column: string; readonly table: Value; readonly log: Value }[];
 }
 
 export interface Comparison {
-  /** Rows that the log says there are. */
+  /** The number of rows that follow from the log. */
   readonly rows: number;
   readonly events: number;
   readonly differences: number;
 }
 
 /**
- * Compares what the log says with the live table, and writes nothing. Both are read in one snapshot, in which an append is there with
- * its row or not at all: what is changed meanwhile is no difference.
+ * Compares the rows that follow from the log with the live table, and writes nothing. Both are read in one snapshot, in
+ * which an append and its row are either both visible or neither, so concurrent changes are no differences.
  *
  * @param tell is called with each difference, in the order of the keys.
  * @throws the reason of the signal, when it is aborted.
@@ -90,7 +93,7 @@ export async function compare(
   }
 }
 
-/** Folds all streams of the projection, and does nothing with the rows: what a rebuild costs without the table. */
+/** Folds all streams of the projection and discards the rows, to measure what a rebuild costs without the table. */
 export async function foldAll(url: string, name: ProjectionName): Promise<Omit<Comparison, 'differences'>> {
   const client = await connect(url);
   try {
@@ -105,14 +108,14 @@ export async function foldAll(url: string, name: ProjectionName): Promise<Omit<C
   }
 }
 
-/** One row after the other of what comes some at a time. */
+/** Gives rows one at a time from a generator of groups of rows. */
 class Cursor {
   private rows: readonly TextRow[] = [];
   private at = 0;
 
   constructor(private readonly source: AsyncGenerator<TextRow[], void>) {}
 
-  /** Undefined behind the last. */
+  /** Gives the current row; undefined after the last one. */
   async row(): Promise<TextRow | undefined> {
     while (this.at >= this.rows.length) {
       const { value, done } = await this.source.next();

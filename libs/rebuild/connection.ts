@@ -1,13 +1,11 @@
-import { Client } from 'pg';
+import { openClient } from '@app/database';
+import type { Client } from 'pg';
 
-/** A connection on which a statement may take as long as it takes, and times are written in one way. */
+/** Opens a connection without a statement time-out, on which times are written as ISO 8601 in UTC. */
 export async function connect(url: string): Promise<Client> {
-  const client = new Client({ connectionString: url });
-  // A connection that ends tells its query, and says so here as well.
-  client.on('error', () => undefined);
-  await client.connect();
+  const client = await openClient({ connectionString: url });
   await client.query(`SET statement_timeout = 0; SET timezone = 'UTC'; SET datestyle = 'ISO'`);
-  // A server that does not look for the end of its client holds the locks of a process that was killed until its statement ends.
+  // Without this setting, the server keeps the locks of a process that was killed until its statement ends.
   await client.query(`SET client_connection_check_interval = '1s'`).catch(() => undefined);
   return client;
 }

@@ -4,16 +4,16 @@ import type { Client } from 'pg';
 import type { Projection } from './projections';
 
 export interface FoldedRows {
-  /** In the order of their streams; each as PostgreSQL writes it, in the order of the table's columns. */
+  /** Rows in the order of their streams, each as PostgreSQL writes it, in the order of the table's columns. */
   readonly rows: TextRow[];
-  /** How many events have been read for them, and for the stream that comes next. */
+  /** How many events were read for these rows, and for the stream that follows them. */
   readonly events: number;
 }
 
 /**
- * What the log says the table holds, some rows at a time.
+ * Yields the rows that follow from the log, in groups.
  *
- * @throws {Error} on a stream that the model cannot read: a row that is left out would not be noticed.
+ * @throws {Error} on a stream that the model cannot read, since a missing row would not be noticed.
  */
 export async function* foldedRows(
   client: Client,
@@ -34,7 +34,7 @@ export async function* foldedRows(
   if (row) yield { rows: [text(row)], events: 0 };
 }
 
-/** A row as PostgreSQL would write it, so that both can be compared, and one be copied in. */
+/** Writes a row as PostgreSQL would, so that it can be compared with a stored row or copied into a table. */
 function textRow({ columns }: InlineProjection): (row: ProjectedRow) => TextRow {
   const writers = Object.entries(columns).map(([name, type]) => [name, writerOf(type)] as const);
   return (row) =>
@@ -50,11 +50,11 @@ function writerOf(type: string): (value: unknown) => string {
   return String;
 }
 
-/** `2026-03-01T10:00:00.500Z` to `2026-03-01 10:00:00.5+00`. */
+/** Converts `2026-03-01T10:00:00.500Z` to `2026-03-01 10:00:00.5+00`. */
 function postgresTime(iso: string): string {
   let end = iso.length - 1;
   while (iso[end - 1] === '0') end--;
   if (iso[end - 1] === '.') end--;
-  // Without a fraction the zeros are those of the seconds.
+  // The trailing zeros of a time without a fraction belong to its seconds, and stay.
   return `${iso.slice(0, 10)} ${iso.slice(11, Math.max(end, 19))}+00`;
 }

@@ -2,7 +2,7 @@ import { domainDecider, mailboxDecider } from '@app/commands';
 import type { InlineProjection, ProjectedRow, StreamEvent } from '@app/event-store';
 import { domainsProjection, mailboxesProjection } from '@app/read-model';
 
-/** How a stream becomes a row: the very functions that an append uses. */
+/** The functions that turn a stream into a row; an append uses the same ones. */
 interface Fold<E, State> {
   readonly initialState: State;
   readonly eventOf: (event: StreamEvent) => E;
@@ -10,23 +10,23 @@ interface Fold<E, State> {
   readonly rowOf: (state: State, version: number, at: string) => ProjectedRow;
 }
 
-/** A table that can be made anew from the log: a row is a pure function of a stream. */
+/** A table that can be made again from the log, since each row is a pure function of a stream. */
 export interface Projection {
   readonly table: InlineProjection;
-  /** What the names of its streams begin with. */
+  /** The prefix of the names of its streams. */
   readonly prefix: string;
-  /** A new fold of one stream after the other. */
+  /** Makes a fold that takes one stream after another. */
   readonly folder: () => Folder;
 }
 
 export interface Folder {
-  /** Takes the next event; gives the row of the stream before it, when that has ended. */
+  /** Takes the next event. Gives the row of the previous stream when the event begins a new one. */
   take(event: StreamEvent): ProjectedRow | undefined;
-  /** The row of the last stream. */
+  /** Gives the row of the last stream. */
   end(): ProjectedRow | undefined;
 }
 
-/** The state of one stream at a time. */
+/** Makes a fold that holds the state of one stream at a time. */
 function folderOf<E, State>({ initialState, eventOf, evolve, rowOf }: Fold<E, State>): Folder {
   let last: StreamEvent | undefined;
   let state = initialState;

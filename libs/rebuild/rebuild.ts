@@ -18,40 +18,55 @@ import {
   type Progress,
 } from './shadow-table';
 
-/** Rows of one transaction: what a kill costs at most. */
+/** Rows in one transaction, which are the most that have to be read again after a kill. */
 const chunkRows = 2_000;
-/** So few rows changed that the writers can wait for them, under the lock. */
+/** The number of changed rows that may be written while writers wait for the lock. */
 const fewRows = 500;
-/** In milliseconds: a lock that is not had at once is asked for again later, so that nobody queues behind us. */
+/**
+ * The time-out of the table's lock, in milliseconds. It is short and the lock is requested again later, so that no
+ * queries queue behind the request.
+ */
 const lockWithinMs = 100;
 const retryMs = 500;
-/** A process that was killed leaves its lock until the server has noticed. */
+/**
+ * Milliseconds to wait for the lock of another rebuild, since the server notices only after a while that a process was
+ * killed.
+ */
 const oneAtATimeWithinMs = 5_000;
-/** First key of the advisory lock; the second is of the table. Two keys: the appends' locks have one. */
+/**
+ * First key of the advisory lock; the second is a hash of the table's name. The appends' locks have a single key, so
+ * the two cannot collide.
+ */
 const lockKey = 0x5e4d;
 
 export interface RebuildOptions {
-  /** Drops what an earlier run has left, instead of going on with it. */
+  /** Drops what an earlier run has left, instead of resuming it. */
   readonly restart?: boolean;
-  /** Stops at the next safe point: the live table is as it was, and the next run goes on. After the swap it comes too late. */
+  /**
+   * Stops the rebuild at the next safe point. The live table stays as it was, and the next run resumes. After the swap
+   * the signal has no effect.
+   */
   readonly signal?: AbortSignal;
-  /** How long, in milliseconds, others may hold the table, or an old snapshot of it, until the rebuild gives up; a minute when absent. */
+  /**
+   * How long, in milliseconds, the rebuild waits for others that hold the table or an old snapshot of it, before it
+   * gives up; 60,000 when absent.
+   */
   readonly patienceMs?: number;
-  /** Events read; those of earlier runs with them. The total is an estimate. */
+  /** Called with the number of events read, including those of earlier runs, and an estimate of the total. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
 export interface Rebuilt {
   readonly rows: number;
-  /** Read by this run, those that were read again behind the fence with them. */
+  /** Events that this run has read, including those that it read a second time to catch up. */
   readonly events: number;
-  /** Of an earlier run that this one went on with. */
+  /** The number of events that earlier runs had read. */
   readonly resumedAt: number;
   /** How long readers and writers waited at the swap, at most, in milliseconds. */
   readonly lockedMs: number;
 }
 
-/** Whether a rebuild has begun and not ended, and how many events it has read. */
+/** Gives the number of events that an unfinished rebuild has read; undefined when there is none. */
 export async function isRebuilding(url: string, name: ProjectionName): Promise<{ events: number } | undefined> {
   const client = await connect(url);
   try {
@@ -62,11 +77,12 @@ export async function isRebuilding(url: string, name: ProjectionName): Promise<{
 }
 
 /**
- * Fills a shadow table from the log, and swaps it for the live one. Reads and appends go on all the while: they wait for the swap,
- * some milliseconds. A run that dies at any point leaves the live table as it was or rebuilt, and the next one goes on.
+ * Fills a shadow table from the log, and swaps it for the live one. Reads and appends continue meanwhile, and wait some
+ * milliseconds for the swap only. A run that dies at any point leaves the live table either as it was or rebuilt, and
+ * the next run resumes.
  *
- * @throws {Error} when another rebuild of the table runs, when the table cannot be swapped, when the log cannot be folded or breaks a
- * rule of the table, and when others hold the table for too long.
+ * @throws {Error} when another rebuild of the table runs, when the table cannot be swapped, when the log cannot be
+ * folded or breaks a rule of the table, and when others hold the table for too long.
  * @throws the reason of the signal, when it is aborted.
  */
 export async function rebuild(url: string, name: ProjectionName, options: RebuildOptions = {}): Promise<Rebuilt> {
@@ -91,7 +107,7 @@ class Rebuild {
 
   constructor(
     private readonly name: ProjectionName,
-    /** Holds the lock, so that what it writes ends with it. */
+    /** Holds the advisory lock, so that nothing can be written after the lock is lost. */
     private readonly writer: Client,
     private readonly reader: Client,
     private readonly log: EventLog,
@@ -111,7 +127,7 @@ class Rebuild {
     const resumedAt = progress.events;
     if (!progress.filled) progress = await this.fill(progress);
     await buildIndexes(writer, table, 'key');
-    // From here on the shadow is the table of one snapshot, in which the log keeps the rules of the unique indexes.
+    // From here on the shadow equals the table at one snapshot, so its rows satisfy the unique indexes.
     progress = (await this.catchUp(progress)).progress;
     await buildIndexes(writer, table, 'all');
     await writer.query(`ANALYZE ${shadowOf(table)}`);
@@ -137,7 +153,7 @@ class Rebuild {
     }
   }
 
-  /** The shadow of an earlier run, or a new one. */
+  /** Finds the shadow of an earlier run, or creates one. */
   private async begin(): Promise<Progress> {
     const { writer, table } = this;
     const left = await progressOf(writer, table);
@@ -147,7 +163,8 @@ class Rebuild {
       (await columnsOf(writer, table)) === (await columnsOf(writer, shadowOf(table)))
     )
       return left;
-    // Before the first snapshot: whatever that one does not see lies above.
+    // The position is read before the first snapshot, so that everything which that snapshot does not see lies above
+    // it.
     const position = await this.log.head();
     const progress = { position, after: null, filled: false, events: 0 };
     await this.inTransaction(async () => {
@@ -158,7 +175,7 @@ class Rebuild {
     return progress;
   }
 
-  /** One chunk is written while the next one is folded. */
+  /** Fills the shadow; one chunk is written while the next one is folded. */
   private async fill(from: Progress): Promise<Progress> {
     const { after, events: before } = from;
     const total = before + (await estimatedEvents(this.reader, { ...this.projection, ...(after && { after }) }));
@@ -175,7 +192,7 @@ class Rebuild {
         await this.insert(rows);
         await writeProgress(this.writer, this.table, now);
       });
-      // Heard at the next chunk.
+      // The error is thrown when the next chunk awaits this promise.
       writing.catch(() => undefined);
       this.options.onProgress?.(now.events, total);
     };
@@ -195,7 +212,10 @@ class Rebuild {
     return copyIn(this.writer, shadowOf(this.table), Object.keys(this.projection.table.columns), rows);
   }
 
-  /** Brings the shadow to one snapshot of now: the streams that have changed since go, and come back as they are. */
+  /**
+   * Brings the shadow up to a new snapshot: deletes the rows of the streams that have changed since, and inserts them
+   * again.
+   */
   private async catchUp(progress: Progress): Promise<{ changed: number; progress: Progress }> {
     this.options.signal?.throwIfAborted();
     const position = await this.log.head();
@@ -205,7 +225,8 @@ class Rebuild {
   private async refold(progress: Progress, position: number): Promise<{ changed: number; progress: Progress }> {
     const { writer, reader, table, projection } = this;
     const { rows: exported } = await writer.query<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
-    // All of them go before the first comes: a name may have gone from one to another.
+    // All changed rows are deleted before the first is inserted, since a name may have passed from one stream to
+    // another.
     await writer.query(
       `DELETE FROM ${shadowOf(table)} WHERE ${projection.table.key} IN (SELECT stream FROM events WHERE position > $1)`,
       [progress.position],
@@ -230,8 +251,9 @@ class Rebuild {
   }
 
   /**
-   * A transaction with a snapshot of before the shadow was there, and that has not touched the table yet, would find the new table
-   * without the rows that are younger than its snapshot. As `CREATE INDEX CONCURRENTLY` does, we let it end first.
+   * Waits for transactions with a snapshot from before the shadow was filled. One that has not used the table yet would
+   * find the new table without the rows that are newer than its snapshot. `CREATE INDEX CONCURRENTLY` waits in the same
+   * way.
    */
   private async waitForOldSnapshots(): Promise<void> {
     const { rows: now } = await this.writer.query<{ now: string }>('SELECT clock_timestamp()::text AS now');
@@ -251,7 +273,7 @@ class Rebuild {
     }
   }
 
-  /** Gives how long the writers waited. */
+  /** Swaps the tables. Gives how long the writers waited, in milliseconds. */
   private async swap(progress: Progress): Promise<number> {
     const { writer, table } = this;
     for (const deadline = this.deadline(); ; await sleep(retryMs)) {
@@ -262,7 +284,8 @@ class Rebuild {
         await this.inTransaction(async () => {
           await writer.query(`SET LOCAL lock_timeout = ${lockWithinMs}`);
           began = performance.now();
-          // No append is under way then, and none begins: it would hold this table, as it plans, before it draws a position.
+          // With this lock no append is under way or can begin, since an append locks the table while it is planned,
+          // before it draws a position.
           await writer.query(`LOCK TABLE ${table} IN SHARE ROW EXCLUSIVE MODE`);
           await this.refold(progress, position);
           await writer.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
@@ -275,7 +298,7 @@ class Rebuild {
           throw new Error(`Others hold the table ${table}, without a pause: ${await this.holders()}.`, {
             cause: error,
           });
-        // What has changed meanwhile is not for the writers to wait for.
+        // Catches up before the next attempt, so that writers do not wait for what has changed meanwhile.
         ({ progress } = await this.catchUp(progress));
       }
     }

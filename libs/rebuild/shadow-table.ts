@@ -1,24 +1,31 @@
 import type { Client } from 'pg';
 
 export const shadowOf = (table: string): string => `${table}_rebuild`;
-/** The table that was live, from the swap until it is dropped. */
+/** Gives the name of the previously live table, from the swap until it is dropped. */
 export const replacedOf = (table: string): string => `${table}_replaced`;
 
-/** How far a rebuild has come. Kept as the comment of its shadow table: it is written, and goes, with the rows that it speaks of. */
+/**
+ * How far a rebuild has come. It is stored as the comment of the shadow table, so that it is written and dropped
+ * together with the rows.
+ */
 export interface Progress {
-  /** All events at or below are in the rows of the streams that are filled. */
+  /** The rows of the filled streams include all events at or below this position. */
   readonly position: number;
-  /** Streams up to this one are filled; null before the first. */
+  /** The last stream that is filled; null before the first. */
   readonly after: string | null;
   /** All streams are filled. */
   readonly filled: boolean;
-  /** Read so far. */
+  /** Events read so far. */
   readonly events: number;
 }
 
 const mark = 'sendmux rebuild ';
 
-/** Undefined when there is none. @throws {Error} when the table is there, and is no rebuild's. */
+/**
+ * Reads the progress; undefined when there is no shadow.
+ *
+ * @throws {Error} when a table of that name exists that is not a rebuild's.
+ */
 export async function progressOf(client: Client, table: string): Promise<Progress | undefined> {
   const { rows } = await client.query<{ comment: string | null }>(
     `SELECT obj_description(oid, 'pg_class') AS comment FROM pg_class WHERE oid = to_regclass($1)`,
@@ -37,7 +44,9 @@ export async function writeProgress(client: Client, table: string, progress: Pro
 }
 
 /**
- * @throws {Error} when the table cannot be swapped: it is somebody else's, or something stands on it that would stay with the old one.
+ * Checks that the table can be swapped.
+ *
+ * @throws {Error} when it belongs to another role, or another object depends on it that would stay with the old table.
  */
 export async function refuseWhatCannotBeSwapped(client: Client, table: string): Promise<void> {
   const { rows } = await client.query<{ ours: boolean; owner: string; dependents: string[] }>(
@@ -60,7 +69,10 @@ export async function refuseWhatCannotBeSwapped(client: Client, table: string): 
     );
 }
 
-/** An empty shadow without indexes and triggers: those come when the rows are there. In a transaction of the caller's. */
+/**
+ * Creates an empty shadow without indexes and triggers, which are added when it is filled. The caller opens the
+ * transaction.
+ */
 export async function createShadow(client: Client, table: string): Promise<void> {
   const shadow = shadowOf(table);
   await client.query(
@@ -87,13 +99,13 @@ export async function createShadow(client: Client, table: string): Promise<void>
 
 interface Index {
   readonly name: string;
-  /** As `CREATE INDEX` says it. */
+  /** The definition of the index, as `CREATE INDEX` writes it. */
   readonly definition: string;
-  /** It stands for a constraint of its name: `PRIMARY KEY` or `UNIQUE`. */
+  /** `PRIMARY KEY` or `UNIQUE` when the index belongs to a constraint of its name; null otherwise. */
   readonly constraint: string | null;
 }
 
-/** The primary key first. */
+/** Reads the indexes of a table, with the primary key first. */
 async function indexesOf(client: Client, table: string): Promise<Index[]> {
   const { rows } = await client.query<Index>(
     `SELECT i.relname AS name, pg_get_indexdef(i.oid) AS definition,
@@ -108,7 +120,7 @@ async function indexesOf(client: Client, table: string): Promise<Index[]> {
 
 const shadowIndex = (name: string): string => `${name}_rebuild`;
 
-/** Builds what the live table has and the shadow does not: its primary key alone, or all. */
+/** Builds the indexes that the live table has and the shadow lacks: the primary key only, or all. */
 export async function buildIndexes(client: Client, table: string, which: 'key' | 'all'): Promise<void> {
   const there = new Set((await indexesOf(client, shadowOf(table))).map(({ name }) => name));
   for (const { name, definition, constraint } of await indexesOf(client, table)) {
@@ -124,10 +136,10 @@ export async function buildIndexes(client: Client, table: string, which: 'key' |
 }
 
 /**
- * The shadow becomes the table: names of indexes, and with them of constraints, go over; triggers are made anew; the rest is there. In a
- * transaction of the caller's, who has locked the table for nobody else to be at it.
+ * Makes the shadow the live table: renames its indexes and constraints, and creates the triggers again. The caller
+ * opens the transaction, and has locked the table against everybody else.
  *
- * @throws {Error} when the live table has become another one since the shadow was made.
+ * @throws {Error} when the columns of the live table have changed since the shadow was made.
  */
 export async function swap(client: Client, table: string): Promise<void> {
   const [shadow, replaced] = [shadowOf(table), replacedOf(table)];
@@ -135,7 +147,7 @@ export async function swap(client: Client, table: string): Promise<void> {
     throw new Error(`The table ${table} has got other columns meanwhile. Run the rebuild again with --restart.`);
   const indexes = await indexesOf(client, table);
   const { rows } = await client.query<{ triggers: string[]; comment: string | null; autovacuum: string | null }>(
-    // The definition names the table as it is called now, and so the new one after the renaming.
+    // The definition uses the table's present name, which is the new table's name after the swap.
     `SELECT ARRAY(SELECT pg_get_triggerdef(t.oid) || CASE t.tgenabled
          WHEN 'D' THEN format('; ALTER TABLE ${table} DISABLE TRIGGER %I', t.tgname)
          WHEN 'A' THEN format('; ALTER TABLE ${table} ENABLE ALWAYS TRIGGER %I', t.tgname)
@@ -161,7 +173,7 @@ export async function swap(client: Client, table: string): Promise<void> {
   await client.query(steps.join(';\n'));
 }
 
-/** Of a table, as one text: names, types, defaults and whether they may be NULL. */
+/** Describes the columns of a table as one text: names, types, defaults and whether they may be NULL. */
 export async function columnsOf(client: Client, table: string): Promise<string> {
   const { rows } = await client.query<{ columns: string }>(
     `SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull,

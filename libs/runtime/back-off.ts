@@ -1,13 +1,13 @@
 export interface BackOff {
-  /** Milliseconds after the first failure. */
+  /** Wait after the first failure, in milliseconds. */
   readonly baseMs: number;
   /** Longest wait, in milliseconds. */
   readonly capMs: number;
 }
 
 /**
- * Milliseconds to wait after the given number of failures (from 1): doubles from the base up to the cap, of which a
- * random half to whole is taken, so that what failed together does not come back together.
+ * Gives the milliseconds to wait after the given number of failures (from 1). The wait doubles from the base up to the
+ * cap, of which a random half to whole is taken, so that tasks that failed together are not retried together.
  */
 export function backOffMs({ baseMs, capMs }: BackOff, failures: number, random: () => number = Math.random): number {
   const whole = Math.min(capMs, baseMs * 2 ** (failures - 1));

@@ -1,9 +1,10 @@
 export * from './back-off';
+export * from './counterpart-alarm';
 export * from './duration';
-export * from './health';
+export * from './health-probes';
 export * from './ids';
-export * from './logging.module';
-export * from './run-app';
-export * from './runtime.module';
+export * from './log-output';
+export { queriedGauge } from './queried-gauge';
 export * from './settings';
 export * from './time-words';
+export * from './within';

@@ -14,7 +14,7 @@ const complete = {
 };
 
 describe('settings', () => {
-  it('has a default for all that needs none, in milliseconds and numbers', () => {
+  it('has defaults, as numbers and in milliseconds', () => {
     expect(loadSettings(complete)).toMatchObject({
       PORT: 3000,
       VERIFICATION_INTERVAL: 21_600_000,
@@ -42,7 +42,46 @@ describe('settings', () => {
       );
   });
 
-  it('always knows Sendmux SES among the outbound providers', () => {
+  it.each([
+    ['https://dns.google/dns-query{?dns}', 'https://dns.google/dns-query'],
+    ['https://dns.example/q?profile=a{&dns}', 'https://dns.example/q?profile=a'],
+    ['http://[::1]:8053/dns-query{?dns}', 'http://[::1]:8053/dns-query'],
+    ['https://dns.example', 'https://dns.example'],
+  ])('R10: DOH_RESOLVERS takes the URI template %s', (template, url) =>
+    expect(loadSettings({ ...complete, DOH_RESOLVERS: template }).DOH_RESOLVERS).toEqual([url]),
+  );
+
+  it.each([
+    ['DOH_RESOLVERS', 'https://dns.google/{path}{?dns}'],
+    ['DOH_RESOLVERS', 'https://dns.google/dns-query{?name}'],
+    ['DOH_RESOLVERS', 'https://dns.google/dns-query{dns}'],
+    ['DOH_RESOLVERS', 'https://dns.google/dns-query{&dns}'],
+    ['DOH_RESOLVERS', 'https://dns.google/dns-query?a=b{?dns}'],
+    ['DOH_RESOLVERS', 'https://dns.google/dns-query{?dns}#a'],
+    ['DOH_RESOLVERS', 'https://dns.google/dns-query?dns=x'],
+    ['DOH_RESOLVERS', 'https://user:password@dns.google/dns-query'],
+    ['DOH_RESOLVERS', 'https://dns.google/dns-query,https://dns.google/dns-query{?dns}'],
+    ['DOH_TIMEOUT', '25d'],
+    ['SMTP_URL', 'smtp:'],
+    ['AWS_REGION', 'eu west 1'],
+    ['AWS_SECRET_ACCESS_KEY', 'x', 'AWS_ACCESS_KEY_ID'],
+    ['AWS_ACCESS_KEY_ID', 'x'],
+    ['KAFKA_BROKERS', 'a:99999'],
+    ['KAFKA_SASL_MECHANISM', 'plain', 'KAFKA_USERNAME'],
+    ['KAFKA_PASSWORD', 'x'],
+    ['KAFKA_TOPIC', '..'],
+    ['AUDIT_TOPIC', 'sendmux.domain-events'],
+    ['OUTBOUND_PROVIDERS', 'mailgun=a.example:0'],
+    ['POSTMASTER_ADDRESS', 'a@example.com,b@example.com'],
+    ['ROLE_MAIL', 'everybody'],
+    ['VERIFICATION_CONCURRENCY', '1.5'],
+  ])('R10: refuses at the start what cannot work: %s=%s', (setting, value, named = setting) => {
+    const load = () => loadSettings({ ...complete, [setting]: value });
+    expect(load).toThrow(SettingsInvalid);
+    expect(load).toThrow(new RegExp(`^  ${named}( \\(entry \\d\\))? `, 'm'));
+  });
+
+  it('always has Sendmux SES among the outbound providers', () => {
     const known = (settings: object) => [...outboundProviders(loadSettings({ ...complete, ...settings }))];
     const ses = ['sendmux-ses', 'email-smtp.us-east-1.amazonaws.com:587'];
     expect(known({ AWS_REGION: 'us-east-1' })).toEqual([ses]);
@@ -64,11 +103,11 @@ describe('settings', () => {
     else expect(load).toThrow(/NOTIFY_FROM must be an address/);
   });
 
-  it('asks a process only for what it needs', () => {
+  it('reports only faults of settings that the process needs', () => {
     expect(loadSettings({ SENDMUX_DATA_DIR: '/nonexistent' }, ['PORT'])).toEqual({ PORT: 3000 });
   });
 
-  it('takes from the embedded services what the environment does not say', () => {
+  it('takes from the embedded services what the environment does not set', () => {
     const directory = mkdtempSync(join(tmpdir(), 'settings-'));
     writeFileSync(embeddedSettingsFile(directory), 'DATABASE_URL=postgres://127.0.0.1/embedded\nPORT=4000\n');
     const settings = loadSettings({ SENDMUX_DATA_DIR: directory, PORT: '5000' }, ['PORT', 'DATABASE_URL']);

@@ -12,9 +12,47 @@ const url = (...protocols: string[]) =>
       `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
     );
 
-/** `https://A.example:443/x` is `https://a.example/x`. */
+/** A URL of a server; `pg` finds one itself where the URL has none, nobody else does. */
+const serverUrl = (...protocols: string[]) =>
+  url(...protocols).refine((text) => !URL.canParse(text) || new URL(text).hostname !== '', 'must name a host');
+
+/**
+ * Removes the variable of a URI template: `{?dns}`, or `{&dns}` after other parameters (RFC 8484 section 3, RFC 6570).
+ */
+function withoutVariable(template: string): string {
+  for (const [variable, followsAQuery] of [
+    ['{?dns}', false],
+    ['{&dns}', true],
+  ] as const) {
+    const url = template.slice(0, -variable.length);
+    if (template.endsWith(variable) && url.includes('?') === followsAQuery) return url;
+  }
+  return template;
+}
+
+/** A URL or a URI template of a DoH server; gives the URL, to which the client adds the parameter `dns`. */
+const dohServer = z
+  .string()
+  .transform(withoutVariable)
+  .pipe(
+    serverUrl('https:', 'http:')
+      .refine(
+        (text) => !/[{}]/.test(text),
+        'may be a URI template that ends with {?dns}, or with {&dns} after a query, and nothing else',
+      )
+      .refine((text) => !/#|\/\/[^/?]*@/.test(text), 'must have no user and no fragment: neither is sent')
+      .refine(
+        (text) => !URL.canParse(text) || !new URL(text).searchParams.has('dns'),
+        'must not have the parameter dns: each question has its own',
+      ),
+  );
+
+/** Tells whether all URLs differ once normalised: `https://A.example:443/x` is `https://a.example/x`. */
 const allDiffer = (urls: readonly string[]): boolean =>
   new Set(urls.map((one) => (URL.canParse(one) ? new URL(one).href : one))).size === urls.length;
+
+/** Timers of Node end at once that are longer than 2^31 ms. */
+const longestMs = 24 * 86_400_000;
 
 const duration = (fallback: string, min: number) =>
   z
@@ -22,8 +60,8 @@ const duration = (fallback: string, min: number) =>
     .default(fallback)
     .transform((text, context) => {
       const milliseconds = parseDuration(text);
-      if (milliseconds === undefined || milliseconds < min) {
-        context.addIssue(`must be a duration of ${min} ms or more, such as 500ms, 10s, 30m or 6h`);
+      if (milliseconds === undefined || milliseconds < min || milliseconds > longestMs) {
+        context.addIssue(`must be a duration from ${min} ms to 24d, such as 500ms, 10s, 30m or 6h`);
         return z.NEVER;
       }
       return milliseconds;
@@ -36,49 +74,57 @@ const number = (fallback: number, min: number, max: number) =>
     .max(max, `must be a number from ${min} to ${max}`)
     .default(fallback);
 
+const isPort = (text: string): boolean => Number(text) >= 1 && Number(text) <= 65_535;
+
+/** A text in a form that ends with a port. */
+const withPort = (form: RegExp, fault: string) =>
+  z
+    .string()
+    .regex(form, fault)
+    .refine((text) => !form.test(text) || isPort(text.slice(text.lastIndexOf(':') + 1)), 'has a port above 65535 or 0');
+
 const list = (form: RegExp, fault: string) =>
   z
     .string()
     .transform((text) => text.split(',').map((part) => part.trim()))
-    .pipe(z.array(z.string().regex(form, fault)).min(1));
+    .pipe(z.array(withPort(form, fault)).min(1));
 
-/** `host:port`; an IPv6 address in brackets. */
+/** The form `host:port`, with an IPv6 address in brackets. */
 const brokerForm = /^(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
 
-/** `name=host:port` of a relay. */
+/** The form `name=host:port` of a relay. */
 const providerForm = /^[a-z0-9][a-z0-9-]{0,31}=(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
 
-const topicForm = /^[\w.-]{1,200}$/;
+const topicForm = /^(?!\.{1,2}$)[\w.-]{1,200}$/;
 const topicFault = 'must be letters, digits, dots, dashes and underscores, at most 200';
 
 const nothingRuns = 'is not set, and no embedded service runs here: start one with `make start`, or set it';
 
-/** Its TXT record must be published (docs/operations/running.md); the sandbox has it. */
+/** The default canary. Its TXT record must be published (docs/operations/running.md); the sandbox has it. */
 export const defaultCanary = 'verification-canary.sendmux.ai';
 
-/** Every setting of the product, by its environment variable. `docs/settings.md` is the same table in words. */
+/** Every setting of the product, by its environment variable. `docs/settings.md` describes the same settings. */
 const environment = z.object({
   PORT: number(3000, 1, 65_000).refine(Number.isInteger, 'must be a whole number'),
   HOST: z.string().min(1).default('127.0.0.1'),
+  PUBLIC_URL: serverUrl('https:', 'http:').optional(),
   DATABASE_URL: z.string({ error: nothingRuns }).pipe(url('postgres:', 'postgresql:')),
   MAIL_SERVER_DATABASE_URL: z.string({ error: nothingRuns }).pipe(url('postgres:', 'postgresql:')),
   DOH_RESOLVERS: z
     .string({ error: nothingRuns })
     .transform((text) => text.split(',').map((part) => part.trim()))
-    .pipe(
-      z
-        .array(url('https:', 'http:'))
-        .min(1)
-        .refine(allDiffer, 'names the same resolver twice: two must be independent'),
-    ),
+    .pipe(z.array(dohServer).min(1).refine(allDiffer, 'names the same resolver twice: two must be independent')),
   DOH_TIMEOUT: duration('5s', 50),
-  AWS_REGION: z.string().min(1).default('eu-west-1'),
-  AWS_ENDPOINT_URL_SESV2: url('https:', 'http:').optional(),
+  AWS_REGION: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be the name of a Region, such as eu-west-1')
+    .default('eu-west-1'),
+  AWS_ENDPOINT_URL_SESV2: serverUrl('https:', 'http:').optional(),
   AWS_ACCESS_KEY_ID: z.string().optional(),
   AWS_SECRET_ACCESS_KEY: z.string().optional(),
   SES_CALLS_PER_SECOND: number(1, 0.1, 10_000),
   SES_TIMEOUT: duration('10s', 50),
-  SMTP_URL: z.string({ error: nothingRuns }).pipe(url('smtp:', 'smtps:')),
+  SMTP_URL: z.string({ error: nothingRuns }).pipe(serverUrl('smtp:', 'smtps:')),
   NOTIFY_FROM: z
     .string()
     .regex(
@@ -97,21 +143,30 @@ const environment = z.object({
     )
     .pipe(
       z
-        .array(z.string().regex(providerForm, 'must be name=host:port, such as mailgun=smtp.eu.mailgun.org:587'))
+        .array(withPort(providerForm, 'must be name=host:port, such as mailgun=smtp.eu.mailgun.org:587'))
         .refine(
           (each) => new Set(each.map((one) => one.split('=', 1)[0])).size === each.length,
           'names the same provider twice',
         ),
     )
     .transform((each) => new Map(each.map((one) => one.split('=', 2) as [string, string]))),
+  ROLE_MAIL: z.enum(['platform', 'owners'], { error: 'must be platform or owners' }).default('platform'),
+  POSTMASTER_ADDRESS: z
+    .string()
+    .regex(/^[^\s<>@,]+@[^\s<>@,]+$/, 'must be one address, such as postmaster@example.com')
+    .default('postmaster@sendmux.ai'),
   PROVISIONING_DEADLINE: duration('30s', 100),
   VERIFICATION_INTERVAL: duration('6h', 1_000),
-  VERIFICATION_CONCURRENCY: number(50, 1, 10_000),
+  VERIFICATION_CONCURRENCY: number(50, 1, 10_000).refine(Number.isInteger, 'must be a whole number'),
   VERIFICATION_RATE: number(1_000, 0.1, 1_000_000),
   VERIFICATION_CANARY: z
     .string()
     .regex(/^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$/i, 'must be a name of the DNS')
     .default(defaultCanary),
+  MAIL_FROM_REQUIRED: z
+    .enum(['true', 'false'], { error: 'must be true or false' })
+    .default('false')
+    .transform((text) => text === 'true'),
   KAFKA_BROKERS: list(brokerForm, 'must be host:port, or several of them separated by commas').optional(),
   KAFKA_TOPIC: z.string().regex(topicForm, topicFault).default('sendmux.domain-events'),
   KAFKA_GROUP_PREFIX: z
@@ -141,9 +196,13 @@ const environment = z.object({
 
 export type Settings = Readonly<z.infer<typeof environment>>;
 
+/** Gives the URL under which customers reach the gateway, without a slash at its end. */
+export const publicUrlOf = ({ PUBLIC_URL, HOST, PORT }: Pick<Settings, 'PUBLIC_URL' | 'HOST' | 'PORT'>): string =>
+  (PUBLIC_URL ?? `http://${HOST}:${PORT}`).replace(/\/$/, '');
+
 /**
- * The relays that outgoing mail may leave through: `host:port` by name. `sendmux-ses` is always one, in the Region that SES is
- * used in, unless the settings say where.
+ * Gives the relays that outgoing mail may leave through: `host:port` by name. They include `sendmux-ses`, in the Region
+ * in which SES is used unless the settings name another host.
  */
 export const outboundProviders = ({
   OUTBOUND_PROVIDERS,
@@ -158,10 +217,41 @@ export class SettingsInvalid extends Error {
   override readonly name = 'SettingsInvalid';
 }
 
-/** Written by `make start` with the addresses of the embedded services, and removed when they stop. */
+/** Settings that cannot work together; the fault is said of the first. */
+const conflicts: readonly [keyof Settings, keyof Settings, (first: unknown, second: unknown) => string | undefined][] =
+  [
+    ...(['KAFKA_USERNAME', 'KAFKA_PASSWORD'] as const).map((name): (typeof conflicts)[number] => [
+      name,
+      'KAFKA_SASL_MECHANISM',
+      (own, mechanism) =>
+        (own === undefined) === (mechanism === undefined)
+          ? undefined
+          : own === undefined
+            ? 'is not set, and KAFKA_SASL_MECHANISM needs it'
+            : 'is set, and is of no use without KAFKA_SASL_MECHANISM',
+    ]),
+    [
+      'AWS_ACCESS_KEY_ID',
+      'AWS_SECRET_ACCESS_KEY',
+      (id, secret) =>
+        (id === undefined) === (secret === undefined)
+          ? undefined
+          : `is ${id === undefined ? 'not set, and AWS_SECRET_ACCESS_KEY is' : 'set, and AWS_SECRET_ACCESS_KEY is not'}`,
+    ],
+    [
+      'AUDIT_TOPIC',
+      'KAFKA_TOPIC',
+      (audit, events) => (audit === events ? 'must not be KAFKA_TOPIC: seals are no events' : undefined),
+    ],
+  ];
+
+/** Gives the file that `make start` writes with the addresses of the embedded services, and removes when they stop. */
 export const embeddedSettingsFile = (dataDirectory: string): string => join(dataDirectory, 'embedded.env');
 
-/** The variables that are set, and below them what the embedded services of `make start` wrote. An empty one is not set. */
+/**
+ * Completes the environment with what the embedded services of `make start` wrote. A variable of the environment comes
+ * first, unless it is empty.
+ */
 export function completeEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const file = embeddedSettingsFile(env.SENDMUX_DATA_DIR || '.sendmux');
   const embedded = existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {};
@@ -169,7 +259,8 @@ export function completeEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 /**
- * The settings of this process: the environment, and below it what the embedded services of `make start` wrote.
+ * Loads the settings of this process from the environment, completed with what the embedded services of `make start`
+ * wrote.
  *
  * @param only the settings that the process needs; a fault in another one does not stop it. Absent: all.
  * @throws {SettingsInvalid} naming every fault at once.
@@ -191,11 +282,15 @@ export function loadSettings<Name extends keyof Settings = keyof Settings>(
         faults.push(`  ${name}${entry} ${message}`);
       }
   }
+  for (const [first, second, faultOf] of conflicts) {
+    const fault = first in settings && second in settings && faultOf(settings[first], settings[second]);
+    if (fault) faults.push(`  ${first} ${fault}`);
+  }
   if (faults.length === 0) return settings as Pick<Settings, Name>;
   throw new SettingsInvalid(`Settings that must be mended (docs/settings.md explains each):\n${faults.join('\n')}`);
 }
 
-/** Ports of the apps, all derived from `PORT`, which is the gateway's own. */
+/** Gives the port of an app, derived from `PORT`, which is the gateway's own. */
 export const portOf = (app: keyof typeof offsets, port: number): number => port + offsets[app];
 
 const offsets = {

@@ -1,19 +1,19 @@
 import { parseDuration } from './duration';
 
-/** What `parseTime` takes, for whoever has to be told. */
+/** Describes the forms that `parseTime` accepts, for error messages. */
 export const timeForms =
   'a date (2026-03-01), a date and time (2026-03-01T10:00:00+10:00; UTC where no offset is given), now, today, yesterday, tomorrow, or how long ago (-6h, -30m, -2d, -1w, 6h ago)';
 
 const dayMs = 86_400_000;
-/** ISO 8601, extended, as RFC 3339 has it; seconds and the offset may be left out. */
+/** ISO 8601 in the extended form of RFC 3339; seconds and the offset may be left out. */
 const isoForm =
   /^(\d{4}-\d\d-\d\d)(?:[T ]((?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?)(Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?)?$/i;
 
 /**
- * The time that somebody has typed. A date alone is its first moment, and so are `today`, `yesterday` and `tomorrow`, all in UTC.
- * Digits below the millisecond are cut off.
+ * Parses a time that somebody has typed. A date alone is its first moment, and so are `today`, `yesterday` and
+ * `tomorrow`, all in UTC. Digits below the millisecond are cut off.
  *
- * @returns undefined when it is no time, such as 30 February.
+ * @returns undefined when it is not a time, such as 30 February.
  */
 export function parseTime(text: string, now: Date): Date | undefined {
   const typed = text.trim().toLowerCase();
@@ -30,10 +30,10 @@ export function parseTime(text: string, now: Date): Date | undefined {
   return Number.isNaN(new Date(time).getTime()) ? undefined : new Date(time);
 }
 
-/** In milliseconds since the epoch; NaN when it is none. */
+/** Parses a time into milliseconds since the Unix epoch; NaN when the text is no time. */
 function isoTime(text: string): number {
   const [, date, clock = '00:00', offset = 'Z'] = isoForm.exec(text) ?? [];
-  // `Date` makes 2 March of 30 February.
+  // `Date` turns 30 February into 2 March.
   const isDate = date !== undefined && new Date(`${date}T00:00Z`).getUTCDate() === Number(date.slice(-2));
   return isDate ? Date.parse(`${date}T${clock}${offset.toUpperCase().replace(/^(.\d\d)(\d\d)$/, '$1:$2')}`) : NaN;
 }

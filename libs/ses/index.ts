@@ -1,2 +1,3 @@
+export { isKnownSesError, sesOperations, type SesOperation } from './ses-fault';
 export * from './ses-identities';
 export * from './ses.module';

@@ -1,40 +1,57 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import {
-  AlreadyExistsException,
-  CreateEmailIdentityCommand,
-  DeleteEmailIdentityCommand,
   GetEmailIdentityCommand,
   ListEmailIdentitiesCommand,
   NotFoundException,
-  PutEmailIdentityDkimSigningAttributesCommand,
   SESv2Client,
-  SESv2ServiceException,
-  type VerificationInfo,
+  type SESv2ServiceException,
+  type DkimAttributes,
+  type GetEmailIdentityCommandOutput,
 } from '@aws-sdk/client-sesv2';
+import { Logger } from '@nestjs/common';
 import { z } from 'zod';
-import { backOffMs } from '@app/runtime';
+import { backOffMs, CounterpartAlarm } from '@app/runtime';
+import { isKnownSesError, sesFault, type SesFault, type SesOperation } from './ses-fault';
 import { TokenBucket } from './token-bucket';
 
-/** The tag by which an identity is known as ours: its value is the domain's id. */
+/** The tag that marks an identity as ours; its value is the domain's id. */
 export const domainIdTag = 'sendmux:domain-id';
+
+/**
+ * Value of the tag of an identity that others have made and an operator has adopted: it is that of whoever holds the
+ * name.
+ */
+export const adoptedTag = 'adopted';
+
+/** Whether an identity is that of a domain: by its tag, or because the domain holds the name of an adopted one. */
+export const belongsTo = (identity: Pick<SesIdentity, 'domainId'>, domainId: string): boolean =>
+  identity.domainId === domainId || identity.domainId === adoptedTag;
 
 /** `DkimAttributes.Status`, in the lower case of our API. */
 export type SesStatus = 'pending' | 'success' | 'failed' | 'temporary_failure' | 'not_started';
 
+/** The MAIL FROM domain of an identity, with `MailFromDomainStatus` in lower case. */
+export interface SesMailFrom {
+  readonly domain: string;
+  readonly status: 'pending' | 'success' | 'failed' | 'temporary_failure';
+}
+
 export interface SesIdentity {
   readonly name: string;
-  /** Value of our tag; null when the identity does not carry it. */
+  /** Value of our tag: the id of a domain, or `adoptedTag`; null when the identity does not carry it. */
   readonly domainId: string | null;
   readonly status: SesStatus;
-  /** The three Easy DKIM tokens; none where somebody has given the identity keys of his own, or no DKIM at all. */
+  /** The three Easy DKIM tokens; none where the identity has keys of its own (BYODKIM), or no DKIM at all. */
   readonly tokens: readonly string[];
   /** Zone of the CNAME targets. */
   readonly hostedZone: string;
   readonly region: string;
+  /** Null where it has none: SES then sends with a name of its own. */
+  readonly mailFrom: SesMailFrom | null;
   readonly verification: SesVerification;
 }
 
-/** `VerificationInfo` of `GetEmailIdentity`: how SES explains the status. Null where it says nothing. */
+/** `VerificationInfo` of `GetEmailIdentity`: how SES explains the status. Null where it gives no explanation. */
 export interface SesVerification {
   /** `ErrorType` in lower case, such as `host_not_found`, `type_not_found`, `invalid_value`, `dns_server_error`. */
   readonly errorType: string | null;
@@ -42,9 +59,17 @@ export interface SesVerification {
   readonly lastSuccessAt: Date | null;
 }
 
-/** SES said no, for good: asking again will not help. */
+/** SES does not accept the domain's name. Asking again will not help. */
 export class SesRefused extends Error {
   override readonly name = 'SesRefused';
+}
+
+/**
+ * SES refuses what this installation asks, because of its credentials, permissions, quotas or account. An operator has
+ * been alarmed; asking again helps once he has acted.
+ */
+export class SesDenied extends Error {
+  override readonly name = 'SesDenied';
 }
 
 /** SES did not answer, or not in a way that can be believed. Asking again may help. */
@@ -54,21 +79,21 @@ export class SesUnavailable extends Error {
 
 export interface SesOptions {
   readonly region: string;
-  /** Absent: the SDK's own. */
+  /** The SES endpoint; the SDK's default when absent. */
   readonly endpoint?: string;
-  /** Identity calls of this process; SES allows about one a second. */
+  /** Identity calls of this process a second. SES allows about one. */
   readonly callsPerSecond: number;
-  /** A single call that takes longer was not answered, in milliseconds. */
+  /** Milliseconds after which a single call counts as unanswered. */
   readonly timeoutMs: number;
 }
 
-/** AWS gives each request an id, and tells it in every answer. */
+/** AWS gives each request an id, and tells it in every answer, an error too. */
 interface Answered {
-  readonly $metadata: { readonly requestId?: string };
+  readonly $metadata: { readonly httpStatusCode?: number; readonly requestId?: string };
 }
 
-interface Call {
-  /** Gives up waiting: for a turn, for a throttled SES, for an answer. */
+export interface Call {
+  /** Ends the wait for a turn, for a throttled SES, and for an answer. */
   readonly signal?: AbortSignal;
 }
 
@@ -86,40 +111,44 @@ const easyDkim = z.object({
   Tokens: z.array(z.string().regex(/^[a-z0-9]+$/i)).length(3),
   SigningHostedZone: z.string().regex(hostName).default('dkim.amazonses.com'),
 });
-/** What others may have made of an identity: its own keys (BYODKIM), whose only token is a selector, or none. */
+/**
+ * The DKIM of an identity that others have changed: its own keys (BYODKIM), whose only token is a selector, or none.
+ */
 const otherDkim = z
   .union([
     z.object({ Status: status, SigningAttributesOrigin: z.literal('EXTERNAL') }),
     z.object({ Status: status.extract(['NOT_STARTED']) }),
   ])
   .transform(({ Status }) => ({ Status, Tokens: [], SigningHostedZone: 'dkim.amazonses.com' }));
+const mailFrom = z.object({ MailFromDomain: z.string().min(1), MailFromDomainStatus: status.exclude(['NOT_STARTED']) });
 const page = z.object({
   EmailIdentities: z.array(z.object({ IdentityName: z.string(), VerificationStatus: status })),
   NextToken: z.string().optional(),
 });
 
-const throttles = new Set(['TooManyRequestsException', 'ThrottlingException', 'Throttling', 'RequestLimitExceeded']);
-/** Of status 4xx, but none of the caller's doing. */
-const troubles = new Set(['ConcurrentModificationException', 'RequestTimeout', 'RequestTimeoutException']);
 const throttleBackOff = { baseMs: 500, capMs: 8_000 };
 
 /**
- * The domain identities of Amazon SES v2, each tagged with the id of the domain that asked for it. Calls wait for their
- * turn and for a throttled SES as long as the caller does.
+ * Reads the domain identities of Amazon SES v2, each tagged with the id of the domain that asked for it. Calls wait for
+ * their turn and for a throttled SES as long as the caller does. `SesWriter` in libs/ses-writer changes identities.
  *
- * Every method throws `SesUnavailable` when SES gave no answer that can be believed, and `SesRefused` when it said no.
+ * Every method throws `SesUnavailable` when SES gave no answer that can be trusted, `SesRefused` when it does not
+ * accept the name, and `SesDenied` when it refuses this installation. None of their messages has a word of SES; their
+ * causes do, for the log.
  */
 export class SesIdentities {
-  private readonly client: SESv2Client;
+  protected readonly client: SESv2Client;
+  private readonly logger = new Logger(SesIdentities.name);
+  private readonly alarm = new CounterpartAlarm('ses');
   private readonly turns: TokenBucket;
 
-  constructor(private readonly options: SesOptions) {
+  constructor(protected readonly options: SesOptions) {
     this.turns = new TokenBucket(options.callsPerSecond);
     const timeout = options.timeoutMs;
     this.client = new SESv2Client({
       region: options.region,
       ...(options.endpoint && { endpoint: options.endpoint }),
-      // One mechanism decides about trying again, and it is not the SDK's, which gives up on a throttle.
+      // Retries are made in `call` only, since the SDK gives up on a throttle.
       maxAttempts: 1,
       requestHandler: {
         connectionTimeout: Math.min(timeout, 3_000),
@@ -129,62 +158,22 @@ export class SesIdentities {
     });
   }
 
-  /**
-   * `CreateEmailIdentity` with Easy DKIM and our tag. An identity that is there already is returned as it is, whosever it
-   * may be: the tag tells.
-   */
-  async create(name: string, domainId: string, { signal }: Call = {}): Promise<SesIdentity> {
-    const Tags = [{ Key: domainIdTag, Value: domainId }];
-    const created = await this.call(
-      (options) => this.client.send(new CreateEmailIdentityCommand({ EmailIdentity: name, Tags }), options),
-      { signal, expected: AlreadyExistsException },
-    );
-    if (created) return this.identity(name, domainId, easyDkim.safeParse(created.DkimAttributes));
-    const existing = await this.get(name, { signal });
-    if (!existing) throw new SesUnavailable(`SES has ${name} and has it not: it is changed by somebody else right now`);
-    if (existing.domainId === domainId && existing.tokens.length !== 3)
-      throw new SesUnavailable(`SES has ${name} without Easy DKIM: it was changed by hand`);
-    return existing;
-  }
-
-  /** `GetEmailIdentity`; null when there is none. */
+  /** Reads an identity (`GetEmailIdentity`); null when there is none. */
   async get(name: string, { signal }: Call = {}): Promise<SesIdentity | null> {
     const found = await this.call(
+      'GetEmailIdentity',
       (options) => this.client.send(new GetEmailIdentityCommand({ EmailIdentity: name }), options),
       { signal, expected: NotFoundException },
     );
     if (!found) return null;
     const tag = found.Tags?.find(({ Key }) => Key === domainIdTag);
     const dkim = easyDkim.or(otherDkim).safeParse(found.DkimAttributes);
-    return this.identity(name, tag?.Value ?? null, dkim, found.VerificationInfo);
+    return this.identity(name, tag?.Value ?? null, dkim, found);
   }
 
   /**
-   * `PutEmailIdentityDkimSigningAttributes` with Easy DKIM: SES begins anew to look for the records, for up to 72 hours. To be
-   * asked for an identity that has Easy DKIM: its key length, and with it the tokens, stay as they are. Repeating it is harmless.
-   *
-   * @returns the tokens; null when there is no such identity.
-   */
-  async restartDkim(name: string, { signal }: Call = {}): Promise<readonly string[] | null> {
-    const input = { EmailIdentity: name, SigningAttributesOrigin: 'AWS_SES' as const };
-    const restarted = await this.call(
-      (options) => this.client.send(new PutEmailIdentityDkimSigningAttributesCommand(input), options),
-      { signal, expected: NotFoundException },
-    );
-    return restarted ? (restarted.DkimTokens ?? []) : null;
-  }
-
-  /** `DeleteEmailIdentity`; one that is not there is deleted. */
-  async delete(name: string, { signal }: Call = {}): Promise<void> {
-    await this.call((options) => this.client.send(new DeleteEmailIdentityCommand({ EmailIdentity: name }), options), {
-      signal,
-      expected: NotFoundException,
-    });
-  }
-
-  /**
-   * `ListEmailIdentities`: each identity of the account with its status, a thousand a call. A page that SES did not answer with is
-   * asked for twice more, but the first: whoever has got far does not begin anew for one fault.
+   * Lists each identity of the account with its status, a thousand a call (`ListEmailIdentities`). A page after the
+   * first is retried twice when SES gives no answer, so that a long list does not start again because of one fault.
    */
   async *list({ signal }: Call = {}): AsyncGenerator<{ name: string; status: SesStatus }, void> {
     let next: string | undefined;
@@ -206,6 +195,7 @@ export class SesIdentities {
 
   private async page(NextToken: string | undefined, signal: AbortSignal | undefined): Promise<z.output<typeof page>> {
     const answer = await this.call(
+      'ListEmailIdentities',
       (options) => this.client.send(new ListEmailIdentitiesCommand({ PageSize: 1_000, NextToken }), options),
       { signal },
     );
@@ -218,14 +208,20 @@ export class SesIdentities {
     this.client.destroy();
   }
 
+  /** Makes an identity from an answer of SES which says that it has Easy DKIM. */
+  protected withEasyDkim(name: string, domainId: string, attributes: DkimAttributes | undefined): SesIdentity {
+    return this.identity(name, domainId, easyDkim.safeParse(attributes));
+  }
+
   private identity(
     name: string,
     domainId: string | null,
     dkim: z.ZodSafeParseResult<z.output<typeof easyDkim>>,
-    verification?: VerificationInfo,
+    { VerificationInfo: verification, MailFromAttributes }: Partial<GetEmailIdentityCommandOutput> = {},
   ): SesIdentity {
     if (!dkim.success) throw new SesUnavailable(`SES answered for ${name} without three DKIM tokens and a status`);
     const { Status, Tokens, SigningHostedZone } = dkim.data;
+    const { data: from } = mailFrom.safeParse(MailFromAttributes);
     return {
       name,
       domainId,
@@ -233,6 +229,7 @@ export class SesIdentities {
       tokens: Tokens,
       hostedZone: SigningHostedZone,
       region: this.options.region,
+      mailFrom: from ? { domain: from.MailFromDomain, status: statuses[from.MailFromDomainStatus] } : null,
       verification: {
         errorType: verification?.ErrorType?.toLowerCase() ?? null,
         lastCheckedAt: verification?.LastCheckedTimestamp ?? null,
@@ -242,45 +239,60 @@ export class SesIdentities {
   }
 
   /**
-   * SES's answer, or undefined for the error that is expected. A throttled call is made again for as long as the caller
-   * waits; any other trouble is the caller's to repeat.
+   * Makes a call. Gives the answer of SES, or undefined for the expected error. A throttled call is repeated for as
+   * long as the caller waits; other failures are left to the caller.
    */
-  private async call<Answer extends Answered>(
+  protected async call<Answer extends Answered>(
+    operation: SesOperation,
     send: (options: { abortSignal: AbortSignal }) => Promise<Answer>,
     { signal, expected }: Call & { expected?: new (...args: never[]) => SESv2ServiceException },
   ): Promise<Answer | undefined> {
     try {
       for (let throttled = 1; ; throttled++) {
         await this.turns.take(signal);
-        // The handler's own time-out ends with the head of the answer; its body can hang too.
+        // The request handler's time-out ends with the headers of the answer, but the body can hang too.
         const late = AbortSignal.timeout(this.options.timeoutMs);
         try {
           const answer = await send({ abortSignal: signal ? AbortSignal.any([signal, late]) : late });
-          // A proxy's page, say, with status 200: the SDK does not look into an answer that has no fields.
+          // A proxy may answer with a page and status 200, and the SDK does not check an answer without required
+          // fields.
           if (!answer.$metadata.requestId) throw new Error('what answered is not SES: there is no request id');
           return answer;
         } catch (error) {
           if (expected && error instanceof expected && error.$metadata.requestId) return undefined;
-          if (!isThrottle(error)) throw error;
+          if (faultOf(error as Error, operation) !== 'throttled') throw error;
           await delay(backOffMs(throttleBackOff, throttled), undefined, { signal });
         }
       }
     } catch (error) {
-      throw translate(error as Error);
+      throw this.translate(error as Error, operation, signal);
     }
+  }
+
+  /** Gives an error without the text of SES, which goes to the log. */
+  private translate(error: Error & Partial<Answered>, operation: SesOperation, signal?: AbortSignal): Error {
+    const fault = faultOf(error, operation);
+    const said = { operation, error: error.name, said: error.message, request: error.$metadata?.requestId };
+    if (fault === 'ours') {
+      const reason = isKnownSesError(error.name) ? error.name : 'unknown';
+      this.alarm.raise(reason, `SES refuses ${operation} to this installation`, said);
+      return new SesDenied(`SES refuses ${operation} to this installation (${reason})`, { cause: error });
+    }
+    if (!signal?.aborted)
+      this.logger.warn(said, fault === 'name' ? 'SES does not accept a name' : 'SES gave no answer');
+    if (fault === 'name') return new SesRefused('SES does not accept the name', { cause: error });
+    return new SesUnavailable(`SES gave no answer to ${operation}`, { cause: error });
   }
 }
 
-const isThrottle = (error: unknown): boolean =>
-  error instanceof SESv2ServiceException && (throttles.has(error.name) || error.$metadata.httpStatusCode === 429);
-
-/** A refusal is believed only if it is SES's own: with a status of 4xx, a name and a request id. */
-function translate(error: Error): Error {
-  if (!(error instanceof SESv2ServiceException))
-    return new SesUnavailable(`SES gave no answer (${error.message})`, { cause: error });
-  const { httpStatusCode = 500, requestId } = error.$metadata;
-  const own = requestId !== undefined && error.name.length > 0 && !/^(Error|Unknown.*|SyntaxError)$/.test(error.name);
-  const refused = own && httpStatusCode >= 400 && httpStatusCode < 500 && !troubles.has(error.name);
-  const said = `SES: ${error.message || error.name}`;
-  return refused ? new SesRefused(said, { cause: error }) : new SesUnavailable(said, { cause: error });
+/**
+ * Sorts whatever the SDK has thrown. An answer is believed only if it is one of AWS: with a name and a request id. A
+ * throttle is waited out whoever it comes from.
+ */
+function faultOf(error: Error & Partial<Answered>, operation: SesOperation): SesFault {
+  const { httpStatusCode = 0, requestId } = error.$metadata ?? {};
+  const fault = sesFault(error.name, httpStatusCode, operation);
+  const hasName = isKnownSesError(error.name) || !/^(|Error|Unknown.*|SyntaxError)$/.test(error.name);
+  const isBelieved = httpStatusCode === 0 || (requestId !== undefined && hasName);
+  return isBelieved || fault === 'throttled' ? fault : 'passing';
 }

@@ -1,6 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Lets calls through at a rate, in the order they came. A caller that gives up leaves its place to the next. */
+/**
+ * Limits the rate of calls, and lets them through in the order they came. A caller that gives up leaves its place to
+ * the next.
+ */
 export class TokenBucket {
   private readonly intervalMs: number;
   private queue: Promise<void> = Promise.resolve();
@@ -10,7 +13,11 @@ export class TokenBucket {
     this.intervalMs = 1_000 / callsPerSecond;
   }
 
-  /** Resolves when it is the caller's turn. @throws the signal's reason as soon as the caller gives up. */
+  /**
+   * Resolves when it is the caller's turn.
+   *
+   * @throws the signal's reason as soon as the caller gives up.
+   */
   async take(signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     const turn = this.queue.then(async () => {

@@ -8,32 +8,32 @@ export interface Task<Payload = unknown> {
   readonly key: string;
   readonly kind: string;
   readonly payload: Payload;
-  /** From 1: this is the how-manieth try, those included whose worker died. */
+  /** The number of this attempt, from 1. Attempts whose process died count. */
   readonly attempts: number;
   readonly createdAt: Date;
   readonly lastError: string | null;
 }
 
-/** A task that one worker holds until `leaseUntil` of the database's clock. */
+/** A task that one worker holds until `leaseUntil`, by the database's clock. */
 export interface ClaimedTask extends Task {
-  /** Differs from the row's once another task has taken the place of this one. */
+  /** The id of this task. It differs from the row's once another task has replaced this one. */
   readonly id: string;
   readonly leaseToken: string;
 }
 
 export interface TaskStatistics {
   readonly total: number;
-  /** Those whose time has come, running ones included. */
+  /** Tasks that are due, running ones included. */
   readonly due: number;
-  /** How long the longest-waiting due task is overdue, in seconds; 0 when none is. */
+  /** Seconds for which the task that is due longest has been due; 0 when none is. */
   readonly oldestDueSeconds: number;
-  /** Tries of the task that was tried most. */
+  /** The largest number of attempts of any task. */
   readonly maxAttempts: number;
 }
 
 /**
- * What processes still have to do, in PostgreSQL: one task a key at most. Tasks are delivered at least once; two
- * workers never hold the same key at the same time, even when a task is replaced while it runs.
+ * Stores in PostgreSQL what processes still have to do, with at most one task a key. Tasks are delivered at least once.
+ * Two workers never hold the same key at the same time, even when a task is replaced while it runs.
  */
 @Injectable()
 export class TaskList {
@@ -43,12 +43,12 @@ export class TaskList {
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
   /**
-   * Adds a task, or replaces the key's task. A worker that runs the replaced one is told by its signal and cannot
-   * complete the new one, which starts when that worker lets go of the key. The same kind and payload again is the same
-   * task: nothing changes, so a redelivered event neither hurries nor repeats it.
+   * Adds a task, or replaces the key's task. The signal of a worker that runs the replaced task aborts, and that worker
+   * cannot complete the new one, which starts when the key is released. Putting the same kind and payload again changes
+   * nothing, so a redelivered event neither hurries nor repeats the task.
    *
-   * @param payload anything JSON.
-   * @param due not before this time; at once when absent.
+   * @param payload any JSON value.
+   * @param due the earliest time to run it; at once when absent.
    */
   async put(list: string, key: string, kind: string, payload: unknown, due?: Date): Promise<void> {
     await this.pool.query({
@@ -64,7 +64,7 @@ export class TaskList {
     this.changed.emit(list, key);
   }
 
-  /** Removes the key's task, if any. A worker that runs it is told by its signal. */
+  /** Removes the key's task, if any. The signal of a worker that runs it aborts. */
   async remove(list: string, key: string): Promise<void> {
     await this.pool.query('DELETE FROM tasks WHERE list = $1 AND key = $2', [list, key]);
     this.changed.emit(list, key);
@@ -82,7 +82,18 @@ export class TaskList {
     return { total: Number(total), due: Number(due), oldestDueSeconds: oldest, maxAttempts: attempts };
   }
 
-  /** Up to `limit` due tasks, the longest-waiting first, for `leaseMs`. */
+  /** Reads up to `limit` payloads of a kind that contain `part` (as jsonb `@>`), due or not, the oldest task first. */
+  async payloads<Payload>(list: string, kind: string, part: object, limit: number): Promise<Payload[]> {
+    const { rows } = await this.pool.query<{ payload: Payload }>({
+      name: 'task-payloads',
+      text: `SELECT payload FROM tasks WHERE list = $1 AND kind = $2 AND payload @> $3
+        ORDER BY created_at, key LIMIT $4`,
+      values: [list, kind, JSON.stringify(part), limit],
+    });
+    return rows.map(({ payload }) => payload);
+  }
+
+  /** Claims up to `limit` due tasks for `leaseMs`, the one that is due longest first. */
   async claim(list: string, limit: number, leaseMs: number): Promise<ClaimedTask[]> {
     const { rows } = await this.pool.query<ClaimedTask>({
       name: 'task-claim',
@@ -102,7 +113,7 @@ export class TaskList {
     return rows;
   }
 
-  /** Milliseconds until the next task that nobody holds is due (0: it is), by the database's clock. */
+  /** Gives the milliseconds until the next task that no worker holds is due (0: it is due), by the database's clock. */
   async nextDueInMs(list: string): Promise<number | undefined> {
     const { rows } = await this.pool.query<{ ms: number | null }>({
       name: 'task-next-due',
@@ -114,7 +125,10 @@ export class TaskList {
     return rows[0]?.ms == null ? undefined : Math.max(0, rows[0].ms);
   }
 
-  /** False when the task is not this worker's any more: its lease is lost, or it was replaced or removed. */
+  /**
+   * Extends the lease. Gives false when this worker no longer holds the task: its lease has ended, or the task was
+   * replaced or removed.
+   */
   async renew(task: ClaimedTask, leaseMs: number): Promise<boolean> {
     const { rowCount } = await this.pool.query({
       name: 'task-renew',
@@ -126,31 +140,44 @@ export class TaskList {
     return rowCount === 1;
   }
 
-  /** Takes the task off the list. */
+  /** Removes a task that is done. */
   async complete(task: ClaimedTask): Promise<void> {
     const { rowCount } = await this.pool.query({
       name: 'task-complete',
       text: 'DELETE FROM tasks WHERE list = $1 AND key = $2 AND lease_token = $3 AND id = $4',
       values: [task.list, task.key, task.leaseToken, task.id],
     });
-    if (rowCount === 0) await this.letGo(task);
+    if (rowCount === 0) await this.giveUp(task);
   }
 
-  /** Lets go of the task until `delayMs` from now. */
-  async postpone(task: ClaimedTask, delayMs: number, error: string): Promise<void> {
+  /** Releases the task after a failed attempt, until `delayMs` from now. */
+  postpone(task: ClaimedTask, delayMs: number, error: string): Promise<void> {
+    return this.releaseUntil(task, delayMs, error, 0);
+  }
+
+  /**
+   * Releases a task that has to wait, until `delayMs` from now. The attempt does not count, so the back-off does not
+   * grow.
+   */
+  defer(task: ClaimedTask, delayMs: number, reason: string): Promise<void> {
+    return this.releaseUntil(task, delayMs, reason, 1);
+  }
+
+  private async releaseUntil(task: ClaimedTask, delayMs: number, reason: string, uncounted: 0 | 1): Promise<void> {
     const { rowCount } = await this.pool.query({
-      name: 'task-postpone',
+      name: 'task-release-until',
       text: `
         UPDATE tasks SET
-          lease_token = NULL, lease_until = NULL, due = now() + $5 * interval '1 ms', last_error = $6
+          lease_token = NULL, lease_until = NULL, due = now() + $5 * interval '1 ms', last_error = $6,
+          attempts = attempts - $7
         WHERE list = $1 AND key = $2 AND lease_token = $3 AND id = $4`,
-      values: [task.list, task.key, task.leaseToken, task.id, delayMs, error],
+      values: [task.list, task.key, task.leaseToken, task.id, delayMs, reason, uncounted],
     });
-    if (rowCount === 0) await this.letGo(task);
+    if (rowCount === 0) await this.giveUp(task);
   }
 
-  /** Lets go of the key as if the task had never been claimed; what replaced the task can start. */
-  async letGo(task: ClaimedTask): Promise<void> {
+  /** Releases the key as if the task had never been claimed, so that a task that replaced it can start. */
+  async giveUp(task: ClaimedTask): Promise<void> {
     await this.pool.query({
       name: 'task-let-go',
       text: `

@@ -1,27 +1,31 @@
-import { Gauge } from 'prom-client';
-import type { TaskList } from './task-list';
+import { queriedGauge } from '@app/runtime';
+import type { TaskList, TaskStatistics } from './task-list';
 
-/** The lists that this process works on. */
+/** The lists whose tasks this process handles. */
 const lists = new Map<string, TaskList>();
 
-const oldest = new Gauge({
-  name: 'sendmux_tasks_oldest_seconds',
-  help: 'How long the task that waits longest is overdue',
-  labelNames: ['list'],
-});
+const measurements = (valueOf: (statistics: TaskStatistics) => number) => () =>
+  Promise.all(
+    [...lists].map(async ([list, tasks]) => ({ labels: { list }, value: valueOf(await tasks.statistics(list)) })),
+  );
 
-new Gauge({
-  name: 'sendmux_tasks',
-  help: 'Tasks that are not done, those that are due later included',
-  labelNames: ['list'],
-  async collect() {
-    for (const [list, tasks] of lists) {
-      const { total, oldestDueSeconds } = await tasks.statistics(list);
-      this.set({ list }, total);
-      oldest.set({ list }, oldestDueSeconds);
-    }
+queriedGauge(
+  {
+    name: 'sendmux_tasks_oldest_seconds',
+    help: 'How long the task that waits longest is overdue',
+    labelNames: ['list'],
   },
-});
+  measurements(({ oldestDueSeconds }) => oldestDueSeconds),
+);
+
+queriedGauge(
+  {
+    name: 'sendmux_tasks',
+    help: 'Tasks that are not done, those that are due later included',
+    labelNames: ['list'],
+  },
+  measurements(({ total }) => total),
+);
 
 export const measure = (list: string, tasks: TaskList): void => void lists.set(list, tasks);
 export const measureNoMore = (list: string): void => void lists.delete(list);

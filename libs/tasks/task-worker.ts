@@ -3,27 +3,34 @@ import { backOffMs, type BackOff } from '@app/runtime';
 import type { ClaimedTask, Task, TaskList } from './task-list';
 import { measure, measureNoMore } from './task-metrics';
 
-/** `retryInMs` absent: by the worker's back-off. */
+/**
+ * The outcome of an attempt. With `retryInMs` the task waits for something, for that many milliseconds, and the attempt
+ * does not count as failed. Without it the attempt has failed, and the next one follows after the worker's back-off.
+ */
 export type TaskOutcome = 'done' | { readonly retryInMs?: number; readonly error: string };
 
 export interface TaskWorkerOptions {
   readonly list: string;
   /** Tasks at once; 8 when absent. */
   readonly concurrency?: number;
-  /** A task of a killed worker is taken over after this long; 10,000 when absent. Renewed at each third. */
+  /**
+   * Milliseconds after which the task of a worker that died is taken over; 10,000 when absent. A worker renews its
+   * lease at each third of it.
+   */
   readonly leaseMs?: number;
-  /** Wait after a failure; 500 ms to 60 s when absent. Failures never end a task. */
+  /** Wait after a failure; 500 ms to 60 s when absent. A task is retried until it succeeds. */
   readonly backOff?: BackOff;
-  /** Longest wait before the list is looked at again; 500 when absent. */
+  /** Longest wait until the list is read again, in milliseconds; 500 when absent. */
   readonly pollMs?: number;
   /**
-   * Does the work, which must stand being repeated. The signal aborts when the task is no more this worker's
-   * (replaced, removed, lease lost) and when the worker stops: the handler has until the lease ends to heed it.
+   * Runs the task, and must tolerate being repeated. The signal aborts when this worker no longer holds the task
+   * (replaced, removed, lease lost) and when the worker stops. The handler then has until the end of the lease to
+   * return.
    */
   handle(task: Task, signal: AbortSignal): Promise<TaskOutcome>;
 }
 
-/** Reason of a handler's abort. */
+/** The reason of the signal with which a handler is aborted. */
 export class TaskAborted extends Error {
   override readonly name = 'TaskAborted';
 }
@@ -35,7 +42,7 @@ interface Run {
   readonly renew: () => Promise<void>;
 }
 
-/** Works on the due tasks of one list, from `run` to `stop`. */
+/** Runs the due tasks of one list, from `run` to `stop`. */
 export class TaskWorker {
   private readonly logger: Logger;
   private readonly running = new Set<Run>();
@@ -61,17 +68,18 @@ export class TaskWorker {
     this.loop = this.work();
   }
 
-  /** Looks at the list now. Puts of the same `TaskList` do this by themselves. */
+  /** Reads the list now. A `put` on the same `TaskList` does this by itself. */
   wake(): void {
     this.awake = true;
     this.wakeUp();
   }
 
   /**
-   * Takes no more tasks and waits for the running ones; those that need longer are aborted and go back to the list as
-   * if never tried. A handler that does not heed its abort within a second keeps its lease until that ends by itself.
+   * Takes no more tasks and waits for the running ones. Those that need longer are aborted, and go back to the list as
+   * if never attempted. A handler that does not return within a second of its abort keeps its lease until that ends by
+   * itself.
    */
-  async stop(withinMs = 10_000): Promise<void> {
+  async stop(withinMs = 7_000): Promise<void> {
     this.stopping = true;
     measureNoMore(this.options.list);
     this.wake();
@@ -113,7 +121,9 @@ export class TaskWorker {
     }
   }
 
-  /** @param leaseEnd of this process's monotonic clock: earlier than the database's. */
+  /**
+   * @param leaseEnd the end of the lease by this process's monotonic clock, which is earlier than by the database's.
+   */
   private start(task: ClaimedTask, leaseEnd: number): void {
     const { leaseMs } = this.options;
     const abortion = new AbortController();
@@ -150,7 +160,7 @@ export class TaskWorker {
     this.running.add(run);
   }
 
-  /** Never rejects. */
+  /** Runs one attempt and stores its outcome. Never rejects. */
   private async handle(task: ClaimedTask, signal: AbortSignal, settled: () => void): Promise<void> {
     let outcome: TaskOutcome;
     try {
@@ -161,12 +171,14 @@ export class TaskWorker {
     settled();
     try {
       if (outcome === 'done') return await this.tasks.complete(task);
-      if (signal.aborted) return await this.tasks.letGo(task);
-      const delayMs = outcome.retryInMs ?? backOffMs(this.options.backOff, task.attempts);
+      if (signal.aborted) return await this.tasks.giveUp(task);
+      const { retryInMs } = outcome;
+      if (retryInMs !== undefined) return await this.tasks.defer(task, retryInMs, storable(outcome.error));
+      const delayMs = backOffMs(this.options.backOff, task.attempts);
       this.logger.warn(
         `${task.kind} of ${task.key} failed (try ${task.attempts}), again in ${delayMs} ms: ${outcome.error}`,
       );
-      await this.tasks.postpone(task, delayMs, outcome.error);
+      await this.tasks.postpone(task, delayMs, storable(outcome.error));
     } catch (error) {
       this.logger.warn(`${task.kind} of ${task.key} will be repeated when its lease ends: ${messageOf(error)}`);
     }
@@ -185,6 +197,12 @@ export class TaskWorker {
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/**
+ * Gives a text that PostgreSQL can store: without NUL, which the words of a counterpart may have, and not of any
+ * length.
+ */
+const storable = (text: string): string => text.replaceAll('\0', '').slice(0, 2_000);
 
 async function settlesWithin(milliseconds: number, work: Promise<unknown>): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;

@@ -33,7 +33,10 @@ beforeEach(async () => {
 
 afterEach(() => Promise.all(workers.map((worker) => worker.stop(0))));
 
-/** Over a `TaskList` of its own, as in another process: only the poll tells it of puts. */
+/**
+ * Makes a worker over a `TaskList` of its own, as another process has. It sees tasks that are put elsewhere by its poll
+ * only.
+ */
 function worker(options: Partial<TaskWorkerOptions> & Pick<TaskWorkerOptions, 'handle'>, over = new TaskList(pool)) {
   const made = new TaskWorker(over, { list, pollMs: 50, backOff: { baseMs: 20, capMs: 100 }, ...options });
   workers.push(made);
@@ -43,7 +46,7 @@ function worker(options: Partial<TaskWorkerOptions> & Pick<TaskWorkerOptions, 'h
 
 const rows = async () => (await pool.query<Record<string, unknown>>('SELECT * FROM tasks ORDER BY key')).rows;
 
-async function until(condition: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<void> {
+async function until(condition: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`Not within ${withinMs} ms: ${condition.toString()}`);
@@ -55,7 +58,7 @@ const aborted = (signal: AbortSignal) =>
   new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
 
 describe('a task', () => {
-  it('is handed over as it was put, and is gone when done', async () => {
+  it('is given to the handler as it was put, and removed when done', async () => {
     const seen: Task[] = [];
     await tasks.put(list, 'mdom_1', 'provision', { name: 'mail.acme.com' });
     await tasks.put('notifier', 'mdom_1', 'tell', {});
@@ -71,38 +74,61 @@ describe('a task', () => {
     const due = new Date(Date.now() + 300);
     let started = 0;
     await tasks.put(list, 'later', 'check', {}, due);
-    worker({ pollMs: 5_000, handle: () => Promise.resolve((started = Date.now())).then(() => 'done' as const) });
+    worker({ pollMs: 600_000, handle: () => Promise.resolve((started = Date.now())).then(() => 'done' as const) });
     await until(() => started > 0);
     expect(started).toBeGreaterThanOrEqual(due.getTime());
-    expect(started).toBeLessThan(due.getTime() + 1_000);
   });
 
   it('starts at once when the same process puts it', async () => {
     let started = false;
-    worker({ pollMs: 60_000, handle: () => Promise.resolve((started = true)).then(() => 'done' as const) }, tasks);
+    worker({ pollMs: 600_000, handle: () => Promise.resolve((started = true)).then(() => 'done' as const) }, tasks);
     await sleep(50);
     await tasks.put(list, 'now', 'check', {});
-    await until(() => started, 1_000);
+    await until(() => started);
   });
 
-  it('comes again after each failure, thrown or told, and keeps its last error', async () => {
+  it('is retried after each failure, thrown or returned, and keeps its last error', async () => {
     const tries: number[] = [];
     await tasks.put(list, 'mdom_1', 'provision', {});
     worker({
       handle: async (task) => {
         tries.push(task.attempts);
-        if (task.attempts === 1) throw new Error('SES is away');
-        if (task.attempts === 2) return { error: 'SES is still away' };
-        if (task.attempts === 3) return { error: 'throttled', retryInMs: 1 };
+        if (tries.length === 1) throw new Error('SES is away');
+        if (tries.length === 2) return { error: 'SES is still away' };
+        if (tries.length === 3) return { error: 'throttled', retryInMs: 1 };
         await until(async () => (await rows())[0]?.last_error === 'throttled');
         return 'done';
       },
     });
     await until(async () => (await rows()).length === 0);
-    expect(tries).toEqual([1, 2, 3, 4]);
+    expect(tries).toEqual([1, 2, 3, 3]);
   });
 
-  it('put again unchanged stays as it is; put with another payload starts anew', async () => {
+  it('N2: comes again after its back-off, whatever octets and length its error has', async () => {
+    let tries = 0;
+    await tasks.put(list, 'mdom_1', 'provision', {});
+    worker({
+      leaseMs: 600_000,
+      handle: () => Promise.resolve((tries += 1) === 3 ? 'done' : { error: `550 \0${'x'.repeat(100_000)}` }),
+    });
+    await until(async () => (await rows()).length === 0);
+    expect(tries).toBe(3);
+  });
+
+  it('that waits on purpose does not lengthen the back-off of a failure', async () => {
+    let turns = 0;
+    await tasks.put(list, 'mdom_1', 'provision', {});
+    worker({
+      backOff: { baseMs: 10_000, capMs: 3_600_000 },
+      handle: () => Promise.resolve({ error: 'waits', ...((turns += 1) < 10 && { retryInMs: 1 }) }),
+    });
+    await until(async () => turns === 10 && (await rows())[0]!.lease_token === null);
+    const [row] = (await rows()) as [{ attempts: number; due: Date }];
+    expect(row.attempts).toBe(1);
+    expect(row.due.getTime() - Date.now()).toBeLessThan(60_000);
+  });
+
+  it('put again unchanged stays as it is; put with another payload starts from the beginning', async () => {
     await tasks.put(list, 'k', 'provision', { a: 1 });
     const [claimed] = await tasks.claim(list, 1, 10_000);
     await tasks.postpone(claimed!, 60_000, 'away');
@@ -130,7 +156,7 @@ describe('several workers', () => {
           if (active.has(key)) collisions.push(key);
           active.add(key);
           handled[index]! += 1;
-          // Some outlast their first lease, which must be renewed.
+          // Some tasks outlast their first lease, which must be renewed.
           await sleep(key.endsWith('7') ? 500 : 5);
           active.delete(key);
           if (!key.endsWith('3') || failedOnce.has(key)) return 'done';
@@ -138,13 +164,13 @@ describe('several workers', () => {
           return { error: 'once more' };
         },
       });
-    await until(async () => (await rows()).length === 0, 20_000);
+    await until(async () => (await rows()).length === 0);
     expect(collisions).toEqual([]);
     expect(handled.reduce((sum, count) => sum + count)).toBe(keys.length + 15);
     expect(Math.min(...handled)).toBeGreaterThan(0);
   });
 
-  it('take over what a killed worker held, when its lease ends and not before', async () => {
+  it('take over the tasks of a killed worker when its lease ends and not before', async () => {
     await tasks.put(list, 'mdom_1', 'provision', {});
     const claimedAt = Date.now();
     const [dead] = await tasks.claim(list, 1, 600);
@@ -162,7 +188,7 @@ describe('several workers', () => {
     expect(attempts).toBe(2);
     await heir.stop();
     await tasks.put(list, 'mdom_1', 'provision', {});
-    // What comes back from the dead touches nothing.
+    // A worker that lost its lease changes nothing when it completes the task.
     await tasks.complete(dead!);
     await tasks.postpone(dead!, 0, 'late');
     expect(await tasks.renew(dead!, 1_000)).toBe(false);
@@ -171,7 +197,7 @@ describe('several workers', () => {
 });
 
 describe('a task that is replaced while it runs', () => {
-  it('cannot complete the new one, which starts only when the old one has let go', async () => {
+  it('cannot complete the new one, which starts only when the old one is released', async () => {
     const log: string[] = [];
     let finishOld = (): void => undefined;
     const oldRuns = new Promise<void>((resolve) => (finishOld = resolve));
@@ -195,7 +221,7 @@ describe('a task that is replaced while it runs', () => {
     expect(log).toEqual(['provision 1', 'provision ends', 'rollBack 1', 'rollBack ends']);
   });
 
-  it('is told by its signal', async () => {
+  it('is aborted by its signal', async () => {
     const log: string[] = [];
     worker(
       {
@@ -211,17 +237,17 @@ describe('a task that is replaced while it runs', () => {
     await tasks.put(list, 'mdom_1', 'provision', {});
     await until(async () => (await rows())[0]?.lease_token !== null);
     await tasks.put(list, 'mdom_1', 'rollBack', {});
-    await until(async () => (await rows()).length === 0, 2_000);
+    await until(async () => (await rows()).length === 0);
     expect(log).toEqual(['TaskAborted: the task was replaced, removed or taken over']);
   });
 
-  it('is told when it is removed', async () => {
+  it('is aborted when it is removed', async () => {
     let told = false;
     worker({ leaseMs: 300, handle: (_, signal) => aborted(signal).then(() => ((told = true), 'done')) });
     await tasks.put(list, 'mdom_1', 'provision', {});
     await until(async () => (await rows())[0]?.lease_token != null);
     await tasks.remove(list, 'mdom_1');
-    await until(() => told, 1_000);
+    await until(() => told);
   });
 });
 
@@ -243,7 +269,7 @@ describe('stop', () => {
     expect(await rows()).toMatchObject([{ key: 'b', attempts: 0, lease_token: null }]);
   });
 
-  it('aborts what takes too long; another worker has it at once, as if never tried', async () => {
+  it('aborts a task that takes too long; another worker gets it at once, as if never attempted', async () => {
     let running = false;
     let attempts = 0;
     await tasks.put(list, 'long', 'work', {});
@@ -258,11 +284,11 @@ describe('stop', () => {
     await stopped.stop(50);
     expect(await rows()).toMatchObject([{ key: 'long', attempts: 0, lease_token: null, lease_until: null }]);
     worker({ handle: (task) => Promise.resolve((attempts = task.attempts)).then(() => 'done' as const) });
-    await until(() => attempts === 1, 1_000);
+    await until(() => attempts === 1);
   });
 });
 
-it('goes on after the database was away', async () => {
+it('continues after the database was away', async () => {
   const seen: string[] = [];
   worker({ handle: ({ key }) => Promise.resolve(seen.push(key)).then(() => 'done' as const) });
   await sleep(60);

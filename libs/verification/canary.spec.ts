@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import type { Answer } from '@app/mail-domain';
+import type { Answer } from '@app/mail-records';
 import { Canary } from './canary';
 
 type Kind = 'records' | 'nodata' | 'nxdomain' | 'servfail' | 'unreachable';
@@ -15,7 +15,7 @@ const answer = (kind: Kind): Promise<Answer<string>> =>
           : { kind, aliases: [] },
   );
 
-/** What the two resolvers say at each look, in turn. */
+/** Looks at the canary repeatedly. Each pair is what the two resolvers answer in one look. */
 async function looks(...said: [Kind, Kind][]): Promise<boolean[]> {
   const now: { said: [Kind, Kind] } = { said: ['unreachable', 'unreachable'] };
   const resolver = (which: 0 | 1) => ({ txt: () => answer(now.said[which]) });

@@ -2,20 +2,20 @@ import { Logger } from '@nestjs/common';
 import type { DohClient } from '@app/dns';
 
 /**
- * A name of our own that is always there: where it is not found, the fault is on our side of the DNS (case H21). One that
- * has never been found yet is not published: it tells whether the resolvers answer, and no more.
+ * Asks for a name of ours that always exists, so that when it is not found the fault is on our side of the DNS (case
+ * H21). A canary that has never been found counts as not published; it then only shows whether the resolvers answer.
  */
 export class Canary {
   private readonly logger = new Logger(Canary.name);
   private published: boolean | undefined;
 
-  /** @param name has a TXT record, whatever it says. */
+  /** @param name has a TXT record with any content. */
   constructor(
     private readonly resolvers: readonly Pick<DohClient, 'txt'>[],
     readonly name: string,
   ) {}
 
-  /** True when at least one resolver finds it: the others' silence is then no obstacle. Never rejects. */
+  /** Gives true when at least one resolver finds the name, since one that does is enough for looks. Never rejects. */
   async isFound(): Promise<boolean> {
     const answers = await Promise.all(this.resolvers.map((resolver) => resolver.txt(this.name)));
     if (answers.some(({ kind }) => kind === 'records')) return (this.published = true);

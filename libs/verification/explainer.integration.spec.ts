@@ -1,30 +1,32 @@
 import { DohClient } from '@app/dns';
-import { failing, type CheckName, type Explained } from '@app/mail-domain';
+import { type CheckName, failing, type Explained } from '@app/mail-records';
 import { bindIsInstalled, startBind, type Bind } from '../../test/support/bind';
 import { Explainer } from './explainer';
 import { Verifier } from './verifier';
 
-/** Of `mail.<row>.com`, by check. */
-const right: Record<Exclude<CheckName, 'dkim'>, string> = {
+/** The right records of `mail.<row>.com`, by check, of the checks that rows are about. */
+const right = {
   mx: 'mail MX 10 mail.sendmux.ai.',
   verification_txt: '_sendmux.mail TXT "sendmux-verify=team_abc123"',
   spf: 'mail TXT "v=spf1 include:amazonses.com include:sendmux.ai ~all"',
   dmarc: '_dmarc.mail TXT "v=DMARC1; p=quarantine"',
-};
+  mail_from_mx: 'bounce.mail MX 10 feedback-smtp.eu-west-1.amazonses.com.',
+  mail_from_spf: 'bounce.mail TXT "v=spf1 include:amazonses.com ~all"',
+} as const satisfies Partial<Record<CheckName, string>>;
 type Check = keyof typeof right;
 
 interface Row {
   readonly id: string;
   readonly state: string;
   readonly check: Check;
-  /** Right records that are not there. */
+  /** Checks whose right records are left out. */
   readonly without?: readonly Check[];
-  /** In their place, relative to the zone. */
+  /** The records in their place, relative to the zone. */
   readonly lines?: readonly string[];
   readonly outcome: 'pass' | 'fail';
   readonly code: string;
   readonly message?: RegExp;
-  /** As `action name type values`, without what only leaves things as they are. */
+  /** The expected plan as `action name type values`, without the steps that keep a record. */
   readonly fix?: readonly string[];
 }
 
@@ -33,8 +35,13 @@ const longSpf = (count: number) =>
 const token = '"sendmux-verify=team_abc123"';
 const rows: Row[] = [
   {
-    ...{ id: 'B14', state: 'the whole name was appended', check: 'verification_txt', without: ['verification_txt'] },
-    ...{ lines: [`_sendmux.mail.b14.com.mail TXT ${token}`], outcome: 'fail', code: 'name_auto_appended' },
+    id: 'B14',
+    state: 'the whole name was appended',
+    check: 'verification_txt',
+    without: ['verification_txt'],
+    lines: [`_sendmux.mail.b14.com.mail TXT ${token}`],
+    outcome: 'fail',
+    code: 'name_auto_appended',
     message: /is at _sendmux\.mail\.b14\.com\.mail\.b14\.com: .*Enter _sendmux as its name/,
     fix: [
       'delete _sendmux.mail.b14.com.mail.b14.com TXT sendmux-verify=team_abc123',
@@ -42,8 +49,13 @@ const rows: Row[] = [
     ],
   },
   {
-    ...{ id: 'B15', state: 'the zone was appended', check: 'verification_txt', without: ['verification_txt'] },
-    ...{ lines: [`_sendmux.mail.b15.com TXT ${token}`], outcome: 'fail', code: 'name_auto_appended' },
+    id: 'B15',
+    state: 'the zone was appended',
+    check: 'verification_txt',
+    without: ['verification_txt'],
+    lines: [`_sendmux.mail.b15.com TXT ${token}`],
+    outcome: 'fail',
+    code: 'name_auto_appended',
     message: /is at _sendmux\.mail\.b15\.com\.b15\.com: .*Enter _sendmux\.mail as its name/,
     fix: [
       'delete _sendmux.mail.b15.com.b15.com TXT sendmux-verify=team_abc123',
@@ -51,8 +63,13 @@ const rows: Row[] = [
     ],
   },
   {
-    ...{ id: 'B16', state: 'at the domain itself', check: 'verification_txt', without: ['verification_txt'] },
-    ...{ lines: [`mail TXT ${token}`], outcome: 'fail', code: 'record_on_wrong_name' },
+    id: 'B16',
+    state: 'at the domain itself',
+    check: 'verification_txt',
+    without: ['verification_txt'],
+    lines: [`mail TXT ${token}`],
+    outcome: 'fail',
+    code: 'record_on_wrong_name',
     message: /is at mail\.b16\.com\. Move it to _sendmux\.mail\.b16\.com/,
     fix: [
       'delete mail.b16.com TXT sendmux-verify=team_abc123',
@@ -60,159 +77,279 @@ const rows: Row[] = [
     ],
   },
   {
-    ...{ id: 'B17', state: 'below the parent', check: 'verification_txt', without: ['verification_txt'] },
-    ...{ lines: [`_sendmux TXT ${token}`], outcome: 'fail', code: 'record_on_parent' },
+    id: 'B17',
+    state: 'below the parent',
+    check: 'verification_txt',
+    without: ['verification_txt'],
+    lines: [`_sendmux TXT ${token}`],
+    outcome: 'fail',
+    code: 'record_on_parent',
     message: /is at _sendmux\.b17\.com, but you registered mail\.b17\.com/,
-    // Another domain of the customer may need the one at the parent.
+    // The record at the parent stays, since another domain of the customer may need it.
     fix: ['create _sendmux.mail.b17.com TXT sendmux-verify=team_abc123'],
   },
   {
-    ...{
-      id: 'B19',
-      state: 'a wildcard answers for any name',
-      check: 'verification_txt',
-      without: ['verification_txt'],
-    },
-    ...{ lines: [`*.mail TXT ${token}`], outcome: 'pass', code: 'wildcard_txt', fix: [] },
+    id: 'B19',
+    state: 'a wildcard answers for any name',
+    check: 'verification_txt',
+    without: ['verification_txt'],
+    lines: [`*.mail TXT ${token}`],
+    outcome: 'pass',
+    code: 'wildcard_txt',
+    fix: [],
   },
   {
-    ...{ id: 'B2', state: 'nothing anywhere', check: 'verification_txt', without: ['verification_txt'] },
-    ...{ outcome: 'fail', code: 'txt_missing', fix: ['create _sendmux.mail.b2.com TXT sendmux-verify=team_abc123'] },
+    id: 'B2',
+    state: 'nothing anywhere',
+    check: 'verification_txt',
+    without: ['verification_txt'],
+    outcome: 'fail',
+    code: 'txt_missing',
+    fix: ['create _sendmux.mail.b2.com TXT sendmux-verify=team_abc123'],
   },
   {
-    ...{ id: 'G1', state: 'a wildcard CNAME to somebody who has all records', check: 'verification_txt' },
-    ...{ without: ['mx', 'spf', 'dmarc', 'verification_txt'] },
+    id: 'G1',
+    state: 'a wildcard CNAME to somebody who has all records',
+    check: 'verification_txt',
+    without: Object.keys(right) as Check[],
     lines: [
       '* CNAME old-saas.example-net.com.',
       ...Object.values(right).map((line) => line.replace(/^\S+/, 'bystander')),
     ],
-    ...{ outcome: 'fail', code: 'verification_via_cname' },
+    outcome: 'fail',
+    code: 'verification_via_cname',
   },
   {
-    ...{ id: 'C17', state: 'an alias of our host', check: 'mx', without: ['mx'] },
-    ...{ lines: ['mail MX 10 mx', 'mx CNAME mail.sendmux.ai.'], outcome: 'fail', code: 'mx_target_alias' },
+    id: 'C17',
+    state: 'an alias of our host',
+    check: 'mx',
+    without: ['mx'],
+    lines: ['mail MX 10 mx', 'mx CNAME mail.sendmux.ai.'],
+    outcome: 'fail',
+    code: 'mx_target_alias',
     message: /points to mx\.c17\.com, which is an alias \(CNAME\) of mail\.sendmux\.ai.*RFC 2181 section 10\.3/,
     fix: ['delete mail.c17.com MX 10 mx.c17.com', 'create mail.c17.com MX 10 mail.sendmux.ai'],
   },
   {
-    ...{ id: 'C18', state: 'on the parent only', check: 'mx', without: ['mx'] },
-    ...{ lines: ['@ MX 10 mail.sendmux.ai.'], outcome: 'fail', code: 'record_on_parent' },
+    id: 'C18',
+    state: 'on the parent only',
+    check: 'mx',
+    without: ['mx'],
+    lines: ['@ MX 10 mail.sendmux.ai.'],
+    outcome: 'fail',
+    code: 'record_on_parent',
     message: /is at c18\.com, but you registered mail\.c18\.com .* add the MX 10 mail\.sendmux\.ai at mail\.c18\.com/,
     fix: ['create mail.c18.com MX 10 mail.sendmux.ai'],
   },
   {
-    ...{ id: 'C', state: 'the zone was appended', check: 'mx', without: ['mx'] },
-    ...{ lines: ['mail.c.com MX 10 mail.sendmux.ai.'], outcome: 'fail', code: 'name_auto_appended' },
+    id: 'C',
+    state: 'the zone was appended',
+    check: 'mx',
+    without: ['mx'],
+    lines: ['mail.c.com MX 10 mail.sendmux.ai.'],
+    outcome: 'fail',
+    code: 'name_auto_appended',
     message: /is at mail\.c\.com\.c\.com: .*Enter mail as its name/,
   },
   {
-    ...{ id: 'C19', state: 'a CNAME at the name', check: 'mx', without: ['mx', 'spf'] },
-    ...{ lines: ['mail CNAME ghs.google-com.com.'], outcome: 'fail', code: 'cname_at_name' },
+    id: 'C19',
+    state: 'a CNAME at the name',
+    check: 'mx',
+    without: ['mx', 'spf'],
+    lines: ['mail CNAME ghs.google-com.com.'],
+    outcome: 'fail',
+    code: 'cname_at_name',
     fix: ['delete mail.c19.com CNAME ghs.google-com.com', 'create mail.c19.com MX 10 mail.sendmux.ai'],
   },
   {
-    ...{ id: 'C20', state: 'by a wildcard only', check: 'mx', without: ['mx', 'spf', 'dmarc', 'verification_txt'] },
-    ...{ lines: ['* MX 10 mail.sendmux.ai.'], outcome: 'pass', code: 'wildcard_mx', fix: [] },
+    id: 'C20',
+    state: 'by a wildcard only',
+    check: 'mx',
+    without: Object.keys(right) as Check[],
+    lines: ['* MX 10 mail.sendmux.ai.'],
+    outcome: 'pass',
+    code: 'wildcard_mx',
+    fix: [],
     message: /the wildcard’s, \*\.c20\.com.*RFC 4592/,
   },
   {
-    ...{ id: 'C20', state: 'its own, beside a wildcard', check: 'mx' },
-    ...{ lines: ['* MX 10 mail.sendmux.ai.'], outcome: 'pass', code: 'ok' },
+    id: 'C20',
+    state: 'its own, beside a wildcard',
+    check: 'mx',
+    lines: ['* MX 10 mail.sendmux.ai.'],
+    outcome: 'pass',
+    code: 'ok',
   },
   {
-    ...{ id: 'C21', state: 'an MTA-STS policy', check: 'mx' },
-    ...{ lines: ['_mta-sts.mail TXT "v=STSv1; id=20260101"'], outcome: 'pass', code: 'mta_sts_present' },
+    id: 'C21',
+    state: 'an MTA-STS policy',
+    check: 'mx',
+    lines: ['_mta-sts.mail TXT "v=STSv1; id=20260101"'],
+    outcome: 'pass',
+    code: 'mta_sts_present',
     message: /_mta-sts\.mail\.c21\.com announces .* mx: mail\.sendmux\.ai/,
   },
   {
-    ...{ id: 'C22', state: 'a proxied host', check: 'mx', without: ['mx'] },
-    ...{ lines: ['mail MX 10 mx', 'mx A 192.0.2.1'], outcome: 'fail', code: 'mx_wrong_target' },
+    id: 'C22',
+    state: 'a proxied host',
+    check: 'mx',
+    without: ['mx'],
+    lines: ['mail MX 10 mx', 'mx A 192.0.2.1'],
+    outcome: 'fail',
+    code: 'mx_wrong_target',
   },
   {
-    ...{ id: 'D30', state: 'more than ten look-ups', check: 'spf', without: ['spf'] },
-    ...{ lines: [longSpf(9), ...Array.from({ length: 9 }, (_, i) => `n${i} TXT "v=spf1 -all"`)] },
-    ...{ outcome: 'pass', code: 'spf_too_many_lookups', message: /more than 10 look-ups/ },
+    id: 'D30',
+    state: 'more than ten look-ups',
+    check: 'spf',
+    without: ['spf'],
+    lines: [longSpf(9), ...Array.from({ length: 9 }, (_, i) => `n${i} TXT "v=spf1 -all"`)],
+    outcome: 'pass',
+    code: 'spf_too_many_lookups',
+    message: /more than 10 look-ups/,
   },
   {
-    ...{ id: 'D30', state: 'more than ten look-ups, nested', check: 'spf', without: ['spf'] },
+    id: 'D30',
+    state: 'more than ten look-ups, nested',
+    check: 'spf',
+    without: ['spf'],
     lines: [
       'mail TXT "v=spf1 include:amazonses.com include:sendmux.ai include:n.d30.com ~all"',
       'n TXT "v=spf1 a a:b.com mx ptr exists:c.com a:d.com mx:e.com a:f.com -all"',
     ],
-    ...{ outcome: 'pass', code: 'spf_too_many_lookups' },
+    outcome: 'pass',
+    code: 'spf_too_many_lookups',
   },
   {
-    ...{ id: 'D30', state: 'exactly ten look-ups', check: 'spf', without: ['spf'] },
-    ...{ lines: [longSpf(8), ...Array.from({ length: 8 }, (_, i) => `n${i} TXT "v=spf1 -all"`)] },
-    ...{ outcome: 'pass', code: 'ok' },
+    id: 'D30',
+    state: 'exactly ten look-ups',
+    check: 'spf',
+    without: ['spf'],
+    lines: [longSpf(8), ...Array.from({ length: 8 }, (_, i) => `n${i} TXT "v=spf1 -all"`)],
+    outcome: 'pass',
+    code: 'ok',
   },
   {
-    ...{ id: 'D31', state: 'three void look-ups', check: 'spf', without: ['spf'] },
+    id: 'D31',
+    state: 'three void look-ups',
+    check: 'spf',
+    without: ['spf'],
     lines: [
       'mail TXT "v=spf1 include:amazonses.com include:sendmux.ai include:a.d31.com include:b.d31.com include:c.d31.com -all"',
       'd31 A 192.0.2.1',
     ],
-    ...{ outcome: 'pass', code: 'spf_void_lookups', message: /a\.d31\.com, b\.d31\.com, c\.d31\.com/ },
+    outcome: 'pass',
+    code: 'spf_void_lookups',
+    message: /a\.d31\.com, b\.d31\.com, c\.d31\.com/,
   },
   {
-    ...{ id: 'D31', state: 'an include that nobody has registered', check: 'spf', without: ['spf'] },
+    id: 'D31',
+    state: 'an include that nobody has registered',
+    check: 'spf',
+    without: ['spf'],
     lines: ['mail TXT "v=spf1 include:amazonses.com include:sendmux.ai include:spf.gone-for-good.com -all"'],
-    ...{ outcome: 'pass', code: 'spf_dangling_include', message: /spf\.gone-for-good\.com/ },
+    outcome: 'pass',
+    code: 'spf_dangling_include',
+    message: /spf\.gone-for-good\.com/,
   },
   {
-    ...{ id: 'D26', state: 'a redirect', check: 'spf', without: ['spf'] },
+    id: 'D26',
+    state: 'a redirect',
+    check: 'spf',
+    without: ['spf'],
     lines: [
       'mail TXT "v=spf1 redirect=_spf.d26.com"',
       '_spf TXT "v=spf1 include:amazonses.com include:sendmux.ai -all"',
     ],
-    ...{ outcome: 'pass', code: 'spf_via_redirect', fix: [] },
+    outcome: 'pass',
+    code: 'spf_via_redirect',
+    fix: [],
   },
   {
-    ...{ id: 'D27', state: 'a nested include', check: 'spf', without: ['spf'] },
+    id: 'D27',
+    state: 'a nested include',
+    check: 'spf',
+    without: ['spf'],
     lines: [
       'mail TXT "v=spf1 include:_spf.d27.com ~all"',
       '_spf TXT "v=spf1 include:amazonses.com include:sendmux.ai -all"',
     ],
-    ...{ outcome: 'pass', code: 'spf_via_redirect', fix: [] },
+    outcome: 'pass',
+    code: 'spf_via_redirect',
+    fix: [],
   },
   {
-    ...{ id: 'D6', state: 'one include is missing', check: 'spf', without: ['spf'] },
-    ...{ lines: ['mail TXT "v=spf1 include:sendmux.ai mx -all"'], outcome: 'fail', code: 'spf_include_missing' },
+    id: 'D6',
+    state: 'one include is missing',
+    check: 'spf',
+    without: ['spf'],
+    lines: ['mail TXT "v=spf1 include:sendmux.ai mx -all"'],
+    outcome: 'fail',
+    code: 'spf_include_missing',
     fix: ['replace mail.d6.com TXT v=spf1 include:amazonses.com include:sendmux.ai mx -all'],
   },
   {
-    ...{ id: 'D8', state: 'two records', check: 'spf', without: ['spf'] },
+    id: 'D8',
+    state: 'two records',
+    check: 'spf',
+    without: ['spf'],
     lines: ['mail TXT "v=spf1 include:sendmux.ai include:amazonses.com ~all"', 'mail TXT "v=spf1 mx ~all"'],
-    ...{ outcome: 'fail', code: 'spf_multiple' },
+    outcome: 'fail',
+    code: 'spf_multiple',
     fix: ['replace mail.d8.com TXT v=spf1 include:amazonses.com include:sendmux.ai mx ~all'],
   },
   {
-    ...{ id: 'D34', state: 'on the parent only', check: 'spf', without: ['spf'] },
+    id: 'D34',
+    state: 'on the parent only',
+    check: 'spf',
+    without: ['spf'],
     lines: ['@ TXT "v=spf1 include:amazonses.com include:sendmux.ai ~all"'],
-    ...{ outcome: 'fail', code: 'record_on_parent', message: /is at d34\.com, but you registered mail\.d34\.com/ },
+    outcome: 'fail',
+    code: 'record_on_parent',
+    message: /is at d34\.com, but you registered mail\.d34\.com/,
   },
   {
-    ...{ id: 'E23', state: 'inherited from the parent', check: 'dmarc', without: ['dmarc'] },
-    ...{ lines: ['_dmarc TXT "v=DMARC1; p=reject"'], outcome: 'fail', code: 'dmarc_inherited_only' },
+    id: 'E23',
+    state: 'inherited from the parent',
+    check: 'dmarc',
+    without: ['dmarc'],
+    lines: ['_dmarc TXT "v=DMARC1; p=reject"'],
+    outcome: 'fail',
+    code: 'dmarc_inherited_only',
     message: /inherits p=reject from e23\.com/,
     fix: ['create _dmarc.mail.e23.com TXT v=DMARC1; p=reject'],
   },
   {
-    ...{ id: 'E24', state: 'the zone was appended', check: 'dmarc', without: ['dmarc'] },
+    id: 'E24',
+    state: 'the zone was appended',
+    check: 'dmarc',
+    without: ['dmarc'],
     lines: ['_dmarc.mail.e24.com TXT "v=DMARC1; p=quarantine"'],
-    ...{ outcome: 'fail', code: 'name_auto_appended', message: /Enter _dmarc\.mail as its name/ },
+    outcome: 'fail',
+    code: 'name_auto_appended',
+    message: /Enter _dmarc\.mail as its name/,
   },
   {
-    ...{ id: 'E25', state: 'at the domain itself', check: 'dmarc', without: ['dmarc'] },
+    id: 'E25',
+    state: 'at the domain itself',
+    check: 'dmarc',
+    without: ['dmarc'],
     lines: ['mail TXT "v=DMARC1; p=reject"'],
-    ...{ outcome: 'fail', code: 'record_on_wrong_name', message: /Move it to _dmarc\.mail\.e25\.com/ },
+    outcome: 'fail',
+    code: 'record_on_wrong_name',
+    message: /Move it to _dmarc\.mail\.e25\.com/,
   },
   {
-    ...{ id: 'H25', state: 'an old MX with a long TTL', check: 'mx', without: ['mx'] },
-    ...{ lines: ['mail 86400 MX 10 aspmx.l.google.com.'], outcome: 'fail', code: 'mx_wrong_target' },
+    id: 'H25',
+    state: 'an old MX with a long TTL',
+    check: 'mx',
+    without: ['mx'],
+    lines: ['mail 86400 MX 10 aspmx.l.google.com.'],
+    outcome: 'fail',
+    code: 'mx_wrong_target',
   },
 ];
-/** A zone a row: rows with the same id stand apart. */
+/** Each row has a zone of its own; rows with the same id get different zones. */
 const zoneOf = (row: Row) => {
   const same = rows.filter(({ id }) => id === row.id).indexOf(row);
   return row.id.toLowerCase() + (same === 0 ? '' : `-${same}`) + '.com';
@@ -228,11 +365,11 @@ const zoneOf = (row: Row) => {
     const ends = '@ SOA ns.com. hostmaster.com. 1 3600 600 86400 60\n@ NS ns.com.\n';
     const zones = rows.map((row) => {
       const kept = Object.entries(right).filter(([check]) => !row.without?.includes(check as Check));
-      // Names of the first row of an id stand in the lines.
+      // The lines use the name of the first row with their id.
       const lines = (row.lines ?? []).map((line) => line.replaceAll(`${row.id.toLowerCase()}.com`, zoneOf(row)));
       return [zoneOf(row), `$TTL 60\n${ends}${[...kept.map(([, line]) => line), ...lines].join('\n')}\n`] as const;
     });
-    // The parent denies what is not registered.
+    // The parent zone denies names that are not registered.
     const com = `$TTL 60\n${ends}ns A 127.0.0.1\n${zones.map(([zone]) => `${zone}. NS ns.com.`).join('\n')}\n`;
     const sendmux = 'mail A 192.0.2.25\n@ TXT "v=spf1 ip4:192.0.2.0/24 -all"\n';
     bind = await startBind([], {
@@ -259,7 +396,13 @@ const zoneOf = (row: Row) => {
     };
   };
   const explained = async (name: string): Promise<Explained[]> => {
-    const domain = { name, team: 'team_abc123', dkimTokens: ['a', 'b', 'c'], dkimZone: 'dkim.amazonses.com' };
+    const domain = {
+      name,
+      team: 'team_abc123',
+      dkimTokens: ['a', 'b', 'c'],
+      dkimZone: 'dkim.amazonses.com',
+      sesRegion: 'eu-west-1',
+    };
     const resolvers = clients.map(counted);
     const look = await new Verifier(resolvers, { get: () => Promise.resolve(null) }).look(domain);
     asked = [];
@@ -292,7 +435,7 @@ const zoneOf = (row: Row) => {
     expect(hint).toContain('may keep the old value for up to 24 h');
     expect([ttl, retryAfter]).toEqual([86_400, 86_400]);
   });
-  it('C19 is to be mended once', async () => {
+  it('C19 is repaired by one change', async () => {
     const [mx, , spf] = await explained('mail.c19.com');
     expect([mx!.code, spf!.code]).toEqual(['cname_at_name', 'cname_at_name']);
     expect(spf!.fix.map(({ action, type }) => `${action} ${type}`)).toEqual(['create TXT']);
@@ -304,8 +447,9 @@ const zoneOf = (row: Row) => {
     const [itself] = await explained('nobody-has-this.com');
     expect(itself!.warnings).toMatchObject([{ code: 'domain_nxdomain' }]);
   });
-  it('G7 contacts nobody whom a customer names: names are asked for, and asked of the resolvers', async () => {
-    // Every question of this suite went through the two clients; what a record names was asked for, never connected to.
+  it('G7 asks only the resolvers, and connects to no name that a customer gives', async () => {
+    // Every question of this suite went through the two clients, so a name in a record was at most asked for and never
+    // connected to.
     await explained('mail.c17.com');
     expect(asked).toContain('CNAME mx.c17.com');
   });
@@ -313,21 +457,24 @@ const zoneOf = (row: Row) => {
   it('asks for few names, and for none when all is well but what could be warned of', async () => {
     await explained('mail.c20-1.com');
     expect(asked.sort()).toEqual([
-      'MX _sendmux-wildcard-probe.c20-1.com',
+      'MX _sendmux-wildcard-probe.*.mail.c20-1.com',
       'TXT _mta-sts.mail.c20-1.com',
-      'TXT _sendmux-wildcard-probe.c20-1.com',
-      'TXT _sendmux-wildcard-probe.mail.c20-1.com',
+      'TXT _sendmux-wildcard-probe.*._sendmux.mail.c20-1.com',
     ]);
     await explained('a.b.c.d.e.f.g.nobody-has-this.com');
-    expect(asked.length).toBeLessThanOrEqual(40);
+    expect(asked.length).toBeLessThanOrEqual(50);
   });
-  it('explains without the clues when nobody answers for them', async () => {
-    const domain = { name: 'mail.b14.com', team: 'team_abc123', dkimTokens: [], dkimZone: 'dkim.amazonses.com' };
+  it('explains without further clues when no resolver answers', async () => {
+    const domain = {
+      name: 'mail.b14.com',
+      team: 'team_abc123',
+      dkimTokens: [],
+      dkimZone: 'dkim.amazonses.com',
+      sesRegion: 'eu-west-1',
+    };
     const look = await new Verifier(clients, { get: () => Promise.resolve(null) }).look(domain);
     const silent = () => new Promise<never>(() => undefined);
-    const startedAt = performance.now();
     const all = await new Explainer([{ mx: silent, txt: silent, cname: silent }], [], 100).explain(domain, look, null);
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
     expect(failing(all).map(({ code }) => code)).toEqual(['txt_missing']);
   });
 });

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DohClient } from '@app/dns';
-import { dnsPlan, zoneFile } from '@app/mail-domain';
+import { dnsPlan, recordSets, zoneFile } from '@app/mail-records';
 import { bindIsInstalled, startBind, type Bind } from '../../test/support/bind';
 import { asUpdates } from '../../test/support/nsupdate';
 import { DnsUnanswered, PublishedRecords } from './published-records';
@@ -33,13 +33,14 @@ import { Verifier } from './verifier';
     team: 'team_abc123',
     dkimTokens: ['token1', 'token2', 'token3'],
     dkimZone: 'dkim.amazonses.com',
+    sesRegion: 'eu-west-1',
   });
   type Domain = ReturnType<typeof freshDomain>;
   const failures = async (domain: Domain) =>
     (await verifier.check(domain, 'success')).findings.filter(({ outcome }) => outcome !== 'pass');
-  const plan = async (domain: Domain) => dnsPlan(domain, await published.of(domain.name, domain.dkimTokens));
+  const plan = async (domain: Domain) => dnsPlan(domain, await published.of(domain));
   const carryOut = async (domain: Domain) => bind.update(...asUpdates(await plan(domain)));
-  /** The text as it is, by the real nsupdate. */
+  /** Applies the unchanged text with the real nsupdate. */
   const apply = (text: string) =>
     bind.update(
       ...text
@@ -55,7 +56,7 @@ import { Verifier } from './verifier';
     );
   };
 
-  it('finds the zone by its SOA record, and by the public suffix list where nobody answers', async () => {
+  it('finds the zone by its SOA record, and by the public suffix list where no resolver answers', async () => {
     await expect(published.zoneOf('a.b.acme.com')).resolves.toBe('acme.com');
     await expect(published.zoneOf('acme.com')).resolves.toBe('acme.com');
     await expect(published.zoneOf('mail.delegated.acme.com')).resolves.toBe('delegated.acme.com');
@@ -68,7 +69,7 @@ import { Verifier } from './verifier';
       apply(zoneFile('nsupdate', domain, 'acme.com'));
       expect(await failures(domain)).toEqual([]);
       await dkimIsPublished(domain);
-      expect((await plan(domain)).map(({ action }) => action)).toEqual(Array(7).fill('keep'));
+      expect((await plan(domain)).map(({ action }) => action)).toEqual(recordSets(domain).map(() => 'keep'));
     }
   });
 
@@ -90,7 +91,7 @@ import { Verifier } from './verifier';
   });
 
   const spf = 'v=spf1 include:amazonses.com include:sendmux.ai ~all';
-  /** `@` is the domain. */
+  /** Each state has lines in which `@` is the domain. */
   const states: [string, string[]][] = [
     ['nothing', []],
     ['C5 our MX at 20', ['@ 60 MX 20 mail.sendmux.ai.']],
@@ -149,7 +150,8 @@ import { Verifier } from './verifier';
       ({ type, name, action }) => type === 'TXT' && name === domain.name && action === 'replace',
     )!;
     expect(merged.values[0]!.length).toBeGreaterThan(255);
-    // The strings were cut elsewhere than nsupdate would: the old record is taken away as a whole set.
+    // The record's strings are split in other places than nsupdate would split them, so the test deletes the whole
+    // record set.
     bind.update(`delete ${domain.name} TXT`);
     bind.update(...asUpdates(before));
     const answer = await clients[0]!.txt(domain.name);
@@ -157,15 +159,17 @@ import { Verifier } from './verifier';
     expect((await failures(domain)).filter(({ check }) => check === 'spf')).toEqual([]);
   });
 
-  it('reads nothing from a name server that is not there, or says no', async () => {
-    await expect(published.of('mail.elsewhere.com', [])).rejects.toThrow(DnsUnanswered);
+  it('throws when a name server is unreachable or refuses', async () => {
+    await expect(published.of({ name: 'mail.elsewhere.com', dkimTokens: [] })).rejects.toThrow(DnsUnanswered);
     const slow = [
       new DohClient({ url: bind.dohUrl, timeoutMs: 300 }),
       new DohClient({ url: bind.dohUrl, timeoutMs: 300 }),
     ];
     bind.pause();
     try {
-      await expect(new PublishedRecords(slow).of('mail.acme.com', [])).rejects.toMatchObject({ reason: 'unreachable' });
+      await expect(new PublishedRecords(slow).of({ name: 'mail.acme.com', dkimTokens: [] })).rejects.toMatchObject({
+        reason: 'unreachable',
+      });
     } finally {
       bind.resume();
       for (const client of slow) client.close();
@@ -181,6 +185,7 @@ const terraform = spawnSync('terraform', ['version'], { stdio: 'ignore' }).statu
       team: 'team_abc123',
       dkimTokens: ['t1', 't2', 't3'],
       dkimZone: 'dkim.amazonses.com',
+      sesRegion: 'eu-west-1',
     };
     const text = zoneFile('terraform', domain, 'acme.com');
     const formatted = execFileSync('terraform', ['fmt', '-'], {

@@ -1,19 +1,29 @@
 import type { DnsAnswer, DohClient } from '@app/dns';
 import {
+  Answers,
+  dnsPlan,
+  followUps,
+  namesToRead,
+  openTraces,
   possibleZones,
+  publishedIn,
+  quorum,
   registrableDomain,
-  spfQuestion,
-  wildcardProbe,
-  type MxRr,
+  rehearsalQuestions,
+  type Answer,
+  type Expected,
+  type NameToRead,
   type Published,
-  type PublishedName,
-  type TxtRr,
-} from '@app/mail-domain';
+  type Question,
+  type Rrs,
+} from '@app/mail-records';
+import { ask, everyResolver, follow } from './follow';
+import { followPatienceMs } from './verifier';
 
-/** What a resolver is asked. */
+/** The questions for a resolver. */
 export type Questions = Pick<DohClient, 'mx' | 'txt' | 'cname' | 'soa' | 'a' | 'aaaa'>;
 
-/** The DNS could not be read whole. Nothing is concluded from the part that could. */
+/** Thrown when the DNS could not be read completely. Nothing is concluded from a part of it. */
 export class DnsUnanswered extends Error {
   override readonly name = 'DnsUnanswered';
   constructor(
@@ -25,17 +35,17 @@ export class DnsUnanswered extends Error {
   }
 }
 
-const nothing: DnsAnswer<never> = { kind: 'nodata', aliases: [] };
-const recordsOf = <Rr>(answer: DnsAnswer<Rr>): readonly Rr[] => (answer.kind === 'records' ? answer.records : []);
+/** CNAMEs followed from one name. */
+const chainLimit = 16;
 
-/** Reads what stands in a zone now, to plan from. A missing answer is never read as a missing record. */
+/** Reads the records of a zone for a plan. It never takes a missing answer for a missing record. */
 export class PublishedRecords {
   /** @param resolvers independent of each other; each is asked every question. */
   constructor(private readonly resolvers: readonly Questions[]) {}
 
   /**
-   * The zone that holds the records of a name: the nearest name upwards with an SOA record, or the registrable domain where
-   * no resolver can tell.
+   * Gives the zone that holds the records of a name: the nearest name upwards with an SOA record, or the registrable
+   * domain where no resolver can tell.
    */
   async zoneOf(name: string): Promise<string> {
     for (const candidate of possibleZones(name)) {
@@ -47,40 +57,38 @@ export class PublishedRecords {
   }
 
   /**
-   * All that bears on a domain's own records.
+   * Reads every record that affects a domain's own records.
    *
-   * @param dkimTokens of the domain; empty before it is added.
+   * @param domain has no DKIM tokens and no team until it is added.
    * @throws {DnsUnanswered}
    */
-  async of(name: string, dkimTokens: readonly string[]): Promise<Published> {
-    const parents = possibleZones(name).slice(1);
-    const [domain, verification, dmarc, dkim, inherited, beside, below] = await Promise.all([
-      this.at(name, { mx: true }),
-      this.at(`_sendmux.${name}`),
-      this.at(`_dmarc.${name}`, { through: true }),
-      Promise.all(dkimTokens.map((token) => this.at(`${token}._domainkey.${name}`))),
-      Promise.all(parents.map((parent) => this.at(`_dmarc.${parent}`, { through: true }))),
-      parents[0] === undefined ? undefined : this.at(`${wildcardProbe}.${parents[0]}`, { mx: true }),
-      this.at(`${wildcardProbe}.${name}`),
-    ]);
-    return {
-      domain,
-      spfTargets: await this.spfTargets(domain.txt),
-      verification,
-      dmarc,
-      dkim: dkimTokens.map((token, i) => ({ token, ...dkim[i]! })),
-      inheritedDmarc: inherited.flatMap(({ txt }) => txt),
-      wildcards: { beside, below },
+  async of(domain: Pick<Expected, 'name' | 'dkimTokens'>): Promise<Published> {
+    const whole = { team: '', dkimZone: '', sesRegion: '', ...domain };
+    const reads = namesToRead(domain);
+    const answers = new Answers();
+    await Promise.all(reads.map((read) => this.read(read, answers)));
+    await follow(
+      answers,
+      () => openTraces(reads, answers),
+      (question) => this.probe(question),
+    );
+    const patient = everyResolver(this.resolvers, followPatienceMs);
+    await follow(answers, () => followUps(whole, answers), patient);
+    const advised = (): Question[] => {
+      const published = publishedIn(reads, answers);
+      return rehearsalQuestions(whole, published, dnsPlan(whole, published));
     };
+    await follow(answers, advised, patient);
+    return publishedIn(reads, answers);
   }
 
   /**
-   * Whether the name has an IPv4 or IPv6 address.
+   * Tells whether the name has an IPv4 or IPv6 address.
    *
    * @throws {DnsUnanswered}
    */
   async hasAddress(name: string): Promise<boolean> {
-    // Which address it is may differ from resolver to resolver: only whether there is one is compared.
+    // The address may differ between resolvers, so only its existence is compared.
     const some = (answer: DnsAnswer<string>): DnsAnswer<string> =>
       answer.kind === 'records' ? { ...answer, records: ['some'] } : answer;
     const answers = await Promise.all([
@@ -90,46 +98,64 @@ export class PublishedRecords {
     return answers.some(({ kind }) => kind === 'records');
   }
 
-  /** TXT at the names that decide about the SPF record. One that nobody tells of is as good as one without our includes. */
-  private async spfTargets(txt: readonly TxtRr[]): Promise<Map<string, readonly DnsAnswer<TxtRr>[]>> {
-    const spf: readonly DnsAnswer<TxtRr>[] = [{ kind: 'records', records: txt, aliases: [] }];
-    const spfTargets = new Map<string, readonly DnsAnswer<TxtRr>[]>();
-    for (;;) {
-      const name = spfQuestion({ spf, spfTargets });
-      if (name === undefined) return spfTargets;
-      spfTargets.set(name, await Promise.all(this.resolvers.map((resolver) => resolver.txt(name))));
+  /** Reads one name. What stands beside a CNAME, or where it leads, has to be readable only where that counts. */
+  private async read({ name, mx = false, through = false }: NameToRead, answers: Answers): Promise<void> {
+    const alias = await this.ask('CNAME', name, (resolver) => resolver.cname(name));
+    answers.set('CNAME', name, [alias]);
+    const target = alias.kind === 'records' ? alias.records[0] : undefined;
+    const asked = async <Type extends 'TXT' | 'MX'>(type: Type, isNeeded: boolean): Promise<void> => {
+      const question = (resolver: Questions) => ask(resolver, { type, name }) as Promise<Answer<Rrs[Type]>>;
+      try {
+        answers.set(type, name, [await this.ask<Rrs[Type]>(type, name, question)]);
+      } catch (error) {
+        const canDoWithout = target !== undefined && (!isNeeded || (await this.isLoop(name)));
+        if (!canDoWithout) throw error;
+        answers.set(type, name, [{ kind: 'nodata', aliases: [target] }]);
+      }
+    };
+    await Promise.all([asked('TXT', through), ...(mx ? [asked('MX', false)] : [])]);
+  }
+
+  /** Asks for the answer of a wildcard. Where the name servers fail, the records count as stored. */
+  private async probe({ type, name }: Question): Promise<readonly Answer<Rrs[keyof Rrs]>[]> {
+    try {
+      return [(await this.ask<unknown>(type, name, (resolver) => ask(resolver, { type, name }))) as Answer<never>];
+    } catch (error) {
+      if (error instanceof DnsUnanswered && error.reason === 'servfail') return [{ kind: 'servfail' }];
+      throw error;
     }
   }
 
-  /** @param through what a CNAME leads to counts as well, and has to be readable. */
-  private async at(name: string, { mx = false, through = false } = {}): Promise<PublishedName> {
-    const alias = await this.ask('CNAME', name, (resolver) => resolver.cname(name));
-    const cname = recordsOf(alias)[0] ?? null;
-    const look = cname === null || through;
-    const [txt, exchanges] = await Promise.all([
-      look ? this.ask<TxtRr>('TXT', name, (resolver) => resolver.txt(name)) : nothing,
-      look && mx ? this.ask<MxRr>('MX', name, (resolver) => resolver.mx(name)) : nothing,
-    ]);
-    return { exists: alias.kind !== 'nxdomain', cname, txt: recordsOf(txt), mx: recordsOf(exchanges) };
+  /** Tells whether the CNAMEs from a name lead back to one of them, so that there is nothing to be read behind them. */
+  private async isLoop(name: string): Promise<boolean> {
+    const seen = new Set<string>();
+    for (let at = name; seen.size <= chainLimit;) {
+      if (seen.has(at)) return true;
+      seen.add(at);
+      const said = await Promise.all(this.resolvers.map((resolver) => resolver.cname(at)));
+      const next = said.find((answer) => answer.kind === 'records');
+      if (next?.kind !== 'records') return false;
+      at = next.records[0]!;
+    }
+    return false;
   }
 
-  /** One answer out of several: those that were given, when they are the same. */
+  /** Asks all resolvers, and gives their answer when they agree. */
   private async ask<Rr>(
     type: string,
     name: string,
     question: (resolver: Questions) => Promise<DnsAnswer<Rr>>,
   ): Promise<DnsAnswer<Rr>> {
-    const answers = await Promise.all(this.resolvers.map(question));
-    const given = answers.filter(({ kind }) => kind !== 'unreachable' && kind !== 'servfail');
-    const [first, ...others] = given;
-    if (!first) {
-      const servfail = answers.length > 1 && answers.every(({ kind }) => kind === 'servfail');
-      throw new DnsUnanswered(type, name, servfail ? 'servfail' : 'unreachable');
-    }
     const content = (answer: DnsAnswer<Rr>) =>
       JSON.stringify(answer.kind === 'records' ? answer.records.map((rr) => JSON.stringify(rr)).sort() : []);
-    if (others.some((answer) => content(answer) !== content(first)))
-      throw new DnsUnanswered(type, name, 'disagreement');
-    return first;
+    const agreed = quorum(await Promise.all(this.resolvers.map(question)), content);
+    switch (agreed.kind) {
+      case 'servfail':
+      case 'unreachable':
+      case 'disagreement':
+        throw new DnsUnanswered(type, name, agreed.kind);
+      default:
+        return agreed;
+    }
   }
 }

@@ -9,10 +9,10 @@ import {
   evolve,
   initialState,
   RecordCheck,
-  type Assessment,
   type DomainCommand,
   type MailDomain,
 } from '@app/mail-domain';
+import type { Assessment } from '@app/mail-records';
 import { Verifier } from './verifier';
 
 const domain = {
@@ -20,6 +20,7 @@ const domain = {
   team: 'team_abc123',
   dkimTokens: ['a', 'b', 'c'],
   dkimZone: 'dkim.amazonses.com',
+  sesRegion: 'eu-west-1',
 };
 const published: Record<string, unknown> = {
   'MX mail.acme.com': { preference: 10, exchange: 'mail.sendmux.ai' },
@@ -36,12 +37,18 @@ const reply = ({ questions }: packet.DecodedPacket, changes: Partial<packet.Pack
   const answers = (rcode === 0 && data ? [{ type, name, ttl: 60, data }] : []) as packet.Answer[];
   return packet.encode({ type: 'response', id: 0, flags: rcode & 15, questions, answers, ...changes });
 };
-/** RCODEs above 15 have their upper bits in the OPT record (RFC 6891 section 6.1.3). */
+/** Sets an RCODE above 15, which has its upper bits in the OPT record (RFC 6891 section 6.1.3). */
 const extended = (rcode: number): Partial<packet.Packet> => ({
   additionals: [
     {
-      ...{ type: 'OPT', name: '.', udpPayloadSize: 1_232, extendedRcode: rcode >> 4, ednsVersion: 0, flags: 0 },
-      ...{ flag_do: false, options: [] },
+      type: 'OPT',
+      name: '.',
+      udpPayloadSize: 1_232,
+      extendedRcode: rcode >> 4,
+      ednsVersion: 0,
+      flags: 0,
+      flag_do: false,
+      options: [],
     },
   ],
 });
@@ -55,13 +62,29 @@ const ofRcode = (rcode: number): Play =>
   send((query) => reply(query, { answers: [], ...(rcode > 15 && extended(rcode)) }, rcode));
 
 const good = send((query) => reply(query));
-/** IANA's DNS RCODEs, and two that are not assigned. */
+/** The DNS RCODEs that IANA has assigned, and two that are not assigned. */
 const rcodes: Record<string, number> = {
-  ...{ FORMERR: 1, NOTIMP: 4, REFUSED: 5, YXDOMAIN: 6, YXRRSET: 7, NXRRSET: 8, NOTAUTH: 9, NOTZONE: 10 },
-  ...{ DSOTYPENI: 11, unassigned12: 12, unassigned15: 15, BADVERS: 16, BADKEY: 17, BADTIME: 18, BADMODE: 19 },
-  ...{ BADNAME: 20, BADALG: 21, BADTRUNC: 22, BADCOOKIE: 23 },
+  FORMERR: 1,
+  NOTIMP: 4,
+  REFUSED: 5,
+  YXDOMAIN: 6,
+  YXRRSET: 7,
+  NXRRSET: 8,
+  NOTAUTH: 9,
+  NOTZONE: 10,
+  DSOTYPENI: 11,
+  unassigned12: 12,
+  unassigned15: 15,
+  BADVERS: 16,
+  BADKEY: 17,
+  BADTIME: 18,
+  BADMODE: 19,
+  BADNAME: 20,
+  BADALG: 21,
+  BADTRUNC: 22,
+  BADCOOKIE: 23,
 };
-/** No answer that counts. */
+/** Replies that do not count as answers. */
 const faults: Record<string, Play> = {
   ...Object.fromEntries(Object.entries(rcodes).map(([name, rcode]) => [name, ofRcode(rcode)])),
   'no answer': () => undefined,
@@ -159,7 +182,7 @@ describe('what resolvers say, and what becomes of a verified domain', () => {
     ].reduce(after, initialState);
     expect(verified.status).toBe('verified');
   });
-  /** After the look that the resolvers give, twice: two cycles in a row are what it takes to fail. */
+  /** Gives the status after two looks with the same answers, since it takes two cycles in a row to fail. */
   const becomes = async (one: Play, other: Play) => {
     const look = await check(one, other);
     return [2, 3].map((cycle) => scheduled(look, cycle)).reduce(after, verified).status;

@@ -1,9 +1,9 @@
 import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
 import { DohClient } from '@app/dns';
+import type { Requirement } from '@app/mail-records';
 import { defaultCanary } from '@app/runtime';
 import { SesIdentities, SesModule, type SesOptions } from '@app/ses';
 import { Canary } from './canary';
-import { DkimDetection } from './dkim-detection';
 import { Explainer } from './explainer';
 import { PublishedRecords } from './published-records';
 import { Verifier } from './verifier';
@@ -14,8 +14,10 @@ export interface VerificationOptions {
   /** Time-out of one query, in milliseconds. */
   readonly timeoutMs: number;
   readonly ses: SesOptions;
-  /** Name of a TXT record of ours; `sendmux.ai`'s when absent. */
+  /** Name of a TXT record of ours; the one at `sendmux.ai` when absent. */
   readonly canary?: string;
+  /** What a domain needs to be verified, besides what every domain needs; nothing when absent. */
+  readonly required?: readonly Requirement[];
 }
 
 class Resolvers {
@@ -26,7 +28,7 @@ class Resolvers {
 export class VerificationModule implements OnApplicationShutdown {
   constructor(@Inject(Resolvers) private readonly resolvers: Resolvers) {}
 
-  static forRoot({ resolvers, timeoutMs, ses, canary = defaultCanary }: VerificationOptions): DynamicModule {
+  static forRoot({ resolvers, timeoutMs, ses, canary = defaultCanary, required }: VerificationOptions): DynamicModule {
     const sesModule = SesModule.forRoot(ses);
     return {
       module: VerificationModule,
@@ -56,17 +58,13 @@ export class VerificationModule implements OnApplicationShutdown {
             ),
         },
         {
-          provide: DkimDetection,
-          inject: [SesIdentities],
-          useFactory: (identities: SesIdentities) => new DkimDetection(identities),
-        },
-        {
           provide: Verifier,
           inject: [Resolvers, SesIdentities],
-          useFactory: ({ clients }: Resolvers, identities: SesIdentities) => new Verifier(clients, identities),
+          useFactory: ({ clients }: Resolvers, identities: SesIdentities) =>
+            new Verifier(clients, identities, required),
         },
       ],
-      exports: [Canary, DkimDetection, Explainer, Verifier, PublishedRecords, sesModule],
+      exports: [Canary, Explainer, Verifier, PublishedRecords, sesModule],
     };
   }
 

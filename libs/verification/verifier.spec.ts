@@ -1,4 +1,4 @@
-import { allPass, isUndecided } from '@app/mail-domain';
+import { allPass, answersInPlace, isUndecided, questionsOf } from '@app/mail-records';
 import { Verifier } from './verifier';
 
 const domain = {
@@ -6,42 +6,35 @@ const domain = {
   team: 'team_abc123',
   dkimTokens: ['a', 'b', 'c'],
   dkimZone: 'dkim.amazonses.com',
+  sesRegion: 'eu-west-1',
 };
-const values: Record<string, string> = {
-  'mail.acme.com': 'v=spf1 include:amazonses.com include:sendmux.ai ~all',
-  '_dmarc.mail.acme.com': 'v=DMARC1; p=quarantine',
-  '_sendmux.mail.acme.com': 'sendmux-verify=team_abc123',
-};
+const inPlace = answersInPlace(domain, 1);
 const asked: string[] = [];
 const well = {
   mx: (name: string) => {
     asked.push(`MX ${name}`);
-    return Promise.resolve({
-      kind: 'records' as const,
-      records: [{ preference: 10, exchange: 'mail.sendmux.ai' }],
-      aliases: [],
-    });
+    return Promise.resolve(inPlace.at('MX', name)![0]!);
   },
   txt: (name: string) => {
     asked.push(`TXT ${name}`);
-    return Promise.resolve({ kind: 'records' as const, records: [values[name]!], aliases: [] });
+    return Promise.resolve(inPlace.at('TXT', name)![0]!);
   },
+  cname: () => Promise.resolve({ kind: 'nodata' as const, aliases: [] }),
 };
 const outage = { kind: 'unreachable' as const, reason: 'timed out' };
-const down = { mx: () => Promise.resolve(outage), txt: () => Promise.resolve(outage) };
+const silent = () => Promise.resolve(outage);
+const down = { mx: silent, txt: silent, cname: silent };
 const identity = { status: 'success', tokens: ['c', 'a', 'b'] } as never;
 const ses = { get: () => Promise.resolve(identity) };
 
 describe('the verifier', () => {
-  it('asks each resolver four questions, and SES one', async () => {
+  it('asks each resolver the questions of all checks, and SES one', async () => {
     asked.length = 0;
     const assessment = await new Verifier([well, well], ses).check(domain);
     expect(allPass(assessment.findings)).toBe(true);
-    expect(asked.sort()).toEqual(
-      ['MX mail.acme.com', 'TXT _dmarc.mail.acme.com', 'TXT _sendmux.mail.acme.com', 'TXT mail.acme.com'].flatMap(
-        (q) => [q, q],
-      ),
-    );
+    const questions = questionsOf(domain).map(({ type, name }) => `${type} ${name}`);
+    expect(asked.sort()).toEqual(questions.flatMap((question) => [question, question]).sort());
+    expect(questions).toContain('TXT _dmarc.mail.acme.com');
   });
   it('one resolver is enough when the other is down', async () =>
     expect(allPass((await new Verifier([down, well], ses).check(domain)).findings)).toBe(true));
@@ -54,7 +47,7 @@ describe('the verifier', () => {
     const broken = { get: () => Promise.reject(new Error('503')) };
     expect(isUndecided(await new Verifier([well], broken).check(domain))).toBe(true);
   });
-  it('F9 a missing identity is ours to mend', async () => {
+  it('F9 a missing identity is a fault of ours and not of the customer’s records', async () => {
     const none = { get: () => Promise.resolve(null) };
     expect((await new Verifier([well], none).check(domain)).findings[4]).toMatchObject({
       code: 'ses_identity_missing',
@@ -66,22 +59,32 @@ describe('the verifier', () => {
       code: 'ses_identity_missing',
     });
   });
+  it('tells what SES says of the MAIL FROM domain, where it has one', async () => {
+    const of = async (mailFrom: unknown) => {
+      const asked = { get: () => Promise.resolve({ status: 'success', tokens: ['c', 'a', 'b'], mailFrom } as never) };
+      return (await new Verifier([well], asked).check(domain)).sesMailFromStatus;
+    };
+    expect(await of({ domain: 'bounce.mail.acme.com', status: 'failed' })).toBe('failed');
+    expect(await of(null)).toBeUndefined();
+    expect(await new Verifier([well], ses).check(domain, 'success')).not.toHaveProperty('sesMailFromStatus');
+  });
   it('does not ask SES when the caller knows', async () => {
     const never = { get: () => Promise.reject(new Error('asked')) };
     expect(allPass((await new Verifier([well], never).check(domain, 'success')).findings)).toBe(true);
   });
 
-  describe('an SPF record that leaves our includes to another', () => {
+  describe('an SPF record that has our includes by way of another record', () => {
     const own = 'v=spf1 include:amazonses.com include:sendmux.ai ~all';
     const resolver = (texts: Record<string, string>, silent: readonly string[] = []) => ({
       ...well,
       txt: (name: string) => {
         asked.push(name);
         if (silent.includes(name)) return Promise.resolve(outage);
-        const text = texts[name] ?? values[name];
+        const text = texts[name];
+        const nothing = { kind: 'nxdomain' as const, aliases: [] };
         return Promise.resolve(
           text === undefined
-            ? { kind: 'nxdomain' as const, aliases: [] }
+            ? (inPlace.at('TXT', name)?.[0] ?? nothing)
             : { kind: 'records' as const, records: [text], aliases: [] },
         );
       },
@@ -89,7 +92,7 @@ describe('the verifier', () => {
     const spfOf = async (...resolvers: ReturnType<typeof resolver>[]) =>
       (await new Verifier(resolvers, ses).check(domain)).findings[2];
 
-    it('D26 D27 is followed to it', async () => {
+    it('D26 D27 is followed to that record', async () => {
       const texts = { 'mail.acme.com': 'v=spf1 redirect=a.net', 'a.net': 'v=spf1 include:b.net -all', 'b.net': own };
       expect(await spfOf(resolver(texts), resolver(texts))).toMatchObject({
         outcome: 'pass',

@@ -1,99 +1,91 @@
-import type { DohClient } from '@app/dns';
 import {
+  Answers,
+  haveSameTokens,
+  followUps,
   judge,
-  spfQuestion,
+  questionsOf,
   type Answer,
   type Assessment,
   type DkimAnswer,
-  type DnsAnswers,
   type Expected,
-  type TxtRr,
-} from '@app/mail-domain';
+  type Requirement,
+} from '@app/mail-records';
 import type { SesIdentities, SesIdentity } from '@app/ses';
+import { ask, everyResolver, follow, type Resolver } from './follow';
 
-/** What was asked, what was said, and what it comes to. */
+/** A look's answers and its assessment. */
 export interface Look {
-  /** By check, one answer a resolver, in the order of the resolvers. */
-  readonly answers: DnsAnswers;
-  /** What SES says of the domain; null where it was not asked, or did not tell. */
+  readonly answers: Answers;
+  /** The answer of SES about the DKIM records. */
+  readonly dkim: DkimAnswer;
+  /** The identity that SES has for the domain; null when SES was not asked or gave no answer. */
   readonly identity: SesIdentity | null;
   readonly assessment: Assessment;
 }
 
-/** Asks the resolvers and SES what they have of a domain, and hands the answers to the verdicts. Decides nothing itself. */
+/** Asks the resolvers and SES about a domain, and passes the answers to `judge`. It decides nothing itself. */
 export class Verifier {
-  /** @param resolvers independent of each other; each is asked every question. */
+  /**
+   * @param resolvers independent of each other; each is asked every question.
+   * @param required what a domain needs to be verified, besides what every domain needs.
+   */
   constructor(
-    private readonly resolvers: readonly Pick<DohClient, 'mx' | 'txt'>[],
+    private readonly resolvers: readonly Resolver[],
     private readonly ses: Pick<SesIdentities, 'get'>,
+    private readonly required: readonly Requirement[] = [],
   ) {}
 
   /**
-   * One look: four questions to each resolver and one to SES, all at once; an SPF record that lacks our includes is followed
-   * to where it leads, ten names at most. Never throws: what cannot be asked is `indeterminate`.
+   * Makes one look. It asks each resolver the questions of all checks and SES one question, all at once, and then what
+   * the answers lead to, such as an SPF record that includes ours by way of another name. Never throws: a check that
+   * cannot be asked is `indeterminate`.
    *
-   * @param dkim what SES says, where the caller knows it already.
+   * @param dkim the answer of SES, where the caller has it already.
    */
   async check(domain: Expected, dkim?: DkimAnswer): Promise<Assessment> {
-    return dkim ? judge(domain, await this.dns(domain), dkim) : (await this.look(domain)).assessment;
+    return dkim ? judge(domain, await this.dns(domain), dkim, this.required) : (await this.look(domain)).assessment;
   }
 
-  /** The same look, with all that was said, for those who explain it. Never throws. */
+  /** Makes the same look, and gives all answers for an explanation. Never throws. */
   async look(domain: Expected): Promise<Look> {
     const [answers, identity] = await Promise.all([this.dns(domain), this.identity(domain)]);
-    const assessment = judge(domain, answers, dkimAnswer(identity));
-    return { answers, identity: typeof identity === 'string' ? null : identity, assessment };
+    const dkim = typeof identity === 'string' ? identity : identity.status;
+    const judged = judge(domain, answers, dkim, this.required);
+    if (typeof identity === 'string') return { answers, dkim, identity: null, assessment: judged };
+    const mailFrom = identity.mailFrom;
+    const assessment = mailFrom ? { ...judged, sesMailFromStatus: mailFrom.status } : judged;
+    return { answers, dkim, identity, assessment };
   }
 
-  private async dns({ name }: Expected): Promise<DnsAnswers> {
-    const startedAt = performance.now();
+  private async dns(domain: Expected): Promise<Answers> {
+    const questions = questionsOf(domain);
     const said = await Promise.all(
-      this.resolvers.map((resolver) =>
-        Promise.all([
-          resolver.mx(name),
-          resolver.txt(name),
-          resolver.txt(`_dmarc.${name}`),
-          resolver.txt(`_sendmux.${name}`),
-        ]),
-      ),
+      this.resolvers.map((resolver) => Promise.all(questions.map((question) => ask(resolver, question)))),
     );
-    const mx = said.map((answers) => answers[0]);
-    const spf = said.map((answers) => answers[1]);
-    const dmarc = said.map((answers) => answers[2]);
-    const verification = said.map((answers) => answers[3]);
-    const spfTargets = new Map<string, readonly Answer<TxtRr>[]>();
-    for (;;) {
-      const target = spfQuestion({ spf, spfTargets });
-      if (target === undefined) return { mx, spf, dmarc, verification, spfTargets };
-      const isLate = performance.now() - startedAt > spfPatienceMs;
-      spfTargets.set(
-        target,
-        isLate
-          ? [{ kind: 'unreachable', reason: 'not asked in time' }]
-          : await Promise.all(this.resolvers.map((resolver) => resolver.txt(target))),
+    const answers = new Answers();
+    for (const [i, { type, name }] of questions.entries())
+      answers.set(
+        type,
+        name,
+        said.map((each) => each[i] as Answer<never>),
       );
-    }
+    await follow(answers, () => followUps(domain, answers), everyResolver(this.resolvers, followPatienceMs));
+    return answers;
   }
 
   private async identity(domain: Expected): Promise<SesIdentity | 'unavailable' | 'identity_missing'> {
     try {
       const identity = await this.ses.get(domain.name, { signal: AbortSignal.timeout(sesPatienceMs) });
-      // One that signs with other keys says nothing of the records that the customer was told to place.
-      return identity && hasTokensOf(domain, identity) ? identity : 'identity_missing';
+      // An identity that signs with other keys says nothing about the records that the customer has to place.
+      return identity && haveSameTokens(domain.dkimTokens, identity.tokens) ? identity : 'identity_missing';
     } catch {
-      // Whatever it was, SES did not tell; the finding says so.
+      // Whatever the error was, SES gave no answer, and the finding says so.
       return 'unavailable';
     }
   }
 }
 
-const hasTokensOf = ({ dkimTokens }: Expected, { tokens }: SesIdentity): boolean =>
-  [...tokens].sort().join() === [...dkimTokens].sort().join();
-
-const dkimAnswer = (identity: SesIdentity | 'unavailable' | 'identity_missing'): DkimAnswer =>
-  typeof identity === 'string' ? identity : identity.status;
-
-/** How long a customer's request waits for a turn at SES and for its answer, in milliseconds. */
+/** Milliseconds that a customer's request waits for its turn at SES and for the answer. */
 const sesPatienceMs = 10_000;
-/** How long one look follows an SPF record, in milliseconds. */
-const spfPatienceMs = 10_000;
+/** Milliseconds for which one look follows what the answers lead to. */
+export const followPatienceMs = 10_000;

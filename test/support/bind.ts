@@ -13,13 +13,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { freePort } from '../../local/embedded-postgres';
+import { stopWithLauncher } from '../../local/stop-with-launcher';
 
 export interface Bind {
-  /** RFC 8484 over cleartext HTTP/2. */
+  /** The URL of DoH (RFC 8484) over cleartext HTTP/2. */
   readonly dohUrl: string;
-  /** Plain DNS, for nsupdate and dig. */
+  /** The port of plain DNS, for nsupdate and dig. */
   readonly port: number;
-  /** Lines of nsupdate, such as `add mail.acme.com 60 MX 10 mail.sendmux.ai`, in one transaction. */
+  /** Runs lines of nsupdate, such as `add mail.acme.com 60 MX 10 mail.sendmux.ai`, in one transaction. */
   update(...lines: string[]): void;
   pause(): void;
   resume(): void;
@@ -29,13 +30,13 @@ export interface Bind {
 const named = '/usr/sbin/named';
 export const bindIsInstalled = (): boolean => existsSync(named);
 
-/** Whether every thread of a process is stopped; field 3 of proc(5)'s stat. */
+/** Whether every thread of a process is stopped (field 3 of the stat file in proc(5)). */
 const stands = (pid: number): boolean =>
   readdirSync(`/proc/${pid}/task`).every((thread) =>
     /^\d+ \(.*\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')),
   );
 
-/** The scheduler's canary. */
+/** The zone that contains the scheduler's canary. */
 const platformZone = `$TTL 60
 @ SOA ns hostmaster 1 3600 600 86400 60
 @ NS ns
@@ -44,13 +45,13 @@ verification-canary TXT "here"
 `;
 
 export interface SignedZone {
-  /** A master file with signatures, for `startBind`. */
+  /** The zone file with signatures, for `startBind`. */
   readonly text: string;
-  /** Of its key, as `trust-anchors` takes it. */
+  /** The trust anchor of the key, in the form of `trust-anchors`. */
   readonly anchor: string;
 }
 
-/** Signs a zone (RFC 4035) with a key of its own. */
+/** Signs a zone (RFC 4035) with a new key. */
 export function signZone(zone: string, text: string): SignedZone {
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-sign-'));
   try {
@@ -69,7 +70,7 @@ export function signZone(zone: string, text: string): SignedZone {
   }
 }
 
-/** A real BIND that resolves by another one and validates what it is told, over DoH. */
+/** Starts a real BIND that resolves through another one, validates its answers, and serves DoH. */
 export async function startValidatingBind(
   authority: Pick<Bind, 'port'>,
   anchors: readonly string[],
@@ -101,7 +102,7 @@ trust-anchors { ${anchors.join(' ')} };
 logging { channel f { file "${directory}/named.log"; severity info; }; category default { f; }; };
 `,
   );
-  const child = spawn(named, ['-f', '-n', '1', '-c', join(directory, 'named.conf')], { stdio: 'ignore' });
+  const child = spawnNamed(directory);
   await answers(child, port, 'sendmux.ai', directory);
   return {
     dohUrl: `http://127.0.0.1:${dohPort}/dns-query`,
@@ -110,6 +111,13 @@ logging { channel f { file "${directory}/named.log"; severity info; }; category 
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** Starts named so that it ends with this process, however that ends. */
+function spawnNamed(directory: string): ChildProcess {
+  const child = spawn(named, ['-f', '-n', '1', '-c', join(directory, 'named.conf')], { stdio: 'ignore' });
+  if (child.pid !== undefined) child.once('exit', stopWithLauncher(child.pid, 'KILL'));
+  return child;
 }
 
 async function answers(child: ChildProcess, port: number, zone: string, directory: string): Promise<void> {
@@ -121,7 +129,7 @@ async function answers(child: ChildProcess, port: number, zone: string, director
   }
 }
 
-/** A real BIND, authoritative for the zones, whose records nsupdate changes. */
+/** Starts a real BIND that is authoritative for the zones, and whose records nsupdate can change. */
 export async function startBind(zones: readonly string[], extraZoneFiles: Record<string, string> = {}): Promise<Bind> {
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-bind-'));
   chmodSync(directory, 0o755);
@@ -163,7 +171,7 @@ ${[...zones, ...Object.keys(zoneFiles)]
   .join('\n')}
 `,
   );
-  const child = spawn(named, ['-f', '-n', '1', '-c', join(directory, 'named.conf')], { stdio: 'ignore' });
+  const child = spawnNamed(directory);
   const first = zones[0] ?? Object.keys(extraZoneFiles)[0]!;
   await answers(child, port, first, directory);
   return {
@@ -175,7 +183,7 @@ ${[...zones, ...Object.keys(zoneFiles)]
     },
     pause: () => {
       child.kill('SIGSTOP');
-      // The signal reaches one thread after the other; until the last, named may still answer.
+      // The signal stops one thread after the other; until the last is stopped, named may still answer.
       while (!stands(child.pid!)) continue;
     },
     resume: () => child.kill('SIGCONT'),

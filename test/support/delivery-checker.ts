@@ -1,6 +1,6 @@
-/** An event, as the checker knows it. */
+/** An event, reduced to what the checker compares. */
 export interface Known {
-  /** `stream/version` */
+  /** The id in the form `stream/version`. */
   readonly id: string;
   readonly stream: string;
   readonly version: number;
@@ -13,26 +13,26 @@ export interface Arrival extends Known {
 }
 
 export interface DeliveryFaults {
-  /** Committed, and in no partition. */
+  /** Events that were committed but are in no partition. */
   readonly lost: number;
-  /** Records beyond the first one of their event. */
+  /** Records besides the first one of their event. */
   readonly duplicated: number;
-  /** Events that arrived first after a later one of their stream. */
+  /** Events whose first record is after that of a later event of their stream. */
   readonly reordered: number;
-  /** Streams in more than one partition. */
+  /** Streams with records in more than one partition. */
   readonly scattered: number;
-  /** In a partition, and never committed. */
+  /** Records of events that were never committed. */
   readonly invented: number;
-  /** Arrived, and the consumer never handled them. */
+  /** Events in the topic that the consumer has not handled. */
   readonly unseen: number;
-  /** Handled first after a later event of their stream. */
+  /** Events that were first handled after a later event of their stream. */
   readonly handledOutOfOrder: number;
-  /** Effects beyond the first one of their event. */
+  /** Effects besides the first one of their event. */
   readonly repeatedEffects: number;
 }
 
 /**
- * Compares what was committed with what arrived in a topic and with what a consumer did.
+ * Compares the committed events with the records in a topic and with the effects of a consumer.
  *
  * @param handled each call of the handler that succeeded, in order.
  * @param effects the event of each effect.
@@ -46,7 +46,7 @@ export function checkDelivery(
   const wanted = new Set(committed.map(({ id }) => id));
   const arrived = new Map<string, number>();
   const partitions = new Map<string, Set<number>>();
-  // Within a partition the offset is the order; a stream is in one, or it is counted as scattered.
+  // The offset gives the order within a partition. A stream in more than one partition is counted as scattered.
   const inOrder = [...arrivals].sort((a, b) => a.partition - b.partition || a.offset - b.offset);
   for (const { id, stream, partition } of inOrder) {
     arrived.set(id, (arrived.get(id) ?? 0) + 1);
@@ -65,7 +65,7 @@ export function checkDelivery(
   };
 }
 
-/** First occurrences below a version of their stream that came before. */
+/** Counts the events whose first occurrence is after a later version of their stream. */
 function outOfOrder(events: readonly Known[]): number {
   const highest = new Map<string, number>();
   const already = new Set<string>();

@@ -11,14 +11,14 @@ export interface PublishedMessage {
   readonly payload: unknown;
 }
 
-/** The parts of docs/events/asyncapi.yaml that tests look at. */
+/** The parts of docs/events/asyncapi.yaml that the tests read. */
 export interface AsyncApi {
   readonly operations: Record<string, { readonly action: string }>;
   readonly channels: Record<string, { readonly address: string; readonly messages: Record<string, unknown> }>;
   readonly components: {
     readonly messages: Record<
       string,
-      { readonly payload: { readonly $ref: string }; readonly examples: readonly PublishedMessage[] }
+      { readonly payload: { readonly $ref: string }; readonly examples?: readonly PublishedMessage[] }
     >;
     readonly schemas: { readonly headers: AnySchema };
   };
@@ -29,7 +29,7 @@ export const asyncApi = (): AsyncApi => parse(readFileSync(join(eventsFolder, 'a
 export const readSchema = (type: string, version: number | string): AnySchema =>
   JSON.parse(readFileSync(join(eventsFolder, 'schemas', `${type}.${version}.json`), 'utf8')) as AnySchema;
 
-/** The schema with every object closed, so that a field that is not described is noticed. Subscribers must not do so. */
+/** Closes every object of a schema, so that a field without a description is found. Subscribers must not do this. */
 export function closed(schema: AnySchema): AnySchema {
   return JSON.parse(
     JSON.stringify(schema, (_, value: unknown) =>
@@ -46,7 +46,10 @@ export function ajv(): Ajv {
   return addFormats(made);
 }
 
-/** What is wrong with a message: its headers, or its payload under the schema that they name, both closed. Empty: nothing. */
+/**
+ * Validates the headers of a message, and its payload against the schema that they name; both are closed. Gives the
+ * faults.
+ */
 export function faultsOf({ headers, payload }: PublishedMessage): string[] {
   const [, type, version] = /^urn:sendmux:event:([A-Za-z]+):(\d+)$/.exec(headers.ce_dataschema ?? '') ?? [];
   if (!type || !version) return [`No schema is named ${headers.ce_dataschema}`];

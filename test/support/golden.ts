@@ -3,25 +3,30 @@ import { domainEvent, evolve, initialState, type MailDomain } from '@app/mail-do
 import { evolveMailbox, mailboxEvent, noMailbox, type Mailbox } from '@app/mailbox';
 import { fromLine } from '@app/messaging';
 
-/** What this release makes of one event. */
+/** How this release reads one event. */
 export interface Reading {
   readonly event: string;
-  /** As a release of now would record it. */
+  /** The data in the newest version of its schema. */
   readonly data: unknown;
-  /** After it. */
+  /** The state after the event. */
   readonly state: MailDomain | Mailbox;
 }
 
-/** The events of a golden file, which is a stream as `sendmux events export` writes it. */
+/** Parses the events of a golden file, which is a stream in the format of `sendmux events export`. */
 export const eventsOf = (text: string): KeptEvent[] => text.trimEnd().split('\n').map(fromLine);
 
 export const recorded = ({ data, metadata, ...kept }: KeptEvent): RecordedEvent => ({
-  ...{ position: kept.position, stream: kept.stream, version: kept.version, type: kept.type },
-  ...{ schemaVersion: kept.schemaVersion, time: kept.time },
-  ...{ data: JSON.parse(data) as unknown, metadata: JSON.parse(metadata) as EventMetadata },
+  position: kept.position,
+  stream: kept.stream,
+  version: kept.version,
+  type: kept.type,
+  schemaVersion: kept.schemaVersion,
+  time: kept.time,
+  data: JSON.parse(data) as unknown,
+  metadata: JSON.parse(metadata) as EventMetadata,
 });
 
-/** What this release makes of the events of a golden file, one after the other. */
+/** Gives how this release reads each event of a golden file. */
 export function readLife(text: string): Reading[] {
   let [domain, mailbox]: [MailDomain, Mailbox] = [initialState, noMailbox];
   return eventsOf(text).map((kept) => {

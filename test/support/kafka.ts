@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startKafka, type KafkaCluster } from '../../local/embedded-kafka';
 
-/** Kafka needs Java, and Maven to fetch it: tools/install-counterparts. */
+/** Whether Java and Maven, which the embedded Kafka needs, are installed: see tools/install-counterparts. */
 export const kafkaIsInstalled = (): boolean =>
   ['java', 'mvn'].every((command) => spawnSync('which', [command]).status === 0);
 
-/** A throw-away cluster of real brokers; `destroy` ends it. */
+/** Starts a temporary cluster of real brokers; `destroy` removes it. */
 export const testKafka = (nodes: 1 | 3 = 1): Promise<KafkaCluster> =>
   startKafka({ directory: mkdtempSync(join(tmpdir(), 'sendmux-kafka-')), nodes });

@@ -1,9 +1,8 @@
-import type { Operation } from '@app/mail-domain';
-import { rdata } from '../../libs/mail-domain/record-sets';
+import { rdata, type Operation } from '@app/mail-records';
 
 /**
- * The operations of a plan as lines of nsupdate, without the word `update`. A TXT value that is taken away has to be cut into
- * strings as late as possible: RFC 2136 compares the whole RDATA.
+ * Writes the operations of a plan as lines of nsupdate, without the word `update`. A TXT value to delete is split into
+ * strings as late as possible, since RFC 2136 compares the whole RDATA.
  */
 export function asUpdates(operations: readonly Operation[]): string[] {
   return operations.flatMap(({ action, name, type, values, replaces, ttl }) => [

@@ -1,4 +1,4 @@
-/** Numbers from 0 to below 1 that are the same for the same seed (mulberry32). */
+/** Generates numbers in [0, 1) that only depend on the seed (mulberry32). */
 export function numbers(seed: number): () => number {
   let state = seed;
   return () => {

@@ -7,14 +7,18 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { freePort } from '../../local/embedded-postgres';
 
 export interface Postfix {
-  /** The reply to `RCPT TO:<address>`, such as `250 2.1.5 Ok` or `554 5.7.1 …`. */
+  /** Gives the reply to `RCPT TO:<address>`, such as `250 2.1.5 Ok` or `554 5.7.1 …`. */
   rcpt(address: string): Promise<string>;
-  /** Sends a mail of somebody who is let in; gives the reply to the end of its data, or to what was refused before. */
+  /**
+   * Sends a mail from an authorised client; gives the reply to the end of its data, or to the command that was refused.
+   */
   submit(sender: string, recipient: string): Promise<string>;
+  /** What a map of the documentation gives for a key (`postmap -q`); empty when it has none. */
+  lookUp(file: string, key: string): string;
   stop(): void;
 }
 
-/** What docs/operations/postfix.md tells operators to write, so that it is this that is tested. */
+/** The configuration in docs/operations/postfix.md, so that the tests cover what operators are told to write. */
 const blocks = [
   ...readFileSync(join(__dirname, '../../docs/operations/postfix.md'), 'utf8').matchAll(/```ini\n([^]*?)```/g),
 ].map(([, text]) => text!.trim().split('\n'));
@@ -23,19 +27,26 @@ const named = (line: string): [string, string] => [
   line.replace(/^[^=]*= ?/, ''),
 ];
 const mainCf = blocks.at(-1)!.map(named);
-/** File and query of each map that `main.cf` names, in the order of the documentation. */
+/** The file and query of each map that `main.cf` names, in the order of the document. */
 const lookups = [
-  ...['sendmux-domains.cf', 'sendmux-mailboxes.cf', 'sendmux-suspended-recipients.cf'],
-  ...['sendmux-suspended-senders.cf', 'sendmux-relays.cf'],
+  'sendmux-domains.cf',
+  'sendmux-mailboxes.cf',
+  'sendmux-suspended-recipients.cf',
+  'sendmux-suspended-senders.cf',
+  'sendmux-relays.cf',
+  'sendmux-roles.cf',
 ].map((file, i): [string, string] => [file, `${blocks[i]!.at(-1)}\n`]);
 
-/** Postfix starts only as root: it gives up its rights process by process. */
+/** Whether Postfix is installed and can start, which needs root. */
 export const postfixIsInstalled = (): boolean =>
   process.getuid?.() === 0 &&
   existsSync('/usr/lib/postfix/sbin/master') &&
   existsSync('/usr/lib/postfix/postfix-pgsql.so');
 
-/** A real Postfix that reads its domains from the mail server database, with queue and configuration of its own. */
+/**
+ * Starts a real Postfix that reads its domains from the mail server database, with a queue and a configuration of its
+ * own.
+ */
 export async function startPostfix(databaseUrl: string): Promise<Postfix> {
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-postfix-'));
   chmodSync(directory, 0o755);
@@ -81,7 +92,7 @@ export async function startPostfix(databaseUrl: string): Promise<Postfix> {
       .join(''),
   );
   const submission = await freePort();
-  // max_use=1: an smtpd process remembers its answers, and the test must not ask the same one twice.
+  // An smtpd process caches the answers of maps. With max_use=1 each connection gets a new process.
   const services = [
     `127.0.0.1:${port} inet n - n - - smtpd -o max_use=1`,
     `127.0.0.1:${submission} inet n - n - - smtpd -o max_use=1 -o mynetworks=127.0.0.0/8 -o smtpd_relay_restrictions=permit_mynetworks,reject`,
@@ -125,6 +136,8 @@ export async function startPostfix(databaseUrl: string): Promise<Postfix> {
   return {
     rcpt: (address) => rcpt(port, address),
     submit: (sender, recipient) => submit(submission, sender, recipient),
+    lookUp: (file, key) =>
+      spawnSync('postmap', ['-c', conf, '-q', key, `pgsql:${join(conf, file)}`], { encoding: 'utf8' }).stdout.trim(),
     stop,
   };
 }
@@ -137,7 +150,7 @@ async function greets(port: number): Promise<boolean> {
   }
 }
 
-/** RFC 6531 section 3.4: an address beyond ASCII goes with the parameter. */
+/** An address with characters beyond ASCII needs the parameter SMTPUTF8 (RFC 6531 section 3.4). */
 const utf8 = (...addresses: string[]) =>
   addresses.some((address) => Buffer.byteLength(address) > address.length) ? ' SMTPUTF8' : '';
 
@@ -149,13 +162,16 @@ async function rcpt(port: number, address: string): Promise<string> {
 
 async function submit(port: number, sender: string, recipient: string): Promise<string> {
   const replies = await dialogue(port, [
-    ...['EHLO test', `MAIL FROM:<${sender}>${utf8(sender, recipient)}`, `RCPT TO:<${recipient}>`, 'DATA'],
+    'EHLO test',
+    `MAIL FROM:<${sender}>${utf8(sender, recipient)}`,
+    `RCPT TO:<${recipient}>`,
+    'DATA',
     `From: ${sender}\r\nTo: ${recipient}\r\nSubject: x\r\n\r\nx\r\n.`,
   ]);
   return replies.at(-1)!;
 }
 
-/** One reply for the greeting and each command; of a multi-line reply, the last line. */
+/** Gives one reply for the greeting and each command; the last line of a multi-line reply. */
 function dialogue(port: number, commands: string[]): Promise<string[]> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(port, '127.0.0.1');
@@ -171,7 +187,7 @@ function dialogue(port: number, commands: string[]): Promise<string[]> {
         text = text.slice(end + 2);
         if (line[3] === '-') continue;
         replies.push(line);
-        // A refusal is the last word: what would follow makes no sense.
+        // After a refusal the remaining commands make no sense.
         if (/^[45]/.test(line)) commands.length = replies.length - 1;
         const next = commands[replies.length - 1];
         if (next) socket.write(`${next}\r\n`);

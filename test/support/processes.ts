@@ -6,27 +6,30 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Accounts, accountsMigrations, type Grant } from '@app/accounts';
-import { auditMigrations, Verification, type Fault } from '@app/audit';
-import { migrate, openPool } from '@app/database';
+import { Accounts, type Grant } from '@app/accounts';
+import { Verification, type Fault } from '@app/audit';
+import { openPool } from '@app/database';
 import { EventLog } from '@app/event-store';
 import { portOf } from '@app/runtime';
+import { migratedDatabase } from './migrated-database';
 import { replayedAndLive } from './replayed-read-model';
-import { testDatabase } from './test-database';
 
 export type AppName =
   'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'event-relay' | 'sealer' | 'sandbox';
 export const allApps: readonly AppName[] = ['sandbox', 'gateway', 'provisioning', 'verification-scheduler', 'notifier'];
-/** On Kafka, one more carries the events there. */
+/** The apps on Kafka, where event-relay publishes the events. */
 export const allAppsOnKafka: readonly AppName[] = [...allApps, 'event-relay'];
 
-/** All apps at once, on a machine that has other things to do. */
-const readyWithinMs = 60_000;
+/** The folder of the build. Benches run compiled, from dist/test/support. */
+const dist = resolve(__dirname, __filename.endsWith('.js') ? '../..' : '../../dist');
+
+/** Milliseconds. All apps start at the same time on a machine that may be busy. */
+const readyWithinMs = 120_000;
 
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  // A test reads what it expects.
+  // A test reads the fields that it expects.
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   readonly body: any;
 }
@@ -35,56 +38,57 @@ export interface System {
   readonly port: number;
   readonly databaseUrl: string;
   readonly mailServerDatabaseUrl: string;
-  /** The environment that apps are started with. */
+  /** The environment of the apps. */
   readonly settings: NodeJS.ProcessEnv;
   readonly sandbox: SandboxClient;
-  /** A new team with its owners, and a key of it. */
+  /** Creates a team with its owners, and a key. */
   team(options?: {
     name?: string;
     owners?: string[];
     grant?: Grant;
   }): Promise<{ id: string; key: string; api: ApiClient }>;
-  /** Starts an app (again) and waits until it is ready. */
+  /** Starts an app, again if it has ended, and waits until it is ready. */
   start(app: AppName, env?: NodeJS.ProcessEnv): Promise<void>;
-  /** Starts one more process of an app beside the first, until the system ends. Gives its port. */
+  /** Starts a further process of an app, until the system ends. Gives its port. */
   another(app: AppName): Promise<number>;
-  /** SIGKILL; resolves when it is gone. */
+  /** Sends SIGKILL; resolves when the process has ended. */
   kill(app: AppName): Promise<void>;
-  /** SIGTERM; resolves with the status when it is gone. */
+  /** Sends SIGTERM; resolves with the exit status when the process has ended. */
   stop(app: AppName): Promise<number | null>;
   runs(app: AppName): boolean;
-  /** Everything that an app has written since the system started. */
+  /** Gives everything that an app has logged since the system started. */
   log(app: AppName): string;
-  /** Waits for a probe to give something truthy; when it does not in time, the error has the ends of all logs. */
+  /** Waits until a probe gives a truthy value. The error after the time-out contains the ends of all logs. */
   until<T>(what: string, probe: () => T | Promise<T>, withinMs?: number): Promise<NonNullable<T>>;
   /**
-   * Stops all apps, and drops the databases. Before that, all events of the test are folded: the read model must be the
-   * same, row for row. A log without an event would prove nothing, so it is a fault unless it is said to be `eventless`.
+   * Stops all apps, and drops the databases. Before that, it folds all events of the test, and expects the read model
+   * to have the same rows. An empty log would prove nothing, so it is a failure unless the test says `eventless`.
    */
   end(log?: 'eventless'): Promise<void>;
 }
 
 export interface SystemOptions {
-  /** Settings beside those that the system chooses itself, or instead of them. */
+  /** Settings that are added to, or replace, those of the system. */
   readonly env?: NodeJS.ProcessEnv;
-  /** Started at once. Absent: all. */
+  /** The apps to start at once; all when absent. */
   readonly apps?: readonly AppName[];
-  /** `host:port` of brokers: the system runs on Kafka, on a topic and groups of its own. Absent: on the log. */
+  /** Brokers (`host:port`). The system runs on Kafka, with a topic and groups of its own; on the log when absent. */
   readonly brokers?: readonly string[];
 }
 
-/** The built apps as processes of their own, on databases and ports of this test. */
+/** Starts the built apps as processes, with databases and ports of this test. */
 export async function startSystem({
   env = {},
   brokers,
   apps = brokers ? allAppsOnKafka : allApps,
 }: SystemOptions = {}): Promise<System> {
-  const [database, mailServer] = [await testDatabase(), await testDatabase()];
+  const [database, mailServer] = [await migratedDatabase('service'), await migratedDatabase('mail_server')];
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-system-'));
   const port = await freePortBlock();
   const doh = `http://127.0.0.1:${portOf('sandbox-doh', port)}`;
   const settings: NodeJS.ProcessEnv = {
     PATH: process.env.PATH,
+    NODE_COMPILE_CACHE: join(dist, '.compile-cache'),
     PORT: String(port),
     SENDMUX_DATA_DIR: directory,
     DATABASE_URL: database.url,
@@ -102,7 +106,6 @@ export async function startSystem({
     }),
     ...env,
   };
-  await migrate(database.url, [...accountsMigrations, ...auditMigrations]);
   const pool = openPool(database.url, 2);
   const accounts = new Accounts(pool);
   const children = new Map<AppName, ChildProcess>();
@@ -112,7 +115,7 @@ export async function startSystem({
   const logEnds = () =>
     [...children.keys()].map((app) => `── end of the log of ${app}\n${log(app).slice(-3_000)}`).join('\n');
 
-  async function until<T>(what: string, probe: () => T | Promise<T>, withinMs = 20_000): Promise<NonNullable<T>> {
+  async function until<T>(what: string, probe: () => T | Promise<T>, withinMs = 60_000): Promise<NonNullable<T>> {
     const deadline = Date.now() + withinMs;
     for (;;) {
       const found = await probe();
@@ -199,7 +202,7 @@ export async function startSystem({
   return system;
 }
 
-/** What the audit finds by the hashes of the events alone. */
+/** Gives the faults that the audit finds by the hashes of the events. */
 async function faultsOfLog(url: string): Promise<readonly Fault[]> {
   const pool = openPool(url, 2);
   const log = new EventLog(pool);
@@ -209,7 +212,7 @@ async function faultsOfLog(url: string): Promise<readonly Fault[]> {
   return faults.filter(({ seal }) => seal === undefined);
 }
 
-/** The REST API with a key. */
+/** Calls the REST API with a key. */
 export class ApiClient {
   constructor(
     private readonly base: string,
@@ -229,6 +232,7 @@ export class ApiClient {
 
 export interface SandboxMail {
   readonly id: number;
+  readonly date: string;
   readonly from: string;
   readonly to: string[];
   readonly subject: string;
@@ -236,11 +240,11 @@ export interface SandboxMail {
   readonly html: string;
 }
 
-/** The control API of the sandbox. */
+/** Calls the control API of the sandbox. */
 export class SandboxClient {
   constructor(private readonly base: string) {}
 
-  /** All records of a domain: takes an answer of the API. */
+  /** Places all records of a domain, given an answer of the API. */
   place = (answer: unknown) => this.call('POST', '/zone/place', answer);
   remove = (answer: unknown) => this.call('POST', '/zone/remove', answer);
   set = (name: string, type: string, values: string[]) => this.call('PUT', `/zone/${name}/${type}`, values);
@@ -253,11 +257,19 @@ export class SandboxClient {
   ) => this.call('PUT', `/faults/${api}`, fault);
   allWell = () => this.call('DELETE', '/faults');
   identities = async () =>
-    (await this.call('GET', '/ses/identities')).body as { name: string; tags: { Key: string; Value: string }[] }[];
-  /** As somebody would with the console of SES. */
+    (await this.call('GET', '/ses/identities')).body as {
+      name: string;
+      tags: { Key: string; Value: string }[];
+      tokens: string[];
+      mailFrom?: { domain: string };
+    }[];
+  /** Deletes an identity, as somebody could in the console of SES. */
   loseIdentity = (name: string) => this.call('DELETE', `/v2/email/identities/${name}`);
-  /** An identity of somebody else. */
-  plantIdentity = (name: string) => this.call('PUT', `/ses/identities/${name}`, {});
+  /** Creates an identity of somebody else. */
+  plantIdentity = async (name: string, domainId?: string) => {
+    const Tags = domainId === undefined ? [] : [{ Key: 'sendmux:domain-id', Value: domainId }];
+    return (await this.call('PUT', `/ses/identities/${name}`, { Tags })).body as { tokens: string[] };
+  };
   sesCalls = async () =>
     (await this.call('GET', '/ses/calls')).body as { operation: string; name: string; at: string }[];
 
@@ -287,10 +299,8 @@ async function request(
   };
 }
 
-/** The compiled app; it ends with this process, as under the launcher. */
+/** Starts a compiled app that ends with this process, as under the launcher. */
 function spawnApp(app: AppName, env: NodeJS.ProcessEnv, logFile: string): ChildProcess {
-  // The benchmarks run compiled, in dist/test/support.
-  const dist = resolve(__dirname, __filename.endsWith('.js') ? '../..' : '../../dist');
   const main = join(dist, 'apps', app, 'main.js');
   if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
   const child = spawn(
@@ -325,15 +335,15 @@ async function statusOf(url: string): Promise<number | undefined> {
 }
 
 /**
- * A `PORT` whose followers are free too. Below 32768: above it the kernel gives ports to outgoing connections, which
- * could take one meanwhile.
+ * Finds a `PORT` such that the ports after it are free too. It is below 32768, since above it the kernel assigns ports
+ * to outgoing connections, which could take one meanwhile.
  */
 export async function freePortBlock(): Promise<number> {
   const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'event-relay'] as const;
   const others = ['sandbox', 'sandbox-doh', 'sandbox-smtp'] as const;
   for (;;) {
     const port = randomInt(500, 1_000) * 32;
-    // The embedded Kafka of `make start` is there too: three brokers and their controllers.
+    // These are the ports of the embedded Kafka of `make start`: three brokers and their controllers.
     const kafka = [20, 21, 22, 23, 24, 25].map((offset) => port + offset);
     const free = await Promise.all([...[...apps, ...others].map((app) => portOf(app, port)), ...kafka].map(isFree));
     if (free.every(Boolean)) return port;

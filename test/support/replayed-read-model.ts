@@ -1,6 +1,7 @@
-import { Client } from 'pg';
+import type { Recorded } from '@app/decider';
+import { domainEvent, evolve, initialState, type MailDomain } from '@app/mail-domain';
+import { openClient } from '@app/database';
 import type { InlineProjection, ProjectedRow } from '@app/event-store';
-import { domainEvent, evolve, initialState, type MailDomain, type Recorded } from '@app/mail-domain';
 import { evolveMailbox, mailboxEvent, noMailbox, type Mailbox } from '@app/mailbox';
 import { domainRow, domainsProjection, mailboxesProjection, mailboxRow } from '@app/read-model';
 
@@ -8,7 +9,7 @@ type StoredEvent = Omit<Recorded, 'time'> & { readonly version: number; readonly
 
 type Row = Record<string, unknown>;
 
-/** A model as far as it is folded: the streams of a prefix, into the rows of a table. */
+/** Folds the streams with a prefix into the rows of a table. */
 interface Folded<State> {
   readonly prefix: string;
   readonly projection: InlineProjection;
@@ -18,18 +19,23 @@ interface Folded<State> {
 }
 
 const domains: Folded<MailDomain> = {
-  ...{ prefix: 'mdom_', projection: domainsProjection, initialState, row: domainRow },
+  prefix: 'mdom_',
+  projection: domainsProjection,
+  initialState,
+  row: domainRow,
   evolve: (state, event) => evolve(state, domainEvent(event)),
 };
 const mailboxes: Folded<Mailbox> = {
-  ...{ prefix: 'mbx_', projection: mailboxesProjection, initialState: noMailbox, row: mailboxRow },
+  prefix: 'mbx_',
+  projection: mailboxesProjection,
+  initialState: noMailbox,
+  row: mailboxRow,
   evolve: (state, event) => evolveMailbox(state, mailboxEvent(event)),
 };
 
-/** Folds every event of the log, and reads the live tables: both by id, in the same form. */
+/** Folds every event of the log, and reads the live tables. Both have the same form, sorted by id. */
 export async function replayedAndLive(url: string): Promise<{ replayed: Row[]; live: Row[]; events: number }> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
+  const client = await openClient({ connectionString: url });
   try {
     const { rows: found } = await client.query<{ events: string | null }>(`SELECT to_regclass('events') AS events`);
     if (!found[0]?.events) return { replayed: [], live: [], events: 0 };
@@ -65,7 +71,7 @@ function fold<State>(events: readonly StoredEvent[], { prefix, initialState, evo
   return [...states.values()].map(({ state, version, at }) => row(state, version, at));
 }
 
-/** Times as ISO 8601, columns in the order of the table. */
+/** Converts times to ISO 8601, and orders the columns as in the table. */
 const byId = (rows: readonly Row[], { columns }: InlineProjection): Row[] =>
   rows
     .map((row) => {

@@ -7,7 +7,7 @@ declare global {
   var postgres: { server: EmbeddedPostgres; directory: string } | undefined;
 }
 
-/** One server a Jest run; every test file makes databases of its own in it (`test-database.ts`). */
+/** Starts one server for a Jest run. Every test file creates databases of its own in it (`test-database.ts`). */
 export default async function startPostgres(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-test-'));
   chmodSync(directory, 0o755);

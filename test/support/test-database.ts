@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { Client } from 'pg';
+import { openClient, type Connection } from '@app/database';
 
 export interface TestDatabase {
   readonly url: string;
@@ -7,25 +7,28 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-/** A new, empty database in the server of this Jest run. */
-export async function testDatabase(): Promise<TestDatabase> {
-  const server = process.env.TEST_DATABASE_URL;
-  if (!server) throw new Error('No test server: run this by `npm run test:integration` or `npm run test:system`.');
+/** Creates a database in the server of this Jest run: a copy of the template, or an empty one. */
+export async function testDatabase(template?: string): Promise<TestDatabase> {
   const name = `t_${randomBytes(6).toString('hex')}`;
-  await withAdmin(server, (admin) => admin.query(`CREATE DATABASE ${name}`));
+  const server = await withAdmin(async (admin, url) => {
+    await admin.query(`CREATE DATABASE ${name} ${template ? `TEMPLATE ${template}` : ''}`);
+    return url;
+  });
   const url = new URL(server);
   url.pathname = `/${name}`;
   return {
     url: url.href,
-    drop: () => withAdmin(server, (admin) => admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)),
+    drop: () => withAdmin(async (admin) => void (await admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`))),
   };
 }
 
-async function withAdmin(url: string, work: (admin: Client) => Promise<unknown>): Promise<void> {
-  const admin = new Client({ connectionString: url });
-  await admin.connect();
+/** Connects to the server of this Jest run for the time of `use`, which gets the URL of the server too. */
+export async function withAdmin<T>(use: (admin: Connection, server: string) => Promise<T>): Promise<T> {
+  const server = process.env.TEST_DATABASE_URL;
+  if (!server) throw new Error('No test server: run this by `npm run test:integration` or `npm run test:system`.');
+  const admin = await openClient({ connectionString: server });
   try {
-    await work(admin);
+    return await use(admin, server);
   } finally {
     await admin.end();
   }

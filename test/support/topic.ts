@@ -3,8 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { KafkaAway, KafkaClient } from '@app/messaging';
 import type { Arrival } from './delivery-checker';
 
-/** Every record of a topic, as far as it reaches now; read again when the client crashes, as on a cluster that is just up. */
-export async function arrivalsOf(brokers: readonly string[], topic: string, withinMs = 30_000): Promise<Arrival[]> {
+/**
+ * Reads every record that a topic has now. Starts again when the client crashes, as it may on a cluster that has just
+ * started.
+ */
+export async function arrivalsOf(brokers: readonly string[], topic: string, withinMs = 60_000): Promise<Arrival[]> {
   for (let tries = 1; ; tries++) {
     try {
       return await readAll(brokers, topic, withinMs);
@@ -28,11 +31,16 @@ async function readAll(brokers: readonly string[], topic: string, withinMs: numb
   completed.catch(() => undefined);
   if (total === 0) complete();
   const member = await client.member(`arrivals-${randomUUID()}`, topic, {
-    ...{ assigned: () => undefined, rebalancing: () => undefined, crashed },
+    assigned: () => undefined,
+    rebalancing: () => undefined,
+    crashed,
     records: (partition, messages) => {
       for (const { offset, headers } of messages)
         all.push({
-          ...{ partition, offset, id: headers.ce_id!, stream: headers.ce_subject! },
+          partition,
+          offset,
+          id: headers.ce_id!,
+          stream: headers.ce_subject!,
           version: Number(headers.ce_streamversion),
         });
       if (all.length >= total) complete();

@@ -1,59 +1,30 @@
 import { domainToUnicode } from 'node:url';
-import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { ApiProperty, ApiPropertyOptional, type ApiPropertyOptions } from '@nestjs/swagger';
 import { IsString, Matches } from 'class-validator';
-import { dnsRecords, sesDkimStatuses, type DnsRecords } from '@app/mail-domain';
+import { dnsRecords, recordSets, sesDkimStatuses, type DnsRecords } from '@app/mail-records';
 import type { CheckTimes } from '@app/cycle';
 import type { DomainView } from '@app/read-model';
 import { MetaSchema } from '../http/openapi';
-import { PageMetaSchema } from '../http/paging';
+import { PageEnvelope } from '../http/paging';
+import { dnsRecordsSchema } from './dns-records.schema';
 
 export class AddDomainRequest {
   @ApiProperty({
     example: 'mail.acme.com',
     description: 'The fully qualified hostname. Case, one trailing dot and the script are yours to choose.',
+    minLength: 1,
     maxLength: 1000,
   })
-  // The lowest comes first, and the first that fails speaks alone.
+  // class-validator runs the decorators from the bottom up, and stops at the first that fails.
   @Matches(/^[^]{1,1000}$/, { message: '"domain" must have 1 to 1000 characters' })
   @IsString({ message: '"domain" must be a string, such as "mail.acme.com"' })
   domain: string;
 }
 
+/** Documents the path parameter `id`. */
+export const idParam = { name: 'id', example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' } as const;
+
 export const domainIdForm = /^mdom_cl[0-9a-z]{25}$/;
-
-class MxRecordSchema {
-  @ApiProperty({ example: 10 })
-  priority: number;
-  @ApiProperty({ example: 'mail.sendmux.ai' })
-  target: string;
-  @ApiProperty({ example: 'mail', description: 'The name relative to your registrable domain; `@` at its top.' })
-  host: string;
-}
-
-class NamedValueSchema {
-  @ApiProperty({ example: '_dmarc.mail.acme.com' })
-  name: string;
-  @ApiProperty({ example: 'v=DMARC1; p=quarantine' })
-  value: string;
-  @ApiProperty({
-    example: '_dmarc.mail',
-    description: 'The name relative to your registrable domain, as DNS providers ask for it; `@` at its top.',
-  })
-  host: string;
-}
-
-class DnsRecordsSchema {
-  @ApiProperty({ type: [MxRecordSchema] })
-  mx: MxRecordSchema[];
-  @ApiProperty({ type: NamedValueSchema, description: 'TXT' })
-  spf: NamedValueSchema;
-  @ApiProperty({ type: NamedValueSchema, description: 'TXT' })
-  dmarc: NamedValueSchema;
-  @ApiProperty({ type: [NamedValueSchema], description: 'CNAME' })
-  dkim: NamedValueSchema[];
-  @ApiProperty({ type: NamedValueSchema, description: 'TXT that proves ownership; unique to your team' })
-  verification: NamedValueSchema;
-}
 
 export const time = { type: 'string', format: 'date-time', example: '2026-04-15T10:00:00Z' } as const;
 
@@ -64,7 +35,10 @@ export class DomainSchema {
   domain: string;
   @ApiPropertyOptional({ example: 'münchen.example.de', description: 'Only of an internationalised name.' })
   domain_unicode?: string;
-  @ApiProperty({ enum: ['pending', 'verified', 'failed', 'deleting'] })
+  @ApiProperty({
+    enum: ['pending', 'verified', 'failed'],
+    description: '`pending` also while the domain is being deleted: it can take no mailbox any more.',
+  })
   verification_status: string;
   @ApiProperty({ enum: sesDkimStatuses, description: 'What Amazon SES says of the three CNAMEs.' })
   ses_dkim_status: string;
@@ -72,7 +46,7 @@ export class DomainSchema {
   verified_at: string | null;
   @ApiProperty(time)
   created_at: string;
-  @ApiProperty({ type: DnsRecordsSchema })
+  @ApiProperty({ ...dnsRecordsSchema(), description: 'The records to place.' } as ApiPropertyOptions)
   dns_records: DnsRecords;
   @ApiProperty({
     ...time,
@@ -94,6 +68,8 @@ export class DomainSchema {
     description: 'What its mailboxes send through, but those that have chosen for themselves; null for Sendmux SES.',
   })
   outbound_provider: string | null;
+  @ApiProperty({ example: false, description: 'Whether it is being deleted. That is never undone.' })
+  deleting: boolean;
 }
 
 export class Envelope {
@@ -127,13 +103,9 @@ export class DomainReadEnvelope {
   meta: DomainMetaSchema;
 }
 
-export class DomainPageEnvelope {
-  @ApiProperty({ enum: [true] })
-  ok: boolean;
+export class DomainPageEnvelope extends PageEnvelope {
   @ApiProperty({ type: [DomainSchema], description: 'The newest first.' })
   data: DomainSchema[];
-  @ApiProperty({ type: PageMetaSchema })
-  meta: PageMetaSchema;
 }
 
 class RecordToRemoveSchema {
@@ -159,36 +131,36 @@ export class DeletionEnvelope extends Envelope {
   data: DeletionSchema;
 }
 
-/** Seconds precision, as the guide shows times. */
+/** Formats a time in UTC with seconds precision, as the product guide shows times. */
 export const shown = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
 
-/** A domain as the guide shows it: the same fields in the same order. */
+/** Presents a domain with the fields of the product guide, in the order of the guide. */
 export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: CheckTimes): DomainSchema {
   const { id, name, status, sesDkimStatus, verifiedAt, createdAt } = view;
+  const { mx, spf, dmarc, dkim, verification, ...others } = dnsRecords(view);
+  const isDeleting = status === 'deleting';
   return {
     id,
     domain: name,
     ...(/(^|\.)xn--/.test(name) && { domain_unicode: domainToUnicode(name) }),
-    verification_status: status,
+    verification_status: isDeleting ? 'pending' : status,
     ses_dkim_status: sesDkimStatus,
     verified_at: verifiedAt && shown(verifiedAt),
     created_at: shown(createdAt),
-    dns_records: dnsRecords(view),
+    dns_records: { mx, spf, dmarc, dkim, verification, ...others },
     last_checked_at: lastCheckedAt && shown(lastCheckedAt),
     next_check_at: nextCheckAt && shown(nextCheckAt),
     outbound_provider: view.outboundProvider,
+    deleting: isDeleting,
   };
 }
 
 export function presentDeletion(view: DomainView): DeletionSchema {
-  const { mx, spf, dmarc, dkim, verification } = dnsRecords(view);
   return {
     deleted: true,
     id: view.id,
-    records_to_remove: [
-      ...mx.map(({ priority, target }) => ({ type: 'MX', name: view.name, value: `${priority} ${target}` })),
-      ...[spf, dmarc, verification].map(({ name, value }) => ({ type: 'TXT', name, value })),
-      ...dkim.map(({ name, value }) => ({ type: 'CNAME', name, value })),
-    ],
+    records_to_remove: recordSets(view).flatMap(({ type, name, values }) =>
+      values.map((value) => ({ type, name, value })),
+    ),
   };
 }

@@ -14,11 +14,11 @@ import {
   Res,
   UseGuards,
 } from '@nestjs/common';
-import { ApiBearerAuth, ApiHeader, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
 import { Checks } from '@app/cycle';
-import { parseDomainName } from '@app/mail-domain';
+import { parseDomainName } from '@app/mail-records';
 import type { DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
@@ -34,6 +34,7 @@ import {
   presentDeletion,
   presentDomain,
   type DomainSchema,
+  idParam,
 } from './domain.dto';
 import { Domains } from './domains.service';
 import * as examples from './examples';
@@ -42,14 +43,18 @@ import { DomainHistory } from './history.service';
 import { ChooseProviderRequest, OutboundProviders } from '../mailboxes/outbound-providers';
 import { IdempotencyKeys } from '../idempotency/idempotency.service';
 import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
+import {
+  CurrentPreconditions,
+  entityTag,
+  IfMatchHeader,
+  IfNoneMatchHeader,
+  type Preconditions,
+} from '../http/preconditions';
+import { success } from '../http/success';
 import { VerificationEnvelope } from './verification.dto';
 import { Verifications } from './verifications.service';
 
 const base = '/api/v1/domains';
-const idParam = { name: 'id', example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' } as const;
-
-const success = (data: object, requestId: string) => ({ ok: true, data, meta: { request_id: requestId } });
-const etag = (version: number): string => `"${version}"`;
 
 @ApiTags('domains')
 @ApiBearerAuth('apiKey')
@@ -68,7 +73,7 @@ export class DomainsController {
   @Post()
   @Requires('domain.create')
   @ApiOperation({
-    operationId: 'addDomain',
+    operationId: 'managementCreateDomain',
     summary: 'Add a domain',
     description:
       'Provisions the domain in the mail server and Amazon SES, both or neither, and answers when the outcome is known, with every DNS record to place.',
@@ -99,10 +104,18 @@ export class DomainsController {
     const { name } = parseDomainName(body.domain);
     const { team } = caller;
     const answer = await this.idempotencyKeys.once(
-      { team, key, body, id: newId('mdom'), withinMs: this.domains.addTakesAtMostMs },
+      {
+        team,
+        operation: 'addDomain',
+        key,
+        body,
+        requestId,
+        id: newId('mdom'),
+        withinMs: this.domains.addTakesAtMostMs,
+      },
       async (id) => {
         const view = await this.domains.add(id, name, { caller, requestId });
-        return { status: 201, body: success(await this.present(view), requestId), etag: etag(view.version) };
+        return { status: 201, body: success(await this.present(view), requestId), etag: entityTag(view.version) };
       },
     );
     return replyCreated(reply, base, answer);
@@ -110,7 +123,7 @@ export class DomainsController {
 
   @Get()
   @Requires('domain.read')
-  @ApiOperation({ operationId: 'listDomains', summary: 'List the domains of your team, the newest first' })
+  @ApiOperation({ operationId: 'managementListDomains', summary: 'List the domains of your team, the newest first' })
   @ApiSuccess(200, 'A page of domains.', DomainPageEnvelope, examples.page)
   @ApiErrors('invalid_parameter')
   async list(
@@ -119,38 +132,37 @@ export class DomainsController {
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
     const views = await this.domains.page(team, query.limit + 1, lastOfPageBefore(query, domainIdForm));
-    const { shown, meta } = pageOf(views, query, requestId);
-    return { ok: true, data: await Promise.all(shown.map((view) => this.present(view))), meta };
+    return pageOf(views, query, requestId, (view) => this.present(view));
   }
 
   @Get(':id')
   @Requires('domain.read')
   @ApiOperation({
-    operationId: 'getDomain',
+    operationId: 'managementGetDomain',
     summary: 'Read a domain and its DNS records',
     description:
       'With `as_of`, as this operation would have answered then: 404 before the domain was provisioned and from its deletion on. What is not known of the past is not made up: `next_check_at` is null, and `last_checked_at` is the last look that was recorded, while a later one that found nothing new is not.',
   })
   @ApiParam(idParam)
-  @ApiHeader({ name: 'If-None-Match', required: false, description: 'The ETag of an earlier answer.' })
+  @IfNoneMatchHeader()
   @ApiSuccess(200, 'The domain.', DomainReadEnvelope, examples.added, {
     ETag: 'Version of the domain; with `as_of`, at that time.',
   })
   @ApiSuccess(304, 'The domain is still of that version.', null, undefined, { ETag: 'Version of the domain.' })
-  @ApiErrors('invalid_parameter', 'not_found')
+  @ApiErrors('invalid_parameter', 'not_found', 'precondition_failed')
   async find(
     @Param('id') id: string,
     @Query() { as_of: asOf }: AsOfQuery,
-    @Headers('if-none-match') known: string | undefined,
+    @CurrentPreconditions() preconditions: Preconditions,
     @CurrentCaller() { team }: Caller,
     @Req() { id: requestId }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object | undefined> {
     const past = asOf === undefined ? undefined : await this.history.at(id, team, asOf);
     const view = past?.view ?? (await this.domains.find(id, team));
-    const tag = etag(view.version);
-    void reply.header('etag', tag);
-    if (known !== undefined && matches(known, tag)) {
+    const isKnown = preconditions.isKnown(view.version);
+    void reply.header('etag', entityTag(view.version));
+    if (isKnown) {
       void reply.status(304);
       return undefined;
     }
@@ -163,20 +175,29 @@ export class DomainsController {
   @HttpCode(200)
   @Requires('domain.verify')
   @ApiOperation({
-    operationId: 'verifyDomain',
+    operationId: 'managementVerifyDomain',
     summary: 'Verify the DNS records now',
     description:
       'Looks up the four records, asks Amazon SES for DKIM, and says of each what was found and what to change. When that cannot be decided, nothing changes. Requests for one domain at the same time share one look, and more than ten within ten seconds get the last one again.',
   })
   @ApiParam(idParam)
   @ApiSuccess(200, 'What was found, and where the domain stands now.', VerificationEnvelope, examples.verified)
-  @ApiErrors('invalid_parameter', 'not_found', 'conflict', 'payload_too_large', 'unsupported_media_type')
+  @ApiErrors(
+    'invalid_parameter',
+    'not_found',
+    'conflict',
+    'precondition_failed',
+    'payload_too_large',
+    'unsupported_media_type',
+  )
   async verify(
     @Param('id') id: string,
+    @CurrentPreconditions() preconditions: Preconditions,
     @CurrentCaller() caller: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
     const view = await this.domains.find(id, caller.team);
+    preconditions.demand(view.version);
     return success(await this.verifications.verify(view, { caller, requestId }), requestId);
   }
 
@@ -188,7 +209,8 @@ export class DomainsController {
     description: 'A mailbox that has chosen for itself keeps its choice. `null` is Sendmux SES.',
   })
   @ApiParam(idParam)
-  @ApiSuccess(200, 'The domain after it.', DomainEnvelope, examples.added)
+  @IfMatchHeader()
+  @ApiSuccess(200, 'The domain after it.', DomainEnvelope, examples.added, { ETag: 'Version of the domain after it.' })
   @ApiErrors(
     'missing_parameter',
     'not_found',
@@ -200,40 +222,46 @@ export class DomainsController {
   async chooseProvider(
     @Param('id') id: string,
     @Body() { outbound_provider: provider }: ChooseProviderRequest,
+    @CurrentPreconditions() preconditions: Preconditions,
     @CurrentCaller() caller: Caller,
     @Req() { id: requestId }: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object> {
     this.providers.assertKnown(provider);
-    return success(
-      await this.present(await this.domains.chooseProvider(id, provider, { caller, requestId })),
-      requestId,
-    );
+    const view = await this.domains.chooseProvider(id, provider, { caller, requestId, preconditions });
+    void reply.header('etag', entityTag(view.version));
+    return success(await this.present(view), requestId);
   }
 
   @Delete(':id')
   @Requires('domain.delete')
   @ApiOperation({
-    operationId: 'deleteDomain',
+    operationId: 'managementDeleteDomain',
     summary: 'Delete a domain',
     description:
       'Removes the domain from the mail server and Amazon SES. The DNS records in your zone are yours to clean up. A repeated DELETE joins the first. Mailboxes go first: while one lives on the domain, active or suspended, this is a 409 with their number.',
   })
   @ApiParam(idParam)
+  @IfMatchHeader()
   @ApiSuccess(200, 'Gone from the mail server and from Amazon SES.', DeletionEnvelope, examples.deleted)
-  @ApiErrors('invalid_parameter', 'not_found', 'conflict', 'payload_too_large', 'unsupported_media_type')
+  @ApiErrors(
+    'precondition_failed',
+    'invalid_parameter',
+    'not_found',
+    'conflict',
+    'payload_too_large',
+    'unsupported_media_type',
+  )
   async delete(
     @Param('id') id: string,
+    @CurrentPreconditions() preconditions: Preconditions,
     @CurrentCaller() caller: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    return success(presentDeletion(await this.domains.delete(id, { caller, requestId })), requestId);
+    return success(presentDeletion(await this.domains.delete(id, { caller, requestId, preconditions })), requestId);
   }
 
   private async present(view: DomainView): Promise<DomainSchema> {
     return presentDomain(view, await this.checks.timesOf(view));
   }
 }
-
-/** RFC 9110 section 13.1.2: a list of tags, compared weakly, or `*`. */
-const matches = (known: string, tag: string): boolean =>
-  known.trim() === '*' || known.split(',').some((one) => one.trim().replace(/^W\//, '') === tag);

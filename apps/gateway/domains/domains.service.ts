@@ -1,9 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import { CommandBus } from '@nestjs/cqrs';
 import { Histogram } from 'prom-client';
 import type { Caller } from '@app/accounts';
-import { DomainCommandHandler, type Decided } from '@app/commands';
-import { EventStore } from '@app/event-store';
+import { Commands, DomainCommandHandler, type Decided } from '@app/commands';
+import type { CommandContext } from '@app/decider';
 import {
   AddDomain,
   ChooseDomainOutboundProvider,
@@ -11,20 +10,24 @@ import {
   DomainRuleBroken,
   evolve,
   FailProvisioning,
+  provisioningFailure,
   RequestDeletion,
-  type CommandContext,
-  type DomainCommand,
   type MailDomain,
   type ProvisioningFailed,
 } from '@app/mail-domain';
+import { EventStore } from '@app/event-store';
 import { domainView, DomainsReadModel, type DomainView } from '@app/read-model';
 import { ApiError } from '../http/api-error';
+import type { Preconditions } from '../http/preconditions';
 import { domainIdForm } from './domain.dto';
 import { Outcomes, type Expectation } from './outcomes.service';
 
-/** Provisioning says itself that its deadline has passed; this much later, in milliseconds, the gateway does. */
+/**
+ * Milliseconds after the provisioning deadline at which the gateway records the timeout itself, in case provisioning
+ * has not.
+ */
 const graceMs = 1_000;
-/** How long a DELETE waits for the domain to be gone, in milliseconds. */
+/** Milliseconds that a DELETE waits for the domain to be deleted. */
 const deletionPatienceMs = 15_000;
 
 const provisioningWait = new Histogram({
@@ -37,18 +40,20 @@ const provisioningWait = new Histogram({
 export interface Request {
   readonly caller: Caller;
   readonly requestId: string;
+  /** What the request demands of the version that it changes; absent where it changes none. */
+  readonly preconditions?: Preconditions;
 }
 
 export interface DomainsOptions {
-  /** From the add to the outcome, in milliseconds. */
+  /** Milliseconds from the add to its outcome. */
   readonly provisioningDeadlineMs: number;
 }
 
-/** What customers do with their domains: commands go out, and their outcome is waited for. */
+/** Executes what customers ask for their domains: sends commands and waits for the outcome of other processes. */
 @Injectable()
 export class Domains {
   constructor(
-    private readonly commands: CommandBus,
+    private readonly commands: Commands,
     private readonly handler: DomainCommandHandler,
     private readonly store: EventStore,
     private readonly readModel: DomainsReadModel,
@@ -62,8 +67,8 @@ export class Domains {
   }
 
   /**
-   * Adds a domain and waits until it is provisioned or rolled back. With the id of an add that was begun before, goes on
-   * where that one stands.
+   * Adds a domain and waits until it is provisioned or rolled back. With the id of an add that was begun before,
+   * continues that add.
    *
    * @throws {ApiError} `conflict`, `provisioning_failed`, `provisioning_timeout`, `service_unavailable`
    */
@@ -74,13 +79,13 @@ export class Domains {
       const now = Date.now();
       const deadline = new Date(now + this.options.provisioningDeadlineMs).toISOString();
       const context = contextOf({ caller, requestId }, now);
-      const added = await this.execute(new AddDomain(id, { name, team: caller.team, deadline }, context));
+      const added = await this.commands.execute(new AddDomain(id, { name, team: caller.team, deadline }, context));
       const timer = provisioningWait.startTimer();
       const { state, version } = await this.outcome(id, added, expectation, context);
       timer({ outcome: state.status });
       return await this.provisionedOr(state, version, id, name);
     } catch (error) {
-      // Lost the race for the name after the look: look again, to say who holds it.
+      // Another request took the name after the first check: check again, to give the right reason.
       if (error instanceof DomainRuleBroken && error.code === 'conflict')
         await this.refuseWhenHeld(id, name, caller.team);
       throw error;
@@ -91,7 +96,7 @@ export class Domains {
 
   /** @throws {ApiError} `not_found` */
   async find(id: string, team: string): Promise<DomainView> {
-    // What cannot be an id is none, and never reaches the database, which takes no NUL.
+    // An id of another form cannot exist. The database never sees it, since PostgreSQL text cannot contain NUL.
     const view = domainIdForm.test(id) ? await this.readModel.find(id, team) : undefined;
     if (!view) throw notFound(id);
     return view;
@@ -102,15 +107,18 @@ export class Domains {
   }
 
   /**
-   * Asks for the deletion, or joins one that is under way, and waits until the domain is gone.
+   * Requests the deletion, or joins one that is under way, and waits until the domain is deleted.
    *
-   * @throws {ApiError} `not_found`, and `service_unavailable` while the deletion goes on.
+   * @throws {ApiError} `not_found`, `precondition_failed`, and `service_unavailable` while the deletion is still under
+   * way.
    */
   async delete(id: string, request: Request): Promise<DomainView> {
     const view = await this.find(id, request.caller.team);
+    // A DELETE that joins a deletion asks for what is done already (RFC 9110 section 13.1.1).
+    const ifVersion = view.status === 'deleting' ? undefined : request.preconditions?.demand(view.version);
     const gone = this.outcomes.expect(id, ['DomainDeleted']);
     try {
-      await this.execute(new RequestDeletion(id, contextOf(request)));
+      await this.commands.execute(new RequestDeletion(id, contextOf(request)), ifVersion);
       const deleted =
         (await gone.within(deletionPatienceMs)) ?? (await this.handler.load(id)).state.status === 'deleted';
       if (deleted) return view;
@@ -124,15 +132,21 @@ export class Domains {
     );
   }
 
-  /** @throws {ApiError} `not_found`; {DomainRuleBroken} `conflict` of a domain that is being deleted. */
+  /**
+   * @throws {ApiError} `not_found`
+   * @throws {DomainRuleBroken} `conflict` while the domain is being deleted.
+   */
   async chooseProvider(id: string, provider: string | null, request: Request): Promise<DomainView> {
-    const { caller } = request;
-    await this.find(id, caller.team);
-    await this.execute(new ChooseDomainOutboundProvider(id, { provider }, contextOf(request)));
-    return this.find(id, caller.team);
+    const { team } = request.caller;
+    const ifVersion = request.preconditions?.demand((await this.find(id, team)).version);
+    await this.commands.execute(new ChooseDomainOutboundProvider(id, { provider }, contextOf(request)), ifVersion);
+    return this.find(id, team);
   }
 
-  /** The state after the outcome; at the deadline without one, the gateway itself ends the provisioning. */
+  /**
+   * Gives the state after the outcome. Records a failed provisioning itself when the deadline passes without an
+   * outcome.
+   */
   private async outcome(
     id: string,
     { state, version }: Pick<Decided, 'state' | 'version'>,
@@ -144,10 +158,9 @@ export class Domains {
     if (event && event.version === version + 1)
       return { state: evolve(state, domainEvent(event)), version: event.version };
     if (Date.now() < Date.parse(state.deadline)) return this.handler.load(id);
-    const reason = 'Nothing has answered in time.';
-    const at = new Date().toISOString();
-    const ours = { ...context, at, actor: 'gateway' };
-    return this.execute(new FailProvisioning(id, { step: 'mail_server', kind: 'deadline', reason }, ours));
+    const failure = provisioningFailure('mail_server', 'deadline');
+    const ours = { ...context, at: new Date().toISOString(), actor: 'gateway' };
+    return this.commands.execute(new FailProvisioning(id, failure, ours));
   }
 
   private async provisionedOr(state: MailDomain, version: number, id: string, name: string): Promise<DomainView> {
@@ -174,7 +187,7 @@ export class Domains {
     }
   }
 
-  /** @throws {ApiError} `conflict`, which never says whose a name is. */
+  /** @throws {ApiError} `conflict`, which tells no other team who holds the name. */
   private async refuseWhenHeld(id: string, name: string, team: string): Promise<void> {
     const holder = await this.readModel.holderOf(name);
     if (!holder || holder.id === id) return;
@@ -184,12 +197,8 @@ export class Domains {
       throw conflict(`An attempt to add ${name} failed and is being rolled back. Try again shortly.`, true);
     if (holder.status === 'deleting') throw conflict(`${name} is being deleted. Try again shortly.`, true);
     if (holder.team !== team) throw conflict(`${name} is in use and cannot be added.`);
-    if (holder.status === 'provisioning') throw conflict(`Your team is just adding ${name}, as ${holder.id}.`);
+    if (holder.status === 'provisioning') throw conflict(`Your team is just adding ${name}. Try again shortly.`, true);
     throw conflict(`Your team has ${name} already, as ${holder.id}.`);
-  }
-
-  private execute(command: DomainCommand): Promise<Decided> {
-    return this.commands.execute<DomainCommand, Decided>(command);
   }
 }
 
@@ -202,23 +211,25 @@ export const contextOf = ({ caller, requestId }: Request, now = Date.now()): Com
 
 export const notFound = (id: string) => new ApiError('not_found', `There is no domain ${id.slice(0, 100)}.`);
 
-const parts = { mail_server: 'the mail server', ses: 'Amazon SES' } as const;
+/** Seconds after which an add may succeed that a fault of ours has ended: an operator has to act meanwhile. */
+const faultOfOursSeconds = 60;
 
 function provisioningError(
   name: string,
-  { step, kind, reason }: ProvisioningFailed['data'],
+  { step, kind, isOurs, reason }: ProvisioningFailed['data'],
   now: 'being rolled back' | 'rolled back',
 ): ApiError {
-  const errors = [{ code: `${step}_${kind}`, message: reason }];
+  const why = `and all of it is ${now}: ${reason}`;
   if (kind === 'deadline')
-    return new ApiError(
-      'provisioning_timeout',
-      `${name} was not provisioned in time, and all of it is ${now}: ${reason}`,
-      {
-        retryAfter: 10,
-        errors,
-      },
-    );
-  const message = `${name} was refused by ${parts[step]}, and all of it is ${now}: ${reason}`;
-  return new ApiError('provisioning_failed', message, { errors });
+    return new ApiError('provisioning_timeout', `${name} was not provisioned in time, ${why}`, {
+      retryAfter: 10,
+      errors: [{ code: `${step}_deadline`, param: 'domain', message: reason }],
+    });
+  if (isOurs)
+    return new ApiError('service_unavailable', `${name} could not be added just now, ${why}`, {
+      retryAfter: faultOfOursSeconds,
+      errors: [{ code: `${step}_unavailable`, param: 'domain', message: reason }],
+    });
+  const errors = [{ code: `${step}_${kind}`, param: 'domain', message: reason }];
+  return new ApiError('provisioning_failed', `${name} could not be added, ${why}`, { errors });
 }

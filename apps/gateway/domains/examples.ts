@@ -1,5 +1,6 @@
-/** Answers as the product guide shows them, for the OpenAPI document. */
-import { dnsRecords, explain, initialState, judge, noClues, type DomainAdded } from '@app/mail-domain';
+/** Examples of answers for the OpenAPI document, as the product guide shows them. */
+import { initialState, type DomainAdded } from '@app/mail-domain';
+import { Answers, answersInPlace, explain, judge } from '@app/mail-records';
 import type { DomainView } from '@app/read-model';
 import { presentDeletion, presentDomain } from './domain.dto';
 import { presentEntry } from './history.dto';
@@ -13,6 +14,7 @@ const view: DomainView = {
   sesDkimStatus: 'pending',
   dkimTokens: ['token1', 'token2', 'token3'],
   dkimZone: 'dkim.amazonses.com',
+  sesRegion: 'eu-west-1',
   verifiedAt: null,
   checkedAt: null,
   outboundProvider: null,
@@ -20,7 +22,6 @@ const view: DomainView = {
   version: 2,
 };
 const request_id = 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx';
-const { spf, dmarc, verification } = dnsRecords(view);
 
 export const added = {
   ok: true,
@@ -28,19 +29,9 @@ export const added = {
   meta: { request_id },
 };
 
-export const page = { ok: true, data: [added.data], meta: { request_id, next_cursor: null, has_more: false } };
+export const page = { ok: true, data: [added.data], pagination: { has_more: false }, meta: { request_id } };
 
-/** Two resolvers that have seen everything. */
-const seen = <Rr>(...records: Rr[]) => {
-  const evidence = { ttl: 300, authenticated: true };
-  return Array.from({ length: 2 }, () => ({ kind: 'records' as const, records, aliases: [], evidence }));
-};
-const answers = {
-  mx: seen({ preference: 10, exchange: 'mail.sendmux.ai' }),
-  spf: seen(spf.value),
-  dmarc: seen(dmarc.value),
-  verification: seen(verification.value),
-};
+const answers = answersInPlace(view, 2, { ttl: 300, authenticated: true });
 const assessment = judge(view, answers, 'success');
 const ses = {
   errorType: null,
@@ -48,7 +39,7 @@ const ses = {
   deadline: new Date('2026-04-18T10:00:00Z'),
   isRestarted: false,
 };
-const explained = explain(view, { assessment, answers, clues: noClues, ses }).map((each) => ({
+const explained = explain(view, { assessment, answers, clues: new Answers(), ses }).map((each) => ({
   ...each,
   resolvers: each.resolvers.map((evidence, i) => ({
     resolver: ['one.example/dns-query', 'other.example/dns-query'][i]!,
@@ -71,17 +62,25 @@ export const verified = {
 export const deleted = { ok: true, data: presentDeletion(view), meta: { request_id } };
 
 const addedEvent: DomainAdded = {
-  ...{ type: 'DomainAdded', domainId: view.id, at: '2026-04-15T10:00:00.000Z' },
+  type: 'DomainAdded',
+  domainId: view.id,
+  at: '2026-04-15T10:00:00.000Z',
   data: { name: view.name, team: view.team, deadline: '2026-04-15T10:00:30.000Z' },
 };
 const recorded = {
-  ...{ position: 1, stream: view.id, version: 1, schemaVersion: 1, time: addedEvent.at },
-  ...{ type: addedEvent.type, data: addedEvent.data },
+  position: 1,
+  stream: view.id,
+  version: 1,
+  schemaVersion: 1,
+  time: addedEvent.at,
+  type: addedEvent.type,
+  data: addedEvent.data,
   metadata: { actor: 'key_clxxxxxxxxxxxxxxxxxxxxxxxxx', requestId: request_id, correlationId: request_id },
 };
 
 export const history = {
   ok: true,
   data: [presentEntry(recorded, addedEvent, initialState)],
-  meta: { request_id, next_cursor: null, has_more: false },
+  pagination: { has_more: false },
+  meta: { request_id },
 };

@@ -5,13 +5,14 @@ import type { Caller } from '@app/accounts';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { lastOfPageBefore, PageQuery, pageOf } from '../http/paging';
+import { idParam } from './domain.dto';
 import * as examples from './examples';
 import { HistoryEnvelope } from './history.dto';
 import { DomainHistory } from './history.service';
 
 const entryIdForm = /^mdom_cl[0-9a-z]{25}\/[1-9]\d{0,8}$/;
 
-/** For whoever asks what happened, and who did it. */
+/** Serves the events of a domain and who caused them. */
 @ApiTags('domains')
 @ApiBearerAuth('apiKey')
 @UseGuards(ApiKeyGuard)
@@ -27,7 +28,7 @@ export class HistoryController {
     description:
       'Every event, in words and in data: who, when, by which request, and because of which other event. Entries are only ever added, at the end, so a page that was full stays as it is. Your team keeps the history of a domain that is deleted, also when somebody else has its name then, and of one whose provisioning failed.',
   })
-  @ApiParam({ name: 'id', example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' })
+  @ApiParam(idParam)
   @ApiSuccess(200, 'A page of the history.', HistoryEnvelope, examples.history)
   @ApiErrors('invalid_parameter', 'not_found')
   async read(
@@ -37,7 +38,7 @@ export class HistoryController {
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
     const after = lastOfPageBefore(query, entryIdForm);
-    const { shown, meta } = pageOf(await this.history.page(id, team, query.limit + 1, after), query, requestId);
-    return { ok: true, data: shown, meta };
+    const entries = await this.history.page(id, team, query.limit + 1, after);
+    return pageOf(entries, query, requestId, (entry) => entry);
   }
 }

@@ -3,7 +3,7 @@ import { IsOptional, IsString } from 'class-validator';
 import { actorOf, schemaVersions, sentenceOf, type DomainEvent, type MailDomain } from '@app/mail-domain';
 import { eventId, type RecordedEvent } from '@app/event-store';
 import { timeForms } from '@app/runtime';
-import { PageMetaSchema } from '../http/paging';
+import { PageEnvelope } from '../http/paging';
 
 export class AsOfQuery {
   @ApiPropertyOptional({
@@ -80,16 +80,12 @@ export class HistoryEntrySchema {
   data: object;
 }
 
-export class HistoryEnvelope {
-  @ApiProperty({ enum: [true] })
-  ok: boolean;
+export class HistoryEnvelope extends PageEnvelope {
   @ApiProperty({ type: [HistoryEntrySchema], description: 'The oldest first.' })
   data: HistoryEntrySchema[];
-  @ApiProperty({ type: PageMetaSchema })
-  meta: PageMetaSchema;
 }
 
-/** @param before the state that the event met. */
+/** @param before the state before the event. */
 export function presentEntry(recorded: RecordedEvent, event: DomainEvent, before: MailDomain): HistoryEntrySchema {
   const { actor, requestId, correlationId, causationId } = recorded.metadata;
   return {

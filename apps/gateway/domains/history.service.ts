@@ -8,7 +8,7 @@ import { domainIdForm } from './domain.dto';
 import { notFound } from './domains.service';
 import { presentEntry, type HistoryEntrySchema } from './history.dto';
 
-/** What became of domains, from their events: for their team, and also when they are gone. */
+/** Reads the past of domains from their events. A team can still read that of its deleted domains. */
 @Injectable()
 export class DomainHistory {
   constructor(
@@ -17,9 +17,10 @@ export class DomainHistory {
   ) {}
 
   /**
-   * The oldest first, at most `limit`, after the entry of the id `after`. Each page folds the stream, as each command does.
+   * Reads at most `limit` entries, the oldest first, after the entry with the id `after`. Each page folds the whole
+   * stream, as each command does.
    *
-   * @throws {ApiError} `not_found`, and `invalid_parameter` when `after` is of another domain.
+   * @throws {ApiError} `not_found`; `invalid_parameter` when `after` belongs to another domain.
    */
   async page(id: string, team: string, limit: number, after?: string): Promise<HistoryEntrySchema[]> {
     const recorded = await this.eventsOf(id, team);
@@ -37,19 +38,19 @@ export class DomainHistory {
   }
 
   /**
-   * The domain at the end of the millisecond that `asOf` names, and that time.
+   * Gives the domain at the end of the millisecond that `asOf` names, and that time.
    *
-   * @throws {ApiError} `invalid_parameter` of what is no time or is yet to come; `not_found` also when the domain was not to be
-   * seen then.
+   * @throws {ApiError} `invalid_parameter` when `asOf` is no time or in the future; `not_found` also when the domain
+   * did not exist for the team at that time.
    */
   async at(id: string, team: string, asOf: string): Promise<{ view: DomainView; at: Date }> {
     const now = new Date();
-    // A plus sign that nobody has escaped reaches us as a space.
+    // In a query string, an unescaped plus sign is decoded as a space.
     const at = parseTime(asOf.replace(/(:[\d.]+) (?=\d\d:?\d\d$)/, '$1+'), now);
     if (!at) throw refused(`"as_of" must be ${timeForms}.`);
     const recorded = await this.eventsOf(id, team);
     const last = new Date(recorded.at(-1)!.time);
-    // The clock that the last event has its time of may be ahead of ours.
+    // The last event may have been written by a process whose clock is ahead of this one.
     if (at > now && at > last) throw refused('"as_of" is yet to come, and so nothing is known of it.');
     const later = recorded.findIndex(({ time }) => new Date(time) > at);
     const past = recorded.slice(0, later === -1 ? undefined : later);
@@ -58,9 +59,10 @@ export class DomainHistory {
     return { view, at };
   }
 
-  /** All that there are of a domain of the team, at least one. */
+  /** Reads all events of a domain of the team; at least one. */
   private async eventsOf(id: string, team: string): Promise<RecordedEvent[]> {
-    // Whose it is comes first: nothing of a foreign stream is read, so that it takes no longer than one that never was.
+    // The owner is checked first, and another team's stream is never read: the time to answer must not reveal that it
+    // exists.
     if (!domainIdForm.test(id) || !(await this.readModel.isOf(id, team))) throw notFound(id);
     return this.store.readStream(id);
   }

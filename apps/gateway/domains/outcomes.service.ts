@@ -7,24 +7,26 @@ import {
   type OnModuleDestroy,
 } from '@nestjs/common';
 import { EventLog, type RecordedEvent } from '@app/event-store';
+import type { DomainEvent } from '@app/mail-domain';
+import type { MailboxEvent } from '@app/mailbox';
 import { backOffMs, HealthProbes } from '@app/runtime';
 import { ApiError } from '../http/api-error';
 
-/** How long requests that wait for an outcome may go on once the process is told to stop, in milliseconds. */
-const shutdownPatienceMs = 10_000;
-/** An event that is in the log must reach the follower within this, in milliseconds, or it is stuck. */
+/** Milliseconds that requests which wait for an outcome may continue after the process begins to stop. */
+const shutdownPatienceMs = 7_000;
+/** Milliseconds within which the follower must reach the head of the log; after that the liveness probe fails. */
 const progressWithinMs = 2_000;
 
 export interface Expectation {
-  /** The event, or undefined when it has not come within the milliseconds, or the process stops. Call it once. */
+  /** Resolves with the event, or with undefined when it does not come in time or the process stops. Call it once. */
   within(milliseconds: number): Promise<RecordedEvent | undefined>;
-  /** Forgets the expectation. Idempotent. */
+  /** Cancels the expectation. Idempotent. */
   drop(): void;
 }
 
 /**
- * Wakes requests that wait for what another process does with a domain. One follower of the log a process, whatever the
- * number of requests; an event that nobody expects costs a look into a map.
+ * Resumes requests that wait for an event of another process about a domain. Each process follows the log once,
+ * whatever the number of waiting requests.
  */
 @Injectable()
 export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown {
@@ -52,18 +54,18 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
   }
 
   /**
-   * Expects an event of one of the types in a stream. To be called before the append that leads to it: from now on it is
-   * not missed.
+   * Expects an event of one of the types in a stream. Call it before the append that causes the event, so that the
+   * event cannot be missed.
    *
-   * @throws {ApiError} `service_unavailable` when the process is stopping: nothing that takes long is begun any more.
+   * @throws {ApiError} `service_unavailable` when the process is stopping and accepts no long requests any more.
    */
-  expect(stream: string, types: readonly RecordedEvent['type'][]): Expectation {
+  expect(stream: string, types: readonly (DomainEvent | MailboxEvent)['type'][]): Expectation {
     if (this.stopping)
       throw new ApiError('service_unavailable', 'This server is about to stop. Try again.', { retryAfter: 1 });
     let settle!: (event: RecordedEvent | undefined) => void;
     const outcome = new Promise<RecordedEvent | undefined>((resolve) => (settle = resolve));
     const listener = (event: RecordedEvent | undefined) => {
-      if (event === undefined || types.includes(event.type)) settle(event);
+      if (event === undefined || (types as readonly string[]).includes(event.type)) settle(event);
     };
     const listeners = this.expected.get(stream) ?? new Set();
     this.expected.set(stream, listeners.add(listener));
@@ -83,7 +85,7 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
     return { within, drop };
   }
 
-  /** While the log still flows: lets those who wait have their answer, for a while. */
+  /** Lets waiting requests finish for a while: the log is still followed at this point of the shutdown. */
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
     const until = Date.now() + shutdownPatienceMs;
@@ -106,7 +108,7 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
         }
         return;
       } catch (error) {
-        // Those who wait are not lost meanwhile: at their deadline they read the stream.
+        // Waiting requests are not lost: at their deadline they read the stream.
         failures++;
         this.logger.warn({ error: (error as Error).message }, 'the log cannot be followed just now');
         await delay(backOffMs({ baseMs: 100, capMs: 5_000 }, failures));
@@ -123,7 +125,7 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
     const { position } = this;
     const next = await this.log.read({ after: position, limit: 1 }).then(
       ({ events }) => events[0],
-      // A database that is away is no reason to restart this process; `ready` tells of it.
+      // Restarting this process does not repair the database, so only the readiness probe reports it.
       () => undefined,
     );
     const until = Date.now() + progressWithinMs;

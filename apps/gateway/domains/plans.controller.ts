@@ -2,19 +2,17 @@ import { Body, Controller, Get, HttpCode, Inject, Param, Post, Query, Req, Res, 
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
-import { parseDomainName, zoneFileFormats } from '@app/mail-domain';
+import { parseDomainName, zoneFileFormats } from '@app/mail-records';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess, ApiText } from '../http/openapi';
-import { AddDomainRequest } from './domain.dto';
+import { success } from '../http/success';
+import { AddDomainRequest, idParam } from './domain.dto';
 import { Domains } from './domains.service';
 import { planned, preflighted, zoneFiles } from './plans.examples';
 import { DnsPlanEnvelope, PreflightEnvelope, ZoneFileQuery } from './plans.dto';
 import { Plans } from './plans.service';
 
-const idParam = { name: 'id', example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' } as const;
-const success = (data: object, requestId: string) => ({ ok: true, data, meta: { request_id: requestId } });
-
-/** Before a domain is added, and while its records are placed. */
+/** Serves customers before they add a domain and while they place its records. */
 @ApiTags('domains')
 @ApiBearerAuth('apiKey')
 @UseGuards(ApiKeyGuard)
@@ -72,7 +70,7 @@ export class PlansController {
   @Get(':id/zone-file')
   @Requires('domain.read')
   @ApiOperation({
-    operationId: 'getZoneFile',
+    operationId: 'managementGetDomainZoneFile',
     summary: 'Read the DNS records as text for a tool',
     description: 'All records with a TTL of 300 seconds, for a zone that has none of them yet.',
   })
@@ -85,8 +83,13 @@ export class PlansController {
     @CurrentCaller() { team }: Caller,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<string> {
-    const text = await this.plans.zoneFile(await this.domains.find(id, team), format);
-    void reply.header('content-type', zoneFileFormats[format].mediaType);
+    const domain = await this.domains.find(id, team);
+    const text = await this.plans.zoneFile(domain, format);
+    const { mediaType, extension } = zoneFileFormats[format];
+    void reply.headers({
+      'content-type': mediaType,
+      'content-disposition': `attachment; filename="${domain.name}.${extension}"`,
+    });
     return text;
   }
 }

@@ -2,13 +2,19 @@ import { domainToUnicode } from 'node:url';
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsIn, IsOptional } from 'class-validator';
 import {
+  cut,
   escaped,
+  hostOf,
+  limits,
+  registrableDomain,
   relativeHost,
+  shownOperations,
   zoneFileFormats,
   type Operation,
+  type PlanWarning,
   type Preflight,
   type ZoneFileFormat,
-} from '@app/mail-domain';
+} from '@app/mail-records';
 import { MetaSchema } from '../http/openapi';
 
 export const formats = Object.keys(zoneFileFormats) as ZoneFileFormat[];
@@ -28,7 +34,10 @@ export class OperationSchema {
   action: string;
   @ApiProperty({ example: 'mail.acme.com' })
   name: string;
-  @ApiProperty({ example: 'mail', description: 'The name relative to the zone; `@` at its top.' })
+  @ApiProperty({
+    example: 'mail',
+    description: 'The name relative to your registrable domain, as in `dns_records`; `@` at its top.',
+  })
   host: string;
   @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
   type: string;
@@ -36,7 +45,7 @@ export class OperationSchema {
     type: [String],
     example: ['10 mail.sendmux.ai'],
     description:
-      'Values of the same name and type that are not named here are to be left alone. In TXT, octets beyond printable ASCII, and the backslash, as `\\DDD`.',
+      'Values of the same name and type that are not named here are to be left alone. In TXT, octets beyond printable ASCII, and the backslash, as `\\DDD`. A value that ends in `… (cut: N octets, SHA-256 H)` is longer than 4,096 octets, and is not whole; `… (left out: N more, SHA-256 H)` stands for further values.',
   })
   values: string[];
   @ApiProperty({ type: [String], description: 'Of a `replace`.' })
@@ -52,13 +61,31 @@ export class OperationSchema {
   reason: string;
 }
 
+export class PlanWarningSchema {
+  @ApiProperty({ example: 'spf_too_many_lookups', description: 'Stable.' })
+  code: string;
+  @ApiProperty({
+    enum: ['blocking', 'breaking', 'warning', 'info'],
+    description:
+      '`blocking`: the plan cannot make the domain verify. `breaking`: the result passes, but mail is affected.',
+  })
+  severity: string;
+  @ApiProperty({ description: 'For people: what it is, and what to do.' })
+  message: string;
+}
+
 export class DnsPlanSchema {
   @ApiProperty({ example: 'mail.acme.com' })
   domain: string;
   @ApiProperty({ example: 'acme.com', description: 'The zone that holds the records, as the DNS has it.' })
   zone: string;
-  @ApiProperty({ description: 'Whether nothing is to be done.' })
+  @ApiProperty({ description: 'Whether nothing is to be done: all records are in place, and nothing blocks them.' })
   complete: boolean;
+  @ApiProperty({
+    type: [PlanWarningSchema],
+    description: 'What our own checks say of the zone once the operations are carried out. Read it before you do.',
+  })
+  warnings: PlanWarningSchema[];
   @ApiProperty({ type: [OperationSchema], description: 'In the order to apply.' })
   operations: OperationSchema[];
 }
@@ -109,7 +136,10 @@ export class PreflightSchema {
   can_be_added: boolean;
   @ApiProperty({ description: 'Whether the DNS has the name already.' })
   name_exists: boolean;
-  @ApiProperty({ type: [ReceiverSchema], description: 'Who receives its mail now; empty when nobody does.' })
+  @ApiProperty({
+    type: [ReceiverSchema],
+    description: 'Who receives its mail now, by priority, 50 at most; empty when nobody does.',
+  })
   received_by: ReceiverSchema[];
   @ApiProperty({ type: 'string', nullable: true, description: 'Target of a CNAME at the name.' })
   cname: string | null;
@@ -117,7 +147,7 @@ export class PreflightSchema {
   spf: readonly string[];
   @ApiProperty({ type: [String], description: 'DMARC records of the name itself.' })
   dmarc: readonly string[];
-  @ApiProperty({ type: 'string', enum: ['none', 'quarantine', 'reject'], nullable: true })
+  @ApiProperty({ type: 'string', enum: ['none', 'quarantine', 'reject', null], nullable: true })
   inherited_dmarc: string | null;
   @ApiProperty({ type: [PreflightFindingSchema] })
   findings: PreflightFindingSchema[];
@@ -128,28 +158,51 @@ export class PreflightEnvelope extends Envelope {
   data: PreflightSchema;
 }
 
-export const presentPlan = (domain: string, zone: string, operations: readonly Operation[]): DnsPlanSchema => ({
+export const presentPlan = (
+  domain: string,
+  zone: string,
+  operations: readonly Operation[],
+  warnings: readonly PlanWarning[],
+): DnsPlanSchema => ({
   domain,
   zone,
-  complete: operations.every(({ action }) => action === 'keep'),
-  operations: operations.map((operation) => presentOperation(operation, zone)),
+  complete:
+    operations.every(({ action }) => action === 'keep') && warnings.every(({ severity }) => severity !== 'blocking'),
+  warnings: [...warnings, ...zoneOfItsOwn(domain, zone)].map(({ code, severity, message }) => ({
+    code,
+    severity,
+    message: cut(message, limits.text),
+  })),
+  operations: presentOperations(operations, domain),
 });
 
-export const presentOperation = (
-  { action, name, type, values, replaces, ttl, reason }: Operation,
-  zone: string,
-): OperationSchema => ({
-  action,
-  name,
-  host: relativeHost(name, zone),
-  type,
-  values: values.map(escaped),
-  replaces: replaces.map(escaped),
-  ttl,
-  reason,
-});
+/** Says how to type a host where the DNS has another zone than the one that all hosts are relative to. */
+function zoneOfItsOwn(domain: string, zone: string): PlanWarning[] {
+  const usual = registrableDomain(domain);
+  if (zone === usual) return [];
+  return [
+    {
+      code: 'zone_of_its_own',
+      severity: 'info',
+      message: `${zone} is a zone of its own below ${usual}, which every host is relative to. Where its DNS provider asks for a name relative to ${zone}, enter ${relativeHost(domain, zone)} for ${domain}, and so on.`,
+    },
+  ];
+}
 
-/** @param taken why the name cannot be had; undefined when it can. */
+/** @param domain whose records they are. */
+export const presentOperations = (operations: readonly Operation[], domain: string): OperationSchema[] =>
+  shownOperations(operations, escaped).map(({ action, name, type, values, replaces, ttl, reason }) => ({
+    action,
+    name,
+    host: hostOf(domain, name),
+    type,
+    values: [...values],
+    replaces: [...replaces],
+    ttl,
+    reason,
+  }));
+
+/** @param taken why the name is not available; undefined when it is. */
 export const presentPreflight = (
   domain: string,
   zone: string,

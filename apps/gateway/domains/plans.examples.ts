@@ -1,5 +1,15 @@
-/** Answers for the OpenAPI document, made by what makes the real ones. */
-import { dnsPlan, preflight, zoneFile, zoneFileFormats, type Published } from '@app/mail-domain';
+/** Examples of answers for the OpenAPI document, made by the code that makes the real answers. */
+import {
+  answerOf,
+  Answers,
+  dnsPlan,
+  namesToRead,
+  planWarnings,
+  preflight,
+  publishedIn,
+  zoneFile,
+  zoneFileFormats,
+} from '@app/mail-records';
 import { formats, presentPlan, presentPreflight } from './plans.dto';
 
 const domain = {
@@ -7,25 +17,20 @@ const domain = {
   team: 'team_abc123',
   dkimTokens: ['token1', 'token2', 'token3'],
   dkimZone: 'dkim.amazonses.com',
+  sesRegion: 'eu-west-1',
 };
 const zone = 'acme.com';
 const meta = { request_id: 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx' };
-const absent = { exists: false, cname: null, txt: [], mx: [] };
-const published: Published = {
-  domain: {
-    exists: true,
-    cname: null,
-    txt: ['v=spf1 include:_spf.google.com ~all'],
-    mx: [{ preference: 1, exchange: 'aspmx.l.google.com' }],
-  },
-  verification: absent,
-  dmarc: absent,
-  dkim: domain.dkimTokens.map((token) => ({ token, ...absent })),
-  inheritedDmarc: ['v=DMARC1; p=none'],
-  wildcards: { beside: absent, below: absent },
-};
+const google = { preference: 1, exchange: 'aspmx.l.google.com' };
+const answers = new Answers()
+  .set('MX', domain.name, answerOf([google]))
+  .set('TXT', domain.name, answerOf(['v=spf1 include:_spf.google.com ~all']))
+  .set('TXT', `_dmarc.${zone}`, answerOf(['v=DMARC1; p=none']));
+const published = publishedIn(namesToRead(domain), answers);
 
-export const planned = { ok: true, data: presentPlan(domain.name, zone, dnsPlan(domain, published)), meta };
+const operations = dnsPlan(domain, published);
+const warnings = planWarnings(domain, published, operations);
+export const planned = { ok: true, data: presentPlan(domain.name, zone, operations, warnings), meta };
 
 export const preflighted = {
   ok: true,
@@ -33,7 +38,7 @@ export const preflighted = {
   meta,
 };
 
-/** By media type and format. */
+/** Zone files by media type and format. */
 export const zoneFiles: Record<string, Record<string, string>> = {};
 for (const format of formats) {
   const mediaType = zoneFileFormats[format].mediaType.split(';', 1)[0]!;

@@ -1,18 +1,20 @@
 import { Injectable } from '@nestjs/common';
 import {
   dnsPlan,
+  planWarnings,
   preflight,
   registrableDomain,
   zoneFile,
   zoneFileFormats,
+  type Expected,
   type ZoneFileFormat,
-} from '@app/mail-domain';
+} from '@app/mail-records';
 import { DomainsReadModel, type DomainView } from '@app/read-model';
 import { DnsUnanswered, PublishedRecords } from '@app/verification';
 import { ApiError } from '../http/api-error';
 import { presentPlan, presentPreflight, type DnsPlanSchema, type PreflightSchema } from './plans.dto';
 
-/** What a customer's zone needs, read from the DNS as it is now. Changes nothing of ours. */
+/** Plans what to place in a customer's zone, from what the DNS answers now. Changes no domain. */
 @Injectable()
 export class Plans {
   constructor(
@@ -20,26 +22,27 @@ export class Plans {
     private readonly readModel: DomainsReadModel,
   ) {}
 
-  /** Asks the DNS for the zone only where the text depends on it; never fails for want of an answer. */
+  /** Queries the DNS for the zone's name only where the text depends on it. A missing answer is no error. */
   async zoneFile(view: DomainView, format: ZoneFileFormat): Promise<string> {
     const { relative } = zoneFileFormats[format];
     const zone = relative ? await this.published.zoneOf(view.name) : registrableDomain(view.name);
     return zoneFile(format, view, zone);
   }
 
-  /** @throws {ApiError} `service_unavailable` when an answer is missing: a plan is never made from the rest. */
+  /** @throws {ApiError} `service_unavailable` when an answer is missing: a partial plan could break the zone. */
   async plan(view: DomainView): Promise<DnsPlanSchema> {
-    const { zone, published } = await this.look(view.name, view.dkimTokens);
-    return presentPlan(view.name, zone, dnsPlan(view, published));
+    const { zone, published } = await this.look(view);
+    const operations = dnsPlan(view, published);
+    return presentPlan(view.name, zone, operations, planWarnings(view, published, operations));
   }
 
   /**
-   * @param name canonical.
+   * @param name in canonical form.
    * @throws {ApiError} `service_unavailable`
    */
   async preflight(name: string, team: string): Promise<PreflightSchema> {
     const [{ zone, published }, hasAddress, holder] = await Promise.all([
-      this.look(name, []),
+      this.look({ name, dkimTokens: [] }),
       answered(this.published.hasAddress(name)),
       this.readModel.holderOf(name),
     ]);
@@ -51,9 +54,9 @@ export class Plans {
     return presentPreflight(name, zone, preflight(name, published, zone, hasAddress), taken);
   }
 
-  private async look(name: string, dkimTokens: readonly string[]) {
+  private async look(domain: Pick<Expected, 'name' | 'dkimTokens'>) {
     const [zone, published] = await answered(
-      Promise.all([this.published.zoneOf(name), this.published.of(name, dkimTokens)]),
+      Promise.all([this.published.zoneOf(domain.name), this.published.of(domain)]),
     );
     return { zone, published };
   }
@@ -73,7 +76,7 @@ function unanswered({ type, at, reason }: DnsUnanswered): ApiError {
     servfail: `The name servers of ${at} fail (SERVFAIL), so nobody can tell what it has as ${type}. Check the zone and its DNSSEC signatures with your DNS provider.`,
     disagreement: `Resolvers still give different answers for ${type} at ${at}: a change is propagating. Wait 2–5 minutes and retry.`,
   };
-  const errors = [{ code: `dns_${reason}`, message: said[reason] }];
+  const errors = [{ code: `dns_${reason}`, param: 'domain', message: said[reason] }];
   return new ApiError('service_unavailable', said[reason], {
     retryAfter: reason === 'disagreement' ? 120 : 60,
     errors,

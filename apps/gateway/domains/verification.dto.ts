@@ -1,27 +1,25 @@
-import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { ApiProperty, ApiPropertyOptional, type ApiPropertyOptions } from '@nestjs/swagger';
+import type { LiveDomain } from '@app/mail-domain';
 import {
+  checkNamed,
   checkNames,
+  checks,
+  type Check,
   dnssecStates,
-  registrableDomain,
   retryAllAfter,
   sesDkimStatuses,
   type Assessment,
-  type LiveDomain,
   type SesExplanation,
-} from '@app/mail-domain';
+} from '@app/mail-records';
 import type { ExplainedCheck } from '@app/verification';
 import { Envelope, shown, time } from './domain.dto';
-import { OperationSchema, presentOperation } from './plans.dto';
+import { OperationSchema, presentOperations } from './plans.dto';
 
-class ChecksSchema {
-  @ApiProperty()
-  mx: boolean;
-  @ApiProperty()
-  verification_txt: boolean;
-  @ApiProperty()
-  spf: boolean;
-  @ApiProperty()
-  dmarc: boolean;
+/** Gives the schema of the field `checks`. The DKIM status that SES gives is a field of its own. */
+export function checksSchema() {
+  const names = (checks as readonly Check[]).flatMap(({ name, authority }) => (authority === 'dns' ? name : []));
+  const properties = Object.fromEntries(names.map((name) => [name, { type: 'boolean' }]));
+  return { type: 'object', required: names, properties };
 }
 
 class WarningSchema {
@@ -67,7 +65,7 @@ class SesEvidenceSchema {
 }
 
 class DetailSchema {
-  @ApiProperty({ enum: checkNames })
+  @ApiProperty({ enum: [...checkNames] })
   check: string;
   @ApiProperty({ enum: ['pass', 'fail', 'indeterminate'] })
   outcome: string;
@@ -117,8 +115,8 @@ export class VerificationSchema {
   status: string;
   @ApiProperty({ enum: sesDkimStatuses })
   ses_dkim_status: string;
-  @ApiProperty({ type: ChecksSchema })
-  checks: ChecksSchema;
+  @ApiProperty(checksSchema() as ApiPropertyOptions)
+  checks: Record<string, boolean>;
   @ApiProperty({ ...time, description: 'When the look was.' })
   checked_at: string;
   @ApiProperty({
@@ -127,7 +125,7 @@ export class VerificationSchema {
     description: 'When the DNS will show what is mended now, by the TTLs of what it shows; null when all passes.',
   })
   retry_at: string | null;
-  @ApiProperty({ type: 'string', enum: dnssecStates, nullable: true, description: 'Null when nobody told.' })
+  @ApiProperty({ type: 'string', enum: [...dnssecStates, null], nullable: true, description: 'Null when nobody told.' })
   dnssec: string | null;
   @ApiProperty({ type: [DetailSchema] })
   details: DetailSchema[];
@@ -138,7 +136,7 @@ export class VerificationEnvelope extends Envelope {
   data: VerificationSchema;
 }
 
-/** A verification as the guide shows it, and then why. */
+/** Presents a verification with the fields of the product guide, followed by the explanation. */
 export function presentVerification(
   domain: Pick<LiveDomain, 'name' | 'status' | 'sesDkimStatus'>,
   { findings, dnssec }: Assessment,
@@ -146,19 +144,16 @@ export function presentVerification(
   ses: SesExplanation | null,
   checkedAt: Date,
 ): VerificationSchema {
-  const passes = (check: string) => findings.some((finding) => finding.check === check && finding.outcome === 'pass');
   const after = (seconds: number | null) =>
     seconds === null ? null : shown(new Date(checkedAt.getTime() + seconds * 1_000));
-  const zone = registrableDomain(domain.name);
   return {
     status: domain.status,
     ses_dkim_status: domain.sesDkimStatus,
-    checks: {
-      mx: passes('mx'),
-      verification_txt: passes('verification_txt'),
-      spf: passes('spf'),
-      dmarc: passes('dmarc'),
-    },
+    checks: Object.fromEntries(
+      findings
+        .filter(({ check }) => checkNamed(check)?.authority === 'dns')
+        .map(({ check, outcome }) => [check, outcome === 'pass']),
+    ),
     checked_at: shown(checkedAt),
     retry_at: after(retryAllAfter(explained)),
     dnssec: dnssec ?? null,
@@ -175,7 +170,7 @@ export function presentVerification(
       observed: detail.observed,
       ttl: detail.ttl,
       warnings: detail.warnings.map(({ code, severity, message }) => ({ code, severity, message })),
-      fix: detail.fix.map((operation) => presentOperation(operation, zone)),
+      fix: presentOperations(detail.fix, domain.name),
       resolvers: detail.resolvers.map(({ resolver, answer, ttl, authenticated, aliases, extendedErrors, reason }) => ({
         resolver,
         answer,
@@ -185,7 +180,7 @@ export function presentVerification(
         extended_errors: extendedErrors ?? [],
         ...(reason !== undefined && { reason }),
       })),
-      ...(detail.check === 'dkim' &&
+      ...(checkNamed(detail.check)?.authority === 'ses' &&
         ses && {
           ses: {
             error_type: ses.errorType,

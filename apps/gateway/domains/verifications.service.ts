@@ -1,65 +1,61 @@
 import { Injectable, Logger } from '@nestjs/common';
-import { CommandBus } from '@nestjs/cqrs';
-import type { Decided } from '@app/commands';
+import type { CommandContext } from '@app/decider';
 import {
+  detectionBegunAt,
   isLive,
-  isUndecided,
   RecordCheck,
   RequestIdentityRepair,
-  type Assessment,
-  type IdentityFault,
-  type SesExplanation,
+  identityFault,
+  type MailDomain,
 } from '@app/mail-domain';
+import { isUndecided, mailFromName, type Assessment, type SesExplanation } from '@app/mail-records';
+import { Commands } from '@app/commands';
+import { Checks } from '@app/cycle';
 import type { DomainView } from '@app/read-model';
-import { DkimDetection, Explainer, Verifier, type Look } from '@app/verification';
+import { Explainer, Verifier, type Look } from '@app/verification';
 import { ApiError } from '../http/api-error';
 import { contextOf, notFound, type Request } from './domains.service';
 import { presentVerification, type VerificationSchema } from './verification.dto';
 
-/** Looks at one domain that its team can set going within the window; whoever asks more often gets the last one again. */
+/** Looks at one domain that its team can request within the window; further requests get the result of the last one. */
 const looksAWindow = 10;
 const windowMs = 10_000;
-/** Domains that are kept in mind before those whose window is over are forgotten. */
+/** Domains that are remembered before those with an expired window are removed. */
 const rememberedDomains = 1_000;
-/** Domains whose repair one process asks for within an hour. */
+/** Repairs of lost identities that one process requests within an hour. */
 const repairsAnHour = 10;
-/** How long SES looks for the DKIM records by itself, in milliseconds. */
+/** Milliseconds for which SES searches for the DKIM records before it gives up. */
 const sesPatienceMs = 72 * 3_600_000;
 
-/** What SES has to be repaired of, by code. */
-const faults: Partial<Record<string, IdentityFault>> = {
-  ses_identity_missing: 'missing',
-  dkim_not_started: 'not_started',
-};
-
 interface Recent {
-  /** When looks began, by `performance.now()`. */
+  /** The start of each look, by `performance.now()`. */
   begun: number[];
-  /** The last one, that may still be under way. */
+  /** The last look, which may still be under way. */
   look: Promise<VerificationSchema>;
   isUnderWay: boolean;
 }
 
-/** Looks when a customer asks, records what was found, and explains it. */
+/** Looks at domains when customers ask, records the assessments, and explains them. */
 @Injectable()
 export class Verifications {
   private readonly logger = new Logger(Verifications.name);
   private readonly recent = new Map<string, Recent>();
-  /** Domains that SES was found to have lost, and when, by `performance.now()`. */
+  /** Domains whose identity SES has lost, with the time of the last requested repair by `performance.now()`. */
   private readonly lost = new Map<string, number>();
 
   constructor(
-    private readonly commands: CommandBus,
+    private readonly commands: Commands,
     private readonly verifier: Verifier,
     private readonly explainer: Explainer,
-    private readonly dkimDetection: DkimDetection,
+    private readonly checks: Checks,
   ) {}
 
   /**
-   * Requests for one domain at the same time share one look; more than ten within ten seconds get the last one again
-   * (case G10). `checked_at` says when it was.
+   * Looks at a domain. Concurrent requests for one domain share one look, and after ten looks within ten seconds the
+   * last result is given again (case G10). `checked_at` gives the time of the look.
    *
-   * @throws {ApiError} `not_found`, `conflict`, and `service_unavailable` when nobody could tell: nothing has changed then.
+   * @throws {ApiError} `not_found`, `conflict`; `service_unavailable` when the checks are undecided: nothing has
+   * changed then.
    */
   verify(view: DomainView, request: Request): Promise<VerificationSchema> {
     const now = performance.now();
@@ -81,7 +77,10 @@ export class Verifications {
       if (!isUnderWay && begun.every((at) => now - at >= windowMs)) this.recent.delete(id);
   }
 
-  /** Somebody removes one identity by hand, or a few. Where all are gone, this is another account or Region, and none is made there. */
+  /**
+   * Allows the repair of a lost identity, unless too many were lost within an hour. A few may have been deleted by
+   * hand. Where all are missing, this is another account or Region, in which no identities must be created.
+   */
   private mayBeAsked({ id, name }: DomainView): boolean {
     const now = performance.now();
     for (const [lost, at] of this.lost) if (now - at > 3_600_000) this.lost.delete(lost);
@@ -95,21 +94,50 @@ export class Verifications {
     return true;
   }
 
+  /**
+   * Requests the repair of an identity that SES does not have as it should. What SES has given up to look for is not
+   * counted against the hourly limit: the domain model limits how often the detection of DKIM records is restarted, and
+   * that of MAIL FROM records takes 72 hours each time.
+   *
+   * @returns the domain after the request; undefined when none is made.
+   */
+  private async requestRepair(
+    view: DomainView,
+    { dkim, identity }: Look,
+    context: CommandContext,
+  ): Promise<MailDomain | undefined> {
+    const mailFrom = identity?.mailFrom;
+    const isMailFromGivenUp = mailFrom?.status === 'failed' && mailFrom.domain === mailFromName(view.name);
+    const fault = identityFault(dkim, 'requested') ?? (isMailFromGivenUp ? 'no_mail_from' : undefined);
+    const isLost = fault === 'missing' || fault === 'not_started';
+    if (!fault || (isLost && !this.mayBeAsked(view))) return undefined;
+    try {
+      return (await this.commands.execute(new RequestIdentityRepair(view.id, { fault }, context))).state;
+    } catch (error) {
+      // The assessment is recorded already, and the next look requests the repair again.
+      this.logger.warn(`The repair of ${view.id} in SES could not be asked for: ${(error as Error).message}`);
+      return undefined;
+    }
+  }
+
   private async look(view: DomainView, request: Request): Promise<VerificationSchema> {
     if (view.status === 'deleting')
       throw new ApiError('conflict', `${view.name} is being deleted and can no longer be verified.`);
     const look = await this.verifier.look(view);
     const { assessment } = look;
     const context = contextOf(request);
-    const fault = faults[assessment.findings.find(({ check }) => check === 'dkim')!.code];
-    if (fault && this.mayBeAsked(view))
-      await this.commands.execute(new RequestIdentityRepair(view.id, { fault }, context));
-    if (isUndecided(assessment)) throw undecided(assessment);
+    if (isUndecided(assessment)) {
+      await this.requestRepair(view, look, context);
+      throw undecided(assessment);
+    }
     const check = new RecordCheck(view.id, { ...assessment, trigger: 'requested', cycle: null }, context);
-    const { state } = await this.commands.execute<RecordCheck, Decided>(check);
+    const { state, events } = await this.commands.execute(check);
     if (!isLive(state)) throw notFound(view.id);
-    const isRestarted = look.identity?.status === 'failed' && (await this.dkimDetection.restart(view));
-    const ses = sesExplanation(view, look, isRestarted, context.at);
+    if (events.length === 0) await this.checks.noteRequested(view.id, new Date(context.at));
+    // The repair is requested after the check is recorded: the status that SES has after the repair is newer than the
+    // one of this look.
+    const newest = (await this.requestRepair(view, look, context)) ?? state;
+    const ses = sesExplanation(newest, look);
     const explained = await this.explainer.explain(view, look, ses);
     return presentVerification(state, assessment, explained, ses, new Date(context.at));
   }
@@ -128,14 +156,14 @@ function undecided({ findings }: Assessment): ApiError {
   );
 }
 
-function sesExplanation(
-  { createdAt }: DomainView,
-  { identity }: Look,
-  isRestarted: boolean,
-  now: string,
-): SesExplanation | null {
-  if (!identity) return null;
+/**
+ * Explains the status of SES. A detection that SES had given up may have been restarted, by this request or an earlier
+ * one.
+ */
+function sesExplanation(state: MailDomain, { identity }: Look): SesExplanation | null {
+  if (!identity || !isLive(state)) return null;
   const { errorType, lastCheckedAt } = identity.verification;
-  const begun = isRestarted ? Date.parse(now) : createdAt.getTime();
-  return { errorType, lastCheckedAt, deadline: new Date(begun + sesPatienceMs), isRestarted };
+  const begunAt = detectionBegunAt(state);
+  const isRestarted = identity.status === 'failed' && begunAt !== state.addedAt;
+  return { errorType, lastCheckedAt, deadline: new Date(Date.parse(begunAt) + sesPatienceMs), isRestarted };
 }

@@ -7,17 +7,20 @@ import { RateLimit } from './rate-limit';
 
 const permissionKey = 'permission';
 
-/** The permission that a key needs for this operation. */
+/** Names the permission that a key needs for the operation. */
 export const Requires = (permission: Permission) => SetMetadata(permissionKey, permission);
 
-/** Who calls, as the guard has found out. */
+/** Marks an operation that any valid key may call. */
+export const NeedsNoPermission = () => SetMetadata(permissionKey, null);
+
+/** Injects the caller that the guard has identified. */
 export const CurrentCaller = createParamDecorator((_: unknown, context: ExecutionContext) =>
   callers.get(context.switchToHttp().getRequest<FastifyRequest>()),
 );
 
 const callers = new WeakMap<FastifyRequest, Caller>();
 
-/** 401, then 429: who it is, and whether that is too often. Known from the head of a request, before its body is read. */
+/** Identifies the caller (401) and limits the rate (429). Runs on the head of a request, before its body is read. */
 @Injectable()
 export class ApiKeys {
   constructor(
@@ -26,7 +29,7 @@ export class ApiKeys {
     private readonly uses: KeyUses,
   ) {}
 
-  /** @throws {ApiError} `unauthorized`, `rate_limited` */
+  /** @throws {ApiError} `authentication_required`, `rate_limit_exceeded` */
   async identify(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const key = /^Bearer +([\x21-\x7e]+) *$/i.exec(request.headers.authorization ?? '')?.[1];
     if (key === undefined)
@@ -38,14 +41,18 @@ export class ApiKeys {
     if (!caller)
       throw unauthorized('This API key is unknown, revoked or over.', 'Bearer realm="sendmux", error="invalid_token"');
 
-    const { limit, remaining, reset, exceeded } = this.rateLimit.take(caller.keyId);
+    const { limit, remaining, reset, resetAt, exceeded } = this.rateLimit.take(caller.keyId);
     void reply.headers({
       'ratelimit-limit': limit,
       'ratelimit-remaining': remaining,
       'ratelimit-reset': reset,
+      // The older names, which the public clients read: the end of the window is a time there.
+      'x-ratelimit-limit': limit,
+      'x-ratelimit-remaining': remaining,
+      'x-ratelimit-reset': resetAt,
     });
     if (exceeded)
-      throw new ApiError('rate_limited', `This key may send ${limit} requests a minute. Wait ${reset} s.`, {
+      throw new ApiError('rate_limit_exceeded', `This key may send ${limit} requests a minute. Wait ${reset} s.`, {
         retryAfter: reset,
       });
     this.uses.note(caller.keyId);
@@ -53,7 +60,7 @@ export class ApiKeys {
   }
 }
 
-/** 403: whether the caller may. */
+/** Refuses callers without the permission of the operation (403). */
 @Injectable()
 export class ApiKeyGuard implements CanActivate {
   constructor(private readonly reflector: Reflector) {}
@@ -61,13 +68,13 @@ export class ApiKeyGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     const caller = callers.get(context.switchToHttp().getRequest<FastifyRequest>());
     if (!caller) throw new Error(`${context.getClass().name} is not below the path whose callers are identified.`);
-    const needed = this.reflector.get<Permission | undefined>(permissionKey, context.getHandler());
+    const needed = this.reflector.get<Permission | null | undefined>(permissionKey, context.getHandler());
     if (needed === undefined) throw new Error(`${context.getHandler().name} requires no permission: say which.`);
-    if (!allows(caller.permissions, needed))
+    if (needed !== null && !allows(caller.permissions, needed))
       throw new ApiError('insufficient_permissions', `This API key lacks the permission ${needed}.`);
     return true;
   }
 }
 
 const unauthorized = (message: string, challenge: string) =>
-  new ApiError('unauthorized', message, { headers: { 'www-authenticate': challenge } });
+  new ApiError('authentication_required', message, { headers: { 'www-authenticate': challenge } });

@@ -1,13 +1,18 @@
 import { ValidationPipe, type ValidationError } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FastifyRequest } from 'fastify';
 import { Histogram } from 'prom-client';
-import { newId, type AppToRun } from '@app/runtime';
+import type { AppToRun } from '@app/process';
 import { ApiError } from './api-error';
 import { ApiKeys } from './api-key.guard';
 import { ErrorFilter } from './error.filter';
-import { NothingUnknown } from './nothing-unknown';
-import { openApiDocument, serveOpenApi } from './openapi';
-import { noteRoutes } from './routes';
+import { serveErrorPage } from './error-page';
+import { apiPath, openApiDocument, serveOpenApi } from './openapi';
+import { refuseFor } from './refusals';
+import { acceptJsonOnly } from './request-body';
+import { methodsOf, noteRoutes } from './routes';
+import { allowScriptsBelow, securityHeaders } from './security-headers';
+import { UnknownParametersInterceptor } from './unknown-parameters.interceptor';
 
 const duration = new Histogram({
   name: 'sendmux_http_request_duration_seconds',
@@ -16,10 +21,21 @@ const duration = new Histogram({
   buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
 });
 
-const behindKeys = ['/api/v1/domains', '/api/v1/mailboxes'];
+const behindKeys = new RegExp(`^${apiPath}/(domains|mailboxes|keys|owners|me)(?![a-z])`);
 
-/** What holds for every request of the gateway. Runs before the port opens. */
-export function configure(app: NestFastifyApplication): void {
+/**
+ * Says how the gateway treats HTTP, as `main.ts` and the tests run it.
+ *
+ * @param publicUrl under which customers reach the gateway.
+ */
+export const edgeOf = (publicUrl: string): Pick<AppToRun, 'configure' | 'refuse' | 'headers'> => ({
+  configure: (app) => configure(app, publicUrl),
+  refuse: refuseFor(publicUrl),
+  headers: securityHeaders,
+});
+
+/** Configures what applies to every request of the gateway. Call it before the app listens. */
+function configure(app: NestFastifyApplication, publicUrl: string): void {
   const fastify = app.getHttpAdapter().getInstance();
   noteRoutes(fastify);
   fastify.addHook('onRequest', (request, reply, done) => {
@@ -28,65 +44,43 @@ export function configure(app: NestFastifyApplication): void {
   });
   const apiKeys = app.get(ApiKeys);
   fastify.addHook('onRequest', async (request, reply) => {
-    // Where no route matches too: a body that is read first could be refused before it is known whose it is.
+    // The path is used where no route matches: otherwise the body would be read, and could be refused, before the
+    // caller is known.
     const path = request.routeOptions.url ?? request.url;
-    if (behindKeys.some((base) => path.startsWith(base))) await apiKeys.identify(request, reply);
+    if (behindKeys.test(path)) await apiKeys.identify(request, reply);
+    assertRoute(request);
   });
   fastify.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {
     duration.observe({ method, route: routeOptions.url ?? 'none', status: statusCode }, elapsedTime / 1000);
     done();
   });
+  allowScriptsBelow(fastify, '/api/v1/docs');
   acceptJsonOnly(app);
-  app.useGlobalFilters(new ErrorFilter());
+  app.useGlobalFilters(new ErrorFilter(publicUrl));
   app.useGlobalPipes(new ValidationPipe({ transform: true, stopAtFirstError: true, exceptionFactory: invalid }));
   const document = openApiDocument(app);
-  app.useGlobalInterceptors(new NothingUnknown(document));
+  app.useGlobalInterceptors(new UnknownParametersInterceptor(document));
   serveOpenApi(app, document);
+  serveErrorPage(fastify);
 }
 
-/** What Fastify refuses before any hook runs: a path that no route can have, and what is not HTTP. */
-export const refusals: AppToRun['refusals'] = {
-  frameworkErrors: (_error, { id, method }, { raw }) => {
-    const error = new ApiError('not_found', `There is nothing at the path of this ${method}.`);
-    raw.writeHead(error.status, { 'content-type': 'application/json; charset=utf-8', 'x-request-id': id });
-    raw.end(JSON.stringify(error.envelope(id)));
-  },
-  clientErrorHandler: (fault, socket) => {
-    if (!socket.writable) return;
-    const id = newId('req');
-    const tooLarge = fault.code === 'HPE_HEADER_OVERFLOW';
-    const message = tooLarge ? 'The head of the request is too large.' : 'This is not an HTTP request.';
-    const body = JSON.stringify(new ApiError('invalid_parameter', message).envelope(id));
-    const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
-    const head = [`HTTP/1.1 ${status}`, 'content-type: application/json', `content-length: ${body.length}`];
-    socket.end([...head, `x-request-id: ${id}`, 'connection: close', '', body].join('\r\n'));
-  },
-};
-
-/** An empty body is none: many clients send the content type with every request. What is no JSON object is refused. */
-function acceptJsonOnly(app: NestFastifyApplication): void {
-  const fastify = app.getHttpAdapter().getInstance();
-  // A field of any name is read here, `__proto__` too, and refused by its name afterwards.
-  const parse = fastify.getDefaultJsonParser('ignore', 'ignore');
-  const refused = (message: string) => new ApiError('invalid_parameter', message);
-  app.useBodyParser('application/json', {}, (request, body: Buffer, done) => {
-    if (body.length === 0) done(null, undefined);
-    else
-      void parse(request as never, body.toString('utf8'), (error, value: unknown) => {
-        if (error) done(refused('The body is not valid JSON.'));
-        else if (typeof value !== 'object' || value === null || Array.isArray(value))
-          done(refused('The body must be a JSON object.'));
-        else done(null, value);
-      });
-  });
-  // Nest and Fastify would read these two as well.
-  const refuse = (_request: unknown, _body: unknown, done: (error: Error) => void) =>
-    done(new ApiError('unsupported_media_type', 'Send the body as application/json.'));
-  app.useBodyParser('application/x-www-form-urlencoded', {}, refuse);
-  app.useBodyParser('text/plain', {}, refuse);
+/**
+ * Refuses a request that no route takes, before its body is read.
+ *
+ * @throws {ApiError} `method_not_allowed` where the path has other methods, else `not_found`.
+ */
+function assertRoute({ is404, method, server, url, routeOptions }: FastifyRequest): void {
+  if (!is404 && !routeOptions.url?.includes(':')) return;
+  const path = url.split('?', 1)[0]!;
+  const methods = methodsOf(server, path);
+  if (methods.length > 0 && !methods.includes(method)) {
+    const allow = methods.join(', ');
+    throw new ApiError('method_not_allowed', `${path} knows ${allow}.`, { headers: { allow } });
+  }
+  if (is404) throw new ApiError('not_found', `There is nothing at ${method} ${path}.`);
 }
 
-/** The faults of a body or a query as one error; the first of them gives its code. */
+/** Makes one error of all faults of a body or a query; its code is that of the first fault. */
 function invalid(errors: ValidationError[]): ApiError {
   const faults = errors.map(({ property, value, constraints = {} }) => {
     if (value === undefined || value === null)

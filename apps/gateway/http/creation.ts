@@ -1,7 +1,7 @@
 import { ApiHeader } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 
-/** Documents the header that makes a creation safe to repeat. */
+/** Documents the header `Idempotency-Key`, which makes a creation safe to repeat. */
 export const IdempotencyKeyHeader = (): MethodDecorator =>
   ApiHeader({
     name: 'Idempotency-Key',
@@ -10,7 +10,7 @@ export const IdempotencyKeyHeader = (): MethodDecorator =>
     schema: { type: 'string', minLength: 1, maxLength: 255, pattern: '^[\\x20-\\x7e]+$' },
   });
 
-/** The headers of a creation's answer. */
+/** Documents the headers of a creation's answer. */
 export const creationHeaders = {
   Location: 'The path of what was created.',
   'Idempotent-Replayed': '`true` when this is the answer to an earlier request with the same Idempotency-Key.',
@@ -18,13 +18,13 @@ export const creationHeaders = {
 
 interface Creation {
   readonly status: number;
-  /** An envelope, whose data has an id. */
+  /** An envelope whose `data` has an `id`. */
   readonly body: object;
   readonly etag: string | null;
   readonly isReplayed: boolean;
 }
 
-/** Sets the head of a creation's answer; gives its body. */
+/** Sets the status and headers of a creation's answer, and gives its body. */
 export function replyCreated(reply: FastifyReply, base: string, { status, body, etag, isReplayed }: Creation): object {
   void reply.status(status);
   if (isReplayed) void reply.header('idempotent-replayed', 'true');

@@ -1,7 +1,8 @@
 import { Logger, ServiceUnavailableException, type ArgumentsHost } from '@nestjs/common';
 import { DatabaseError } from 'pg';
 import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
-import { DomainRuleBroken, NameRefused } from '@app/mail-domain';
+import { DomainRuleBroken } from '@app/mail-domain';
+import { NameRefused } from '@app/mail-records';
 import { ErrorFilter } from './error.filter';
 
 Logger.overrideLogger(false);
@@ -12,26 +13,32 @@ interface Sent {
   body?: { error?: { code: string; message: string; retryable: boolean }; meta?: object };
 }
 
-function answerTo(exception: unknown, url = '/api/v1/domains'): Sent {
+function answerTo(exception: unknown, url = '/api/v1/domains', errored: Error | null = null): Sent {
   const sent: Sent = {};
   const reply = {
     status: (status: number) => (Object.assign(sent, { status }), reply),
     headers: (headers: Record<string, string>) => (Object.assign(sent, { headers }), reply),
     send: (body: object) => (Object.assign(sent, { body }), reply),
   };
-  const http = { getRequest: () => ({ id: 'req_1', url, method: 'GET', server: {} }), getResponse: () => reply };
-  new ErrorFilter().catch(exception, { switchToHttp: () => http } as unknown as ArgumentsHost);
+  const http = {
+    getRequest: () => ({ id: 'req_1', url, method: 'GET', server: {}, raw: { errored } }),
+    getResponse: () => reply,
+  };
+  new ErrorFilter('https://app.example.com').catch(exception, {
+    switchToHttp: () => http,
+  } as unknown as ArgumentsHost);
   return sent;
 }
 
 const databaseError = (code: string) => Object.assign(new DatabaseError('secret', 1, 'error'), { code });
-const systemError = (code: string) => Object.assign(new Error('secret 10.0.0.1'), { code });
+const systemError = (code: string) => Object.assign(new Error('secret 10.0.0.1'), { code, syscall: 'connect' });
 
-describe('what the edge says of an exception', () => {
+describe('the answer to an exception', () => {
   it.each([
     ['a database that refuses', systemError('ECONNREFUSED'), 503, 'service_unavailable', '5'],
     ['a database that starts', databaseError('57P03'), 503, 'service_unavailable', '5'],
     ['a database that is full', databaseError('53300'), 503, 'service_unavailable', '5'],
+    ['a deadlock', databaseError('40P01'), 503, 'service_unavailable', '5'],
     ['a statement that took too long', databaseError('57014'), 503, 'service_unavailable', '5'],
     ['a connection that broke', new Error('Connection terminated unexpectedly'), 503, 'service_unavailable', '5'],
     ['an append without an answer', new AppendUnanswered('secret', new Error('x')), 503, 'service_unavailable', '5'],
@@ -39,7 +46,7 @@ describe('what the edge says of an exception', () => {
     ['a broken statement', databaseError('42703'), 500, 'internal_error', undefined],
     ['a bug', new TypeError('secret is not a function'), 500, 'internal_error', undefined],
     ['what is no error', 'secret', 500, 'internal_error', undefined],
-  ])('%s is %i, and tells no internals', (_what, exception, status, code, retryAfter) => {
+  ])('%s is %i, and reveals no internals', (_what, exception, status, code, retryAfter) => {
     const { body, ...sent } = answerTo(exception);
     expect(sent).toEqual({ status, headers: retryAfter === undefined ? {} : { 'retry-after': retryAfter } });
     expect(body).toMatchObject({ ok: false, error: { code, retryable: true }, meta: { request_id: 'req_1' } });
@@ -61,6 +68,15 @@ describe('what the edge says of an exception', () => {
       status: 422,
       body: { error: { param: 'domain', errors: [{ code: 'public_suffix', message: 'A suffix.' }] } },
     });
+  });
+
+  it('N11: takes the reset of the client for no fault of the database', () => {
+    const reset = systemError('ECONNRESET');
+    expect(answerTo(reset, undefined, reset)).toMatchObject({
+      status: 408,
+      body: { error: { code: 'request_timeout' } },
+    });
+    expect(answerTo(reset, undefined, systemError('ECONNRESET')).status).toBe(503);
   });
 
   it('leaves the report of the health probes as it is', () => {

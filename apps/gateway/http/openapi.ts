@@ -12,11 +12,15 @@ import {
 } from '@nestjs/swagger';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 
+const exampleId = 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx';
+
 class FaultSchema {
   @ApiProperty({ example: 'label_too_long', description: 'Finer than the code of the error; stable.' })
   code: string;
-  @ApiPropertyOptional({ example: 'domain' })
-  param?: string;
+  @ApiProperty({ example: 'domain', description: 'The field, query parameter or header at fault.' })
+  field: string;
+  @ApiProperty({ example: 'domain', description: 'The same as `field`.' })
+  param: string;
   @ApiProperty({ example: 'A label has 64 characters; 63 is the most (RFC 1035).' })
   message: string;
 }
@@ -30,12 +34,18 @@ class ErrorSchema {
   param?: string;
   @ApiProperty({ description: 'Whether the same request may succeed later.' })
   retryable: boolean;
+  @ApiProperty({ format: 'uri', description: 'A page that explains the code.' })
+  doc_url: string;
+  @ApiPropertyOptional({ type: 'integer', description: 'Of `limit_exceeded`: how many your team has.' })
+  current?: number;
+  @ApiPropertyOptional({ type: 'integer', description: 'Of `limit_exceeded`: how many it may have.' })
+  limit?: number;
   @ApiPropertyOptional({ type: [FaultSchema] })
   errors?: FaultSchema[];
 }
 
 export class MetaSchema {
-  @ApiProperty({ example: 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx', description: 'The same as the header X-Request-Id.' })
+  @ApiProperty({ example: exampleId, description: 'The same as the header X-Request-Id.' })
   request_id: string;
 }
 
@@ -54,25 +64,30 @@ const limitHeaders = {
   'RateLimit-Limit': text('Requests a minute that this key may send.'),
   'RateLimit-Remaining': text('Requests left in this minute.'),
   'RateLimit-Reset': text('Seconds until the minute ends.'),
+  'X-RateLimit-Limit': text('The same as RateLimit-Limit.'),
+  'X-RateLimit-Remaining': text('The same as RateLimit-Remaining.'),
+  'X-RateLimit-Reset': text('When the minute ends, in seconds since 1970.'),
 };
 const headersOfStatus: Record<number, object> = {
   401: { 'WWW-Authenticate': text('Bearer, and what was wrong.') },
-  429: { 'Retry-After': text('Seconds to wait.') },
+  409: { 'Retry-After': text('Seconds to wait, where the error says `retryable`.') },
+  429: { 'Retry-After': text('Seconds to wait.'), ...limitHeaders },
   503: { 'Retry-After': text('Seconds to wait.') },
   504: { 'Retry-After': text('Seconds to wait.') },
 };
 
-/** What every operation behind an API key can answer. */
+/** The errors that every operation behind an API key can answer. */
 const always: readonly ErrorCode[] = [
   'invalid_parameter',
-  'unauthorized',
+  'authentication_required',
   'insufficient_permissions',
-  'rate_limited',
+  'request_timeout',
+  'rate_limit_exceeded',
   'internal_error',
   'service_unavailable',
 ];
 
-/** Documents the errors of an operation: those of every operation, and its own. */
+/** Documents the errors of an operation: its own, and those of every operation. */
 export function ApiErrors(...codes: ErrorCode[]): MethodDecorator {
   const all = [...new Set([...always, ...codes])];
   const statuses = new Set(all.map((code) => errorCodes[code].status));
@@ -90,7 +105,7 @@ export function ApiErrors(...codes: ErrorCode[]): MethodDecorator {
             examples: Object.fromEntries(
               ofStatus.map((code) => [
                 code,
-                { value: new ApiError(code, errorCodes[code].meaning).envelope('req_clxxxxxxxxxxxxxxxxxxxxxxxxx') },
+                { value: new ApiError(code, errorCodes[code].meaning).envelope(exampleId, 'https://app.sendmux.ai') },
               ]),
             ),
           },
@@ -100,7 +115,7 @@ export function ApiErrors(...codes: ErrorCode[]): MethodDecorator {
   );
 }
 
-/** Documents the success of an operation. */
+/** Documents the successful answer of an operation. */
 export const ApiSuccess = (
   status: number,
   description: string,
@@ -122,44 +137,112 @@ export const ApiSuccess = (
     }),
   );
 
-/** Documents a success that is text. @param examples by media type, then by their name. */
+/**
+ * Documents a successful answer for a tool, in several media types.
+ *
+ * @param examples texts by media type, then by name.
+ */
 export const ApiText = (description: string, examples: Record<string, Record<string, string>>): MethodDecorator =>
   ApiResponse({
     status: 200,
     description,
-    headers: { ...requestIdHeader, ...limitHeaders },
+    headers: {
+      ...requestIdHeader,
+      ...limitHeaders,
+      'Content-Disposition': text('`attachment`, with a name for the file.'),
+    },
     content: Object.fromEntries(
       Object.entries(examples).map(([mediaType, named]) => [
         mediaType,
         {
-          schema: { type: 'string' },
-          examples: Object.fromEntries(Object.entries(named).map(([name, value]) => [name, { value }])),
+          schema: isData(mediaType) ? { type: 'object', additionalProperties: true } : { type: 'string' },
+          // An example is of the same form as the schema, and YAML is not read here.
+          ...(mediaType !== 'application/yaml' && { examples: examplesOf(mediaType, named) }),
         },
       ]),
     ),
   });
 
-/** What the gateway offers, as its controllers say it. */
+/** The schema of JSON and YAML is that of the data that the text is read as. */
+const isData = (mediaType: string): boolean => /\b(json|yaml)$/.test(mediaType);
+
+const examplesOf = (mediaType: string, named: Record<string, string>) =>
+  Object.fromEntries(
+    Object.entries(named).map(([name, text]) => [
+      name,
+      { value: mediaType === 'application/json' ? (JSON.parse(text) as unknown) : text },
+    ]),
+  );
+
+/** The path below which the document has its own paths. Clients take it for a part of the address of the API. */
+export const apiPath = '/api/v1';
+
+/** Generates the OpenAPI document from the controllers. */
 export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
   const config = new DocumentBuilder()
     .setTitle('Sendmux domains')
     .setDescription(
-      'The whole life of a mail domain: add it, place its DNS records, verify it, create mailboxes on it, delete it. Every answer carries `ok` and `meta.request_id`.',
+      'The whole life of a mail domain: add it, place its DNS records, verify it, create mailboxes on it, delete it. Every answer carries `ok` and `meta.request_id`. What cannot be read as a request of HTTP/1.1 is refused before any operation, in the same form: 400, 408, 417, 431 or 501.',
     )
     .setVersion('1')
-    .addServer('/')
+    .setOpenAPIVersion('3.1.0')
+    .addServer(apiPath)
     .addBearerAuth(
       { type: 'http', scheme: 'bearer', bearerFormat: 'smx_root_…', description: 'An opaque API key of your team.' },
       'apiKey',
     )
     .addTag('domains', 'Mail domains of your team')
     .addTag('mailboxes', 'Mailboxes on your domains, and on myagent.mx')
+    .addTag('keys', 'API keys of your team')
+    .addTag('owners', 'Owners of your team, who get its notices by e-mail')
+    .addTag('account', 'Whose key this is')
     .addTag('invitations', 'Becoming an owner of a team')
     .build();
-  return SwaggerModule.createDocument(app, config);
+  const document = SwaggerModule.createDocument(app, config);
+  document.paths = belowServer(document);
+  closeBodies(document);
+  forgetKeys(document);
+  return document;
 }
 
-/** `/api/v1/openapi.json`, and `/api/v1/docs` to read it. */
+type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
+
+const operationsOf = ({ paths }: OpenAPIObject): Operation[] =>
+  Object.values(paths).flatMap(({ get, post, put, patch, delete: remove }) =>
+    [get, post, put, patch, remove].filter((operation) => operation !== undefined),
+  );
+
+/** Gives the paths of the API relative to its server, without those for operators: health and metrics. */
+const belowServer = ({ paths }: OpenAPIObject): OpenAPIObject['paths'] =>
+  Object.fromEntries(
+    Object.entries(paths)
+      .filter(([path]) => path.startsWith(`${apiPath}/`))
+      .map(([path, item]) => [path.slice(apiPath.length), item]),
+  );
+
+/**
+ * Says of each request body what `UnknownParametersInterceptor` does: it has the fields that are named, and no others.
+ */
+function closeBodies(document: OpenAPIObject): void {
+  for (const { requestBody } of operationsOf(document)) {
+    const schema =
+      requestBody && 'content' in requestBody ? requestBody.content['application/json']?.schema : undefined;
+    const name = schema && '$ref' in schema ? schema.$ref.split('/').at(-1)! : undefined;
+    if (name) Object.assign(document.components!.schemas![name]!, { additionalProperties: false });
+  }
+}
+
+/** Takes from the operations without an API key the answers and headers that only a key leads to. */
+function forgetKeys(document: OpenAPIObject): void {
+  for (const { security, responses } of operationsOf(document)) {
+    if (security) continue;
+    for (const status of ['401', '403']) delete responses[status];
+    for (const response of Object.values(responses) as { headers?: Record<string, object> }[])
+      for (const name of Object.keys(limitHeaders)) delete response.headers?.[name];
+  }
+}
+
+/** Serves the document at `/api/v1/openapi.json` and a page to read it at `/api/v1/docs`. */
 export function serveOpenApi(app: NestFastifyApplication, document: OpenAPIObject): void {
   SwaggerModule.setup('api/v1/docs', app, document, {
     raw: ['json'],

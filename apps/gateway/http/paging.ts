@@ -1,5 +1,5 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
-import { Type } from 'class-transformer';
+import { Transform } from 'class-transformer';
 import { IsInt, IsOptional, IsString, Max, Min } from 'class-validator';
 import { ApiError } from './api-error';
 import { MetaSchema } from './openapi';
@@ -7,29 +7,42 @@ import { MetaSchema } from './openapi';
 const wholeNumber = { message: '"limit" must be a whole number from 1 to 100' };
 
 export class PageQuery {
-  @ApiPropertyOptional({ type: 'integer', minimum: 1, maximum: 100, default: 20, description: 'How many a page.' })
+  @ApiPropertyOptional({ type: 'integer', minimum: 1, maximum: 100, default: 50, description: 'How many a page.' })
   @IsOptional()
-  @Type(() => Number)
+  // Decimal digits only: `Number` reads `0x10` and `1e2` too.
+  @Transform(({ value }: { value: unknown }) =>
+    typeof value === 'string' && /^[1-9]\d{0,2}$/.test(value) ? Number(value) : NaN,
+  )
   @IsInt(wholeNumber)
   @Min(1, wholeNumber)
   @Max(100, wholeNumber)
-  limit = 20;
+  limit = 50;
 
-  @ApiPropertyOptional({ description: 'meta.next_cursor of the page before.' })
+  @ApiPropertyOptional({ description: '`pagination.next_cursor` of the page before.', pattern: '^[A-Za-z0-9_-]+$' })
   @IsOptional()
   @IsString({ message: '"cursor" must be one string' })
   cursor?: string;
 }
 
-export class PageMetaSchema extends MetaSchema {
-  @ApiProperty({ type: 'string', nullable: true, description: 'For ?cursor= of the next page; null on the last.' })
-  next_cursor: string | null;
-  @ApiProperty()
+class PaginationSchema {
+  @ApiProperty({ description: 'Whether there is a next page.' })
   has_more: boolean;
+  @ApiPropertyOptional({ description: 'For `?cursor=` of the next page; absent on the last.' })
+  next_cursor?: string;
+}
+
+/** The envelope of a page, without its `data`. */
+export class PageEnvelope {
+  @ApiProperty({ enum: [true] })
+  ok: boolean;
+  @ApiProperty({ type: PaginationSchema })
+  pagination: PaginationSchema;
+  @ApiProperty({ type: MetaSchema })
+  meta: MetaSchema;
 }
 
 /**
- * The id of the last of the page before, which is what a cursor holds; to the client it is opaque.
+ * Decodes a cursor, which is opaque to clients: the id of the last item of the page before.
  *
  * @throws {ApiError} `invalid_parameter`
  */
@@ -41,14 +54,25 @@ export function lastOfPageBefore({ cursor }: PageQuery, form: RegExp): string | 
   return id;
 }
 
-/** A page's envelope, of up to one more view than its limit: by the one too many it is known that there are more. */
-export function pageOf<View extends { readonly id: string }>(
+/**
+ * Makes the envelope of a page. Takes up to one view more than the limit, whose presence shows that there is a next
+ * page.
+ */
+export async function pageOf<View extends { readonly id: string }>(
   views: readonly View[],
-  { limit }: PageQuery,
+  { limit }: Pick<PageQuery, 'limit'>,
   requestId: string,
-): { shown: readonly View[]; meta: PageMetaSchema } {
+  present: (view: View) => object | Promise<object>,
+): Promise<PageEnvelope & { readonly data: readonly object[] }> {
   const shown = views.slice(0, limit);
-  const more = views.length > limit;
-  const next_cursor = more ? Buffer.from(shown.at(-1)!.id).toString('base64url') : null;
-  return { shown, meta: { request_id: requestId, next_cursor, has_more: more } };
+  const hasMore = views.length > limit;
+  return {
+    ok: true,
+    data: await Promise.all(shown.map(async (view) => present(view))),
+    pagination: {
+      has_more: hasMore,
+      ...(hasMore && { next_cursor: Buffer.from(shown.at(-1)!.id).toString('base64url') }),
+    },
+    meta: { request_id: requestId },
+  };
 }

@@ -3,18 +3,23 @@ export interface Allowance {
   readonly remaining: number;
   /** Seconds until the window ends. */
   readonly reset: number;
+  /** When the window ends, in seconds since 1970. */
+  readonly resetAt: number;
   readonly exceeded: boolean;
 }
 
 const windowMs = 60_000;
 
-/** Counts requests by API key in fixed windows of a minute. In memory: each gateway process counts its own. */
+/**
+ * Counts requests by API key in fixed windows of a minute. The counts are in memory, so each gateway process has its
+ * own.
+ */
 export class RateLimit {
   private readonly counts = new Map<string, number>();
   private window = 0;
 
-  /** @param limit requests a minute and key. */
-  constructor(private readonly limit: number) {}
+  /** @param limit requests per minute and key. */
+  constructor(readonly limit: number) {}
 
   take(keyId: string, now = Date.now()): Allowance {
     const window = Math.floor(now / windowMs);
@@ -22,12 +27,14 @@ export class RateLimit {
       this.window = window;
       this.counts.clear();
     }
+    const end = (window + 1) * windowMs;
     const count = (this.counts.get(keyId) ?? 0) + 1;
     this.counts.set(keyId, count);
     return {
       limit: this.limit,
       remaining: Math.max(0, this.limit - count),
-      reset: Math.ceil(((window + 1) * windowMs - now) / 1000),
+      reset: Math.ceil((end - now) / 1_000),
+      resetAt: end / 1_000,
       exceeded: count > this.limit,
     };
   }

@@ -5,7 +5,8 @@ class CreateIdempotencyKeys1795400000300 implements MigrationInterface {
   readonly name = 'CreateIdempotencyKeys1795400000300';
 
   async up(runner: QueryRunner): Promise<void> {
-    // An answer is there once the outcome is final; until then the claim holds while `claimed_until` is ahead.
+    // `status` and `response` are set when the outcome is final. Until then the claim holds while `claimed_until` is in
+    // the future.
     await runner.query(`
       CREATE TABLE idempotency_keys (
         team text NOT NULL,
@@ -51,8 +52,28 @@ class AnswerForAnyCreation1795600000300 implements MigrationInterface {
   }
 }
 
+/**
+ * Scopes the kept keys to their operations. The operation is a part of `key`, and no column of the primary key, so that
+ * a process of the release before can still claim keys.
+ */
+class ScopeKeysToOperations1796000000300 implements MigrationInterface {
+  readonly name = 'ScopeKeysToOperations1796000000300';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      UPDATE idempotency_keys
+      SET key = CASE WHEN created_id LIKE 'mbx\\_%' THEN 'createMailbox ' ELSE 'addDomain ' END || key`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    // The release before would take one key of two operations for one.
+    await runner.query('DELETE FROM idempotency_keys');
+  }
+}
+
 export const idempotencyMigrations: readonly Migration[] = [
   CreateIdempotencyKeys1795400000300,
   KeepTheETag1795480000300,
   AnswerForAnyCreation1795600000300,
+  ScopeKeysToOperations1796000000300,
 ];

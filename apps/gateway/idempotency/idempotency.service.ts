@@ -4,46 +4,53 @@ import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
 import { Pool } from 'pg';
 import { ApiError } from '../http/api-error';
 
-/** How long an answer is kept (a PostgreSQL interval). */
+/** How long an answer is kept, as a PostgreSQL interval. */
 const keptFor = '24 hours';
 const purgeEveryMs = 3_600_000;
 
-/** An answer that is worth keeping. */
+/** An answer that is kept for its key. */
 export interface Answer {
   readonly status: number;
   readonly body: object;
   readonly etag: string | null;
 }
 
-/** What a request asks to be created, and under which key. */
-export interface Wish {
+/** The creation that a request asks for, with its key. */
+export interface CreationRequest {
   readonly team: string;
-  /** The header as it came; undefined without one. */
+  /** What is done. Keys of different operations have nothing to do with each other. */
+  readonly operation: 'addDomain' | 'createMailbox';
+  /** The header as it was sent; undefined without one. */
   readonly key: string | undefined;
   readonly body: object;
-  /** A new id; a repeated request goes on with that of the first. */
+  readonly requestId: string;
+  /** A new id. A repeated request continues with the id of the first one. */
   readonly id: string;
   /** The longest that the creation may take, in milliseconds. */
   readonly withinMs: number;
 }
 
-/** A key that is this request's to answer. */
+/** A claim that this request holds. */
 export interface HeldClaim {
   readonly team: string;
   readonly key: string;
   /**
-   * The id that the creation uses: a claim that was left by a process that died comes with the id that it had, so that what
-   * it made is found again instead of made twice.
+   * The id for the creation. A claim that was left by a process that died keeps its id, so that what was created is
+   * found and not created twice.
    */
   readonly id: string;
-  /** Tells this claim from a later one that has taken it over; as PostgreSQL writes it. */
+  /**
+   * The end of the lease as PostgreSQL writes it. It distinguishes this claim from a later one that has taken it over.
+   */
   readonly until: string;
 }
 
-/** What a claim turned out to be. */
+/** The result of a claim: the kept answer, or a claim that this request now holds. */
 type Claim = { readonly answer: Answer } | HeldClaim;
 
-/** `Idempotency-Key` of the requests that create something. The claims are in the database: they outlive the process that made them. */
+/**
+ * Makes creations idempotent by `Idempotency-Key`. The claims are in the database, since they must outlive the process.
+ */
 @Injectable()
 export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger(IdempotencyKeys.name);
@@ -52,13 +59,14 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
   /**
-   * Creates once for each key: a repeated request gets the first answer again. Without a key, creates.
+   * Creates once for each key: a repeated request gets the first answer again, with its own request id. Without a key,
+   * creates every time.
    *
-   * @param create may be called again with the id of a request that died; gives the answer, or throws.
-   * @throws {ApiError} `invalid_parameter` for a key that is none, `idempotency_conflict`; and whatever `create` throws.
+   * @param create gives the answer or throws; may be called again with the id of a request whose process died.
+   * @throws {ApiError} `invalid_parameter` for a malformed key, `idempotency_conflict`; and whatever `create` throws.
    */
   async once(
-    { team, key, body, id, withinMs }: Wish,
+    { team, operation, key, body, requestId, id, withinMs }: CreationRequest,
     create: (id: string) => Promise<Answer>,
   ): Promise<Answer & { readonly isReplayed: boolean }> {
     if (key === undefined) return { ...(await create(id)), isReplayed: false };
@@ -66,24 +74,27 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
       throw new ApiError('invalid_parameter', 'An Idempotency-Key has 1 to 255 printable ASCII characters.', {
         param: 'Idempotency-Key',
       });
-    const claim = await this.claim(team, key, body, id, withinMs);
-    if ('answer' in claim) return { ...claim.answer, isReplayed: true };
+    const claim = await this.claim(team, scopedKey(operation, key), body, id, withinMs);
+    if ('answer' in claim) return { ...withRequestId(claim.answer, requestId), isReplayed: true };
     try {
       const answer = await create(claim.id);
       await this.keep(claim, answer);
       return { ...answer, isReplayed: false };
     } catch (error) {
-      if (isRefusal(error)) await this.release(claim);
-      else await this.handOver(claim);
+      // The caller gets the first error. A claim that cannot be released is free when its lease ends.
+      await (isRefusal(error) ? this.release(claim) : this.endLease(claim)).catch((failure: Error) =>
+        this.logger.warn({ error: failure.message }, 'a claim on an Idempotency-Key stays until its lease ends'),
+      );
       throw error;
     }
   }
 
   /**
-   * Claims a key, or gives the answer that it got before.
+   * Claims a key, or gives the answer that is kept for it.
    *
-   * @param leaseMs after this long a claim without an answer was left by a process that died.
-   * @throws {ApiError} `idempotency_conflict`: the key came with another body, or its first request still runs.
+   * @param key with its operation, as it is stored.
+   * @param leaseMs milliseconds after which a claim without an answer counts as left by a process that died.
+   * @throws {ApiError} `idempotency_conflict`: the key was sent with another body, or its first request still runs.
    */
   async claim(team: string, key: string, body: object, id: string, leaseMs: number): Promise<Claim> {
     const hash = createHash('sha256').update(JSON.stringify(body)).digest();
@@ -114,7 +125,7 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
         values: [team, key, hash],
       });
       const held = rows[0];
-      // Released between the two statements: claim again.
+      // The claim was released between the two statements: claim again.
       if (!held) continue;
       if (!held.same)
         throw new ApiError('idempotency_conflict', 'This Idempotency-Key was used with another body. Use a new one.', {
@@ -130,7 +141,7 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
     }
   }
 
-  /** The outcome is final: the key gives this answer from now on. Of a claim that was taken over, nothing is kept. */
+  /** Keeps the final answer for the key. Has no effect when the claim was taken over. */
   async keep({ team, key, until }: HeldClaim, { status, body, etag }: Answer): Promise<void> {
     await this.pool.query({
       name: 'idempotency-keep',
@@ -139,33 +150,45 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
     });
   }
 
-  /** Nothing has come of it: the key is as new. */
+  /** Removes the claim after a creation that certainly had no effect, so that the key can be used again. */
   async release({ team, key, until }: HeldClaim): Promise<void> {
     await this.pool.query(`DELETE FROM idempotency_keys WHERE ${isMine}`, [team, key, until]);
   }
 
-  /** It is not known what has come of it: the next request with the key finds out, with the same id. */
-  async handOver({ team, key, until }: HeldClaim): Promise<void> {
+  /**
+   * Ends the lease after a creation whose outcome is unknown: the next request with the key continues with the same id.
+   */
+  async endLease({ team, key, until }: HeldClaim): Promise<void> {
     await this.pool.query(`UPDATE idempotency_keys SET claimed_until = now() WHERE ${isMine}`, [team, key, until]);
   }
 
-  async onApplicationBootstrap(): Promise<void> {
-    await this.purge();
-    this.timer = setInterval(() => {
-      this.purge().catch((error: Error) => this.logger.warn({ error: error.message }, 'old keys stay for now'));
-    }, purgeEveryMs).unref();
+  onApplicationBootstrap(): void {
+    void this.purge();
+    this.timer = setInterval(() => void this.purge(), purgeEveryMs).unref();
   }
 
   onModuleDestroy(): void {
     clearInterval(this.timer);
   }
 
+  /** Deletes keys that are too old to be replayed. It never rejects: a key that stays is taken for old all the same. */
   private async purge(): Promise<void> {
-    await this.pool.query(`DELETE FROM idempotency_keys AS held WHERE ${isOld}`);
+    await this.pool
+      .query(`DELETE FROM idempotency_keys AS held WHERE ${isOld}`)
+      .catch((error: Error) => this.logger.warn({ error: error.message }, 'old keys stay for now'));
   }
 }
 
-/** Nothing was created, and that is certain. */
+/** The key as it is stored: unique within a team. */
+const scopedKey = (operation: CreationRequest['operation'], key: string): string => `${operation} ${key}`;
+
+/** The id in an answer is that of the request that is answered, as is the header `X-Request-Id`. */
+function withRequestId({ body, ...answer }: Answer, requestId: string): Answer {
+  const { meta } = body as { meta?: object };
+  return { ...answer, body: { ...body, ...(meta && { meta: { ...meta, request_id: requestId } }) } };
+}
+
+/** Recognises errors after which it is certain that nothing was created. */
 const isRefusal = (error: unknown): boolean =>
   error instanceof MailboxRuleBroken ||
   error instanceof AddressRefused ||

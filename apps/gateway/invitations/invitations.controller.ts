@@ -32,7 +32,7 @@ const example = {
   meta: { request_id: 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx' },
 };
 
-/** For people who have no key: the token is what they prove themselves by. */
+/** Serves people without an API key: the token in the link authenticates them. */
 @ApiTags('invitations')
 @Controller('/api/v1/invitations')
 export class InvitationsController {
@@ -56,7 +56,8 @@ export class InvitationsController {
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
     const { exceeded, reset } = this.rateLimit.take(`invitations of ${address}`);
-    if (exceeded) throw new ApiError('rate_limited', `Too many requests. Wait ${reset} s.`, { retryAfter: reset });
+    if (exceeded)
+      throw new ApiError('rate_limit_exceeded', `Too many requests. Wait ${reset} s.`, { retryAfter: reset });
     try {
       return { ok: true, data: await this.invitations.accept(token), meta: { request_id: requestId } };
     } catch (error) {

@@ -1,26 +1,27 @@
 import { Injectable } from '@nestjs/common';
-import { CommandBus } from '@nestjs/cqrs';
-import type { MailboxDecided } from '@app/commands';
+import { Commands } from '@app/commands';
 import {
-  ChooseOutboundProvider,
   CreateMailbox,
   DeleteMailbox,
   parseAddress,
   ResumeMailbox,
   sharedDomain,
   SuspendMailbox,
+  UpdateMailbox,
   type MailboxCommand,
 } from '@app/mailbox';
-import { DomainsReadModel, MailboxesReadModel, type MailboxView } from '@app/read-model';
+import { DomainsReadModel, MailboxesReadModel, type MailboxFilter, type MailboxView } from '@app/read-model';
 import { contextOf, type Request } from '../domains/domains.service';
 import { ApiError } from '../http/api-error';
 import { mailboxIdForm } from './mailbox.dto';
 
-/** What customers do with their mailboxes. What is decided here reaches the mail server with the events. */
+type Choices = Pick<CreateMailbox['data'], 'provider' | 'displayName'>;
+
+/** Executes what customers ask for their mailboxes. Provisioning follows the events to update the mail server. */
 @Injectable()
 export class Mailboxes {
   constructor(
-    private readonly commands: CommandBus,
+    private readonly commands: Commands,
     private readonly domains: DomainsReadModel,
     private readonly mailboxes: MailboxesReadModel,
   ) {}
@@ -28,26 +29,27 @@ export class Mailboxes {
   /**
    * Creates a mailbox. With the id of one that was created before, gives that one.
    *
-   * @throws {AddressRefused}, {MailboxRuleBroken}
+   * @throws {AddressRefused}
+   * @throws {MailboxRuleBroken}
    */
-  async create(id: string, written: string, provider: string | null, request: Request): Promise<MailboxView> {
+  async create(id: string, written: string, choices: Choices, request: Request): Promise<MailboxView> {
     const { address, domain } = parseAddress(written);
     const { team } = request.caller;
     const home = domain === sharedDomain ? null : await this.domains.homeOf(domain, team);
-    await this.execute(new CreateMailbox(id, { address, team, home, provider }, contextOf(request)));
+    await this.commands.execute(new CreateMailbox(id, { address, team, home, ...choices }, contextOf(request)));
     return this.find(id, team);
   }
 
   /** @throws {ApiError} `not_found` */
   async find(id: string, team: string): Promise<MailboxView> {
-    // What cannot be an id is none, and never reaches the database, which takes no NUL.
+    // An id of another form cannot exist. The database never sees it, since PostgreSQL text cannot contain NUL.
     const view = mailboxIdForm.test(id) ? await this.mailboxes.find(id, team) : undefined;
     if (!view) throw notFound(id);
     return view;
   }
 
-  page(team: string, limit: number, before?: string, domainId?: string): Promise<MailboxView[]> {
-    return this.mailboxes.page(team, limit, before, domainId);
+  page(team: string, limit: number, filter: MailboxFilter): Promise<MailboxView[]> {
+    return this.mailboxes.page(team, limit, filter);
   }
 
   suspend(id: string, request: Request): Promise<MailboxView> {
@@ -58,26 +60,27 @@ export class Mailboxes {
     return this.change(new ResumeMailbox(id, contextOf(request)), request);
   }
 
-  /** @throws {ApiError} `not_found`; {MailboxRuleBroken} on the shared domain. */
-  chooseProvider(id: string, provider: string | null, request: Request): Promise<MailboxView> {
-    return this.change(new ChooseOutboundProvider(id, { provider }, contextOf(request)), request);
+  /**
+   * Changes what a customer keeps with a mailbox. What is absent stays as it is.
+   *
+   * @throws {ApiError} `not_found`
+   * @throws {MailboxRuleBroken} for a provider on the shared domain.
+   */
+  update(id: string, choices: Partial<Choices>, request: Request): Promise<MailboxView> {
+    return this.change(new UpdateMailbox(id, choices, contextOf(request)), request);
   }
 
-  /** @throws {ApiError} `not_found` */
+  /** @throws {ApiError} `not_found`, `precondition_failed` */
   async delete(id: string, request: Request): Promise<void> {
-    await this.find(id, request.caller.team);
-    await this.execute(new DeleteMailbox(id, contextOf(request)));
+    const { version } = await this.find(id, request.caller.team);
+    await this.commands.execute(new DeleteMailbox(id, contextOf(request)), request.preconditions?.demand(version));
   }
 
-  /** @throws {ApiError} `not_found` */
-  private async change(command: MailboxCommand, { caller }: Request): Promise<MailboxView> {
-    await this.find(command.mailboxId, caller.team);
-    await this.execute(command);
+  /** @throws {ApiError} `not_found`, and what {@link Preconditions.demand} throws. */
+  private async change(command: MailboxCommand, { caller, preconditions }: Request): Promise<MailboxView> {
+    const { version } = await this.find(command.mailboxId, caller.team);
+    await this.commands.execute(command, preconditions?.demand(version));
     return this.find(command.mailboxId, caller.team);
-  }
-
-  private execute(command: MailboxCommand): Promise<MailboxDecided> {
-    return this.commands.execute<MailboxCommand, MailboxDecided>(command);
   }
 }
 

@@ -1,12 +1,13 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsString, ValidateIf } from 'class-validator';
+import { sendmuxSes } from '@app/mailbox';
 import { ApiError } from '../http/api-error';
 
 export class ChooseProviderRequest {
   @ApiProperty({
     type: 'string',
     nullable: true,
-    example: 'mailgun',
+    example: sendmuxSes,
     description: 'A provider that is known here; `null` leaves the choice to what stands above.',
   })
   @ValidateIf((_, value) => value !== null)
@@ -14,11 +15,11 @@ export class ChooseProviderRequest {
   outbound_provider: string | null;
 }
 
-/** The outbound providers that the operator has named. */
+/** Holds the outbound providers that the operator has configured. */
 export class OutboundProviders {
   constructor(private readonly names: readonly string[]) {}
 
-  /** @throws {ApiError} `validation_error` with the names that are known. */
+  /** @throws {ApiError} `validation_error` with the known names. */
   assertKnown(name: string | null): void {
     if (name === null || this.names.includes(name)) return;
     throw new ApiError(

@@ -1,0 +1,56 @@
+import type { Command } from 'commander';
+import { commandLine } from './command-line';
+
+/** The help of a command as it is printed, with what is added after it. */
+function helpOf(command: Command): string {
+  let text = '';
+  command.configureOutput({ writeOut: (part) => (text += part) }).outputHelp();
+  return text;
+}
+
+function leaves(command: Command, path: readonly string[] = []): [string, Command][] {
+  if (command.commands.length === 0) return [[path.join(' '), command]];
+  return command.commands.flatMap((below) => leaves(below, [...path, below.name()]));
+}
+
+it('has a help with an example for every command', async () => {
+  const { commands } = await commandLine([]);
+  const all: [string, Command][] = [];
+  for (const name of commands.map((each) => each.name())) {
+    const named = (await commandLine(['--json', name])).commands.find((each) => each.name() === name)!;
+    all.push(...leaves(named, [name]));
+  }
+  for (const [name, command] of all) expect(helpOf(command)).toMatch(new RegExp(`Examples?:\n  \\$ .*sendmux ${name}`));
+  expect(all.map(([name]) => name)).toEqual([
+    'team create',
+    'team list',
+    'team owners',
+    'owner list',
+    'owner invite',
+    'owner accept',
+    'owner withdraw',
+    'owner remove',
+    'key create',
+    'key list',
+    'key rotate',
+    'key revoke',
+    'parked list',
+    'parked show',
+    'parked redrive',
+    'ses show',
+    'ses adopt',
+    'ses release',
+    'ses mail-from',
+    'events republish',
+    'events export',
+    'events import',
+    'audit verify',
+    'audit history',
+    'audit seals',
+    'audit prove',
+    'audit check',
+    'projections list',
+    'projections rebuild',
+    'migrate',
+  ]);
+});

@@ -1,0 +1,157 @@
+import { Logger } from '@nestjs/common';
+import { EventStore } from '@app/event-store';
+import { domainEvent, evolve, initialState, isLive, type MailDomain } from '@app/mail-domain';
+import { parseDomainName } from '@app/mail-records';
+import { loadSettings } from '@app/runtime';
+import { adoptedTag, type SesIdentity } from '@app/ses';
+import { SesWriter } from '@app/ses-writer';
+import type { Command } from 'commander';
+import { examples, print } from './output';
+import { MailFromRequests, type MailFromOutcome } from './ses-mail-from';
+import { UsedWrongly } from './used-wrongly';
+import { withPool } from './with-pool';
+
+/**
+ * Whose an identity is: `live`, a domain that is not gone; `ended`, one that is; `adopted`; or `nobody`, without our
+ * tag.
+ */
+type Holder = 'live' | 'ended' | 'adopted' | 'nobody';
+
+/** Adds `sendmux ses …`: what an operator does with identities of SES that have the name of a customer's domain. */
+export function addSesCommands(ses: Command): void {
+  const domain = ['<domain>', 'name of the identity, such as mail.acme.com'] as const;
+
+  ses
+    .command('show')
+    .description('whose the identity is, and what can be done')
+    .argument(...domain)
+    .addHelpText('after', examples('sendmux ses show mail.acme.com'))
+    .action((name: string, _options: object, command: Command) =>
+      withIdentity(name, (identity, holder) => {
+        const { domainId, status, tokens, mailFrom } = identity;
+        const shown = { name: identity.name, holder, domainId, status, easyDkim: tokens.length === 3, mailFrom };
+        print(command, shown, () => [
+          `${identity.name}: DKIM ${status}, ${shown.easyDkim ? 'Easy DKIM' : 'no Easy DKIM'}`,
+          mailFrom ? `MAIL FROM ${mailFrom.domain}: ${mailFrom.status}` : 'no MAIL FROM domain',
+          whatCanBeDone(identity, holder),
+        ]);
+      }),
+    );
+  ses
+    .command('adopt')
+    .description('tags an identity, so that the domain that has its name, or gets it, takes it for its own')
+    .argument(...domain)
+    .option('--account <number>', 'number of the AWS account, where the credentials do not name it')
+    .addHelpText('after', examples('sendmux ses adopt mail.acme.com --account 123456789012'))
+    .action((name: string, options: { account?: string }, command: Command) =>
+      withIdentity(name, async (identity, holder, writer) => {
+        if (holder === 'live') throw new Error(whatCanBeDone(identity, holder));
+        if (identity.tokens.length !== 3)
+          throw new Error(`${identity.name} has no Easy DKIM, which every domain here needs. Release it instead.`);
+        const account = options.account ?? (await writer.account());
+        if (!account || !/^\d{12}$/.test(account))
+          throw new UsedWrongly('Give the twelve digits of the AWS account with --account.');
+        if (holder !== 'adopted' && !(await writer.adopt(identity.name, account)))
+          throw new Error(`SES has no identity ${identity.name} in account ${account}.`);
+        print(command, { name: identity.name, holder: 'adopted' }, () => [
+          `${identity.name} is adopted: its customer can add the domain now, and its DKIM records stay as they are.`,
+        ]);
+      }),
+    );
+  ses
+    .command('release')
+    .description('deletes an identity from SES, so that the domain can be added with one of its own')
+    .argument(...domain)
+    .option('--yes', 'delete it: what is sent with it is no longer signed, and SES refuses to send it')
+    .addHelpText('after', examples('sendmux ses release mail.acme.com --yes'))
+    .action((name: string, { yes }: { yes?: boolean }, command: Command) =>
+      withIdentity(name, async (identity, holder, writer) => {
+        if (holder === 'live') throw new Error(whatCanBeDone(identity, holder));
+        if (!yes) throw new UsedWrongly(`This deletes ${identity.name} from SES for good. Say so with --yes.`);
+        await writer.delete(identity.name);
+        print(command, { name: identity.name, released: true }, () => [
+          `SES no longer has ${identity.name}: its customer can add the domain, and gets new DKIM records.`,
+        ]);
+      }),
+    );
+  ses
+    .command('mail-from')
+    .description('has provisioning give SES the MAIL FROM domain of a domain, such as bounce.mail.acme.com')
+    .argument('[domain]', 'name of the domain; where SES has given up on its MAIL FROM records, it looks for them anew')
+    .option('--all', 'every domain that has none yet, one after the other; it goes on where it was stopped')
+    .addHelpText('after', examples('sendmux ses mail-from mail.acme.com', 'sendmux ses mail-from --all'))
+    .action((name: string | undefined, { all = false }: { all?: boolean }, command: Command) => {
+      if (all === (name !== undefined)) throw new UsedWrongly('Give a domain, or --all.');
+      Logger.overrideLogger(false);
+      return withPool(async (pool) => {
+        const requests = new MailFromRequests(pool);
+        const outcomes: MailFromOutcome[] = [];
+        if (name === undefined) for await (const each of requests.all()) outcomes.push(each);
+        else outcomes.push(await requests.one(parseDomainName(name).name));
+        const failed = outcomes.filter(({ mailFromDomain }) => mailFromDomain === null);
+        print(command, outcomes, () => [
+          ...outcomes.map(({ name, mailFromDomain }) => `${name}: ${mailFromDomain ?? 'failed'}`),
+          `${outcomes.length - failed.length} set, ${failed.length} failed`,
+        ]);
+        if (failed.length > 0)
+          throw new Error(`SES could not be given ${failed.length} of them: \`sendmux ses show\` says what it has.`);
+      });
+    });
+}
+
+function whatCanBeDone({ name, domainId }: SesIdentity, holder: Holder): string {
+  switch (holder) {
+    case 'live':
+      return `It is that of the domain ${domainId}, and goes when its customer deletes that domain.`;
+    case 'ended':
+      return `It is that of the domain ${domainId}, which is gone: the next add of ${name} replaces it.`;
+    case 'adopted':
+      return `It is adopted: the domain that has its name, or gets it, takes it for its own.`;
+    case 'nobody':
+      return `It has no tag of ours, so nothing here changes it. \`sendmux ses adopt ${name}\` keeps it, with its keys, for the domain of its name; \`sendmux ses release ${name}\` deletes it.`;
+  }
+}
+
+/** @throws {Error} when SES has no identity of that name. */
+async function withIdentity(
+  given: string,
+  work: (identity: SesIdentity, holder: Holder, writer: SesWriter) => void | Promise<void>,
+): Promise<void> {
+  const { name } = parseDomainName(given);
+  const settings = loadSettings(process.env, [
+    'AWS_REGION',
+    'AWS_ENDPOINT_URL_SESV2',
+    'SES_CALLS_PER_SECOND',
+    'SES_TIMEOUT',
+  ]);
+  const writer = new SesWriter({
+    region: settings.AWS_REGION,
+    endpoint: settings.AWS_ENDPOINT_URL_SESV2,
+    callsPerSecond: settings.SES_CALLS_PER_SECOND,
+    timeoutMs: settings.SES_TIMEOUT,
+  });
+  // Its log goes to standard output, and the error says what SES has said.
+  Logger.overrideLogger(false);
+  try {
+    const identity = await writer.get(name);
+    if (!identity) throw new Error(`SES has no identity ${name} in ${settings.AWS_REGION}.`);
+    await work(identity, await holderOf(identity), writer);
+  } catch (error) {
+    const { message, cause } = error as Error;
+    throw cause instanceof Error ? new Error(`${message}: ${cause.message}`, { cause: error }) : error;
+  } finally {
+    writer.close();
+  }
+}
+
+async function holderOf({ name, domainId }: SesIdentity): Promise<Holder> {
+  if (domainId === null) return 'nobody';
+  if (domainId === adoptedTag) return 'adopted';
+  const stream = await withPool((pool) => new EventStore(pool).readStream(domainId));
+  const state = stream.map(domainEvent).reduce<MailDomain>(evolve, initialState);
+  if (state.status === 'absent')
+    throw new Error(
+      `${name} has the tag of ${domainId}, which this database does not know: is it another installation's?`,
+    );
+  return isLive(state) || ['provisioning', 'rolling_back', 'deleting'].includes(state.status) ? 'live' : 'ended';
+}

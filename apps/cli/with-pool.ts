@@ -1,0 +1,46 @@
+import { openPool } from '@app/database';
+import { EventArchive, EventLog } from '@app/event-store';
+import { loadSettings } from '@app/runtime';
+import type { Pool } from 'pg';
+
+/**
+ * Opens a pool on `DATABASE_URL`, runs `work` with it, and closes it.
+ *
+ * @param connections most connections at a time; 1 when absent.
+ * @param statementTimeoutMs as for `openPool`; 0 means no limit.
+ */
+export async function withPool<T>(
+  work: (pool: Pool) => Promise<T>,
+  connections = 1,
+  statementTimeoutMs?: number,
+): Promise<T> {
+  const pool = openPool(loadSettings(process.env, ['DATABASE_URL']).DATABASE_URL, connections, statementTimeoutMs);
+  try {
+    return await work(pool);
+  } finally {
+    await pool.end();
+  }
+}
+
+/** Runs `work` with a pool and the log on it, as `withPool` does. */
+export const withLog = <T>(
+  work: (pool: Pool, log: EventLog) => Promise<T>,
+  connections?: number,
+  statementTimeoutMs?: number,
+): Promise<T> =>
+  withPool(
+    async (pool) => {
+      const log = new EventLog(pool);
+      try {
+        return await work(pool, log);
+      } finally {
+        await log.close();
+      }
+    },
+    connections,
+    statementTimeoutMs,
+  );
+
+/** Runs `work` with the archive and the last settled position of the log. Statements have no time limit. */
+export const withArchive = <T>(work: (pool: Pool, archive: EventArchive, head: number) => Promise<T>): Promise<T> =>
+  withLog(async (pool, log) => work(pool, new EventArchive(pool), await log.head()), 2, 0);

@@ -1,0 +1,76 @@
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import { ApiHeader } from '@nestjs/swagger';
+import type { FastifyRequest } from 'fastify';
+import { ApiError } from './api-error';
+
+/**
+ * Writes the entity tag of a version. It is weak, since an answer also has times that change without a new version
+ * (RFC 9110 section 8.8.1).
+ */
+export const entityTag = (version: number): string => `W/"${version}"`;
+
+/** The header fields `If-Match` and `If-None-Match` of a request (RFC 9110 section 13.1). */
+export class Preconditions {
+  constructor(
+    private readonly method: string,
+    private readonly ifMatch: string | undefined,
+    private readonly ifNoneMatch: string | undefined,
+  ) {}
+
+  /**
+   * Checks what the request demands of the version that there is.
+   *
+   * @returns the version that a change must still find; undefined when any will do.
+   * @throws {ApiError} `conflict` of PUT and PATCH, and `precondition_failed` of any other method: nothing may be done.
+   */
+  demand(version: number): number | undefined {
+    if (this.ifMatch !== undefined && !names(this.ifMatch, version)) throw preconditionFailed(this.method);
+    if (this.ifNoneMatch !== undefined && names(this.ifNoneMatch, version)) throw preconditionFailed(this.method);
+    return this.ifMatch === undefined || this.ifMatch.trim() === '*' ? undefined : version;
+  }
+
+  /**
+   * Says whether a reader has the version already, for an answer of 304.
+   *
+   * @throws {ApiError} `precondition_failed` when `If-Match` demands another version.
+   */
+  isKnown(version: number | string): boolean {
+    if (this.ifMatch !== undefined && !names(this.ifMatch, version)) throw preconditionFailed(this.method);
+    return this.ifNoneMatch !== undefined && names(this.ifNoneMatch, version);
+  }
+}
+
+/** Documents the header `If-Match`, which keeps a change from being made to a version that its caller has not seen. */
+export const IfMatchHeader = (): MethodDecorator =>
+  ApiHeader({
+    name: 'If-Match',
+    required: false,
+    description: 'The ETag of the answer that led to this request. When it has changed since, nothing is done.',
+  });
+
+/** Documents the header `If-None-Match`. */
+export const IfNoneMatchHeader = (): MethodDecorator =>
+  ApiHeader({ name: 'If-None-Match', required: false, description: 'The ETag of an earlier answer.' });
+
+/** Injects the preconditions of a request. */
+export const CurrentPreconditions = createParamDecorator((_: unknown, context: ExecutionContext) => {
+  const { method, headers } = context.switchToHttp().getRequest<FastifyRequest>();
+  return new Preconditions(method, headers['if-match'], headers['if-none-match']);
+});
+
+/**
+ * Makes the error of a precondition that does not hold. The public contract has 409 for PUT and PATCH (decision 32).
+ */
+export const preconditionFailed = (method: string): ApiError =>
+  new ApiError(
+    method === 'PUT' || method === 'PATCH' ? 'conflict' : 'precondition_failed',
+    'It has changed since, so nothing was done. Read it again, and decide with the ETag of that answer.',
+    { param: 'If-Match' },
+  );
+
+/**
+ * Says whether a list of entity tags names the version, or is `*`. Tags are compared weakly in both fields: all of ours
+ * are weak, and a change of the times that they leave out is nothing that a writer could overwrite (decision 32).
+ */
+const names = (list: string, version: number | string): boolean =>
+  list.trim() === '*' || list.split(',').some((tag) => tag.trim().replace(/^W\//, '') === `"${version}"`);

@@ -1,0 +1,64 @@
+import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/common';
+import type { OpenAPIObject } from '@nestjs/swagger';
+import type { FastifyRequest } from 'fastify';
+import { ApiError } from './api-error';
+import { apiPath } from './openapi';
+import { notAnObject } from './request-body';
+
+interface Known {
+  readonly query: ReadonlySet<string>;
+  /** Undefined for an operation without a body. */
+  readonly body: ReadonlySet<string> | undefined;
+}
+
+/**
+ * Refuses every query parameter and body field that the OpenAPI document does not name. If a misspelt name were
+ * ignored, the request would do something else than its caller means. Runs after the guards, so that 401 and 403 take
+ * precedence.
+ */
+export class UnknownParametersInterceptor implements NestInterceptor {
+  /** The known names by method and route, with the route as Fastify writes it. */
+  private readonly operations = new Map<string, Known>();
+
+  constructor({ paths, components }: OpenAPIObject) {
+    for (const [path, { get, post, put, patch, delete: remove }] of Object.entries(paths)) {
+      const operations = { GET: get, HEAD: get, POST: post, PUT: put, PATCH: patch, DELETE: remove };
+      for (const [method, operation] of Object.entries(operations)) {
+        if (!operation) continue;
+        const parameters = (operation.parameters ?? []).filter((one) => !('$ref' in one) && one.in === 'query');
+        const body = operation.requestBody && 'content' in operation.requestBody && operation.requestBody.content;
+        const schema = body && body['application/json']?.schema;
+        const named = schema && '$ref' in schema ? components?.schemas?.[schema.$ref.split('/').at(-1)!] : schema;
+        this.operations.set(`${method} ${apiPath}${path.replace(/\{(\w+)\}/g, ':$1')}`, {
+          query: new Set(parameters.map((one) => ('name' in one ? one.name : ''))),
+          body: named ? new Set('properties' in named ? Object.keys(named.properties!) : []) : undefined,
+        });
+      }
+    }
+  }
+
+  /** @throws {ApiError} `invalid_parameter` */
+  intercept(context: ExecutionContext, next: CallHandler) {
+    const { method, routeOptions, query, body } = context.switchToHttp().getRequest<FastifyRequest>();
+    const known = this.operations.get(`${method} ${routeOptions.url}`);
+    if (known) {
+      // To an operation without a body, `null` is as good as none.
+      if (body === null && known.body) throw new ApiError('invalid_parameter', notAnObject);
+      const unknown = [
+        ...Object.keys(query ?? {}).filter((name) => !known.query.has(name)),
+        ...Object.keys(body ?? {}).filter((name) => !known.body?.has(name)),
+      ];
+      if (unknown.length > 0) throw refused(unknown);
+    }
+    return next.handle();
+  }
+}
+
+function refused(names: readonly string[]): ApiError {
+  const errors = names.map((param) => ({
+    code: 'unknown_parameter',
+    param,
+    message: `There is no parameter "${param.length > 100 ? `${param.slice(0, 99)}…` : param}".`,
+  }));
+  return new ApiError('invalid_parameter', errors[0]!.message, { param: names[0], errors });
+}

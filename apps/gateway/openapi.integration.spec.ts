@@ -1,0 +1,132 @@
+import { ApiContract, pathsOf, type OpenApi, type Operation } from '../../test/support/api-contract';
+import { startGateway, type TestGateway } from '../../test/support/gateway';
+import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+
+let database: TestDatabase;
+let gateway: TestGateway;
+let document: OpenApi;
+let contract: ApiContract;
+let operations: [name: string, operation: Operation][];
+
+beforeAll(async () => {
+  database = await testDatabase();
+  gateway = await startGateway(database.url);
+  document = JSON.parse((await gateway.call('GET', '/api/v1/openapi.json')).text) as OpenApi;
+  contract = new ApiContract(document);
+  operations = Object.entries(pathsOf(document)).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]): [string, Operation] => [`${method} ${path}`, operation]),
+  );
+});
+
+afterAll(async () => {
+  await gateway.close();
+  await database.drop();
+});
+
+/** Fails when an example is not what its schema says. */
+const expectValid = (where: string, schema: object, example: unknown) =>
+  expect([where, contract.faults(schema, example)]).toEqual([where, undefined]);
+
+/** The bodies of requests, with the schemas that they are made by. */
+const bodies = () =>
+  operations.flatMap(([name, { requestBody }]) => {
+    const reference = requestBody?.content['application/json']?.schema.$ref;
+    if (!reference) return [];
+    return [{ name, schema: document.components.schemas[reference.split('/').at(-1)!] as BodySchema }];
+  });
+
+interface BodySchema {
+  readonly additionalProperties?: boolean;
+  readonly required?: readonly string[];
+  readonly properties: Record<string, { readonly example?: unknown }>;
+}
+
+describe('R16: the OpenAPI document', () => {
+  it('has examples of answers that are valid', () => {
+    let examples = 0;
+    for (const [name, { responses }] of operations)
+      for (const [status, { content = {} }] of Object.entries(responses))
+        for (const [mediaType, { schema, example, examples: named = {} }] of Object.entries(content))
+          for (const value of [
+            ...(example === undefined ? [] : [example]),
+            ...Object.values(named).map((each) => each.value),
+          ]) {
+            expectValid(`${name} ${status} ${mediaType}`, schema, value);
+            examples++;
+          }
+    expect(examples).toBeGreaterThan(100);
+  });
+
+  it('has examples of fields and parameters that are valid', () => {
+    for (const [name, schema] of Object.entries(document.components.schemas))
+      for (const [field, property] of Object.entries((schema as BodySchema).properties))
+        if ('example' in property) expectValid(`${name}.${field}`, property, property.example);
+    for (const [name, { parameters = [] }] of operations)
+      for (const { name: parameter, schema, example } of parameters)
+        if (example !== undefined) expectValid(`${name} ${parameter}`, schema, example);
+  });
+
+  it('says of each body that it is closed, as it is', async () => {
+    const { key } = await gateway.key();
+    expect(bodies().length).toBeGreaterThanOrEqual(6);
+    for (const { name, schema } of bodies()) {
+      expect([name, schema.additionalProperties]).toEqual([name, false]);
+      const [method, path] = name.split(' ') as [string, string];
+      const body = { unheard_of: 1, ...exampleOf(schema) };
+      const answer = await gateway.call(method.toUpperCase(), path.replace('{id}', 'x'), { key, body });
+      expect([answer.status, answer.body.error.param]).toEqual([400, 'unheard_of']);
+    }
+  });
+
+  it('has examples of bodies that are taken', async () => {
+    const { key, team } = await gateway.key();
+    const { id: other } = await gateway.accounts.createKey(team, { role: 'root:readonly' });
+    const domain = (await gateway.call('POST', '/api/v1/domains', { key, body: { domain: 'mail.acme.com' } })).body
+      .data;
+    await gateway.call('POST', `/api/v1/domains/${domain.id}/verify`, { key });
+    for (const { name, schema } of bodies()) {
+      const [method, path] = name.split(' ') as [string, string];
+      const mailbox = (await gateway.call('GET', '/api/v1/mailboxes', { key })).body.data as unknown as {
+        id: string;
+      }[];
+      const ids: Record<string, string> = { domains: domain.id, mailboxes: mailbox[0]?.id ?? 'none', keys: other };
+      const id = ids[path.split('/')[3]!] ?? 'none';
+      const call = { key, body: exampleOf(schema) };
+      const { status } = await gateway.call(method.toUpperCase(), path.replace('{id}', id), call);
+      // The domain is there by now, no resolver is there to be asked, and nobody has been invited.
+      const expected = {
+        'post /api/v1/domains': 409,
+        'post /api/v1/domains/preflight': 503,
+        'post /api/v1/invitations/accept': 404,
+      }[name];
+      expect([name, status]).toEqual([
+        name,
+        expected ?? (/\/(mailboxes|keys|rotate|owners\/invitations)$/.test(path) ? 201 : 200),
+      ]);
+    }
+  });
+
+  it.each(['bind', 'terraform', 'route53', 'octodns', 'dnscontrol', 'nsupdate'])(
+    'has the media type of the zone file for %s, and what it is read as',
+    async (format) => {
+      const { key } = await gateway.key();
+      const body = { domain: `${format}.acme.com` };
+      const { id } = (await gateway.call('POST', '/api/v1/domains', { key, body })).body.data;
+      const answer = await gateway.call('GET', `/api/v1/domains/${id}/zone-file?format=${format}`, { key });
+      expect(answer.status).toBe(200);
+      const mediaType = answer.headers.get('content-type')!.split(';', 1)[0]!;
+      const { schema } = contract.operation('GET', `/api/v1/domains/${id}/zone-file`)!.responses['200']!.content![
+        mediaType
+      ]!;
+      const isData = format === 'route53' || format === 'octodns';
+      expect(schema).toMatchObject({ type: isData ? 'object' : 'string' });
+    },
+  );
+});
+
+const exampleOf = ({ properties, required = [] }: BodySchema) =>
+  Object.fromEntries(
+    Object.entries(properties)
+      .filter(([name, { example }]) => example !== undefined || required.includes(name))
+      .map(([name, { example }]) => [name, example]),
+  );

@@ -1,0 +1,69 @@
+import { functionsIn, itIsLinear, ofText, textOf, textsOf, type Reader } from '../../test/support/bounded-time';
+import type { Finding } from '@app/mail-records';
+import { recipientOf } from './deliveries';
+import { day, escape, failureMail, visible, type Failure, type FailureMail } from './failure-mail';
+import { newRecordsMail } from './new-records-mail';
+import { recoveryMail } from './recovery-mail';
+import { senderDomain, senderFor } from './sender';
+import { smtpFault, withoutAddresses } from './smtp-error';
+import { teamFailureMail } from './team-failure-mail';
+
+const at = '2026-03-01T10:00:00.000Z';
+
+/** A mail about a failure in whose findings the text stands, whole and in parts. */
+const ofFailure =
+  (read: (failure: Failure) => FailureMail): Reader =>
+  (text, length) => {
+    const finding = (message: string, observed: readonly string[]): Finding => ({
+      check: 'spf',
+      outcome: 'fail',
+      code: 'spf_missing',
+      message,
+      name: 'mail.acme.com',
+      type: 'TXT',
+      expected: 'x',
+      observed,
+    });
+    const [one, many] = [textOf(text, length), textsOf(text, length)];
+    const failing = [finding(one, [one]), finding('x', many)];
+    const failure = { domainId: 'mdom_1', name: 'mail.acme.com', at, failing, unjudged: failing };
+    return { octets: 3 * length, run: () => read(failure) };
+  };
+
+const readers: Record<string, Reader> = {
+  day: ofText(() => day(at)),
+  escape: ofText(escape),
+  failureMail: ofFailure(failureMail),
+  newRecordsMail: (text, length) => {
+    const records = textsOf(text, length).map((value) => ({ name: value, value }));
+    return { octets: 2 * length, run: () => newRecordsMail({ name: 'mail.acme.com', at, records }) };
+  },
+  recipientOf: ofText(recipientOf),
+  recoveryMail: ofText((name) => recoveryMail({ name, at })),
+  senderDomain: ofText((text) => {
+    try {
+      return senderDomain(text);
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }),
+  senderFor: ofText((text) => senderFor([text], 'Sendmux <notifications@sendmux.ai>')),
+  smtpFault: ofText((response) => smtpFault({ responseCode: 550, command: 'RCPT TO', response })),
+  teamFailureMail: ofFailure((failure) => teamFailureMail([failure, failure])),
+  visible: ofText(visible),
+  withoutAddresses: ofText(withoutAddresses),
+};
+
+const isMeant = (file: string) => /(-mail|^sender|^smtp-error|^deliveries)\.ts$/.test(file);
+
+describe('what others wrote is put into mails and logs in time linear in its length', () => {
+  it('by every function that there is', () =>
+    expect(Object.keys(readers).sort()).toEqual(functionsIn(__dirname, isMeant)));
+
+  itIsLinear(readers, 17, 25);
+
+  it('N1: addresses in the reply of a mail server are hidden, wherever they stand', () =>
+    expect(withoutAddresses('550 <ada@acme.com>: to=ada@acme.com, a@b@c x@ @y @@ refused')).toBe(
+      '550 <[address]>: [address] [address] x@ @y @@ refused',
+    ));
+});

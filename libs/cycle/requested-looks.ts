@@ -1,0 +1,28 @@
+import type { Pool } from 'pg';
+
+/**
+ * Stores when each domain was last looked at by request, where that look found nothing new: such a look is no event.
+ * One row a domain, however often a customer asks.
+ */
+export class RequestedLooks {
+  constructor(private readonly pool: Pick<Pool, 'query'>) {}
+
+  async note(domainId: string, at: Date): Promise<void> {
+    await this.pool.query({
+      name: 'requested-look',
+      text: `INSERT INTO requested_looks AS looks (domain, at) VALUES ($1, $2)
+        ON CONFLICT (domain) DO UPDATE SET at = greatest(looks.at, excluded.at)`,
+      values: [domainId, at],
+    });
+  }
+
+  /** Gives the times by domain; a domain without such a look is absent. */
+  async of(domainIds: readonly string[]): Promise<Map<string, Date>> {
+    const { rows } = await this.pool.query<{ domain: string; at: Date }>({
+      name: 'requested-looks',
+      text: 'SELECT domain, at FROM requested_looks WHERE domain = ANY ($1)',
+      values: [domainIds],
+    });
+    return new Map(rows.map(({ domain, at }) => [domain, at]));
+  }
+}

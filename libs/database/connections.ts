@@ -1,0 +1,120 @@
+import { Client, Pool, type ClientBase, type ClientConfig, type PoolConfig, type QueryConfig } from 'pg';
+
+/** Milliseconds after which a ROLLBACK without an answer is given up, together with its connection. */
+const rollbackWithinMs = 5_000;
+
+/** A connection as its user sees it. Only the code that opened it, or took it out of the pool, can end it. */
+export type Connection = Pick<ClientBase, 'query' | 'escapeLiteral'>;
+
+/**
+ * Opens a pool. A connection that the server ends never ends the process: the query that runs on it rejects, or the
+ * next one does.
+ *
+ * The server ends a statement that takes longer than `statementTimeoutMs` (SQLSTATE 57014) and undoes it. A statement
+ * that waits for a lock without end would otherwise block everything that waits for its connection, such as the appends
+ * of a process.
+ */
+export function openPool(url: string, connections = 16, statementTimeoutMs = 30_000, more: PoolConfig = {}): Pool {
+  const pool = new Pool({
+    connectionString: url,
+    max: connections,
+    connectionTimeoutMillis: 10_000,
+    statement_timeout: statementTimeoutMs,
+    ...more,
+  });
+  // The pool listens for errors of idle connections only, and an error without a listener ends the process.
+  pool.on('connect', (client) => client.on('error', toldByQueries));
+  pool.on('error', toldByQueries);
+  return pool;
+}
+
+/**
+ * Opens a connection outside the pool, such as for LISTEN or a long COPY. Like those of `openPool` it may break at any
+ * time without ending the process. The caller ends it.
+ *
+ * @throws {Error} when the server cannot be reached or refuses.
+ */
+export async function openClient(config: ClientConfig): Promise<Client> {
+  const client = new Client(config);
+  client.on('error', toldByQueries);
+  try {
+    await client.connect();
+  } catch (error) {
+    await client.end();
+    throw error;
+  }
+  return client;
+}
+
+/**
+ * Runs `work` with one connection of the pool, and gives it back afterwards.
+ *
+ * @param work gets the connection, and a signal that aborts when the connection breaks: what the session held, such as
+ * a lock, may then be another's.
+ * @param keeps tells whether an error of `work` has left the session unchanged. Without it every error costs the
+ * connection, since a transaction may still be open on it.
+ * @throws {Error} whatever `work` throws, and when no connection is available.
+ */
+export async function withClient<T>(
+  pool: Pool,
+  work: (client: Connection, lost: AbortSignal) => Promise<T>,
+  keeps: (error: unknown) => boolean = () => false,
+): Promise<T> {
+  const client = await pool.connect();
+  const loss = new AbortController();
+  let broken: Error | undefined;
+  const breaks = (error: Error) => {
+    broken ??= error;
+    loss.abort(broken);
+  };
+  client.on('error', breaks);
+  try {
+    return await work(client, loss.signal);
+  } catch (error) {
+    if (!keeps(error)) broken ??= error instanceof Error ? error : new Error(String(error));
+    throw error;
+  } finally {
+    // The pool destroys a connection that is released with an error, and listens to the errors of the others again.
+    client.release(broken);
+    client.off('error', breaks);
+  }
+}
+
+/**
+ * Runs `work` in one transaction on one connection: commits when it resolves, rolls back when it rejects.
+ *
+ * @throws {Error} the error of `work`, whatever happens to the ROLLBACK; the error of COMMIT, in which case the commit
+ * may have happened if the connection broke; and an error when `work` has ignored a failed statement, since PostgreSQL
+ * then commits nothing.
+ */
+export async function inTransaction<T>(
+  pool: Pool,
+  work: (client: Connection, lost: AbortSignal) => Promise<T>,
+): Promise<T> {
+  let isRolledBack = false;
+  return withClient(
+    pool,
+    async (client, lost) => {
+      await client.query('BEGIN');
+      try {
+        const result = await work(client, lost);
+        const { command } = await client.query('COMMIT');
+        if (command !== 'COMMIT') throw new Error('A statement of the transaction had failed: nothing is committed.');
+        return result;
+      } catch (error) {
+        isRolledBack = await client.query(rollback).then(
+          () => true,
+          () => false,
+        );
+        throw error;
+      }
+    },
+    () => isRolledBack,
+  );
+}
+
+/** The driver supports a time-out for a single query, but its types do not declare it. */
+const rollback = { text: 'ROLLBACK', query_timeout: rollbackWithinMs } as QueryConfig;
+
+/** Ignores the error event: the query that runs, or the next one, rejects with the error. */
+const toldByQueries = (): void => undefined;

@@ -1,0 +1,336 @@
+import {
+  functionsIn,
+  itIsLinear,
+  ofName,
+  ofText,
+  slownessOf,
+  textOf,
+  textsOf,
+  type Hostile,
+  type Reader,
+} from '../../test/support/bounded-time';
+import {
+  answerOf,
+  Answers,
+  definiteIn,
+  quorum,
+  recordsIn,
+  unique,
+  type MxRr,
+  type Question,
+  type TxtRr,
+} from './answers';
+import type { Expected } from './check';
+import { checkNamed, inZoneOrder } from './checks';
+import { haveSameTokens } from './checks/dkim';
+import { dmarc, inheritedDmarc, seenAt } from './checks/dmarc';
+import { dmarcName, judgeDmarc } from './checks/dmarc/judge';
+import { isReadableMended, looksLikeDmarc, policyMeant, tagsMeant } from './checks/dmarc/meant';
+import { inheritedPolicy, mergeDmarc } from './checks/dmarc/merge';
+import { isDmarc, parseDmarc, policyIn, unknownPolicy } from './checks/dmarc/record';
+import { cnameAtName, dnameAboveName, finding, pass, propagating, servfail, unanswered } from './checks/finding';
+import { cnameAtMailFrom, mailFromCnameGone, mailFromName } from './checks/mail-from/name';
+import { mailProvider } from './checks/mail-provider';
+import { appended, ask, autoAppended, isAbsent, onParent, ownTxt, parentsOf, wrongName } from './checks/misplaced';
+import { cnameGone, removesCname } from './checks/mx';
+import { backslashFault, unescaped } from './checks/slips';
+import { adviseSpf } from './checks/spf/advice';
+import { judgeSpf, spfQuestion } from './checks/spf/judge';
+import { behindAll, lacksEnd, leftOutOfSpf, looksLikeSpf, mergeSpf } from './checks/spf/merge';
+import { isSpf, parseSpf, parseTerm, spfValue } from './checks/spf/record';
+import { agreedSpf, isAll, isEverybody, isPass, readIn, walkSpf } from './checks/spf/walk';
+import { spfWarnings } from './checks/spf/warnings';
+import { parseDomainName } from './domain-name';
+import { hostOf, namedValue } from './entry';
+import { clueQuestions, explain } from './explain';
+import { allPass, deciding, failing, isBroken, isUndecided, sameAssessment, type Assessment } from './findings';
+import { answersInPlace } from './in-place';
+import { followUps, judge, questionsOf } from './judge';
+import { cut, cutList, jsonOctets, quoted, shownOperations } from './limits';
+import { inOrder } from './operation';
+import { dnsPlan, namesToRead, remedy } from './plan';
+import { preflight } from './preflight';
+import {
+  dnameAbove,
+  leadsThrough,
+  openTraces,
+  publishedAt,
+  publishedIn,
+  wildcardAt,
+  type Published,
+  type PublishedName,
+} from './published';
+import { characterStrings, escaped, rdata } from './record-set';
+import { byField, dnsRecords, recordSets } from './records';
+import { obstacles, planWarnings, rehearsalQuestions } from './rehearsal';
+import { ends, isBelow, isProbe, trace } from './synthesis';
+import { trimmed, whiteSpace } from './trimmed';
+import { possibleZones, registrableDomain, relativeHost } from './zone';
+import { zoneFile } from './zone-file';
+
+const domain: Expected = {
+  name: 'mail.acme.com',
+  team: 'team_abc123',
+  dkimTokens: ['token1', 'token2', 'token3'],
+  dkimZone: 'dkim.amazonses.com',
+  sesRegion: 'eu-west-1',
+};
+const { name } = domain;
+
+/** What a zone says whose owner means us harm, at each name that is asked for, and what is made of it. */
+interface Zone {
+  /** The length of all answers. */
+  readonly octets: number;
+  readonly txt: readonly string[];
+  readonly mx: readonly MxRr[];
+  readonly answers: Answers;
+  readonly clues: Answers;
+  readonly published: Published;
+  readonly assessment: Assessment;
+}
+
+/** MX records of a message of such a length: with pointers an RR takes 16 octets, whatever its exchange. */
+const exchanges = (exchange: string, length: number): MxRr[] =>
+  Array.from({ length: Math.floor(length / 16) }, (_, preference) => ({ preference, exchange }));
+
+function zoneOf(
+  txt: readonly string[],
+  mx: readonly MxRr[],
+  own: { readonly spf?: readonly string[]; readonly dmarc?: readonly string[]; readonly ownership?: readonly string[] },
+): Zone {
+  let octets = 0;
+  const one = <Rr>(records: readonly Rr[]) => {
+    for (const rr of records) octets += typeof rr === 'string' ? rr.length : 16;
+    return answerOf(records);
+  };
+  const both = <Rr>(records: readonly Rr[]) => one(records).concat(one([...records].reverse()));
+  const answers = new Answers()
+    .set('MX', name, both(mx))
+    .set('TXT', name, both(own.spf ?? txt))
+    .set('TXT', dmarcName(name), both(own.dmarc ?? txt))
+    .set('TXT', `_sendmux.${name}`, both(own.ownership ?? txt));
+  for (let open = followUps(domain, answers); open.length > 0; open = followUps(domain, answers))
+    for (const { type, name } of open) answers.set(type, name, both(txt));
+  const assessment = judge(domain, answers, 'pending');
+  const clues = new Answers();
+  for (const each of assessment.findings)
+    for (let open: Question[]; (open = clueQuestions(domain, each, { answers, clues, ses: null })).length > 0;)
+      // One resolver is asked for these.
+      for (const { type, name } of open)
+        if (type === 'MX') clues.set(type, name, one(mx));
+        else clues.set(type, name, one(type === 'TXT' ? txt : [mx[0]!.exchange]));
+  const all: PublishedName = { exists: true, cname: null, txt, mx, ledTxt: null, isMxLed: false };
+  const names = namesToRead(domain).map(({ name }): [string, PublishedName] => [name, all]);
+  const published = { names: new Map(names), followed: answers };
+  return { octets, txt, mx, answers, clues, published, assessment };
+}
+
+function makeZones(text: Hostile, length: number): Zone[] {
+  const [one, many] = [textOf(text, length), textsOf(text, length)];
+  const ours = { preference: 10, exchange: 'mail.sendmux.ai' };
+  return [
+    zoneOf([one], [ours], {}),
+    zoneOf(many, exchanges(textOf(text, 250), length), {
+      spf: [`${spfValue.slice(0, -'~all'.length)}${one}`, ...many],
+      dmarc: [`v=DMARC1; p=quarantine; ${one}`],
+      ownership: [...many, 'sendmux-verify=team_abc123'],
+    }),
+    // What passes has clues of its own.
+    zoneOf([one], [ours, { preference: 20, exchange: 'x.net' }], {
+      spf: [spfValue.replace('~all', 'include:x.net include:y.net ~all')],
+      dmarc: ['v=DMARC1; p=quarantine'],
+      ownership: ['sendmux-verify=team_abc123'],
+    }),
+  ];
+}
+
+/** Each is needed by many readers. */
+let made: { readonly text: Hostile; readonly zones: Map<number, Zone[]> } | undefined;
+function zonesOf(text: Hostile, length: number): Zone[] {
+  if (made?.text !== text) made = { text, zones: new Map() };
+  let zones = made.zones.get(length);
+  if (!zones) made.zones.set(length, (zones = makeZones(text, length)));
+  return zones;
+}
+
+const ofZone =
+  (read: (zone: Zone) => unknown): Reader =>
+  (text, length) => {
+    const zones = zonesOf(text, length);
+    return { octets: zones.reduce((sum, { octets }) => sum + octets, 0), run: () => zones.map(read) };
+  };
+const ofRecords = (read: (records: readonly string[]) => unknown): Reader => ofZone(({ txt }) => read(txt));
+
+const terms = (text: string) => {
+  const record = parseSpf(text);
+  return 'terms' in record ? record.terms : [];
+};
+const nameOfText = { name, type: 'TXT' } as const;
+const evidenceOf = ({ answers, clues }: Zone) => ({ answers, clues, ses: null });
+
+const readers: Record<string, Reader> = {
+  agreedSpf: ofZone(({ answers }) => agreedSpf(answers.at('TXT', name)!)),
+  adviseSpf: ofZone(({ txt, answers }) => adviseSpf(txt, (at) => answers.at('TXT', at) ?? answers.at('TXT', name))),
+  behindAll: ofRecords(behindAll),
+  cnameGone: ofName((name) => cnameGone(name, name)),
+  cut: ofText((text) => cut(text)),
+  cutList: ofRecords((records) => cutList(records)),
+  deciding: ofZone(({ assessment }) => deciding(assessment.findings)),
+  definiteIn: ofZone(({ answers }) => definiteIn(answers.at('TXT', name))),
+  dnameAbove: ofZone(({ published }) => dnameAbove(published, name)),
+  dnameAboveName: ofName((name) => dnameAboveName(name, name, { owner: name, target: name })),
+  ends: ofName((name) => ends(`*.${name}`, `a.${name}`, `b.${name}`)),
+  hostOf: ofName((name) => hostOf(name, name)),
+  isBelow: ofName((name) => isBelow(`a.${name}`, name)),
+  isProbe: ofName((name) => isProbe({ type: 'TXT', name })),
+  lacksEnd: ofRecords(lacksEnd),
+  leadsThrough: ofZone(({ published }) => leadsThrough(published, name, `_dmarc.${name}`)),
+  obstacles: ofZone(({ published }) => obstacles(domain, published, inZoneOrder(domain))),
+  openTraces: ofZone(({ answers }) => openTraces(namesToRead(domain), answers)),
+  parseTerm: ofText(parseTerm),
+  planWarnings: ofZone(({ published }) => planWarnings(domain, published, dnsPlan(domain, published))),
+  publishedIn: ofZone(({ answers }) => publishedIn(namesToRead(domain), answers)),
+  rehearsalQuestions: ofZone(({ published }) => rehearsalQuestions(domain, published, dnsPlan(domain, published))),
+  removesCname: ofZone(({ published }) => removesCname(name, published)),
+  seenAt: ofZone(({ published }) => seenAt(publishedAt(published, name))),
+  spfWarnings: ofZone(({ txt, answers, clues }) =>
+    spfWarnings(
+      txt[0]!,
+      walkSpf(txt[0]!, (at) => answers.at('TXT', at) ?? answers.at('TXT', name)),
+      clues,
+    ),
+  ),
+  trace: ofZone(({ answers }) => trace({ type: 'TXT', name }, answers)),
+  wildcardAt: ofZone(({ published }) => wildcardAt(published, name)),
+  allPass: ofZone(({ assessment }) => allPass(assessment.findings)),
+  answerOf: ofRecords(answerOf),
+  answersInPlace: ofName((name) => answersInPlace({ ...domain, name })),
+  appended: ofName((name) => appended(name, name)),
+  ask: ofRecords((records) => ask('TXT', ...records)),
+  autoAppended: ofZone(({ clues }) => autoAppended(domain, nameOfText, clues, ([first]) => first)),
+  backslashFault: ofText(backslashFault),
+  byField: ofText((text) => byField(() => text)),
+  characterStrings: ofText(characterStrings),
+  checkNamed: ofText(checkNamed),
+  clueQuestions: ofZone((zone) =>
+    zone.assessment.findings.map((each) => [
+      clueQuestions(domain, each, evidenceOf(zone)),
+      clueQuestions(domain, each, { ...evidenceOf(zone), clues: new Answers() }),
+    ]),
+  ),
+  cnameAtMailFrom: ofName((name) => cnameAtMailFrom(name, name)),
+  cnameAtName: ofName((name) => cnameAtName(name, name)),
+  dmarcName: ofName(dmarcName),
+  dnsPlan: ofZone(({ published }) => dnsPlan(domain, published)),
+  dnsRecords: ofName((name) => dnsRecords({ ...domain, name })),
+  escaped: ofText(escaped),
+  explain: ofZone((zone) => explain(domain, { ...evidenceOf(zone), assessment: zone.assessment })),
+  failing: ofZone(({ assessment }) => failing(assessment.findings)),
+  finding: ofZone(({ answers }) =>
+    finding<TxtRr>(
+      {
+        check: 'x',
+        domain: name,
+        type: 'TXT',
+        name,
+        expected: 'x',
+        present: escaped,
+        missing: () => pass(),
+        decide: (records) => pass('ok', records.join('')),
+      },
+      answers.at('TXT', name),
+    ),
+  ),
+  followUps: ofZone(({ answers }) => followUps(domain, answers)),
+  haveSameTokens: ofRecords((records) => haveSameTokens(records, [...records].reverse())),
+  inOrder: ofZone(({ published }) => inOrder(dmarc.plan(domain, published))),
+  inZoneOrder: ofName((name) => inZoneOrder({ ...domain, name })),
+  inheritedDmarc: ofZone(({ published }) => inheritedDmarc(name, published)),
+  inheritedPolicy: ofRecords(inheritedPolicy),
+  isAbsent: ofZone(({ clues }) => isAbsent(clues, name)),
+  isAll: ofText((text) => terms(text).some(isAll)),
+  isBroken: ofZone(({ assessment }) => isBroken(assessment.findings)),
+  isDmarc: ofText(isDmarc),
+  isEverybody: ofText((text) => terms(text).some(isEverybody)),
+  isPass: ofText((text) => terms(text).every(isPass)),
+  isReadableMended: ofText(isReadableMended),
+  isSpf: ofText(isSpf),
+  isUndecided: ofZone(({ assessment }) => isUndecided(assessment)),
+  jsonOctets: ofText(jsonOctets),
+  judge: ofZone(({ answers }) => judge(domain, answers, 'success')),
+  judgeDmarc: ofZone(({ answers }) => judgeDmarc(domain, answers)),
+  judgeSpf: ofZone(({ answers }) => judgeSpf(domain, answers)),
+  leftOutOfSpf: ofRecords(leftOutOfSpf),
+  looksLikeDmarc: ofText(looksLikeDmarc),
+  looksLikeSpf: ofText(looksLikeSpf),
+  mailFromCnameGone: ofName((name) => mailFromCnameGone(name, name)),
+  mailFromName: ofName(mailFromName),
+  mailProvider: ofName(mailProvider),
+  mergeDmarc: ofRecords((records) => mergeDmarc(records)),
+  mergeSpf: ofRecords(mergeSpf),
+  namedValue: ofName((name) => namedValue(name, name, name)),
+  namesToRead: ofName((name) => namesToRead({ ...domain, name })),
+  onParent: ofZone(({ clues }) =>
+    onParent(
+      domain,
+      (zone) => zone,
+      (zone) => recordsIn(clues.at('TXT', zone))?.includes('x') ?? false,
+      'x',
+    ),
+  ),
+  ownTxt: ofZone((zone) => ownTxt(domain, evidenceOf(zone))),
+  parentsOf: ofName(parentsOf),
+  parseDmarc: ofText(parseDmarc),
+  parseDomainName: ofText((text) => {
+    try {
+      return parseDomainName(text);
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }),
+  parseSpf: ofText(parseSpf),
+  policyIn: ofText(policyIn),
+  policyMeant: ofText(policyMeant),
+  possibleZones: ofName(possibleZones),
+  preflight: ofZone(({ published }) => preflight(name, published, 'acme.com', true)),
+  propagating: ofName((name) => propagating('TXT', name)),
+  publishedAt: ofZone(({ published }) => publishedAt(published, name)),
+  questionsOf: ofName((name) => questionsOf({ ...domain, name })),
+  quorum: ofZone(({ answers }) => quorum(answers.at('TXT', name)!, (answer) => JSON.stringify(answer))),
+  quoted: ofText(quoted),
+  rdata: ofText((text) => rdata('TXT', text)),
+  readIn: ofText((text) => readIn(terms(text))),
+  recordSets: ofName((name) => recordSets({ ...domain, name })),
+  recordsIn: ofZone(({ answers }) => recordsIn(answers.at('TXT', name))),
+  registrableDomain: ofName(registrableDomain),
+  relativeHost: ofName((name) => relativeHost(name, 'acme.com')),
+  remedy: ofZone(({ published }) => inZoneOrder(domain).map((check) => remedy(domain, check, published))),
+  sameAssessment: ofZone(({ assessment }) => sameAssessment(assessment, { ...assessment })),
+  servfail: ofName(servfail),
+  shownOperations: ofZone(({ published }) => shownOperations(dnsPlan(domain, published), escaped)),
+  spfQuestion: ofZone(({ answers }) => spfQuestion(domain, answers)),
+  tagsMeant: ofText(tagsMeant),
+  trimmed: ofText((text) => trimmed(text, `${whiteSpace}"'`)),
+  unanswered: ofName((name) => unanswered('TXT', name)),
+  unescaped: ofText(unescaped),
+  unique: ofRecords((records) => unique(ask('TXT', ...records))),
+  unknownPolicy: ofText((text) => unknownPolicy(parseDmarc(text))),
+  walkSpf: ofZone(({ txt, answers }) => walkSpf(txt[0]!, (at) => answers.at('TXT', at) ?? answers.at('TXT', name))),
+  wrongName: ofText((text) => wrongName(domain, name, text)),
+  zoneFile: ofName((name) => zoneFile('octodns', { ...domain, name }, name)),
+};
+
+/** They only put together what they are given. */
+const makers = ['fail', 'operation', 'pass', 'retryAllAfter', 'undecided'];
+
+describe('what a zone holds is read in time linear in its length', () => {
+  it('by every function that there is', () =>
+    expect([...Object.keys(readers), ...makers].sort()).toEqual(functionsIn(__dirname)));
+
+  it('N1: 64,500 spaces between the version and a mark', () => {
+    const text = { before: 'v=DMARC1', repeated: ' ', behind: '!' };
+    expect(slownessOf((length) => readers.judge!(text, length))).toBeUndefined();
+  });
+
+  itIsLinear(readers, 17, 3);
+});

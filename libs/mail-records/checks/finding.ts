@@ -1,0 +1,119 @@
+/**
+ * Turns the answers to one question into a finding. What does not depend on the check (no answer, no agreement) is
+ * decided here.
+ */
+import { quorum, type Answer, type Definite, type Dname } from '../answers';
+import type { Finding } from '../findings';
+import { cut, cutList, limits } from '../limits';
+
+/** The part of a finding that a check decides; the rest names the record. */
+export type Conclusion = Pick<Finding, 'outcome' | 'code' | 'message'>;
+export const pass = (code = 'ok', message = 'The record is in place.'): Conclusion => ({
+  outcome: 'pass',
+  code,
+  message,
+});
+export const fail = (code: string, message: string): Conclusion => ({ outcome: 'fail', code, message });
+export const undecided = (code: string, message: string): Conclusion => ({ outcome: 'indeterminate', code, message });
+
+export const unanswered = (type: string, name: string): Conclusion =>
+  undecided(
+    'resolver_unreachable',
+    `We could not look up ${type} at ${name} just now; nothing has changed. Try again in a minute.`,
+  );
+
+export const propagating = (type: string, name: string): Conclusion =>
+  undecided(
+    'resolver_disagreement',
+    `Resolvers still give different answers for ${type} at ${name}: the change is propagating. Wait 2–5 minutes and retry.`,
+  );
+
+export const servfail = (name: string): Conclusion =>
+  fail(
+    'dns_servfail',
+    `Your DNS provider’s name servers fail for ${name} (SERVFAIL). Check the zone with your provider.`,
+  );
+
+const bogus = (name: string): Conclusion =>
+  fail(
+    'dnssec_bogus',
+    `The DNSSEC signatures of ${name} do not validate, so resolvers refuse to answer for it (RFC 4035 section 5.5). Sign the zone again, or mend or remove the DS record at your registrar.`,
+  );
+
+/** Says that no record can stand at a name below a DNAME, and what to do. */
+export function dnameAboveName(domain: string, name: string, { owner, target }: Dname): string {
+  const instead = domain.endsWith(`.${owner}`)
+    ? `Add ${domain.slice(0, -owner.length)}${target} to Sendmux instead, or remove the DNAME.`
+    : 'Remove the DNAME.';
+  return `${name} stands below ${owner}, which has a DNAME to ${target}: all names below it are those below ${target}, and no record can stand there (RFC 6672 section 2.4). ${instead}`;
+}
+
+export interface Expectation<Rr> {
+  readonly check: string;
+  /** The domain, for advice on another name. */
+  readonly domain: string;
+  readonly type: Finding['type'];
+  readonly name: string;
+  readonly expected: string;
+  readonly present: (rr: Rr) => string;
+  /** Concludes where no resolver has a record of the type. */
+  readonly missing: (kind: 'nxdomain' | 'nodata') => Conclusion;
+  readonly decide: (records: readonly Rr[], aliases: readonly string[]) => Conclusion;
+}
+
+export function finding<Rr>(expectation: Expectation<Rr>, answers: readonly Answer<Rr>[] = []): Finding {
+  const { check, domain, type, name, expected, present } = expectation;
+  const inOrder = (rrs: readonly Rr[]): [string, Rr][] =>
+    rrs.map((rr): [string, Rr] => [present(rr), rr]).sort(([a], [b]) => (a < b ? -1 : 1));
+  const shown = (rrs: readonly Rr[]): string[] => {
+    const unique = new Map(inOrder(rrs));
+    // The note on a TXT record that is cut is about its octets, not about how they are shown.
+    const isText = [...unique.values()].every((rr): rr is Rr & string => typeof rr === 'string');
+    return isText
+      ? cutList([...unique.values()] as string[], limits.list, present as (text: string) => string)
+      : cutList([...unique.keys()]);
+  };
+  // Servers rotate the order of records; the message of a finding must not change with it.
+  const decided = (answer: Definite<Rr>): Conclusion =>
+    answer.kind !== 'records' && answer.aliases.length === 0
+      ? expectation.missing(answer.kind)
+      : expectation.decide(
+          answer.kind === 'records' ? inOrder(answer.records).map(([, rr]) => rr) : [],
+          answer.aliases,
+        );
+  // Resolvers differ between NXDOMAIN and NODATA while a record propagates; neither has the record.
+  const meaning = (answer: Definite<Rr>) => {
+    if (answer.kind !== 'records' && answer.aliases.length === 0) return 'nothing';
+    const { outcome, code } = decided(answer);
+    // Passes agree even where one resolver does not see yet what another warns about.
+    return outcome === 'pass' ? outcome : code;
+  };
+
+  const answer = quorum(answers, meaning);
+  const observed = 'records' in answer ? shown(answer.records) : [];
+  const say = (): Conclusion => {
+    switch (answer.kind) {
+      case 'unreachable':
+        return unanswered(type, name);
+      case 'disagreement':
+        return propagating(type, name);
+      case 'servfail':
+        return answer.bogus ? bogus(name) : servfail(name);
+      default: {
+        const conclusion = decided(answer);
+        return answer.dname && conclusion.outcome === 'fail'
+          ? fail('dname_above', dnameAboveName(domain, name, answer.dname))
+          : conclusion;
+      }
+    }
+  };
+  // Property by property: each look makes five findings, and spreading two objects takes ten times as long.
+  const { outcome, code, message } = say();
+  return { check, name, type, expected, observed, outcome, code, message: cut(message, limits.text) };
+}
+
+export const cnameAtName = (name: string, target: string): Conclusion =>
+  fail(
+    'cname_at_name',
+    `${name} is a CNAME to ${target}. A name with a CNAME can have no MX or TXT record (RFC 1034 section 3.6.2): remove the CNAME (one that a wildcard gives stops with the first record that is placed here), or add a subdomain of its own for mail.`,
+  );

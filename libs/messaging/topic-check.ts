@@ -1,0 +1,106 @@
+import { Logger } from '@nestjs/common';
+import { Gauge } from 'prom-client';
+import { KafkaAway, type KafkaAdmin, type TopicSetting } from './kafka-client';
+
+/** What keeps the brokers from deleting events: docs/subscribe.md promises that the topic has them for good. */
+const lasting: ReadonlyMap<string, string> = new Map([
+  ['cleanup.policy', 'delete'],
+  ['retention.ms', '-1'],
+  ['retention.bytes', '-1'],
+]);
+
+/** The brokers' own setting for the largest batch of records, in octets; events have a limit far below. */
+const usualBatch = 1_048_588;
+
+/** Thrown when the topic would lose events, and may not be altered. Nothing is published to it then. */
+export class TopicUnfit extends Error {
+  override readonly name = 'TopicUnfit';
+}
+
+const faults = new Gauge({
+  name: 'sendmux_topic_fault',
+  help: 'Settings of a topic that an operator has to mend: 1 where there is a fault',
+  labelNames: ['topic', 'setting'],
+});
+
+/** Gives the settings by which the brokers would delete events, with the values that they should have. */
+function losing(settings: ReadonlyMap<string, TopicSetting>): Map<string, string> {
+  return new Map([...lasting].filter(([name, value]) => settings.has(name) && settings.get(name)!.value !== value));
+}
+
+/** Compares the settings of a topic with what is published to it: it has to stay there for good. */
+export class TopicCheck {
+  private readonly logger = new Logger('kafka');
+  private told = '';
+  private shown: readonly string[] = [];
+
+  /** @param mayAlter whether the topic is ours, so that its settings may be altered. */
+  constructor(
+    private readonly topic: string,
+    private readonly mayAlter = true,
+  ) {}
+
+  /**
+   * Alters the settings by which the topic would lose events, and alarms an operator about those that may refuse some.
+   *
+   * @throws {TopicUnfit} when the topic is not ours, or the brokers do not allow the alteration.
+   * @throws {KafkaAway}
+   */
+  async run(admin: Pick<KafkaAdmin, 'topicSettings' | 'setTopicSettings'>): Promise<void> {
+    const { topic } = this;
+    let settings: Map<string, TopicSetting>;
+    try {
+      settings = await admin.topicSettings(topic);
+    } catch (error) {
+      if (error instanceof KafkaAway) throw error;
+      this.tell(
+        ['unknown'],
+        `The settings of ${topic} may not be read, so nobody knows whether it keeps the events: ${(error as Error).message}`,
+      );
+      return;
+    }
+    const wrong = losing(settings);
+    if (wrong.size > 0) await this.mend(admin, settings, wrong);
+    const batch = Number(settings.get('max.message.bytes')?.value ?? usualBatch);
+    if (batch < usualBatch)
+      this.tell(
+        ['max.message.bytes'],
+        `${topic} takes ${batch} octets at once (max.message.bytes), and the brokers' own setting is ${usualBatch}: events that are longer are parked`,
+      );
+    else this.tell([], '');
+  }
+
+  private async mend(
+    admin: Pick<KafkaAdmin, 'setTopicSettings'>,
+    settings: ReadonlyMap<string, TopicSetting>,
+    wrong: ReadonlyMap<string, string>,
+  ): Promise<void> {
+    const { topic } = this;
+    const is = [...wrong.keys()].map((name) => `${name}=${settings.get(name)!.value}`).join(', ');
+    const should = [...wrong].map(([name, value]) => `${name}=${value}`).join(', ');
+    const own = [...settings]
+      .filter(([, { isOwn }]) => isOwn)
+      .map(([name, { value }]): [string, string] => [name, value]);
+    if (!this.mayAlter)
+      throw new TopicUnfit(`${topic} has ${is}, by which the brokers delete events. Alter it so that it has ${should}`);
+    try {
+      await admin.setTopicSettings(topic, new Map([...own, ...wrong]));
+      this.logger.warn(`${topic} had ${is}, by which the brokers delete events: it has ${should} now`);
+    } catch (error) {
+      if (error instanceof KafkaAway) throw error;
+      const fault = `${topic} has ${is}, by which the brokers delete events, and may not be altered (${(error as Error).message}): nothing is published until it has ${should}`;
+      this.tell([...wrong.keys()], fault);
+      throw new TopicUnfit(fault);
+    }
+  }
+
+  /** Alarms an operator, once for each fault. */
+  private tell(settings: readonly string[], fault: string): void {
+    const { topic } = this;
+    for (const setting of this.shown) faults.remove({ topic, setting });
+    this.shown = settings;
+    for (const setting of settings) faults.set({ topic, setting }, 1);
+    if (fault && fault !== this.told) this.logger.error(fault);
+    this.told = fault;
+  }
+}

@@ -1,0 +1,4 @@
+export * from './http-server';
+export * from './process.module';
+export { withoutKeys } from './request-id';
+export * from './run-app';

@@ -1,0 +1,24 @@
+import { Global, Module, type DynamicModule } from '@nestjs/common';
+import { TerminusModule } from '@nestjs/terminus';
+import { collectDefaultMetrics, register } from 'prom-client';
+import { HealthProbes } from '@app/runtime';
+import { HealthController } from './health.controller';
+import { loggingModule } from './logging.module';
+import { MetricsController } from './metrics.controller';
+
+/** Provides what every app has: logs, health and metrics. */
+@Global()
+@Module({})
+export class ProcessModule {
+  static forApp(app: string, logLevel: string): DynamicModule {
+    register.setDefaultLabels({ app });
+    if (!register.getSingleMetric('process_cpu_seconds_total')) collectDefaultMetrics();
+    return {
+      module: ProcessModule,
+      imports: [loggingModule(app, logLevel), TerminusModule.forRoot({ logger: false })],
+      controllers: [HealthController, MetricsController],
+      providers: [HealthProbes],
+      exports: [HealthProbes],
+    };
+  }
+}

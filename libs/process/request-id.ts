@@ -1,0 +1,28 @@
+import type { IncomingMessage } from 'node:http';
+import { newId } from '@app/runtime';
+
+/** The form of a request id. A caller's own id is used when it has this form. */
+const requestIdForm = /^[\w.:-]{8,128}$/;
+
+/**
+ * Gives the id of a request: the caller's `X-Request-Id`, or a new `req_…`. It is in the answer, in every log line and
+ * in the metadata of every event that the request leads to.
+ */
+export function requestId(request: IncomingMessage): string {
+  const known = requestIds.get(request);
+  if (known) return known;
+  const given = request.headers['x-request-id'];
+  const usable = typeof given === 'string' && requestIdForm.test(given) && withoutKeys(given) === given;
+  const id = usable ? given : newId('req');
+  requestIds.set(request, id);
+  return id;
+}
+
+/** Keeps the id of each request, since Fastify and the logger both ask for it and must get the same. */
+const requestIds = new WeakMap<IncomingMessage, string>();
+
+/**
+ * Hides API keys in a text. A key does not belong in a URL or another header, but callers put it there, and it must not
+ * reach logs or answers.
+ */
+export const withoutKeys = (text: string): string => text.replace(/smx_[a-z]+_\w+/gi, 'smx_[hidden]');

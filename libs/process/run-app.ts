@@ -1,0 +1,133 @@
+import type { IncomingMessage, RequestListener } from 'node:http';
+import { flushCompileCache } from 'node:module';
+import { setTimeout as delay } from 'node:timers/promises';
+import { completeEnvironment, endLog, isLogOpen, SettingsInvalid } from '@app/runtime';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { DynamicModule } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Logger } from 'nestjs-pino';
+import { HttpServers, type HttpServerOptions } from './http-server';
+import { requestId } from './request-id';
+
+export interface AppToRun extends HttpServerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly module: DynamicModule;
+  /** Largest body of a request, in bytes. */
+  readonly bodyLimit?: number;
+  /** Configures the app after its creation, before the port opens. */
+  readonly configure?: (app: NestFastifyApplication) => Promise<void> | void;
+}
+
+/** Creates the app as `main.ts` and the tests run it. The caller listens. */
+export async function createApp({
+  module,
+  configure,
+  bodyLimit = 65_536,
+  ...options
+}: AppToRun): Promise<NestFastifyApplication> {
+  const servers = new HttpServers(options);
+  const adapter = new FastifyAdapter({
+    serverFactory: (handler: RequestListener) => servers.create(handler),
+    // The servers answer these themselves.
+    clientErrorHandler: () => undefined,
+    frameworkErrors: (_error: unknown, request: FastifyRequest, reply: FastifyReply) =>
+      servers.answer('path', request.raw, reply.raw),
+    bodyLimit,
+    // Parameters may be as long as the head of a request, so that the route can say what is wrong with a long one.
+    routerOptions: { maxParamLength: 16_384 },
+    genReqId: (request: IncomingMessage) => requestId(request),
+  });
+  adapter.getInstance().addHook('preClose', (done) => {
+    // The server closes, which waits for its connections, after this hook.
+    void servers.connections.close();
+    done();
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
+    bufferLogs: true,
+    abortOnError: false,
+  });
+  app.useLogger(app.get(Logger));
+  await configure?.(app);
+  return app;
+}
+
+/** Milliseconds that a stop may take; a process supervisor sends SIGKILL after ten seconds. */
+const stopWithinMs = 9_000;
+
+/**
+ * Runs a `main.ts`: settings, app, port. When the settings or the start fail, it writes one clear message and exits
+ * with status 1. SIGINT and SIGTERM stop the app gracefully, through Nest's shutdown hooks. The last line of the log
+ * says what ended the process.
+ */
+export async function runApp(name: string, describe: () => AppToRun): Promise<void> {
+  // The AWS SDK reads its variables from the environment, not from our settings.
+  Object.assign(process.env, completeEnvironment(process.env));
+  try {
+    const description = describe();
+    const app = await createApp(description);
+    const logger = app.get(Logger);
+    endOnFaults(name, logger);
+    endOnSignals(name, app, logger);
+    await app.listen(description.port, description.host);
+    logger.log(`${name} listens on port ${description.port}`);
+    // Node itself writes the cache only at an exit, and an app ends by a signal.
+    flushCompileCache();
+  } catch (error) {
+    const message = error instanceof SettingsInvalid ? error.message : textOf(error);
+    process.stderr.write(`${name} cannot start.\n${message}\n`);
+    process.exit(1);
+  }
+}
+
+const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+
+/**
+ * Ends the process on an uncaught fault. Each loop and timer handles its own faults, so one that arrives here is a
+ * defect of the product.
+ */
+function endOnFaults(name: string, logger: Logger): void {
+  let isEnding = false;
+  const end = (fault: string) => (error: unknown) => {
+    // A second fault, while the log is written, is a consequence or a repetition of the first.
+    if (isEnding) return;
+    isEnding = true;
+    void fail(logger, `${name} ends with status 1, by ${fault}`, error);
+  };
+  process.on('uncaughtException', end('an exception that nobody caught'));
+  process.on('unhandledRejection', end('a rejection that nobody handled'));
+}
+
+async function fail(logger: Logger, how: string, error: unknown): Promise<never> {
+  const said = `${how}: ${textOf(error)}`;
+  if (isLogOpen()) logger.fatal(said);
+  else process.stderr.write(`${said}\n`);
+  await endLog();
+  process.exit(1);
+}
+
+function endOnSignals(name: string, app: NestFastifyApplication, logger: Logger): void {
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  let stopping = false;
+  const stop = async (signal: NodeJS.Signals) => {
+    // The launcher and a terminal may both send a signal.
+    if (stopping) return;
+    stopping = true;
+    try {
+      const isInOrder = await inTime(stopWithinMs, app.close());
+      if (isInOrder) logger.log(`${name} has stopped after ${signal}`);
+      else logger.warn(`${name} has stopped after ${signal}, with work that other processes will go on with`);
+    } catch (error) {
+      await fail(logger, `${name} ends with status 1, since it could not stop in order after ${signal}`, error);
+    }
+    await endLog();
+    for (const each of signals) process.removeAllListeners(each);
+    process.kill(process.pid, signal);
+  };
+  for (const signal of signals) process.on(signal, () => void stop(signal));
+}
+
+/** Waits for the work at most for the given milliseconds, and says whether it was done by then. */
+const inTime = (milliseconds: number, work: Promise<void>): Promise<boolean> =>
+  Promise.race([work.then(() => true), delay(milliseconds, false)]);

@@ -1,0 +1,26 @@
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { destination } from 'pino';
+
+/** Writes to standard output in the background, so that a slow reader of the logs does not block the event loop. */
+const output = destination();
+
+let isOpen = true;
+
+/** Says whether lines still reach the log. */
+export const isLogOpen = (): boolean => isOpen;
+
+/** Drops what is logged after the end, such as the answer to a request whose connection the stop has closed. */
+export const logLines = { write: (line: string): unknown => isOpen && output.write(line) };
+
+/**
+ * Ends the log. Resolves when every line has been written, or after 1 s, since a reader that has stopped must not keep
+ * the process from ending. Nothing can be logged after it.
+ */
+export async function endLog(): Promise<void> {
+  if (!isOpen) return;
+  isOpen = false;
+  const written = once(output, 'close');
+  output.end();
+  await Promise.race([written, delay(1_000)]).catch(() => undefined);
+}

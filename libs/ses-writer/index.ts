@@ -1,0 +1,2 @@
+export * from './ses-writer';
+export * from './ses-writer.module';

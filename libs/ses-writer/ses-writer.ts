@@ -1,0 +1,118 @@
+import {
+  AlreadyExistsException,
+  CreateEmailIdentityCommand,
+  DeleteEmailIdentityCommand,
+  NotFoundException,
+  PutEmailIdentityDkimSigningAttributesCommand,
+  PutEmailIdentityMailFromAttributesCommand,
+  TagResourceCommand,
+} from '@aws-sdk/client-sesv2';
+import {
+  adoptedTag,
+  belongsTo,
+  domainIdTag,
+  SesIdentities,
+  SesUnavailable,
+  type Call,
+  type SesIdentity,
+  type SesMailFrom,
+} from '@app/ses';
+
+/**
+ * Changes the identities of Amazon SES v2, besides reading them. It is a lib of its own so that a process that only
+ * reads cannot import it.
+ *
+ * The methods throw what those of `SesIdentities` throw.
+ */
+export class SesWriter extends SesIdentities {
+  /**
+   * Creates an identity with Easy DKIM and our tag (`CreateEmailIdentity`). An existing identity is returned as it is,
+   * and its tag says whether it is ours.
+   */
+  async create(name: string, domainId: string, { signal }: Call = {}): Promise<SesIdentity> {
+    const Tags = [{ Key: domainIdTag, Value: domainId }];
+    const created = await this.call(
+      'CreateEmailIdentity',
+      (options) => this.client.send(new CreateEmailIdentityCommand({ EmailIdentity: name, Tags }), options),
+      { signal, expected: AlreadyExistsException },
+    );
+    if (created) return this.withEasyDkim(name, domainId, created.DkimAttributes);
+    const existing = await this.get(name, { signal });
+    if (!existing) throw new SesUnavailable(`SES has ${name} and has it not: it is changed by somebody else right now`);
+    if (belongsTo(existing, domainId) && existing.tokens.length !== 3)
+      throw new SesUnavailable(`SES has ${name} without Easy DKIM: it was changed by hand`);
+    return existing;
+  }
+
+  /**
+   * Has SES look for the DKIM records again, for up to 72 hours (`PutEmailIdentityDkimSigningAttributes` with Easy
+   * DKIM). Use it only for an identity that has Easy DKIM: its key length, and with it the tokens, stay as they are.
+   * Repeating it is harmless.
+   *
+   * @returns the tokens; null when there is no such identity.
+   */
+  async restartDkim(name: string, { signal }: Call = {}): Promise<readonly string[] | null> {
+    const input = { EmailIdentity: name, SigningAttributesOrigin: 'AWS_SES' as const };
+    const restarted = await this.call(
+      'PutEmailIdentityDkimSigningAttributes',
+      (options) => this.client.send(new PutEmailIdentityDkimSigningAttributesCommand(input), options),
+      { signal, expected: NotFoundException },
+    );
+    return restarted ? (restarted.DkimTokens ?? []) : null;
+  }
+
+  /**
+   * Sets the MAIL FROM domain of an identity (`PutEmailIdentityMailFromAttributes`), and has SES look for its MX record
+   * anew, for up to 72 hours. Until SES has found it, it sends with a name of its own. Repeating it is harmless.
+   *
+   * @param domain a name below that of the identity.
+   * @returns null when there is no such identity.
+   */
+  async setMailFrom(name: string, domain: string, { signal }: Call = {}): Promise<SesMailFrom | null> {
+    const input = {
+      EmailIdentity: name,
+      MailFromDomain: domain,
+      BehaviorOnMxFailure: 'USE_DEFAULT_VALUE' as const,
+    };
+    const set = await this.call(
+      'PutEmailIdentityMailFromAttributes',
+      (options) => this.client.send(new PutEmailIdentityMailFromAttributesCommand(input), options),
+      { signal, expected: NotFoundException },
+    );
+    return set ? { domain, status: 'pending' } : null;
+  }
+
+  /** Deletes an identity (`DeleteEmailIdentity`). One that does not exist counts as deleted. */
+  async delete(name: string, { signal }: Call = {}): Promise<void> {
+    await this.call(
+      'DeleteEmailIdentity',
+      (options) => this.client.send(new DeleteEmailIdentityCommand({ EmailIdentity: name }), options),
+      { signal, expected: NotFoundException },
+    );
+  }
+
+  /**
+   * `TagResource`: tags an identity that others have made, so that the domain that holds its name, or gets it, takes it
+   * for its own. Its keys and its mail stay as they are.
+   *
+   * @param account the number of the AWS account, which is a part of the identity's ARN.
+   * @returns false when there is no such identity.
+   */
+  async adopt(name: string, account: string, { signal }: Call = {}): Promise<boolean> {
+    const { region } = this.options;
+    const partition = region.startsWith('cn-') ? 'aws-cn' : region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
+    const ResourceArn = `arn:${partition}:ses:${region}:${account}:identity/${name}`;
+    const Tags = [{ Key: domainIdTag, Value: adoptedTag }];
+    const tagged = await this.call(
+      'TagResource',
+      (options) => this.client.send(new TagResourceCommand({ ResourceArn, Tags }), options),
+      { signal, expected: NotFoundException },
+    );
+    return tagged !== undefined;
+  }
+
+  /** Gives the number of the AWS account where the credentials name it. */
+  async account(): Promise<string | undefined> {
+    return (await this.client.config.credentials()).accountId;
+  }
+}

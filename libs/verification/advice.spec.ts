@@ -1,0 +1,362 @@
+import { dnsPlan, planWarnings, recordSets, type Explained, type Operation } from '@app/mail-records';
+import { ZoneModel, type ZoneData } from '../../test/support/zone-model';
+import { Explainer } from './explainer';
+import { PublishedRecords } from './published-records';
+import { Verifier } from './verifier';
+
+const d = 'mail.acme.com';
+const domain = {
+  name: d,
+  team: 'team_abc123',
+  dkimTokens: ['t1', 't2', 't3'],
+  dkimZone: 'dkim.amazonses.com',
+  sesRegion: 'eu-west-1',
+};
+const own = 'include:amazonses.com include:sendmux.ai';
+const spf = `v=spf1 ${own} ~all`;
+const platform: ZoneData = {
+  'amazonses.com': { TXT: ['v=spf1 ip4:199.255.192.0/22 -all'] },
+  'sendmux.ai': { TXT: ['v=spf1 ip4:192.0.2.0/24 -all'] },
+  com: { SOA: ['x'] },
+  'acme.com': { SOA: ['x'] },
+};
+/** All records of the domain in place. */
+const placed = recordSets(domain).reduce<ZoneData>(
+  (zone, { name, type, values }) => ({ ...zone, [name]: { ...zone[name], [type]: values } }),
+  {},
+);
+const zoneOf = (data: ZoneData): ZoneModel => new ZoneModel({ ...platform, ...data });
+
+async function explained(zone: ZoneModel): Promise<Explained[]> {
+  const resolvers = [zone.resolver, zone.resolver];
+  const look = await new Verifier(resolvers, { get: () => Promise.resolve(null) }).look(domain);
+  return new Explainer(resolvers, ['one', 'other']).explain(domain, look, null);
+}
+const detailOf = async (check: string, zone: ZoneModel) =>
+  (await explained(zone)).find((detail) => detail.check === check)!;
+async function planOf(zone: ZoneModel) {
+  const published = await new PublishedRecords([zone.resolver, zone.resolver]).of(domain);
+  const operations = dnsPlan(domain, published);
+  return { operations, warnings: planWarnings(domain, published, operations) };
+}
+const written = (operations: readonly Operation[]) =>
+  operations.map(({ action, name, type, values }) => [action, name, type, ...values].join(' '));
+/** The codes of what does not pass. */
+const failures = async (zone: ZoneModel): Promise<string[]> => {
+  const verifier = new Verifier([zone.resolver, zone.resolver], { get: () => Promise.resolve(null) });
+  const { findings } = await verifier.check(domain, 'success');
+  return findings.filter(({ outcome }) => outcome !== 'pass').map(({ check, code }) => `${check} ${code}`);
+};
+const creates = recordSets(domain).map(({ name, type, values }) => `create ${name} ${type} ${values.join(' ')}`);
+const create = {
+  mx: `create ${d} MX 10 mail.sendmux.ai`,
+  dmarc: `create _dmarc.${d} TXT v=DMARC1; p=quarantine`,
+  token: `create _sendmux.${d} TXT sendmux-verify=team_abc123`,
+};
+/** Without the operations at names that a test says nothing about. */
+const about = (operations: readonly Operation[], ...names: string[]): Operation[] =>
+  operations.filter(({ action, name }) => action !== 'keep' && names.includes(name));
+const txt = (...values: string[]) => ({ TXT: values });
+
+describe('an SPF record that names our includes, and what receivers make of it', () => {
+  const of = (record: string, targets: ZoneData) =>
+    detailOf('spf', zoneOf({ ...placed, [d]: { ...placed[d], TXT: [record] }, ...targets }));
+
+  it.each<[string, string, ZoneData]>([
+    ['no SPF record', 'old.vendor.com', { 'old.vendor.com': txt('hello') }],
+    ['no record at all', 'old.vendor.com', { 'vendor.com': txt('hello') }],
+    ['two SPF records', 'old.vendor.com', { 'old.vendor.com': txt('v=spf1 a -all', 'v=spf1 mx -all') }],
+    ['a broken one', 'old.vendor.com', { 'old.vendor.com': txt('v=spf1 ip4:192.0.2.300 -all') }],
+    [
+      'one that leads to a broken one',
+      'new.vendor.com',
+      { 'new.vendor.com': txt('v=spf1 ?include:old.vendor.com -all'), 'old.vendor.com': txt('x') },
+    ],
+    [
+      'one that redirects to nothing',
+      'new.vendor.com',
+      { 'new.vendor.com': txt('v=spf1 redirect=old.vendor.com'), 'old.vendor.com': txt('x') },
+    ],
+  ])('M2: behind a name with %s is a permerror for all mail; ours first is safe', async (_what, name, targets) => {
+    for (const qualifier of ['', '-', '~', '?']) {
+      const first = await of(`v=spf1 ${qualifier}include:${name} ${own} -all`, targets);
+      expect(first).toMatchObject({ outcome: 'pass', code: 'spf_broken_include', severity: 'breaking' });
+      expect(first.message).toMatch(/old\.vendor\.com.*RFC 7208 section 5\.2.*v=spf1 include:amazonses\.com/);
+      const between = await of(
+        `v=spf1 include:sendmux.ai ${qualifier}include:${name} include:amazonses.com -all`,
+        targets,
+      );
+      expect(between).toMatchObject({ code: 'spf_broken_include', severity: 'breaking' });
+      const last = await of(`v=spf1 ${own} ${qualifier}include:${name} -all`, targets);
+      expect(last).toMatchObject({ outcome: 'pass', severity: 'warning' });
+      expect(last.message).not.toContain('for all mail');
+    }
+  });
+
+  it.each(['-', '~', '?'])('M3: the first match decides, and it is %sinclude', async (qualifier) => {
+    const refusing = `v=spf1 ${qualifier}include:x.vendor.com ${own} -all`;
+    const direct = await of(refusing, { 'x.vendor.com': txt('v=spf1 include:amazonses.com -all') });
+    expect(direct).toMatchObject({ outcome: 'pass', code: 'spf_refused_earlier', severity: 'breaking' });
+    expect(direct.message).toContain(`“${qualifier}include:x.vendor.com” stands before include:amazonses.com`);
+    const nested = await of(refusing, {
+      'x.vendor.com': txt('v=spf1 redirect=y.vendor.com'),
+      'y.vendor.com': txt('v=spf1 include:sendmux.ai -all'),
+    });
+    expect(nested).toMatchObject({ code: 'spf_refused_earlier', severity: 'breaking' });
+    for (const everybody of ['v=spf1 all', 'v=spf1 ip4:0.0.0.0/0 -all', 'v=spf1 include:all.vendor.com -all'])
+      expect(
+        await of(refusing, { 'x.vendor.com': txt(everybody), 'all.vendor.com': txt('v=spf1 +all') }),
+      ).toMatchObject({ code: 'spf_refused_earlier', severity: 'breaking' });
+    const harmless = [
+      of(refusing, { 'x.vendor.com': txt('v=spf1 -include:amazonses.com -all') }),
+      of(refusing, { 'x.vendor.com': txt('v=spf1 ip4:198.51.100.0/24 -all') }),
+      of(`v=spf1 ${own} ${qualifier}include:x.vendor.com -all`, { 'x.vendor.com': txt(spf) }),
+      of(`v=spf1 ${own} ${qualifier}include:x.vendor.com -all`, { 'x.vendor.com': txt('v=spf1 +all') }),
+      of(refusing, { 'x.vendor.com': txt('v=spf1 ip6:::/0 -all') }),
+    ];
+    for (const each of await Promise.all(harmless)) expect(each).toMatchObject({ code: 'ok', severity: 'info' });
+  });
+});
+
+describe('S1: a wildcard', () => {
+  const alias = { CNAME: ['cname.host.example'] };
+  it.each<[string, ZoneData, string]>([
+    ['beside the domain', { '*.acme.com': alias }, '*.acme.com'],
+    ['of a name that has nothing else', { '*.acme.com': alias, 'www.acme.com': txt('x') }, '*.acme.com'],
+    ['to a host with records', { '*.acme.com': alias, 'cname.host.example': placed[d]! }, '*.acme.com'],
+  ])('%s is no record there: the plan and each fix only create, and name it', async (_what, data, wildcard) => {
+    const zone = zoneOf(data);
+    const { operations, warnings } = await planOf(zone);
+    expect(written(operations)).toEqual(creates);
+    expect(warnings).toEqual([]);
+    for (const { reason } of operations.filter(({ name }) => name === d))
+      expect(reason).toContain(`The wildcard ${wildcard} answers for ${d} now; all that it serves there stops`);
+    const details = await explained(zone);
+    for (const { message, fix } of details.slice(0, 4)) {
+      expect(fix.map(({ action }) => action)).toEqual(['create']);
+      expect(creates).toEqual(expect.arrayContaining(written(fix)));
+      expect(message).toContain(`The wildcard ${wildcard} answers for`);
+      expect(message).toContain('stops with the first record');
+      expect(message).not.toContain('remove the CNAME');
+    }
+    expect(details.map(({ code }) => code).slice(0, 3)).toEqual([
+      'cname_at_name',
+      'verification_via_cname',
+      'cname_at_name',
+    ]);
+    expect(await failures(zone.after(operations))).toEqual([]);
+    expect(written((await planOf(zone.after(operations))).operations).every((each) => each.startsWith('keep'))).toBe(
+      true,
+    );
+  });
+
+  it('deeper than the domain serves the names below it, and not the domain', async () => {
+    const { [`_dmarc.${d}`]: _gone, ...rest } = zoneOf({ ...placed, [`*.${d}`]: alias }).data;
+    const { operations } = await planOf(new ZoneModel(rest));
+    expect(written(about(operations, d, `_dmarc.${d}`))).toEqual([create.dmarc]);
+    const { fix, message } = await detailOf('dmarc', new ZoneModel(rest));
+    expect(written(fix)).toEqual([create.dmarc]);
+    expect(message).toContain(`The wildcard *.${d} answers for _dmarc.${d} now`);
+  });
+
+  it('is told from a CNAME that is stored, also where both say the same', async () => {
+    const wildcards: ZoneData[] = [
+      {},
+      { '*.acme.com': alias },
+      { [`*.${d}`]: alias },
+      { '*.acme.com': alias, [`*.${d}`]: alias },
+    ];
+    for (const beside of wildcards) {
+      const zone = zoneOf({ ...beside, [d]: alias });
+      const { operations } = await planOf(zone);
+      expect(written(operations)[0]).toBe(`delete ${d} CNAME cname.host.example`);
+      expect(await failures(zone.after(operations))).toEqual([]);
+      const { fix } = await detailOf('mx', zone);
+      expect(written(fix)).toEqual([`delete ${d} CNAME cname.host.example`, create.mx]);
+    }
+  });
+
+  it('that serves mail keeps on doing so: what it gives is written, merged with ours', async () => {
+    const zone = zoneOf({
+      '*.acme.com': {
+        MX: ['10 mail.sendmux.ai', '20 backup.other.net'],
+        TXT: ['v=spf1 include:_spf.other.net -all', 'v=DMARC1; p=reject'],
+      },
+      '_spf.other.net': txt('v=spf1 ip4:198.51.100.0/24 -all'),
+    });
+    const { operations } = await planOf(zone);
+    expect(operations.every(({ action }) => action === 'create')).toBe(true);
+    expect(written(operations)).toEqual(
+      expect.arrayContaining([
+        `create ${d} MX 20 backup.other.net`,
+        `create ${d} TXT v=spf1 ${own} include:_spf.other.net -all`,
+        `create _dmarc.${d} TXT v=DMARC1; p=reject`,
+      ]),
+    );
+    expect(await failures(zone.after(operations))).toEqual([]);
+  });
+
+  it('that makes other checks pass is not ended by a fix: their records come with it', async () => {
+    const zone = zoneOf({ '*.acme.com': { MX: ['10 mail.sendmux.ai'], TXT: [spf] } });
+    const before = await failures(zone);
+    const { fix } = await detailOf('dmarc', zone);
+    const after = await failures(zone.after(fix));
+    expect(before.slice(0, 2)).toEqual(['verification_txt txt_wrong_value', 'dmarc dmarc_missing']);
+    expect(after[0]).toEqual('verification_txt txt_missing');
+    expect(after.filter((failure) => /^(mx|spf|dmarc) /.test(failure))).toEqual([]);
+  });
+
+  it('is no misplaced record: nobody has placed it at the name with the zone appended', async () => {
+    const zone = zoneOf({ '*.acme.com': txt('sendmux-verify=team_abc123'), [d]: placed[d]! });
+    const { code, fix } = await detailOf('verification_txt', zone);
+    expect(code).toBe('txt_missing');
+    expect(written(fix)).toEqual([create.token]);
+  });
+});
+
+describe('S2: a DNAME', () => {
+  const dname = { DNAME: ['acme.net'] };
+  it('above the domain leaves no place for any record, which is said, and nothing is advised but another name', async () => {
+    const beyonds: ZoneData[] = [{}, { 'mail.acme.net': placed[d]! }, { 'mail.acme.net': { CNAME: ['x.acme.net'] } }];
+    for (const beyond of beyonds) {
+      const zone = zoneOf({ 'acme.com': dname, ...beyond });
+      const { operations, warnings } = await planOf(zone);
+      expect(operations).toEqual([]);
+      expect(warnings).toMatchObject([{ code: 'dname_above', severity: 'blocking' }]);
+      for (const { check, outcome, code, message, fix, warnings: told } of await explained(zone)) {
+        expect(fix).toEqual([]);
+        if (check === 'dkim') continue;
+        expect([outcome, code, told]).toEqual(['fail', 'dname_above', []]);
+        expect(message).toMatch(
+          /acme\.com, which has a DNAME to acme\.net.*RFC 6672 section 2\.4.*Add mail\.acme\.net to/,
+        );
+      }
+    }
+  });
+
+  it('at the domain leaves no place for the records below it', async () => {
+    const zone = zoneOf({ [d]: { ...placed[d], ...dname } });
+    const { operations, warnings } = await planOf(zone);
+    expect(written(operations)).toEqual([`keep ${d} MX 10 mail.sendmux.ai`, `keep ${d} TXT ${spf}`]);
+    expect(warnings).toMatchObject([{ code: 'dname_above', severity: 'blocking' }]);
+    expect(warnings[0]!.message).toContain('Remove the DNAME.');
+    expect((await explained(zone)).map(({ code }) => code).slice(0, 4)).toEqual([
+      'ok',
+      'dname_above',
+      'ok',
+      'dname_above',
+    ]);
+  });
+
+  it('below the domain is said of the DKIM records, by the plan and by the fix', async () => {
+    const others = Object.entries(placed).filter(([name]) => !name.includes('_domainkey'));
+    const zone = zoneOf({ ...Object.fromEntries(others), [`_domainkey.${d}`]: { DNAME: ['keys.vendor.com'] } });
+    const { operations, warnings } = await planOf(zone);
+    expect(operations.map(({ name }) => name)).not.toContainEqual(expect.stringContaining('_domainkey'));
+    expect(operations.every(({ action }) => action === 'keep')).toBe(true);
+    expect(warnings).toMatchObject([{ code: 'dname_above', severity: 'blocking' }]);
+    const identity = { status: 'pending', tokens: domain.dkimTokens, verification: {} } as never;
+    const resolvers = [zone.resolver, zone.resolver];
+    const look = await new Verifier(resolvers, { get: () => Promise.resolve(identity) }).look(domain);
+    const all = await new Explainer(resolvers, []).explain(domain, look, null);
+    const dkim = all.find(({ check }) => check === 'dkim');
+    expect(dkim).toMatchObject({ fix: [], warnings: [{ code: 'dname_above' }] });
+  });
+
+  it('beyond a CNAME of the domain is somebody else’s', async () => {
+    const zone = zoneOf({ [d]: { CNAME: ['a.host.example'] }, 'host.example': { DNAME: ['other.example'] } });
+    expect(written((await planOf(zone)).operations)[0]).toBe(`delete ${d} CNAME a.host.example`);
+  });
+});
+
+describe('a CNAME', () => {
+  it('that leads back to itself is removed', async () => {
+    const zone = zoneOf({
+      ...placed,
+      [`_dmarc.${d}`]: { CNAME: ['loop.acme.com'] },
+      'loop.acme.com': { CNAME: [`_dmarc.${d}`] },
+    });
+    const { operations } = await planOf(zone);
+    expect(written(operations.filter(({ action }) => action !== 'keep'))).toEqual([
+      `delete _dmarc.${d} CNAME loop.acme.com`,
+      create.dmarc,
+    ]);
+    expect(await failures(zone.after(operations))).toEqual([]);
+  });
+
+  it('with a TXT record beside it is removed, and the record merged, not doubled', async () => {
+    const zone = zoneOf({
+      ...placed,
+      [d]: { CNAME: ['cname.host.example'], TXT: ['v=spf1 mx -all'] },
+      [`_sendmux.${d}`]: { CNAME: ['cname.host.example'], TXT: ['sendmux-verify=team_abc123'] },
+    });
+    const { operations } = await planOf(zone);
+    expect(written(operations.filter(({ action }) => action !== 'keep')).sort()).toEqual(
+      [
+        `delete ${d} CNAME cname.host.example`,
+        `delete _sendmux.${d} CNAME cname.host.example`,
+        `replace ${d} TXT v=spf1 ${own} mx -all`,
+        create.mx,
+      ].sort(),
+    );
+    expect(await failures(zone.after(operations))).toEqual([]);
+    for (const check of ['spf', 'verification_txt'])
+      expect(written(operations)).toEqual(expect.arrayContaining(written((await detailOf(check, zone)).fix)));
+  });
+});
+
+describe('M1: an SPF record at ten look-ups', () => {
+  const includes = Array.from({ length: 10 }, (_, i) => `include:n${i}.vendor.com`);
+  const targets = Object.fromEntries(includes.map((_, i) => [`n${i}.vendor.com`, txt('v=spf1 ip4:198.51.100.1 -all')]));
+  const at = (count: number) =>
+    zoneOf({
+      ...placed,
+      ...targets,
+      [d]: { ...placed[d], TXT: [`v=spf1 ${includes.slice(0, count).join(' ')} -all`] },
+    });
+
+  it('would have twelve after a merge: the plan, the fix and the finding say so before it is published', async () => {
+    for (const count of [9, 10]) {
+      const { operations, warnings } = await planOf(at(count));
+      expect(warnings).toMatchObject([{ code: 'spf_too_many_lookups', severity: 'breaking' }]);
+      expect(operations[0]!.reason).toContain('more than 10 look-ups');
+      const { message, fix, warnings: told } = await detailOf('spf', at(count));
+      expect(told).toMatchObject([{ code: 'spf_too_many_lookups', severity: 'breaking' }]);
+      expect([message, fix[0]!.reason].every((text) => text.includes('more than 10 look-ups'))).toBe(true);
+    }
+  });
+
+  it('is counted through the records that it leads to', async () => {
+    const zone = zoneOf({
+      ...placed,
+      [d]: { ...placed[d], TXT: ['v=spf1 include:n.vendor.com -all'] },
+      'n.vendor.com': txt(
+        'v=spf1 a mx a:b.vendor.com mx:b.vendor.com ptr exists:e.vendor.com a:c.vendor.com a:d.vendor.com -all',
+      ),
+    });
+    expect((await planOf(zone)).warnings).toMatchObject([{ code: 'spf_too_many_lookups' }]);
+    expect((await detailOf('spf', zone)).warnings).toMatchObject([{ code: 'spf_too_many_lookups' }]);
+  });
+
+  it('of eight look-ups has room for both', async () => {
+    const { operations, warnings } = await planOf(at(8));
+    expect(warnings).toEqual([]);
+    expect(operations[0]!.reason).not.toContain('look-ups');
+    expect((await detailOf('spf', at(8))).warnings).toEqual([]);
+  });
+
+  it('M6: the reason names what stands behind all, and stays out', async () => {
+    const record = 'v=spf1 ~include:sendmux.ai -all ip4:192.0.2.0/24';
+    const zone = zoneOf({ ...placed, [d]: { ...placed[d], TXT: [record] } });
+    const { operations } = await planOf(zone);
+    expect(operations[0]).toMatchObject({ action: 'replace', values: [`v=spf1 ${own} -all`] });
+    expect(operations[0]!.reason).toContain('nobody reads what stands behind “all”: “ip4:192.0.2.0/24”');
+    expect((await detailOf('spf', zone)).fix[0]!.reason).toBe(operations[0]!.reason);
+  });
+});
+
+it('an MTA-STS policy is said with an MX that it may refuse', async () => {
+  const zone = zoneOf({ ...placed, [d]: { TXT: [spf] }, [`_mta-sts.${d}`]: txt('v=STSv1; id=1') });
+  expect((await planOf(zone)).warnings).toMatchObject([{ code: 'mta_sts_present', severity: 'warning' }]);
+  expect((await detailOf('mx', zone)).warnings).toMatchObject([{ code: 'mta_sts_present' }]);
+});

@@ -1,0 +1,193 @@
+import fc from 'fast-check';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Octets of the longest message of the DNS (RFC 1035 section 4.2.2), and so of all TXT records of a name. */
+export const longest = 65_535;
+const lengthsTo = (most: number): number[] => [most / 16, most / 4, most].map(Math.floor);
+
+/** A call that takes less CPU time is quick enough, in milliseconds: a shorter time says nothing about growth. */
+const floorMs = 25;
+/** Milliseconds of CPU that 64 KiB may take. What stays within them is quick enough too, however it grows. */
+const allowedMs = 50;
+/** The most by which the time may grow with four times the length: 4 where it is linear, 16 where it is quadratic. */
+const growth = 10;
+/** Milliseconds of CPU for 64 KiB that fail whatever the growth: ten times what is allowed, since machines differ. */
+const mostMs = 10 * allowedMs;
+
+/** Something that reads outside text. */
+export interface Reading {
+  /** The length of all that it reads. */
+  readonly octets: number;
+  readonly run: () => unknown;
+}
+
+/** How often a call that seems slow is run once more. */
+const repetitions = 8;
+
+/**
+ * Measures the CPU time of one call in milliseconds: of this thread alone, since V8 compiles and collects in others.
+ */
+function cpuOf({ run }: Reading): number {
+  const before = process.threadCpuUsage();
+  run();
+  const { user, system } = process.threadCpuUsage(before);
+  return (user + system) / 1_000;
+}
+
+/** Measures some calls, and gives the least: a collection of garbage on this thread may fall into any of them. */
+const leastCpuOf = (reading: Reading): number => Math.min(...Array.from({ length: repetitions }, () => cpuOf(reading)));
+
+/**
+ * Tells what is wrong with the CPU time of a reader: that it grows faster than the length of what is read, or is too
+ * long for 64 KiB. It does not wait for the full length where a shorter one shows it.
+ *
+ * @param readingOf makes the reading of a length; what it does before it returns is not measured.
+ * @param most the greatest length in octets.
+ */
+export function slownessOf(readingOf: (length: number) => Reading, most = longest): string | undefined {
+  let shorter: { readonly reading: Reading; readonly ms: number } | undefined;
+  for (const length of lengthsTo(most)) {
+    const reading = readingOf(length);
+    const ms = cpuOf(reading);
+    if (slowness(ms, reading, shorter?.ms)) {
+      const told = slowness(leastCpuOf(reading), reading, shorter && leastCpuOf(shorter.reading));
+      if (told) return told;
+    }
+    shorter = { reading, ms };
+  }
+  return undefined;
+}
+
+function slowness(ms: number, { octets }: Reading, shorterMs = Infinity): string | undefined {
+  if (ms < Math.max(floorMs, (allowedMs * octets) / longest)) return undefined;
+  if (ms > growth * shorterMs) return `${octets} octets take ${ms} ms, and a quarter of them ${shorterMs} ms`;
+  return ms > (mostMs * octets) / longest ? `${octets} octets take ${ms} ms` : undefined;
+}
+
+/** What records, names, addresses, keys and headers are made of, and what may stand between, before and behind it. */
+const words =
+  'v=DMARC1 v=dmarc1 v=spf1 sendmux-verify= v=STSv1 p= sp=none np= pct=1 t=y rua= rua=mailto:a@b.c mailto: none quarantine include: redirect= exists: exp= ip4: ip6: a mx all ~all ptr amazonses.com sendmux.ai mail. %{i} %{d2r.} %% /24 //64 :: 0 1.2.3.4 smx_ smx_live_ # xn-- team_abc123';
+const marks = ' \t\n\v\r\xa0\x00\x7f\xff;:,.=%"\'\\-_~?+@<>&!';
+const escapes = ['v=spf1 ', '\r\n', '\xc2\xa0', '\xe2\x80\x93', '\xef\xbb\xbf', '\\;', '\\059', '\\"'];
+const fragments = words.split(' ').concat(Array.from(marks), escapes);
+
+/** A text of any length: something that is repeated, with something before and behind it. */
+export interface Hostile {
+  readonly before: string;
+  readonly repeated: string;
+  readonly behind: string;
+}
+
+const some = (minLength: number, maxLength: number) =>
+  fc.array(fc.constantFrom(...fragments), { minLength, maxLength }).map((parts) => parts.join(''));
+
+const hostile: fc.Arbitrary<Hostile> = fc.record({
+  before: some(0, 3),
+  repeated: some(1, 3),
+  behind: some(0, 2),
+});
+
+/**
+ * Gives the text with at most a length in octets, one a character. Each `#` is a number of its own. No part is cut,
+ * since what is cut may mean something else.
+ */
+export function textOf({ before, repeated, behind }: Hostile, length: number): string {
+  const parts = [before];
+  for (let octets = before.length + behind.length; ;) {
+    const part = repeated.replaceAll('#', String(parts.length));
+    octets += part.length;
+    if (octets > length) break;
+    parts.push(part);
+  }
+  return parts.join('') + behind;
+}
+
+/** Octets of an RR beside its data: a pointer to its name, type, class, TTL, and the lengths of data and string. */
+const rrOctets = 13;
+
+/** Gives as many short texts as records of such a length in octets can hold, each another one. */
+export function textsOf({ before, repeated, behind }: Hostile, length: number): string[] {
+  const texts: string[] = [];
+  for (let octets = 0; octets < length;) {
+    const text = `${before}${repeated.replaceAll('#', String(texts.length))}${behind}`;
+    texts.push(texts.length % 2 === 0 ? text : `${text}${texts.length}`);
+    octets += rrOctets + text.length;
+  }
+  return texts;
+}
+
+/** Gives the names of all functions that the files of a folder export, but for classes. */
+export function functionsIn(folder: string, isMeant: (file: string) => boolean = () => true): string[] {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+    (file) => file.endsWith('.ts') && !file.endsWith('.spec.ts') && isMeant(file),
+  );
+  const all = files.flatMap((file) => Object.entries(jest.requireActual<Record<string, unknown>>(join(folder, file))));
+  const isFunction = (value: unknown) => typeof value === 'function' && !/^class\b/.test(String(value));
+  return [...new Set(all.filter(([, value]) => isFunction(value)).map(([name]) => name))].sort();
+}
+
+/** Makes the reading of a hostile text of a length. */
+export type Reader = (text: Hostile, length: number) => Reading;
+
+export const ofText =
+  (read: (text: string) => unknown): Reader =>
+  (hostile, length) => {
+    const text = textOf(hostile, length);
+    return { octets: text.length, run: () => read(text) };
+  };
+
+/** A name of the DNS, or a part of one, has 253 octets at most. */
+export const ofName =
+  (read: (name: string) => unknown): Reader =>
+  (hostile, length) => {
+    const name = textOf(hostile, Math.ceil((length / longest) * 253));
+    return { octets: name.length, run: () => read(name) };
+  };
+
+/** Inputs that were slow once, or nearly. */
+const known: Hostile[] = [
+  { before: 'v=DMARC1', repeated: ' ', behind: '!' },
+  { before: 'v=DMARC1 p=x', repeated: ' ', behind: '!' },
+  { before: 'v=DMARC1; p=none', repeated: ' ', behind: 'b' },
+  { before: 'v=DMARC1; p=none;', repeated: 'rua=mailto:#@x.net;', behind: '' },
+  { before: 'v=DMARC1; p=none;', repeated: 'a#=b;', behind: '' },
+  { before: 'v=DMARC1; p=none;', repeated: 'sp=x;', behind: '' },
+  { before: 'a', repeated: '" ', behind: 'b' },
+  { before: 'v=spf1 mx', repeated: ' ', behind: 'x' },
+  { before: 'v=spf1 ', repeated: 'exists:a.b ', behind: '' },
+  { before: 'v=spf1 ', repeated: 'include:a#.net ', behind: '-all' },
+  { before: 'v=spf1 include:', repeated: 'a.', behind: '!' },
+  { before: 'v=spf1 include:', repeated: '1', behind: '.' },
+  { before: 'v=spf1 ', repeated: 'x', behind: ':' },
+  { before: 'v=spf1 ip6:', repeated: ':', behind: '' },
+  { before: '', repeated: 'a', behind: '' },
+  { before: '', repeated: '\x00', behind: 'a' },
+  { before: '', repeated: ':', behind: '!' },
+  { before: 'smx_', repeated: 'a', behind: '' },
+];
+
+/** Gives the readers that are slow with a text, each with how slow. */
+const slowIn = (readers: Readonly<Record<string, Reader>>, text: Hostile): string[] =>
+  Object.entries(readers).flatMap(([name, reader]) => {
+    const told = slownessOf((length) => reader(text, length), longest / 8);
+    return told === undefined ? [] : [`${name}: ${told}`];
+  });
+
+/**
+ * Makes tests that hold the time of each function to the length of what it reads, for texts that are made to be slow.
+ *
+ * @param readers by the names of the functions.
+ * @param seed of the texts that are made.
+ * @param numRuns how many are made, besides the known ones.
+ */
+export function itIsLinear(readers: Readonly<Record<string, Reader>>, seed: number, numRuns: number): void {
+  it.each(known.map((text) => [JSON.stringify(Object.values(text)), text] as const))('N1: %s', (_shown, text) =>
+    expect(slowIn(readers, text)).toEqual([]),
+  );
+  it(`N1: whatever else it holds (${numRuns} texts of the seed ${seed})`, () =>
+    fc.assert(
+      fc.property(hostile, (text) => expect(slowIn(readers, text)).toEqual([])),
+      { seed, numRuns, endOnFailure: true },
+    ));
+}
