@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openPool } from '@app/database';
+import { isPassingFault, openPool } from '@app/database';
 import { portOf } from '@app/runtime';
 import type { Pool } from 'pg';
 import type { KafkaCluster } from '../local/embedded-kafka';
@@ -83,13 +83,16 @@ class Deployment {
     return seals?.head === seals?.sealed ? undefined : seals;
   }
 
-  /** Reads rows of the database; repeats the query when its connection is ended. */
+  /**
+   * Reads rows of the database; repeats the query when its connection is ended, which the last termination of the storm
+   * may do a moment after the storm is over.
+   */
   async rows<Row extends object>(sql: string, values: unknown[] = []): Promise<Row[]> {
     for (;;)
       try {
         return (await this.pool.query<Row>(sql, values)).rows;
       } catch (error) {
-        if (!this.stormy) throw error;
+        if (!isPassingFault(error)) throw error;
         await sleep(50);
       }
   }
