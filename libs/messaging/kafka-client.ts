@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { Settings } from '@app/runtime';
 import {
@@ -115,6 +116,9 @@ const lasting = new Set([
   'KafkaJSSASLAuthenticationError',
   'KafkaJSUnsupportedMagicByteInMessageSet',
 ]);
+
+/** The errors of a topic that was just created, until every broker has heard of it. */
+const notYetKnown: ReadonlySet<string> = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE']);
 
 /**
  * Gives the error that callers of this lib get: `KafkaAway`, `RecordRefused`, or the error itself when retrying does
@@ -241,7 +245,7 @@ export class KafkaAdmin {
     return withKafkaErrors(async () => {
       if (!(await this.admin.listTopics()).includes(topic))
         await this.admin.createTopics({
-          waitForLeaders: true,
+          waitForLeaders: false,
           topics: [
             {
               topic,
@@ -251,9 +255,23 @@ export class KafkaAdmin {
             },
           ],
         });
-      const { topics } = await this.admin.fetchTopicMetadata({ topics: [topic] });
-      return topics[0]!.partitions.length;
+      return this.partitionsOf(topic);
     });
+  }
+
+  /** Waits for a topic that was just created: a broker may not know it yet, or no leader of its partitions. */
+  private async partitionsOf(topic: string): Promise<number> {
+    for (let tries = 1; ; tries++) {
+      const isLast = tries === 40;
+      try {
+        const { topics } = await this.admin.fetchTopicMetadata({ topics: [topic] });
+        const { partitions } = topics[0]!;
+        if (isLast || partitions.every(({ leader }) => leader >= 0)) return partitions.length;
+      } catch (error) {
+        if (isLast || !notYetKnown.has((error as { type?: string }).type ?? '')) throw error;
+      }
+      await delay(250);
+    }
   }
 
   /**
