@@ -130,5 +130,39 @@ describe.each([
       expect(await postfix.rcpt(`someone@${name}`)).toMatch(/^554 /);
       expect((await api.get(domain.id)).status).toBe(404);
     });
+
+    it('has no MX while it only sends, is refused a mailbox, and takes mail after the upgrade and its MX', async () => {
+      const news = 'news.acme.com';
+      const rcpt = () => postfix.rcpt(`someone@${news}`);
+      const createMailbox = () => api.call('POST', '/mailboxes', { address: `someone@${news}` });
+      // Somebody else receives its mail now, and goes on to.
+      bind.update(`add ${news} 60 MX 1 aspmx.l.google.com.`);
+      const added = await api.call('POST', '/domains', { domain: news, mode: 'send_only' });
+      expect(added).toMatchObject({ status: 201, body: { data: { mode: 'send_only', dns_records: { mx: [] } } } });
+      const { id, dns_records: records } = (added.body as { data: Domain }).data;
+      expect(await rcpt()).toMatch(/^554 /);
+      bind.update(
+        ...[records.spf, records.dmarc, records.verification].map(({ name, value }) => `add ${name} 60 TXT "${value}"`),
+      );
+      await system.sandbox.place(added.body);
+      await system.until('it is verified', async () => {
+        const { body } = (await api.verify(id)) as { body: { data: { status: string } } };
+        return body.data.status === 'verified';
+      });
+      expect(await createMailbox()).toMatchObject({ status: 409 });
+      expect(await rcpt()).toMatch(/^554 /);
+
+      const upgraded = await api.call('PATCH', `/domains/${id}`, { mode: 'send_receive' });
+      expect(upgraded).toMatchObject({
+        status: 200,
+        body: { data: { mode: 'send_receive', verification_status: 'pending' } },
+      });
+      expect((await api.verify(id)).body).toMatchObject({ data: { status: 'pending', checks: { mx: false } } });
+      expect(await createMailbox()).toMatchObject({ status: 409 });
+      bind.update(`delete ${news} MX`, `add ${news} 60 MX 10 mail.sendmux.ai.`);
+      expect((await api.verify(id)).body).toMatchObject({ data: { status: 'verified', checks: { mx: true } } });
+      expect(await createMailbox()).toMatchObject({ status: 201 });
+      await system.until('Postfix takes its mail', async () => (await rcpt()).startsWith('250 '));
+    });
   });
 });

@@ -64,8 +64,8 @@ const childrenOf = (launcher: Launcher, command: RegExp): number[] =>
     .filter((pid) => pid && command.test(commandOf(pid)));
 
 /**
- * Gives the processes that are still there after five seconds. The shell that would stop PostgreSQL for a killed launcher
- * ends a moment after the launcher.
+ * Gives the processes that are still there after five seconds. The shell that would stop PostgreSQL for a killed
+ * launcher ends a moment after the launcher.
  */
 async function left(pids: readonly number[]): Promise<number[]> {
   const deadline = Date.now() + 5_000;

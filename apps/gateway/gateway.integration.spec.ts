@@ -74,15 +74,17 @@ describe('the answers of the product guide, field for field', () => {
     ses_dkim_status: 'success',
     checks: { mx: true, verification_txt: true, spf: true, dmarc: true },
   };
+  /** What the answer to a verification says of SES beside the guide. */
+  const addedFields = /^ses_(mail_from|identity|verified_for|dkim_signing)_/;
   /**
    * Masks ids, the team's token and times, so that the answer can be compared with the guide's as text, in the same
-   * order. Removes `host` and `mail_from`, which the guide does not have.
+   * order. Removes `host`, `mail_from` and what follows, which the guide does not have.
    */
   const masked = (text: string) =>
     text
       .replace(/,"host":"[^"]+"/g, '')
       .replace(/,"mail_from":\{"mx":\{[^{}]+\},"spf":\{[^{}]+\}\}/, '')
-      .replace(/,"last_checked_at":null,"next_check_at":"[^"]+","outbound_provider":null,"deleting":false/, '')
+      .replace(/,"mode":"send_receive","mailbox_count":0,.*,"outbound_provider":null,"deleting":false/, '')
       .replace(/(mdom|req)_cl[0-9a-z]{25}"/g, '$1_clxxxxxxxxxxxxxxxxxxxxxxxxx"')
       .replace(/sendmux-verify=team_[0-9a-z]{10}"/, 'sendmux-verify=team_abc123"')
       .replace(/"created_at":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"/g, '"created_at":"2026-04-15T10:00:00Z"');
@@ -101,10 +103,11 @@ describe('the answers of the product guide, field for field', () => {
 
     const verified = await gateway.call('POST', `/api/v1/domains/${id}/verify`, { key: acme.key });
     expect(verified.status).toBe(200);
-    const { checked_at, retry_at, dnssec, details, ...guided } = verified.body.data;
+    const { checked_at, retry_at, dnssec, details, ...fields } = verified.body.data;
+    const guided = Object.fromEntries(Object.entries(fields).filter(([field]) => !addedFields.test(field)));
     expect(Math.abs(Date.parse(checked_at) - Date.now())).toBeLessThan(60_000);
     expect({ retry_at, dnssec }).toEqual({ retry_at: null, dnssec: null });
-    const { mail_from_mx, mail_from_spf, ...checks } = guided.checks;
+    const { mail_from_mx, mail_from_spf, ...checks } = fields.checks;
     expect([mail_from_mx, mail_from_spf]).toEqual([true, true]);
     expect(JSON.stringify({ ...guided, checks })).toBe(JSON.stringify(guideVerified));
     expect(details.map(({ check }) => check)).toEqual([...checkNames]);

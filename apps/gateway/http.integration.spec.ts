@@ -512,6 +512,7 @@ describe('verification', () => {
       tokens: [],
       hostedZone: 'x',
       mailFrom: null,
+      standing: null,
       region: 'x',
       verification,
     };
@@ -550,6 +551,7 @@ describe('verification', () => {
       status: 'success',
       tokens: [],
       hostedZone: 'x',
+      standing: null,
       mailFrom: { domain: `${label}${domain}`, status: 'failed' },
       region: 'x',
       verification,
@@ -745,7 +747,7 @@ describe('the edge', () => {
     ['GET', `/api/v1/domains/${'x'.repeat(300)}`, 404, null],
     ['GET', '/api/v1/domains/%zz', 404, null],
     ['PUT', '/api/v1/domains', 405, 'GET, HEAD, POST'],
-    ['PATCH', '/api/v1/domains/x', 405, 'DELETE, GET, HEAD'],
+    ['POST', '/api/v1/domains/x', 405, 'DELETE, GET, HEAD, PATCH'],
     ['GET', '/api/v1/domains/preflight', 405, 'POST'],
     ['GET', '/api/v1/domains/x/verify', 405, 'POST'],
   ])('%s %s is %i', async (method, path, status, allow) => {
@@ -867,6 +869,7 @@ describe('the edge', () => {
       'get /api/v1/mailboxes/{id}',
       'get /api/v1/me',
       'get /api/v1/owners',
+      'patch /api/v1/domains/{id}',
       'patch /api/v1/mailboxes/{id}',
       'post /api/v1/domains',
       'post /api/v1/domains/preflight',

@@ -406,6 +406,7 @@ it('every operation of the OpenAPI document with a key needs one permission, its
   expect(opened).toEqual({
     'POST /domains': by('domain', 'create'),
     'GET /domains': by('domain', 'read'),
+    'PATCH /domains/{id}': by('domain', 'create'),
     'POST /domains/preflight': by('domain', 'create'),
     'GET /domains/{id}/history': by('domain', 'read'),
     'GET /domains/{id}': by('domain', 'read'),
@@ -442,7 +443,12 @@ interface Operation {
 }
 
 describe('every operation of the OpenAPI document that takes an id', () => {
-  const bodies: Record<string, object> = { 'outbound-provider': { outbound_provider: 'mailgun' } };
+  /** Bodies that are taken, by the method and the path. */
+  const bodies: Record<string, object> = {
+    'PATCH /api/v1/domains/{id}': { mode: 'send_receive' },
+    'PUT /api/v1/domains/{id}/outbound-provider': { outbound_provider: 'mailgun' },
+    'PUT /api/v1/mailboxes/{id}/outbound-provider': { outbound_provider: 'mailgun' },
+  };
   const deletionsLast = (a: Operation, b: Operation) => Number(a.method === 'DELETE') - Number(b.method === 'DELETE');
   let operations: Operation[];
   /** The ids by their kind: `domains` and `mailboxes`. */
@@ -512,7 +518,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
   const send = ({ method, path }: Operation, id: string, key: string | undefined) =>
     gateway.call(method, path.replace('{id}', id) + (path.endsWith('zone-file') ? '?format=bind' : ''), {
       key,
-      body: bodies[path.split('/').at(-1)!],
+      body: bodies[`${method} ${path}`],
     });
   /** Gives what a caller can see, without what differs between any two requests. */
   const seen = ({ status, headers, text }: Answer, id: string) => ({

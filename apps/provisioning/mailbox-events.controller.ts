@@ -12,7 +12,7 @@ import { placementTasks } from './placement.worker';
 export class MailboxEventsController {
   constructor(private readonly tasks: TaskList) {}
 
-  @OnEvent(...everyMailboxEvent, 'DomainOutboundProviderChosen')
+  @OnEvent(...everyMailboxEvent, 'DomainOutboundProviderChosen', 'ReceivingEnabled')
   async putOnTheList({ stream, type, version }: Pick<DeliveredEvent, 'stream' | 'type' | 'version'>): Promise<void> {
     await this.tasks.put(placementTasks, stream, type, { version });
   }

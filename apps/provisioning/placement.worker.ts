@@ -40,7 +40,7 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
         if (key === roleMailTask) return this.roleMail.update();
         if (key === relaysTask) await this.updateRelays();
         else if (key.startsWith('mbx_')) await this.placeMailbox(key);
-        else await this.choose(key);
+        else await this.placeDomain(key);
         return 'done';
       },
     });
@@ -65,9 +65,10 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     this.warnOfUnknown(state.provider, id);
   }
 
-  private async choose(domainId: string): Promise<void> {
+  private async placeDomain(domainId: string): Promise<void> {
     const { state, version } = await this.domains.load(domainId);
     if (!('outboundProvider' in state)) return;
+    if (state.mode !== 'send_only') await this.mailServer.enableReceiving(domainId);
     await this.mailServer.chooseProvider(domainId, state.outboundProvider, version);
     this.warnOfUnknown(state.outboundProvider, domainId);
   }

@@ -25,7 +25,7 @@ import { CounterpartAlarm } from '@app/runtime';
 import { SesWriter } from '@app/ses-writer';
 
 type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
-type Named = Pick<Provisioning, 'id' | 'name'>;
+type Named = Pick<Provisioning, 'id' | 'name' | 'mode'>;
 type Ended = Named & Pick<MailDomain, 'status'>;
 
 /** The times of provisioning, in milliseconds. */
@@ -175,7 +175,7 @@ export class Provisioner {
    * abandoned request, and is replaced. Any other entry is foreign, and stays.
    */
   private async register(domain: Named): Promise<'registered' | 'foreign'> {
-    const added = await this.mailServer.add(domain.name, domain.id);
+    const added = await this.mailServer.add(domain.name, domain.id, domain.mode !== 'send_only');
     if (added.outcome === 'added') return 'registered';
     if (!(await this.hasEnded(added.domainId))) return 'foreign';
     await this.mailServer.remove(domain.name, added.domainId);

@@ -1,6 +1,6 @@
 import type { ConcurrencyLimit } from './concurrency-limit';
 import type { RateLimiter } from './rate-limiter';
-import type { WatchedDomain } from './watched-domains';
+import type { WatchedDomain } from './watched-domain';
 
 /** Domains per page. A listing holds one page in memory, besides the domains that are being visited. */
 const pageSize = 100;

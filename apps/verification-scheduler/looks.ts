@@ -4,7 +4,7 @@ import { checkNamed, isUndecided, ownership, type Assessment } from '@app/mail-r
 import type { Verifier } from '@app/verification';
 import { lookSeconds, ownershipDisputes, type Outcome } from './metrics';
 import type { SesStatuses } from './ses-statuses';
-import { changesNothing, type WatchedDomain } from './watched-domains';
+import { changesNothing, type WatchedDomain } from './watched-domain';
 
 /** A domain with an assessment that has to be recorded. */
 export interface AssessedDomain {

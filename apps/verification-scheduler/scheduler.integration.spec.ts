@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { dueSlots, slotOf } from '@app/cycle';
 import type { LiveDomain } from '@app/mail-domain';
 import { idInSlot, interval, minute, schedulerFixture, until } from '../../test/support/scheduler';
-import { watched } from './watched-domains';
+import { watched } from './watched-domain';
 
 const fixture = schedulerFixture();
 const { add, clock, commands, events, look, looks, nextCycle, settled, start, status, zone } = fixture;

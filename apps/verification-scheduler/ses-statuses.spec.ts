@@ -39,6 +39,7 @@ class FakeSes {
       tokens: [],
       hostedZone: '',
       mailFrom: null,
+      standing: null,
       region: '',
       verification,
     });

@@ -7,7 +7,8 @@ import type { DomainVisits } from './domain-visits';
 import type { AssessedDomain, FaultyIdentity, Looks } from './looks';
 import { lookOutcomes, type Outcome } from './metrics';
 import type { ClaimedSlot } from './slots';
-import type { WatchedDomain, WatchedDomains } from './watched-domains';
+import type { WatchedDomain } from './watched-domain';
+import type { WatchedDomains } from './watched-domains';
 
 /** Thrown when the fault is probably in this system: nothing that was found in the slot counts. */
 export class SlotStopped extends Error {

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import type { CommandContext } from '@app/decider';
 import { decide, evolve, initialState, isLive, RecordCheck, type DomainEvent, type MailDomain } from '@app/mail-domain';
 import { checkNames, type Assessment } from '@app/mail-records';
-import { changesNothing, watched } from './watched-domains';
+import { changesNothing, watched } from './watched-domain';
 
 const id = 'mdom_1';
 const at = '2026-11-23T00:00:00.000Z';

@@ -1,21 +1,9 @@
-import { hash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { isLive, type LiveDomain, type MailDomain } from '@app/mail-domain';
-import { allPass, isBroken, type Assessment, type Expected } from '@app/mail-records';
+import { isLive, type MailDomain } from '@app/mail-domain';
 import { Pool } from 'pg';
 import { RequestedLooks, slotOf } from '@app/cycle';
 import { sesRegionOf } from '@app/read-model';
-
-/** The data of a domain that the cycle needs: a pure function of its stream up to `version`. */
-export interface WatchedDomain extends Expected {
-  readonly id: string;
-  readonly status: LiveDomain['status'];
-  /** Whether the domain was verified before, so that strikes count. */
-  readonly lapsed: boolean;
-  /** Fingerprint of the last recorded assessment; null before the first. */
-  readonly look: string | null;
-  readonly version: number;
-}
+import { watched, type WatchedDomain } from './watched-domain';
 
 /** A domain that was never verified, with the age that it has reached. */
 export interface YoungDomain extends WatchedDomain {
@@ -26,44 +14,11 @@ export interface YoungDomain extends WatchedDomain {
 }
 
 /**
- * Hashes everything in an assessment that a customer could see. The parts are separated by NUL, which none of them
- * contains.
- */
-function fingerprint({ findings, sesDkimStatus }: Assessment): string {
-  let text = String(sesDkimStatus);
-  for (const { check, decides, outcome, code, message, name, expected, observed } of findings)
-    text += `\0${check}${decides === false ? ' (decides nothing)' : ''}\0${outcome}\0${code}\0${message}\0${name}\0${expected}\0${observed.length}\0${observed.join('\0')}`;
-  return hash('sha256', text, 'base64url').slice(0, 22);
-}
-
-export const watched = (state: LiveDomain, version: number): WatchedDomain => ({
-  id: state.id,
-  name: state.name,
-  team: state.team,
-  dkimTokens: state.dkimTokens,
-  dkimZone: state.dkimZone,
-  sesRegion: state.sesRegion,
-  status: state.status,
-  lapsed: state.status === 'pending' && state.lapsed,
-  look: state.lastAssessment && fingerprint(state.lastAssessment),
-  version,
-});
-
-/**
- * Whether recording this assessment would change nothing, so that the domain's stream need not be read. The assessment
- * of a lapsed domain always changes something, since each one adds or clears a strike.
- */
-export function changesNothing(domain: WatchedDomain, assessment: Assessment): boolean {
-  if (domain.lapsed || domain.look !== fingerprint(assessment)) return false;
-  return domain.status === 'verified' ? !isBroken(assessment.findings) : !allPass(assessment.findings);
-}
-
-/**
  * What SES has for a domain. A release that did not keep the Region may still write rows during an upgrade; the read
  * model has it then.
  */
 const keys = `dkim_tokens AS "dkimTokens", dkim_zone AS "dkimZone",
-          coalesce(w.ses_region, ${sesRegionOf('w.id')}, '') AS "sesRegion"`;
+          coalesce(w.ses_region, ${sesRegionOf('w.id')}, '') AS "sesRegion", w.mode`;
 
 /** Keeps the scheduler's own table of the domains to watch, by slot. */
 @Injectable()
@@ -97,16 +52,17 @@ export class WatchedDomains {
   /** Writes the state of the stream when its events arrive, in order. */
   async follow(id: string, state: MailDomain, version: number): Promise<void> {
     if (!isLive(state)) return this.remove(id);
-    const { name, team, dkimTokens, dkimZone, sesRegion, status, lapsed, look } = watched(state, version);
+    const { name, team, mode, dkimTokens, dkimZone, sesRegion, status, lapsed, look } = watched(state, version);
     await this.pool.query({
       name: 'watched-follow',
       text: `
         INSERT INTO watched_domains AS w
-          (id, slot, name, team, dkim_tokens, dkim_zone, ses_region, status, lapsed, look, version, added_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+          (id, slot, name, team, dkim_tokens, dkim_zone, ses_region, status, lapsed, look, version, added_at, mode)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         ON CONFLICT (id) DO UPDATE SET
           dkim_tokens = excluded.dkim_tokens, dkim_zone = excluded.dkim_zone, ses_region = excluded.ses_region,
-          status = excluded.status, lapsed = excluded.lapsed, look = excluded.look, version = excluded.version
+          status = excluded.status, lapsed = excluded.lapsed, look = excluded.look, version = excluded.version,
+          mode = excluded.mode
         WHERE w.version < excluded.version`,
       values: [
         id,
@@ -121,6 +77,7 @@ export class WatchedDomains {
         look,
         version,
         state.addedAt,
+        mode,
       ],
     });
   }
@@ -131,14 +88,14 @@ export class WatchedDomains {
    */
   async refresh(id: string, state: MailDomain, version: number): Promise<void> {
     if (!isLive(state)) return this.remove(id);
-    const { status, lapsed, look, dkimTokens, dkimZone, sesRegion } = watched(state, version);
+    const { status, lapsed, look, dkimTokens, dkimZone, sesRegion, mode } = watched(state, version);
     await this.pool.query({
       name: 'watched-refresh',
       text: `
         UPDATE watched_domains SET status = $2, lapsed = $3, look = $4, version = $5, dkim_tokens = $6, dkim_zone = $7,
-          ses_region = $8
+          ses_region = $8, mode = $9
         WHERE id = $1 AND (version < $5 OR (version = $5 AND look IS DISTINCT FROM $4))`,
-      values: [id, status, lapsed, look, version, dkimTokens, dkimZone, sesRegion],
+      values: [id, status, lapsed, look, version, dkimTokens, dkimZone, sesRegion, mode],
     });
   }
 

@@ -80,9 +80,22 @@ class KnowTheRegionOfWatchedDomains1796300000300 implements MigrationInterface {
   }
 }
 
+class KnowTheModeOfWatchedDomains1796400000300 implements MigrationInterface {
+  readonly name = 'KnowTheModeOfWatchedDomains1796400000300';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`ALTER TABLE watched_domains ADD COLUMN mode text NOT NULL DEFAULT 'send_receive'`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE watched_domains DROP COLUMN mode');
+  }
+}
+
 export const cycleMigrations: readonly Migration[] = [
   CreateVerificationCycle1795400000300,
   WatchYoungDomains1795400000500,
   KeepRequestedLooks1795900000500,
   KnowTheRegionOfWatchedDomains1796300000300,
+  KnowTheModeOfWatchedDomains1796400000300,
 ];

@@ -7,7 +7,13 @@ export class AddDomain {
   readonly type = 'AddDomain';
   constructor(
     readonly domainId: string,
-    readonly data: { readonly name: string; readonly team: string; readonly deadline: string },
+    /** `mode`: absent for a domain that sends and receives. */
+    readonly data: {
+      readonly name: string;
+      readonly team: string;
+      readonly deadline: string;
+      readonly mode?: 'send_only';
+    },
     readonly context: CommandContext,
   ) {}
 }
@@ -98,6 +104,15 @@ export class ChooseDomainOutboundProvider {
   ) {}
 }
 
+export class EnableReceiving {
+  readonly type = 'EnableReceiving';
+  readonly data = {};
+  constructor(
+    readonly domainId: string,
+    readonly context: CommandContext,
+  ) {}
+}
+
 export class RequestDeletion {
   readonly type = 'RequestDeletion';
   readonly data = {};
@@ -135,6 +150,7 @@ export type DomainCommand =
   | CompleteIdentityRepair
   | FailIdentityRepair
   | ChooseDomainOutboundProvider
+  | EnableReceiving
   | RecordOwnersTold
   | RequestDeletion
   | CompleteDeletion;

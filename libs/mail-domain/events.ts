@@ -4,7 +4,7 @@
  *
  * What is written here reaches subscribers: `npm run events:schemas` makes docs/events of these types and comments.
  */
-import type { Dnssec, Finding, SesDkimStatus, SesMailFromStatus } from '@app/mail-records';
+import type { Dnssec, Finding, SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
 
 interface Event<Type extends string, Data> {
   readonly type: Type;
@@ -32,6 +32,8 @@ export type DomainAdded = Event<
      * @format date-time
      */
     readonly deadline: string;
+    /** `send_only`: it sends mail and receives none. Absent where it does both. */
+    readonly mode?: 'send_only';
   }
 >;
 
@@ -123,6 +125,11 @@ export type DnsChecked = Event<
      * has none or gave no answer, in scheduled looks, and in events from before it was recorded.
      */
     readonly sesMailFromStatus?: SesMailFromStatus;
+    /**
+     * What else SES says of the identity. Absent when it gave no answer, in scheduled looks, and in events from before
+     * it was recorded.
+     */
+    readonly sesIdentity?: SesStanding;
     /**
      * `secure`: every resolver has validated every answer. `bogus`: the signatures do not validate. Absent when a
      * resolver did not say, and in events from before it was recorded.
@@ -271,6 +278,12 @@ export type OwnersTold = Event<
   }
 >;
 
+/**
+ * A domain that only sent mail is to receive it too. It is pending until its MX record is in place, and never goes back
+ * to sending only.
+ */
+export type ReceivingEnabled = Event<'ReceivingEnabled', Record<string, never>>;
+
 /** A customer deleted the domain. This cannot be undone: `DomainDeleted` follows. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
 /** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
@@ -289,6 +302,7 @@ export type DomainEvent =
   | IdentityRepaired
   | IdentityRepairFailed
   | DomainOutboundProviderChosen
+  | ReceivingEnabled
   | OwnersTold
   | DomainDeletionRequested
   | DomainDeleted;
@@ -307,6 +321,7 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   IdentityRepaired: 1,
   IdentityRepairFailed: 1,
   DomainOutboundProviderChosen: 1,
+  ReceivingEnabled: 1,
   OwnersTold: 1,
   DomainDeletionRequested: 1,
   DomainDeleted: 1,

@@ -33,7 +33,8 @@ interface Met {
 type Sentences = { [E in DomainEvent as E['type']]: (data: E['data'], met: Met) => string };
 
 const sentences: Sentences = {
-  DomainAdded: ({ name }) => `${name} was added, and its name reserved.`,
+  DomainAdded: ({ name, mode }) =>
+    `${name} was added${mode === 'send_only' ? ' to send mail only' : ''}, and its name reserved.`,
   DomainProvisioned: ({ sesRegion }, { name }) =>
     `The mail server and Amazon SES (${sesRegion}) have ${name} now; it is pending until its DNS records are in place.`,
   ProvisioningFailed: (failure, { name }) => `${refusal(failure, name)} What was done of it is being taken back.`,
@@ -63,6 +64,7 @@ const sentences: Sentences = {
   IdentityRepairFailed: ({ reason }, { name }) => `Amazon SES could not be given ${name} again: ${reason}`,
   DomainOutboundProviderChosen: ({ provider }, { name }) =>
     `${provider ?? 'Sendmux SES'} was chosen for what the mailboxes on ${name} send, but those with a choice of their own.`,
+  ReceivingEnabled: (_, { name }) => `${name} is to receive mail too; it is pending until its MX record is in place.`,
   OwnersTold: ({ about, owners }, { name }) =>
     `${owners === 1 ? 'The owner' : `${owners} owners`} of the team ${owners === 1 ? 'was' : 'were'} told by e-mail that ${noticed[about](name)}.`,
   DomainDeletionRequested: (_, { name }) => `The deletion of ${name} was asked for.`,

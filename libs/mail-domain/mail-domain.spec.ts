@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import type { CommandContext } from '@app/decider';
-import { checkNames, type CheckName, type Finding, type SesDkimStatus } from '@app/mail-records';
+import { checkNames, type CheckName, type Finding, type SesDkimStatus, type SesStanding } from '@app/mail-records';
 import {
   AddDomain,
   ChooseDomainOutboundProvider,
@@ -9,6 +9,7 @@ import {
   FailIdentityRepair,
   CompleteProvisioning,
   CompleteRollback,
+  EnableReceiving,
   FailProvisioning,
   RecordCheck,
   RecordOwnersTold,
@@ -304,6 +305,68 @@ describe('the choice of an outbound provider', () => {
   });
 });
 
+describe('a domain that only sends', () => {
+  const addSendOnly = new AddDomain(id, { ...add.data, mode: 'send_only' }, context);
+  const enable = new EnableReceiving(id, context);
+  const { mx: _, ...rest } = Object.fromEntries(findings({}).map((each) => [each.check, each]));
+  const withoutMx = new RecordCheck(id, { ...requested().data, findings: Object.values(rest) }, context);
+  const life = (...commands: DomainCommand[]) => run([addSendOnly, provision, ...commands]);
+
+  it('keeps its mode through all that comes, and is verified without a finding about MX', () => {
+    const repair = [
+      new RequestIdentityRepair(id, { fault: 'missing' }, context),
+      new CompleteIdentityRepair(id, provision.data, context),
+    ];
+    expect(life(withoutMx, ...repair).state).toMatchObject({ status: 'verified', mode: 'send_only' });
+    expect(life(withoutMx, new RequestDeletion(id, context)).state).toMatchObject({ mode: 'send_only' });
+    expect(run([addSendOnly, fail]).state).toMatchObject({ status: 'rolling_back', mode: 'send_only' });
+  });
+  it.each([
+    ['pending', []],
+    ['verified', [withoutMx]],
+    ['pending after a lapse', [withoutMx, cycle(1, { spf: 'fail' })]],
+    ['failed', [withoutMx, cycle(1, { spf: 'fail' }), cycle(2, { spf: 'fail' })]],
+  ])('is to receive too while it is %s: pending as a new one, once, and for ever', (_status, before) => {
+    const { state, last } = life(...before, enable);
+    expect(last).toEqual(['ReceivingEnabled']);
+    expect(state).toMatchObject({ status: 'pending', lapsed: false, strikes: 0, verifiedAt: null, mode: undefined });
+    expect(life(...before, enable, enable).last).toEqual([]);
+    // A cycle that finds no MX counts no strike against a domain that has never had one.
+    const cycles = [3, 4, 5].map((number) => cycle(number, broken));
+    expect(life(...before, enable, ...cycles).state.status).toBe('pending');
+    expect(life(...before, enable, ...cycles, requested()).last).toEqual(['DnsChecked', 'DomainVerified']);
+  });
+  it('changes nothing of a domain that receives already', () => expect(after(requested(), enable).last).toEqual([]));
+  it('is refused where there is no domain, or soon none', () => {
+    expect(() => run([enable])).toThrow(/no domain/);
+    expect(() => life(new RequestDeletion(id, context), enable)).toThrow(/being deleted/);
+  });
+});
+
+describe('what SES says of the identity', () => {
+  const standing = { verificationStatus: 'success', verifiedForSending: true, dkimSigningEnabled: true } as const;
+  const told = (sesIdentity: SesStanding) => new RecordCheck(id, { ...requested().data, sesIdentity }, context);
+  const scheduled = (number: number, status: SesDkimStatus | null) => look('scheduled', number, {}, status);
+
+  it('is kept, and news of it alone is recorded', () => {
+    const { state } = after(requested(), told(standing));
+    expect(state).toMatchObject({ sesIdentity: standing });
+    expect(after(told(standing), told(standing)).last).toEqual([]);
+    expect(after(told(standing), told({ ...standing, dkimSigningEnabled: false })).last).toEqual(['DnsChecked']);
+    expect(after(told(standing), requested()).last).toEqual([]);
+  });
+  it('follows the status that a scheduled look has of it', () => {
+    const then = (status: SesDkimStatus | null) => {
+      const { state } = after(told(standing), scheduled(1, status));
+      return 'sesIdentity' in state && state.sesIdentity;
+    };
+    expect(then('failed')).toEqual({ ...standing, verificationStatus: 'failed', verifiedForSending: false });
+    expect(then('temporary_failure')).toEqual({ ...standing, verificationStatus: 'temporary_failure' });
+    expect(then(null)).toEqual(standing);
+    expect(after(scheduled(1, 'success')).state).toMatchObject({ sesIdentity: undefined });
+  });
+});
+
 describe('what the owners were told', () => {
   const told = (about: 'failure' | 'recovery', notice: number) =>
     new RecordOwnersTold(id, { about, notice, owners: 2 }, context);
@@ -363,13 +426,15 @@ describe('any life', () => {
       .constantFrom('a', 'x')
       .map((token) => new CompleteIdentityRepair(id, { ...provision.data, dkimTokens: [token, 'b', 'c'] }, context)),
     fc.constantFrom('mailgun', null).map((provider) => new ChooseDomainOutboundProvider(id, { provider }, context)),
+    fc.constant(new EnableReceiving(id, context)),
     fc.constant(new RequestDeletion(id, context)),
     fc.constant(new CompleteDeletion(id, context)),
   );
   it('every decision can be folded, and deciding it again in the new state repeats no transition', () => {
+    const adds = fc.constantFrom(add, new AddDomain(id, { ...add.data, mode: 'send_only' }, context));
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-        let state = decide(add, initialState).reduce(evolve, initialState);
+      fc.property(adds, fc.array(step, { maxLength: 40 }), (first, steps) => {
+        let state = decide(first, initialState).reduce(evolve, initialState);
         for (const command of steps) {
           let events: DomainEvent[] = [];
           try {

@@ -4,7 +4,7 @@
  */
 import type { CompleteProvisioning, DomainCommand, RecordCheck } from './commands';
 import { DomainRuleBroken } from './errors';
-import type { DomainEvent, IdentityRepaired, Notice, ProvisioningFailed } from './events';
+import type { DnsChecked, DomainEvent, IdentityRepaired, Notice, ProvisioningFailed } from './events';
 import {
   allPass,
   failing,
@@ -14,6 +14,7 @@ import {
   type Assessment,
   type SesDkimStatus,
   type SesMailFromStatus,
+  type SesStanding,
 } from '@app/mail-records';
 import { isRepairDue } from './identity-repair';
 
@@ -22,6 +23,8 @@ interface Named {
   readonly name: string;
   readonly team: string;
   readonly addedAt: string;
+  /** Absent for a domain that receives mail too. */
+  readonly mode?: 'send_only' | undefined;
 }
 
 /** The state that every provisioned domain has, whatever its verification status. */
@@ -34,6 +37,8 @@ export interface Provisioned extends Named {
   readonly mailFromDomain?: string | undefined;
   /** The last known status of its records at SES; absent until a look has asked. */
   readonly sesMailFromStatus?: SesMailFromStatus | undefined;
+  /** The last known standing of the identity at SES; absent until a look has asked. */
+  readonly sesIdentity?: SesStanding | undefined;
   /** Time of the last success; null until the first. */
   readonly verifiedAt: string | null;
   readonly lastAssessment: Assessment | null;
@@ -127,6 +132,12 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
       throw new DomainRuleBroken('not_found', `There is no domain ${command.domainId}.`);
     }
 
+    case 'EnableReceiving':
+      if (isLive(state)) return state.mode === 'send_only' ? [event('ReceivingEnabled', {})] : [];
+      if (state.status === 'deleting')
+        throw new DomainRuleBroken('conflict', `${state.name} is being deleted, and can no longer be changed.`);
+      throw new DomainRuleBroken('not_found', `There is no domain ${command.domainId}.`);
+
     case 'RecordOwnersTold': {
       const { about, notice } = command.data;
       if (!isLive(state) && state.status !== 'deleting') return [];
@@ -149,14 +160,18 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
     if (state.status !== 'deleting') throw new DomainRuleBroken('not_found', `There is no domain ${domainId}.`);
     throw new DomainRuleBroken('conflict', `${state.name} is being deleted and can no longer be verified.`);
   }
-  const { trigger, cycle, findings, sesDkimStatus, sesMailFromStatus, dnssec } = data;
+  const { trigger, cycle, findings, sesDkimStatus, sesMailFromStatus, sesIdentity, dnssec } = data;
   const scheduled = trigger === 'scheduled';
   if (scheduled && (state.status === 'failed' || (cycle ?? 0) <= (state.lastCycle ?? -1))) return [];
 
   if (scheduled && data.lookedAt && state.checkedAt && data.lookedAt < state.checkedAt) return [];
 
   const stamp = { domainId, at: context.at };
-  const optional = { ...(sesMailFromStatus && { sesMailFromStatus }), ...(dnssec && { dnssec }) };
+  const optional = {
+    ...(sesMailFromStatus && { sesMailFromStatus }),
+    ...(sesIdentity && { sesIdentity }),
+    ...(dnssec && { dnssec }),
+  };
   const seen = { trigger, cycle, findings, sesDkimStatus, ...optional };
   const checked: DomainEvent = { ...stamp, type: 'DnsChecked', data: seen };
   const broken = isBroken(findings);
@@ -175,10 +190,32 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
   }
 
   const struck = scheduled && state.status === 'pending' && strikesAfter(state, broken) > state.strikes;
-  const isNewsOfMailFrom = sesMailFromStatus !== undefined && sesMailFromStatus !== state.sesMailFromStatus;
+  const isNewsOfSes =
+    (sesMailFromStatus !== undefined && sesMailFromStatus !== state.sesMailFromStatus) ||
+    (sesIdentity !== undefined && !isSameStanding(sesIdentity, state.sesIdentity));
   const differs =
-    isNewsOfMailFrom || !state.lastAssessment || !sameAssessment(state.lastAssessment, { findings, sesDkimStatus });
+    isNewsOfSes || !state.lastAssessment || !sameAssessment(state.lastAssessment, { findings, sesDkimStatus });
   return differs || struck || transition.length > 0 ? [checked, ...transition] : [];
+}
+
+const isSameStanding = (a: SesStanding, b: SesStanding | undefined): boolean =>
+  a.verificationStatus === b?.verificationStatus &&
+  a.verifiedForSending === b.verifiedForSending &&
+  a.dkimSigningEnabled === b.dkimSigningEnabled;
+
+/**
+ * Gives the standing of the identity after a look. A scheduled look reads the status of all identities at once, and
+ * nothing else: whether SES sends follows from it, but after a temporary failure, with which it goes on for a while.
+ */
+function standingAfter(
+  { sesIdentity, sesDkimStatus }: DnsChecked['data'],
+  before: SesStanding | undefined,
+): SesStanding | undefined {
+  if (sesIdentity || !before || !sesDkimStatus || sesDkimStatus === before.verificationStatus)
+    return sesIdentity ?? before;
+  const verifiedForSending =
+    sesDkimStatus === 'temporary_failure' ? before.verifiedForSending : sesDkimStatus === 'success';
+  return { ...before, verificationStatus: sesDkimStatus, verifiedForSending };
 }
 
 function repaired(data: CompleteProvisioning['data'], state: LiveDomain): IdentityRepaired['data'] {
@@ -204,8 +241,8 @@ function strikesAfter(state: LiveDomain, broken: boolean): number {
 export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
   switch (event.type) {
     case 'DomainAdded': {
-      const { name, team, deadline } = event.data;
-      return { status: 'provisioning', id: event.domainId, name, team, addedAt: event.at, deadline };
+      const { name, team, deadline, mode } = event.data;
+      return { status: 'provisioning', id: event.domainId, name, team, addedAt: event.at, deadline, mode };
     }
     case 'DomainProvisioned':
       return changed(changed(named(expectStatus(state, event, 'provisioning')), event.data), {
@@ -234,6 +271,7 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
         checkedAt: event.at,
         sesDkimStatus: sesDkimStatus ?? live.sesDkimStatus,
         sesMailFromStatus: sesMailFromStatus ?? live.sesMailFromStatus,
+        sesIdentity: standingAfter(event.data, live.sesIdentity),
         lastCycle: cycle ?? live.lastCycle,
       });
       if (seen.status !== 'pending' || trigger !== 'scheduled') return seen;
@@ -273,6 +311,11 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
       return changed(live, { outboundProvider: event.data.provider });
     }
+    case 'ReceivingEnabled': {
+      const live = provisioned(expectStatus(state, event, 'pending', 'verified', 'failed'));
+      const unverified = { status: 'pending', lapsed: false, strikes: 0, verifiedAt: null, mode: undefined } as const;
+      return changed(live, unverified);
+    }
     case 'OwnersTold': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed', 'deleting');
       const { about, notice } = event.data;
@@ -307,19 +350,21 @@ const changed = <State extends object, const Values extends object>(state: State
 /** Distributes over the union, so that each kind of state keeps its own fields. */
 type Changed<State, Values> = State extends unknown ? Omit<State, keyof Values> & Values : never;
 
-const named = ({ id, name, team, addedAt }: Named): Named => ({ id, name, team, addedAt });
+const named = ({ id, name, team, addedAt, mode }: Named): Named => ({ id, name, team, addedAt, mode });
 
 const provisioned = (state: Provisioned): Provisioned => ({
   id: state.id,
   name: state.name,
   team: state.team,
   addedAt: state.addedAt,
+  mode: state.mode,
   dkimTokens: state.dkimTokens,
   dkimZone: state.dkimZone,
   sesRegion: state.sesRegion,
   sesDkimStatus: state.sesDkimStatus,
   mailFromDomain: state.mailFromDomain,
   sesMailFromStatus: state.sesMailFromStatus,
+  sesIdentity: state.sesIdentity,
   verifiedAt: state.verifiedAt,
   lastAssessment: state.lastAssessment,
   checkedAt: state.checkedAt,

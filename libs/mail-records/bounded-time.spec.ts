@@ -61,6 +61,7 @@ import {
   type PublishedName,
 } from './published';
 import { characterStrings, escaped, rdata } from './record-set';
+import { recordsWithStatus, seenFinding } from './record-status';
 import { byField, dnsRecords, recordSets } from './records';
 import { obstacles, planWarnings, rehearsalQuestions } from './rehearsal';
 import { ends, isBelow, isProbe, trace } from './synthesis';
@@ -292,7 +293,7 @@ const readers: Record<string, Reader> = {
   policyIn: ofText(policyIn),
   policyMeant: ofText(policyMeant),
   possibleZones: ofName(possibleZones),
-  preflight: ofZone(({ published }) => preflight(name, published, 'acme.com', true)),
+  preflight: ofZone(({ published }) => preflight({ name }, published, 'acme.com', true)),
   propagating: ofName((name) => propagating('TXT', name)),
   publishedAt: ofZone(({ published }) => publishedAt(published, name)),
   questionsOf: ofName((name) => questionsOf({ ...domain, name })),
@@ -302,10 +303,12 @@ const readers: Record<string, Reader> = {
   readIn: ofText((text) => readIn(terms(text))),
   recordSets: ofName((name) => recordSets({ ...domain, name })),
   recordsIn: ofZone(({ answers }) => recordsIn(answers.at('TXT', name))),
+  recordsWithStatus: ofZone(({ assessment }) => recordsWithStatus(domain, assessment.findings.map(seenFinding))),
   registrableDomain: ofName(registrableDomain),
   relativeHost: ofName((name) => relativeHost(name, 'acme.com')),
   remedy: ofZone(({ published }) => inZoneOrder(domain).map((check) => remedy(domain, check, published))),
   sameAssessment: ofZone(({ assessment }) => sameAssessment(assessment, { ...assessment })),
+  seenFinding: ofZone(({ assessment }) => assessment.findings.map(seenFinding)),
   servfail: ofName(servfail),
   shownOperations: ofZone(({ published }) => shownOperations(dnsPlan(domain, published), escaped)),
   spfQuestion: ofZone(({ answers }) => spfQuestion(domain, answers)),
@@ -321,7 +324,7 @@ const readers: Record<string, Reader> = {
 };
 
 /** They only put together what they are given. */
-const makers = ['fail', 'operation', 'pass', 'retryAllAfter', 'undecided'];
+const makers = ['checksOf', 'fail', 'operation', 'pass', 'retryAllAfter', 'undecided'];
 
 describe('what a zone holds is read in time linear in its length', () => {
   it('by every function that there is', () =>

@@ -8,15 +8,24 @@ import type { Operation } from './operation';
 import type { NameToRead, Published } from './published';
 import type { RecordSet } from './record-set';
 
+/** `send_only`: the domain sends mail and receives none, so that it needs no MX record and has no mailboxes. */
+export const domainModes = ['send_receive', 'send_only'] as const;
+export type DomainMode = (typeof domainModes)[number];
+
 /** The domain whose records are expected. */
 export interface Expected {
   readonly name: string;
+  /** `send_receive` where absent. */
+  readonly mode?: DomainMode | undefined;
   readonly team: string;
   readonly dkimTokens: readonly string[];
   readonly dkimZone: string;
   /** AWS Region of the SES identity; empty where the domain is not added yet. */
   readonly sesRegion: string;
 }
+
+/** What has to be known of a domain to read its names; it has no DKIM tokens until it is added. */
+export type ToRead = Pick<Expected, 'name' | 'mode' | 'dkimTokens'>;
 
 /** What an operator may require of every domain. Checks of it decide nothing unless he does. */
 export type Requirement = 'mail_from';
@@ -38,6 +47,11 @@ export interface Check {
   readonly label: string;
   /** `ses`: SES looks the records up by itself, and our look asks SES for the result. */
   readonly authority: 'dns' | 'ses';
+  /**
+   * The modes of the domains that the check is asked of; all where absent. For any other domain it gives no finding,
+   * and `entry` gives what `dns_records` shows instead of its records.
+   */
+  readonly modes?: readonly DomainMode[];
   /** What has to be required for the check to decide about the status of a domain; absent where it always does. */
   readonly requirement?: Requirement;
   /** The word for a record in the history, by the code of its finding; `wrong (<code>)` where absent. */
@@ -69,10 +83,10 @@ export interface Check {
   /** Gives the advice of the product guide ("Troubleshooting"), with the domain's own names in it. */
   hints(domain: Expected, finding?: Finding): readonly string[];
   /** Tells whether we have to mend a fail, so that the customer has no record to place. */
-  isOurs?(finding: Finding): boolean;
+  isOurs?(finding: Pick<Finding, 'code'>): boolean;
 
   /** Gives the names that `plan` reads. */
-  reads(domain: Pick<Expected, 'name' | 'dkimTokens'>): readonly NameToRead[];
+  reads(domain: ToRead): readonly NameToRead[];
   /**
    * Gives the operations that make the check pass, given what is published now. A name that was not read is treated as
    * one without records.

@@ -1,14 +1,15 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { Check } from './check';
+import { domainModes, type Check } from './check';
 import { checks } from './checks';
 
 const sources = readdirSync(join(__dirname, 'checks'), { recursive: true, encoding: 'utf8' })
   .filter((file) => file.endsWith('.ts') && !file.endsWith('.spec.ts'))
   .map((file) => readFileSync(join(__dirname, 'checks', file), 'utf8'));
-/** Words of the same form that are no codes: a check, and what SES says. */
+/** Words of the same form that are no codes: a check, a mode, and what SES says. */
 const others = new Set<string>([
   ...checks.flatMap(({ name, requirement }: Check) => [name, requirement ?? []].flat()),
+  ...domainModes,
   'temporary_failure',
   'not_started',
   'identity_missing',

@@ -1,7 +1,8 @@
 /** Explains why a finding is what it is, and what to do about it. Pure: the look-ups were made before. */
 import { unique, type Answer, type AnswerEvidence, type Answers, type Question } from './answers';
 import type { Check, Evidence, Expected, Refined, Severity, Warning } from './check';
-import { checkNamed, checks } from './checks';
+import { checkNamed, checksOf } from './checks';
+import { unseen } from './checks/finding';
 import type { Assessment, Finding } from './findings';
 import { cut, cutList, limits } from './limits';
 import type { Operation } from './operation';
@@ -63,7 +64,7 @@ export function clueQuestions(domain: Expected, finding: Finding, evidence: Evid
 
 /** Gives the names whose records a fix changes. What Amazon SES decides about is never looked up for a verification. */
 const namesOf = (domain: Expected): NameToRead[] =>
-  checks.flatMap((check: Check) => (check.authority === 'dns' ? check.reads(domain) : []));
+  checksOf(domain).flatMap((check) => (check.authority === 'dns' ? check.reads(domain) : []));
 
 /** Gives the questions that tell what is stored in the zone, and then what becomes of it by our advice. */
 function adviceQuestions(check: Check, domain: Expected, clues: readonly Question[], all: Answers): Question[] {
@@ -193,9 +194,6 @@ function refinedOf(check: Check, domain: Expected, finding: Finding, evidence: E
     message: `${told} The wildcard ${source.owner} answers for ${name} now, and all that it serves there stops with the first record that is placed (RFC 4592 section 2.2.1).`,
   };
 }
-
-/** The codes of a zone whose records no resolver can see, so that no advice about a record helps. */
-const unseen: ReadonlySet<string> = new Set(['dns_servfail', 'dnssec_bogus']);
 
 function hintOf(check: Check, domain: Expected, finding: Finding, ttl: number | null): string | null {
   const { outcome, code, observed } = finding;

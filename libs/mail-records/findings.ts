@@ -44,12 +44,24 @@ export interface Finding {
   readonly decides?: false;
 }
 
+/** What SES says of the identity of a domain, besides its DKIM and MAIL FROM records. */
+export interface SesStanding {
+  /** `VerificationStatus` of SES v2 `GetEmailIdentity`, in lower case. */
+  readonly verificationStatus: SesDkimStatus;
+  /** `VerifiedForSendingStatus`: whether SES sends mail of the domain. */
+  readonly verifiedForSending: boolean;
+  /** `DkimAttributes.SigningEnabled`: whether SES signs its mail. */
+  readonly dkimSigningEnabled: boolean;
+}
+
 /** The result of one look at a domain: one finding for each check, and the DKIM status of SES if it answered. */
 export interface Assessment {
   readonly findings: readonly Finding[];
   readonly sesDkimStatus: SesDkimStatus | null;
   /** What SES says of the MAIL FROM domain; absent when it has none, or was not asked about this identity alone. */
   readonly sesMailFromStatus?: SesMailFromStatus;
+  /** Absent when SES gave no answer, or was not asked about this identity alone. */
+  readonly sesIdentity?: SesStanding;
   /**
    * Absent when a resolver did not say. It changes no outcome, because the customer does not choose which resolver
    * validates.

@@ -1,6 +1,15 @@
 export * from './answers';
-export type { Check, DkimAnswer, Expected, Requirement, SesExplanation } from './check';
-export { checkNamed, checkNames, checks, type CheckName } from './checks';
+export {
+  domainModes,
+  type Check,
+  type DkimAnswer,
+  type DomainMode,
+  type Expected,
+  type Requirement,
+  type SesExplanation,
+  type ToRead,
+} from './check';
+export { checkNamed, checkNames, checks, checksOf, type CheckName } from './checks';
 export { haveSameTokens } from './checks/dkim';
 export { mailFromName } from './checks/mail-from/name';
 export { ownership } from './checks/ownership';
@@ -18,6 +27,15 @@ export { dnsPlan, namesToRead } from './plan';
 export * from './preflight';
 export type { NameToRead, Published, PublishedName } from './published';
 export { escaped, rdata } from './record-set';
+export {
+  kept,
+  recordsWithStatus,
+  recordStatuses,
+  seenFinding,
+  type RecordStatus,
+  type RecordWithStatus,
+  type SeenFinding,
+} from './record-status';
 export { answersInPlace } from './in-place';
 export * from './records';
 export * from './zone';

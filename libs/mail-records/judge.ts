@@ -3,18 +3,18 @@
  * in. The tests name the rows of the table of cases.
  */
 import { unique, type Answers, type Question } from './answers';
-import type { Check, DkimAnswer, Expected, Requirement } from './check';
-import { checks } from './checks';
+import type { DkimAnswer, Expected, Requirement } from './check';
+import { checksOf } from './checks';
 import type { Assessment, Dnssec, Finding } from './findings';
 
 /** Gives the questions that a look asks each resolver, each once. */
 export const questionsOf = (domain: Expected): Question[] =>
-  unique(checks.flatMap((check: Check) => check.questions(domain)));
+  unique(checksOf(domain).flatMap((check) => check.questions(domain)));
 
 /** Gives the next questions whose answers can change a finding; none when there are no more. */
 export function followUps(domain: Expected, answers: Answers): Question[] {
   const next: Question[] = [];
-  for (const check of checks as readonly Check[]) {
+  for (const check of checksOf(domain)) {
     const question = check.followUp?.(domain, answers);
     if (question) next.push(question);
   }
@@ -22,7 +22,7 @@ export function followUps(domain: Expected, answers: Answers): Question[] {
 }
 
 /**
- * Gives one finding for each check, in the order of the list.
+ * Gives one finding for each check of the domain, in the order of the list.
  *
  * @param required what the operator requires; other checks that depend on it are judged, and decide nothing.
  */
@@ -32,7 +32,7 @@ export function judge(
   dkim: DkimAnswer,
   required: readonly Requirement[] = [],
 ): Assessment {
-  const findings = checks.map((check: Check): Finding => {
+  const findings = checksOf(domain).map((check): Finding => {
     const found = check.judge(domain, answers, dkim);
     return !check.requirement || required.includes(check.requirement) ? found : { ...found, decides: false };
   });

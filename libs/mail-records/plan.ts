@@ -1,16 +1,16 @@
 /**
  * Plans the changes to a zone that verify a domain, given what is published now. Pure: the look-ups were made before.
  */
-import type { Check, Expected } from './check';
-import { checks, inZoneOrder } from './checks';
+import type { Check, Expected, ToRead } from './check';
+import { checksOf, inZoneOrder } from './checks';
 import { inOrder, operation, type Operation } from './operation';
 import { dnameAbove, wildcardAt, type NameToRead, type Published } from './published';
 import { ends } from './synthesis';
 
 /** Gives the names that a plan has to read, each once. */
-export function namesToRead(domain: Pick<Expected, 'name' | 'dkimTokens'>): NameToRead[] {
+export function namesToRead(domain: ToRead): NameToRead[] {
   const names = new Map<string, NameToRead>();
-  for (const wanted of checks.flatMap((check: Check) => check.reads(domain))) {
+  for (const wanted of checksOf(domain).flatMap((check) => check.reads(domain))) {
     const { name, mx, through } = wanted;
     const before = names.get(name);
     names.set(name, { name, mx: mx || before?.mx, through: through || before?.through });

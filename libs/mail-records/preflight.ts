@@ -1,6 +1,7 @@
 /**
  * What a customer should know before adding a domain: who has its mail now, and what our records would change. Pure.
  */
+import type { Expected } from './check';
 import { inheritedDmarc, seenAt } from './checks/dmarc';
 import { dmarcName } from './checks/dmarc/judge';
 import { looksLikeDmarc } from './checks/dmarc/meant';
@@ -44,10 +45,17 @@ export interface Preflight {
 }
 
 /**
+ * @param domain its name, and the mode that it shall have.
  * @param zone that holds the name, for the advice on a name of its own.
  * @param hasAddress whether the name has an IPv4 or IPv6 address.
  */
-export function preflight(name: string, published: Published, zone: string, hasAddress: boolean): Preflight {
+export function preflight(
+  { name, mode }: Pick<Expected, 'name' | 'mode'>,
+  published: Published,
+  zone: string,
+  hasAddress: boolean,
+): Preflight {
+  const willReceive = mode !== 'send_only';
   const domain = publishedAt(published, name);
   const { cname } = domain;
   const mx = [...domain.mx].sort((a, b) => a.preference - b.preference || (a.exchange < b.exchange ? -1 : 1));
@@ -62,7 +70,9 @@ export function preflight(name: string, published: Published, zone: string, hasA
   const findings: PreflightFinding[] = [];
   const say = (severity: PreflightFinding['severity'], code: string, message: string) =>
     findings.push({ code, severity, message });
-  const instead = `To keep that, add a name of its own for mail, such as mail.${name === zone ? zone : name}.`;
+  const ownName = `add a name of its own for mail, such as mail.${name === zone ? zone : name}`;
+  const instead = `To keep that, ${ownName}.`;
+  const sendOnly = `To keep that, add it with the mode send_only, which leaves its MX as it is, or ${ownName}.`;
   if (!domain.exists)
     say('info', 'domain_nxdomain', `${name} does not exist in the DNS yet. Its records bring it into being.`);
   const wildcard = wildcardAt(published, name);
@@ -78,22 +88,22 @@ export function preflight(name: string, published: Published, zone: string, hasA
       'cname_at_name',
       `${name} is a CNAME to ${cname}, and a name with a CNAME can have no MX or TXT record (RFC 1034 section 3.6.2). It would have to go. ${instead}`,
     );
-  if (foreign.length > 0) {
+  if (willReceive && foreign.length > 0) {
     const { host, provider } = foreign[0]!;
     const who = provider === null ? host : `${provider} (${host})`;
     say(
       'warning',
       'mail_is_received',
-      `${who} receives the mail for ${name} now. With our MX that ends: new mail goes to Sendmux, and existing mailboxes stay where they are. ${instead}`,
+      `${who} receives the mail for ${name} now. With our MX that ends: new mail goes to Sendmux, and existing mailboxes stay where they are. ${sendOnly}`,
     );
   }
-  if (mx.length === 0 && cname === null && hasAddress)
+  if (willReceive && mx.length === 0 && cname === null && hasAddress)
     say(
       'warning',
       'mail_by_address',
-      `${name} has no MX record, so mail for it goes to the host at its address (RFC 5321 section 5.1). If that host takes mail, it ends with our MX. ${instead}`,
+      `${name} has no MX record, so mail for it goes to the host at its address (RFC 5321 section 5.1). If that host takes mail, it ends with our MX. ${sendOnly}`,
     );
-  if (mx.some(({ exchange }) => exchange === ''))
+  if (willReceive && mx.some(({ exchange }) => exchange === ''))
     say(
       'warning',
       'mx_null',
@@ -115,7 +125,7 @@ export function preflight(name: string, published: Published, zone: string, hasA
       'dmarc_inherited',
       `${name} inherits the DMARC policy ${inherited} from its parent. It gets a record of its own, which is no weaker.`,
     );
-  for (const { code, message } of advice(name, published)) say('warning', code, message);
+  for (const { code, message } of advice({ name, mode }, published)) say('warning', code, message);
   return {
     nameExists: domain.exists,
     receivedBy: receivedBy.slice(0, limits.entries),
@@ -128,8 +138,8 @@ export function preflight(name: string, published: Published, zone: string, hasA
 }
 
 /** Gives what is wrong with the records that the plan would give the domain, but what is said already. */
-function advice(name: string, published: Published): PlanWarning[] {
-  const added = { name, team: '', dkimTokens: [], dkimZone: '', sesRegion: '' };
+function advice(domain: Pick<Expected, 'name' | 'mode'>, published: Published): PlanWarning[] {
+  const added = { ...domain, team: '', dkimTokens: [], dkimZone: '', sesRegion: '' };
   return planWarnings(added, published, dnsPlan(added, published)).filter(
     ({ code, severity }) => severity === 'breaking' || code === 'dname_above' || code === 'mta_sts_present',
   );

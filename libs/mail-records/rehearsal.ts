@@ -1,7 +1,7 @@
 /** Puts what we advise through our own verdicts, as if it were published. Pure. */
 import { answerOf, definiteIn, recordsIn, type Answer, type Answers, type MxRr, type Question } from './answers';
 import type { Check, Expected, Severity, Warning } from './check';
-import { checkNamed, checks } from './checks';
+import { checkNamed, checksOf } from './checks';
 import { dnameAboveName } from './checks/finding';
 import type { Finding } from './findings';
 import { questionsOf } from './judge';
@@ -90,13 +90,13 @@ function valuesAfter(here: readonly Operation[], type: Question['type'], stored:
 /**
  * Gives the questions whose answers tell what is wrong with the result of operations.
  *
- * @param of the checks that matter; all where absent.
+ * @param of the checks that matter; all of the domain where absent.
  */
 export function rehearsalQuestions(
   domain: Expected,
   published: Published,
   operations: readonly Operation[],
-  of: readonly Check[] = checks,
+  of: readonly Check[] = checksOf(domain),
 ): Question[] {
   const { answers, findings } = rehearse(domain, published, operations, of);
   return findings
@@ -110,13 +110,13 @@ export function rehearsalQuestions(
 /**
  * Says what our own verdicts say of the result of operations: the checks that fail, and what passes but affects mail.
  *
- * @param of the checks that matter; all where absent.
+ * @param of the checks that matter; all of the domain where absent.
  */
 export function planWarnings(
   domain: Expected,
   published: Published,
   operations: readonly Operation[],
-  of: readonly Check[] = checks,
+  of: readonly Check[] = checksOf(domain),
 ): PlanWarning[] {
   const { answers, findings } = rehearse(domain, published, operations, of);
   const evidence = { answers, clues: answers, ses: null };

@@ -174,6 +174,22 @@ class TakeMailForPostmaster1796200000900 implements MigrationInterface {
   }
 }
 
+/**
+ * Keeps domains that only send. They have a row, since their mail leaves through a relay too, but are not active, so
+ * that the queries of Postfix find no mail domain there.
+ */
+class KeepDomainsThatOnlySend1796400000100 implements MigrationInterface {
+  readonly name = 'KeepDomainsThatOnlySend1796400000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE mail_domains ADD COLUMN receives boolean NOT NULL DEFAULT true');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE mail_domains DROP COLUMN receives');
+  }
+}
+
 /** Gives the A-labels of a domain, each with the U-label that stands for it. */
 export const unicodeLabels = (domain: string): { unicode: string; ascii: string }[] =>
   domain.split('.').flatMap((ascii) => {
@@ -188,4 +204,5 @@ export const mailServerMigrations: readonly Migration[] = [
   UnderstandWhatPostfixSends1795600000700,
   KnowBothFormsOfADomain1796200000800,
   TakeMailForPostmaster1796200000900,
+  KeepDomainsThatOnlySend1796400000100,
 ];

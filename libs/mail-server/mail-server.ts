@@ -69,19 +69,31 @@ export class MailServer {
   /**
    * Adds the domain. Adding it again changes nothing. The row of another domain is left as it is, and its id is
    * returned.
+   *
+   * @param receives whether Postfix takes mail for it; `enableReceiving` changes that.
    */
-  async add(name: string, domainId: string): Promise<Added> {
+  async add(name: string, domainId: string, receives = true): Promise<Added> {
     // Before the domain, so that Postfix knows both of its forms at once.
     for (const { unicode, ascii } of unicodeLabels(name))
       await this.query('INSERT INTO mail_labels VALUES ($1, $2) ON CONFLICT DO NOTHING', [unicode, ascii]);
     // Of any unique index: a row that another process inserts at the same time may be met in one that is not named.
-    await this.query('INSERT INTO mail_domains (domain, domain_id) VALUES ($1, $2) ON CONFLICT DO NOTHING', [
-      name,
+    await this.query(
+      'INSERT INTO mail_domains (domain, domain_id, receives, active) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING',
+      [name, domainId, receives],
+    );
+    const owner = await this.owner(name);
+    if (owner === undefined) return this.add(name, domainId, receives);
+    return owner === domainId ? { outcome: 'added' } : { outcome: 'foreign', domainId: owner };
+  }
+
+  /**
+   * Lets Postfix take mail for a domain that was added without. A domain that receives already is left as it is, since
+   * an operator may have stopped its mail.
+   */
+  async enableReceiving(domainId: string): Promise<void> {
+    await this.query('UPDATE mail_domains SET receives = true, active = true WHERE domain_id = $1 AND NOT receives', [
       domainId,
     ]);
-    const owner = await this.owner(name);
-    if (owner === undefined) return this.add(name, domainId);
-    return owner === domainId ? { outcome: 'added' } : { outcome: 'foreign', domainId: owner };
   }
 
   /** Removes the domain if the row belongs to it. A domain that is not stored counts as removed. */

@@ -105,6 +105,12 @@ function homeOf({ data: { address, team, home, provider } }: CreateMailbox): Hom
       `Your team has no domain ${domain}. Add it with POST /domains, place its DNS records and verify it; then create the mailbox.`,
       'address',
     );
+  if (home.status === 'send_only')
+    throw new MailboxRuleBroken(
+      'conflict',
+      `${domain} only sends mail. Let it receive with PATCH /domains/${home.domainId} and the mode send_receive, place its MX record and verify it; then create the mailbox.`,
+      'address',
+    );
   if (home.status !== 'verified')
     throw new MailboxRuleBroken(
       'conflict',

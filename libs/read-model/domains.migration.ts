@@ -1,5 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { mailboxMigrations } from './mailboxes.migration';
+import { liveHome, mailboxMigrations } from './mailboxes.migration';
 
 class CreateDomains1770000000100 implements MigrationInterface {
   name = 'CreateDomains1770000000100';
@@ -62,11 +62,88 @@ class LetDomainsChooseTheirProvider1795600000200 implements MigrationInterface {
   }
 }
 
+/**
+ * Lets teams find domains by their status, their mode and a part of the name, and keeps what the last look has seen.
+ */
+class FindDomainsByMore1796400000200 implements MigrationInterface {
+  name = 'FindDomainsByMore1796400000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      ALTER TABLE domains
+        ADD COLUMN mode text NOT NULL DEFAULT 'send_receive',
+        ADD COLUMN ses_mail_from_status text,
+        ADD COLUMN ses_identity jsonb,
+        ADD COLUMN last_look jsonb`);
+    // The same as `seenFinding` of mail-records, for the newest look at each domain.
+    await runner.query(`
+      UPDATE domains SET last_look = looks.last_look
+      FROM (
+        SELECT DISTINCT ON (stream) stream, jsonb_build_object(
+          'sesAnswered', data ->> 'sesDkimStatus' IS NOT NULL,
+          'findings', (
+            SELECT jsonb_agg(jsonb_build_object(
+              'check', f ->> 'check', 'outcome', f ->> 'outcome', 'code', f ->> 'code', 'expected', f ->> 'expected',
+              'observed', (
+                SELECT coalesce(jsonb_agg(left(o, 512) ORDER BY nth), '[]')
+                FROM json_array_elements_text(f -> 'observed') WITH ORDINALITY AS observed (o, nth) WHERE nth <= 4
+              )
+            ) ORDER BY place)
+            FROM json_array_elements(data -> 'findings') WITH ORDINALITY AS findings (f, place)
+          )
+        ) AS last_look
+        FROM events WHERE type = 'DnsChecked' ORDER BY stream, version DESC
+      ) AS looks
+      WHERE looks.stream = domains.id AND domains.status IN ('pending', 'verified', 'failed', 'deleting')`);
+    await runner.query('CREATE EXTENSION IF NOT EXISTS pg_trgm');
+    await runner.query('CREATE EXTENSION IF NOT EXISTS btree_gin');
+    const visible = `WHERE status IN ('pending', 'verified', 'failed', 'deleting')`;
+    const shownStatus = `(CASE status WHEN 'deleting' THEN 'pending' ELSE status END)`;
+    await runner.query(`CREATE INDEX domains_by_status ON domains (team, ${shownStatus}, id) ${visible}`);
+    await runner.query(`CREATE INDEX domains_by_mode ON domains (team, mode, id) ${visible}`);
+    await runner.query(
+      `CREATE INDEX domains_by_mode_and_status ON domains (team, mode, ${shownStatus}, id) ${visible}`,
+    );
+    await runner.query(`CREATE INDEX domains_by_part ON domains USING gin (team, name gin_trgm_ops) ${visible}`);
+    await runner.query(`
+      CREATE OR REPLACE FUNCTION mailbox_needs_live_home() RETURNS trigger LANGUAGE plpgsql AS $$
+      DECLARE found text;
+      BEGIN
+        SELECT CASE mode WHEN 'send_only' THEN mode ELSE status END INTO found
+          FROM domains WHERE id = NEW.domain_id AND team = NEW.team AND status <> 'deleted' FOR SHARE;
+        IF found IS DISTINCT FROM 'verified' THEN
+          RAISE 'A mailbox is created on a verified domain of its team'
+            USING ERRCODE = 'check_violation', CONSTRAINT = '${liveHome}', DETAIL = coalesce(found, '');
+        END IF;
+        RETURN NULL;
+      END $$`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE OR REPLACE FUNCTION mailbox_needs_live_home() RETURNS trigger LANGUAGE plpgsql AS $$
+      DECLARE found text;
+      BEGIN
+        SELECT status INTO found FROM domains WHERE id = NEW.domain_id AND team = NEW.team AND status <> 'deleted' FOR SHARE;
+        IF found IS DISTINCT FROM 'verified' THEN
+          RAISE 'A mailbox is created on a verified domain of its team'
+            USING ERRCODE = 'check_violation', CONSTRAINT = '${liveHome}', DETAIL = coalesce(found, '');
+        END IF;
+        RETURN NULL;
+      END $$`);
+    await runner.query('DROP INDEX domains_by_part, domains_by_mode_and_status, domains_by_mode, domains_by_status');
+    await runner.query(`
+      ALTER TABLE domains
+        DROP COLUMN last_look, DROP COLUMN ses_identity, DROP COLUMN ses_mail_from_status, DROP COLUMN mode`);
+  }
+}
+
 export const readModelMigrations = [
   CreateDomains1770000000100,
   KnowWhenDomainsWereChecked1795400000600,
   ...mailboxMigrations,
   LetDomainsChooseTheirProvider1795600000200,
+  FindDomainsByMore1796400000200,
 ];
 
 /** The unique index that reserves a name. */

@@ -1,8 +1,8 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
 import type { MailDomain } from '@app/mail-domain';
-import type { SesDkimStatus } from '@app/mail-records';
-import { domainRow, domainsProjection } from './domains.projection';
+import type { DomainMode, SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
+import { domainRow, domainsProjection, type LastLook } from './domains.projection';
 
 /** A domain as its team sees it, from provisioned until deleted. */
 export interface DomainView {
@@ -10,10 +10,17 @@ export interface DomainView {
   readonly name: string;
   readonly team: string;
   readonly status: 'pending' | 'verified' | 'failed' | 'deleting';
+  readonly mode: DomainMode;
   readonly sesDkimStatus: SesDkimStatus;
   readonly dkimTokens: readonly string[];
   readonly dkimZone: string;
   readonly sesRegion: string;
+  /** Null until a look has asked. */
+  readonly sesMailFromStatus: SesMailFromStatus | null;
+  /** Null until a look has asked. */
+  readonly sesIdentity: SesStanding | null;
+  /** Null before the first look. */
+  readonly lastLook: LastLook | null;
   readonly verifiedAt: Date | null;
   /** The time of the last recorded look. */
   readonly checkedAt: Date | null;
@@ -21,6 +28,17 @@ export interface DomainView {
   readonly outboundProvider: string | null;
   readonly createdAt: Date;
   readonly version: number;
+}
+
+/** What a list of domains is limited to. */
+export interface DomainFilter {
+  /** The id of the last domain of the page before. */
+  readonly before?: string | undefined;
+  /** As the API shows it: a domain that is being deleted is pending. */
+  readonly status?: 'pending' | 'verified' | 'failed' | undefined;
+  readonly mode?: DomainMode | undefined;
+  /** A part of the name: lower case, with letters, digits, hyphens and dots only. */
+  readonly namePart?: string | undefined;
 }
 
 /** Gives the SQL expression for the Region of the domain with the id of a column; null where it has none. */
@@ -32,6 +50,8 @@ const visibleStatuses: readonly string[] = [
   'failed',
   'deleting',
 ] satisfies DomainView['status'][];
+/** The status that customers see. Indexes have the same expression. */
+export const shownStatus = `(CASE status WHEN 'deleting' THEN 'pending' ELSE status END)`;
 const visible = `status IN (${visibleStatuses.map((status) => `'${status}'`).join(', ')})`;
 /** The condition of the unique index on names. A query with the same condition can use that index. */
 const reserving = `status NOT IN ('rolled_back', 'deleted')`;
@@ -42,10 +62,14 @@ const columnOf: Record<keyof DomainView, string> = {
   name: 'name',
   team: 'team',
   status: 'status',
+  mode: 'mode',
   sesDkimStatus: 'ses_dkim_status',
   dkimTokens: 'dkim_tokens',
   dkimZone: 'dkim_zone',
   sesRegion: 'ses_region',
+  sesMailFromStatus: 'ses_mail_from_status',
+  sesIdentity: 'ses_identity',
+  lastLook: 'last_look',
   verifiedAt: 'verified_at',
   checkedAt: 'checked_at',
   createdAt: 'created_at',
@@ -97,13 +121,33 @@ export class DomainsReadModel {
     return rowCount === 1;
   }
 
-  /** Lists at most `limit` domains of a team below the id `before`, the newest first. */
-  async page(team: string, limit: number, before?: string): Promise<DomainView[]> {
+  /**
+   * Lists at most `limit` domains of a team, the newest first: those below the id `before`, with the status and the
+   * mode, and with the part of a name, as far as these are given.
+   */
+  async page(
+    team: string,
+    limit: number,
+    { before, status, mode, namePart }: DomainFilter = {},
+  ): Promise<DomainView[]> {
+    const values: unknown[] = [team, limit];
+    const conditions: string[] = [];
+    const names: string[] = ['domain-page'];
+    const demand = (name: string, value: string | undefined, condition: (parameter: string) => string) => {
+      if (value === undefined) return;
+      conditions.push(`AND ${condition(`$${values.push(value)}`)}`);
+      names.push(name);
+    };
+    demand('before', before, (id) => `id < ${id}`);
+    demand('status', status, (wanted) => `${shownStatus} = ${wanted}`);
+    demand('mode', mode, (wanted) => `mode = ${wanted}`);
+    demand('name', namePart, (part) => `name LIKE '%' || ${part} || '%'`);
     const { rows } = await this.pool.query<DomainView>({
-      name: 'domain-page',
+      // How rare a part of a name is decides which index fits, so that statement is planned for each part anew.
+      ...(namePart === undefined && { name: names.join('-') }),
       text: `SELECT ${columns} FROM domains
-        WHERE team = $1 AND ${visible} AND ($3::text IS NULL OR id < $3) ORDER BY id DESC LIMIT $2`,
-      values: [team, limit, before ?? null],
+        WHERE team = $1 AND ${visible} ${conditions.join(' ')} ORDER BY id DESC LIMIT $2`,
+      values,
     });
     return rows;
   }
@@ -118,11 +162,14 @@ export class DomainsReadModel {
     return rows[0]!.domains;
   }
 
-  /** Finds the team's domain of a name, on which a mailbox can be created; null when the team has none. */
+  /**
+   * Finds the team's domain of a name, on which a mailbox can be created; null when the team has none. The status of a
+   * domain that only sends is `send_only`.
+   */
   async homeOf(name: string, team: string): Promise<{ domainId: string; status: string } | null> {
     const { rows } = await this.pool.query<{ domainId: string; status: string }>({
       name: 'domain-home',
-      text: `SELECT id AS "domainId", status FROM domains
+      text: `SELECT id AS "domainId", CASE mode WHEN 'send_only' THEN mode ELSE status END AS status FROM domains
         WHERE name = $1 AND ${reserving} AND team = $2 AND ${visible}`,
       values: [name, team],
     });

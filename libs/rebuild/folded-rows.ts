@@ -46,8 +46,19 @@ function textRow({ columns }: InlineProjection): (row: ProjectedRow) => TextRow 
 
 function writerOf(type: string): (value: unknown) => string {
   if (type === 'json') return (value) => JSON.stringify(value);
+  if (type === 'jsonb') return jsonbText;
   if (type === 'timestamptz') return (value) => postgresTime(value as string);
   return String;
+}
+
+/** Writes a value as PostgreSQL writes `jsonb`: the shorter keys first, and keys of one length by their octets. */
+function jsonbText(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(jsonbText).join(', ')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const entries = Object.entries(value)
+    .filter(([, each]) => each !== undefined)
+    .sort(([a], [b]) => a.length - b.length || (a < b ? -1 : 1));
+  return `{${entries.map(([key, each]) => `${JSON.stringify(key)}: ${jsonbText(each)}`).join(', ')}}`;
 }
 
 /** Converts `2026-03-01T10:00:00.500Z` to `2026-03-01 10:00:00.5+00`. */

@@ -36,6 +36,16 @@ export interface SesMailFrom {
   readonly status: 'pending' | 'success' | 'failed' | 'temporary_failure';
 }
 
+/** What SES says of an identity as a whole. */
+export interface SesStanding {
+  /** `VerificationStatus` in lower case. */
+  readonly verificationStatus: SesStatus;
+  /** `VerifiedForSendingStatus`. */
+  readonly verifiedForSending: boolean;
+  /** `DkimAttributes.SigningEnabled`. */
+  readonly dkimSigningEnabled: boolean;
+}
+
 export interface SesIdentity {
   readonly name: string;
   /** Value of our tag: the id of a domain, or `adoptedTag`; null when the identity does not carry it. */
@@ -48,6 +58,8 @@ export interface SesIdentity {
   readonly region: string;
   /** Null where it has none: SES then sends with a name of its own. */
   readonly mailFrom: SesMailFrom | null;
+  /** Null where the answer does not have it. */
+  readonly standing: SesStanding | null;
   readonly verification: SesVerification;
 }
 
@@ -121,6 +133,17 @@ const otherDkim = z
   ])
   .transform(({ Status }) => ({ Status, Tokens: [], SigningHostedZone: 'dkim.amazonses.com' }));
 const mailFrom = z.object({ MailFromDomain: z.string().min(1), MailFromDomainStatus: status.exclude(['NOT_STARTED']) });
+const standing = z
+  .object({
+    VerificationStatus: status,
+    VerifiedForSendingStatus: z.boolean(),
+    DkimAttributes: z.object({ SigningEnabled: z.boolean() }),
+  })
+  .transform(({ VerificationStatus, VerifiedForSendingStatus, DkimAttributes }): SesStanding => ({
+    verificationStatus: statuses[VerificationStatus],
+    verifiedForSending: VerifiedForSendingStatus,
+    dkimSigningEnabled: DkimAttributes.SigningEnabled,
+  }));
 const page = z.object({
   EmailIdentities: z.array(z.object({ IdentityName: z.string(), VerificationStatus: status })),
   NextToken: z.string().optional(),
@@ -217,10 +240,11 @@ export class SesIdentities {
     name: string,
     domainId: string | null,
     dkim: z.ZodSafeParseResult<z.output<typeof easyDkim>>,
-    { VerificationInfo: verification, MailFromAttributes }: Partial<GetEmailIdentityCommandOutput> = {},
+    answer: Partial<GetEmailIdentityCommandOutput> = {},
   ): SesIdentity {
     if (!dkim.success) throw new SesUnavailable(`SES answered for ${name} without three DKIM tokens and a status`);
     const { Status, Tokens, SigningHostedZone } = dkim.data;
+    const { VerificationInfo: verification, MailFromAttributes } = answer;
     const { data: from } = mailFrom.safeParse(MailFromAttributes);
     return {
       name,
@@ -230,6 +254,7 @@ export class SesIdentities {
       hostedZone: SigningHostedZone,
       region: this.options.region,
       mailFrom: from ? { domain: from.MailFromDomain, status: statuses[from.MailFromDomainStatus] } : null,
+      standing: standing.safeParse(answer).data ?? null,
       verification: {
         errorType: verification?.ErrorType?.toLowerCase() ?? null,
         lastCheckedAt: verification?.LastCheckedTimestamp ?? null,

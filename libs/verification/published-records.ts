@@ -11,11 +11,11 @@ import {
   registrableDomain,
   rehearsalQuestions,
   type Answer,
-  type Expected,
   type NameToRead,
   type Published,
   type Question,
   type Rrs,
+  type ToRead,
 } from '@app/mail-records';
 import { ask, everyResolver, follow } from './follow';
 import { followPatienceMs } from './verifier';
@@ -62,7 +62,7 @@ export class PublishedRecords {
    * @param domain has no DKIM tokens and no team until it is added.
    * @throws {DnsUnanswered}
    */
-  async of(domain: Pick<Expected, 'name' | 'dkimTokens'>): Promise<Published> {
+  async of(domain: ToRead): Promise<Published> {
     const whole = { team: '', dkimZone: '', sesRegion: '', ...domain };
     const reads = namesToRead(domain);
     const answers = new Answers();
@@ -80,6 +80,16 @@ export class PublishedRecords {
     };
     await follow(answers, advised, patient);
     return publishedIn(reads, answers);
+  }
+
+  /**
+   * Reads the MX records of a name, and nothing else.
+   *
+   * @throws {DnsUnanswered}
+   */
+  async mailHosts(name: string): Promise<Published> {
+    const mx = await this.ask<Rrs['MX']>('MX', name, (resolver) => resolver.mx(name));
+    return publishedIn([{ name, mx: true }], new Answers().set('MX', name, [mx]));
   }
 
   /**

@@ -68,6 +68,23 @@ describe('the verifier', () => {
     expect(await of(null)).toBeUndefined();
     expect(await new Verifier([well], ses).check(domain, 'success')).not.toHaveProperty('sesMailFromStatus');
   });
+  it('tells what SES says of the identity, where it says all of it', async () => {
+    const standing = { verificationStatus: 'success', verifiedForSending: true, dkimSigningEnabled: true };
+    const of = async (answer: object) => {
+      const asked = { get: () => Promise.resolve({ status: 'success', tokens: ['c', 'a', 'b'], ...answer } as never) };
+      return (await new Verifier([well], asked).check(domain)).sesIdentity;
+    };
+    expect(await of({ standing })).toEqual(standing);
+    expect(await of({ standing: null })).toBeUndefined();
+  });
+  it('asks for no MX of a domain that only sends', async () => {
+    asked.length = 0;
+    const sendOnly = { ...domain, mode: 'send_only' } as const;
+    const { findings } = await new Verifier([well], ses).check(sendOnly);
+    expect(findings.map(({ check }) => check)).not.toContain('mx');
+    expect(allPass(findings)).toBe(true);
+    expect(asked.filter((question) => question.endsWith(' mail.acme.com'))).toEqual(['TXT mail.acme.com']);
+  });
   it('does not ask SES when the caller knows', async () => {
     const never = { get: () => Promise.reject(new Error('asked')) };
     expect(allPass((await new Verifier([well], never).check(domain, 'success')).findings)).toBe(true);

@@ -52,8 +52,12 @@ export class Verifier {
     const dkim = typeof identity === 'string' ? identity : identity.status;
     const judged = judge(domain, answers, dkim, this.required);
     if (typeof identity === 'string') return { answers, dkim, identity: null, assessment: judged };
-    const mailFrom = identity.mailFrom;
-    const assessment = mailFrom ? { ...judged, sesMailFromStatus: mailFrom.status } : judged;
+    const { mailFrom, standing } = identity;
+    const assessment = {
+      ...judged,
+      ...(mailFrom && { sesMailFromStatus: mailFrom.status }),
+      ...(standing && { sesIdentity: standing }),
+    };
     return { answers, dkim, identity, assessment };
   }
 

@@ -1,12 +1,27 @@
 import { domainToUnicode } from 'node:url';
 import { ApiProperty, ApiPropertyOptional, type ApiPropertyOptions } from '@nestjs/swagger';
-import { IsString, Matches } from 'class-validator';
-import { dnsRecords, recordSets, sesDkimStatuses, type DnsRecords } from '@app/mail-records';
+import { IsIn, IsOptional, IsString, Matches } from 'class-validator';
+import {
+  dnsRecords,
+  domainModes,
+  recordSets,
+  recordStatuses,
+  recordsWithStatus,
+  sesDkimStatuses,
+  sesMailFromStatuses,
+  type DnsRecords,
+  type DomainMode,
+  type SesDkimStatus,
+  type SesStanding,
+} from '@app/mail-records';
 import type { CheckTimes } from '@app/cycle';
 import type { DomainView } from '@app/read-model';
 import { MetaSchema } from '../http/openapi';
-import { PageEnvelope } from '../http/paging';
+import { PageEnvelope, PageQuery } from '../http/paging';
 import { dnsRecordsSchema } from './dns-records.schema';
+import { PreflightFindingSchema } from './plans.dto';
+
+const verificationStatuses = ['pending', 'verified', 'failed'] as const;
 
 export class AddDomainRequest {
   @ApiProperty({
@@ -19,6 +34,56 @@ export class AddDomainRequest {
   @Matches(/^[^]{1,1000}$/, { message: '"domain" must have 1 to 1000 characters' })
   @IsString({ message: '"domain" must be a string, such as "mail.acme.com"' })
   domain: string;
+
+  @ApiPropertyOptional({
+    enum: domainModes,
+    default: 'send_receive',
+    description:
+      '`send_only` leaves the MX of the domain as it is: mail for it goes on to whoever receives it now, and it can have no mailbox. It can be upgraded later, and not taken back.',
+  })
+  @IsOptional()
+  @IsIn(domainModes, { message: `"mode" must be one of ${domainModes.join(', ')}` })
+  mode?: DomainMode;
+}
+
+/** The shortest part of a name that can be searched: an index knows names by three characters in a row. */
+const shortestPart = 3;
+
+export class DomainPageQuery extends PageQuery {
+  @ApiPropertyOptional({ enum: verificationStatuses, description: 'Only those with this `verification_status`.' })
+  @IsOptional()
+  @IsIn(verificationStatuses, { message: `"status" must be one of ${verificationStatuses.join(', ')}` })
+  status?: (typeof verificationStatuses)[number];
+
+  @ApiPropertyOptional({ enum: domainModes, description: 'Only those with this `mode`.' })
+  @IsOptional()
+  @IsIn(domainModes, { message: `"mode" must be one of ${domainModes.join(', ')}` })
+  mode?: DomainMode;
+
+  @ApiPropertyOptional({
+    example: 'acme',
+    minLength: shortestPart,
+    maxLength: 253,
+    pattern: '^[A-Za-z0-9.-]+$',
+    description: 'Only those with this in their `domain`, in any case.',
+  })
+  @IsOptional()
+  @Matches(/^[a-z0-9.-]{3,253}$/i, {
+    message: `"name" must be ${shortestPart} to 253 characters of a domain name: letters, digits, hyphens and dots`,
+  })
+  name?: string;
+}
+
+export class UpgradeDomainRequest {
+  @ApiProperty({
+    enum: ['send_receive'],
+    example: 'send_receive',
+    description: 'A domain that only sent mail is to receive it too.',
+  })
+  @IsIn(['send_receive'], {
+    message: '"mode" must be "send_receive": a domain that receives mail never goes back to sending only',
+  })
+  mode: 'send_receive';
 }
 
 /** Documents the path parameter `id`. */
@@ -28,6 +93,41 @@ export const domainIdForm = /^mdom_cl[0-9a-z]{25}$/;
 
 export const time = { type: 'string', format: 'date-time', example: '2026-04-15T10:00:00Z' } as const;
 
+class RecordSchema {
+  @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
+  type: string;
+  @ApiProperty({ example: 'mail.acme.com' })
+  name: string;
+  @ApiProperty({ example: 'mail', description: 'The name relative to your registrable domain; `@` at its top.' })
+  host: string;
+  @ApiProperty({ example: '10 mail.sendmux.ai' })
+  value: string;
+  @ApiProperty({ type: 'integer', example: 300, description: 'Seconds, as advised while a domain is set up.' })
+  ttl: number;
+  @ApiProperty({ example: 'mx', description: 'The check that wants it, as in `checks` of a verification, or `dkim`.' })
+  purpose: string;
+  @ApiProperty({
+    enum: recordStatuses,
+    description:
+      '`missing`: it was not there; Amazon SES, which looks for the DKIM records, has not seen it. `wrong`: another was there. `propagating`: resolvers still gave different answers. `not_checked`: no look has asked for it, or none had an answer.',
+  })
+  status: string;
+  @ApiProperty({
+    type: 'string',
+    nullable: true,
+    example: 'mx_missing',
+    description: 'The code of what was found, as in `details` of a verification; null before the first look.',
+  })
+  code: string | null;
+  @ApiProperty({
+    type: [String],
+    description: 'What was seen there: the first four values, each cut at 512 characters.',
+  })
+  last_seen: readonly string[];
+  @ApiProperty({ ...time, nullable: true, description: 'When it was last looked at. It does not change the ETag.' })
+  checked_at: string | null;
+}
+
 export class DomainSchema {
   @ApiProperty({ example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' })
   id: string;
@@ -36,7 +136,7 @@ export class DomainSchema {
   @ApiPropertyOptional({ example: 'münchen.example.de', description: 'Only of an internationalised name.' })
   domain_unicode?: string;
   @ApiProperty({
-    enum: ['pending', 'verified', 'failed'],
+    enum: verificationStatuses,
     description: '`pending` also while the domain is being deleted: it can take no mailbox any more.',
   })
   verification_status: string;
@@ -48,6 +148,47 @@ export class DomainSchema {
   created_at: string;
   @ApiProperty({ ...dnsRecordsSchema(), description: 'The records to place.' } as ApiPropertyOptions)
   dns_records: DnsRecords;
+  @ApiProperty({ enum: domainModes, description: '`send_only`: no MX is asked for, and it has no mailboxes.' })
+  mode: string;
+  @ApiProperty({
+    type: 'integer',
+    minimum: 0,
+    description: 'Active mailboxes on it; suspended ones do not count. It does not change the ETag.',
+  })
+  mailbox_count: number;
+  @ApiProperty({
+    type: 'string',
+    enum: [...sesMailFromStatuses, null],
+    nullable: true,
+    description: 'What Amazon SES says of the records of the MAIL FROM domain; null until it was asked.',
+  })
+  ses_mail_from_status: string | null;
+  @ApiProperty({
+    type: 'string',
+    enum: [...sesDkimStatuses, null],
+    nullable: true,
+    description: 'What Amazon SES says of the identity as a whole.',
+  })
+  ses_identity_verification_status: string | null;
+  @ApiProperty({ type: 'boolean', nullable: true, description: 'Whether Amazon SES sends its mail.' })
+  ses_verified_for_sending: boolean | null;
+  @ApiProperty({
+    type: 'boolean',
+    nullable: true,
+    description: 'Whether Amazon SES signs its mail by DKIM; null until it was asked.',
+  })
+  ses_dkim_signing_enabled: boolean | null;
+  @ApiProperty({
+    ...time,
+    nullable: true,
+    description: 'When Amazon SES was last asked; null when it gave no answer then. It does not change the ETag.',
+  })
+  ses_identity_checked_at: string | null;
+  @ApiProperty({
+    type: [RecordSchema],
+    description: 'The same records one by one, each with what the last look has seen of it. Reading asks nobody.',
+  })
+  records: RecordSchema[];
   @ApiProperty({
     ...time,
     nullable: true,
@@ -77,6 +218,19 @@ export class Envelope {
   ok: boolean;
   @ApiProperty({ type: MetaSchema })
   meta: MetaSchema;
+}
+
+export class AddedDomainSchema extends DomainSchema {
+  @ApiPropertyOptional({
+    type: [PreflightFindingSchema],
+    description: 'What ends once the records are placed, such as mail that somebody else receives now.',
+  })
+  warnings?: PreflightFindingSchema[];
+}
+
+export class AddedDomainEnvelope extends Envelope {
+  @ApiProperty({ type: AddedDomainSchema })
+  data: AddedDomainSchema;
 }
 
 export class DomainEnvelope extends Envelope {
@@ -134,11 +288,16 @@ export class DeletionEnvelope extends Envelope {
 /** Formats a time in UTC with seconds precision, as the product guide shows times. */
 export const shown = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
 
-/** Presents a domain with the fields of the product guide, in the order of the guide. */
-export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: CheckTimes): DomainSchema {
-  const { id, name, status, sesDkimStatus, verifiedAt, createdAt } = view;
+/** Presents a domain with the fields of the product guide, in the order of the guide, and then ours. */
+export function presentDomain(
+  view: DomainView,
+  { lastCheckedAt, nextCheckAt }: CheckTimes,
+  mailboxCount: number,
+): DomainSchema {
+  const { id, name, status, mode, sesDkimStatus, verifiedAt, createdAt, lastLook } = view;
   const { mx, spf, dmarc, dkim, verification, ...others } = dnsRecords(view);
   const isDeleting = status === 'deleting';
+  const lookedAt = lastCheckedAt && shown(lastCheckedAt);
   return {
     id,
     domain: name,
@@ -148,10 +307,37 @@ export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: 
     verified_at: verifiedAt && shown(verifiedAt),
     created_at: shown(createdAt),
     dns_records: { mx, spf, dmarc, dkim, verification, ...others },
-    last_checked_at: lastCheckedAt && shown(lastCheckedAt),
+    mode,
+    mailbox_count: mailboxCount,
+    ses_mail_from_status: view.sesMailFromStatus,
+    ...presentStanding(view),
+    ses_identity_checked_at: lastLook?.sesAnswered ? lookedAt : null,
+    records: recordsWithStatus(view, lastLook?.findings ?? []).map(({ observed, ...record }) => ({
+      ...record,
+      last_seen: observed,
+      checked_at: record.status === 'not_checked' && record.code === null ? null : lookedAt,
+    })),
+    last_checked_at: lookedAt,
     next_check_at: nextCheckAt && shown(nextCheckAt),
     outbound_provider: view.outboundProvider,
     deleting: isDeleting,
+  };
+}
+
+/**
+ * Presents what SES says of an identity as a whole. Where it was not asked for more, that follows from the DKIM status.
+ */
+export function presentStanding({
+  sesIdentity,
+  sesDkimStatus,
+}: {
+  readonly sesIdentity?: SesStanding | null | undefined;
+  readonly sesDkimStatus: SesDkimStatus;
+}) {
+  return {
+    ses_identity_verification_status: sesIdentity?.verificationStatus ?? sesDkimStatus,
+    ses_verified_for_sending: sesIdentity?.verifiedForSending ?? sesDkimStatus === 'success',
+    ses_dkim_signing_enabled: sesIdentity?.dkimSigningEnabled ?? null,
   };
 }
 

@@ -7,6 +7,7 @@ import {
   HttpCode,
   Inject,
   Param,
+  Patch,
   Post,
   Put,
   Query,
@@ -19,22 +20,25 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
 import { Checks } from '@app/cycle';
 import { parseDomainName } from '@app/mail-records';
-import type { DomainView } from '@app/read-model';
+import { MailboxesReadModel, type DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
-import { lastOfPageBefore, PageQuery, pageOf } from '../http/paging';
+import { lastOfPageBefore, pageOf } from '../http/paging';
 import {
   AddDomainRequest,
+  AddedDomainEnvelope,
   DeletionEnvelope,
   DomainEnvelope,
   domainIdForm,
   DomainPageEnvelope,
+  DomainPageQuery,
   DomainReadEnvelope,
   presentDeletion,
   presentDomain,
   type DomainSchema,
   idParam,
+  UpgradeDomainRequest,
 } from './domain.dto';
 import { Domains } from './domains.service';
 import * as examples from './examples';
@@ -51,6 +55,7 @@ import {
   type Preconditions,
 } from '../http/preconditions';
 import { success } from '../http/success';
+import { Plans } from './plans.service';
 import { VerificationEnvelope } from './verification.dto';
 import { Verifications } from './verifications.service';
 
@@ -67,6 +72,8 @@ export class DomainsController {
     private readonly verifications: Verifications,
     private readonly checks: Checks,
     private readonly history: DomainHistory,
+    private readonly mailboxes: MailboxesReadModel,
+    private readonly plans: Plans,
     @Inject(OutboundProviders) private readonly providers: OutboundProviders,
   ) {}
 
@@ -79,7 +86,7 @@ export class DomainsController {
       'Provisions the domain in the mail server and Amazon SES, both or neither, and answers when the outcome is known, with every DNS record to place.',
   })
   @IdempotencyKeyHeader()
-  @ApiSuccess(201, 'Added, in the mail server and in Amazon SES.', DomainEnvelope, examples.added, {
+  @ApiSuccess(201, 'Added, in the mail server and in Amazon SES.', AddedDomainEnvelope, examples.added, {
     ...creationHeaders,
     ETag: 'Version of the domain at the first answer.',
   })
@@ -102,6 +109,7 @@ export class DomainsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object> {
     const { name } = parseDomainName(body.domain);
+    const { mode = 'send_receive' } = body;
     const { team } = caller;
     const answer = await this.idempotencyKeys.once(
       {
@@ -114,8 +122,12 @@ export class DomainsController {
         withinMs: this.domains.addTakesAtMostMs,
       },
       async (id) => {
-        const view = await this.domains.add(id, name, { caller, requestId });
-        return { status: 201, body: success(await this.present(view), requestId), etag: entityTag(view.version) };
+        const [view, warnings] = await Promise.all([
+          this.domains.add(id, name, mode, { caller, requestId }),
+          this.plans.warningsOf(name, mode),
+        ]);
+        const data = { ...(await this.present(view)), ...(warnings.length > 0 && { warnings }) };
+        return { status: 201, body: success(data, requestId), etag: entityTag(view.version) };
       },
     );
     return replyCreated(reply, base, answer);
@@ -127,12 +139,16 @@ export class DomainsController {
   @ApiSuccess(200, 'A page of domains.', DomainPageEnvelope, examples.page)
   @ApiErrors('invalid_parameter')
   async list(
-    @Query() query: PageQuery,
+    @Query() query: DomainPageQuery,
     @CurrentCaller() { team }: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    const views = await this.domains.page(team, query.limit + 1, lastOfPageBefore(query, domainIdForm));
-    return pageOf(views, query, requestId, (view) => this.present(view));
+    const { status, mode, name } = query;
+    const before = lastOfPageBefore(query, domainIdForm);
+    const filter = { before, status, mode, namePart: name?.toLowerCase() };
+    const views = await this.domains.page(team, query.limit + 1, filter);
+    const counts = await this.mailboxes.activeOn(views.map(({ id }) => id));
+    return pageOf(views, query, requestId, (view) => this.present(view, counts));
   }
 
   @Get(':id')
@@ -141,7 +157,7 @@ export class DomainsController {
     operationId: 'managementGetDomain',
     summary: 'Read a domain and its DNS records',
     description:
-      'With `as_of`, as this operation would have answered then: 404 before the domain was provisioned and from its deletion on. What is not known of the past is not made up: `next_check_at` is null, and `last_checked_at` is the last look that was recorded, while a later one that found nothing new is not.',
+      'With `as_of`, as this operation would have answered then: 404 before the domain was provisioned and from its deletion on. What is not known of the past is not made up: `next_check_at` is null, and `last_checked_at` is the last look that was recorded, while a later one that found nothing new is not; `mailbox_count` counts the mailboxes that were suspended then as well.',
   })
   @ApiParam(idParam)
   @IfNoneMatchHeader()
@@ -167,7 +183,8 @@ export class DomainsController {
       return undefined;
     }
     if (!past) return success(await this.present(view), requestId);
-    const data = presentDomain(view, { lastCheckedAt: view.checkedAt, nextCheckAt: null });
+    const times = { lastCheckedAt: view.checkedAt, nextCheckAt: null };
+    const data = presentDomain(view, times, await this.mailboxes.countAt(id, past.at));
     return { ok: true, data, meta: { request_id: requestId, as_of: past.at.toISOString() } };
   }
 
@@ -199,6 +216,38 @@ export class DomainsController {
     const view = await this.domains.find(id, caller.team);
     preconditions.demand(view.version);
     return success(await this.verifications.verify(view, { caller, requestId }), requestId);
+  }
+
+  @Patch(':id')
+  @Requires('domain.create')
+  @ApiOperation({
+    operationId: 'managementUpdateDomain',
+    summary: 'Let a domain that only sends receive mail too',
+    description:
+      'The domain is pending until its MX record is in place, and never goes back to sending only. One that receives already is left as it is.',
+  })
+  @ApiParam(idParam)
+  @IfMatchHeader()
+  @ApiSuccess(200, 'The domain after it.', DomainEnvelope, examples.added, { ETag: 'Version of the domain after it.' })
+  @ApiErrors(
+    'missing_parameter',
+    'not_found',
+    'conflict',
+    'payload_too_large',
+    'unsupported_media_type',
+    'validation_error',
+  )
+  async update(
+    @Param('id') id: string,
+    @Body() _: UpgradeDomainRequest,
+    @CurrentPreconditions() preconditions: Preconditions,
+    @CurrentCaller() caller: Caller,
+    @Req() { id: requestId }: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<object> {
+    const view = await this.domains.enableReceiving(id, { caller, requestId, preconditions });
+    void reply.header('etag', entityTag(view.version));
+    return success(await this.present(view), requestId);
   }
 
   @Put(':id/outbound-provider')
@@ -261,7 +310,12 @@ export class DomainsController {
     return success(presentDeletion(await this.domains.delete(id, { caller, requestId, preconditions })), requestId);
   }
 
-  private async present(view: DomainView): Promise<DomainSchema> {
-    return presentDomain(view, await this.checks.timesOf(view));
+  /** @param counts of active mailboxes by the id of the domain; counted now where absent. */
+  private async present(view: DomainView, counts?: ReadonlyMap<string, number>): Promise<DomainSchema> {
+    const [times, counted] = await Promise.all([
+      this.checks.timesOf(view),
+      counts ?? this.mailboxes.activeOn([view.id]),
+    ]);
+    return presentDomain(view, times, counted.get(view.id) ?? 0);
   }
 }

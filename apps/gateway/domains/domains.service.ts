@@ -8,6 +8,7 @@ import {
   ChooseDomainOutboundProvider,
   domainEvent,
   DomainRuleBroken,
+  EnableReceiving,
   evolve,
   FailProvisioning,
   provisioningFailure,
@@ -16,7 +17,8 @@ import {
   type ProvisioningFailed,
 } from '@app/mail-domain';
 import { EventStore } from '@app/event-store';
-import { domainView, DomainsReadModel, type DomainView } from '@app/read-model';
+import type { DomainMode } from '@app/mail-records';
+import { domainView, DomainsReadModel, type DomainFilter, type DomainView } from '@app/read-model';
 import { ApiError } from '../http/api-error';
 import type { Preconditions } from '../http/preconditions';
 import { domainIdForm } from './domain.dto';
@@ -72,14 +74,15 @@ export class Domains {
    *
    * @throws {ApiError} `conflict`, `provisioning_failed`, `provisioning_timeout`, `service_unavailable`
    */
-  async add(id: string, name: string, { caller, requestId }: Request): Promise<DomainView> {
+  async add(id: string, name: string, mode: DomainMode, { caller, requestId }: Request): Promise<DomainView> {
     await this.refuseWhenHeld(id, name, caller.team);
     const expectation = this.outcomes.expect(id, ['DomainProvisioned', 'ProvisioningFailed']);
     try {
       const now = Date.now();
       const deadline = new Date(now + this.options.provisioningDeadlineMs).toISOString();
       const context = contextOf({ caller, requestId }, now);
-      const added = await this.commands.execute(new AddDomain(id, { name, team: caller.team, deadline }, context));
+      const data = { name, team: caller.team, deadline, ...(mode === 'send_only' && { mode }) };
+      const added = await this.commands.execute(new AddDomain(id, data, context));
       const timer = provisioningWait.startTimer();
       const { state, version } = await this.outcome(id, added, expectation, context);
       timer({ outcome: state.status });
@@ -102,8 +105,8 @@ export class Domains {
     return view;
   }
 
-  page(team: string, limit: number, before?: string): Promise<DomainView[]> {
-    return this.readModel.page(team, limit, before);
+  page(team: string, limit: number, filter: DomainFilter): Promise<DomainView[]> {
+    return this.readModel.page(team, limit, filter);
   }
 
   /**
@@ -140,6 +143,19 @@ export class Domains {
     const { team } = request.caller;
     const ifVersion = request.preconditions?.demand((await this.find(id, team)).version);
     await this.commands.execute(new ChooseDomainOutboundProvider(id, { provider }, contextOf(request)), ifVersion);
+    return this.find(id, team);
+  }
+
+  /**
+   * Lets a domain that only sent receive mail too. One that does already is left as it is.
+   *
+   * @throws {ApiError} `not_found`, and what {@link Preconditions.demand} throws.
+   * @throws {DomainRuleBroken} `conflict` while the domain is being deleted.
+   */
+  async enableReceiving(id: string, request: Request): Promise<DomainView> {
+    const { team } = request.caller;
+    const ifVersion = request.preconditions?.demand((await this.find(id, team)).version);
+    await this.commands.execute(new EnableReceiving(id, contextOf(request)), ifVersion);
     return this.find(id, team);
   }
 

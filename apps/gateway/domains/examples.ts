@@ -11,10 +11,14 @@ const view: DomainView = {
   name: 'mail.acme.com',
   team: 'team_abc123',
   status: 'pending',
+  mode: 'send_receive',
   sesDkimStatus: 'pending',
   dkimTokens: ['token1', 'token2', 'token3'],
   dkimZone: 'dkim.amazonses.com',
   sesRegion: 'eu-west-1',
+  sesMailFromStatus: null,
+  sesIdentity: null,
+  lastLook: null,
   verifiedAt: null,
   checkedAt: null,
   outboundProvider: null,
@@ -25,7 +29,7 @@ const request_id = 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx';
 
 export const added = {
   ok: true,
-  data: presentDomain(view, { lastCheckedAt: null, nextCheckAt: new Date('2026-04-15T10:01:00Z') }),
+  data: presentDomain(view, { lastCheckedAt: null, nextCheckAt: new Date('2026-04-15T10:01:00Z') }, 0),
   meta: { request_id },
 };
 

@@ -41,11 +41,11 @@ export class PlansController {
     'validation_error',
   )
   async preflight(
-    @Body() { domain }: AddDomainRequest,
+    @Body() { domain, mode = 'send_receive' }: AddDomainRequest,
     @CurrentCaller() { team }: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    return success(await this.plans.preflight(parseDomainName(domain).name, team), requestId);
+    return success(await this.plans.preflight(parseDomainName(domain).name, mode, team), requestId);
   }
 
   @Get(':id/dns-plan')

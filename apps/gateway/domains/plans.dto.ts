@@ -116,7 +116,7 @@ class ReceiverSchema {
   provider: string | null;
 }
 
-class PreflightFindingSchema {
+export class PreflightFindingSchema {
   @ApiProperty({ example: 'mail_is_received', description: 'Stable.' })
   code: string;
   @ApiProperty({ enum: ['info', 'warning', 'blocking'], description: '`blocking`: the domain cannot be added now.' })

@@ -34,7 +34,7 @@ export const planned = { ok: true, data: presentPlan(domain.name, zone, operatio
 
 export const preflighted = {
   ok: true,
-  data: presentPreflight(domain.name, zone, preflight(domain.name, published, zone, false)),
+  data: presentPreflight(domain.name, zone, preflight(domain, published, zone, false)),
   meta,
 };
 

@@ -6,13 +6,19 @@ import {
   registrableDomain,
   zoneFile,
   zoneFileFormats,
-  type Expected,
+  type DomainMode,
+  type PreflightFinding,
+  type ToRead,
   type ZoneFileFormat,
 } from '@app/mail-records';
 import { DomainsReadModel, type DomainView } from '@app/read-model';
 import { DnsUnanswered, PublishedRecords } from '@app/verification';
+import { within } from '@app/runtime';
 import { ApiError } from '../http/api-error';
 import { presentPlan, presentPreflight, type DnsPlanSchema, type PreflightSchema } from './plans.dto';
+
+/** Milliseconds that an add waits for the DNS beside the provisioning. */
+const warningPatienceMs = 3_000;
 
 /** Plans what to place in a customer's zone, from what the DNS answers now. Changes no domain. */
 @Injectable()
@@ -40,9 +46,9 @@ export class Plans {
    * @param name in canonical form.
    * @throws {ApiError} `service_unavailable`
    */
-  async preflight(name: string, team: string): Promise<PreflightSchema> {
+  async preflight(name: string, mode: DomainMode, team: string): Promise<PreflightSchema> {
     const [{ zone, published }, hasAddress, holder] = await Promise.all([
-      this.look({ name, dkimTokens: [] }),
+      this.look({ name, mode, dkimTokens: [] }),
       answered(this.published.hasAddress(name)),
       this.readModel.holderOf(name),
     ]);
@@ -51,10 +57,25 @@ export class Plans {
       (holder.team === team
         ? `Your team has ${name} already, as ${holder.id}.`
         : `${name} is in use and cannot be added.`);
-    return presentPreflight(name, zone, preflight(name, published, zone, hasAddress), taken);
+    return presentPreflight(name, zone, preflight({ name, mode }, published, zone, hasAddress), taken);
   }
 
-  private async look(domain: Pick<Expected, 'name' | 'dkimTokens'>) {
+  /**
+   * Warns of a domain whose mail somebody else receives now, which ends once its MX is placed. Gives nothing where the
+   * DNS does not answer in time: the domain is added all the same.
+   */
+  async warningsOf(name: string, mode: DomainMode): Promise<PreflightFinding[]> {
+    if (mode === 'send_only') return [];
+    try {
+      const published = await within(warningPatienceMs, this.published.mailHosts(name));
+      const { findings } = preflight({ name, mode }, published, registrableDomain(name), false);
+      return findings.filter(({ code }) => code === 'mail_is_received');
+    } catch {
+      return [];
+    }
+  }
+
+  private async look(domain: ToRead) {
     const [zone, published] = await answered(
       Promise.all([this.published.zoneOf(domain.name), this.published.of(domain)]),
     );

@@ -174,15 +174,20 @@ describe('one more check', () => {
       ...domain,
       id: 'mdom_1',
       status: 'pending' as const,
+      mode: 'send_receive' as const,
       sesDkimStatus: 'pending' as const,
+      sesMailFromStatus: null,
+      sesIdentity: null,
+      lastLook: null,
       verifiedAt: null,
       checkedAt: null,
       outboundProvider: null,
       createdAt: new Date(0),
       version: 2,
     };
-    const { dns_records } = presentDomain(view, { lastCheckedAt: null, nextCheckAt: null });
+    const { dns_records, records } = presentDomain(view, { lastCheckedAt: null, nextCheckAt: null }, 0);
     expect(dns_records).toMatchObject({ reports: { tls: { value } } });
+    expect(records).toContainEqual(expect.objectContaining({ purpose: 'tls_rpt', value, status: 'not_checked' }));
     expect(presentDeletion(view).records_to_remove).toContainEqual({ type: 'TXT', name: '_tls.mail.acme.com', value });
   });
   it('has a sentence in the history of a domain', () => {

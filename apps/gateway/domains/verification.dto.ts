@@ -8,16 +8,24 @@ import {
   dnssecStates,
   retryAllAfter,
   sesDkimStatuses,
+  sesMailFromStatuses,
   type Assessment,
   type SesExplanation,
 } from '@app/mail-records';
 import type { ExplainedCheck } from '@app/verification';
-import { Envelope, shown, time } from './domain.dto';
+import { Envelope, presentStanding, shown, time } from './domain.dto';
 import { OperationSchema, presentOperations } from './plans.dto';
 
-/** Gives the schema of the field `checks`. The DKIM status that SES gives is a field of its own. */
+/**
+ * Gives the names in the field `checks`, which are the same for every domain: a check that a domain is not asked for
+ * counts as passed. The DKIM status that SES gives is a field of its own.
+ */
+const dnsChecks = (): string[] =>
+  (checks as readonly Check[]).flatMap(({ name, authority }) => (authority === 'dns' ? name : []));
+
+/** Gives the schema of the field `checks`. */
 export function checksSchema() {
-  const names = (checks as readonly Check[]).flatMap(({ name, authority }) => (authority === 'dns' ? name : []));
+  const names = dnsChecks();
   const properties = Object.fromEntries(names.map((name) => [name, { type: 'boolean' }]));
   return { type: 'object', required: names, properties };
 }
@@ -117,6 +125,16 @@ export class VerificationSchema {
   ses_dkim_status: string;
   @ApiProperty(checksSchema() as ApiPropertyOptions)
   checks: Record<string, boolean>;
+  @ApiProperty({ enum: [...sesMailFromStatuses, 'not_started'], description: '`not_started`: it has none.' })
+  ses_mail_from_status: string;
+  @ApiProperty({ enum: sesDkimStatuses, description: 'What Amazon SES says of the identity as a whole.' })
+  ses_identity_verification_status: string;
+  @ApiProperty({ description: 'Whether Amazon SES sends its mail.' })
+  ses_verified_for_sending: boolean;
+  @ApiProperty({ description: 'Whether Amazon SES signs its mail by DKIM.' })
+  ses_dkim_signing_enabled: boolean;
+  @ApiProperty({ ...time, description: 'When Amazon SES last answered.' })
+  ses_identity_checked_at: string;
   @ApiProperty({ ...time, description: 'When the look was.' })
   checked_at: string;
   @ApiProperty({
@@ -138,22 +156,27 @@ export class VerificationEnvelope extends Envelope {
 
 /** Presents a verification with the fields of the product guide, followed by the explanation. */
 export function presentVerification(
-  domain: Pick<LiveDomain, 'name' | 'status' | 'sesDkimStatus'>,
+  domain: Pick<LiveDomain, 'name' | 'status' | 'sesDkimStatus' | 'sesMailFromStatus' | 'sesIdentity'>,
   { findings, dnssec }: Assessment,
   explained: readonly ExplainedCheck[],
   ses: SesExplanation | null,
   checkedAt: Date,
+  sesCheckedAt = checkedAt,
 ): VerificationSchema {
+  const passes = new Map(findings.map(({ check, outcome }) => [check, outcome === 'pass']));
+  const standing = presentStanding(domain);
   const after = (seconds: number | null) =>
     seconds === null ? null : shown(new Date(checkedAt.getTime() + seconds * 1_000));
   return {
     status: domain.status,
     ses_dkim_status: domain.sesDkimStatus,
-    checks: Object.fromEntries(
-      findings
-        .filter(({ check }) => checkNamed(check)?.authority === 'dns')
-        .map(({ check, outcome }) => [check, outcome === 'pass']),
-    ),
+    checks: Object.fromEntries(dnsChecks().map((name) => [name, passes.get(name) ?? true])),
+    ses_mail_from_status: domain.sesMailFromStatus ?? 'not_started',
+    ses_identity_verification_status: standing.ses_identity_verification_status,
+    ses_verified_for_sending: standing.ses_verified_for_sending,
+    // Provisioning gives each identity Easy DKIM, with which SES signs unless somebody has turned that off.
+    ses_dkim_signing_enabled: standing.ses_dkim_signing_enabled ?? true,
+    ses_identity_checked_at: shown(sesCheckedAt),
     checked_at: shown(checkedAt),
     retry_at: after(retryAllAfter(explained)),
     dnssec: dnssec ?? null,

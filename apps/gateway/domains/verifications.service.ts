@@ -139,7 +139,11 @@ export class Verifications {
     const newest = (await this.requestRepair(view, look, context)) ?? state;
     const ses = sesExplanation(newest, look);
     const explained = await this.explainer.explain(view, look, ses);
-    return presentVerification(state, assessment, explained, ses, new Date(context.at));
+    const now = new Date(context.at);
+    // Provisioning had an answer of SES before the first look.
+    const answeredBefore = view.lastLook?.sesAnswered ? view.checkedAt! : view.createdAt;
+    const sesCheckedAt = assessment.sesDkimStatus === null ? answeredBefore : now;
+    return presentVerification(state, assessment, explained, ses, now, sesCheckedAt);
   }
 }
 

@@ -34,6 +34,9 @@ export const servfail = (name: string): Conclusion =>
     `Your DNS provider’s name servers fail for ${name} (SERVFAIL). Check the zone with your provider.`,
   );
 
+/** The codes of a zone whose records no resolver can see, so that nothing can be said about a record. */
+export const unseen: ReadonlySet<string> = new Set(['dns_servfail', 'dnssec_bogus']);
+
 const bogus = (name: string): Conclusion =>
   fail(
     'dnssec_bogus',

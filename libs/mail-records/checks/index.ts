@@ -19,14 +19,18 @@ const all: readonly Check[] = checks;
 /** Finds the check of that name; undefined for a check that only another release has. */
 export const checkNamed = (name: string): Check | undefined => all.find((check) => check.name === name);
 
+/** Gives the checks that are asked of a domain, in the order of the list. */
+export const checksOf = ({ mode = 'send_receive' }: Pick<Expected, 'mode'>): Check[] =>
+  all.filter(({ modes }) => modes?.includes(mode) ?? true);
+
 const types = ['MX', 'TXT', 'CNAME'];
 
 /**
- * Gives the checks in the order in which their records stand in a zone: by type, and from the domain's own name
- * downwards.
+ * Gives the checks of a domain in the order in which their records stand in a zone: by type, and from the domain's own
+ * name downwards.
  */
 export function inZoneOrder(domain: Expected): Check[] {
-  const places = all.map((check) => {
+  const places = checksOf(domain).map((check) => {
     const [first] = check.records(domain);
     return { check, type: types.indexOf(first?.type ?? 'CNAME'), name: first?.name ?? '' };
   });

@@ -24,10 +24,12 @@ export const mx = {
   title: 'MX',
   label: 'the MX record',
   authority: 'dns',
+  modes: ['send_receive'],
   faults: { mx_missing: 'missing' },
   severities: { mx_foreign_backup: 'warning' },
   records: ({ name }) => [{ name, type: 'MX', values: [expected] }],
-  entry: ({ name }: Expected) => [{ priority: mailHostPreference, target: mailHost, host: hostOf(name, name) }],
+  entry: ({ name, mode }: Expected) =>
+    mode === 'send_only' ? [] : [{ priority: mailHostPreference, target: mailHost, host: hostOf(name, name) }],
   questions: ({ name }) => ask('MX', name),
   judge,
   clues,
