@@ -96,7 +96,6 @@ class FindDomainsByMore1796400000200 implements MigrationInterface {
       ) AS looks
       WHERE looks.stream = domains.id AND domains.status IN ('pending', 'verified', 'failed', 'deleting')`);
     await runner.query('CREATE EXTENSION IF NOT EXISTS pg_trgm');
-    await runner.query('CREATE EXTENSION IF NOT EXISTS btree_gin');
     const visible = `WHERE status IN ('pending', 'verified', 'failed', 'deleting')`;
     const shownStatus = `(CASE status WHEN 'deleting' THEN 'pending' ELSE status END)`;
     await runner.query(`CREATE INDEX domains_by_status ON domains (team, ${shownStatus}, id) ${visible}`);
@@ -104,7 +103,7 @@ class FindDomainsByMore1796400000200 implements MigrationInterface {
     await runner.query(
       `CREATE INDEX domains_by_mode_and_status ON domains (team, mode, ${shownStatus}, id) ${visible}`,
     );
-    await runner.query(`CREATE INDEX domains_by_part ON domains USING gin (team, name gin_trgm_ops) ${visible}`);
+    await runner.query(`CREATE INDEX domains_by_part ON domains USING gin (name gin_trgm_ops) ${visible}`);
     await runner.query(`
       CREATE OR REPLACE FUNCTION mailbox_needs_live_home() RETURNS trigger LANGUAGE plpgsql AS $$
       DECLARE found text;
