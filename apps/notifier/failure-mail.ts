@@ -1,4 +1,4 @@
-import { checkNamed, type Finding } from '@app/mail-records';
+import { checkNamed, deciding, type Finding } from '@app/mail-records';
 
 export interface FailureMail {
   readonly subject: string;
@@ -26,6 +26,8 @@ interface Content {
   readonly found: string;
   readonly count: string;
   readonly records: readonly RecordContent[];
+  /** Those without which the domain is verified all the same. */
+  readonly beside: readonly RecordContent[];
   /** The titles of the records whose finding is indeterminate. */
   readonly unjudged: readonly string[];
   readonly verify: string;
@@ -40,6 +42,8 @@ interface RecordContent {
 
 const couldNotBeChecked =
   'These could not be checked this time. We do not say that they are wrong: verifying the domain checks them again.';
+const notRequired =
+  'The domain is verified without these. With them more of its mail passes DMARC, so mend them in the same go:';
 const next = 'We no longer check this domain on our own. Once you have mended the records, please ask us to verify it:';
 const patience = 'A change in the DNS can take a few minutes to be seen. If it still fails then, the answer says why.';
 const why = 'You receive this mail, once for this failure, because you are an owner of the team that added the domain.';
@@ -50,17 +54,14 @@ const why = 'You receive this mail, once for this failure, because you are an ow
  * characters, and escaped in HTML.
  */
 export function failureMail({ domainId, name, at, failing, unjudged = [] }: Failure): FailureMail {
-  const count = failing.length === 1 ? '1 record needs' : `${failing.length} records need`;
+  const required = deciding(failing);
+  const count = required.length === 1 ? '1 record needs' : `${required.length} records need`;
   const content: Content = {
     name,
     found: `On ${day(at)} at ${at.slice(11, 16)} UTC we checked the DNS records of ${name} and found, for the second time in a row, that they do not match. The domain’s status is now “failed”.`,
     count,
-    records: failing.map((finding) => ({
-      title: `${finding.type} record at ${visible(finding.name)}`,
-      expected: visible(finding.expected),
-      seen: finding.observed.length > 0 ? finding.observed.map(visible) : ['no such record'],
-      advice: visible(finding.message),
-    })),
+    records: required.map(recordContent),
+    beside: failing.filter((finding) => !required.includes(finding)).map(recordContent),
     unjudged: unjudged.map(({ check, type, name: at }) =>
       checkNamed(check)?.authority === 'ses'
         ? `${titleOf(check)} records of ${visible(at)}`
@@ -75,24 +76,31 @@ export function failureMail({ domainId, name, at, failing, unjudged = [] }: Fail
   };
 }
 
-function asText({ found, count, records, unjudged, verify }: Content): string {
+const recordContent = ({ type, name, expected, observed, message }: Finding): RecordContent => ({
+  title: `${type} record at ${visible(name)}`,
+  expected: visible(expected),
+  seen: observed.length > 0 ? observed.map(visible) : ['no such record'],
+  advice: visible(message),
+});
+
+function asText({ found, count, records, beside, unjudged, verify }: Content): string {
+  const listed = (from: number, some: readonly RecordContent[]) =>
+    some
+      .map(
+        ({ title, expected, seen, advice }, index) => `${from + index}. ${title}
+   Expected:   ${expected}
+   Seen:       ${seen.join('\n               ')}
+   What to do: ${advice}
+`,
+      )
+      .join('\n');
   return `Hello,
 
 ${found}
 
 ${count} your attention.
 
-${records
-  .map(
-    ({ title, expected, seen, advice }, index) => `${index + 1}. ${title}
-   Expected:   ${expected}
-   Seen:       ${seen.join('\n               ')}
-   What to do: ${advice}
-`,
-  )
-  .join(
-    '\n',
-  )}${unjudged.length > 0 ? `\n${couldNotBeChecked}\n\n${unjudged.map((title) => `   ${title}\n`).join('')}` : ''}
+${listed(1, records)}${beside.length > 0 ? `\n${notRequired}\n\n${listed(records.length + 1, beside)}` : ''}${unjudged.length > 0 ? `\n${couldNotBeChecked}\n\n${unjudged.map((title) => `   ${title}\n`).join('')}` : ''}
 ${next}
 
    ${verify}
@@ -110,7 +118,18 @@ const row = (label: string, cell: string) =>
 const code = (value: string) =>
   `<code style="font-family:Menlo,Consolas,monospace;font-size:13px;word-break:break-all">${escape(value)}</code>`;
 
-function asHtml({ name, found, count, records, unjudged, verify }: Content): string {
+function asHtml({ name, found, count, records, beside, unjudged, verify }: Content): string {
+  const listed = (some: readonly RecordContent[]) =>
+    some
+      .map(
+        ({ title, expected, seen, advice }) => `<h2 style="margin:24px 0 8px;font-size:16px">${escape(title)}</h2>
+<table role="presentation" cellspacing="0" cellpadding="0" style="border-collapse:collapse">
+${row('Expected', code(expected))}
+${row('Seen', seen.map(code).join('<br>'))}
+${row('What to do', escape(advice))}
+</table>`,
+      )
+      .join('\n');
   return `<!doctype html>
 <html lang="en-AU">
 <head><meta charset="utf-8"><title>${escape(name)} is no longer verified</title></head>
@@ -119,17 +138,8 @@ function asHtml({ name, found, count, records, unjudged, verify }: Content): str
 <p>Hello,</p>
 <p>${escape(found)}</p>
 <p><strong>${count} your attention.</strong></p>
-${records
-  .map(
-    ({ title, expected, seen, advice }) => `<h2 style="margin:24px 0 8px;font-size:16px">${escape(title)}</h2>
-<table role="presentation" cellspacing="0" cellpadding="0" style="border-collapse:collapse">
-${row('Expected', code(expected))}
-${row('Seen', seen.map(code).join('<br>'))}
-${row('What to do', escape(advice))}
-</table>`,
-  )
-  .join('\n')}
-${unjudged.length > 0 ? `<p style="margin-top:24px">${escape(couldNotBeChecked)}</p>\n<ul>${unjudged.map((title) => `<li>${escape(title)}</li>`).join('')}</ul>\n` : ''}<p style="margin-top:24px">${escape(next)}</p>
+${listed(records)}
+${beside.length > 0 ? `<p style="margin-top:24px">${escape(notRequired)}</p>\n${listed(beside)}\n` : ''}${unjudged.length > 0 ? `<p style="margin-top:24px">${escape(couldNotBeChecked)}</p>\n<ul>${unjudged.map((title) => `<li>${escape(title)}</li>`).join('')}</ul>\n` : ''}<p style="margin-top:24px">${escape(next)}</p>
 <p>${code(verify)}</p>
 <p>${escape(patience)}</p>
 <p style="color:#57606a;font-size:13px">${escape(why)}</p>

@@ -30,6 +30,15 @@ it('names each domain with its records, by name, and how to have it verified', (
   expect(html).toContain('Set MX 10 &#60;here&#62;.');
   expect(html).not.toContain('<script>');
 });
+it('leaves out the records that do not decide', () => {
+  const [mx] = failure(1).failing;
+  const beside = { ...mx!, check: 'mail_from_mx', name: 'bounce.d1.acme.com', decides: false as const };
+  const { text, html } = teamFailureMail([{ ...failure(1), failing: [beside, mx!] }, failure(2)]);
+  for (const body of [text, html]) {
+    expect(body).toContain('MX record at d1.acme.com');
+    expect(body).not.toContain('bounce.');
+  }
+});
 it('says when it was, once, if it was at one time', () =>
   expect(teamFailureMail(many(2)).text).toContain('\nOn 23 November 2026 at 06:07 UTC we checked'));
 it('stays readable, however many there are', () => {

@@ -1,3 +1,4 @@
+import { deciding } from '@app/mail-records';
 import { day, escape, visible, type Failure, type FailureMail } from './failure-mail';
 
 /** Number of domains that are listed with their records; the others are only named. */
@@ -6,8 +7,8 @@ const mostInFull = 50;
 const mostNamed = 200;
 
 /**
- * Writes the mail about several domains of a team that failed in the same cycle. It only names the failing records: the
- * answer to a verification has the details. It contains no observed values.
+ * Writes the mail about several domains of a team that failed in the same cycle. It only names the failing records that
+ * decide: the answer to a verification has the details. It contains no observed values.
  *
  * @param failures of one team, at least two.
  */
@@ -27,7 +28,7 @@ export function teamFailureMail(failures: readonly Failure[]): FailureMail {
   const full = sorted.slice(0, mostInFull).map(({ name, domainId, failing }) => ({
     name: visible(name),
     verify: `POST /api/v1/domains/${domainId}/verify`,
-    records: failing.map(
+    records: deciding(failing).map(
       (finding) => `${finding.type} record at ${visible(finding.name)}: ${visible(finding.message)}`,
     ),
   }));
