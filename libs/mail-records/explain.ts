@@ -180,7 +180,9 @@ function adviceWarnings(
 /** Finds a more precise code and message; where a wildcard answers for the name, the message says so. */
 function refinedOf(check: Check, domain: Expected, finding: Finding, evidence: Evidence): Refined | undefined {
   const refined = check.refine?.(domain, finding, evidence);
-  const { name, type, outcome } = finding;
+  const { name, outcome } = finding;
+  // A finding of this look has the type of a question of its check.
+  const type = finding.type as Question['type'];
   const { source } = trace({ type, name }, evidence.clues.with(evidence.answers));
   if (outcome !== 'fail' || source?.kind !== 'wildcard') return refined;
   const { code, message } = refined ?? finding;

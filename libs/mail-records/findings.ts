@@ -26,8 +26,13 @@ export interface Finding {
   readonly message: string;
   /** FQDN of the record, without the trailing dot. For `dkim`, the domain itself. */
   readonly name: string;
-  /** The type of the record. */
-  readonly type: 'MX' | 'TXT' | 'CNAME';
+  /**
+   * The type of the record. Later releases may check records of other types: subscribers must accept types that they do
+   * not know.
+   *
+   * @examples ["MX", "TXT", "CNAME"]
+   */
+  readonly type: string;
   /** The value to publish, as in `dns_records` of the API. */
   readonly expected: string;
   /**

@@ -7,8 +7,8 @@ import type { Finding } from './findings';
 import { setUpTtl, type RecordSet } from './record-set';
 
 /**
- * `verified`: it is in place. `missing`: it is not there; Amazon SES, which looks for the DKIM records, has not seen it.
- * `wrong`: another one is there. `propagating`: resolvers still give different answers. `not_checked`: no look has
+ * `verified`: it is in place. `missing`: it is not there; Amazon SES, which looks for the DKIM records, has not seen
+ * it. `wrong`: another one is there. `propagating`: resolvers still give different answers. `not_checked`: no look has
  * asked for it, or none had an answer.
  */
 export const recordStatuses = ['verified', 'missing', 'wrong', 'propagating', 'not_checked'] as const;
