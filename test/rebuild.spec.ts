@@ -7,7 +7,7 @@ import { readModelMigrations } from '@app/read-model';
 import { Client } from 'pg';
 import { fillLog } from '../bench/lives';
 import { numbers } from './support/numbers';
-import { replayedAndLive } from './support/replayed-read-model';
+import { countedAndHeld, replayedAndLive } from './support/replayed-read-model';
 import { testDatabase, type TestDatabase } from './support/test-database';
 
 const program = resolve(__dirname, '../dist/apps/cli/main.js');
@@ -151,6 +151,8 @@ describe('sendmux projections', () => {
     expect(await shadow()).toEqual({ comment: null, replaced: null, live });
     const { replayed, live: rows } = await replayedAndLive(database.url);
     expect(rows).toEqual(replayed);
+    const { counted, held } = await countedAndHeld(database.url);
+    expect(counted).toEqual(held);
   });
 });
 

@@ -12,7 +12,7 @@ import type { Pool } from 'pg';
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
 import { allApps, startSystem, type ApiClient, type System } from './support/processes';
-import { replayedAndLive } from './support/replayed-read-model';
+import { countedAndHeld, replayedAndLive } from './support/replayed-read-model';
 import { testDatabase, type TestDatabase } from './support/test-database';
 import { arrivalsOf } from './support/topic';
 
@@ -176,6 +176,9 @@ function onEither(transport: 'the log' | 'Kafka', more: (of: () => { system: Sys
       const there = await replayedAndLive(database.url);
       expect(there.replayed).toEqual(live);
       expect(there.live).toEqual(live);
+      const { counted, held } = await countedAndHeld(database.url);
+      expect(counted).toEqual(held);
+      expect(counted).toEqual((await countedAndHeld(system.databaseUrl)).counted);
       expect(live.length).toBeGreaterThanOrEqual(5);
 
       expect(sendmux(other, 'events', 'import', file('all.ndjson.gz')).stderr).toMatch(/The store has events already/);

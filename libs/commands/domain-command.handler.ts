@@ -14,6 +14,7 @@ import {
 import { domainRow, nameReservation, noMailboxLeft } from '@app/read-model';
 import type { Decider } from './decider';
 import { DeciderHandler, type Decision } from './decider.handler';
+import { quotaRefusal } from './quota-refusals';
 
 /** The outcome of a command on a domain. */
 export type Decided = Decision<DomainEvent, MailDomain>;
@@ -37,7 +38,8 @@ export const domainDecider: Decider<DomainCommand, DomainEvent, MailDomain> = {
   streamOf: ({ domainId }) => domainId,
   eventOf: domainEvent,
   rowOf: domainRow,
-  refusalOf: ({ constraint, detail }, command) => {
+  refusalOf: (violation, command) => {
+    const { constraint, detail } = violation;
     if (constraint === nameReservation && command.type === 'AddDomain')
       return new DomainRuleBroken('conflict', `${command.data.name} is taken.`);
     if (constraint === noMailboxLeft)
@@ -45,7 +47,7 @@ export const domainDecider: Decider<DomainCommand, DomainEvent, MailDomain> = {
         'conflict',
         `${detail === '1' ? '1 mailbox still lives' : `${detail} mailboxes still live`} on this domain. Delete the mailboxes first, then the domain.`,
       );
-    return undefined;
+    return quotaRefusal('domains', violation);
   },
   logged: (events) => {
     const failed = events.find((event) => event.type === 'ProvisioningFailed');
@@ -56,7 +58,8 @@ export const domainDecider: Decider<DomainCommand, DomainEvent, MailDomain> = {
 /**
  * Handles the commands on domains.
  *
- * @throws {DomainRuleBroken} `conflict` when the name is reserved or mailboxes are left, and whatever `decide` refuses.
+ * @throws {DomainRuleBroken} `conflict` when the name is reserved or mailboxes are left, {QuotaExceeded}, {InstallationFull},
+ * and whatever `decide` refuses.
  */
 @CommandHandler(CommandToDomain)
 export class DomainCommandHandler

@@ -17,6 +17,7 @@ import {
 import { addressReservation, liveHome, mailboxRow, oneSharedMailbox } from '@app/read-model';
 import type { Decider } from './decider';
 import { DeciderHandler, type Decision } from './decider.handler';
+import { quotaRefusal } from './quota-refusals';
 
 /** Injects the store whose rows go to `mailboxes`. */
 export const MAILBOX_STORE = Symbol('MAILBOX_STORE');
@@ -43,7 +44,8 @@ export const mailboxDecider: Decider<MailboxCommand, MailboxEvent, Mailbox> = {
   streamOf: ({ mailboxId }) => mailboxId,
   eventOf: mailboxEvent,
   rowOf: mailboxRow,
-  refusalOf: ({ constraint, detail }, command) => {
+  refusalOf: (violation, command) => {
+    const { constraint, detail } = violation;
     if (command.type !== 'CreateMailbox') return undefined;
     if (constraint === addressReservation)
       return new MailboxRuleBroken('conflict', `${command.data.address} is a mailbox already.`, 'address');
@@ -53,7 +55,7 @@ export const mailboxDecider: Decider<MailboxCommand, MailboxEvent, Mailbox> = {
         `Your team has a mailbox on ${sharedDomain} already, and one is the most. Delete it first, or create this one on a custom domain.`,
         'address',
       );
-    return constraint === liveHome ? refusedBy(command, detail) : undefined;
+    return constraint === liveHome ? refusedBy(command, detail) : quotaRefusal('mailboxes', violation);
   },
 };
 
@@ -74,8 +76,8 @@ function refusedBy({ data, ...command }: CreateMailbox, status: string | undefin
 /**
  * Handles the commands on mailboxes.
  *
- * @throws {MailboxRuleBroken} `conflict` when the address or the domain is not available, and whatever `decideMailbox`
- * refuses.
+ * @throws {MailboxRuleBroken} `conflict` when the address or the domain is not available, {QuotaExceeded}, and whatever
+ * `decideMailbox` refuses.
  */
 @CommandHandler(CommandToMailbox)
 export class MailboxCommandHandler

@@ -1,5 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { liveHome, mailboxMigrations } from './mailboxes.migration';
+import { CountForQuotas1796500000100 } from './quotas.migration';
 
 class CreateDomains1770000000100 implements MigrationInterface {
   name = 'CreateDomains1770000000100';
@@ -143,6 +144,7 @@ export const readModelMigrations = [
   ...mailboxMigrations,
   LetDomainsChooseTheirProvider1795600000200,
   FindDomainsByMore1796400000200,
+  CountForQuotas1796500000100,
 ];
 
 /** The unique index that reserves a name. */

@@ -4,3 +4,16 @@ export * from './domains.queries';
 export { addressReservation, liveHome, noMailboxLeft, oneSharedMailbox } from './mailboxes.migration';
 export * from './mailboxes.projection';
 export * from './mailboxes.queries';
+export {
+  allow,
+  closeQuotas,
+  heldBy,
+  quotaKinds,
+  Quotas,
+  recountQuotas,
+  type CommonQuotas,
+  type QuotaKind,
+  type QuotaUse,
+  type QuotaUses,
+} from './quotas';
+export { installationQuota, teamQuota } from './quotas.migration';

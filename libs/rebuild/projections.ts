@@ -1,6 +1,6 @@
 import { domainDecider, mailboxDecider } from '@app/commands';
 import type { InlineProjection, ProjectedRow, StreamEvent } from '@app/event-store';
-import { domainsProjection, mailboxesProjection } from '@app/read-model';
+import { domainsProjection, mailboxesProjection, type QuotaKind } from '@app/read-model';
 
 /** The functions that turn a stream into a row; an append uses the same ones. */
 interface Fold<E, State> {
@@ -15,6 +15,8 @@ export interface Projection {
   readonly table: InlineProjection;
   /** The prefix of the names of its streams. */
   readonly prefix: string;
+  /** The quotas that its rows are counted for. */
+  readonly quotas: QuotaKind;
   /** Makes a fold that takes one stream after another. */
   readonly folder: () => Folder;
 }
@@ -44,8 +46,18 @@ function folderOf<E, State>({ initialState, eventOf, evolve, rowOf }: Fold<E, St
 }
 
 const projections = {
-  domains: { table: domainsProjection, prefix: 'mdom_', folder: () => folderOf(domainDecider) },
-  mailboxes: { table: mailboxesProjection, prefix: 'mbx_', folder: () => folderOf(mailboxDecider) },
+  domains: {
+    table: domainsProjection,
+    prefix: 'mdom_',
+    quotas: 'domains',
+    folder: () => folderOf(domainDecider),
+  },
+  mailboxes: {
+    table: mailboxesProjection,
+    prefix: 'mbx_',
+    quotas: 'mailboxes',
+    folder: () => folderOf(mailboxDecider),
+  },
 } satisfies Record<string, Projection>;
 
 export type ProjectionName = keyof typeof projections;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DomainCommandHandler, MailboxCommandHandler, type Commands } from '@app/commands';
-import { migrate, openPool } from '@app/database';
+import { inTransaction, migrate, openPool } from '@app/database';
 import type { CommandContext } from '@app/decider';
 import {
   AddDomain,
@@ -14,10 +14,12 @@ import type { Finding } from '@app/mail-records';
 import { EventStore, eventStoreMigrations } from '@app/event-store';
 import { CreateMailbox, DeleteMailbox, MailboxRuleBroken, SuspendMailbox } from '@app/mailbox';
 import {
+  allow,
   DomainsReadModel,
   domainsProjection,
   MailboxesReadModel,
   mailboxesProjection,
+  Quotas,
   readModelMigrations,
 } from '@app/read-model';
 import { newId } from '@app/runtime';
@@ -25,7 +27,7 @@ import { Logger } from '@nestjs/common';
 import { Client, type Pool } from 'pg';
 import { fillLog } from '../../bench/lives';
 import { commandsTo } from '../../test/support/commands';
-import { replayedAndLive } from '../../test/support/replayed-read-model';
+import { countedAndHeld, replayedAndLive } from '../../test/support/replayed-read-model';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { compare, isRebuilding, projectionNames, rebuild, type Difference } from '.';
 
@@ -126,6 +128,8 @@ async function expectEqual(): Promise<void> {
   const { replayed, live } = await replayedAndLive(database.url);
   expect(live).toEqual(replayed);
   expect(replayed.length).toBeGreaterThan(0);
+  const { counted, held } = await countedAndHeld(database.url);
+  expect(counted).toEqual(held);
 }
 
 async function differences(name: (typeof projectionNames)[number]): Promise<Difference[]> {
@@ -188,6 +192,23 @@ describe('a rebuilt table', () => {
     } finally {
       await client.query(`DROP OWNED BY ${reader}; DROP ROLE ${reader}`);
     }
+  });
+
+  it('is counted for the quotas of the teams, also where the table was empty, and what they may have stays', async () => {
+    await live(9);
+    await withGateways(1, async ([gateway]) => {
+      await inTransaction(gateway!.pool, (connection) => allow(connection, 'team_1', 'domains', 4));
+      const quotas = new Quotas(gateway!.pool);
+      const before = await quotas.of('team_1');
+      expect(before).toMatchObject({ domains: { current: 3, limit: 4 }, mailboxes: { current: 3 } });
+      await client.query(`TRUNCATE domains, mailboxes; UPDATE team_quotas SET used = 7; UPDATE common_quotas SET used = 1
+        WHERE used IS NOT NULL; INSERT INTO team_quotas (kind, team, used) VALUES ('domains', 'team_gone', 3)`);
+      for (const name of projectionNames) await rebuild(database.url, name);
+      expect(await quotas.of('team_1')).toEqual(before);
+      await expectEqual();
+      await gateway!.verified('last.example.com', 'team_1');
+      await expect(gateway!.verified('beyond.example.com', 'team_1')).rejects.toThrow('4 is the most');
+    });
   });
 
   it('holds the rules between domains and mailboxes as before', async () => {
@@ -264,6 +285,28 @@ describe('while a rebuild runs', () => {
     expect(failures).toEqual([]);
     expect(reads).toBeGreaterThan(100);
     expect(appends).toBeGreaterThan(100);
+    await expectEqual();
+  });
+
+  it('quotas may be set, and the swap is tried again', async () => {
+    await live(9);
+    const pool = openPool(database.url, 2);
+    let ended = false;
+    const setting = (async () => {
+      for (const until = Date.now() + 2_000; !ended && Date.now() < until;)
+        await inTransaction(pool, async (connection) => {
+          await allow(connection, 'team_1', 'domains', 50);
+          // A count that the swap has to put right.
+          await connection.query(`UPDATE team_quotas SET used = used + 1 WHERE team = 'team_1' AND kind = 'domains'`);
+          await sleep(30);
+        });
+    })();
+    await rebuild(database.url, 'domains').finally(() => (ended = true));
+    await setting;
+    // The last of them may have come after the swap.
+    await rebuild(database.url, 'domains');
+    expect((await new Quotas(pool).of('team_1')).domains).toEqual({ current: 3, limit: 50 });
+    await pool.end();
     await expectEqual();
   });
 

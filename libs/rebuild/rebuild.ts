@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { copyIn, openPool, type TextRow } from '@app/database';
 import { estimatedEvents, EventLog } from '@app/event-store';
+import { recountQuotas } from '@app/read-model';
 import { DatabaseError, type Client } from 'pg';
 import { connect } from './connection';
 import { foldedRows } from './folded-rows';
@@ -288,12 +289,13 @@ class Rebuild {
           // before it draws a position.
           await writer.query(`LOCK TABLE ${table} IN SHARE ROW EXCLUSIVE MODE`);
           await this.refold(progress, position);
+          await recountQuotas(writer, this.projection.quotas, shadowOf(table));
           await writer.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
           await swap(writer, table);
         }, 'ISOLATION LEVEL REPEATABLE READ');
         return performance.now() - began;
       } catch (error) {
-        if (!isLockTimeout(error)) throw error;
+        if (!isLockTimeout(error) && !isSerializationFailure(error)) throw error;
         if (Date.now() >= deadline)
           throw new Error(`Others hold the table ${table}, without a pause: ${await this.holders()}.`, {
             cause: error,
@@ -341,3 +343,6 @@ class Rebuild {
 
 const isLockTimeout = (error: unknown): boolean =>
   error instanceof DatabaseError && /^(55P03|40P01)$/.test(error.code ?? '');
+
+/** Tells whether an operator has set the quota of a team since the snapshot of the swap. */
+const isSerializationFailure = (error: unknown): boolean => error instanceof DatabaseError && error.code === '40001';

@@ -12,7 +12,7 @@ import { openPool } from '@app/database';
 import { EventLog } from '@app/event-store';
 import { portOf } from '@app/runtime';
 import { migratedDatabase } from './migrated-database';
-import { replayedAndLive } from './replayed-read-model';
+import { countedAndHeld, replayedAndLive } from './replayed-read-model';
 
 export type AppName =
   'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'event-relay' | 'sealer' | 'sandbox';
@@ -174,10 +174,12 @@ export async function startSystem({
     end: async (log) => {
       await stopAll();
       const { replayed, live, events } = await replayedAndLive(database.url);
+      const { counted, held } = events > 0 ? await countedAndHeld(database.url) : { counted: [], held: [] };
       const faults = events > 0 ? await faultsOfLog(database.url) : [];
       await clean();
       equal(events > 0, log !== 'eventless', `The log has ${events} events`);
       deepEqual(live, replayed, 'The read model is not what the events say');
+      deepEqual(counted, held, 'The quotas do not count what the teams have');
       deepEqual(faults, [], 'The log is not what was recorded');
     },
   };

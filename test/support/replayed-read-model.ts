@@ -3,7 +3,7 @@ import { domainEvent, evolve, initialState, type MailDomain } from '@app/mail-do
 import { openClient } from '@app/database';
 import type { InlineProjection, ProjectedRow } from '@app/event-store';
 import { evolveMailbox, mailboxEvent, noMailbox, type Mailbox } from '@app/mailbox';
-import { domainRow, domainsProjection, mailboxesProjection, mailboxRow } from '@app/read-model';
+import { domainRow, domainsProjection, mailboxesProjection, mailboxRow, quotaKinds } from '@app/read-model';
 
 type StoredEvent = Omit<Recorded, 'time'> & { readonly version: number; readonly time: Date };
 
@@ -53,6 +53,34 @@ export async function replayedAndLive(url: string): Promise<{ replayed: Row[]; l
       live: [...ofDomains.live, ...ofMailboxes.live],
       events: events.length,
     };
+  } finally {
+    await client.end();
+  }
+}
+
+/**
+ * Gives how many rows each team has that hold a place: as they are counted for its quotas, and as the tables have them.
+ * `all` is what all teams have together.
+ */
+export async function countedAndHeld(url: string): Promise<{ counted: Row[]; held: Row[] }> {
+  const client = await openClient({ connectionString: url });
+  try {
+    const held = quotaKinds.map(
+      (kind) => `SELECT '${kind}' AS kind, team, count(*)::integer AS used FROM ${kind}
+        WHERE status NOT IN ('rolled_back', 'deleted') GROUP BY team`,
+    );
+    // One statement sees one moment.
+    const { rows } = await client.query<{ counted: Row[] | null; held: Row[] | null }>(
+      `WITH held AS (${held.join(' UNION ALL ')}), counted AS (
+        SELECT kind, team, used FROM team_quotas WHERE used <> 0
+        UNION ALL SELECT kind, 'all', used FROM common_quotas WHERE used <> 0
+      )
+      SELECT (SELECT json_agg(counted ORDER BY kind, team) FROM counted) AS counted,
+        (SELECT json_agg(held ORDER BY kind, team) FROM (
+          SELECT * FROM held UNION ALL SELECT kind, 'all', sum(used) FROM held WHERE kind = 'domains' GROUP BY kind
+        ) AS held) AS held`,
+    );
+    return { counted: rows[0]!.counted ?? [], held: rows[0]!.held ?? [] };
   } finally {
     await client.end();
   }
