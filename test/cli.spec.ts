@@ -4,8 +4,16 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Accounts } from '@app/accounts';
+import { DomainCommandHandler, MailboxCommandHandler } from '@app/commands';
 import { openPool } from '@app/database';
+import { EventStore } from '@app/event-store';
+import { AddDomain, CompleteRollback, FailProvisioning } from '@app/mail-domain';
+import { CreateMailbox, DeleteMailbox } from '@app/mailbox';
+import { domainsProjection, mailboxesProjection, Quotas } from '@app/read-model';
+import { newId } from '@app/runtime';
+import { Logger } from '@nestjs/common';
 import { SMTPServer } from 'smtp-server';
+import { commandsTo } from './support/commands';
 import { testDatabase, type TestDatabase } from './support/test-database';
 
 const program = resolve(__dirname, '../bin/sendmux');
@@ -18,6 +26,7 @@ describe('sendmux', () => {
   let mailServer: TestDatabase;
 
   beforeAll(async () => {
+    Logger.overrideLogger(false);
     directory = mkdtempSync(join(tmpdir(), 'sendmux-cli-'));
     database = await testDatabase();
     mailServer = await testDatabase();
@@ -83,6 +92,60 @@ describe('sendmux', () => {
     const last = sendmux(['team', 'owners', id, '--remove', 'grace@acme.com']);
     expect(last).toMatchObject({ status: 1, stdout: '' });
     expect(last.stderr).toMatch(/^sendmux: grace@acme\.com is the only owner .*\n$/);
+  });
+
+  it('shows and sets what a team may have, and deletes one that has nothing', async () => {
+    const { id } = json<{ id: string }>('team', 'create', 'Quotas', '--owner', 'Ada@acme.com');
+    const { id: key } = json<Key>('key', 'create', '--team', id, '--role', 'root:full');
+    const shown = (...args: string[]) => sendmux(['team', 'quota', id, ...args]);
+    expect(shown()).toEqual({ status: 0, stdout: 'domains: 0\nmailboxes: 0\n', stderr: '' });
+    const pool = openPool(database.url, 2);
+    await new Quotas(pool).setCommon({ perTeam: { domains: 20, mailboxes: 30 }, domainsInAll: 90 });
+    expect(shown('--domains', '89').stdout).toBe('domains: 0 of 89\nmailboxes: 0 of 30\n');
+    expect(shown('--domains', '90')).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('MAX_DOMAINS is 90') as string,
+    });
+    expect(shown('--domains', 'default', '--mailboxes', '7').stdout).toBe('domains: 0 of 20\nmailboxes: 0 of 7\n');
+
+    const commands = commandsTo(
+      new DomainCommandHandler(new EventStore(pool, domainsProjection)),
+      new MailboxCommandHandler(new EventStore(pool, mailboxesProjection)),
+    );
+    const context = { at: new Date().toISOString(), actor: 'key_1', correlationId: 'req_1' };
+    const [domain, mailbox] = [newId('mdom'), newId('mbx')];
+    await commands.execute(new AddDomain(domain, { name: 'acme.com', team: id, deadline: context.at }, context));
+    const address = `ada-${id.slice('team_'.length)}@myagent.mx`;
+    const data = { address, team: id, home: null, provider: null };
+    await commands.execute(new CreateMailbox(mailbox, data, context));
+    expect(sendmux(['team', 'list']).stdout).toMatch(new RegExp(`^${id}  Quotas .* UTC  1 of 20  1 of 7$`, 'm'));
+
+    const remove = () => sendmux(['team', 'delete', id, '--yes']);
+    expect(sendmux(['team', 'delete', id])).toMatchObject({ status: 2, stdout: '' });
+    const inUse = (what: string) => ({
+      status: 1,
+      stdout: '',
+      stderr: `sendmux: ${id} still has ${what}. Delete them first.\n`,
+    });
+    expect(remove()).toEqual(inUse(`1 domain (acme.com) and 1 mailbox (${address})`));
+    await commands.execute(new DeleteMailbox(mailbox, context));
+    const failure = { step: 'ses', kind: 'refused', reason: 'No.' } as const;
+    await commands.execute(new FailProvisioning(domain, failure, context));
+    expect(remove()).toEqual(inUse('1 domain (acme.com, on its way out)'));
+    expect(shown().stdout).toBe('domains: 1 of 20\nmailboxes: 0 of 7\n');
+    await commands.execute(new CompleteRollback(domain, context));
+    await pool.end();
+
+    const gone = remove();
+    expect(gone).toMatchObject({ status: 0, stderr: '' });
+    expect(gone.stdout).toMatch(
+      new RegExp(`^${id}  Quotas  is deleted since .* UTC\\.\nRevoked: ${key}\nNo owners any more: Ada@acme\\.com\n$`),
+    );
+    expect(remove().stdout).toBe(gone.stdout.split('\n')[0] + '\n');
+    expect(shown()).toMatchObject({ status: 1, stderr: `sendmux: There is no team ${id}.\n` });
+    expect(sendmux(['team', 'list']).stdout).not.toContain(id);
+    expect(sendmux(['team', 'list', '--deleted']).stdout).toMatch(new RegExp(`^${id}  Quotas `, 'm'));
+    expect(json<Key[]>('key', 'list', '--team', id)[0]!.revokedAt).not.toBeNull();
   });
 
   it('shows a key once, alone on standard output, with the requested permissions', async () => {
@@ -191,6 +254,9 @@ describe('sendmux', () => {
     [['team', 'create', 'Acme', '--owner', 'ada'], 1, /Not an e-mail address: "ada"/],
     [['team', 'lst'], 2, /unknown command 'lst' \(Did you mean list\?\)/],
     [['team', 'owners', 'team_0000000000'], 1, /There is no team team_0000000000/],
+    [['team', 'delete', 'team_0000000000', '--yes'], 1, /There is no team team_0000000000/],
+    [['team', 'quota', 'team_0000000000', '--domains', '1'], 1, /There is no team team_0000000000/],
+    [['team', 'quota', 'team_0000000000', '--domains', '-1'], 2, /--domains -1 is neither a number from 0/],
     [['key', 'create', '--team', 'team_0000000000'], 2, /A key needs --role or --permission/],
     [['key', 'create', '--team', 't', '--role', 'a', '--permission', 'b'], 2, /cannot be used with/],
     [['key', 'create', '--team', 'team_0000000000', '--role', 'root'], 1, /There is no role "root"/],

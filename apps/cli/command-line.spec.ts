@@ -25,6 +25,8 @@ it('has a help with an example for every command', async () => {
     'team create',
     'team list',
     'team owners',
+    'team quota',
+    'team delete',
     'owner list',
     'owner invite',
     'owner accept',

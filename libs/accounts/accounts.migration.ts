@@ -93,9 +93,23 @@ class KeepTheCaseOfAddresses1796200000850 implements MigrationInterface {
   }
 }
 
+/** Keeps a deleted team, with its keys, for whoever asks later what they were. */
+class LetTeamsEnd1796500000200 implements MigrationInterface {
+  readonly name = 'LetTeamsEnd1796500000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE teams ADD COLUMN deleted_at timestamptz');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE teams DROP COLUMN deleted_at');
+  }
+}
+
 export const accountsMigrations: readonly Migration[] = [
   CreateAccounts1795400000200,
   LetKeysEnd1795600000500,
   InviteOwners1795600000600,
   KeepTheCaseOfAddresses1796200000850,
+  LetTeamsEnd1796500000200,
 ];

@@ -13,6 +13,17 @@ export interface Team {
   readonly createdAt: Date;
 }
 
+/** A team that was deleted, and what went with it. */
+export interface DeletedTeam extends Team {
+  readonly deletedAt: Date;
+  /** The ids of the keys that were revoked by it. */
+  readonly keys: readonly string[];
+  /** The addresses of the owners whom it had. */
+  readonly owners: readonly string[];
+  /** The addresses that were invited. */
+  readonly invited: readonly string[];
+}
+
 /** An API key without its secret. */
 export interface ApiKey {
   readonly id: string;
@@ -41,6 +52,7 @@ type ApiKeyRow = Omit<ApiKey, 'permissions'> & { readonly permissions: string[] 
 
 const keyColumns = `id, team, name, hint, role, permissions, created_at AS "createdAt", revoked_at AS "revokedAt",
   expires_at AS "expiresAt", last_used_at AS "lastUsedAt"`;
+const teamColumns = 'id, name, created_at AS "createdAt"';
 /** The SQL condition of a valid key, by the clock of the database, which all processes share. */
 const isAlive = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())';
 
@@ -65,7 +77,7 @@ export class Accounts {
     const emails = checkedEmails(owners);
     return inTransaction(this.pool, async (client) => {
       const { rows } = await client.query<Team>(
-        `INSERT INTO teams (id, name) VALUES ($1, $2) RETURNING id, name, created_at AS "createdAt"`,
+        `INSERT INTO teams (id, name) VALUES ($1, $2) RETURNING ${teamColumns}`,
         [newTeamId(), trimmed],
       );
       const team = rows[0]!;
@@ -77,19 +89,63 @@ export class Accounts {
   /** @throws {AccountRuleBroken} `team_not_found` */
   async team(id: string): Promise<Team> {
     const { rows } = await this.pool.query<Team>(
-      'SELECT id, name, created_at AS "createdAt" FROM teams WHERE id = $1',
+      `SELECT ${teamColumns} FROM teams WHERE id = $1 AND deleted_at IS NULL`,
       [id],
     );
     if (!rows[0]) throw teamNotFound(id);
     return rows[0];
   }
 
-  /** Lists all teams, the oldest first. */
+  /** Lists all teams that are not deleted, the oldest first. */
   async listTeams(): Promise<Team[]> {
     const { rows } = await this.pool.query<Team>(
-      'SELECT id, name, created_at AS "createdAt" FROM teams ORDER BY created_at, id',
+      `SELECT ${teamColumns} FROM teams WHERE deleted_at IS NULL ORDER BY created_at, id`,
     );
     return rows;
+  }
+
+  /** Lists the teams that are deleted, the last one first. */
+  async deletedTeams(): Promise<(Team & Pick<DeletedTeam, 'deletedAt'>)[]> {
+    const { rows } = await this.pool.query<Team & Pick<DeletedTeam, 'deletedAt'>>(
+      `SELECT ${teamColumns}, deleted_at AS "deletedAt" FROM teams
+        WHERE deleted_at IS NOT NULL ORDER BY deleted_at DESC, id`,
+    );
+    return rows;
+  }
+
+  /**
+   * Deletes a team for good: revokes its keys, and removes its owners and invitations, all at once. The team and its
+   * keys are kept, with the time. Of a team that is deleted already nothing changes.
+   *
+   * @param assertFree throws when the team may not go; it runs in the same transaction, while nobody else can change
+   * the team.
+   * @throws {AccountRuleBroken} `team_not_found`
+   */
+  async deleteTeam(id: string, assertFree: (client: Connection) => Promise<void>): Promise<DeletedTeam> {
+    return inTransaction(this.pool, async (client) => {
+      const { rows } = await client.query<Team & { deletedAt: Date | null }>(
+        `SELECT ${teamColumns}, deleted_at AS "deletedAt" FROM teams WHERE id = $1 FOR NO KEY UPDATE`,
+        [id],
+      );
+      const [team] = rows;
+      if (!team) throw teamNotFound(id);
+      const { deletedAt } = team;
+      if (deletedAt !== null) return { ...team, deletedAt, keys: [], owners: [], invited: [] };
+      await assertFree(client);
+      const ended = async (text: string) =>
+        (await client.query<{ what: string }>(text, [id])).rows.map(({ what }) => what);
+      const keys = await ended(
+        'UPDATE api_keys SET revoked_at = now() WHERE team = $1 AND revoked_at IS NULL RETURNING id AS what',
+      );
+      // Invitations go first: whoever accepts one at this moment is an owner by the next statement.
+      const invited = await ended('DELETE FROM invitations WHERE team = $1 RETURNING email AS what');
+      const owners = await ended('DELETE FROM owners WHERE team = $1 RETURNING email AS what');
+      const { rows: gone } = await client.query<{ deletedAt: Date }>(
+        'UPDATE teams SET deleted_at = now() WHERE id = $1 RETURNING deleted_at AS "deletedAt"',
+        [id],
+      );
+      return { ...team, deletedAt: gone[0]!.deletedAt, keys, owners, invited };
+    });
   }
 
   /**
@@ -100,7 +156,7 @@ export class Accounts {
    */
   async addOwners(team: string, owners: readonly string[]): Promise<string[]> {
     const emails = checkedEmails(owners);
-    return this.withTeam(team, async (client) => {
+    return this.inTeam(team, async (client) => {
       await client.query('INSERT INTO owners (team, email) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING', [
         team,
         emails,
@@ -118,7 +174,7 @@ export class Accounts {
    * somebody who gets its notices.
    */
   async removeOwner(team: string, owner: string): Promise<string[]> {
-    return this.withTeam(team, async (client) => {
+    return this.inTeam(team, async (client) => {
       const before = await ownersOf(client, team);
       const email = before.find((other) => folded(other) === folded(owner));
       if (email === undefined)
@@ -167,7 +223,7 @@ export class Accounts {
     const key = newApiKey();
     const { rows } = await this.pool.query<ApiKeyRow>(
       `INSERT INTO api_keys (id, team, hash, hint, name, role, permissions)
-        SELECT $1, id, $3, $4, $5, $6, $7 FROM teams WHERE id = $2 RETURNING ${keyColumns}`,
+        SELECT $1, id, $3, $4, $5, $6, $7 FROM teams WHERE id = $2 AND deleted_at IS NULL FOR SHARE RETURNING ${keyColumns}`,
       [newId('key'), team, hashOf(key), key.slice(-4), checkedName(name), role, permissions],
     );
     if (!rows[0]) throw teamNotFound(team);
@@ -175,12 +231,13 @@ export class Accounts {
   }
 
   /**
-   * Lists the keys of a team, including revoked ones, the oldest first.
+   * Lists the keys of a team, including revoked ones, the oldest first; of a deleted team too.
    *
    * @throws {AccountRuleBroken} `team_not_found`
    */
   async listKeys(team: string): Promise<ApiKey[]> {
-    await this.owners(team);
+    const { rowCount } = await this.pool.query('SELECT FROM teams WHERE id = $1', [team]);
+    if (rowCount === 0) throw teamNotFound(team);
     const { rows } = await this.pool.query<ApiKeyRow>(
       `SELECT ${keyColumns} FROM api_keys WHERE team = $1 ORDER BY created_at, id`,
       [team],
@@ -238,6 +295,8 @@ export class Accounts {
     caller?: Pick<Caller, 'team' | 'role' | 'permissions'>,
   ): Promise<ApiKey & { readonly key: string; readonly rotated: { readonly id: string; readonly expiresAt: Date } }> {
     return inTransaction(this.pool, async (client) => {
+      // A deletion of the team waits for this lock, and then revokes the new key as well.
+      await client.query('SELECT FROM teams WHERE id = (SELECT team FROM api_keys WHERE id = $1) FOR SHARE', [id]);
       const { rows } = await client.query<ApiKeyRow & { expiresAt: Date }>(
         `UPDATE api_keys SET expires_at = least(expires_at, now() + $2 * interval '1 millisecond')
           WHERE id = $1 AND ($3::text IS NULL OR team = $3) AND ${isAlive} RETURNING ${keyColumns}`,
@@ -271,15 +330,31 @@ export class Accounts {
   }
 
   /**
-   * Runs changes of a team's owners one at a time, so that two concurrent removals cannot leave a team without owners.
+   * Runs changes of a team one at a time, so that two concurrent removals cannot leave it without owners, and that it
+   * is not deleted meanwhile.
+   *
+   * @throws {AccountRuleBroken} `team_not_found`
    */
-  private withTeam<T>(team: string, work: (client: Connection) => Promise<T>): Promise<T> {
+  inTeam<T>(team: string, work: (client: Connection) => Promise<T>): Promise<T> {
     return inTransaction(this.pool, async (client) => {
-      const { rowCount } = await client.query('SELECT 1 FROM teams WHERE id = $1 FOR UPDATE', [team]);
-      if (rowCount === 0) throw teamNotFound(team);
+      await lockTeam(client, team);
       return work(client);
     });
   }
+}
+
+/**
+ * Locks a team for a change. The lock lets a row refer to the team: whoever accepts an invitation does not wait for it.
+ *
+ * @throws {AccountRuleBroken} `team_not_found`
+ */
+export async function lockTeam(client: Connection, id: string): Promise<Team> {
+  const { rows } = await client.query<Team>(
+    `SELECT ${teamColumns} FROM teams WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE`,
+    [id],
+  );
+  if (!rows[0]) throw teamNotFound(id);
+  return rows[0];
 }
 
 async function unrotatable(client: Connection, id: string, team?: string): Promise<AccountRuleBroken> {

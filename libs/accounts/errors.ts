@@ -4,6 +4,7 @@ export class AccountRuleBroken extends Error {
   constructor(
     readonly code:
       | 'team_not_found'
+      | 'team_in_use'
       | 'key_not_found'
       | 'key_ended'
       | 'grant_exceeds'

@@ -1,6 +1,6 @@
 export * from './accounts.migration';
 export * from './accounts.module';
-export { Accounts, type ApiKey, type Caller, type Team } from './accounts.service';
+export { Accounts, type ApiKey, type Caller, type DeletedTeam, type Team } from './accounts.service';
 export * from './errors';
 export * from './invitation-mail';
 export * from './invitations.service';

@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { inTransaction, type Connection } from '@app/database';
 import { Pool } from 'pg';
 import { newInvitationToken } from '@app/runtime';
-import { checkedEmails, hashOf, teamNotFound } from './accounts.service';
+import { checkedEmails, hashOf, lockTeam } from './accounts.service';
 import { AccountRuleBroken } from './errors';
 
 /** How long an invitation is valid, as a PostgreSQL interval. */
@@ -52,10 +52,7 @@ export class Invitations {
     const token = newInvitationToken();
     // Invitations of a team are written one at a time, so that none is beyond the limit.
     return inTransaction(this.pool, async (client) => {
-      const { rows: teams } = await client.query<{ name: string }>('SELECT name FROM teams WHERE id = $1 FOR UPDATE', [
-        team,
-      ]);
-      if (!teams[0]) throw teamNotFound(team);
+      const { name: teamName } = await lockTeam(client, team);
       await assertInvitable(client, team, email);
       const { rows } = await client.query<Invitation>(
         `INSERT INTO invitations (team, email, hash, expires_at) VALUES ($1, $2, $3, now() + interval '${standsFor}')
@@ -64,7 +61,7 @@ export class Invitations {
           RETURNING team, email, expires_at AS "expiresAt"`,
         [team, email, hashOf(token)],
       );
-      return { ...rows[0]!, teamName: teams[0].name, token };
+      return { ...rows[0]!, teamName, token };
     });
   }
 

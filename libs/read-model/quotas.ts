@@ -6,7 +6,7 @@ import { Pool } from 'pg';
 export const quotaKinds = ['domains', 'mailboxes'] as const;
 export type QuotaKind = (typeof quotaKinds)[number];
 
-/** The condition for a row that holds a place: a domain, as long as its name is reserved, and a mailbox that is there. */
+/** The condition for a row that holds a place: a domain whose name is reserved, a mailbox that is there. */
 export const holding = `status NOT IN ('rolled_back', 'deleted')`;
 
 /** The column by which people know what a row stands for. */

@@ -72,6 +72,7 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
 
 const accountRules: Record<AccountRuleBroken['code'], readonly [code: ErrorCode, param?: string]> = {
   team_not_found: ['not_found'],
+  team_in_use: ['conflict'],
   key_not_found: ['not_found'],
   owner_not_found: ['not_found'],
   invitation_not_found: ['not_found'],

@@ -1,0 +1,36 @@
+import { AccountRuleBroken, Accounts, type DeletedTeam } from '@app/accounts';
+import type { Connection } from '@app/database';
+import { closeQuotas, heldBy, quotaKinds, type QuotaKind } from '@app/read-model';
+import type { Pool } from 'pg';
+
+/** The most names of each kind that a refusal has. */
+const namesLimit = 10;
+const one: Record<QuotaKind, string> = { domains: 'domain', mailboxes: 'mailbox' };
+
+/**
+ * Deletes a team that has no domain and no mailbox. A creation that is under way is either committed first, and the
+ * deletion refused, or it is refused itself.
+ *
+ * @throws {AccountRuleBroken} `team_not_found`, and `team_in_use`, which names what the team has.
+ */
+export const deleteTeam = (pool: Pool, id: string): Promise<DeletedTeam> =>
+  new Accounts(pool).deleteTeam(id, (client) => assertFree(client, id));
+
+async function assertFree(client: Connection, id: string): Promise<void> {
+  const uses = await closeQuotas(client, id);
+  const left: string[] = [];
+  for (const kind of quotaKinds) {
+    const { current } = uses[kind];
+    if (current === 0) continue;
+    const held = await heldBy(client, kind, id, namesLimit);
+    const names = held.map(({ name, status }) =>
+      /^(deleting|rolling_back)$/.test(status) ? `${name}, on its way out` : name,
+    );
+    const more = current - held.length;
+    left.push(
+      `${current} ${current === 1 ? one[kind] : kind} (${names.join('; ')}${more > 0 ? `; and ${more} more` : ''})`,
+    );
+  }
+  if (left.length > 0)
+    throw new AccountRuleBroken('team_in_use', `${id} still has ${left.join(' and ')}. Delete them first.`);
+}
