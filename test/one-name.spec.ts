@@ -1,6 +1,8 @@
-import { ApiClient, startSystem, type System } from './support/processes';
+import { spawnSync } from 'node:child_process';
+import { resolve } from 'node:path';
+import { ApiClient, startSystem, type Answer, type System } from './support/processes';
 
-describe('two teams add the same name at the same instant', () => {
+describe('of what two gateways are asked for at the same instant', () => {
   let system: System;
   let gateways: [number, number];
   beforeAll(async () => {
@@ -9,7 +11,7 @@ describe('two teams add the same name at the same instant', () => {
   });
   afterAll(() => system.end());
 
-  it('a thousand times, each at another gateway: exactly one of them gets it', async () => {
+  it('one name is wanted by two teams, a thousand times: exactly one of them gets it', async () => {
     const keys = [(await system.team({ name: 'First' })).key, (await system.team({ name: 'Second' })).key];
     const at = (port: number) => keys.map((key) => new ApiClient(`http://127.0.0.1:${port}/api/v1`, key));
     const [here, there] = [at(gateways[0]), at(gateways[1])];
@@ -34,5 +36,39 @@ describe('two teams add the same name at the same instant', () => {
     console.log(`of 1,000 names the teams got ${wins.join(' and ')}, the gateways ${gatewayWins.join(' and ')}`);
     expect(wins[0]! + wins[1]!).toBe(1_000);
     expect(Math.min(...wins, ...gatewayWins)).toBeGreaterThan(0);
+  });
+
+  it('a team gets as many domains as it may have, whichever gateway is killed, and its places back', async () => {
+    const { id, key } = await system.team({ name: 'Third' });
+    const quota = spawnSync(resolve(__dirname, '../bin/sendmux'), ['team', 'quota', id, '--domains', '10'], {
+      encoding: 'utf8',
+      env: system.settings,
+    });
+    expect(quota).toMatchObject({ status: 0, stdout: expect.stringMatching(/^domains: 0 of 10$/m) as string });
+    const [first, second] = gateways.map((port) => new ApiClient(`http://127.0.0.1:${port}/api/v1`, key));
+    let names = 0;
+    const adds = (api: ApiClient) =>
+      Array.from({ length: 40 }, () => api.add(`q${++names}.acme.com`).catch(() => undefined));
+    const answers = [...adds(first!), ...adds(second!)];
+    await Promise.race(answers);
+    await system.kill('gateway');
+    const got = (await Promise.all(answers)).filter((answer): answer is Answer => answer !== undefined);
+    expect(got.filter(({ status }) => status === 201).length).toBeLessThanOrEqual(10);
+    await system.start('gateway');
+    // An add whose gateway was killed goes on by itself.
+    const usage = async () =>
+      ((await second!.call('GET', '/me')).body as { data: { usage: { domains: number } } }).data.usage.domains;
+    while ((await usage()) < 10) await second!.add(`q${++names}.acme.com`);
+    expect((await first!.add(`q${++names}.acme.com`)).body).toMatchObject({
+      error: { code: 'limit_exceeded', current: 10, limit: 10 },
+    });
+    const held = await system.until('ten domains are there', async () => {
+      const { data } = (await first!.list()).body as { data: { id: string }[] };
+      return data.length === 10 ? data : undefined;
+    });
+    for (const domain of held.slice(0, 3)) expect((await second!.delete(domain.id)).status).toBe(200);
+    const statuses = await Promise.all(adds(first!).map(async (answer) => (await answer)?.status));
+    expect(statuses.filter((status) => status === 201)).toHaveLength(3);
+    expect(statuses.filter((status) => status === 409)).toHaveLength(37);
   });
 });

@@ -125,7 +125,7 @@ describe('GET /me', () => {
       permissions: ['mailbox.read', 'mailbox.admin.read'],
       mailboxes: [],
       usage: { domains: 1, mailboxes: 0 },
-      limits: { requests_per_minute: 1_000_000 },
+      limits: { domains: 1_000_000, mailboxes: 1_000_000, requests_per_minute: 1_000_000 },
     });
     expect(me.headers.get('cache-control')).toBe('no-store');
   });

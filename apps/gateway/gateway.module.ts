@@ -4,7 +4,7 @@ import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { Checks, cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { EventStore, eventStoreMigrations } from '@app/event-store';
-import { DomainsReadModel, MailboxesReadModel, readModelMigrations } from '@app/read-model';
+import { DomainsReadModel, MailboxesReadModel, Quotas, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, type Settings } from '@app/runtime';
 import { TaskList, tasksMigrations } from '@app/tasks';
@@ -26,6 +26,7 @@ import { Verifications } from './domains/verifications.service';
 import { ApiKeys } from './http/api-key.guard';
 import { InvitationsController } from './invitations/invitations.controller';
 import { RateLimit } from './http/rate-limit';
+import { StoredQuotas } from './stored-quotas';
 import { MailboxesController } from './mailboxes/mailboxes.controller';
 import { MailboxAvailability } from './mailboxes/availability.service';
 import { Mailboxes } from './mailboxes/mailboxes.service';
@@ -46,6 +47,9 @@ export const gatewaySettings = [
   'SES_TIMEOUT',
   'PROVISIONING_DEADLINE',
   'RATE_LIMIT_PER_MINUTE',
+  'MAX_DOMAINS_PER_TEAM',
+  'MAX_MAILBOXES_PER_TEAM',
+  'MAX_DOMAINS',
   'VERIFICATION_INTERVAL',
   'MAIL_FROM_REQUIRED',
   'LOG_LEVEL',
@@ -114,6 +118,16 @@ export class GatewayModule {
           provide: Checks,
           inject: [Pool],
           useFactory: (pool: Pool) => new Checks(pool, settings.VERIFICATION_INTERVAL),
+        },
+        Quotas,
+        {
+          provide: StoredQuotas,
+          inject: [Quotas],
+          useFactory: (quotas: Quotas) =>
+            new StoredQuotas(quotas, {
+              perTeam: { domains: settings.MAX_DOMAINS_PER_TEAM, mailboxes: settings.MAX_MAILBOXES_PER_TEAM },
+              domainsInAll: settings.MAX_DOMAINS,
+            }),
         },
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
         {

@@ -152,16 +152,6 @@ export class DomainsReadModel {
     return rows;
   }
 
-  /** Counts the domains of a team that it sees. */
-  async count(team: string): Promise<number> {
-    const { rows } = await this.pool.query<{ domains: number }>({
-      name: 'domain-count',
-      text: `SELECT count(*)::int AS domains FROM domains WHERE team = $1 AND ${visible}`,
-      values: [team],
-    });
-    return rows[0]!.domains;
-  }
-
   /**
    * Finds the team's domain of a name, on which a mailbox can be created; null when the team has none. The status of a
    * domain that only sends is `send_only`.

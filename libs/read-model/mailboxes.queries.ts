@@ -74,16 +74,6 @@ export class MailboxesReadModel {
     return rows[0]!.mailboxes;
   }
 
-  /** Counts the mailboxes of a team, active and suspended. */
-  async count(team: string): Promise<number> {
-    const { rows } = await this.pool.query<{ mailboxes: number }>({
-      name: 'mailbox-count',
-      text: `SELECT count(*)::int AS mailboxes FROM mailboxes m WHERE m.team = $1 AND ${visible}`,
-      values: [team],
-    });
-    return rows[0]!.mailboxes;
-  }
-
   /**
    * Lists at most `limit` mailboxes of a team, the newest first: those below the id `before`, of the domain `domainId`,
    * and `withDeleted` ones, as far as these are given.

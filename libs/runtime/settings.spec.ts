@@ -32,6 +32,15 @@ describe('settings', () => {
     expect(load).toThrow(/LOG_LEVEL/);
   });
 
+  it.each([
+    [{ MAX_DOMAINS_PER_TEAM: '9500' }, /MAX_DOMAINS_PER_TEAM must be below MAX_DOMAINS/],
+    [{ MAX_DOMAINS: '1000' }, /MAX_DOMAINS_PER_TEAM must be below MAX_DOMAINS/],
+    [{ MAX_MAILBOXES_PER_TEAM: '1.5' }, /MAX_MAILBOXES_PER_TEAM must be a whole number/],
+    [{ MAX_DOMAINS: '-1' }, /MAX_DOMAINS must be a number from 0/],
+  ])('refuses the quotas %j', (settings, fault) => {
+    expect(() => loadSettings({ ...complete, ...settings })).toThrow(fault);
+  });
+
   it('names the entry of a list that is at fault', () => {
     const load = (settings: object) => () => loadSettings({ ...complete, ...settings });
     expect(load({ DOH_RESOLVERS: 'https://a.example/dns-query,b' })).toThrow(/DOH_RESOLVERS \(entry 2\) must be a URL/);

@@ -74,6 +74,9 @@ const number = (fallback: number, min: number, max: number) =>
     .max(max, `must be a number from ${min} to ${max}`)
     .default(fallback);
 
+const wholeNumber = (fallback: number, min: number, max: number) =>
+  number(fallback, min, max).refine(Number.isInteger, 'must be a whole number');
+
 const isPort = (text: string): boolean => Number(text) >= 1 && Number(text) <= 65_535;
 
 /** A text in a form that ends with a port. */
@@ -105,7 +108,7 @@ export const defaultCanary = 'verification-canary.sendmux.ai';
 
 /** Every setting of the product, by its environment variable. `docs/settings.md` describes the same settings. */
 const environment = z.object({
-  PORT: number(3000, 1, 65_000).refine(Number.isInteger, 'must be a whole number'),
+  PORT: wholeNumber(3000, 1, 65_000),
   HOST: z.string().min(1).default('127.0.0.1'),
   PUBLIC_URL: serverUrl('https:', 'http:').optional(),
   DATABASE_URL: z.string({ error: nothingRuns }).pipe(url('postgres:', 'postgresql:')),
@@ -157,7 +160,7 @@ const environment = z.object({
     .default('postmaster@sendmux.ai'),
   PROVISIONING_DEADLINE: duration('30s', 100),
   VERIFICATION_INTERVAL: duration('6h', 1_000),
-  VERIFICATION_CONCURRENCY: number(50, 1, 10_000).refine(Number.isInteger, 'must be a whole number'),
+  VERIFICATION_CONCURRENCY: wholeNumber(50, 1, 10_000),
   VERIFICATION_RATE: number(1_000, 0.1, 1_000_000),
   VERIFICATION_CANARY: z
     .string()
@@ -173,7 +176,7 @@ const environment = z.object({
     .string()
     .regex(/^[\w.-]{0,100}$/, 'must be letters, digits, dots, dashes and underscores, at most 100')
     .default('sendmux.'),
-  KAFKA_PARTITIONS: number(12, 1, 10_000).refine(Number.isInteger, 'must be a whole number'),
+  KAFKA_PARTITIONS: wholeNumber(12, 1, 10_000),
   KAFKA_REPLICATION: number(-1, -1, 32).refine(
     (replicas) => Number.isInteger(replicas) && replicas !== 0,
     "must be a number of replicas, or -1 for the brokers' own default",
@@ -190,6 +193,9 @@ const environment = z.object({
   AUDIT_SEAL_INTERVAL: duration('60s', 100),
   AUDIT_TOPIC: z.string().regex(topicForm, topicFault).default('sendmux.audit-seals'),
   RATE_LIMIT_PER_MINUTE: number(600, 1, 10_000_000),
+  MAX_DOMAINS_PER_TEAM: wholeNumber(1_000, 0, 1_000_000_000),
+  MAX_MAILBOXES_PER_TEAM: wholeNumber(10_000, 0, 1_000_000_000),
+  MAX_DOMAINS: wholeNumber(9_500, 0, 1_000_000_000),
   SENDMUX_DATA_DIR: z.string().min(1).default('.sendmux'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
@@ -237,6 +243,12 @@ const conflicts: readonly [keyof Settings, keyof Settings, (first: unknown, seco
         (id === undefined) === (secret === undefined)
           ? undefined
           : `is ${id === undefined ? 'not set, and AWS_SECRET_ACCESS_KEY is' : 'set, and AWS_SECRET_ACCESS_KEY is not'}`,
+    ],
+    [
+      'MAX_DOMAINS_PER_TEAM',
+      'MAX_DOMAINS',
+      (team, all) =>
+        Number(team) < Number(all) ? undefined : 'must be below MAX_DOMAINS: no team may take the place of all others',
     ],
     [
       'AUDIT_TOPIC',

@@ -98,6 +98,8 @@ export async function startSystem({
     AWS_ACCESS_KEY_ID: 'sandbox',
     AWS_SECRET_ACCESS_KEY: 'sandbox',
     SES_CALLS_PER_SECOND: '100',
+    MAX_DOMAINS_PER_TEAM: '1000000',
+    MAX_DOMAINS: '10000000',
     SMTP_URL: `smtp://127.0.0.1:${portOf('sandbox-smtp', port)}`,
     ...(brokers && {
       KAFKA_BROKERS: brokers.join(','),

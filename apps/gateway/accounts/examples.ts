@@ -34,7 +34,7 @@ export const me = {
     permissions: ['domain.*', 'mailbox.read', 'mailbox.admin.read'],
     mailboxes: [],
     usage: { domains: 3, mailboxes: 14 },
-    limits: { requests_per_minute: 600 },
+    limits: { domains: 1_000, mailboxes: 10_000, requests_per_minute: 600 },
   },
   meta,
 };

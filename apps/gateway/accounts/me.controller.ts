@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Controller, Get, Req, Res, UseGuards } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { Accounts, type Caller } from '@app/accounts';
-import { DomainsReadModel, MailboxesReadModel } from '@app/read-model';
+import { Quotas } from '@app/read-model';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ApiKeyGuard, CurrentCaller, NeedsNoPermission } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
@@ -20,8 +20,7 @@ import { MeEnvelope, presentMe } from './me.dto';
 export class MeController {
   constructor(
     private readonly accounts: Accounts,
-    private readonly domains: DomainsReadModel,
-    private readonly mailboxes: MailboxesReadModel,
+    private readonly quotas: Quotas,
     private readonly rateLimit: RateLimit,
   ) {}
 
@@ -42,13 +41,12 @@ export class MeController {
     @Req() { id: requestId }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object | undefined> {
-    const [team, key, domains, mailboxes] = await Promise.all([
+    const [team, key, uses] = await Promise.all([
       this.accounts.team(caller.team),
       this.accounts.keyOf(caller.team, caller.keyId),
-      this.domains.count(caller.team),
-      this.mailboxes.count(caller.team),
+      this.quotas.of(caller.team),
     ]);
-    const data = presentMe(team, key, { domains, mailboxes }, { requests_per_minute: this.rateLimit.limit });
+    const data = presentMe(team, key, uses, this.rateLimit.limit);
     const tag = createHash('sha256').update(JSON.stringify(data)).digest('base64url').slice(0, 22);
     const isKnown = preconditions.isKnown(tag);
     void reply.header('etag', `W/"${tag}"`);

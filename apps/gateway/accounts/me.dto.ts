@@ -1,5 +1,6 @@
 import { ApiProperty } from '@nestjs/swagger';
 import type { ApiKey, Team } from '@app/accounts';
+import type { QuotaUses } from '@app/read-model';
 import { Envelope } from '../domains/domain.dto';
 
 class TeamSchema {
@@ -26,13 +27,20 @@ class BoundMailboxSchema {
 }
 
 class UsageSchema {
-  @ApiProperty({ type: 'integer', description: 'Those that are provisioned, with those that are being deleted.' })
+  @ApiProperty({
+    type: 'integer',
+    description: 'Those that count for the limit: also while they are being added, or deleted.',
+  })
   domains: number;
   @ApiProperty({ type: 'integer', description: 'Active and suspended ones.' })
   mailboxes: number;
 }
 
 class LimitsSchema {
+  @ApiProperty({ type: 'integer', description: 'Domains that your team may have. Support can raise it.' })
+  domains: number;
+  @ApiProperty({ type: 'integer', description: 'Mailboxes that your team may have. Support can raise it.' })
+  mailboxes: number;
   @ApiProperty({ type: 'integer', description: 'Requests that this key may send in a minute.' })
   requests_per_minute: number;
 }
@@ -74,14 +82,15 @@ const mailApiNames: Readonly<Record<string, string>> = {
 export const presentMe = (
   { id, name }: Team,
   key: ApiKey,
-  usage: MeSchema['usage'],
-  limits: MeSchema['limits'],
+  { domains, mailboxes }: QuotaUses,
+  requestsPerMinute: number,
 ): MeSchema => ({
   team: { id, name },
   credential: { id: key.id, type: 'api_key', name: key.name },
   label: key.name,
   permissions: key.permissions.flatMap((permission) => [permission, mailApiNames[permission] ?? []].flat()),
   mailboxes: [],
-  usage,
-  limits,
+  usage: { domains: domains.current, mailboxes: mailboxes.current },
+  // A gateway that answers has set the limits.
+  limits: { domains: domains.limit!, mailboxes: mailboxes.limit!, requests_per_minute: requestsPerMinute },
 });

@@ -95,6 +95,7 @@ export class DomainsController {
     'invalid_parameter',
     'conflict',
     'idempotency_conflict',
+    'limit_exceeded',
     'payload_too_large',
     'unsupported_media_type',
     'validation_error',

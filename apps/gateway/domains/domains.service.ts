@@ -73,6 +73,7 @@ export class Domains {
    * continues that add.
    *
    * @throws {ApiError} `conflict`, `provisioning_failed`, `provisioning_timeout`, `service_unavailable`
+   * @throws {QuotaExceeded} and {InstallationFull}
    */
   async add(id: string, name: string, mode: DomainMode, { caller, requestId }: Request): Promise<DomainView> {
     await this.refuseWhenHeld(id, name, caller.team);

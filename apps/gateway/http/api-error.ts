@@ -21,7 +21,7 @@ export const errorCodes = {
   limit_exceeded: {
     status: 409,
     retryable: false,
-    meaning: 'Your team has as many as it may have; `current` and `limit` say how many.',
+    meaning: 'Your team has as many as it may have; `current` and `limit` say how many. Delete one, or ask support.',
   },
   precondition_failed: { status: 412, retryable: false, meaning: 'If-Match or If-None-Match does not hold.' },
   payload_too_large: { status: 413, retryable: false, meaning: 'The body is larger than 64 KiB.' },

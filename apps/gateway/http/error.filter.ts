@@ -1,7 +1,7 @@
 import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AccountRuleBroken } from '@app/accounts';
-import { StreamHasChanged } from '@app/commands';
+import { InstallationFull, QuotaExceeded, StreamHasChanged } from '@app/commands';
 import { isPassingFault } from '@app/database';
 import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken } from '@app/mail-domain';
@@ -9,6 +9,7 @@ import { NameRefused } from '@app/mail-records';
 import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 import { preconditionFailed } from './preconditions';
+import { quotaRefused } from './quota-refusals';
 
 /** Turns every exception into an error answer. Nothing else in the gateway does. */
 @Catch()
@@ -27,8 +28,8 @@ export class ErrorFilter implements ExceptionFilter {
       return;
     }
     const error = apiError(exception, request);
-    if (error.status >= 500 && !(exception instanceof ApiError))
-      this.logger.error({ err: exception, request_id: request.id }, error.message);
+    const isTold = exception instanceof ApiError || exception instanceof InstallationFull;
+    if (error.status >= 500 && !isTold) this.logger.error({ err: exception, request_id: request.id }, error.message);
     void reply.status(error.status).headers(error.headers()).send(error.envelope(request.id, this.publicUrl));
   }
 }
@@ -51,6 +52,7 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
   }
   if (exception instanceof DomainRuleBroken) return new ApiError(exception.code, exception.message);
   if (exception instanceof AccountRuleBroken) return ofAccountRule(exception);
+  if (exception instanceof QuotaExceeded || exception instanceof InstallationFull) return quotaRefused(exception);
   if (exception instanceof StreamHasChanged) return preconditionFailed(request.method);
   if (exception instanceof WrongExpectedVersion)
     return new ApiError('service_unavailable', 'Too many changes of the same thing at once. Try again.', {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { InstallationFull, QuotaExceeded } from '@app/commands';
 import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
 import { Pool } from 'pg';
 import { ApiError } from '../http/api-error';
@@ -192,6 +193,8 @@ function withRequestId({ body, ...answer }: Answer, requestId: string): Answer {
 const isRefusal = (error: unknown): boolean =>
   error instanceof MailboxRuleBroken ||
   error instanceof AddressRefused ||
+  error instanceof QuotaExceeded ||
+  error instanceof InstallationFull ||
   (error instanceof ApiError && error.code !== 'service_unavailable');
 
 const isMine = 'team = $1 AND key = $2 AND claimed_until = $3::timestamptz AND status IS NULL';

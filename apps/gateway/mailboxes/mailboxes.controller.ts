@@ -89,6 +89,7 @@ export class MailboxesController {
     'missing_parameter',
     'conflict',
     'idempotency_conflict',
+    'limit_exceeded',
     'payload_too_large',
     'unsupported_media_type',
     'not_found',
@@ -152,7 +153,7 @@ export class MailboxesController {
   @ApiOperation({
     operationId: 'managementCheckMailboxAvailability',
     summary: 'Ask whether a mailbox could be created',
-    description: 'Nothing is reserved by it.',
+    description: 'Nothing is reserved by it, and the quota of the team is not looked at: `GET /me` has that.',
   })
   @ApiSuccess(200, 'Whether it could, and why not.', AvailabilityEnvelope, examples.available)
   @ApiErrors('missing_parameter')

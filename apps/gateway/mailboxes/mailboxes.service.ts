@@ -31,6 +31,7 @@ export class Mailboxes {
    *
    * @throws {AddressRefused}
    * @throws {MailboxRuleBroken}
+   * @throws {QuotaExceeded}
    */
   async create(id: string, written: string, choices: Choices, request: Request): Promise<MailboxView> {
     const { address, domain } = parseAddress(written);

@@ -1,0 +1,32 @@
+import { InstallationFull, type QuotaExceeded } from '@app/commands';
+import { CounterpartAlarm } from '@app/runtime';
+import { Counter } from 'prom-client';
+import { ApiError } from './api-error';
+
+const refusals = new Counter({
+  name: 'sendmux_quota_refusals_total',
+  help: 'Creations that were refused because a team, or the installation, has as many as it may have',
+  labelNames: ['kind', 'quota'],
+});
+const alarm = new CounterpartAlarm('ses');
+
+/** Seconds after which an add may succeed, if an operator acts meanwhile. */
+const fullForSeconds = 60;
+
+/**
+ * Counts a refusal, and makes its answer. A full installation is no fault of the customer, and an alarm tells an
+ * operator before SES would refuse.
+ */
+export function quotaRefused(refusal: QuotaExceeded | InstallationFull): ApiError {
+  if (!(refusal instanceof InstallationFull)) {
+    refusals.inc({ kind: refusal.kind, quota: 'team' });
+    return new ApiError('limit_exceeded', refusal.message, { count: refusal.count });
+  }
+  refusals.inc({ kind: 'domains', quota: 'installation' });
+  alarm.raise('domains_full', `Adds are refused with 503. ${refusal.message}`, { ...refusal.count });
+  return new ApiError(
+    'service_unavailable',
+    'We cannot take any more domains just now. We know about it; please try again later.',
+    { retryAfter: fullForSeconds },
+  );
+}
