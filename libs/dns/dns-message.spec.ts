@@ -219,12 +219,24 @@ describe('a reply', () => {
     const beside = [{ preference: 10, exchange: 'mail.sendmux.ai' }];
     expect(read(reply({ answers }))).toMatchObject({ kind: 'nodata', aliases: ['a.net'], beside });
   });
-  it('does not follow a loop', () => {
-    const answers: packet.Answer[] = [
-      { type: 'CNAME', name: 'mail.acme.com', data: 'a.net' },
-      { type: 'CNAME', name: 'a.net', data: 'mail.acme.com' },
-    ];
-    expect(read(reply({ answers }))).toMatchObject({ kind: 'unreachable' });
+  it('takes a loop of CNAMEs for a failure, whatever the RCODE, and says which names form it', () => {
+    const cname = (name: string, data: string, ttl: number): packet.Answer => ({ type: 'CNAME', name, data, ttl });
+    const whole = [cname('Mail.acme.com', 'a.net', 60), cname('a.net', 'MAIL.acme.com', 40)];
+    const behind = [cname('mail.acme.com', 'a.net', 60), cname('a.net', 'b.net', 50), cname('b.net', 'A.net', 40)];
+    for (const rcode of [0, 2]) {
+      const at = (answers: packet.Answer[]) => read(reply({ answers }, rcode));
+      expect(at(whole)).toMatchObject({ kind: 'servfail', loop: ['mail.acme.com', 'a.net'], evidence: { ttl: 40 } });
+      expect(at(behind)).toMatchObject({ kind: 'servfail', loop: ['a.net', 'b.net'] });
+    }
+    expect(read(reply({ answers: behind.slice(0, 2) }, 2))).not.toHaveProperty('loop');
+  });
+  it('does not follow more than sixteen CNAMEs', () => {
+    const answers = Array.from({ length: 17 }, (_, i): packet.Answer => {
+      const name = i === 0 ? 'mail.acme.com' : `a${i}.net`;
+      return { type: 'CNAME', name, data: `a${i + 1}.net` };
+    });
+    expect(read(reply({ answers: answers.slice(1) }))).toMatchObject({ kind: 'nodata' });
+    expect(read(reply({ answers }))).toEqual({ kind: 'unreachable', reason: 'more than 16 CNAMEs' });
   });
   it('a referral says nothing about the name', () => {
     const ns: packet.Answer = { type: 'NS', name: 'acme.com', ttl: 60, data: 'ns.acme.com' };

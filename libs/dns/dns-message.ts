@@ -47,7 +47,8 @@ export type DnsAnswer<Record> = (
     /** The name exists, without the queried type (RFC 2308 section 2.2). */
   | { readonly kind: 'nodata'; readonly aliases: readonly string[] }
   | { readonly kind: 'nxdomain'; readonly aliases: readonly string[] }
-  | { readonly kind: 'servfail' }
+  /** `loop`: the names whose CNAMEs lead from one to the next and back to the first, where the answer shows them. */
+  | { readonly kind: 'servfail'; readonly loop?: readonly string[] }
   /** A reply that does not count as an answer, or no reply. */
   | { readonly kind: 'unreachable'; readonly reason: string }
 ) & {
@@ -68,7 +69,7 @@ const dname = 39;
 const opt = 41;
 const internet = 1;
 
-/** The most CNAMEs that are followed in one answer; a longer chain counts as a loop. */
+/** The most CNAMEs that are followed in one answer. */
 const chainLimit = 16;
 /** Octets of the header (RFC 1035 section 4.1.1), after which the question begins. */
 const headerLength = 12;
@@ -246,9 +247,13 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   const saysNo = rcode !== rcodes.noError || all.length === 0;
   const own = extendedErrors.find(({ code }) => ownCodes.has(code) || (saysNo && staleCodes.has(code)));
   if (own) return { ...unreachable(`the extended error ${own.code}`), evidence };
-  if (rcode === rcodes.servfail) {
+  const answers = all.filter((rr) => rr.class === internet);
+  // A query for the CNAME itself does not follow it.
+  const { aliases, owner, ttl: chainTtl, loop } = type === 'CNAME' ? noChain : chainOf(bytes, name, answers);
+  if (rcode === rcodes.servfail || (rcode === rcodes.noError && loop)) {
     if (extendedErrors.some(({ code }) => bogusCodes.has(code))) evidence.bogus = true;
-    return { kind: 'servfail', evidence };
+    // Some resolvers say SERVFAIL at a loop, and others give the chain as if it were an answer.
+    return loop ? { kind: 'servfail', loop, evidence: { ...evidence, ttl: chainTtl } } : { kind: 'servfail', evidence };
   }
   if (rcode !== rcodes.noError && rcode !== rcodes.nxdomain) return unreachable(`RCODE ${rcodeName(rcode)}`);
   const soa = authorities.find((rr) => rr.type === types.SOA);
@@ -256,19 +261,8 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   if (rcode === rcodes.noError && saysNo && !soa && authorities.some((rr) => rr.type === ns))
     return { ...unreachable('a referral'), evidence };
 
-  const answers = all.filter((rr) => rr.class === internet);
-  const aliases: string[] = [];
-  let ttl = Infinity;
-  let owner = headerLength;
-  // A query for the CNAME itself does not follow it.
-  while (type !== 'CNAME') {
-    const alias = answers.find((rr) => rr.type === types.CNAME && isSameName(bytes, rr.owner, owner));
-    if (!alias) break;
-    owner = alias.data;
-    ttl = Math.min(ttl, alias.ttl);
-    aliases.push(readers.CNAME(bytes, alias));
-    if (aliases.length > chainLimit) return unreachable('a loop of CNAMEs');
-  }
+  if (aliases.length > chainLimit) return unreachable(`more than ${chainLimit} CNAMEs`);
+  let ttl = chainTtl;
   const found = answers.filter((rr) => rr.type === types[type] && isSameName(bytes, rr.owner, owner));
   const isPositive = rcode === rcodes.noError && found.length > 0;
   if (isPositive) for (const rr of found) ttl = Math.min(ttl, rr.ttl);
@@ -291,6 +285,34 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   if (rcode === rcodes.nxdomain) return { kind: 'nxdomain', aliases, ...more };
   if (!isPositive) return { kind: 'nodata', aliases, ...more };
   return { kind: 'records', records: distinct(bytes, type, found), aliases, ...more };
+}
+
+interface Chain {
+  readonly aliases: readonly string[];
+  /** Offset of the name at its end. */
+  readonly owner: number;
+  /** The least TTL in it; infinite where it is empty. */
+  readonly ttl: number;
+  readonly loop?: readonly string[];
+}
+const noChain: Chain = { aliases: [], owner: headerLength, ttl: Infinity };
+
+/** Follows the CNAMEs of an answer from the queried name, until there is none, they loop, or there are too many. */
+function chainOf(bytes: Buffer, name: string, answers: readonly Rr[]): Chain {
+  const aliases: string[] = [];
+  let ttl = Infinity;
+  let owner = headerLength;
+  while (aliases.length <= chainLimit) {
+    const alias = answers.find((rr) => rr.type === types.CNAME && isSameName(bytes, rr.owner, owner));
+    if (!alias) break;
+    owner = alias.data;
+    ttl = Math.min(ttl, alias.ttl);
+    const target = readers.CNAME(bytes, alias);
+    const visited = [name.toLowerCase(), ...aliases];
+    if (visited.includes(target)) return { aliases, owner, ttl, loop: visited.slice(visited.indexOf(target)) };
+    aliases.push(target);
+  }
+  return { aliases, owner, ttl };
 }
 
 /** Finds the DNAME from which the CNAME of the queried name was synthesized (RFC 6672 section 3.1). */

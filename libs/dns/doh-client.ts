@@ -132,7 +132,7 @@ export class DohClient {
     const begin = () => {
       const deadline = performance.now() + this.timeoutMs;
       this.ask(name, type, deadline, false, (first) => {
-        const mayBeBogus = first.kind === 'servfail' && !first.evidence?.bogus;
+        const mayBeBogus = first.kind === 'servfail' && !first.evidence?.bogus && !first.loop;
         if (mayBeBogus) void this.askAgain(name, type, deadline, first).then(settle);
         else settle(first);
       });

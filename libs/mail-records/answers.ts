@@ -37,7 +37,8 @@ export type Answer<Rr> = (
     /** The name exists, without the queried type (RFC 2308 section 2.2). */
   | { readonly kind: 'nodata'; readonly aliases: readonly string[] }
   | { readonly kind: 'nxdomain'; readonly aliases: readonly string[] }
-  | { readonly kind: 'servfail' }
+  /** `loop`: the names whose CNAMEs lead from one to the next and back to the first, where the answer shows them. */
+  | { readonly kind: 'servfail'; readonly loop?: readonly string[] }
   /** No answer that counts: time-out, REFUSED, a broken message, a status other than 200. */
   | { readonly kind: 'unreachable'; readonly reason: string }
 ) & {
@@ -68,7 +69,7 @@ export type Definite<Rr> = Exclude<Answer<Rr>, { kind: 'servfail' | 'unreachable
 /** The answer of all resolvers together. */
 export type Agreed<Rr> =
   | Definite<Rr>
-  | { readonly kind: 'servfail'; readonly bogus: boolean }
+  | { readonly kind: 'servfail'; readonly bogus: boolean; readonly loop?: readonly string[] }
   | { readonly kind: 'unreachable' }
   | { readonly kind: 'disagreement'; readonly records: readonly Rr[] };
 
@@ -92,8 +93,13 @@ export function quorum<Rr>(answers: readonly Answer<Rr>[], meaning: (answer: Def
   }
   const allServfail = answers.length > 1 && answers.every((answer) => answer.kind === 'servfail');
   if (!allServfail) return { kind: 'unreachable' };
-  return { kind: 'servfail', bogus: answers.some(({ evidence }) => evidence?.bogus) };
+  const loop = loopIn(answers);
+  return { kind: 'servfail', bogus: answers.some(({ evidence }) => evidence?.bogus), ...(loop && { loop }) };
 }
+
+/** Gives the loop of CNAMEs that an answer shows; undefined where none does. */
+export const loopIn = (answers: readonly Answer<unknown>[] = []): readonly string[] | undefined =>
+  answers.flatMap((answer) => (answer.kind === 'servfail' && answer.loop ? [answer.loop] : []))[0];
 
 /** Leaves out questions that stand there before. */
 export const unique = (questions: readonly Question[]): Question[] => [

@@ -13,6 +13,7 @@ import {
   answerOf,
   Answers,
   definiteIn,
+  loopIn,
   quorum,
   recordsIn,
   unique,
@@ -28,7 +29,17 @@ import { dmarcName, judgeDmarc } from './checks/dmarc/judge';
 import { isReadableMended, looksLikeDmarc, policyMeant, tagsMeant } from './checks/dmarc/meant';
 import { inheritedPolicy, mergeDmarc } from './checks/dmarc/merge';
 import { isDmarc, parseDmarc, policyIn, unknownPolicy } from './checks/dmarc/record';
-import { cnameAtName, dnameAboveName, finding, pass, propagating, servfail, unanswered } from './checks/finding';
+import {
+  cnameAtName,
+  dnameAboveName,
+  finding,
+  pass,
+  propagating,
+  servfail,
+  servfailBehind,
+  unanswered,
+  writtenLoop,
+} from './checks/finding';
 import { cnameAtMailFrom, mailFromCnameGone, mailFromName } from './checks/mail-from/name';
 import { mailProvider } from './checks/mail-provider';
 import { appended, ask, autoAppended, isAbsent, onParent, ownTxt, parentsOf, wrongName } from './checks/misplaced';
@@ -40,10 +51,20 @@ import { behindAll, lacksEnd, leftOutOfSpf, looksLikeSpf, mergeSpf } from './che
 import { isSpf, parseSpf, parseTerm, spfValue } from './checks/spf/record';
 import { agreedSpf, isAll, isEverybody, isPass, readIn, walkSpf } from './checks/spf/walk';
 import { spfWarnings } from './checks/spf/warnings';
+import { loopConclusion, traceLoop } from './cname-loop';
 import { parseDomainName } from './domain-name';
 import { hostOf, namedValue } from './entry';
 import { clueQuestions, explain } from './explain';
-import { allPass, deciding, failing, isBroken, isUndecided, sameAssessment, type Assessment } from './findings';
+import {
+  allPass,
+  deciding,
+  failing,
+  isBroken,
+  isUndecided,
+  sameAssessment,
+  type Assessment,
+  type Finding,
+} from './findings';
 import { answersInPlace } from './in-place';
 import { followUps, judge, questionsOf } from './judge';
 import { cut, cutList, jsonOctets, quoted, shownOperations } from './limits';
@@ -169,6 +190,17 @@ const terms = (text: string) => {
 const nameOfText = { name, type: 'TXT' } as const;
 const evidenceOf = ({ answers, clues }: Zone) => ({ answers, clues, ses: null });
 
+/** A loop of as many names as are followed. */
+const loopOf = (name: string): string[] => Array.from({ length: 16 }, (_, i) => i + name);
+const failed = (name: string): Finding => ({
+  ...servfail(name),
+  check: 'spf',
+  name,
+  type: 'TXT',
+  expected: '',
+  observed: [],
+});
+
 const readers: Record<string, Reader> = {
   agreedSpf: ofZone(({ answers }) => agreedSpf(answers.at('TXT', name)!)),
   adviseSpf: ofZone(({ txt, answers }) => adviseSpf(txt, (at) => answers.at('TXT', at) ?? answers.at('TXT', name))),
@@ -264,6 +296,8 @@ const readers: Record<string, Reader> = {
   leftOutOfSpf: ofRecords(leftOutOfSpf),
   looksLikeDmarc: ofText(looksLikeDmarc),
   looksLikeSpf: ofText(looksLikeSpf),
+  loopConclusion: ofName((name) => loopConclusion(failed(name), { name, loop: loopOf(name) })),
+  loopIn: ofZone(({ answers }) => loopIn(answers.at('TXT', name))),
   mailFromCnameGone: ofName((name) => mailFromCnameGone(name, name)),
   mailFromName: ofName(mailFromName),
   mailProvider: ofName(mailProvider),
@@ -309,16 +343,26 @@ const readers: Record<string, Reader> = {
   remedy: ofZone(({ published }) => inZoneOrder(domain).map((check) => remedy(domain, check, published))),
   sameAssessment: ofZone(({ assessment }) => sameAssessment(assessment, { ...assessment })),
   seenFinding: ofZone(({ assessment }) => assessment.findings.map(seenFinding)),
-  servfail: ofName(servfail),
+  servfail: ofName((name) => servfail(name, loopOf(name))),
+  servfailBehind: ofName((name) => servfailBehind(name, loopOf(name))),
   shownOperations: ofZone(({ published }) => shownOperations(dnsPlan(domain, published), escaped)),
   spfQuestion: ofZone(({ answers }) => spfQuestion(domain, answers)),
   tagsMeant: ofText(tagsMeant),
+  traceLoop: ofName((name) => {
+    const answers = new Answers();
+    for (const [i, at] of loopOf(name).entries()) {
+      answers.set('TXT', at, [{ kind: 'servfail' }]);
+      answers.set('CNAME', at, answerOf([loopOf(name)[(i + 1) % 16]!]));
+    }
+    return traceLoop(failed(`0${name}`), answers);
+  }),
   trimmed: ofText((text) => trimmed(text, `${whiteSpace}"'`)),
   unanswered: ofName((name) => unanswered('TXT', name)),
   unescaped: ofText(unescaped),
   unique: ofRecords((records) => unique(ask('TXT', ...records))),
   unknownPolicy: ofText((text) => unknownPolicy(parseDmarc(text))),
   walkSpf: ofZone(({ txt, answers }) => walkSpf(txt[0]!, (at) => answers.at('TXT', at) ?? answers.at('TXT', name))),
+  writtenLoop: ofName((name) => writtenLoop(loopOf(name))),
   wrongName: ofText((text) => wrongName(domain, name, text)),
   zoneFile: ofName((name) => zoneFile('octodns', { ...domain, name }, name)),
 };

@@ -2,7 +2,8 @@
 import { unique, type Answer, type AnswerEvidence, type Answers, type Question } from './answers';
 import type { Check, Evidence, Expected, Refined, Severity, Warning } from './check';
 import { checkNamed, checksOf } from './checks';
-import { unseen } from './checks/finding';
+import { unseen, writtenLoop } from './checks/finding';
+import { loopConclusion, traceLoop } from './cname-loop';
 import type { Assessment, Finding } from './findings';
 import { cut, cutList, limits } from './limits';
 import type { Operation } from './operation';
@@ -58,8 +59,9 @@ export function clueQuestions(domain: Expected, finding: Finding, evidence: Evid
   if (!check) return [];
   const wanted = check.clues?.(domain, finding, evidence) ?? [];
   const all = evidence.clues.with(evidence.answers);
-  const more = isMendable(check, finding) ? adviceQuestions(check, domain, wanted, all) : [];
-  return unique([...wanted, ...more]).filter((question) => !evidence.clues.has(question));
+  const { open, loop } = traceLoop(finding, all);
+  const more = isMendable(check, finding, loop && 'cname_loop') ? adviceQuestions(check, domain, wanted, all) : [];
+  return unique([...wanted, ...(open ? [open] : []), ...more]).filter((question) => !evidence.clues.has(question));
 }
 
 /** Gives the names whose records a fix changes. What Amazon SES decides about is never looked up for a verification. */
@@ -90,7 +92,7 @@ function explainOne(check: Check, domain: Expected, finding: Finding, explaining
   const refined = refinedOf(check, domain, finding, explaining);
   const published = publishedIn(namesOf(domain), explaining.clues.with(explaining.answers));
   const fix = fixOf(check, domain, finding, refined, published);
-  const warnings = warningsOf(check, domain, finding, explaining, published, fix);
+  const warnings = warningsOf(check, domain, finding, refined, explaining, published, fix);
   const [first] = warnings;
   const better = refined ?? (finding.code === 'ok' ? first : undefined) ?? finding;
   return {
@@ -98,7 +100,7 @@ function explainOne(check: Check, domain: Expected, finding: Finding, explaining
     code: better.code,
     message: cut(better.message, limits.text),
     severity: severityOf(finding, warnings),
-    hint: hintOf(check, domain, finding, ttl),
+    hint: hintOf(check, domain, finding, explaining, ttl),
     warnings,
     fix,
     ttl,
@@ -149,6 +151,7 @@ function warningsOf(
   check: Check,
   domain: Expected,
   finding: Finding,
+  refined: Refined | undefined,
   evidence: Evidence,
   published: Published,
   fix: readonly Operation[],
@@ -156,7 +159,9 @@ function warningsOf(
   const { outcome, code, message } = finding;
   const own: Warning[] =
     outcome !== 'pass' || code === 'ok' ? [] : [{ code, severity: check.severities?.[code] ?? 'info', message }];
-  const advised = isMendable(check, finding) ? adviceWarnings(check, domain, finding, published, fix) : [];
+  const advised = isMendable(check, finding, refined?.code)
+    ? adviceWarnings(check, domain, finding, published, fix)
+    : [];
   const found = [...own, ...(check.warnings?.(domain, finding, evidence) ?? [])];
   const all = [...found, ...advised.filter((each) => !found.some((one) => one.code === each.code))];
   return all
@@ -179,15 +184,16 @@ function adviceWarnings(
 
 /** Finds a more precise code and message; where a wildcard answers for the name, the message says so. */
 function refinedOf(check: Check, domain: Expected, finding: Finding, evidence: Evidence): Refined | undefined {
-  const refined = check.refine?.(domain, finding, evidence);
+  const all = evidence.clues.with(evidence.answers);
+  const refined = loopConclusion(finding, traceLoop(finding, all)) ?? check.refine?.(domain, finding, evidence);
   const { name, outcome } = finding;
   // A finding of this look has the type of a question of its check.
-  const type = finding.type as Question['type'];
-  const { source } = trace({ type, name }, evidence.clues.with(evidence.answers));
+  const type = refined?.code === 'cname_loop' ? 'CNAME' : (finding.type as Question['type']);
+  const { source } = trace({ type, name }, all);
   if (outcome !== 'fail' || source?.kind !== 'wildcard') return refined;
   const { code, message } = refined ?? finding;
   const told =
-    code === 'cname_at_name'
+    code === 'cname_at_name' || code === 'cname_loop'
       ? `There is no record at ${name} itself: the wildcard ${source.owner} answers for it, with a CNAME. Place the records of Sendmux here.`
       : message;
   return {
@@ -197,14 +203,27 @@ function refinedOf(check: Check, domain: Expected, finding: Finding, evidence: E
   };
 }
 
-function hintOf(check: Check, domain: Expected, finding: Finding, ttl: number | null): string | null {
+function hintOf(
+  check: Check,
+  domain: Expected,
+  finding: Finding,
+  { clues, answers }: Evidence,
+  ttl: number | null,
+): string | null {
   const { outcome, code, observed } = finding;
   if (outcome === 'pass') return null;
-  const hints = unseen.has(code)
-    ? ['No record can be seen until this is mended, whatever it says.']
-    : code === 'dname_above'
-      ? ['No record can be placed here: take a name that is not below the DNAME, or remove the DNAME.']
-      : check.hints(domain, finding);
+  const { name, loop } = traceLoop(finding, clues.with(answers));
+  const hints = loop
+    ? [
+        `These CNAMEs form the loop: ${cut(writtenLoop(loop))}. Not one of them may lead back to an earlier one.`,
+        // What is in the way is a CNAME, as anywhere.
+        ...(name === finding.name ? check.hints(domain, { ...finding, code: 'cname_at_name' }) : []),
+      ]
+    : unseen.has(code)
+      ? ['No record can be seen until this is mended, whatever it says.']
+      : code === 'dname_above'
+        ? ['No record can be placed here: take a name that is not below the DNAME, or remove the DNAME.']
+        : check.hints(domain, finding);
   const isCached = outcome === 'fail' && observed.length > 0 && ttl !== null && ttl >= longTtl;
   const cached = isCached
     ? [`Resolvers may keep the old value for up to ${Math.ceil(ttl / 3_600)} h after you change it.`]
@@ -220,7 +239,7 @@ function fixOf(
   refined: Refined | undefined,
   published: Published,
 ): Operation[] {
-  if (!isMendable(check, finding)) return [];
+  if (!isMendable(check, finding, refined?.code)) return [];
   const operations = remedy(domain, check, published);
   if (!refined?.misplaced) return operations;
   const { name, type, value } = refined.misplaced;
@@ -229,8 +248,8 @@ function fixOf(
 }
 
 /** Tells whether a record of the customer is to blame, so that there is something to place. */
-const isMendable = (check: Check, finding: Finding): boolean =>
-  finding.outcome === 'fail' && !unseen.has(finding.code) && !check.isOurs?.(finding);
+const isMendable = (check: Check, finding: Finding, code = finding.code): boolean =>
+  finding.outcome === 'fail' && !unseen.has(code) && !check.isOurs?.(finding);
 
 function retryAfter(check: Check, { outcome, code }: Finding, ttl: number | null): number | null {
   if (outcome === 'pass') return null;

@@ -753,6 +753,14 @@ describe('a look-up that failed is not a record that is missing', () => {
   });
   it('H12 both say SERVFAIL: the customer’s DNS provider fails', () =>
     expect(check(servfail, servfail)).toMatchObject({ outcome: 'fail', code: 'dns_servfail' }));
+  it('both say SERVFAIL, and one shows the loop of CNAMEs that it failed at', () => {
+    const loop = ['a.acme.com', 'b.acme.com'];
+    const found = check(servfail, { kind: 'servfail', loop });
+    expect(found).toMatchObject({ outcome: 'fail', code: 'cname_loop' });
+    expect(found.message).toContain('a.acme.com → b.acme.com → a.acme.com');
+    expect(check({ kind: 'servfail', loop }, ours)).toMatchObject({ outcome: 'pass' });
+    expect(check({ kind: 'servfail', loop })).toMatchObject({ outcome: 'indeterminate' });
+  });
   it('H13 one says SERVFAIL: the other decides', () => {
     expect(check(servfail, ours)).toMatchObject({ outcome: 'pass' });
     expect(check(nxdomain, servfail)).toMatchObject({ outcome: 'fail', code: 'mx_missing' });

@@ -172,7 +172,8 @@ describe('whatever is published', () => {
         if (advice === 'unreadable') return;
         const before = failing(advice.details);
         for (const { check, fix, code, warnings } of advice.details) {
-          if (check === 'dkim' || fix.length === 0 || code === 'cname_at_name') continue;
+          const isMendedByAnother = code === 'cname_at_name' || (code === 'cname_loop' && check === 'spf');
+          if (check === 'dkim' || fix.length === 0 || isMendedByAnother) continue;
           const after = await adviceOn(zone.after(fix));
           if (after === 'unreadable') throw new Error('the fix has made the zone unreadable');
           fixed++;

@@ -284,6 +284,62 @@ describe('a CNAME', () => {
     expect(await failures(zone.after(operations))).toEqual([]);
   });
 
+  describe('that leads into a loop', () => {
+    const loop = { 'a.acme.com': { CNAME: ['b.acme.com'] }, 'b.acme.com': { CNAME: ['a.acme.com'] } };
+    const names = 'a.acme.com → b.acme.com → a.acme.com';
+    const others = (name: string) => Object.fromEntries(Object.entries(placed).filter(([at]) => at !== name));
+    it.each([
+      ['dmarc', `_dmarc.${d}`, [create.dmarc]],
+      ['verification_txt', `_sendmux.${d}`, [create.token]],
+      ['mx', d, [create.mx]],
+      ['mail_from_mx', `bounce.${d}`, [`create bounce.${d} MX 10 feedback-smtp.eu-west-1.amazonses.com`]],
+    ])('is named by %s where resolvers say no more than SERVFAIL, and is removed', async (check, name, created) => {
+      const zone = zoneOf({ ...others(name), ...loop, [name]: { CNAME: ['a.acme.com'] } });
+      const { code, outcome, message, hint, fix } = await detailOf(check, zone);
+      expect({ code, outcome }).toEqual({ code: 'cname_loop', outcome: 'fail' });
+      expect(message).toContain(names);
+      expect(message).toContain(`Remove the CNAME at ${name}.`);
+      expect(hint).toContain(`These CNAMEs form the loop: ${names}.`);
+      expect(written(fix)).toEqual([`delete ${name} CNAME a.acme.com`, ...created]);
+      expect(await failures(zone.after(fix))).not.toContainEqual(expect.stringContaining(check + ' '));
+    });
+
+    it('is mended of the SPF record together with the MX', async () => {
+      const zone = zoneOf({ ...others(d), ...loop, [d]: { CNAME: ['a.acme.com'] } });
+      const { code, hint } = await detailOf('spf', zone);
+      expect(code).toBe('cname_loop');
+      expect(hint).toContain('This is mended together with the MX.');
+    });
+
+    it('of a wildcard is not removed, since nothing is stored', async () => {
+      const zone = zoneOf({ '*.acme.com': { CNAME: ['www.acme.com'] } });
+      const { code, message, hint, fix } = await detailOf('mx', zone);
+      expect(code).toBe('cname_loop');
+      expect(message).toContain(`There is no record at ${d} itself: the wildcard *.acme.com answers for it`);
+      expect(hint).toContain('www.acme.com → www.acme.com');
+      expect(written(fix)).toEqual([create.mx]);
+    });
+
+    it('of a name that the SPF record leads to is said of that name', async () => {
+      const record = 'v=spf1 include:a.acme.com -all';
+      const zone = zoneOf({ ...placed, ...loop, [d]: { ...placed[d], TXT: [record] } });
+      const { code, message, hint, fix } = await detailOf('spf', zone);
+      expect(code).toBe('cname_loop');
+      expect(message).toContain(`${names}, so`);
+      expect(message).toContain('Take a.acme.com out of the record');
+      expect(hint).toContain(names);
+      expect(written(fix)).toEqual([`replace ${d} TXT v=spf1 ${own} include:a.acme.com -all`]);
+    });
+
+    it('is another thing than a SERVFAIL of another cause', async () => {
+      const broken = { txt: () => Promise.resolve({ kind: 'servfail' as const }) };
+      const resolvers = [0, 1].map(() => ({ ...zoneOf(placed).resolver, ...broken }));
+      const look = await new Verifier(resolvers, { get: () => Promise.resolve(null) }).look(domain);
+      const [, token] = await new Explainer(resolvers, ['one', 'other']).explain(domain, look, null);
+      expect(token).toMatchObject({ code: 'dns_servfail', fix: [] });
+    });
+  });
+
   it('with a TXT record beside it is removed, and the record merged, not doubled', async () => {
     const zone = zoneOf({
       ...placed,

@@ -28,11 +28,33 @@ export const propagating = (type: string, name: string): Conclusion =>
     `Resolvers still give different answers for ${type} at ${name}: the change is propagating. Wait 2–5 minutes and retry.`,
   );
 
-export const servfail = (name: string): Conclusion =>
-  fail(
-    'dns_servfail',
-    `Your DNS provider’s name servers fail for ${name} (SERVFAIL). Check the zone with your provider.`,
-  );
+/**
+ * Concludes where all resolvers say SERVFAIL.
+ *
+ * @param loop of CNAMEs, where it is known.
+ * @param remedy of the loop.
+ */
+export const servfail = (
+  name: string,
+  loop?: readonly string[],
+  remedy = `Remove the CNAME at ${name}.`,
+): Conclusion =>
+  loop
+    ? fail(
+        'cname_loop',
+        `The CNAMEs ${loop.includes(name) ? 'of' : 'behind'} ${name} form a loop, ${writtenLoop(loop)}, so resolvers find no record there (RFC 1034 section 3.6.2). ${remedy}`,
+      )
+    : fail(
+        'dns_servfail',
+        `Your DNS provider’s name servers fail for ${name} (SERVFAIL). Check the zone with your provider.`,
+      );
+
+/** Concludes where all resolvers say SERVFAIL at a name that the record leads to. */
+export const servfailBehind = (target: string, loop?: readonly string[]): Conclusion =>
+  servfail(target, loop, `Take ${target} out of the record, or have it mended by whoever publishes it.`);
+
+/** Writes a loop of CNAMEs, such as `a.acme.com → b.acme.com → a.acme.com`. */
+export const writtenLoop = (loop: readonly string[]): string => [...loop, loop[0]].join(' → ');
 
 /** The codes of a zone whose records no resolver can see, so that nothing can be said about a record. */
 export const unseen: ReadonlySet<string> = new Set(['dns_servfail', 'dnssec_bogus']);
@@ -101,7 +123,7 @@ export function finding<Rr>(expectation: Expectation<Rr>, answers: readonly Answ
       case 'disagreement':
         return propagating(type, name);
       case 'servfail':
-        return answer.bogus ? bogus(name) : servfail(name);
+        return answer.bogus ? bogus(name) : servfail(name, answer.loop);
       default: {
         const conclusion = decided(answer);
         return answer.dname && conclusion.outcome === 'fail'

@@ -6,7 +6,7 @@ import { quoted } from '../../limits';
 import { operation, type Operation, type Place } from '../../operation';
 import { publishedAt, type Published } from '../../published';
 import { escaped } from '../../record-set';
-import { fail, finding, pass, propagating, servfail, unanswered, type Conclusion } from '../finding';
+import { fail, finding, pass, propagating, servfailBehind, unanswered, type Conclusion } from '../finding';
 import { appended, ask, autoAppended } from '../misplaced';
 import { looksLikeSpf, mergeSpf } from '../spf/merge';
 import { isSpf, parseSpf } from '../spf/record';
@@ -94,10 +94,10 @@ function judgeRecord(name: string, text: string, answers: Answers): Conclusion {
     );
   const { reached, targets } = walk(text, answers);
   if (reached.has(sender)) return pass();
-  for (const [target, { kind }] of targets) {
-    if (kind === 'unreachable') return unanswered('TXT', target);
-    if (kind === 'disagreement') return propagating('TXT', target);
-    if (kind === 'servfail') return servfail(target);
+  for (const [target, found] of targets) {
+    if (found.kind === 'unreachable') return unanswered('TXT', target);
+    if (found.kind === 'disagreement') return propagating('TXT', target);
+    if (found.kind === 'servfail') return servfailBehind(target, found.loop);
   }
   return fail(
     'mail_from_spf_include_missing',

@@ -3,7 +3,7 @@ import type { Expected } from '../../check';
 import type { Finding } from '../../findings';
 import { quoted } from '../../limits';
 import { escaped } from '../../record-set';
-import { cnameAtName, fail, finding, pass, propagating, servfail, unanswered, type Conclusion } from '../finding';
+import { cnameAtName, fail, finding, pass, propagating, servfailBehind, unanswered, type Conclusion } from '../finding';
 import { backslashFault, unescaped } from '../slips';
 import { adviseSpf } from './advice';
 import { mergeSpf } from './merge';
@@ -153,10 +153,10 @@ function judgeTargets(
       'spf_include_after_all',
       `What stands after ${isAll(terms[readIn(terms).length]!) ? '“all”' : 'an ip4: of all addresses'} is never read. Put ${ours} before it.`,
     );
-  for (const [name, { kind }] of targets) {
-    if (kind === 'unreachable') return unanswered('TXT', name);
-    if (kind === 'disagreement') return propagating('TXT', name);
-    if (kind === 'servfail') return servfail(name);
+  for (const [name, found] of targets) {
+    if (found.kind === 'unreachable') return unanswered('TXT', name);
+    if (found.kind === 'disagreement') return propagating('TXT', name);
+    if (found.kind === 'servfail') return servfailBehind(name, found.loop);
   }
   return unreachedIncludes(text, terms, named, lacking.length > 0, walked, answers);
 }

@@ -15,7 +15,8 @@ export type SpfTarget =
   | { readonly kind: 'record'; readonly text: string }
   /** The name has no SPF record, or more than one. `isVoid` means that it has no TXT record at all. */
   | { readonly kind: 'none'; readonly isVoid: boolean; readonly isNxdomain: boolean }
-  | { readonly kind: 'servfail' | 'unreachable' | 'disagreement' };
+  | { readonly kind: 'servfail'; readonly loop?: readonly string[] }
+  | { readonly kind: 'unreachable' | 'disagreement' };
 
 export interface SpfWalk {
   /**
@@ -155,6 +156,6 @@ function spfTarget(answers: readonly Answer<TxtRr>[]): SpfTarget {
     case 'nxdomain':
       return { kind: 'none', isVoid: true, isNxdomain: answer.kind === 'nxdomain' };
     default:
-      return { kind: answer.kind };
+      return answer;
   }
 }
