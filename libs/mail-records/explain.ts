@@ -64,17 +64,18 @@ export function clueQuestions(domain: Expected, finding: Finding, evidence: Evid
   return unique([...wanted, ...(open ? [open] : []), ...more]).filter((question) => !evidence.clues.has(question));
 }
 
-/** Gives the names whose records a fix changes. What Amazon SES decides about is never looked up for a verification. */
-const namesOf = (domain: Expected): NameToRead[] =>
-  checksOf(domain).flatMap((check) => (check.authority === 'dns' ? check.reads(domain) : []));
+/** Gives the names whose records a fix changes. What Amazon SES decides about is looked up for its own fix alone. */
+const namesOf = (domain: Expected, check: Check): NameToRead[] =>
+  checksOf(domain).flatMap((each) => (each.authority === 'dns' || each === check ? each.reads(domain) : []));
 
 /** Gives the questions that tell what is stored in the zone, and then what becomes of it by our advice. */
 function adviceQuestions(check: Check, domain: Expected, clues: readonly Question[], all: Answers): Question[] {
   const zone = registrableDomain(domain.name);
   const own = clues.filter(({ name }) => name.endsWith(`.${zone}`));
-  const open = [...openTraces(namesOf(domain), all), ...own.flatMap((question) => trace(question, all).open ?? [])];
+  const names = namesOf(domain, check);
+  const open = [...openTraces(names, all), ...own.flatMap((question) => trace(question, all).open ?? [])];
   if (open.length > 0) return open;
-  const published = publishedIn(namesOf(domain), all);
+  const published = publishedIn(names, all);
   return rehearsalQuestions(domain, published, remedy(domain, check, published), [check]);
 }
 
@@ -90,7 +91,10 @@ function explainOne(check: Check, domain: Expected, finding: Finding, explaining
   const ttls = resolvers.flatMap((each) => each.ttl ?? []);
   const ttl = ttls.length > 0 ? Math.max(...ttls) : null;
   const refined = refinedOf(check, domain, finding, explaining);
-  const published = publishedIn(namesOf(domain), explaining.clues.with(explaining.answers));
+  const all = explaining.clues.with(explaining.answers);
+  const isKnown = (read: NameToRead) => check.authority === 'dns' || openTraces([read], all).length === 0;
+  // Where there was no time to tell a CNAME from a wildcard's, nothing is said to be in place, or in the way.
+  const published = publishedIn(namesOf(domain, check).filter(isKnown), all);
   const fix = fixOf(check, domain, finding, refined, published);
   const warnings = warningsOf(check, domain, finding, refined, explaining, published, fix);
   const [first] = warnings;

@@ -269,6 +269,96 @@ describe('S2: a DNAME', () => {
   });
 });
 
+describe('F10: the fix of DKIM records', () => {
+  const at = (n: number) => `t${n}._domainkey.${d}`;
+  const right = (n: number) => `t${n}.dkim.amazonses.com`;
+  const without = Object.fromEntries(Object.entries(placed).filter(([name]) => !name.includes('_domainkey')));
+  const fixIn = async (zone: ZoneModel) => {
+    const identity = { status: 'pending', tokens: domain.dkimTokens, verification: {} } as never;
+    const resolvers = [zone.resolver, zone.resolver];
+    const look = await new Verifier(resolvers, { get: () => Promise.resolve(identity) }).look(domain);
+    const all = await new Explainer(resolvers, []).explain(domain, look, null);
+    const dkim = all.find(({ check }) => check === 'dkim')!;
+    expect(dkim).toMatchObject({ outcome: 'fail', code: 'dkim_pending' });
+    // The plan says the same.
+    const planned = (await planOf(zone)).operations.filter(
+      ({ name, action }) => name.includes('_domainkey') && action !== 'keep',
+    );
+    expect(written(dkim.fix).filter((each) => each.includes('_domainkey'))).toEqual(written(planned));
+    return written(dkim.fix);
+  };
+  const create = (n: number) => `create ${at(n)} CNAME ${right(n)}`;
+
+  it('has only those that are not in place', async () => {
+    const stored = { ...without, [at(2)]: { CNAME: [right(2)] } };
+    expect(await fixIn(zoneOf(stored))).toEqual([create(1), create(3)]);
+    expect(await fixIn(zoneOf({ ...stored, [at(1)]: { CNAME: ['t1.dkim.example.net'] } }))).toEqual([
+      `replace ${at(1)} CNAME ${right(1)}`,
+      create(3),
+    ]);
+    expect(await fixIn(zoneOf({ ...stored, [at(1)]: txt('x'), [at(3)]: { MX: ['10 mx.other.net'] } }))).toEqual([
+      `delete ${at(1)} TXT x`,
+      `delete ${at(3)} MX 10 mx.other.net`,
+      create(1),
+      create(3),
+    ]);
+    expect(await fixIn(zoneOf(placed))).toEqual([]);
+  });
+
+  it.each<[string, ZoneData]>([
+    ['below the domain', { [`*.${d}`]: { CNAME: ['host.example'] } }],
+    ['beside the domain, which has nothing else', { '*.acme.com': { CNAME: ['host.example'] } }],
+    ['of the DKIM names', { [`*._domainkey.${d}`]: { CNAME: [right(1)] } }],
+    ['with TXT records', { [`*.${d}`]: txt('x') }],
+  ])('takes nothing of a wildcard %s for stored', async (what, wildcard) => {
+    const zone = zoneOf({ ...(what.startsWith('beside') ? {} : without), ...wildcard });
+    const fix = await fixIn(zone);
+    expect(fix.filter((each) => each.includes('_domainkey'))).toEqual([create(1), create(2), create(3)]);
+    expect(fix.every((each) => each.startsWith('create'))).toBe(true);
+    // What is stored beside it is told from it.
+    const mixed = new ZoneModel({ ...zone.data, [at(2)]: { CNAME: [right(2)] }, [at(3)]: { CNAME: ['host.example'] } });
+    expect((await fixIn(mixed)).filter((each) => each.includes('_domainkey'))).toEqual([
+      `replace ${at(3)} CNAME ${right(3)}`,
+      create(1),
+    ]);
+  });
+
+  it('takes nothing for stored where there is no time to find out', async () => {
+    const zone = zoneOf({ ...without, [`*.${d}`]: { CNAME: ['host.example'] } });
+    const slow: typeof zone.resolver = {
+      ...zone.resolver,
+      cname: (name) => (name.includes('probe') ? new Promise<never>(() => undefined) : zone.resolver.cname(name)),
+    };
+    const identity = { status: 'pending', tokens: domain.dkimTokens, verification: {} } as never;
+    const look = await new Verifier([slow, slow], { get: () => Promise.resolve(identity) }).look(domain);
+    const all = await new Explainer([slow, slow], [], 50).explain(domain, look, null);
+    expect(written(all.find(({ check }) => check === 'dkim')!.fix)).toEqual([create(1), create(2), create(3)]);
+  });
+
+  it('is not moved by a CNAME at the domain', async () => {
+    const zone = zoneOf({
+      [d]: { CNAME: ['host.example'] },
+      'host.example': placed[d]!,
+      [at(2)]: { CNAME: [right(2)] },
+    });
+    expect(await fixIn(zone)).toEqual([create(1), create(3)]);
+  });
+
+  it('leaves the MAIL FROM domain as it is, and brings along what the end of a wildcard takes from it', async () => {
+    const { [`bounce.${d}`]: mailFrom, ...others } = without;
+    const served = zoneOf({ ...others, [`*.${d}`]: mailFrom! });
+    expect(await fixIn(served)).toEqual([create(1), create(2), create(3)]);
+    expect(await failures(served.after((await planOf(served)).operations))).toEqual([]);
+    const beside = zoneOf({ '*.acme.com': mailFrom! });
+    const fix = await fixIn(beside);
+    const [mx, spf] = [
+      `create bounce.${d} MX 10 feedback-smtp.eu-west-1.amazonses.com`,
+      `create bounce.${d} TXT v=spf1 include:amazonses.com ~all`,
+    ];
+    expect(fix).toEqual(expect.arrayContaining([create(1), create(2), create(3), mx, spf]));
+  });
+});
+
 describe('a CNAME', () => {
   it('that leads back to itself is removed', async () => {
     const zone = zoneOf({

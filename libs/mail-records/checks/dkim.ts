@@ -1,10 +1,10 @@
+import { definiteIn, type Answers, type Question } from '../answers';
 import type { Check, DkimAnswer, Expected, Refined, SesExplanation } from '../check';
 import { namedValue } from '../entry';
 import type { Finding } from '../findings';
 import { operation, type Operation, type Place } from '../operation';
 import type { Published } from '../published';
 import type { RecordSet } from '../record-set';
-import { wildcardProbe } from '../synthesis';
 import { fail, pass, undecided, type Conclusion } from './finding';
 import { ask } from './misplaced';
 
@@ -24,8 +24,9 @@ export const dkim = {
     records(domain).map(({ name, values: [value] }) => namedValue(domain.name, name, value!)),
   questions: () => [],
   judge: (domain, _answers, dkim) => judge(domain, dkim),
-  // A DNAME below the domain leaves no place for the records. None of them is looked up: SES does that.
-  clues: ({ name }, { outcome }) => (outcome === 'fail' ? ask('CNAME', `${wildcardProbe}._domainkey.${name}`) : []),
+  // What stands there tells which records are left to place, and nothing else: whether they are right is SES's word.
+  clues: (domain, finding, { clues }) =>
+    finding.outcome === 'fail' && !isOurs(finding) ? standing(domain, clues) : [],
   refine: (_domain, finding, { ses }) => refine(finding, ses),
   hints: (domain) => [
     `Confirm all three CNAMEs are in place, each with its own target: ${records(domain)
@@ -35,10 +36,22 @@ export const dkim = {
     'Amazon SES retries automatically: temporary_failure usually resolves within an hour once the records are correct.',
     'If failed persists for more than 72 hours with the records in place, contact support at contact@sendmux.ai.',
   ],
-  isOurs: ({ code }) => code === 'dkim_not_started',
+  isOurs: (finding) => isOurs(finding),
   reads: ({ name, dkimTokens }) => dkimTokens.map((token) => ({ name: nameOf(token, name), mx: true })),
   plan: (domain, published) => records(domain).flatMap((record) => plan(record, published)),
 } as const satisfies Check;
+
+const isOurs = ({ code }: Pick<Finding, 'code'>): boolean => code === 'dkim_not_started';
+
+/** Asks for the CNAMEs at the names of the tokens, and for what else stands at those names that exist. */
+const standing = ({ name, dkimTokens }: Expected, clues: Answers): Question[] =>
+  dkimTokens
+    .map((token) => nameOf(token, name))
+    .flatMap((at) => {
+      const kind = definiteIn(clues.at('CNAME', at))?.kind;
+      const exists = kind === 'records' || kind === 'nodata';
+      return [...ask('CNAME', at), ...(exists ? [...ask('TXT', at), ...ask('MX', at)] : [])];
+    });
 
 const nameOf = (token: string, domain: string): string => `${token}._domainkey.${domain}`;
 
