@@ -52,8 +52,20 @@ export function trace({ type, name }: Question, answers: Answers): Trace {
 function contentOf(answer: Definite<unknown>): string {
   const [alias] = answer.aliases;
   if (alias !== undefined) return alias;
-  return answer.kind === 'records' ? JSON.stringify(answer.records.map((rr) => JSON.stringify(rr)).sort()) : '';
+  if (answer.kind !== 'records') return '';
+  let content = contents.get(answer);
+  if (content === undefined) {
+    content = answer.records
+      .map((rr) => JSON.stringify(rr))
+      .sort()
+      .join('\n');
+    contents.set(answer, content);
+  }
+  return content;
 }
+
+/** Every round of further questions compares the answers of all before it, and each may have 64 KiB. */
+const contents = new WeakMap<Definite<unknown>, string>();
 
 export const isBelow = (name: string, owner: string): boolean => name.endsWith(`.${owner}`);
 

@@ -20,7 +20,8 @@ export function acceptJsonOnly(app: NestFastifyApplication): void {
   });
   app.useBodyParser('application/json', {}, (request, body: Buffer, done) => {
     try {
-      done(null, body.length === 0 ? undefined : jsonOf(request as unknown as FastifyRequest, body));
+      const { headers } = request as unknown as FastifyRequest;
+      done(null, body.length === 0 ? undefined : readJson(headers['content-type']!, body));
     } catch (error) {
       done(error as Error);
     }
@@ -31,9 +32,13 @@ export function acceptJsonOnly(app: NestFastifyApplication): void {
   });
 }
 
-/** @throws {ApiError} `unsupported_media_type`, `invalid_parameter` */
-function jsonOf({ headers }: FastifyRequest, body: Buffer): object | null {
-  const charset = /;[ \t]*charset=("?)([^";]*)\1/i.exec(headers['content-type']!)?.[2];
+/**
+ * Reads a body that is not empty.
+ *
+ * @throws {ApiError} `unsupported_media_type`, `invalid_parameter`
+ */
+export function readJson(contentType: string, body: Buffer): object | null {
+  const charset = /;[ \t]*charset=("?)([^";]*)\1/i.exec(contentType)?.[2];
   if (charset !== undefined && !/^utf-?8$/i.test(charset.trim()))
     throw unsupported('Send the body in UTF-8: JSON has no other charset (RFC 8259 section 8.1).');
   const text = textOf(body);
