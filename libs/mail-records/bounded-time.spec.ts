@@ -42,7 +42,17 @@ import {
 } from './checks/finding';
 import { cnameAtMailFrom, mailFromCnameGone, mailFromName } from './checks/mail-from/name';
 import { mailProvider } from './checks/mail-provider';
-import { appended, ask, autoAppended, isAbsent, onParent, ownTxt, parentsOf, wrongName } from './checks/misplaced';
+import {
+  appended,
+  ask,
+  autoAppended,
+  isAbsent,
+  onParent,
+  ownTxt,
+  parentsOf,
+  withoutZone,
+  wrongName,
+} from './checks/misplaced';
 import { cnameGone, removesCname } from './checks/mx';
 import { backslashFault, unescaped } from './checks/slips';
 import { adviseSpf } from './checks/spf/advice';
@@ -363,6 +373,7 @@ const readers: Record<string, Reader> = {
   unknownPolicy: ofText((text) => unknownPolicy(parseDmarc(text))),
   walkSpf: ofZone(({ txt, answers }) => walkSpf(txt[0]!, (at) => answers.at('TXT', at) ?? answers.at('TXT', name))),
   writtenLoop: ofName((name) => writtenLoop(loopOf(name))),
+  withoutZone: ofName((name) => withoutZone(`${name}.acme.com`, name)),
   wrongName: ofText((text) => wrongName(domain, name, text)),
   zoneFile: ofName((name) => zoneFile('octodns', { ...domain, name }, name)),
 };

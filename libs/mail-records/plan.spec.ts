@@ -176,6 +176,16 @@ describe('a plan', () => {
       ['replace token1._domainkey. CNAME token1.dkim.amazonses.com.acme.com token1.dkim.amazonses.com'],
     ],
     [
+      'M9: replaces the host of bounces to which the provider has appended the zone',
+      {
+        [`bounce.${d}`]: {
+          MX: [`10 feedback-smtp.eu-west-1.amazonses.com.${d}`],
+          TXT: ['v=spf1 include:amazonses.com ~all'],
+        },
+      },
+      [`replace bounce. MX 10 feedback-smtp.eu-west-1.amazonses.com.${d} 10 feedback-smtp.eu-west-1.amazonses.com`],
+    ],
+    [
       'M10: replaces an ownership record with an escape in it',
       { [`_sendmux.${d}`]: { TXT: ['sendmux-verify\\=team_abc123'] } },
       ['replace _sendmux. TXT sendmux-verify\\=team_abc123 sendmux-verify=team_abc123'],

@@ -451,6 +451,72 @@ describe('a CNAME', () => {
   });
 });
 
+describe('M9: a target to which the DNS provider has appended the zone', () => {
+  const reasonsOf = (operations: readonly Operation[], name: string) =>
+    operations.filter((each) => each.name === name && each.action !== 'keep').map(({ reason }) => reason);
+  const at = `_dmarc.${d}`;
+  const others = Object.fromEntries(Object.entries(placed).filter(([name]) => name !== at));
+
+  it.each(['acme.com', d])('of a hosted DMARC record is said, with what to type: %s', async (zone) => {
+    const target = `acme.hosted.example.${zone}`;
+    const hosted = zoneOf({ ...others, [at]: { CNAME: [target] }, 'acme.hosted.example': txt('v=DMARC1; p=reject') });
+    const { outcome, code, message, fix } = await detailOf('dmarc', hosted);
+    expect({ outcome, code }).toEqual({ outcome: 'fail', code: 'dmarc_missing' });
+    expect(message).toBe(
+      `${at} is a CNAME to ${target}, where there is no DMARC record: your DNS provider has appended the zone to the target, since acme.hosted.example has one. Enter acme.hosted.example. with the dot at its end.`,
+    );
+    const said = `Where acme.hosted.example was meant, the DNS provider has appended the zone to the target: enter acme.hosted.example. with the dot at its end instead`;
+    expect(reasonsOf(fix, at)[0]).toContain(said);
+    expect(reasonsOf((await planOf(hosted)).operations, at)[0]).toContain(said);
+    const unseen = zoneOf({ ...others, [at]: { CNAME: [target] } });
+    expect((await detailOf('dmarc', unseen)).message).toContain('if acme.hosted.example was meant, your DNS provider');
+  });
+
+  it('is not suspected of one that leads to a record, or out of the zone, or to a name of one label', async () => {
+    const targets: [string, ZoneData][] = [
+      ['dmarc.vendor.com', {}],
+      ['dmarc.acme.com', {}],
+      ['a.hosted.example.acme.com', { 'a.hosted.example.acme.com': txt('v=DMARC1; p=none') }],
+    ];
+    for (const [target, data] of targets) {
+      const zone = zoneOf({ ...others, ...data, [at]: { CNAME: [target] } });
+      const { message, fix } = await detailOf('dmarc', zone);
+      expect(JSON.stringify([message, fix])).not.toContain('appended');
+    }
+  });
+
+  it('of a DKIM record is said by the finding, the fix and the plan', async () => {
+    const name = `t2._domainkey.${d}`;
+    const zone = zoneOf({ ...placed, [name]: { CNAME: ['t2.dkim.amazonses.com.acme.com'] } });
+    const identity = { status: 'pending', tokens: domain.dkimTokens, verification: {} } as never;
+    const resolvers = [zone.resolver, zone.resolver];
+    const look = await new Verifier(resolvers, { get: () => Promise.resolve(identity) }).look(domain);
+    const dkim = (await new Explainer(resolvers, []).explain(domain, look, null)).find(
+      ({ check }) => check === 'dkim',
+    )!;
+    expect(dkim.code).toBe('dkim_pending');
+    expect(dkim.message).toContain(
+      `Your DNS provider has appended the zone to the target of ${name} to t2.dkim.amazonses.com.acme.com: enter each target with the dot at its end.`,
+    );
+    const said = 'The DNS provider has appended the zone to the target: enter t2.dkim.amazonses.com.';
+    expect(reasonsOf(dkim.fix, name)[0]).toContain(said);
+    expect(reasonsOf((await planOf(zone)).operations, name)[0]).toContain(said);
+  });
+
+  it.each([
+    ['mx', d, 'mail.sendmux.ai'],
+    ['mail_from_mx', `bounce.${d}`, 'feedback-smtp.eu-west-1.amazonses.com'],
+  ])('of %s is said by the finding, the fix and the plan', async (check, name, host) => {
+    const zone = zoneOf({ ...placed, [name]: { ...placed[name], MX: [`10 ${host}.acme.com`] } });
+    const { message, fix } = await detailOf(check, zone);
+    expect(message).toContain('your DNS provider has appended the zone to the target');
+    for (const operations of [fix, (await planOf(zone)).operations])
+      expect(reasonsOf(operations, name)[0]).toMatch(
+        new RegExp(`has appended the zone to the target.* ${host}\\. with`),
+      );
+  });
+});
+
 describe('M1: an SPF record at ten look-ups', () => {
   const includes = Array.from({ length: 10 }, (_, i) => `include:n${i}.vendor.com`);
   const targets = Object.fromEntries(includes.map((_, i) => [`n${i}.vendor.com`, txt('v=spf1 ip4:198.51.100.1 -all')]));

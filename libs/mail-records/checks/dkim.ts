@@ -1,5 +1,5 @@
-import { definiteIn, type Answers, type Question } from '../answers';
-import type { Check, DkimAnswer, Expected, Refined, SesExplanation } from '../check';
+import { definiteIn, recordsIn, type Answers, type Question } from '../answers';
+import type { Check, DkimAnswer, Evidence, Expected, Refined, SesExplanation } from '../check';
 import { namedValue } from '../entry';
 import type { Finding } from '../findings';
 import { operation, type Operation, type Place } from '../operation';
@@ -27,7 +27,7 @@ export const dkim = {
   // What stands there tells which records are left to place, and nothing else: whether they are right is SES's word.
   clues: (domain, finding, { clues }) =>
     finding.outcome === 'fail' && !isOurs(finding) ? standing(domain, clues) : [],
-  refine: (_domain, finding, { ses }) => refine(finding, ses),
+  refine: (domain, finding, evidence) => refine(domain, finding, evidence),
   hints: (domain) => [
     `Confirm all three CNAMEs are in place, each with its own target: ${records(domain)
       .map(({ name, values }) => `${name} to ${values[0]}`)
@@ -89,8 +89,22 @@ function judge(domain: Expected, answer: DkimAnswer): Finding {
   return { check: 'dkim', type: 'CNAME', name: domain.name, expected, observed: [], outcome, code, message };
 }
 
-function refine({ code, message }: Finding, ses: SesExplanation | null): Refined | undefined {
-  if (!ses || (code !== 'dkim_pending' && code !== 'dkim_failed')) return undefined;
+function refine(domain: Expected, finding: Finding, { ses, clues }: Evidence): Refined | undefined {
+  if (finding.code !== 'dkim_pending' && finding.code !== 'dkim_failed') return undefined;
+  const refined = ses ? refinedBySes(finding, ses) : undefined;
+  const appended = records(domain).flatMap(({ name, values: [value] }) => {
+    const found = recordsIn(clues.at('CNAME', name))?.[0];
+    return found !== undefined && isAppended(name, value!, found) ? [`${name} to ${found}`] : [];
+  });
+  if (appended.length === 0) return refined;
+  const { code, message } = refined ?? finding;
+  return {
+    code,
+    message: `${message} Your DNS provider has appended the zone to the target of ${appended.join(' and ')}: enter each target with the dot at its end.`,
+  };
+}
+
+function refinedBySes({ code, message }: Finding, ses: SesExplanation): Refined | undefined {
   if (ses.isRestarted)
     return {
       code: 'dkim_restarted',
@@ -136,12 +150,14 @@ function plan({ name, values: [value] }: RecordSet, { names }: Published): Opera
 }
 
 function replacement(name: string, value: string, found: string): string {
-  // The zone, whichever it is, ends as the name does.
-  const isAppended = found.startsWith(`${value}.`) && name.endsWith(found.slice(value.length));
-  return isAppended
+  return isAppended(name, value, found)
     ? `The DNS provider has appended the zone to the target: enter ${value}. with the dot at its end.`
     : 'Amazon SES looks for exactly this target.';
 }
+
+/** Whether a DNS provider has appended the zone, which, wherever it begins, ends as the name does. */
+const isAppended = (name: string, value: string, found: string): boolean =>
+  found.startsWith(`${value}.`) && name.endsWith(found.slice(value.length));
 
 /** Tells whether two lists of Easy DKIM tokens ask for the same records: SES gives them in any order. */
 export const haveSameTokens = (some: readonly string[], others: readonly string[]): boolean =>

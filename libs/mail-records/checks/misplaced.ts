@@ -14,6 +14,18 @@ export function parentsOf(name: string): string[] {
 export const appended = (at: string, domain: string): string[] =>
   [domain, ...parentsOf(domain)].map((zone) => `${at}.${zone}`).filter((name) => name.length <= 253);
 
+/**
+ * Gives the target that was meant where a DNS provider may have appended the zone to it; undefined where it is no host
+ * without the zone.
+ *
+ * @param name of the record.
+ */
+export function withoutZone(target: string, name: string): string | undefined {
+  const zone = [name, ...parentsOf(name)].find((each) => target.endsWith(`.${each}`));
+  const meant = zone && target.slice(0, -zone.length - 1);
+  return meant?.includes('.') ? meant : undefined;
+}
+
 export const ask = (type: Question['type'], ...names: readonly string[]): Question[] =>
   names.map((name) => ({ type, name }));
 

@@ -1,10 +1,10 @@
-import { answerOf, Answers, recordsIn, type TxtRr } from '../../answers';
+import { answerOf, Answers, definiteIn, recordsIn, type TxtRr } from '../../answers';
 import type { Check, Evidence, Expected, Refined } from '../../check';
 import { namedValue } from '../../entry';
 import { operation, type Operation, type Place } from '../../operation';
 import { leadsThrough, publishedAt, type Published, type PublishedName } from '../../published';
 import { possibleZones } from '../../zone';
-import { appended, ask, autoAppended, ownTxt, parentsOf, wrongName } from '../misplaced';
+import { appended, ask, autoAppended, ownTxt, parentsOf, withoutZone, wrongName } from '../misplaced';
 import { dmarcName, judgeDmarc } from './judge';
 import { looksLikeDmarc } from './meant';
 import { inheritedPolicy, mergeDmarc } from './merge';
@@ -23,13 +23,13 @@ export const dmarc = {
   entry: ({ name }: Expected) => namedValue(name, dmarcName(name), dmarcValue),
   questions: ({ name }) => ask('TXT', dmarcName(name)),
   judge: judgeDmarc,
-  clues: ({ name }, { outcome, code, name: at }) => [
-    ...(code === 'dmarc_missing' ? ask('TXT', ...appended(at, name)) : []),
+  clues: ({ name }, { outcome, code, name: at }, { answers }) => [
+    ...(code === 'dmarc_missing' ? ask('TXT', ...appended(at, name), ...meantTarget(at, answers)) : []),
     // What the domain inherits bounds what is advised, as in a plan.
     ...(outcome === 'fail' ? ask('TXT', ...possibleZones(name).slice(1).map(dmarcName)) : []),
   ],
   refine: (domain, { code, name }, evidence) =>
-    code === 'dmarc_missing' ? misplaced(domain, name, evidence) : undefined,
+    code === 'dmarc_missing' ? (targetAppended(name, evidence) ?? misplaced(domain, name, evidence)) : undefined,
   hints: ({ name }) => [
     `The record name is ${dmarcName(name)} and the type is TXT.`,
     `${dmarcValue} is the Sendmux minimum. You can add tags (rua=, pct=, adkim=), but do not remove p=quarantine.`,
@@ -52,6 +52,27 @@ export const inheritedDmarc = (domain: string, { names }: Pick<Published, 'names
 /** Whether TXT records pass at the domain's DMARC name. */
 const passes = (domain: Expected, txt: readonly TxtRr[]): boolean =>
   judgeDmarc(domain, new Answers().set('TXT', dmarcName(domain.name), answerOf(txt))).outcome === 'pass';
+
+/** Gives the host that a CNAME may have been meant to lead to, before a DNS provider appended the zone to it. */
+const meantTarget = (name: string, answers: Answers): string[] => {
+  const target = definiteIn(answers.at('TXT', name))?.aliases[0];
+  return target === undefined ? [] : [withoutZone(target, name) ?? []].flat();
+};
+
+/** Explains a CNAME to a hosted record that leads nowhere, because the DNS provider has appended the zone to it. */
+function targetAppended(name: string, { answers, clues }: Evidence): Refined | undefined {
+  const [meant] = meantTarget(name, answers);
+  if (meant === undefined) return undefined;
+  const target = definiteIn(answers.at('TXT', name))!.aliases[0]!;
+  const isHosted = recordsIn(clues.at('TXT', meant))?.some(looksLikeDmarc);
+  const appended = 'your DNS provider has appended the zone to the target';
+  return {
+    code: 'dmarc_missing',
+    message: `${name} is a CNAME to ${target}, where there is no DMARC record: ${
+      isHosted ? `${appended}, since ${meant} has one` : `if ${meant} was meant, ${appended}`
+    }. Enter ${meant}. with the dot at its end.`,
+  };
+}
 
 function misplaced(domain: Expected, name: string, evidence: Evidence): Refined | undefined {
   const { clues } = evidence;
@@ -95,18 +116,27 @@ function plan(domain: Expected, published: Published): Operation[] {
   const inherited = inheritedDmarc(domain.name, published);
   const merged = mergeDmarc(present, inherited);
   const beside = [...new Set(txt.filter(looksLikeDmarc))].sort();
-  if (cname !== null)
+  if (cname !== null) {
+    const meant = present.length === 0 ? withoutZone(cname, name) : undefined;
+    const instead = meant
+      ? [
+          `Where ${meant} was meant, the DNS provider has appended the zone to the target: enter ${meant}. with the dot at its end instead, to keep the record that is hosted there.`,
+        ]
+      : [];
     return [
       operation(
         'delete',
         { name, type: 'CNAME' },
         [cname],
-        'The DMARC record that this leads to is too weak, or none: it has to stand here itself.',
+        ['The DMARC record that this leads to is too weak, or none: it has to stand here itself.', ...instead].join(
+          ' ',
+        ),
       ),
       beside.length > 0
         ? operation('replace', place, [mergeDmarc([...present, ...beside], inherited)], 'One DMARC record.', beside)
         : operation('create', place, [merged], 'DMARC, with the tags of the record that the CNAME led to.'),
     ];
+  }
   if (present.length > 0)
     return [
       operation(

@@ -76,6 +76,12 @@ function judge(domain: Expected, answers: Answers): Finding {
   );
 }
 
+/** Whether a DNS provider has appended the zone to the host, which was typed without the dot at its end. */
+const isTargetAppended = ({ name, sesRegion }: Expected, exchange: string): boolean =>
+  appended(targetIn(sesRegion), mailFromName(name)).includes(exchange);
+const zoneAppended = ({ sesRegion }: Expected): string =>
+  `The DNS provider has appended the zone to the target: enter ${targetIn(sesRegion)}. with the dot at its end.`;
+
 /** Concludes where the only MX record is another one. */
 function wrong(domain: Expected, { preference, exchange }: MxRr): Conclusion {
   const name = mailFromName(domain.name);
@@ -86,7 +92,7 @@ function wrong(domain: Expected, { preference, exchange }: MxRr): Conclusion {
       'mail_from_mx_wrong_priority',
       `The MX to ${target} has priority ${preference}. Check the priority is ${priority}. ${notAligned}`,
     );
-  if (appended(target, name).includes(exchange))
+  if (isTargetAppended(domain, exchange))
     return fail(
       'mail_from_mx_wrong_target',
       `The MX of ${name} points to ${exchange}: your DNS provider has appended the zone to the target. Enter ${target}. with the dot at its end. ${notAligned}`,
@@ -108,13 +114,14 @@ function plan(domain: Expected, published: Published): Operation[] {
   const present = unique(mx);
   const others = present.filter((each) => each !== expected);
   const inPlace = present.includes(expected);
+  const isAppended = mx.some(({ exchange }) => isTargetAppended(domain, exchange));
   const alone = `Amazon SES takes a MAIL FROM domain only with one MX record. Bounces for ${name} no longer go elsewhere.`;
   return [
     ...(cname !== null && (isMxLed || !inPlace || others.length > 0) ? [mailFromCnameGone(name, cname)] : []),
     inPlace
       ? operation('keep', place, [expected], 'The MX record of the MAIL FROM domain is in place.')
       : others.length > 0
-        ? operation('replace', place, [expected], alone, others)
+        ? operation('replace', place, [expected], isAppended ? `${zoneAppended(domain)} ${alone}` : alone, others)
         : operation('create', place, [expected], 'MAIL FROM: bounces go to Amazon SES, and SPF aligns for DMARC.'),
     ...(inPlace && others.length > 0 ? [operation('delete', place, others, alone)] : []),
   ];
