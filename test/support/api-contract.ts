@@ -84,12 +84,14 @@ export class ApiContract {
   }
 }
 
-/** An object has the fields that are named, and no others, unless it is said to be open. */
-function closed(schema: unknown): unknown {
-  const each = absolute(schema);
-  const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
-  if (!isObject(each)) return each;
-  return 'properties' in each ? { additionalProperties: false, ...each } : each;
+/** An object has the fields that are named, and no others, unless it is said to be open. So has each in it. */
+const closed = (schema: unknown): unknown => closedWithin(absolute(schema));
+
+function closedWithin(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(closedWithin);
+  if (typeof value !== 'object' || value === null) return value;
+  const each = Object.fromEntries(Object.entries(value).map(([name, within]) => [name, closedWithin(within)]));
+  return each.type === 'object' && 'properties' in each ? { additionalProperties: false, ...each } : each;
 }
 
 /** Makes the references of a schema those of the document that is known to the validator. */
