@@ -12,6 +12,7 @@ import {
   type DomainCommand,
 } from '@app/mail-domain';
 import type { Finding } from '@app/mail-records';
+import { EventStore } from '@app/event-store';
 import { newId } from '@app/runtime';
 import { Pool } from 'pg';
 import type { HistoryEntrySchema } from './domains/history.dto';
@@ -127,6 +128,26 @@ describe('the history of a domain', () => {
         status: 400,
         body: { error: { code: 'invalid_parameter', param: 'cursor' } },
       });
+  });
+
+  it('reads for a page no more than the page, however long the stream is', async () => {
+    const id = await add(freshName());
+    for (let i = 0; i < 12; i++)
+      await gateway.execute(check(id, 'requested', i % 2 === 0 ? {} : { mx: 'fail' }, contextAt(Date.now())));
+    const all = await history(id);
+    expect(all.length).toBeGreaterThan(20);
+    const store = gateway.app.get(EventStore, { strict: false });
+    const [readStream, lastBefore] = [jest.spyOn(store, 'readStream'), jest.spyOn(store, 'lastBefore')];
+    try {
+      for (const limit of [1, 2, 3, 5]) expect(await history(id, limit)).toEqual(all);
+      const read = await Promise.all(readStream.mock.results.map(({ value }) => value as Promise<unknown[]>));
+      expect(Math.max(...read.map((events) => events.length))).toBe(6);
+      // A sentence says "again", so the first one of a page may need one event more.
+      expect(lastBefore.mock.calls.length).toBeLessThan(readStream.mock.calls.length / 2);
+    } finally {
+      readStream.mockRestore();
+      lastBefore.mockRestore();
+    }
   });
 
   it('stays readable for the team of a deleted domain, even when another team has the name', async () => {

@@ -100,6 +100,17 @@ export class EventStore {
     return rows.map(recordedEvent);
   }
 
+  /** Gives the newest event of a type below a version of a stream; undefined where there is none. */
+  async lastBefore(stream: string, version: number, type: string): Promise<RecordedEvent | undefined> {
+    const { rows } = await this.pool.query<EventRow>({
+      name: 'stream last of type',
+      text: `SELECT ${eventColumns} FROM events WHERE stream = $1 AND version < $2 AND type = $3
+        ORDER BY version DESC LIMIT 1`,
+      values: [stream, version, type],
+    });
+    return rows.map(recordedEvent)[0];
+  }
+
   /** Sends one statement after another. Appends that come meanwhile are gathered for the next one. */
   private async send(): Promise<void> {
     this.sending = true;

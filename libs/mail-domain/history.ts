@@ -1,7 +1,7 @@
 /** Describes the events of a domain in sentences for its history, each with the state before the event. */
 import type { DomainEvent, Notice, ProvisioningFailed, Trigger } from './events';
 import { checkNamed, failing, type Finding } from '@app/mail-records';
-import type { MailDomain } from './mail-domain';
+import type { MailDomain, Provisioned } from './mail-domain';
 
 /** Who caused an event. */
 export interface Actor {
@@ -84,12 +84,11 @@ const noticed: Record<Notice, (name: string) => string> = {
   new_records: (name) => `${name} has other DKIM records, which have to be placed anew`,
 };
 
-/**
- * Describes an event in one or two sentences of Australian English, for people and not to be parsed.
- *
- * @param before the state that the event was decided on.
- */
-export function sentenceOf(event: DomainEvent, before: MailDomain): string {
+/** What a sentence needs of the state that its event was decided on. */
+export type Before = MailDomain | Pick<Provisioned, 'name' | 'verifiedAt'>;
+
+/** Describes an event in one or two sentences of Australian English, for people and not to be parsed. */
+export function sentenceOf(event: DomainEvent, before: Before): string {
   const name = event.type === 'DomainAdded' ? event.data.name : 'name' in before ? before.name : event.domainId;
   const wasVerified = 'verifiedAt' in before && before.verifiedAt !== null;
   const say = sentences[event.type] as (data: DomainEvent['data'], met: Met) => string;

@@ -1,6 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsOptional, IsString } from 'class-validator';
-import { actorOf, schemaVersions, sentenceOf, type DomainEvent, type MailDomain } from '@app/mail-domain';
+import { actorOf, schemaVersions, sentenceOf, type Before, type DomainEvent } from '@app/mail-domain';
 import { eventId, type RecordedEvent } from '@app/event-store';
 import { timeForms } from '@app/runtime';
 import { PageEnvelope } from '../http/paging';
@@ -85,8 +85,7 @@ export class HistoryEnvelope extends PageEnvelope {
   data: HistoryEntrySchema[];
 }
 
-/** @param before the state before the event. */
-export function presentEntry(recorded: RecordedEvent, event: DomainEvent, before: MailDomain): HistoryEntrySchema {
+export function presentEntry(recorded: RecordedEvent, event: DomainEvent, before: Before): HistoryEntrySchema {
   const { actor, requestId, correlationId, causationId } = recorded.metadata;
   return {
     id: eventId(recorded),
