@@ -57,6 +57,14 @@ describe('R16: the OpenAPI document', () => {
     expect(examples).toBeGreaterThan(100);
   });
 
+  it('says of a field that is an object with fields of its own whether it can be absent, too', () => {
+    for (const [name, { properties, required = [] }] of Object.entries(
+      document.components.schemas as Record<string, BodySchema>,
+    ))
+      for (const [field, property] of Object.entries(properties))
+        if ('required' in property) expect([name, required]).toEqual([name, expect.arrayContaining([field])]);
+  });
+
   it('has examples of fields and parameters that are valid', () => {
     for (const [name, schema] of Object.entries(document.components.schemas))
       for (const [field, property] of Object.entries((schema as BodySchema).properties))

@@ -146,7 +146,11 @@ export class DomainSchema {
   verified_at: string | null;
   @ApiProperty(time)
   created_at: string;
-  @ApiProperty({ ...dnsRecordsSchema(), description: 'The records to place.' } as ApiPropertyOptions)
+  @ApiProperty({
+    ...dnsRecordsSchema(),
+    selfRequired: true,
+    description: 'The records to place.',
+  } as ApiPropertyOptions)
   dns_records: DnsRecords;
   @ApiProperty({ enum: domainModes, description: '`send_only`: no MX is asked for, and it has no mailboxes.' })
   mode: string;

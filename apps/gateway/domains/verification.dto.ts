@@ -123,7 +123,8 @@ export class VerificationSchema {
   status: string;
   @ApiProperty({ enum: sesDkimStatuses })
   ses_dkim_status: string;
-  @ApiProperty(checksSchema() as ApiPropertyOptions)
+  // Its `required` is that of its own fields.
+  @ApiProperty({ ...checksSchema(), selfRequired: true } as ApiPropertyOptions)
   checks: Record<string, boolean>;
   @ApiProperty({ enum: [...sesMailFromStatuses, 'not_started'], description: '`not_started`: it has none.' })
   ses_mail_from_status: string;
