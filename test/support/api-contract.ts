@@ -94,9 +94,16 @@ function closedWithin(value: unknown): unknown {
   return each.type === 'object' && 'properties' in each ? { additionalProperties: false, ...each } : each;
 }
 
-/** Makes the references of a schema those of the document that is known to the validator. */
+/**
+ * Makes the references of a schema those of the document that is known to the validator. What this release answers is
+ * among the values that its document has, also where a later one may add some.
+ */
 const absolute = (schema: unknown): unknown =>
-  JSON.parse(JSON.stringify(schema).replaceAll('"#/components/', '"document#/components/'));
+  JSON.parse(
+    JSON.stringify(schema)
+      .replaceAll('"#/components/', '"document#/components/')
+      .replaceAll('"x-extensible-enum":', '"enum":'),
+  );
 
 const mapValues = (from: Record<string, object>, map: (value: object) => unknown) =>
   Object.fromEntries(Object.entries(from).map(([name, value]) => [name, map(value)]));

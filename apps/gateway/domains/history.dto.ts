@@ -3,6 +3,7 @@ import { IsOptional, IsString } from 'class-validator';
 import { actorOf, schemaVersions, sentenceOf, type Before, type DomainEvent } from '@app/mail-domain';
 import { eventId, type RecordedEvent } from '@app/event-store';
 import { timeForms } from '@app/runtime';
+import { extensible } from '../http/openapi';
 import { PageEnvelope } from '../http/paging';
 
 export class AsOfQuery {
@@ -41,7 +42,7 @@ export class HistoryEntrySchema {
   })
   time: string;
   @ApiProperty({
-    enum: Object.keys(schemaVersions),
+    ...extensible(Object.keys(schemaVersions)),
     description: 'New ones may come at any time.',
   })
   type: string;

@@ -13,6 +13,7 @@ import {
   type SesExplanation,
 } from '@app/mail-records';
 import type { ExplainedCheck } from '@app/verification';
+import { extensible } from '../http/openapi';
 import { Envelope, presentStanding, shown, time } from './domain.dto';
 import { OperationSchema, presentOperations } from './plans.dto';
 
@@ -73,7 +74,7 @@ class SesEvidenceSchema {
 }
 
 class DetailSchema {
-  @ApiProperty({ enum: [...checkNames] })
+  @ApiProperty(extensible(checkNames))
   check: string;
   @ApiProperty({ enum: ['pass', 'fail', 'indeterminate'] })
   outcome: string;

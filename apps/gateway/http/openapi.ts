@@ -8,11 +8,19 @@ import {
   DocumentBuilder,
   getSchemaPath,
   SwaggerModule,
+  type ApiPropertyOptions,
   type OpenAPIObject,
 } from '@nestjs/swagger';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 
 const exampleId = 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx';
+
+/**
+ * Documents a text by the values that it has today. A later release may have more of them, as it may not of an `enum`:
+ * clients must accept values that they do not know.
+ */
+export const extensible = (values: readonly string[]): ApiPropertyOptions =>
+  ({ type: 'string', 'x-extensible-enum': [...values] }) as ApiPropertyOptions;
 
 class FaultSchema {
   @ApiProperty({ example: 'label_too_long', description: 'Finer than the code of the error; stable.' })
@@ -26,7 +34,7 @@ class FaultSchema {
 }
 
 class ErrorSchema {
-  @ApiProperty({ enum: Object.keys(errorCodes), example: 'invalid_parameter' })
+  @ApiProperty({ ...extensible(Object.keys(errorCodes)), example: 'invalid_parameter' })
   code: string;
   @ApiProperty({ description: 'For people: what is wrong and what to do.' })
   message: string;
