@@ -9,7 +9,7 @@ rmSync(results, { recursive: true, force: true });
 mkdirSync(results);
 
 /** The checks, each the `name` of an npm script. Each counts as one. */
-const checks = ['format:check', 'lint', 'typecheck', 'boundaries', 'events:check', 'build'];
+const checks = ['format:check', 'lint', 'typecheck', 'boundaries', 'events:check', 'openapi:check', 'build'];
 const levels = ['unit', 'integration', 'system'];
 
 const counterparts = spawnSync('tools/install-counterparts', ['--check'], { encoding: 'utf8' });
