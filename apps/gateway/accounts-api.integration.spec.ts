@@ -104,7 +104,7 @@ describe('keys', () => {
     expect((await call('POST', '/keys', key, body)).body.error).toMatchObject({ code, param });
   });
 
-  it.each([-1, 1.5, '60', 1e9])('are not rotated with an overlap of %j seconds', async (seconds) => {
+  it.each([-1, 1.5, '60', 1e9, null])('are not rotated with an overlap of %j seconds', async (seconds) => {
     const { key, id } = await gateway.key();
     const answer = await call('POST', `/keys/${id}/rotate`, key, { overlap_seconds: seconds });
     expect([answer.status, answer.body.error.param]).toEqual([400, 'overlap_seconds']);

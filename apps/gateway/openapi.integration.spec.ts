@@ -86,6 +86,21 @@ describe('R16: the OpenAPI document', () => {
     }
   });
 
+  it('says of each field of a body that may not be null that it may not, as it is', async () => {
+    const { key, id } = await gateway.key();
+    let fields = 0;
+    for (const { name, schema } of bodies())
+      for (const [field, property] of Object.entries(schema.properties)) {
+        if (contract.faults(property, null) === undefined) continue;
+        const [method, path] = name.split(' ') as [string, string];
+        const body = { ...exampleOf(schema), [field]: null };
+        const answer = await gateway.call(method.toUpperCase(), path.replace('{id}', id), { key, body });
+        expect([name, answer.status, answer.body.error.param]).toEqual([name, 400, field]);
+        fields++;
+      }
+    expect(fields).toBeGreaterThanOrEqual(9);
+  });
+
   it('has examples of bodies that are taken', async () => {
     const { key, team } = await gateway.key();
     const { id: other } = await gateway.accounts.createKey(team, { role: 'root:readonly' });

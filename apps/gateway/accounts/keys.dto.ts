@@ -1,7 +1,8 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { grantable, roles, type ApiKey } from '@app/accounts';
-import { IsArray, IsIn, IsInt, IsOptional, IsString, Matches, Max, Min } from 'class-validator';
+import { IsArray, IsIn, IsInt, IsString, Matches, Max, Min } from 'class-validator';
 import { Envelope, shown, time } from '../domains/domain.dto';
+import { MayBeAbsent } from '../http/may-be-absent';
 import { PageEnvelope } from '../http/paging';
 
 export const keyIdForm = /^key_cl[0-9a-z]{25}$/;
@@ -19,7 +20,7 @@ export class CreateKeyRequest {
   name: string;
 
   @ApiPropertyOptional({ enum: roleNames, description: 'Either this or `permissions`.' })
-  @IsOptional()
+  @MayBeAbsent()
   @IsIn(roleNames, { message: `"role" must be one of ${roleNames.join(', ')}` })
   role?: string;
 
@@ -30,7 +31,7 @@ export class CreateKeyRequest {
     example: ['domain.read'],
     description: 'Either this or `role`. A key can give only what it may do itself.',
   })
-  @IsOptional()
+  @MayBeAbsent()
   @IsIn(grantable, { each: true, message: `"permissions" must be some of ${grantable.join(', ')}` })
   @IsArray({ message: '"permissions" must be a list' })
   permissions?: string[];
@@ -45,7 +46,7 @@ export class RotateKeyRequest {
     example: 3600,
     description: 'Seconds for which the old key stays valid beside the new one; 0 ends it at once.',
   })
-  @IsOptional()
+  @MayBeAbsent()
   @IsInt(overlapForm)
   @Min(0, overlapForm)
   @Max(longestOverlapSeconds, overlapForm)

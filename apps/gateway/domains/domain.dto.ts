@@ -16,6 +16,7 @@ import {
 } from '@app/mail-records';
 import type { CheckTimes } from '@app/cycle';
 import type { DomainView } from '@app/read-model';
+import { MayBeAbsent } from '../http/may-be-absent';
 import { MetaSchema } from '../http/openapi';
 import { PageEnvelope, PageQuery } from '../http/paging';
 import { dnsRecordsSchema } from './dns-records.schema';
@@ -41,7 +42,7 @@ export class AddDomainRequest {
     description:
       '`send_only` leaves the MX of the domain as it is: mail for it goes on to whoever receives it now, and it can have no mailbox. It can be upgraded later, and not taken back.',
   })
-  @IsOptional()
+  @MayBeAbsent()
   @IsIn(domainModes, { message: `"mode" must be one of ${domainModes.join(', ')}` })
   mode?: DomainMode;
 }

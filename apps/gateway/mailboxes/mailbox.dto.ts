@@ -16,6 +16,7 @@ import { sendmuxSes } from '@app/mailbox';
 import type { MailboxView } from '@app/read-model';
 import { domainIdForm, Envelope, shown, time } from '../domains/domain.dto';
 import { ApiError } from '../http/api-error';
+import { MayBeAbsent } from '../http/may-be-absent';
 import { PageEnvelope, PageQuery } from '../http/paging';
 import { availabilityReasons } from './availability.service';
 
@@ -83,9 +84,9 @@ export class CreateMailboxRequest {
   address?: string;
 
   @ApiPropertyOptional({ description: 'The same as `address`, by the name of the mail API.', ...addressForm })
-  @IsOptional()
   @Matches(/^[^]{1,1000}$/, { message: '"email" must have 1 to 1000 characters' })
   @IsString({ message: '"email" must be a string, such as "ada@mail.acme.com"' })
+  @MayBeAbsent()
   email?: string;
 
   @DisplayName()
