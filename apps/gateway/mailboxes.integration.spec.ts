@@ -103,6 +103,8 @@ describe('a mailbox on a custom domain', () => {
     for (const [wrong, param] of [
       [{}, 'address'],
       [{ email: 7 }, 'email'],
+      [{ email: null }, 'email'],
+      [{ email: 'no at sign' }, 'email'],
       [{ email: `a@${name}`, address: `b@${name}` }, 'email'],
       [{ email: `a@${name}`, send_scope: { type: 'group' } }, 'send_scope'],
       [{ email: `a@${name}`, send_scope: { type: 'providers' } }, 'send_scope'],
@@ -112,6 +114,14 @@ describe('a mailbox on a custom domain', () => {
       [{ email: `a@${name}`, display_name: '' }, 'display_name'],
     ] as const)
       expect(await call('POST', '/mailboxes', wrong)).toMatchObject({ status: 400, body: { error: { param } } });
+    const nobody = { type: 'providers', provider_public_ids: ['nobody'] };
+    for (const [refused, status, param] of [
+      [{ email: `ada@${name}` }, 409, 'email'],
+      [{ email: 'ada@unknown-acme.com' }, 409, 'email'],
+      [{ email: `a@${name}`, send_scope: nobody }, 422, 'send_scope'],
+      [{ address: `a@${name}`, outbound_provider: 'nobody' }, 422, 'outbound_provider'],
+    ] as const)
+      expect(await call('POST', '/mailboxes', refused)).toMatchObject({ status, body: { error: { param } } });
   });
 
   it('is changed as a whole, or not at all, and only in the version that was seen', async () => {

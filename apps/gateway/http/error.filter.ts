@@ -34,6 +34,16 @@ export class ErrorFilter implements ExceptionFilter {
   }
 }
 
+/** The names by which the mail API has our fields. */
+const otherNames: Readonly<Record<string, string>> = { address: 'email', outbound_provider: 'send_scope' };
+
+/** Gives the name by which a request has sent a field. */
+function sent(param: string, { body }: FastifyRequest): string {
+  const other = otherNames[param];
+  const has = (name: string) => typeof body === 'object' && body !== null && name in body;
+  return other !== undefined && has(other) && !has(param) ? other : param;
+}
+
 function apiError(exception: unknown, request: FastifyRequest): ApiError {
   if (exception instanceof ApiError) return exception;
   // The client has hung up, or was too slow and has its answer: nobody reads this one.
@@ -44,11 +54,12 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
   }
   if (exception instanceof AddressRefused) {
     const { code, reason, message } = exception;
-    return new ApiError(code, message, { param: 'address', errors: [{ code: reason, param: 'address', message }] });
+    const param = sent('address', request);
+    return new ApiError(code, message, { param, errors: [{ code: reason, param, message }] });
   }
   if (exception instanceof MailboxRuleBroken) {
     const { code, message, param } = exception;
-    return new ApiError(code, message, { ...(param && { param }) });
+    return new ApiError(code, message, { ...(param && { param: sent(param, request) }) });
   }
   if (exception instanceof DomainRuleBroken) return new ApiError(exception.code, exception.message);
   if (exception instanceof AccountRuleBroken) return ofAccountRule(exception);

@@ -282,4 +282,8 @@ export function providerOf({
   });
 }
 
+/** Gives the field that `providerOf` takes the provider from. */
+export const providerFieldOf = ({ send_scope: scope }: ProviderFields) =>
+  scope === undefined ? 'outbound_provider' : 'send_scope';
+
 type ProviderFields = Pick<CreateMailboxRequest, 'outbound_provider' | 'send_scope'>;

@@ -48,6 +48,7 @@ import {
   NewMailboxEnvelope,
   presentMailbox,
   presentNewMailbox,
+  providerFieldOf,
   providerOf,
   UpdateMailboxRequest,
 } from './mailbox.dto';
@@ -103,7 +104,7 @@ export class MailboxesController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object> {
     const provider = providerOf(body) ?? null;
-    this.providers.assertKnown(provider);
+    this.providers.assertKnown(provider, providerFieldOf(body));
     const { address = body.email!, display_name: displayName = null } = body;
     if (body.email !== undefined && body.email !== address)
       throw new ApiError('invalid_parameter', '"address" and "email" are the same: send one of them.', {
@@ -279,7 +280,7 @@ export class MailboxesController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object> {
     const provider = providerOf(body);
-    if (provider !== undefined) this.providers.assertKnown(provider);
+    if (provider !== undefined) this.providers.assertKnown(provider, providerFieldOf(body));
     const choices = { displayName: body.display_name, provider };
     return this.changed(
       await this.mailboxes.update(id, choices, { caller, requestId, preconditions }),

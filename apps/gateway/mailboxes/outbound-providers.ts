@@ -19,13 +19,16 @@ export class ChooseProviderRequest {
 export class OutboundProviders {
   constructor(private readonly names: readonly string[]) {}
 
-  /** @throws {ApiError} `validation_error` with the known names. */
-  assertKnown(name: string | null): void {
+  /**
+   * @param param the field that the name came in.
+   * @throws {ApiError} `validation_error` with the known names.
+   */
+  assertKnown(name: string | null, param: 'outbound_provider' | 'send_scope' = 'outbound_provider'): void {
     if (name === null || this.names.includes(name)) return;
     throw new ApiError(
       'validation_error',
       `There is no outbound provider "${name.slice(0, 40)}". Send one of: ${this.names.join(', ')}.`,
-      { param: 'outbound_provider' },
+      { param },
     );
   }
 }
