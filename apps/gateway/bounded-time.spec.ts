@@ -185,7 +185,7 @@ const readers: Record<string, Reader> = {
   }),
   'a domain': ofName((name) => {
     const view = { ...domain, id: 'mdom_1', name, status: 'pending', verifiedAt: null, createdAt: new Date(0) };
-    return [presentDomain(view as never, noTimes, 0), presentDeletion(view as never)];
+    return [presentDomain(view as never, noTimes), presentDeletion(view as never)];
   }),
   'a mailbox': ofText((text) => {
     const view = { id: 'mbx_1', address: text, displayName: text, provider: text, createdAt: new Date(0) };

@@ -86,8 +86,17 @@ describe('the mode of a domain', () => {
       expect((await call('PATCH', `/${id}`, body)).status).toBe(400);
     gateway.verifier.findings = {};
     expect((await call('POST', `/${id}/verify`)).body.data.status).toBe('verified');
-    expect((await createMailbox('upgraded')).status).toBe(201);
-    expect((await read(id)).mailbox_count).toBe(1);
+    const without = new Date().toISOString();
+    const mailbox = await createMailbox('upgraded');
+    expect(mailbox.status).toBe(201);
+    const counts = async () => [
+      (await read(id)).mailbox_count,
+      (await read(`${id}?as_of=${new Date().toISOString()}`)).mailbox_count,
+      (await read(`${id}?as_of=${without}`)).mailbox_count,
+    ];
+    expect(await counts()).toEqual([1, 1, 0]);
+    await gateway.call('POST', `/api/v1/mailboxes/${mailbox.body.data.id}/suspend`, { key });
+    expect(await counts()).toEqual([0, 1, 0]);
     const history = await gateway.call('GET', `/api/v1/domains/${id}/history`, { key });
     expect(JSON.stringify(history.body.data)).toContain('is to receive mail too');
   });

@@ -27,6 +27,8 @@ export interface DomainView {
   /** Null for Sendmux SES. */
   readonly outboundProvider: string | null;
   readonly createdAt: Date;
+  /** Active mailboxes on it. */
+  readonly mailboxCount: number;
   readonly version: number;
 }
 
@@ -57,7 +59,7 @@ const visible = `status IN (${visibleStatuses.map((status) => `'${status}'`).joi
 const reserving = `status NOT IN ('rolled_back', 'deleted')`;
 
 /** The column of each field of a view. */
-const columnOf: Record<keyof DomainView, string> = {
+const columnOf: Record<Exclude<keyof DomainView, 'mailboxCount'>, string> = {
   id: 'id',
   name: 'name',
   team: 'team',
@@ -78,9 +80,12 @@ const columnOf: Record<keyof DomainView, string> = {
 };
 const columns = Object.entries(columnOf)
   .map(([field, column]) => `${column} AS "${field}"`)
+  .concat(
+    `(SELECT count(*)::int FROM mailboxes m WHERE m.domain_id = domains.id AND m.status = 'active') AS "mailboxCount"`,
+  )
   .join(', ');
 
-/** Gives what a read of the row of a state gives; undefined for a state that no read shows. */
+/** Gives what a read of the row of a state gives, without a mailbox; undefined for a state that no read shows. */
 export function domainView(state: MailDomain, version: number): DomainView | undefined {
   if (state.status === 'absent' || !visibleStatuses.includes(state.status)) return undefined;
   // No view shows the time of the last event, so any time will do.
@@ -90,7 +95,7 @@ export function domainView(state: MailDomain, version: number): DomainView | und
     const isTime = domainsProjection.columns[column] === 'timestamptz' && value !== null;
     return [field, isTime ? new Date(value as string) : value];
   });
-  return Object.fromEntries(fields) as DomainView;
+  return { ...(Object.fromEntries(fields) as Omit<DomainView, 'mailboxCount'>), mailboxCount: 0 };
 }
 
 /** Reads the `domains` table. Teams see no domain that is not provisioned completely. */

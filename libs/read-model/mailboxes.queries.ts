@@ -51,18 +51,6 @@ export class MailboxesReadModel {
     return rows[0];
   }
 
-  /** Counts the active mailboxes on domains, by the id of the domain; one without any is left out. */
-  async activeOn(domainIds: readonly string[]): Promise<Map<string, number>> {
-    if (domainIds.length === 0) return new Map();
-    const { rows } = await this.pool.query<{ id: string; mailboxes: number }>({
-      name: 'mailbox-active-on',
-      text: `SELECT m.domain_id AS id, count(*)::int AS mailboxes FROM mailboxes m
-        WHERE m.domain_id = ANY ($1) AND m.status = 'active' GROUP BY m.domain_id`,
-      values: [domainIds],
-    });
-    return new Map(rows.map(({ id, mailboxes }) => [id, mailboxes]));
-  }
-
   /** Counts the mailboxes on a domain that were there at a time, the suspended ones too. */
   async countAt(domainId: string, at: Date): Promise<number> {
     const { rows } = await this.pool.query<{ mailboxes: number }>({

@@ -294,11 +294,7 @@ export class DeletionEnvelope extends Envelope {
 export const shown = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
 
 /** Presents a domain with the fields of the product guide, in the order of the guide, and then ours. */
-export function presentDomain(
-  view: DomainView,
-  { lastCheckedAt, nextCheckAt }: CheckTimes,
-  mailboxCount: number,
-): DomainSchema {
+export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: CheckTimes): DomainSchema {
   const { id, name, status, mode, sesDkimStatus, verifiedAt, createdAt, lastLook } = view;
   const { mx, spf, dmarc, dkim, verification, ...others } = dnsRecords(view);
   const isDeleting = status === 'deleting';
@@ -313,7 +309,7 @@ export function presentDomain(
     created_at: shown(createdAt),
     dns_records: { mx, spf, dmarc, dkim, verification, ...others },
     mode,
-    mailbox_count: mailboxCount,
+    mailbox_count: view.mailboxCount,
     ses_mail_from_status: view.sesMailFromStatus,
     ...presentStanding(view),
     ses_identity_checked_at: lastLook?.sesAnswered ? lookedAt : null,

@@ -148,8 +148,7 @@ export class DomainsController {
     const before = lastOfPageBefore(query, domainIdForm);
     const filter = { before, status, mode, namePart: name?.toLowerCase() };
     const views = await this.domains.page(team, query.limit + 1, filter);
-    const counts = await this.mailboxes.activeOn(views.map(({ id }) => id));
-    return pageOf(views, query, requestId, (view) => this.present(view, counts));
+    return pageOf(views, query, requestId, (view) => this.present(view));
   }
 
   @Get(':id')
@@ -185,7 +184,8 @@ export class DomainsController {
     }
     if (!past) return success(await this.present(view), requestId);
     const times = { lastCheckedAt: view.checkedAt, nextCheckAt: null };
-    const data = presentDomain(view, times, await this.mailboxes.countAt(id, past.at));
+    const mailboxCount = await this.mailboxes.countAt(id, past.at);
+    const data = presentDomain({ ...view, mailboxCount }, times);
     return { ok: true, data, meta: { request_id: requestId, as_of: past.at.toISOString() } };
   }
 
@@ -311,12 +311,7 @@ export class DomainsController {
     return success(presentDeletion(await this.domains.delete(id, { caller, requestId, preconditions })), requestId);
   }
 
-  /** @param counts of active mailboxes by the id of the domain; counted now where absent. */
-  private async present(view: DomainView, counts?: ReadonlyMap<string, number>): Promise<DomainSchema> {
-    const [times, counted] = await Promise.all([
-      this.checks.timesOf(view),
-      counts ?? this.mailboxes.activeOn([view.id]),
-    ]);
-    return presentDomain(view, times, counted.get(view.id) ?? 0);
+  private async present(view: DomainView): Promise<DomainSchema> {
+    return presentDomain(view, await this.checks.timesOf(view));
   }
 }

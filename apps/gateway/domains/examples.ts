@@ -23,13 +23,14 @@ const view: DomainView = {
   checkedAt: null,
   outboundProvider: null,
   createdAt: new Date('2026-04-15T10:00:00Z'),
+  mailboxCount: 0,
   version: 2,
 };
 const request_id = 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx';
 
 export const added = {
   ok: true,
-  data: presentDomain(view, { lastCheckedAt: null, nextCheckAt: new Date('2026-04-15T10:01:00Z') }, 0),
+  data: presentDomain(view, { lastCheckedAt: null, nextCheckAt: new Date('2026-04-15T10:01:00Z') }),
   meta: { request_id },
 };
 

@@ -183,9 +183,10 @@ describe('one more check', () => {
       checkedAt: null,
       outboundProvider: null,
       createdAt: new Date(0),
+      mailboxCount: 0,
       version: 2,
     };
-    const { dns_records, records } = presentDomain(view, { lastCheckedAt: null, nextCheckAt: null }, 0);
+    const { dns_records, records } = presentDomain(view, { lastCheckedAt: null, nextCheckAt: null });
     expect(dns_records).toMatchObject({ reports: { tls: { value } } });
     expect(records).toContainEqual(expect.objectContaining({ purpose: 'tls_rpt', value, status: 'not_checked' }));
     expect(presentDeletion(view).records_to_remove).toContainEqual({ type: 'TXT', name: '_tls.mail.acme.com', value });
