@@ -37,6 +37,9 @@ describe('the status of each record', () => {
   it.each([
     ['missing', { outcome: 'fail', code: 'mx_missing', observed: [] }],
     ['wrong', { outcome: 'fail', code: 'mx_wrong_target', observed: ['1 aspmx.l.google.com'] }],
+    // Something else has to go first.
+    ['wrong', { outcome: 'fail', code: 'cname_loop', observed: [] }],
+    ['wrong', { outcome: 'fail', code: 'dname_above', observed: [] }],
     ['propagating', { outcome: 'indeterminate', code: 'resolver_disagreement', observed: [] }],
     ['not_checked', { outcome: 'indeterminate', code: 'resolver_unreachable', observed: [] }],
     // Nobody can see the record, whatever it says.

@@ -78,9 +78,12 @@ export const recordsWithStatus = (domain: Expected, findings: readonly SeenFindi
 const isAbout = ({ expected }: SeenFinding, name: string, value: string): boolean =>
   expected === value || expected.includes(`${name} `);
 
+/** The codes of what keeps a record from being placed, where no record was observed. */
+const inTheWay: ReadonlySet<string> = new Set(['cname_loop', 'dname_above']);
+
 function statusOf(check: Check, { outcome, code, observed }: SeenFinding): RecordStatus {
   if (outcome === 'pass') return 'verified';
   if (code === 'resolver_disagreement') return 'propagating';
   if (outcome === 'indeterminate' || unseen.has(code) || check.isOurs?.({ code })) return 'not_checked';
-  return observed.length === 0 ? 'missing' : 'wrong';
+  return observed.length > 0 || inTheWay.has(code) ? 'wrong' : 'missing';
 }
