@@ -374,6 +374,25 @@ describe('a CNAME', () => {
     expect(await failures(zone.after(operations))).toEqual([]);
   });
 
+  it('of a domain that only sends is removed for the SPF record, since there is no MX record to do so', async () => {
+    const sending = { ...domain, mode: 'send_only' } as const;
+    const zone = zoneOf({ ...placed, [d]: { CNAME: ['cname.host.example'] } });
+    const resolvers = [zone.resolver, zone.resolver];
+    const expected = [`delete ${d} CNAME cname.host.example`, `create ${d} TXT ${spf}`];
+    const operations = dnsPlan(sending, await new PublishedRecords(resolvers).of(sending));
+    expect(written(operations.filter(({ action }) => action !== 'keep'))).toEqual(expected);
+    const look = await new Verifier(resolvers, { get: () => Promise.resolve(null) }).look(sending);
+    const details = await new Explainer(resolvers, ['one', 'other']).explain(sending, look, null);
+    const { fix, hint } = details.find(({ check }) => check === 'spf')!;
+    expect(written(fix)).toEqual(expected);
+    expect(hint).not.toContain('together with the MX');
+    const after = zone.after(operations);
+    const { findings } = await new Verifier([after.resolver, after.resolver], {
+      get: () => Promise.resolve(null),
+    }).check(sending, 'success');
+    expect(findings.filter(({ outcome }) => outcome !== 'pass')).toEqual([]);
+  });
+
   describe('that leads into a loop', () => {
     const loop = { 'a.acme.com': { CNAME: ['b.acme.com'] }, 'b.acme.com': { CNAME: ['a.acme.com'] } };
     const names = 'a.acme.com → b.acme.com → a.acme.com';

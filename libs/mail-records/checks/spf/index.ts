@@ -41,8 +41,8 @@ export const spf = {
     const found = outcome === 'pass' ? walkOf(domain, evidence) : undefined;
     return found ? spfWarnings(found.text, found.walk, evidence.clues) : [];
   },
-  hints: ({ name }, finding) =>
-    finding?.code === 'cname_at_name'
+  hints: ({ name, mode }, finding) =>
+    finding?.code === 'cname_at_name' && mode !== 'send_only'
       ? ['This is mended together with the MX.']
       : [
           'Only one SPF record per hostname is allowed: merge all include: mechanisms into one record.',
@@ -102,7 +102,7 @@ function misplaced(domain: Expected, clues: Answers): Refined | undefined {
 }
 
 function plan(domain: Expected, published: Published): Operation[] {
-  const { name } = domain;
+  const { name, mode } = domain;
   const { cname, txt, ledTxt } = publishedAt(published, name);
   const place: Place = { name, type: 'TXT' };
   const present = [...new Set(txt.filter(looksLikeSpf))].sort();
@@ -110,8 +110,9 @@ function plan(domain: Expected, published: Published): Operation[] {
   const own = inPlace
     ? operation('keep', place, present, 'The SPF record authorises Sendmux.')
     : planRecord(place, present, published);
-  // The plan of the MX record removes the CNAME, but where it can do without.
-  const isInTheWay = cname !== null && (ledTxt !== null || !inPlace) && !removesCname(name, published);
+  // The plan of the MX record removes the CNAME, but where it can do without, or there is none.
+  const isRemoved = mode !== 'send_only' && removesCname(name, published);
+  const isInTheWay = cname !== null && (ledTxt !== null || !inPlace) && !isRemoved;
   return isInTheWay ? [cnameGone(name, cname), own] : [own];
 }
 
