@@ -71,6 +71,23 @@ describe('a connection that the server ends', () => {
     await withClient(pool, (_client, lost) => Promise.resolve(expect(lost.aborted).toBe(false)));
   });
 
+  it('N5: ends no process, whoever has taken it and however', async () => {
+    // What has no listener for the error throws.
+    const thrownBy = (client: NodeJS.EventEmitter) => {
+      try {
+        return client.emit('error', new Error('gone')) && undefined;
+      } catch (error) {
+        return error;
+      }
+    };
+    const taken = await pool.connect();
+    const own = await openClient({ connectionString: database.url });
+    const thrown = [thrownBy(taken), thrownBy(own)];
+    taken.release(true);
+    await own.end();
+    expect(thrown).toEqual([undefined, undefined]);
+  });
+
   it('while a query runs fails that query', async () => {
     const failed = await rejected(
       withClient(pool, async (client) => {
