@@ -50,6 +50,8 @@ describe('each app', () => {
       // Ten seconds are promised, and what waits for strangers waits for ever: on a slow machine this proves less.
       expect(performance.now() - begun).toBeLessThan(30_000);
       expect(system.log(app)).toContain(`${app} has stopped after SIGTERM`);
+      // A process that has waited for them until its own limit says that some work was left.
+      expect(system.log(app)).not.toContain('with work that other processes will go on with');
       for (const socket of sockets) socket.destroy();
     },
   );
