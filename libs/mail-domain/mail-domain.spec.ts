@@ -18,7 +18,7 @@ import {
   type DomainCommand,
 } from './commands';
 import { DomainRuleBroken } from './errors';
-import type { DomainEvent } from './events';
+import type { DomainEvent, IdentityFault } from './events';
 import { sentenceOf } from './history';
 import { decide, evolve, initialState, type MailDomain } from './mail-domain';
 
@@ -354,6 +354,16 @@ describe('what SES says of the identity', () => {
     expect(after(told(standing), told(standing)).last).toEqual([]);
     expect(after(told(standing), told({ ...standing, dkimSigningEnabled: false })).last).toEqual(['DnsChecked']);
     expect(after(told(standing), requested()).last).toEqual([]);
+  });
+  it('is unknown after a repair, but of what the repair was not about', () => {
+    const { data } = told(standing);
+    const seen = new RecordCheck(id, { ...data, sesMailFromStatus: 'success' }, context);
+    const repaired = (fault: IdentityFault) => {
+      const request = new RequestIdentityRepair(id, { fault }, context);
+      return after(seen, request, new CompleteIdentityRepair(id, provision.data, context)).state;
+    };
+    expect(repaired('missing')).toMatchObject({ sesIdentity: undefined, sesMailFromStatus: undefined });
+    expect(repaired('no_mail_from')).toMatchObject({ sesIdentity: standing, sesMailFromStatus: undefined });
   });
   it('follows the status that a scheduled look has of it', () => {
     const then = (status: SesDkimStatus | null) => {

@@ -301,7 +301,12 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
       const identity = { dkimTokens, dkimZone, sesRegion, sesDkimStatus, mailFromDomain };
       const ended = { inRepair: false, isMailFromAskedFor: undefined, repairFailedAt: undefined };
-      return changed(live, { ...identity, ...ended });
+      // What SES said of the identity before is said of it no more, until a look asks again.
+      const unasked = {
+        sesMailFromStatus: undefined,
+        sesIdentity: live.isMailFromAskedFor ? live.sesIdentity : undefined,
+      };
+      return changed(live, { ...identity, ...ended, ...unasked });
     }
     case 'IdentityRepairFailed': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');

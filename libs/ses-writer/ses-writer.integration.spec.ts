@@ -66,6 +66,7 @@ describe('SES identities over the real SDK', () => {
       hostedZone: 'x.dkim.example',
       region: 'eu-west-1',
       mailFrom: null,
+      standing: null,
       verification: { errorType: null, lastCheckedAt: null, lastSuccessAt: null },
     });
     expect(requests).toHaveLength(1);
@@ -103,6 +104,18 @@ describe('SES identities over the real SDK', () => {
     const Tags = [{ Key: domainIdTag, Value: 'mdom_1' }];
     script = [fails(400, 'AlreadyExistsException'), json({ DkimAttributes: byo, Tags })];
     await expect(ses.create('mail.acme.com', 'mdom_1')).rejects.toThrow(SesUnavailable);
+  });
+
+  it.each([
+    [{ VerificationStatus: 'SUCCESS', VerifiedForSendingStatus: true }, { SigningEnabled: true }, true],
+    [{ VerificationStatus: 'SUCCESS', VerifiedForSendingStatus: true }, { SigningEnabled: undefined }, false],
+    [{ VerificationStatus: 'UNKNOWN', VerifiedForSendingStatus: true }, { SigningEnabled: true }, false],
+    [{ VerifiedForSendingStatus: true }, { SigningEnabled: true }, false],
+  ])('tells what SES says of the identity as a whole, where it says all of it: %j %j', async (answer, dkim, isAll) => {
+    script = [json({ ...answer, DkimAttributes: { ...easyDkim, ...dkim }, Tags: [] })];
+    expect((await ses.get('mail.acme.com'))!.standing).toEqual(
+      isAll ? { verificationStatus: 'success', verifiedForSending: true, dkimSigningEnabled: true } : null,
+    );
   });
 
   it('F1 F10 F12 tells how SES explains the status', async () => {

@@ -110,7 +110,7 @@ class RecordSchema {
   @ApiProperty({
     enum: recordStatuses,
     description:
-      '`missing`: it was not there; Amazon SES, which looks for the DKIM records, has not seen it. `wrong`: another was there. `propagating`: resolvers still gave different answers. `not_checked`: no look has asked for it, or none had an answer.',
+      '`missing`: it was not there; Amazon SES, which looks for the DKIM records, has not seen it. `wrong`: another was there. `propagating`: resolvers gave different answers, in a look that another record decided. `not_checked`: no look has asked for it, or none had an answer.',
   })
   status: string;
   @ApiProperty({
@@ -125,7 +125,11 @@ class RecordSchema {
     description: 'What was seen there: the first four values, each cut at 512 characters.',
   })
   last_seen: readonly string[];
-  @ApiProperty({ ...time, nullable: true, description: 'When it was last looked at. It does not change the ETag.' })
+  @ApiProperty({
+    ...time,
+    nullable: true,
+    description: 'When that was seen. Later looks that found nothing new do not change it: see `last_checked_at`.',
+  })
   checked_at: string | null;
 }
 
@@ -186,7 +190,8 @@ export class DomainSchema {
   @ApiProperty({
     ...time,
     nullable: true,
-    description: 'When Amazon SES was last asked; null when it gave no answer then. It does not change the ETag.',
+    description:
+      'When Amazon SES said so; null when it gave no answer to the last look. Later looks that found nothing new do not change it.',
   })
   ses_identity_checked_at: string | null;
   @ApiProperty({
@@ -298,7 +303,7 @@ export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: 
   const { id, name, status, mode, sesDkimStatus, verifiedAt, createdAt, lastLook } = view;
   const { mx, spf, dmarc, dkim, verification, ...others } = dnsRecords(view);
   const isDeleting = status === 'deleting';
-  const lookedAt = lastCheckedAt && shown(lastCheckedAt);
+  const seenAt = view.checkedAt && shown(view.checkedAt);
   return {
     id,
     domain: name,
@@ -312,13 +317,13 @@ export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: 
     mailbox_count: view.mailboxCount,
     ses_mail_from_status: view.sesMailFromStatus,
     ...presentStanding(view),
-    ses_identity_checked_at: lastLook?.sesAnswered ? lookedAt : null,
+    ses_identity_checked_at: lastLook?.sesAnswered ? seenAt : null,
     records: recordsWithStatus(view, lastLook?.findings ?? []).map(({ observed, ...record }) => ({
       ...record,
       last_seen: observed,
-      checked_at: record.status === 'not_checked' && record.code === null ? null : lookedAt,
+      checked_at: record.status === 'not_checked' && record.code === null ? null : seenAt,
     })),
-    last_checked_at: lookedAt,
+    last_checked_at: lastCheckedAt && shown(lastCheckedAt),
     next_check_at: nextCheckAt && shown(nextCheckAt),
     outbound_provider: view.outboundProvider,
     deleting: isDeleting,

@@ -1,5 +1,6 @@
 import { Logger, ServiceUnavailableException, type ArgumentsHost } from '@nestjs/common';
 import { DatabaseError } from 'pg';
+import { register } from 'prom-client';
 import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken } from '@app/mail-domain';
 import { NameRefused } from '@app/mail-records';
@@ -43,7 +44,8 @@ describe('the answer to an exception', () => {
     ['a connection that broke', new Error('Connection terminated unexpectedly'), 503, 'service_unavailable', '5'],
     ['an append without an answer', new AppendUnanswered('secret', new Error('x')), 503, 'service_unavailable', '5'],
     ['a race without end', new WrongExpectedVersion('secret', 1, 2), 503, 'service_unavailable', '1'],
-    ['a broken statement', databaseError('42703'), 500, 'internal_error', undefined],
+    ['a table that is not there', databaseError('42P01'), 503, 'service_unavailable', '60'],
+    ['a value that the schema refuses', databaseError('22P02'), 500, 'internal_error', undefined],
     ['a bug', new TypeError('secret is not a function'), 500, 'internal_error', undefined],
     ['what is no error', 'secret', 500, 'internal_error', undefined],
   ])('%s is %i, and reveals no internals', (_what, exception, status, code, retryAfter) => {
@@ -51,6 +53,18 @@ describe('the answer to an exception', () => {
     expect(sent).toEqual({ status, headers: retryAfter === undefined ? {} : { 'retry-after': retryAfter } });
     expect(body).toMatchObject({ ok: false, error: { code, retryable: true }, meta: { request_id: 'req_1' } });
     expect(JSON.stringify(body)).not.toContain('secret');
+  });
+
+  it('raises an alarm where the database refuses the installation, and for no other fault', async () => {
+    const raised = async () => {
+      const { values } = (await register.getSingleMetric('sendmux_counterpart_alarms_total')!.get()) as {
+        values: { labels: object; value: number }[];
+      };
+      return values.filter(({ labels }) => (labels as { counterpart: string }).counterpart === 'database');
+    };
+    register.resetMetrics();
+    for (const code of ['57P03', '22P02', '42501']) answerTo(databaseError(code));
+    expect(await raised()).toEqual([{ labels: { counterpart: 'database', reason: '42501' }, value: 1 }]);
   });
 
   it('does not say that nothing was done when that is not known', () => {

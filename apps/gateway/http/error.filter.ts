@@ -2,14 +2,18 @@ import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter 
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AccountRuleBroken } from '@app/accounts';
 import { InstallationFull, QuotaExceeded, StreamHasChanged } from '@app/commands';
-import { isPassingFault } from '@app/database';
+import { isPassingFault, postgresFault } from '@app/database';
 import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken } from '@app/mail-domain';
 import { NameRefused } from '@app/mail-records';
 import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
+import { CounterpartAlarm } from '@app/runtime';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 import { preconditionFailed } from './preconditions';
 import { quotaRefused } from './quota-refusals';
+
+/** Tells an operator of refusals that no request has caused, such as a wrong password or a table that is not there. */
+const databaseAlarm = new CounterpartAlarm('database');
 
 /** Turns every exception into an error answer. Nothing else in the gateway does. */
 @Catch()
@@ -80,6 +84,13 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
     return new ApiError('service_unavailable', 'Our database does not answer just now. Try again shortly.', {
       retryAfter: 5,
     });
+  if (postgresFault(exception) === 'ours') {
+    const { code, message } = exception as Error & { readonly code?: string };
+    databaseAlarm.raise(code ?? 'unknown', 'the database refuses what this installation asks', { said: message });
+    return new ApiError('service_unavailable', 'Our database refuses us just now. An operator has been told.', {
+      retryAfter: 60,
+    });
+  }
   return new ApiError('internal_error', 'Something failed on our side. Try again, or tell us the request id.');
 }
 
