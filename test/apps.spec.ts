@@ -56,6 +56,21 @@ describe('each app', () => {
     },
   );
 
+  it('a warning of Node is a line of the log', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sendmux-warning-'));
+    const preload = join(directory, 'warning.cjs');
+    writeFileSync(preload, `setInterval(() => process.emitWarning('planted', 'PlantedWarning'), 20).unref()`);
+    await system.start('sealer', { NODE_OPTIONS: `--require ${preload}` });
+    const lines = () => system.log('sealer').trimEnd().split('\n');
+    await system.until('it is there', () => lines().some((line) => line.includes('PlantedWarning')));
+    await system.stop('sealer');
+    const logged = lines().filter((line) => line.startsWith('{') && line.includes('planted'));
+    expect(logged.length).toBeGreaterThan(0);
+    for (const line of logged) expect(JSON.parse(line)).toMatchObject({ level: 40, msg: 'PlantedWarning: planted' });
+    expect(lines().at(-1)).toContain('sealer has stopped after SIGTERM');
+    rmSync(directory, { recursive: true });
+  });
+
   it('an unexpected error ends the process, and is the last line of its log', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'sendmux-fault-'));
     const [preload, now] = [join(directory, 'fault.cjs'), join(directory, 'now')];

@@ -68,6 +68,7 @@ export async function runApp(name: string, describe: () => AppToRun): Promise<vo
     const description = describe();
     const app = await createApp(description);
     const logger = app.get(Logger);
+    logWarnings(logger);
     endOnFaults(name, logger);
     endOnSignals(name, app, logger);
     await app.listen(description.port, description.host);
@@ -82,6 +83,12 @@ export async function runApp(name: string, describe: () => AppToRun): Promise<vo
 }
 
 const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+
+/** Writes the warnings of Node to the log. Node itself writes several lines for each, which are no JSON. */
+function logWarnings(logger: Logger): void {
+  process.removeAllListeners('warning');
+  process.on('warning', ({ name, message }) => logger.warn(`${name}: ${message}`));
+}
 
 /**
  * Ends the process on an uncaught fault. Each loop and timer handles its own faults, so one that arrives here is a

@@ -10,8 +10,21 @@ let isOpen = true;
 /** Says whether lines still reach the log. */
 export const isLogOpen = (): boolean => isOpen;
 
-/** Drops what is logged after the end, such as the answer to a request whose connection the stop has closed. */
-export const logLines = { write: (line: string): unknown => isOpen && output.write(line) };
+/** How pino begins a line of the level `fatal`, which says why the process ends. */
+const fatalLine = '{"level":60,';
+let isLastWritten = false;
+
+/**
+ * Drops what is logged after the end, such as the answer to a request whose connection the stop has closed, and after
+ * the line that says why the process ends.
+ */
+export const logLines = {
+  write: (line: string): unknown => {
+    if (!isOpen || isLastWritten) return false;
+    isLastWritten = line.startsWith(fatalLine);
+    return output.write(line);
+  },
+};
 
 /**
  * Ends the log. Resolves when every line has been written, or after 1 s, since a reader that has stopped must not keep
