@@ -132,10 +132,9 @@ describe('an auditor', () => {
     );
     await system.start('sealer');
     await system.until('the sealer tells', () => /"level":50.*is not what its hash says/.test(system.log('sealer')));
-    await tamper(
-      pool,
-      `DELETE FROM events WHERE position > (SELECT max(position) FROM kept); DELETE FROM domains WHERE name LIKE '%example.net'; DROP TABLE kept`,
-    );
+    await tamper(pool, 'DELETE FROM events WHERE position > (SELECT max(position) FROM kept); DROP TABLE kept');
+    // Not with the triggers off, as what tampers: they count the domains of a team.
+    await pool.query(`DELETE FROM domains WHERE name LIKE '%example.net'`);
   });
 
   it('finds by a witness that the end of the log was removed', async () => {

@@ -104,6 +104,14 @@ describe('the mode of a domain', () => {
     expect(JSON.stringify(history.body.data)).toContain('is to receive mail too');
   });
 
+  it('is looked at anew after the upgrade, however often it was verified just before', async () => {
+    const { id } = await add('often', { mode: 'send_only' });
+    for (let looks = 0; looks < 12; looks++) await call('POST', `/${id}/verify`);
+    gateway.verifier.findings = { mx: { outcome: 'fail' } };
+    await call('PATCH', `/${id}`, { mode: 'send_receive' });
+    expect((await call('POST', `/${id}/verify`)).body.data).toMatchObject({ status: 'pending', checks: { mx: false } });
+  });
+
   it('warns of an add that would end the mail of others, and never fails for it', async () => {
     mx = () => Promise.resolve({ kind: 'records', records: [google], aliases: [] });
     const added = (await call('POST', '', { domain: name('elsewhere') })).body.data as unknown as Warned;

@@ -21,9 +21,11 @@ export class AssessmentRecorder {
    * Records the assessment and gives the outcome. The cycle's number makes a second assessment in the same cycle have
    * no effect, such as when a slot is run again or by two schedulers. Never rejects.
    */
-  async record({ domain: { id }, assessment, lookedAt }: AssessedDomain, cycle: number): Promise<Outcome> {
+  async record({ domain, assessment, lookedAt }: AssessedDomain, cycle: number): Promise<Outcome> {
+    const { id } = domain;
     const check = {
       ...assessment,
+      of: domain,
       trigger: 'scheduled' as const,
       cycle,
       lookedAt: new Date(lookedAt).toISOString(),

@@ -73,6 +73,16 @@ describe('when a domain was, and will be, looked at', () => {
     // The schedulers were away for longer than the greatest age, and do not go back that far.
     expect(times(fresh, after(120), closed, after(0)).nextCheckAt).toEqual(at(turn + interval));
   });
+  it('counts no young age from before a domain was to receive mail too', () => {
+    const createdAt = new Date(turn + hour);
+    const receivingSince = new Date(turn + hour + 20 * minute);
+    const upgraded = { createdAt, receivingSince, verifiedAt: null, checkedAt: null, status: 'pending' } as const;
+    const now = turn + hour + 21 * minute;
+    expect(times(upgraded, now, closed, now)).toEqual({
+      lastCheckedAt: null,
+      nextCheckAt: at(turn + hour + 30 * minute),
+    });
+  });
   it('ignores the young ages of a domain that was verified before', () =>
     expect(times({ status: 'pending', createdAt: new Date(turn) }, turn + 90_000, closed, turn).nextCheckAt).toEqual(
       at(turn + interval),

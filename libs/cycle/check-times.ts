@@ -13,6 +13,8 @@ export interface CheckedDomain {
   readonly status: 'pending' | 'verified' | 'failed' | 'deleting';
   readonly createdAt: Date;
   readonly verifiedAt: Date | null;
+  /** The time from which it is pending again since it is to receive mail; null or absent for any other domain. */
+  readonly receivingSince?: Date | null;
   /** The time of the last look that was recorded or requested. */
   readonly checkedAt: Date | null;
 }
@@ -54,7 +56,9 @@ export function checkTimes(
   const slot = progress.get(number) ?? { cycle: 0, at: 0 };
   const createdAt = domain.createdAt.getTime();
   const isYoung = domain.status === 'pending' && domain.verifiedAt === null;
-  const youngTimes = isYoung ? youngAges.map((age) => createdAt + age) : [];
+  // A domain that was verified before is not looked at by its age.
+  const pendingSince = domain.receivingSince?.getTime() ?? createdAt;
+  const youngTimes = isYoung ? youngAges.map((age) => createdAt + age).filter((at) => at > pendingSince) : [];
   const youngUntil = Math.min(progress.get(youngSlot)?.at ?? 0, now);
 
   const looked = [

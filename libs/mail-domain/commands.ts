@@ -1,6 +1,6 @@
 /** The commands of a mail domain. Ids and times come in with a command, so that a decision is a pure function. */
 import type { CommandContext } from '@app/decider';
-import type { Assessment, SesDkimStatus } from '@app/mail-records';
+import type { Assessment, Expected, SesDkimStatus } from '@app/mail-records';
 import type { IdentityFault, ProvisioningFailureKind, ProvisioningStep, Trigger, OwnersTold } from './events';
 
 export class AddDomain {
@@ -61,6 +61,8 @@ export class RecordCheck {
       readonly cycle: number | null;
       /** ISO 8601: when the look began. A scheduled look that began before the last recorded one changes nothing. */
       readonly lookedAt?: string;
+      /** The domain as it was when the look began. Where it wants other records by now, the look says nothing of it. */
+      readonly of?: Pick<Expected, 'mode' | 'dkimTokens'>;
     },
     readonly context: CommandContext,
   ) {}

@@ -337,6 +337,17 @@ describe('a domain that only sends', () => {
     expect(life(...before, enable, ...cycles, requested()).last).toEqual(['DnsChecked', 'DomainVerified']);
   });
   it('changes nothing of a domain that receives already', () => expect(after(requested(), enable).last).toEqual([]));
+  it('is not verified by a look that began before the upgrade, or before its tokens changed', () => {
+    const of = { mode: 'send_only', dkimTokens: provision.data.dkimTokens } as const;
+    const began = (data: RecordCheck['data']) => new RecordCheck(id, { ...data, of }, context);
+    const { data } = withoutMx;
+    expect(life(began(data)).last).toEqual(['DnsChecked', 'DomainVerified']);
+    expect(() => life(began(data), enable, began(data))).toThrow(/mail\.acme\.com has changed while/);
+    expect(life(enable, began({ ...data, trigger: 'scheduled', cycle: 1 })).last).toEqual([]);
+    const others = new CompleteIdentityRepair(id, { ...provision.data, dkimTokens: ['x', 'y', 'z'] }, context);
+    const repair = [new RequestIdentityRepair(id, { fault: 'missing' }, context), others];
+    expect(life(...repair, began({ ...data, trigger: 'scheduled', cycle: 1 })).last).toEqual([]);
+  });
   it('is refused where there is no domain, or soon none', () => {
     expect(() => run([enable])).toThrow(/no domain/);
     expect(() => life(new RequestDeletion(id, context), enable)).toThrow(/being deleted/);

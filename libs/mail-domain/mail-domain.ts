@@ -25,6 +25,8 @@ interface Named {
   readonly addedAt: string;
   /** Absent for a domain that receives mail too. */
   readonly mode?: 'send_only' | undefined;
+  /** The time from which a domain that only sent is to receive mail too; absent where it always was. */
+  readonly receivingSince?: string | undefined;
 }
 
 /** The state that every provisioned domain has, whatever its verification status. */
@@ -166,6 +168,14 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
 
   if (scheduled && data.lookedAt && state.checkedAt && data.lookedAt < state.checkedAt) return [];
 
+  if (data.of && !wantsTheSame(data.of, state)) {
+    if (scheduled) return [];
+    throw new DomainRuleBroken(
+      'conflict',
+      `${state.name} has changed while its records were looked up. Verify it again.`,
+    );
+  }
+
   const stamp = { domainId, at: context.at };
   const optional = {
     ...(sesMailFromStatus && { sesMailFromStatus }),
@@ -190,13 +200,17 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
   }
 
   const struck = scheduled && state.status === 'pending' && strikesAfter(state, broken) > state.strikes;
-  const isNewsOfSes =
+  const sesDiffers =
     (sesMailFromStatus !== undefined && sesMailFromStatus !== state.sesMailFromStatus) ||
     (sesIdentity !== undefined && !isSameStanding(sesIdentity, state.sesIdentity));
   const differs =
-    isNewsOfSes || !state.lastAssessment || !sameAssessment(state.lastAssessment, { findings, sesDkimStatus });
+    sesDiffers || !state.lastAssessment || !sameAssessment(state.lastAssessment, { findings, sesDkimStatus });
   return differs || struck || transition.length > 0 ? [checked, ...transition] : [];
 }
+
+/** Whether a domain still wants the records that a look has asked for. */
+const wantsTheSame = ({ mode, dkimTokens }: NonNullable<RecordCheck['data']['of']>, state: LiveDomain): boolean =>
+  (mode === 'send_only') === (state.mode === 'send_only') && haveSameTokens(dkimTokens, state.dkimTokens);
 
 const isSameStanding = (a: SesStanding, b: SesStanding | undefined): boolean =>
   a.verificationStatus === b?.verificationStatus &&
@@ -318,8 +332,8 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
     }
     case 'ReceivingEnabled': {
       const live = provisioned(expectStatus(state, event, 'pending', 'verified', 'failed'));
-      const unverified = { status: 'pending', lapsed: false, strikes: 0, verifiedAt: null, mode: undefined } as const;
-      return changed(live, unverified);
+      const unverified = { status: 'pending', lapsed: false, strikes: 0, verifiedAt: null } as const;
+      return changed(live, { ...unverified, mode: undefined, receivingSince: event.at });
     }
     case 'OwnersTold': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed', 'deleting');
@@ -355,7 +369,14 @@ const changed = <State extends object, const Values extends object>(state: State
 /** Distributes over the union, so that each kind of state keeps its own fields. */
 type Changed<State, Values> = State extends unknown ? Omit<State, keyof Values> & Values : never;
 
-const named = ({ id, name, team, addedAt, mode }: Named): Named => ({ id, name, team, addedAt, mode });
+const named = ({ id, name, team, addedAt, mode, receivingSince }: Named): Named => ({
+  id,
+  name,
+  team,
+  addedAt,
+  mode,
+  receivingSince,
+});
 
 const provisioned = (state: Provisioned): Provisioned => ({
   id: state.id,
@@ -363,6 +384,7 @@ const provisioned = (state: Provisioned): Provisioned => ({
   team: state.team,
   addedAt: state.addedAt,
   mode: state.mode,
+  receivingSince: state.receivingSince,
   dkimTokens: state.dkimTokens,
   dkimZone: state.dkimZone,
   sesRegion: state.sesRegion,

@@ -37,7 +37,10 @@ describe('the status of each record', () => {
   it.each([
     ['missing', { outcome: 'fail', code: 'mx_missing', observed: [] }],
     ['wrong', { outcome: 'fail', code: 'mx_wrong_target', observed: ['1 aspmx.l.google.com'] }],
+    // Other TXT records may stand there.
+    ['missing', { outcome: 'fail', code: 'mx_missing', observed: ['something'] }],
     // Something else has to go first.
+    ['wrong', { outcome: 'fail', code: 'cname_at_name', observed: [] }],
     ['wrong', { outcome: 'fail', code: 'cname_loop', observed: [] }],
     ['wrong', { outcome: 'fail', code: 'dname_above', observed: [] }],
     ['propagating', { outcome: 'indeterminate', code: 'resolver_disagreement', observed: [] }],

@@ -79,11 +79,12 @@ const isAbout = ({ expected }: SeenFinding, name: string, value: string): boolea
   expected === value || expected.includes(`${name} `);
 
 /** The codes of what keeps a record from being placed, where no record was observed. */
-const inTheWay: ReadonlySet<string> = new Set(['cname_loop', 'dname_above']);
+const inTheWay: ReadonlySet<string> = new Set(['cname_at_name', 'cname_loop', 'dname_above']);
 
 function statusOf(check: Check, { outcome, code, observed }: SeenFinding): RecordStatus {
   if (outcome === 'pass') return 'verified';
   if (code === 'resolver_disagreement') return 'propagating';
   if (outcome === 'indeterminate' || unseen.has(code) || check.isOurs?.({ code })) return 'not_checked';
+  if (check.faults[code] === 'missing') return 'missing';
   return observed.length > 0 || inTheWay.has(code) ? 'wrong' : 'missing';
 }

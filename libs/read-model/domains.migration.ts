@@ -75,7 +75,8 @@ class FindDomainsByMore1796400000200 implements MigrationInterface {
         ADD COLUMN mode text NOT NULL DEFAULT 'send_receive',
         ADD COLUMN ses_mail_from_status text,
         ADD COLUMN ses_identity jsonb,
-        ADD COLUMN last_look jsonb`);
+        ADD COLUMN last_look jsonb,
+        ADD COLUMN receiving_since timestamptz`);
     // The same as `seenFinding` of mail-records, for the newest look at each domain.
     await runner.query(`
       UPDATE domains SET last_look = looks.last_look
@@ -134,7 +135,7 @@ class FindDomainsByMore1796400000200 implements MigrationInterface {
     await runner.query('DROP INDEX domains_by_part, domains_by_mode_and_status, domains_by_mode, domains_by_status');
     await runner.query(`
       ALTER TABLE domains
-        DROP COLUMN last_look, DROP COLUMN ses_identity, DROP COLUMN ses_mail_from_status, DROP COLUMN mode`);
+        DROP COLUMN receiving_since, DROP COLUMN last_look, DROP COLUMN ses_identity, DROP COLUMN ses_mail_from_status, DROP COLUMN mode`);
   }
 }
 

@@ -27,6 +27,8 @@ export interface DomainView {
   /** Null for Sendmux SES. */
   readonly outboundProvider: string | null;
   readonly createdAt: Date;
+  /** Null where it could always receive, or only sends. */
+  readonly receivingSince: Date | null;
   /** Active mailboxes on it. */
   readonly mailboxCount: number;
   readonly version: number;
@@ -75,6 +77,7 @@ const columnOf: Record<Exclude<keyof DomainView, 'mailboxCount'>, string> = {
   verifiedAt: 'verified_at',
   checkedAt: 'checked_at',
   createdAt: 'created_at',
+  receivingSince: 'receiving_since',
   outboundProvider: 'outbound_provider',
   version: 'version',
 };

@@ -23,6 +23,7 @@ const view: DomainView = {
   checkedAt: null,
   outboundProvider: null,
   createdAt: new Date('2026-04-15T10:00:00Z'),
+  receivingSince: null,
   mailboxCount: 0,
   version: 2,
 };

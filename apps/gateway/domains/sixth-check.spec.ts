@@ -183,6 +183,7 @@ describe('one more check', () => {
       checkedAt: null,
       outboundProvider: null,
       createdAt: new Date(0),
+      receivingSince: null,
       mailboxCount: 0,
       version: 2,
     };

@@ -39,6 +39,7 @@ interface Recent {
 @Injectable()
 export class Verifications {
   private readonly logger = new Logger(Verifications.name);
+  /** By the domain and the records that it wants. */
   private readonly recent = new Map<string, Recent>();
   /** Domains whose identity SES has lost, with the time of the last requested repair by `performance.now()`. */
   private readonly lost = new Map<string, number>();
@@ -59,13 +60,15 @@ export class Verifications {
    */
   verify(view: DomainView, request: Request): Promise<VerificationSchema> {
     const now = performance.now();
-    const before = this.recent.get(view.id);
+    // A domain that wants other records since is looked at anew.
+    const key = JSON.stringify([view.id, view.mode, view.dkimTokens]);
+    const before = this.recent.get(key);
     if (before?.isUnderWay) return before.look;
     const begun = (before?.begun ?? []).filter((at) => now - at < windowMs);
     if (before && begun.length >= looksAWindow) return before.look;
     this.forgetOld(now);
     const recent: Recent = { begun: [...begun, now], look: this.look(view, request), isUnderWay: true };
-    this.recent.set(view.id, recent);
+    this.recent.set(key, recent);
     const settle = () => (recent.isUnderWay = false);
     recent.look.then(settle, settle);
     return recent.look;
@@ -73,8 +76,8 @@ export class Verifications {
 
   private forgetOld(now: number): void {
     if (this.recent.size < rememberedDomains) return;
-    for (const [id, { begun, isUnderWay }] of this.recent)
-      if (!isUnderWay && begun.every((at) => now - at >= windowMs)) this.recent.delete(id);
+    for (const [key, { begun, isUnderWay }] of this.recent)
+      if (!isUnderWay && begun.every((at) => now - at >= windowMs)) this.recent.delete(key);
   }
 
   /**
@@ -130,7 +133,8 @@ export class Verifications {
       await this.requestRepair(view, look, context);
       throw undecided(assessment);
     }
-    const check = new RecordCheck(view.id, { ...assessment, trigger: 'requested', cycle: null }, context);
+    const data = { ...assessment, trigger: 'requested' as const, cycle: null, of: view };
+    const check = new RecordCheck(view.id, data, context);
     const { state, events } = await this.commands.execute(check);
     if (!isLive(state)) throw notFound(view.id);
     if (events.length === 0) await this.checks.noteRequested(view.id, new Date(context.at));
