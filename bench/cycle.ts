@@ -118,8 +118,8 @@ async function fill(databaseUrl: string, domains: readonly Domain[]): Promise<vo
       return watched({ ...domain, id, status: 'verified', lastAssessment } as unknown as LiveDomain, 1);
     });
     await pool.query(
-      `INSERT INTO watched_domains (id, slot, name, team, dkim_tokens, dkim_zone, status, lapsed, look, version)
-       SELECT id, slot, name, team, '{a,b,c}', 'dkim.amazonses.com', 'verified', false, look, 1
+      `INSERT INTO watched_domains (id, slot, name, team, dkim_tokens, dkim_zone, ses_region, status, lapsed, look, version)
+       SELECT id, slot, name, team, '{a,b,c}', 'dkim.amazonses.com', 'eu-west-1', 'verified', false, look, 1
        FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[], $5::text[]) AS rows(id, slot, name, team, look)`,
       [
         rows.map(({ id }) => id),

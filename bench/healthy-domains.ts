@@ -1,11 +1,10 @@
 /** Healthy domains on a BIND, and the bare loop that queries them. */
 import { connect, type ClientHttp2Session } from 'node:http2';
 import { encodeQuery } from '@app/dns';
-import { rdata, recordSets } from '@app/mail-records';
+import { questionsOf, rdata, recordSets } from '@app/mail-records';
 
 export const zone = 'acme.com';
 export const sessions = 2;
-export const queriesADomain = 4;
 
 export interface Round {
   readonly domainsPerSecond: number;
@@ -21,6 +20,7 @@ export const domainAt = (i: number) => ({
   sesRegion: 'eu-west-1',
 });
 export type Domain = ReturnType<typeof domainAt>;
+export const queriesADomain = questionsOf(domainAt(0)).length;
 
 export function zoneFile(domains: readonly Domain[]): string {
   const lines = domains.flatMap((domain) => {
@@ -48,11 +48,9 @@ export async function timed(domains: number, run: () => Promise<void>): Promise<
   return { domainsPerSecond: domains / seconds, cpuPerQuery: (user + system) / (domains * queriesADomain) };
 }
 
-/** Gives the four queries of a domain, as `Verifier` sends them. */
-export function pathsOf(url: string, { name }: Domain): string[] {
-  const questions = [['MX', name] as const, ...['', '_dmarc.', '_sendmux.'].map((at) => ['TXT', at + name] as const)];
-  return questions.map(([type, name]) => `${new URL(url).pathname}?dns=${encodeQuery(name, type)}`);
-}
+/** Gives the queries of a domain, as `Verifier` sends them. */
+export const pathsOf = (url: string, domain: Domain): string[] =>
+  questionsOf(domain).map(({ type, name }) => `${new URL(url).pathname}?dns=${encodeQuery(name, type)}`);
 
 export async function bare(url: string, paths: readonly string[][], lanes: number): Promise<Round> {
   const connections = Array.from({ length: sessions }, () => connect(new URL(url).origin));

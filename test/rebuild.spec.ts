@@ -145,7 +145,8 @@ describe('sendmux projections', () => {
     }
     expect(points.went).toBeGreaterThan(4);
     expect(points.unharmed + points.began + points.went).toBe(kills);
-    expect(points.unharmed).toBeLessThan(kills - 15);
+    // A run that is faster than the first one has ended before its kill.
+    expect(points.unharmed).toBeLessThan(kills - 8);
     await client.query(`UPDATE domains SET team = 'tampered' WHERE ctid IN (SELECT ctid FROM domains LIMIT 5)`);
     expect(sendmux('rebuild', 'domains').status).toBe(0);
     expect(await shadow()).toEqual({ comment: null, replaced: null, live });

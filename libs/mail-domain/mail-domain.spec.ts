@@ -122,6 +122,21 @@ describe('verification over time', () => {
       expect(state.status).toBe('verified');
       expect(types).toEqual(['DomainAdded', 'DomainProvisioned', 'DnsChecked', 'DomainVerified', 'DnsChecked']);
     });
+    it('gets no answer, which is no news of it', () => {
+      const silent = (command: RecordCheck) => {
+        const { data } = beside(command, 'indeterminate');
+        const findings = data.findings.map((each) =>
+          each.check === 'another' ? { ...each, code: 'resolver_unreachable' } : each,
+        );
+        return new RecordCheck(id, { ...data, findings }, context);
+      };
+      expect(after(beside(requested(), 'pass'), silent(cycle(1)), beside(cycle(2), 'pass')).types).toEqual(
+        after(beside(requested(), 'pass')).types,
+      );
+      expect(after(beside(requested(), 'pass'), silent(cycle(1, { spf: 'fail' }))).last).toContain(
+        'VerificationLapsed',
+      );
+    });
     it('passes, and makes up for no other one', () => {
       expect(after(beside(requested(broken), 'pass')).state.status).toBe('pending');
     });

@@ -10,8 +10,10 @@ import {
   failing,
   haveSameTokens,
   isBroken,
+  isUnanswered,
   sameAssessment,
   type Assessment,
+  type Finding,
   type SesDkimStatus,
   type SesMailFromStatus,
   type SesStanding,
@@ -204,9 +206,20 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
     (sesMailFromStatus !== undefined && sesMailFromStatus !== state.sesMailFromStatus) ||
     (sesIdentity !== undefined && !isSameStanding(sesIdentity, state.sesIdentity));
   const differs =
-    sesDiffers || !state.lastAssessment || !sameAssessment(state.lastAssessment, { findings, sesDkimStatus });
+    sesDiffers ||
+    !state.lastAssessment ||
+    !sameAssessment(state.lastAssessment, {
+      findings: withoutSilence(findings, state.lastAssessment.findings),
+      sesDkimStatus,
+    });
   return differs || struck || transition.length > 0 ? [checked, ...transition] : [];
 }
+
+/** Gives findings with the last one of each check that decides nothing and got no answer: silence is nothing new. */
+const withoutSilence = (findings: readonly Finding[], last: readonly Finding[]): Finding[] =>
+  findings.map((each) =>
+    each.decides === false && isUnanswered(each) ? (last.find(({ check }) => check === each.check) ?? each) : each,
+  );
 
 /** Whether a domain still wants the records that a look has asked for. */
 const wantsTheSame = ({ mode, dkimTokens }: NonNullable<RecordCheck['data']['of']>, state: LiveDomain): boolean =>

@@ -101,10 +101,11 @@ export const allPass = (findings: readonly Finding[]): boolean => {
  * changes nothing.
  */
 export const isUndecided = (assessment: Assessment): boolean =>
-  !isBroken(assessment.findings) &&
-  deciding(assessment.findings).some(
-    ({ outcome, code }) => outcome === 'indeterminate' && !inconclusiveAnswers.has(code),
-  );
+  !isBroken(assessment.findings) && deciding(assessment.findings).some(isUnanswered);
+
+/** Tells whether a check got no answer. */
+export const isUnanswered = ({ outcome, code }: Finding): boolean =>
+  outcome === 'indeterminate' && !inconclusiveAnswers.has(code);
 
 const inconclusiveAnswers = new Set(['dkim_temporary_failure', 'resolver_disagreement']);
 
