@@ -29,7 +29,7 @@ clean: ## remove what was built; the data in .sendmux stays
 	rm -rf dist test-results
 
 $(installed): package-lock.json
-	tools/with-node npm ci --no-audit --no-fund
+	tools/with-node npm ci --no-audit --no-fund --no-update-notifier
 	@touch $(installed)
 
 # The list includes folders, so that the removal of a file causes a build too. `/.` distinguishes the folder `bench`

@@ -43,7 +43,7 @@ interface RecordContent {
 const couldNotBeChecked =
   'These could not be checked this time. We do not say that they are wrong: verifying the domain checks them again.';
 const notRequired =
-  'The domain is verified without these. With them more of its mail passes DMARC, so mend them in the same go:';
+  'The domain can be verified without these. With them more of its mail passes DMARC, so mend them in the same go:';
 const next = 'We no longer check this domain on our own. Once you have mended the records, please ask us to verify it:';
 const patience = 'A change in the DNS can take a few minutes to be seen. If it still fails then, the answer says why.';
 const why = 'You receive this mail, once for this failure, because you are an owner of the team that added the domain.';

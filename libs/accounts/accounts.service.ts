@@ -398,7 +398,7 @@ function assertGivable(grant: Grant, giver?: Rights): void {
   if (!giver || mayGive(giver, grant)) return;
   throw new AccountRuleBroken(
     'grant_exceeds',
-    `A key can give only what it may do itself. This one may ${giver.role ?? giver.permissions.join(', ')}.`,
+    `A key can give only what it may do itself. This one has ${giver.role ?? giver.permissions.join(', ')}.`,
   );
 }
 

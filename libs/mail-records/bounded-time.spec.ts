@@ -95,7 +95,7 @@ import {
 import { characterStrings, escaped, rdata } from './record-set';
 import { recordsWithStatus, seenFinding } from './record-status';
 import { byField, dnsRecords, recordSets } from './records';
-import { obstacles, planWarnings, rehearsalQuestions } from './rehearsal';
+import { mailTaken, obstacles, planWarnings, rehearsalQuestions } from './rehearsal';
 import { ends, isBelow, isProbe, trace } from './synthesis';
 import { trimmed, whiteSpace } from './trimmed';
 import { possibleZones, registrableDomain, relativeHost } from './zone';
@@ -294,6 +294,7 @@ const readers: Record<string, Reader> = {
   isAbsent: ofZone(({ clues }) => isAbsent(clues, name)),
   isAll: ofText((text) => terms(text).some(isAll)),
   isUnanswered: ofZone(({ assessment }) => assessment.findings.map(isUnanswered)),
+  mailTaken: ofZone(({ published }) => mailTaken(domain, dnsPlan(domain, published))),
   isBroken: ofZone(({ assessment }) => isBroken(assessment.findings)),
   isDmarc: ofText(isDmarc),
   isEverybody: ofText((text) => terms(text).some(isEverybody)),

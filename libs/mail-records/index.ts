@@ -21,7 +21,7 @@ export { cut, cutList, jsonOctets, limits, shownOperations } from './limits';
 export type { Operation } from './operation';
 export { hostOf } from './entry';
 export { openTraces, publishedIn } from './published';
-export { planWarnings, rehearsalQuestions, type PlanWarning } from './rehearsal';
+export { mailTaken, planWarnings, rehearsalQuestions, type PlanWarning } from './rehearsal';
 export { isProbe, wildcardProbe } from './synthesis';
 export { dnsPlan, namesToRead } from './plan';
 export * from './preflight';

@@ -8,7 +8,7 @@ import { dnsPlan, namesToRead } from './plan';
 import { preflight } from './preflight';
 import { publishedIn } from './published';
 import { dnsRecords, recordSets } from './records';
-import { planWarnings } from './rehearsal';
+import { mailTaken, planWarnings } from './rehearsal';
 import { zoneFile, zoneFileFormats, type ZoneFileFormat } from './zone-file';
 
 const name = 'mail.acme.com';
@@ -46,6 +46,19 @@ describe('a domain that only sends', () => {
     expect(planWarnings(sendOnly, published, operations).map(({ code }) => code)).not.toContain('mx_wrong_target');
     const explained = explain(sendOnly, { assessment, answers, clues: new Answers(), ses: null });
     expect(explained.map(({ check }) => check)).not.toContain('mx');
+  });
+  it('keeps its mail in a plan, where another domain is told whose mail ends, and has ours before', () => {
+    const answers = new Answers().set('MX', name, answerOf([google]));
+    const plan = (domain: Expected) => dnsPlan(domain, publishedIn(namesToRead(domain), answers));
+    expect(mailTaken(sendOnly, plan(sendOnly))).toEqual([]);
+    const [warning] = mailTaken(sendReceive, plan(sendReceive));
+    expect(warning).toMatchObject({ code: 'mail_is_received', severity: 'warning' });
+    expect(warning!.message).toMatch(/^Google Workspace \(aspmx\.l\.google\.com\) receives the mail/);
+    expect(
+      plan(sendReceive)
+        .filter(isItsMx)
+        .map(({ action }) => action),
+    ).toEqual(['create', 'delete']);
   });
   it('takes no mail away, so that the preflight warns only of the other mode, and offers this one', () => {
     const answers = new Answers().set('MX', name, answerOf([google]));

@@ -39,6 +39,16 @@ export const operation = (
 
 const order: readonly Operation['action'][] = ['delete', 'replace', 'create', 'keep'];
 
-/** Sorts operations into the order to apply: deletions first, since a name with a CNAME takes no other record. */
-export const inOrder = (operations: readonly Operation[]): Operation[] =>
-  [...operations].sort((a, b) => order.indexOf(a.action) - order.indexOf(b.action));
+/**
+ * Sorts operations into the order to apply: deletions first, since a name with a CNAME takes no other record. An MX
+ * that another one takes the place of goes when that is there, so that mail has somewhere to go at any time.
+ */
+export function inOrder(operations: readonly Operation[]): Operation[] {
+  const created = new Set(operations.filter(({ action, type }) => action === 'create' && type === 'MX').map(nameOf));
+  const isReplaced = ({ action, name, type, values }: Operation) =>
+    action === 'delete' && type === 'MX' && created.has(name) && !values.some((value) => value.endsWith(' .'));
+  const rank = (each: Operation) => (isReplaced(each) ? order.indexOf('create') + 0.5 : order.indexOf(each.action));
+  return [...operations].sort((a, b) => rank(a) - rank(b));
+}
+
+const nameOf = ({ name }: Operation): string => name;

@@ -113,9 +113,9 @@ describe('a plan', () => {
       ['replace @ MX 20 mail.sendmux.ai 10 mail.sendmux.ai'],
     ],
     [
-      'C7 deletes the MX of another provider',
+      'C7 deletes the MX of another provider, once ours is there',
       { [d]: { MX: ['10 aspmx.l.google.com'], TXT: [spf] } },
-      ['delete @ MX 10 aspmx.l.google.com', 'create @ MX 10 mail.sendmux.ai'],
+      ['create @ MX 10 mail.sendmux.ai', 'delete @ MX 10 aspmx.l.google.com'],
     ],
     [
       'C8 deletes an MX that comes first',

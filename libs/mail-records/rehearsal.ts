@@ -3,6 +3,7 @@ import { answerOf, definiteIn, recordsIn, type Answer, type Answers, type MxRr, 
 import type { Check, Expected, Severity, Warning } from './check';
 import { checkNamed, checksOf } from './checks';
 import { dnameAboveName } from './checks/finding';
+import { mailProvider } from './checks/mail-provider';
 import type { Finding } from './findings';
 import { questionsOf } from './judge';
 import type { Operation } from './operation';
@@ -135,6 +136,20 @@ export function planWarnings(
     warnings.push(...[...own, ...(check.warnings?.(domain, finding, evidence) ?? [])].filter(isWorthSaying));
   }
   return warnings;
+}
+
+/** Says whose mail ends with a plan that takes the MX records of others away. */
+export function mailTaken({ name }: Pick<Expected, 'name'>, operations: readonly Operation[]): PlanWarning[] {
+  const hosts = operations
+    .filter((each) => each.action === 'delete' && each.type === 'MX' && each.name === name)
+    .flatMap(({ values }) => values.map((value) => mxOf(value).exchange))
+    .filter((host) => host !== '');
+  if (hosts.length === 0) return [];
+  const [host] = hosts as [string];
+  const provider = mailProvider(host);
+  const who = provider === null ? host : `${provider} (${host})`;
+  const message = `${who} receives the mail for ${name} now. With this plan that ends: new mail goes to Sendmux, and existing mailboxes stay where they are. To keep that, delete the domain and add it with the mode send_only, or add a name of its own for mail.`;
+  return [{ code: 'mail_is_received', severity: 'warning', message }];
 }
 
 const isWorthSaying = ({ severity }: PlanWarning): boolean => severity !== 'info';

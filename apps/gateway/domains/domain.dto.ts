@@ -82,7 +82,8 @@ export class UpgradeDomainRequest {
     description: 'A domain that only sent mail is to receive it too.',
   })
   @IsIn(['send_receive'], {
-    message: '"mode" must be "send_receive": a domain that receives mail never goes back to sending only',
+    message:
+      '"mode" must be "send_receive": a domain that receives mail never goes back to sending only. Delete it, and add it again with the mode send_only',
   })
   mode: 'send_receive';
 }

@@ -4,6 +4,7 @@ import {
   Answers,
   dnsPlan,
   namesToRead,
+  mailTaken,
   planWarnings,
   preflight,
   publishedIn,
@@ -29,7 +30,7 @@ const answers = new Answers()
 const published = publishedIn(namesToRead(domain), answers);
 
 const operations = dnsPlan(domain, published);
-const warnings = planWarnings(domain, published, operations);
+const warnings = [...mailTaken(domain, operations), ...planWarnings(domain, published, operations)];
 export const planned = { ok: true, data: presentPlan(domain.name, zone, operations, warnings), meta };
 
 export const preflighted = {

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import {
   dnsPlan,
+  mailTaken,
   planWarnings,
   preflight,
   registrableDomain,
@@ -39,7 +40,8 @@ export class Plans {
   async plan(view: DomainView): Promise<DnsPlanSchema> {
     const { zone, published } = await this.look(view);
     const operations = dnsPlan(view, published);
-    return presentPlan(view.name, zone, operations, planWarnings(view, published, operations));
+    const warnings = [...mailTaken(view, operations), ...planWarnings(view, published, operations)];
+    return presentPlan(view.name, zone, operations, warnings);
   }
 
   /**

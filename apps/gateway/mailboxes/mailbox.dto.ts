@@ -134,10 +134,10 @@ export class ListMailboxesQuery extends PageQuery {
   @IsString({ message: '"domain_id" must be one string' })
   domain_id?: string;
 
-  @ApiPropertyOptional({ enum: ['true'], description: 'Deleted ones too.' })
+  @ApiPropertyOptional({ enum: ['true', 'false'], default: 'false', description: 'Deleted ones too.' })
   @IsOptional()
-  @IsIn(['true'], { message: '"include_deleted" must be true, or absent' })
-  include_deleted?: 'true';
+  @IsIn(['true', 'false'], { message: '"include_deleted" must be true or false' })
+  include_deleted?: 'true' | 'false';
 }
 
 export class MailboxSchema {

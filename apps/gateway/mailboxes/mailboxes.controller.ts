@@ -144,7 +144,7 @@ export class MailboxesController {
     const views = await this.mailboxes.page(team, query.limit + 1, {
       before: lastOfPageBefore(query, mailboxIdForm),
       domainId: query.domain_id,
-      withDeleted: query.include_deleted !== undefined,
+      withDeleted: query.include_deleted === 'true',
     });
     return pageOf(views, query, requestId, presentMailbox);
   }
