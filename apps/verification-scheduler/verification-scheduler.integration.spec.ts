@@ -2,6 +2,7 @@ import { RequestDeletion, schemaVersions } from '@app/mail-domain';
 import { consumeEvents } from '@app/messaging';
 import { createApp } from '@app/process';
 import { loadSettings } from '@app/runtime';
+import { Verifier } from '@app/verification';
 import { schedulerFixture, until } from '../../test/support/scheduler';
 import { VerificationSchedulerModule } from './verification-scheduler.module';
 
@@ -142,4 +143,24 @@ it('runs as an app that is live and ready, follows the events and shows its metr
     await app.close();
     fixture.reader = await fixture.startReader();
   }
+});
+
+it.each([
+  ['true', ['mail_from_mx', 'mail_from_spf']],
+  ['false', []],
+])('lets MAIL FROM decide as MAIL_FROM_REQUIRED=%s says', async (required, deciding) => {
+  const settings = loadSettings({
+    DATABASE_URL: fixture.database.url,
+    MAIL_SERVER_DATABASE_URL: fixture.database.url,
+    SMTP_URL: 'smtp://127.0.0.1:1',
+    DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query',
+    LOG_LEVEL: 'silent',
+    MAIL_FROM_REQUIRED: required,
+  });
+  const app = await createApp({ host: '127.0.0.1', port: 0, module: VerificationSchedulerModule.forRoot(settings) });
+  const domain = { name: 'mail.acme.com', team: 'team_abc123', dkimTokens: [], dkimZone: '', sesRegion: 'eu-west-1' };
+  const { findings } = await app.get(Verifier, { strict: false }).check(domain, 'success');
+  await app.close();
+  const decide = findings.filter(({ decides }) => decides !== false).map(({ check }) => check);
+  expect(decide.filter((check) => check.startsWith('mail_from_'))).toEqual(deciding);
 });
