@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DnsAnswer } from '@app/dns';
 import type { Questions } from '@app/verification';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
+import { until } from '../../test/support/scheduler';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 
 const nothing = () => Promise.resolve({ kind: 'nxdomain' as const, aliases: [] });
@@ -119,7 +120,9 @@ describe('the mode of a domain', () => {
       {
         code: 'mail_is_received',
         severity: 'warning',
-        message: expect.stringMatching(/^Google Workspace .*the mode send_only/) as string,
+        message: expect.stringMatching(
+          /^Google Workspace .*with the mode send_only.* or add a name of its own for mail, such as mail\.elsewhere\./,
+        ) as string,
       },
     ]);
     expect(await add('leaves', { mode: 'send_only' })).not.toHaveProperty('warnings');
@@ -129,6 +132,32 @@ describe('the mode of a domain', () => {
     const since = performance.now();
     expect((await call('POST', '', { domain: name('silent') })).status).toBe(201);
     expect(performance.now() - since).toBeLessThan(20_000);
+  });
+
+  it('warns of an upgrade as of an add, and names the way back', async () => {
+    mx = () => Promise.resolve({ kind: 'records', records: [google], aliases: [] });
+    const upgrade = async (host: string) => {
+      const { id } = await add(host, { mode: 'send_only' });
+      return (await call('PATCH', `/${id}`, { mode: 'send_receive' })).body.data as unknown as Warned;
+    };
+    expect((await upgrade('moves')).warnings).toEqual([
+      {
+        code: 'mail_is_received',
+        severity: 'warning',
+        message: expect.stringMatching(
+          /^Google Workspace .* delete the domain and add it with the mode send_only again, or add a name of its own for mail, such as mail\.moves\./,
+        ) as string,
+      },
+    ]);
+    mx = () => Promise.resolve({ kind: 'unreachable', reason: 'gone' });
+    expect(await upgrade('unseen')).toMatchObject({ mode: 'send_receive' });
+    mx = nothing;
+    expect(await upgrade('free')).not.toHaveProperty('warnings');
+  });
+
+  it('hides no defect behind a missing warning', async () => {
+    mx = () => Promise.reject(new TypeError('a defect'));
+    expect((await call('POST', '', { domain: name('defect') })).status).toBe(500);
   });
 });
 
@@ -251,7 +280,7 @@ describe('a list of domains', () => {
 
   it('shows a domain that is being deleted as pending, by its filter too', async () => {
     void call('DELETE', `/${ids['two.acme']}`).catch(() => undefined);
-    for (let tries = 0; (await list('status=verified')).length === 2 && tries < 200; tries++);
+    await until(async () => (await list('status=verified')).length < 2);
     expect(await list('status=pending')).toEqual(['four.other', 'three.other', 'two.acme']);
     await gateway.endDeletion(ids['two.acme']!);
   });

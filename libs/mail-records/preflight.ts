@@ -22,6 +22,9 @@ export interface PreflightFinding {
   readonly message: string;
 }
 
+/** What the findings are about: the add of a domain, or the upgrade of one that only sends. */
+export type Step = 'add' | 'upgrade';
+
 export interface Preflight {
   /** False when nothing is published at the name, nor below it. */
   readonly nameExists: boolean;
@@ -54,6 +57,7 @@ export function preflight(
   published: Published,
   zone: string,
   hasAddress: boolean,
+  step: Step = 'add',
 ): Preflight {
   const willReceive = mode !== 'send_only';
   const domain = publishedAt(published, name);
@@ -72,7 +76,10 @@ export function preflight(
     findings.push({ code, severity, message });
   const ownName = `add a name of its own for mail, such as mail.${name === zone ? zone : name}`;
   const instead = `To keep that, ${ownName}.`;
-  const sendOnly = `To keep that, add it with the mode send_only, which leaves its MX as it is, or ${ownName}.`;
+  const sendOnly = {
+    add: `To keep that, add it with the mode send_only, which leaves its MX as it is, or ${ownName}.`,
+    upgrade: `To keep that, leave its MX as it is, delete the domain and add it with the mode send_only again, or ${ownName}: an upgrade is not taken back.`,
+  }[step];
   if (!domain.exists)
     say('info', 'domain_nxdomain', `${name} does not exist in the DNS yet. Its records bring it into being.`);
   const wildcard = wildcardAt(published, name);

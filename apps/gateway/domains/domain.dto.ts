@@ -231,7 +231,7 @@ export class Envelope {
   meta: MetaSchema;
 }
 
-export class AddedDomainSchema extends DomainSchema {
+export class WarnedDomainSchema extends DomainSchema {
   @ApiPropertyOptional({
     type: [PreflightFindingSchema],
     description: 'What ends once the records are placed, such as mail that somebody else receives now.',
@@ -239,9 +239,9 @@ export class AddedDomainSchema extends DomainSchema {
   warnings?: PreflightFindingSchema[];
 }
 
-export class AddedDomainEnvelope extends Envelope {
-  @ApiProperty({ type: AddedDomainSchema })
-  data: AddedDomainSchema;
+export class WarnedDomainEnvelope extends Envelope {
+  @ApiProperty({ type: WarnedDomainSchema })
+  data: WarnedDomainSchema;
 }
 
 export class DomainEnvelope extends Envelope {

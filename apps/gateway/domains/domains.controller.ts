@@ -19,7 +19,7 @@ import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger'
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
 import { Checks } from '@app/cycle';
-import { parseDomainName } from '@app/mail-records';
+import { parseDomainName, type PreflightFinding } from '@app/mail-records';
 import { MailboxesReadModel, type DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
@@ -27,7 +27,6 @@ import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { lastOfPageBefore, pageOf } from '../http/paging';
 import {
   AddDomainRequest,
-  AddedDomainEnvelope,
   DeletionEnvelope,
   DomainEnvelope,
   domainIdForm,
@@ -39,6 +38,8 @@ import {
   type DomainSchema,
   idParam,
   UpgradeDomainRequest,
+  WarnedDomainEnvelope,
+  type WarnedDomainSchema,
 } from './domain.dto';
 import { Domains } from './domains.service';
 import * as examples from './examples';
@@ -86,7 +87,7 @@ export class DomainsController {
       'Provisions the domain in the mail server and Amazon SES, both or neither, and answers when the outcome is known, with every DNS record to place.',
   })
   @IdempotencyKeyHeader()
-  @ApiSuccess(201, 'Added, in the mail server and in Amazon SES.', AddedDomainEnvelope, examples.added, {
+  @ApiSuccess(201, 'Added, in the mail server and in Amazon SES.', WarnedDomainEnvelope, examples.added, {
     ...creationHeaders,
     ETag: 'Version of the domain at the first answer.',
   })
@@ -125,9 +126,9 @@ export class DomainsController {
       async (id) => {
         const [view, warnings] = await Promise.all([
           this.domains.add(id, name, mode, { caller, requestId }),
-          this.plans.warningsOf(name, mode),
+          this.plans.warningsOf(name, mode, 'add'),
         ]);
-        const data = { ...(await this.present(view)), ...(warnings.length > 0 && { warnings }) };
+        const data = await this.presentWarned(view, warnings);
         return { status: 201, body: success(data, requestId), etag: entityTag(view.version) };
       },
     );
@@ -225,11 +226,13 @@ export class DomainsController {
     operationId: 'managementUpdateDomain',
     summary: 'Let a domain that only sends receive mail too',
     description:
-      'The domain is pending until its MX record is in place, and never goes back to sending only. One that receives already is left as it is.',
+      'The domain is pending until its MX record is in place, and never goes back to sending only. One that receives already is left as it is. `warnings` say so when somebody else receives its mail now.',
   })
   @ApiParam(idParam)
   @IfMatchHeader()
-  @ApiSuccess(200, 'The domain after it.', DomainEnvelope, examples.added, { ETag: 'Version of the domain after it.' })
+  @ApiSuccess(200, 'The domain after it.', WarnedDomainEnvelope, examples.added, {
+    ETag: 'Version of the domain after it.',
+  })
   @ApiErrors(
     'missing_parameter',
     'not_found',
@@ -247,8 +250,9 @@ export class DomainsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object> {
     const view = await this.domains.enableReceiving(id, { caller, requestId, preconditions });
+    const warnings = await this.plans.warningsOf(view.name, view.mode, 'upgrade');
     void reply.header('etag', entityTag(view.version));
-    return success(await this.present(view), requestId);
+    return success(await this.presentWarned(view, warnings), requestId);
   }
 
   @Put(':id/outbound-provider')
@@ -313,5 +317,9 @@ export class DomainsController {
 
   private async present(view: DomainView): Promise<DomainSchema> {
     return presentDomain(view, await this.checks.timesOf(view));
+  }
+
+  private async presentWarned(view: DomainView, warnings: PreflightFinding[]): Promise<WarnedDomainSchema> {
+    return { ...(await this.present(view)), ...(warnings.length > 0 && { warnings }) };
   }
 }

@@ -9,16 +9,17 @@ import {
   zoneFileFormats,
   type DomainMode,
   type PreflightFinding,
+  type Step,
   type ToRead,
   type ZoneFileFormat,
 } from '@app/mail-records';
 import { DomainsReadModel, type DomainView } from '@app/read-model';
 import { DnsUnanswered, PublishedRecords } from '@app/verification';
-import { within } from '@app/runtime';
+import { TookTooLong, within } from '@app/runtime';
 import { ApiError } from '../http/api-error';
 import { presentPlan, presentPreflight, type DnsPlanSchema, type PreflightSchema } from './plans.dto';
 
-/** Milliseconds that an add waits for the DNS beside the provisioning. */
+/** Milliseconds that an add or an upgrade waits for the DNS. */
 const warningPatienceMs = 3_000;
 
 /** Plans what to place in a customer's zone, from what the DNS answers now. Changes no domain. */
@@ -64,16 +65,17 @@ export class Plans {
 
   /**
    * Warns of a domain whose mail somebody else receives now, which ends once its MX is placed. Gives nothing where the
-   * DNS does not answer in time: the domain is added all the same.
+   * DNS does not answer in time: the domain is added, or upgraded, all the same.
    */
-  async warningsOf(name: string, mode: DomainMode): Promise<PreflightFinding[]> {
+  async warningsOf(name: string, mode: DomainMode, step: Step): Promise<PreflightFinding[]> {
     if (mode === 'send_only') return [];
     try {
       const published = await within(warningPatienceMs, this.published.mailHosts(name));
-      const { findings } = preflight({ name, mode }, published, registrableDomain(name), false);
+      const { findings } = preflight({ name, mode }, published, registrableDomain(name), false, step);
       return findings.filter(({ code }) => code === 'mail_is_received');
-    } catch {
-      return [];
+    } catch (error) {
+      if (error instanceof DnsUnanswered || error instanceof TookTooLong) return [];
+      throw error;
     }
   }
 
