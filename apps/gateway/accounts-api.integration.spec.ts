@@ -89,6 +89,24 @@ describe('keys', () => {
     expect((await call('POST', '/keys', minter.key, same)).status).toBe(201);
   });
 
+  it('give none that outlives them, by creation or rotation, of themselves or another', async () => {
+    const { key: root, id } = await gateway.key();
+    const create = (key: string) => call('POST', '/keys', key, { name: 'x', role: 'root:full' });
+    const rotate = (key: string, which: string) => call('POST', `/keys/${which}/rotate`, key);
+    // While it has no end, neither has what it gives, itself anew included.
+    const other = keyOf(await create(root));
+    const anew = keyOf(await rotate(root, id));
+    expect([other.expires_at, anew.expires_at]).toEqual([null, null]);
+    const end = keyOf(await call('GET', `/keys/${id}`, root)).expires_at;
+    expect(end).not.toBeNull();
+
+    const given = [await create(root), await rotate(root, id), await rotate(root, other.id)].map(keyOf);
+    given.push(keyOf(await create(given[0]!.key)), keyOf(await rotate(given[1]!.key, given[1]!.id)));
+    expect(given.map((each) => each.expires_at)).toEqual(given.map(() => end));
+    // One without an end still gives keys without one, also in the place of a key that ends.
+    expect(keyOf(await rotate(anew.key, given[0]!.id)).expires_at).toBeNull();
+  });
+
   it.each([
     [{ role: 'root:full' }, 'missing_parameter', 'name'],
     [{ name: '', role: 'root:full' }, 'invalid_parameter', 'name'],

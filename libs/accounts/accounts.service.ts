@@ -36,7 +36,7 @@ export interface ApiKey {
   readonly permissions: readonly string[];
   readonly createdAt: Date;
   readonly revokedAt: Date | null;
-  /** The time when the key expires; null for a key that was never rotated. */
+  /** The time when the key expires; null for one that was not rotated, nor given by a key that expires. */
   readonly expiresAt: Date | null;
   /** The time of the last use, accurate to about a minute; null for a key that was never used. */
   readonly lastUsedAt: Date | null;
@@ -209,22 +209,23 @@ export class Accounts {
   /**
    * Creates a key. `key` is the secret; it is only in this answer and cannot be read again.
    *
-   * @param giver the rights of the key that gives it; an operator gives whatever there is.
+   * @param giver the key that gives it, with which it ends at the latest; an operator gives whatever there is.
    * @throws {AccountRuleBroken} `invalid_grant`, `grant_exceeds`, `invalid_name`, `team_not_found`
    */
   async createKey(
     team: string,
     grant: Grant,
     name = 'API key',
-    giver?: Rights,
+    giver?: Caller,
   ): Promise<ApiKey & { readonly key: string }> {
     const { role, permissions } = checkedGrant(grant);
     assertGivable(grant, giver);
     const key = newApiKey();
     const { rows } = await this.pool.query<ApiKeyRow>(
-      `INSERT INTO api_keys (id, team, hash, hint, name, role, permissions)
-        SELECT $1, id, $3, $4, $5, $6, $7 FROM teams WHERE id = $2 AND deleted_at IS NULL FOR SHARE RETURNING ${keyColumns}`,
-      [newId('key'), team, hashOf(key), key.slice(-4), checkedName(name), role, permissions],
+      `INSERT INTO api_keys (id, team, hash, hint, name, role, permissions, expires_at)
+        SELECT $1, id, $3, $4, $5, $6, $7, (SELECT expires_at FROM api_keys WHERE id = $8)
+          FROM teams WHERE id = $2 AND deleted_at IS NULL FOR SHARE RETURNING ${keyColumns}`,
+      [newId('key'), team, hashOf(key), key.slice(-4), checkedName(name), role, permissions, giver?.keyId ?? null],
     );
     if (!rows[0]) throw teamNotFound(team);
     return { ...apiKey(rows[0]), key };
@@ -286,17 +287,24 @@ export class Accounts {
    * more, but never longer than it would have been.
    *
    * @param overlapMs milliseconds; 0 ends the old key at once.
-   * @param caller whose team's key it must be, and who must be able to give what it has; an operator when absent.
+   * @param caller whose team's key it must be, who must be able to give what it has, and with whose key the new one
+   * ends at the latest; an operator when absent.
    * @throws {AccountRuleBroken} `key_not_found`, `key_ended`, `grant_exceeds`
    */
   async rotateKey(
     id: string,
     overlapMs: number,
-    caller?: Pick<Caller, 'team' | 'role' | 'permissions'>,
+    caller?: Caller,
   ): Promise<ApiKey & { readonly key: string; readonly rotated: { readonly id: string; readonly expiresAt: Date } }> {
     return inTransaction(this.pool, async (client) => {
       // A deletion of the team waits for this lock, and then revokes the new key as well.
       await client.query('SELECT FROM teams WHERE id = (SELECT team FROM api_keys WHERE id = $1) FOR SHARE', [id]);
+      // A key that rotates itself is read before its end is set.
+      const { rows: locked } = await client.query<Pick<ApiKeyRow, 'id' | 'expiresAt'>>(
+        'SELECT id, expires_at AS "expiresAt" FROM api_keys WHERE id = ANY($1) ORDER BY id FOR UPDATE',
+        [[id, caller?.keyId]],
+      );
+      const latest = locked.find((each) => each.id === caller?.keyId)?.expiresAt ?? null;
       const { rows } = await client.query<ApiKeyRow & { expiresAt: Date }>(
         `UPDATE api_keys SET expires_at = least(expires_at, now() + $2 * interval '1 millisecond')
           WHERE id = $1 AND ($3::text IS NULL OR team = $3) AND ${isAlive} RETURNING ${keyColumns}`,
@@ -307,9 +315,9 @@ export class Accounts {
       assertGivable(old.role === null ? { permissions: old.permissions } : { role: old.role }, caller);
       const key = newApiKey();
       const { rows: made } = await client.query<ApiKeyRow>(
-        `INSERT INTO api_keys (id, team, hash, hint, name, role, permissions)
-          SELECT $2, team, $3, $4, name, role, permissions FROM api_keys WHERE id = $1 RETURNING ${keyColumns}`,
-        [id, newId('key'), hashOf(key), key.slice(-4)],
+        `INSERT INTO api_keys (id, team, hash, hint, name, role, permissions, expires_at)
+          SELECT $2, team, $3, $4, name, role, permissions, $5 FROM api_keys WHERE id = $1 RETURNING ${keyColumns}`,
+        [id, newId('key'), hashOf(key), key.slice(-4), latest],
       );
       return { ...apiKey(made[0]!), key, rotated: { id, expiresAt: old.expiresAt } };
     });

@@ -40,7 +40,7 @@ export class KeysController {
     operationId: 'createKey',
     summary: 'Create an API key',
     description:
-      'With a role, or with permissions one by one; at most with what the calling key may do itself. The key is in this answer only. It takes no Idempotency-Key, since the key would have to be kept to repeat the answer: revoke a key whose answer you have not got.',
+      'With a role, or with permissions one by one; at most with what the calling key may do itself, and until the calling key ends. The key is in this answer only. It takes no Idempotency-Key, since the key would have to be kept to repeat the answer: revoke a key whose answer you have not got.',
   })
   @ApiSuccess(201, 'Created.', NewKeyEnvelope, examples.newKey, location)
   @ApiErrors('missing_parameter', 'payload_too_large', 'unsupported_media_type', 'validation_error')
@@ -90,7 +90,7 @@ export class KeysController {
     operationId: 'rotateKey',
     summary: 'Replace an API key by a new one with the same name and permissions',
     description:
-      'The old key stays valid for a day, or for `overlap_seconds`, so that clients can change over. A key that may do more than the calling one cannot be rotated by it.',
+      'The old key stays valid for a day, or for `overlap_seconds`, so that clients can change over. A key that may do more than the calling one cannot be rotated by it, and the new key ends with the calling one if that ends.',
   })
   @ApiParam(keyIdParam)
   @ApiBody({ type: RotateKeyRequest, required: false })

@@ -68,7 +68,12 @@ export class KeySchema {
   created_at: string;
   @ApiProperty({ ...time, nullable: true, description: 'Accurate to about a minute; null where it was never used.' })
   last_used_at: string | null;
-  @ApiProperty({ ...time, nullable: true, example: null, description: 'Set by a rotation.' })
+  @ApiProperty({
+    ...time,
+    nullable: true,
+    example: null,
+    description: 'Set by a rotation, and in a key given by one that ends.',
+  })
   expires_at: string | null;
   @ApiProperty({ ...time, nullable: true, example: null })
   revoked_at: string | null;
