@@ -88,10 +88,17 @@ describe('a mailbox on a custom domain', () => {
     expect((await create(`ada.lovelace@${name}`)).status).toBe(201);
   });
 
+  /** The error of a quota, which names the field. */
+  const unlimited = {
+    code: 'invalid_parameter',
+    param: 'quota_bytes',
+    message: '"quota_bytes" must be null or absent: storage is not limited here.',
+  };
+
   it('is created by the names of the mail API too', async () => {
     const { name } = await verified();
     const scope = { type: 'providers', provider_public_ids: ['mailgun'] };
-    const body = { email: `ada@${name}`, display_name: 'Ada Lovelace', send_scope: scope };
+    const body = { email: `ada@${name}`, display_name: 'Ada Lovelace', send_scope: scope, quota_bytes: null };
     const created = await call('POST', '/mailboxes', body);
     expect(created.status).toBe(201);
     expect(created.body.data).toMatchObject({
@@ -106,7 +113,10 @@ describe('a mailbox on a custom domain', () => {
       [{ email: null }, 'email'],
       [{ email: 'no at sign' }, 'email'],
       [{ email: `a@${name}`, address: `b@${name}` }, 'email'],
-      [{ email: `a@${name}`, send_scope: { type: 'group' } }, 'send_scope'],
+      [{ email: `a@${name}`, send_scope: { type: 'group' } }, 'send_scope.type'],
+      [{ email: `a@${name}`, send_scope: { type: 'group', group_public_ids: ['grp_1'] } }, 'send_scope.type'],
+      [{ email: `a@${name}`, send_scope: {} }, 'send_scope.type'],
+      [{ email: `a@${name}`, send_scope: 'all' }, 'send_scope'],
       [{ email: `a@${name}`, send_scope: { type: 'providers' } }, 'send_scope'],
       [{ email: `a@${name}`, send_scope: [] }, 'send_scope'],
       [{ email: `a@${name}`, display_name: 'two\nlines' }, 'display_name'],
@@ -114,6 +124,12 @@ describe('a mailbox on a custom domain', () => {
       [{ email: `a@${name}`, display_name: '' }, 'display_name'],
     ] as const)
       expect(await call('POST', '/mailboxes', wrong)).toMatchObject({ status: 400, body: { error: { param } } });
+    const group = await call('POST', '/mailboxes', { email: `a@${name}`, send_scope: { type: 'group' } });
+    expect(group.body.error.message).toContain('there are no groups here');
+    expect(await call('POST', '/mailboxes', { email: `a@${name}`, quota_bytes: 1_073_741_824 })).toMatchObject({
+      status: 400,
+      body: { error: unlimited },
+    });
     const nobody = { type: 'providers', provider_public_ids: ['nobody'] };
     for (const [refused, status, param] of [
       [{ email: `ada@${name}` }, 409, 'email'],
@@ -148,7 +164,9 @@ describe('a mailbox on a custom domain', () => {
       outbound_provider: null,
     });
     expect((await patch({ send_scope: { type: 'providers', provider_public_ids: ['nobody'] } })).status).toBe(422);
-    expect((await patch({ quota_bytes: 1 })).body.error.param).toBe('quota_bytes');
+    expect((await patch({ quota_bytes: null })).body.data).toMatchObject({ quota_bytes: null });
+    for (const quota of [1, 1_073_741_824, 'none'])
+      expect(await patch({ quota_bytes: quota })).toMatchObject({ status: 400, body: { error: unlimited } });
   });
 
   it.each([
@@ -461,7 +479,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
   };
   const deletionsLast = (a: Operation, b: Operation) => Number(a.method === 'DELETE') - Number(b.method === 'DELETE');
   let operations: Operation[];
-  /** The ids by their kind: `domains` and `mailboxes`. */
+  /** The ids by their kind: `domains`, `mailboxes` and `keys`. */
   const ids: Record<string, Record<'own' | 'foreign' | 'deleted' | 'random' | 'malformed', string>> = {};
   const keys: Record<string, string | undefined> = {};
   /** The operations that also show a team what it has deleted. */

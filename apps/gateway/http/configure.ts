@@ -82,14 +82,25 @@ function assertRoute({ is404, method, server, url, routeOptions }: FastifyReques
 
 /** Makes one error of all faults of a body or a query; its code is that of the first fault. */
 function invalid(errors: ValidationError[]): ApiError {
-  const faults = errors.map(({ property, value, constraints = {} }) => {
-    if (value === undefined || value === null)
-      return { code: 'missing_parameter', param: property, message: `"${property}" is missing.` };
-    return { code: 'invalid_parameter', param: property, message: `${Object.values(constraints).join('; ')}.` };
-  });
+  const faults = errors.flatMap((error) => faultsOf(error));
   const first = faults.find(({ code }) => code === 'missing_parameter') ?? faults[0]!;
   return new ApiError(first.code === 'missing_parameter' ? 'missing_parameter' : 'invalid_parameter', first.message, {
     param: first.param,
     errors: faults,
   });
+}
+
+/** Gives the faults of a field, or else of the fields in it, which are named by the path to them. */
+function faultsOf({ property, value, constraints, children = [] }: ValidationError, within = ''): Fault[] {
+  const param = within + property;
+  if (!constraints && children.length > 0) return children.flatMap((child) => faultsOf(child, `${param}.`));
+  if (value === undefined || value === null)
+    return [{ code: 'missing_parameter', param, message: `"${param}" is missing.` }];
+  return [{ code: 'invalid_parameter', param, message: `${Object.values(constraints ?? {}).join('; ')}.` }];
+}
+
+interface Fault {
+  readonly code: 'missing_parameter' | 'invalid_parameter';
+  readonly param: string;
+  readonly message: string;
 }

@@ -42,9 +42,25 @@ const DisplayName = (): PropertyDecorator =>
     IsOptional(),
   );
 
+const quotaFault = { message: '"quota_bytes" must be null or absent: storage is not limited here' };
+
+/** Documents the field, and refuses what limits storage. */
+const QuotaBytes = (): PropertyDecorator =>
+  applyDecorators(
+    ApiPropertyOptional({
+      type: 'integer',
+      nullable: true,
+      enum: [null],
+      example: null,
+      description: 'Null or absent: storage is not limited here.',
+    }),
+    IsIn([null], quotaFault),
+    MayBeAbsent(),
+  );
+
 class SendScope {
   @ApiProperty({ enum: ['all', 'providers'], description: '`all` leaves it to the domain.' })
-  @IsIn(['all', 'providers'], { message: '"send_scope.type" must be all or providers' })
+  @IsIn(['all', 'providers'], { message: '"send_scope.type" must be all or providers: there are no groups here' })
   type: string;
 
   @ApiPropertyOptional({ type: [String], example: [sendmuxSes], minItems: 1, maxItems: 1 })
@@ -92,6 +108,9 @@ export class CreateMailboxRequest {
   @DisplayName()
   display_name?: string | null;
 
+  @QuotaBytes()
+  quota_bytes?: null;
+
   @InSendScope()
   send_scope?: SendScope | null;
 
@@ -109,6 +128,9 @@ export class CreateMailboxRequest {
 export class UpdateMailboxRequest {
   @DisplayName()
   display_name?: string | null;
+
+  @QuotaBytes()
+  quota_bytes?: null;
 
   @InSendScope()
   send_scope?: SendScope | null;
