@@ -1,14 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { breakingChanges, type Document } from './support/openapi-changes';
+import { breakingChanges, lastRelease, type Document } from './support/openapi-changes';
 import { sample } from './support/sample';
 
 const root = resolve(__dirname, '..');
-const released = JSON.parse(
-  readFileSync(join(root, 'docs/openapi', readdirSync(join(root, 'docs/openapi')).sort().at(-1)!), 'utf8'),
-) as Document;
+const releases = join(root, 'docs/openapi');
+const released = JSON.parse(readFileSync(join(releases, `${lastRelease(releases)!}.json`), 'utf8')) as Document;
 
 /** A part of a document, as far as a change of the tests looks at it. */
 type Node = Record<string, unknown>;
@@ -204,6 +203,16 @@ it('what is added beside, or takes more than before, breaks nobody', () => {
     delete at(document, ['components', 'schemas', 'AddDomainRequest', 'properties', 'domain']).maxLength;
   });
   expect(added).toEqual([]);
+});
+
+it('the last release is the one with the highest numbers', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sendmux-releases-'));
+  expect(lastRelease(folder)).toBeUndefined();
+  expect(lastRelease(join(folder, 'none'))).toBeUndefined();
+  for (const name of ['0.9.0.json', '0.10.0.json', '0.9.12.json', '1.0.0-beta.json', 'README.md'])
+    writeFileSync(join(folder, name), '{}');
+  expect(lastRelease(folder)).toBe('0.10.0');
+  rmSync(folder, { recursive: true });
 });
 
 describe('tools/openapi.mjs', () => {

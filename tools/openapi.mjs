@@ -1,7 +1,7 @@
 // Holds the OpenAPI document to that of the last release, which is kept in docs/openapi without its examples.
 //   node tools/openapi.mjs --check    ends with 1 when a client of the last release would break, and says by what
 //   node tools/openapi.mjs --release  keeps the document as that of the version in package.json, unless it would break
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -11,10 +11,10 @@ const root = resolve(import.meta.dirname, '..');
 const folder = join(root, 'docs/openapi');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const load = typescriptLoader(root);
-const { breakingChanges, withoutExamples } = load('./test/support/openapi-changes.ts');
+const { breakingChanges, lastRelease, withoutExamples } = load('./test/support/openapi-changes.ts');
 const document = await present();
 
-const last = lastRelease();
+const last = lastRelease(folder);
 const changes = last ? breakingChanges(documentOf(last), document) : [];
 if (changes.length > 0 && !isRaised(last, version)) {
   for (const change of changes) console.error(change);
@@ -47,16 +47,7 @@ function documentOf(release) {
   return JSON.parse(readFileSync(fileOf(release), 'utf8'));
 }
 
-/** Gives the newest version that is kept; undefined when there is none. */
-function lastRelease() {
-  if (!existsSync(folder)) return undefined;
-  const versions = readdirSync(folder).flatMap((name) => /^(\d+\.\d+\.\d+)\.json$/.exec(name)?.[1] ?? []);
-  const parts = (of) => of.split('.').map(Number);
-  const order = (a, b) => parts(a).reduce((sum, part, index) => sum || part - parts(b)[index], 0);
-  return versions.sort(order).at(-1);
-}
-
-/** Whether a version may break what an older one has withoutExamples (Semantic Versioning 2.0.0, items 4 and 8). */
+/** Whether a version may break what an older one has promised (Semantic Versioning 2.0.0, items 4 and 8). */
 function isRaised(from, to) {
   const [[major, minor], [newMajor, newMinor]] = [from, to].map((each) => each.split('.').map(Number));
   return newMajor > major || (major === 0 && newMajor === 0 && newMinor > minor);

@@ -1,3 +1,5 @@
+import { existsSync, readdirSync } from 'node:fs';
+
 /** What is compared of an OpenAPI 3.1 document. */
 export interface Document {
   readonly servers?: readonly { readonly url: string }[];
@@ -220,4 +222,19 @@ export function withoutExamples(value: unknown, isNames = false): unknown {
       // The names of fields are no words of the specification.
       .map(([name, each]) => [name, withoutExamples(each, name === 'properties')]),
   );
+}
+
+/**
+ * Gives the newest of the versions whose documents are kept in a folder, each as `<version>.json`; undefined when there
+ * is none. Versions are compared by their numbers: 0.10.0 is newer than 0.9.0.
+ */
+export function lastRelease(folder: string): string | undefined {
+  if (!existsSync(folder)) return undefined;
+  const versions = readdirSync(folder).flatMap((name) => /^(\d+\.\d+\.\d+)\.json$/.exec(name)?.[1] ?? []);
+  return versions.sort(byNumbers).at(-1);
+}
+
+function byNumbers(a: string, b: string): number {
+  const [of, others] = [a, b].map((version) => version.split('.').map(Number)) as [number[], number[]];
+  return of.reduce((difference, number, i) => difference || number - others[i]!, 0);
 }
