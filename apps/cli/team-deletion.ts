@@ -1,11 +1,10 @@
 import { AccountRuleBroken, Accounts, type DeletedTeam } from '@app/accounts';
 import type { Connection } from '@app/database';
-import { closeQuotas, heldBy, quotaKinds, type QuotaKind } from '@app/read-model';
+import { closeQuotas, heldBy, quotaKinds, singular } from '@app/read-model';
 import type { Pool } from 'pg';
 
 /** The most names of each kind that a refusal has. */
 const namesLimit = 10;
-const one: Record<QuotaKind, string> = { domains: 'domain', mailboxes: 'mailbox' };
 
 /**
  * Deletes a team that has no domain and no mailbox. A creation that is under way is either committed first, and the
@@ -28,7 +27,7 @@ async function assertFree(client: Connection, id: string): Promise<void> {
     );
     const more = current - held.length;
     left.push(
-      `${current} ${current === 1 ? one[kind] : kind} (${names.join('; ')}${more > 0 ? `; and ${more} more` : ''})`,
+      `${current} ${current === 1 ? singular[kind] : kind} (${names.join('; ')}${more > 0 ? `; and ${more} more` : ''})`,
     );
   }
   if (left.length > 0)

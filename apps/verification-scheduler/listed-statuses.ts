@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { SesStatus } from '@app/ses';
+import type { SesDkimStatus } from '@app/mail-records';
 
 /**
  * Keeps the status of each identity of a listing in little memory: of millions of identities nearly all are `success`,
@@ -10,9 +10,9 @@ export class ListedStatuses {
   private verified = new Float64Array(1_024);
   private count = 0;
   private isSorted = true;
-  private readonly others = new Map<string, SesStatus>();
+  private readonly others = new Map<string, SesDkimStatus>();
 
-  add(name: string, status: SesStatus): void {
+  add(name: string, status: SesDkimStatus): void {
     if (status !== 'success') return void this.others.set(name, status);
     if (this.count === this.verified.length) {
       const larger = new Float64Array(this.count * 2);
@@ -23,7 +23,7 @@ export class ListedStatuses {
     this.isSorted = false;
   }
 
-  get(name: string): SesStatus | undefined {
+  get(name: string): SesDkimStatus | undefined {
     const other = this.others.get(name);
     return other ?? (this.isVerified(digest(name)) ? 'success' : undefined);
   }

@@ -1,15 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import type { DkimAnswer } from '@app/mail-records';
-import { SesUnavailable, type SesIdentity, type SesStatus } from '@app/ses';
+import type { DkimAnswer, SesDkimStatus } from '@app/mail-records';
+import { SesUnavailable, type SesIdentity } from '@app/ses';
 import { SesStatuses } from './ses-statuses';
 
 beforeAll(() => void Logger.overrideLogger(false));
 
 /** Simulates an SES whose listing may be older than its identities. */
 class FakeSes {
-  listed: Record<string, SesStatus> = {};
-  existing: Record<string, SesStatus> = {};
+  listed: Record<string, SesDkimStatus> = {};
+  existing: Record<string, SesDkimStatus> = {};
   down = false;
   calls: string[] = [];
   listingTakes = () => Promise.resolve();

@@ -14,7 +14,7 @@ import {
 import { domainRow, nameReservation, noMailboxLeft } from '@app/read-model';
 import type { Decider } from './decider';
 import { DeciderHandler, type Decision } from './decider.handler';
-import { quotaRefusal } from './quota-refusals';
+import { quotaRefusal } from './quota-errors';
 
 /** The outcome of a command on a domain. */
 export type Decided = Decision<DomainEvent, MailDomain>;

@@ -17,7 +17,7 @@ import {
 import { addressReservation, liveHome, mailboxRow, oneSharedMailbox } from '@app/read-model';
 import type { Decider } from './decider';
 import { DeciderHandler, type Decision } from './decider.handler';
-import { quotaRefusal } from './quota-refusals';
+import { quotaRefusal } from './quota-errors';
 
 /** Injects the store whose rows go to `mailboxes`. */
 export const MAILBOX_STORE = Symbol('MAILBOX_STORE');

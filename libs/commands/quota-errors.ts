@@ -1,12 +1,10 @@
 import type { ConstraintViolation } from '@app/event-store';
-import { installationQuota, teamQuota, type QuotaKind } from '@app/read-model';
+import { installationQuota, singular, teamQuota, type QuotaKind } from '@app/read-model';
 
 interface Count {
   readonly current: number;
   readonly limit: number;
 }
-
-const one: Record<QuotaKind, string> = { domains: 'domain', mailboxes: 'mailbox' };
 
 /** Thrown when a team has as many as it may have. Nothing was appended. The message says what to do. */
 export class QuotaExceeded extends Error {
@@ -39,5 +37,5 @@ export function quotaRefusal(kind: QuotaKind, { constraint, detail = '' }: Const
 function said(kind: QuotaKind, { current, limit }: Count): string {
   if (limit === 0) return `Your team may have no ${kind}. Ask support to allow some.`;
   const number = (count: number) => count.toLocaleString('en-AU');
-  return `Your team has ${number(current)} ${current === 1 ? one[kind] : kind}, and ${number(limit)} is the most that it may have. Delete a ${one[kind]} that you no longer need, or ask support for a higher limit.`;
+  return `Your team has ${number(current)} ${current === 1 ? singular[kind] : kind}, and ${number(limit)} is the most that it may have. Delete a ${singular[kind]} that you no longer need, or ask support for a higher limit.`;
 }

@@ -33,7 +33,7 @@ import { testDatabase, type TestDatabase } from '../../test/support/test-databas
 import type { Commands } from './commands';
 import { DomainCommandHandler } from './domain-command.handler';
 import { MailboxCommandHandler } from './mailbox-command.handler';
-import { InstallationFull, QuotaExceeded } from './quota-refusals';
+import { InstallationFull, QuotaExceeded } from './quota-errors';
 
 /** Stands for one gateway: its stores share nothing with those of another but the database. */
 class Gateway {

@@ -11,6 +11,7 @@ export {
   quotaKinds,
   Quotas,
   recountQuotas,
+  singular,
   type CommonQuotas,
   type QuotaKind,
   type QuotaUse,

@@ -5,6 +5,8 @@ import { Pool } from 'pg';
 /** What a team can have only so many of; also the table that has a row for each of them. */
 export const quotaKinds = ['domains', 'mailboxes'] as const;
 export type QuotaKind = (typeof quotaKinds)[number];
+/** The word for one of a kind. */
+export const singular: Readonly<Record<QuotaKind, string>> = { domains: 'domain', mailboxes: 'mailbox' };
 
 /** The condition for a row that holds a place: a domain whose name is reserved, a mailbox that is there. */
 export const holding = `status NOT IN ('rolled_back', 'deleted')`;

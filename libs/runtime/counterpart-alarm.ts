@@ -1,5 +1,5 @@
-import { Logger } from '@nestjs/common';
 import { Counter } from 'prom-client';
+import { Alarm } from './alarm';
 
 const alarms = new Counter({
   name: 'sendmux_counterpart_alarms_total',
@@ -9,21 +9,13 @@ const alarms = new Counter({
 
 export type Counterpart = 'ses' | 'mail_server' | 'database' | 'smtp';
 
-/** Milliseconds for which the log does not repeat an alarm. The metric counts each. */
-const quietMs = 60_000;
-/** The longest text of a counterpart in a log line, in characters. */
-const longestText = 1_000;
-
 /**
  * Tells an operator that a counterpart refuses what this installation asks, for a reason that no customer has caused.
  * The text of the counterpart goes to the log and nowhere else.
  */
-export class CounterpartAlarm {
-  private readonly logger: Logger;
-  private readonly toldAt = new Map<string, number>();
-
+export class CounterpartAlarm extends Alarm {
   constructor(private readonly counterpart: Counterpart) {
-    this.logger = new Logger(`alarm ${counterpart}`);
+    super(counterpart);
   }
 
   /**
@@ -32,15 +24,8 @@ export class CounterpartAlarm {
    * @param reason a value of the metric's label: one of few, never a text of the counterpart.
    * @param said the text of the counterpart, with whatever identifies its answer.
    */
-  raise(reason: string, message: string, said: Readonly<Record<string, unknown>> = {}): void {
+  override raise(reason: string, message: string, said?: Readonly<Record<string, unknown>>): void {
     alarms.inc({ counterpart: this.counterpart, reason });
-    const now = performance.now();
-    if (now - (this.toldAt.get(reason) ?? -Infinity) < quietMs) return;
-    this.toldAt.set(reason, now);
-    const cut = Object.entries(said).map(([name, value]) => [
-      name,
-      typeof value === 'string' ? value.slice(0, longestText) : value,
-    ]);
-    this.logger.error({ reason, ...(Object.fromEntries(cut) as object) }, message);
+    super.raise(reason, message, said);
   }
 }

@@ -1,4 +1,5 @@
 export * from './back-off';
+export { Alarm } from './alarm';
 export * from './counterpart-alarm';
 export * from './duration';
 export * from './health-probes';

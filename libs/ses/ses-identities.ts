@@ -10,6 +10,7 @@ import {
 } from '@aws-sdk/client-sesv2';
 import { Logger } from '@nestjs/common';
 import { z } from 'zod';
+import type { SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
 import { backOffMs, CounterpartAlarm } from '@app/runtime';
 import { isKnownSesError, sesFault, type SesFault, type SesOperation } from './ses-fault';
 import { TokenBucket } from './token-bucket';
@@ -27,30 +28,17 @@ export const adoptedTag = 'adopted';
 export const belongsTo = (identity: Pick<SesIdentity, 'domainId'>, domainId: string): boolean =>
   identity.domainId === domainId || identity.domainId === adoptedTag;
 
-/** `DkimAttributes.Status`, in the lower case of our API. */
-export type SesStatus = 'pending' | 'success' | 'failed' | 'temporary_failure' | 'not_started';
-
 /** The MAIL FROM domain of an identity, with `MailFromDomainStatus` in lower case. */
 export interface SesMailFrom {
   readonly domain: string;
-  readonly status: 'pending' | 'success' | 'failed' | 'temporary_failure';
-}
-
-/** What SES says of an identity as a whole. */
-export interface SesStanding {
-  /** `VerificationStatus` in lower case. */
-  readonly verificationStatus: SesStatus;
-  /** `VerifiedForSendingStatus`. */
-  readonly verifiedForSending: boolean;
-  /** `DkimAttributes.SigningEnabled`. */
-  readonly dkimSigningEnabled: boolean;
+  readonly status: SesMailFromStatus;
 }
 
 export interface SesIdentity {
   readonly name: string;
   /** Value of our tag: the id of a domain, or `adoptedTag`; null when the identity does not carry it. */
   readonly domainId: string | null;
-  readonly status: SesStatus;
+  readonly status: SesDkimStatus;
   /** The three Easy DKIM tokens; none where the identity has keys of its own (BYODKIM), or no DKIM at all. */
   readonly tokens: readonly string[];
   /** Zone of the CNAME targets. */
@@ -198,7 +186,7 @@ export class SesIdentities {
    * Lists each identity of the account with its status, a thousand a call (`ListEmailIdentities`). A page after the
    * first is retried twice when SES gives no answer, so that a long list does not start again because of one fault.
    */
-  async *list({ signal }: Call = {}): AsyncGenerator<{ name: string; status: SesStatus }, void> {
+  async *list({ signal }: Call = {}): AsyncGenerator<{ name: string; status: SesDkimStatus }, void> {
     let next: string | undefined;
     let faults = 0;
     do {

@@ -1,5 +1,5 @@
 import { InstallationFull, type QuotaExceeded } from '@app/commands';
-import { CounterpartAlarm } from '@app/runtime';
+import { Alarm } from '@app/runtime';
 import { Counter } from 'prom-client';
 import { ApiError } from './api-error';
 
@@ -8,14 +8,14 @@ const refusals = new Counter({
   help: 'Creations that were refused because a team, or the installation, has as many as it may have',
   labelNames: ['kind', 'quota'],
 });
-const alarm = new CounterpartAlarm('ses');
+const alarm = new Alarm('quotas');
 
 /** Seconds after which an add may succeed, if an operator acts meanwhile. */
 const fullForSeconds = 60;
 
 /**
  * Counts a refusal, and makes its answer. A full installation is no fault of the customer, and an alarm tells an
- * operator before SES would refuse.
+ * operator, before SES would refuse.
  */
 export function quotaRefused(refusal: QuotaExceeded | InstallationFull): ApiError {
   if (!(refusal instanceof InstallationFull)) {
