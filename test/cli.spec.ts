@@ -106,6 +106,8 @@ describe('sendmux', () => {
       status: 2,
       stderr: expect.stringContaining('MAX_DOMAINS is 90') as string,
     });
+    expect(shown('--domains', '90', '--mailboxes', '7').status).toBe(2);
+    expect(shown().stdout).toBe('domains: 0 of 89\nmailboxes: 0 of 30\n');
     expect(shown('--domains', 'default', '--mailboxes', '7').stdout).toBe('domains: 0 of 20\nmailboxes: 0 of 7\n');
 
     const commands = commandsTo(

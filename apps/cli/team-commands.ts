@@ -1,5 +1,5 @@
 import { Accounts } from '@app/accounts';
-import { allow, quotaKinds, Quotas, type QuotaKind, type QuotaUse } from '@app/read-model';
+import { allow, heldDomainsInAll, quotaKinds, Quotas, type QuotaKind, type QuotaUse } from '@app/read-model';
 import type { Command } from 'commander';
 import { examples, minute, print, table } from './output';
 import { deleteTeam } from './team-deletion';
@@ -104,17 +104,17 @@ What a team has beyond its quota stays, and further creations are refused.`,
         return given === undefined ? [] : [{ kind, number: quotaOf(kind, given) }];
       });
       const uses = await withPool(async (pool) => {
-        const quotas = new Quotas(pool);
-        const { limit } = await quotas.domainsInAll();
-        const domains = most.find(({ kind }) => kind === 'domains')?.number ?? 0;
-        if (limit !== null && domains >= limit)
-          throw new UsedWrongly(
-            `--domains ${domains} would let one team take the place of all: MAX_DOMAINS is ${limit}, and a quota is below it.`,
-          );
         await new Accounts(pool).inTeam(id, async (client) => {
           for (const { kind, number } of most) await allow(client, id, kind, number);
+          const domains = most.find(({ kind }) => kind === 'domains')?.number;
+          if (typeof domains !== 'number') return;
+          const limit = await heldDomainsInAll(client);
+          if (limit !== null && domains >= limit)
+            throw new UsedWrongly(
+              `--domains ${domains} would let one team take the place of all: MAX_DOMAINS is ${limit}, and a quota is below it.`,
+            );
         });
-        return quotas.of(id);
+        return new Quotas(pool).of(id);
       });
       print(command, { team: id, ...uses }, () => quotaKinds.map((kind) => `${kind}: ${used(uses[kind])}`));
     });

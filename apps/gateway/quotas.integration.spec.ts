@@ -169,3 +169,26 @@ it('a gateway that starts with lower limits leaves what there is, and refuses fu
   expect(await me(key)).toMatchObject({ usage: { domains: 3 }, limits: { domains: 1 } });
   await lower.close();
 });
+
+it('a gateway that starts with fewer domains for all names the teams that could take them all', async () => {
+  const [{ team: large }, { team: small }] = [await gateways[0].key(), await gateways[0].key()];
+  await setQuota(large, 'domains', 900);
+  await setQuota(small, 'domains', 899);
+  const warned = jest.spyOn(Logger.prototype, 'warn').mockImplementation();
+  try {
+    await (await startGateway(database.url, { ...limits, MAX_DOMAINS: 900 })).close();
+    const lines = warned.mock.calls.filter(([line]) => typeof line === 'object' && 'quota' in (line as object));
+    expect(lines).toEqual([
+      [
+        { team: large, quota: 900, limit: 900 },
+        expect.stringMatching(`^${large} may have 900 domains, .* MAX_DOMAINS is 900\\.`) as string,
+      ],
+    ]);
+  } finally {
+    warned.mockRestore();
+    await gateways[0].app.get(Quotas, { strict: false }).setCommon({
+      perTeam: { domains: limits.MAX_DOMAINS_PER_TEAM, mailboxes: limits.MAX_MAILBOXES_PER_TEAM },
+      domainsInAll: limits.MAX_DOMAINS,
+    });
+  }
+});

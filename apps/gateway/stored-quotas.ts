@@ -1,4 +1,4 @@
-import type { OnModuleInit } from '@nestjs/common';
+import { Logger, type OnModuleInit } from '@nestjs/common';
 import type { CommonQuotas, Quotas } from '@app/read-model';
 import { queriedGauge } from '@app/runtime';
 
@@ -7,6 +7,8 @@ import { queriedGauge } from '@app/runtime';
  * limits hold for whichever gateway takes a creation, so those of the one that was started last count.
  */
 export class StoredQuotas implements OnModuleInit {
+  private readonly logger = new Logger(StoredQuotas.name);
+
   constructor(
     private readonly quotas: Quotas,
     private readonly limits: CommonQuotas,
@@ -23,5 +25,10 @@ export class StoredQuotas implements OnModuleInit {
 
   async onModuleInit(): Promise<void> {
     await this.quotas.setCommon(this.limits);
+    for (const beyond of await this.quotas.unboundedTeams())
+      this.logger.warn(
+        beyond,
+        `${beyond.team} may have ${beyond.quota} domains, as many as all teams together: MAX_DOMAINS is ${beyond.limit}. Give it less with sendmux team quota.`,
+      );
   }
 }

@@ -8,6 +8,7 @@ export {
   allow,
   closeQuotas,
   heldBy,
+  heldDomainsInAll,
   quotaKinds,
   Quotas,
   recountQuotas,

@@ -63,6 +63,15 @@ export class Quotas {
     return rows[0]!;
   }
 
+  /** Gives the teams whose own limit would let them have all the domains that there may be, the least id first. */
+  async unboundedTeams(): Promise<{ readonly team: string; readonly quota: number; readonly limit: number }[]> {
+    const { rows } = await this.pool.query<{ team: string; quota: number; limit: number }>(
+      `SELECT team, allowed AS quota, in_all AS limit FROM team_quotas JOIN common_quotas USING (kind)
+        WHERE kind = 'domains' AND allowed >= in_all ORDER BY team`,
+    );
+    return rows;
+  }
+
   /** Stores the limits of the settings, which apply to the next creations, of whichever process. */
   async setCommon({ perTeam, domainsInAll }: CommonQuotas): Promise<void> {
     await this.pool.query(
@@ -84,6 +93,18 @@ export async function allow(client: Connection, team: string, kind: QuotaKind, m
       ON CONFLICT (kind, team) DO UPDATE SET allowed = excluded.allowed`,
     [kind, team, most],
   );
+}
+
+/**
+ * Gives the most domains that all teams can have together, which stays as it is until the transaction ends; null where
+ * there is no limit. Within a transaction, it is called after what changes the row of a team: creations lock in that
+ * order too.
+ */
+export async function heldDomainsInAll(client: Connection): Promise<number | null> {
+  const { rows } = await client.query<{ limit: number | null }>(
+    `SELECT in_all AS limit FROM common_quotas WHERE kind = 'domains' FOR SHARE`,
+  );
+  return rows[0]!.limit;
 }
 
 /**
