@@ -116,7 +116,7 @@ export type DnsChecked = Event<
      * @multipleOf 1
      */
     readonly cycle: number | null;
-    /** One for each check of the release that looked. */
+    /** One for each check of the domain, by the release that looked. */
     readonly findings: readonly Finding[];
     /** What SES says about the DKIM records (`DkimAttributes.Status` in lower case); null when SES gave no answer. */
     readonly sesDkimStatus: SesDkimStatus | null;

@@ -197,7 +197,7 @@ export class DomainsController {
     operationId: 'managementVerifyDomain',
     summary: 'Verify the DNS records now',
     description:
-      'Looks up the four records, asks Amazon SES for DKIM, and says of each what was found and what to change. When that cannot be decided, nothing changes. Requests for one domain at the same time share one look, and more than ten within ten seconds get the last one again.',
+      'Looks up the records of the domain, asks Amazon SES for DKIM, and says of each what was found and what to change. When that cannot be decided, nothing changes. Requests for one domain at the same time share one look, and more than ten within ten seconds get the last one again.',
   })
   @ApiParam(idParam)
   @ApiSuccess(200, 'What was found, and where the domain stands now.', VerificationEnvelope, examples.verified)
