@@ -816,7 +816,7 @@ describe('the edge', () => {
     await pool.query('ALTER TABLE domains RENAME COLUMN name TO secret_name');
     const answer = await gateway.call('GET', `/api/v1/domains/${id}`, { key });
     await pool.query('ALTER TABLE domains RENAME COLUMN secret_name TO name');
-    expect([answer.status, answer.body.error.code]).toEqual([500, 'internal_error']);
+    expect([answer.status, answer.body.error.code]).toEqual([503, 'service_unavailable']);
     expect(answer.text).not.toMatch(/column|name|relation/);
   });
 
