@@ -53,7 +53,7 @@ import {
   withoutZone,
   wrongName,
 } from './checks/misplaced';
-import { cnameGone, removesCname } from './checks/mx';
+import { cnameGone, removesCname, shownMx } from './checks/mx';
 import { backslashFault, unescaped } from './checks/slips';
 import { adviseSpf } from './checks/spf/advice';
 import { judgeSpf, spfQuestion } from './checks/spf/judge';
@@ -152,7 +152,7 @@ function zoneOf(
       for (const { type, name } of open)
         if (type === 'MX') clues.set(type, name, one(mx));
         else clues.set(type, name, one(type === 'TXT' ? txt : [mx[0]!.exchange]));
-  const all: PublishedName = { exists: true, cname: null, txt, mx, ledTxt: null, isMxLed: false };
+  const all: PublishedName = { exists: true, cname: null, txt, mx, ledTxt: null, ledMx: null };
   const names = namesToRead(domain).map(({ name }): [string, PublishedName] => [name, all]);
   const published = { names: new Map(names), followed: answers };
   return { octets, txt, mx, answers, clues, published, assessment };
@@ -236,6 +236,7 @@ const readers: Record<string, Reader> = {
   publishedIn: ofZone(({ answers }) => publishedIn(namesToRead(domain), answers)),
   rehearsalQuestions: ofZone(({ published }) => rehearsalQuestions(domain, published, dnsPlan(domain, published))),
   removesCname: ofZone(({ published }) => removesCname(name, published)),
+  shownMx: ofZone(({ mx }) => shownMx(mx)),
   seenAt: ofZone(({ published }) => seenAt(publishedAt(published, name))),
   spfWarnings: ofZone(({ txt, answers, clues }) =>
     spfWarnings(

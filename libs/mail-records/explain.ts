@@ -73,7 +73,13 @@ function adviceQuestions(check: Check, domain: Expected, clues: readonly Questio
   const zone = registrableDomain(domain.name);
   const own = clues.filter(({ name }) => name.endsWith(`.${zone}`));
   const names = namesOf(domain, check);
-  const open = [...openTraces(names, all), ...own.flatMap((question) => trace(question, all).open ?? [])];
+  // Of a domain that only sends, no look asks for the MX.
+  const mail: Question = { type: 'MX', name: domain.name };
+  const open = [
+    ...(all.has(mail) ? [] : [mail]),
+    ...openTraces(names, all),
+    ...own.flatMap((question) => trace(question, all).open ?? []),
+  ];
   if (open.length > 0) return open;
   const published = publishedIn(names, all);
   return rehearsalQuestions(domain, published, remedy(domain, check, published), [check]);

@@ -87,7 +87,7 @@ describe('N2: what a zone puts into an event and an answer', () => {
           exists: true,
           cname: null,
           ledTxt: null,
-          isMxLed: false,
+          ledMx: null,
           txt: Array.from({ length: 200 }, (_, i) => `v=spf1 ${'\xff'.repeat(250)} ${i}`),
           mx: Array.from({ length: 4_000 }, (_, i) => ({ preference: 1, exchange: `${'x'.repeat(240)}.h${i}` })),
         },

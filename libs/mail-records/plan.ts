@@ -3,8 +3,9 @@
  */
 import type { Check, Expected, ToRead } from './check';
 import { checksOf, inZoneOrder } from './checks';
+import { shownMx } from './checks/mx';
 import { inOrder, operation, type Operation } from './operation';
-import { dnameAbove, wildcardAt, type NameToRead, type Published } from './published';
+import { dnameAbove, publishedAt, wildcardAt, type NameToRead, type Published } from './published';
 import { ends } from './synthesis';
 
 /** Gives the names that a plan has to read, each once. */
@@ -23,7 +24,36 @@ export function namesToRead(domain: ToRead): NameToRead[] {
  * stored, and none stands where a DNAME leaves no place for it.
  */
 export const dnsPlan = (domain: Expected, published: Published): Operation[] =>
-  inOrder(once(inZoneOrder(domain).flatMap((check) => planOf(domain, check, published))));
+  finished(
+    domain,
+    published,
+    inZoneOrder(domain).flatMap((check) => planOf(domain, check, published)),
+  );
+
+/** Gives operations each once and in the order to apply, with those that keep the mail of the domain going. */
+function finished(domain: Expected, published: Published, operations: readonly Operation[]): Operation[] {
+  return inOrder(once([...mailKept(domain, published, operations), ...operations]));
+}
+
+/**
+ * Writes the MX records that a domain which only sends has from a wildcard or a CNAME, where operations end it: its
+ * mail stays with whoever has it.
+ */
+function mailKept({ name, mode }: Expected, published: Published, operations: readonly Operation[]): Operation[] {
+  if (mode !== 'send_only') return [];
+  const { cname, mx, ledMx } = publishedAt(published, name);
+  const wildcard = wildcardAt(published, name);
+  const isEnding = ({ action, name: at, type }: Operation) =>
+    wildcard === undefined
+      ? action === 'delete' && type === 'CNAME' && at === name
+      : (action === 'create' || action === 'replace') && ends(wildcard, name, at);
+  const stored = wildcard === undefined ? shownMx(mx) : [];
+  const values = shownMx(ledMx ?? mx).filter((value) => !stored.includes(value));
+  if (values.length === 0 || !operations.some(isEnding)) return [];
+  const source = wildcard === undefined ? `The CNAME to ${cname}` : `The wildcard ${wildcard}`;
+  const reason = `${source} gives ${name} its MX now, and ends with the records of Sendmux: written here, mail goes on to the same hosts.`;
+  return [operation('create', { name, type: 'MX' }, values, reason)];
+}
 
 /** Leaves out what stands there before: checks of one name may each have to remove its CNAME. */
 function once(operations: readonly Operation[]): Operation[] {
@@ -40,7 +70,7 @@ function once(operations: readonly Operation[]): Operation[] {
 export function remedy(domain: Expected, check: Check, published: Published): Operation[] {
   const own = planOf(domain, check, published).filter(({ action }) => action !== 'keep');
   const isWildcardNear = [...published.names.values()].some(({ source }) => source?.kind === 'wildcard');
-  if (!isWildcardNear) return inOrder(own);
+  if (!isWildcardNear) return finished(domain, published, own);
   const written = own.filter(({ action }) => action !== 'delete');
   const isEnded = (name: string) => {
     const wildcard = wildcardAt(published, name);
@@ -52,7 +82,7 @@ export function remedy(domain: Expected, check: Check, published: Published): Op
   const rescued = others
     .flatMap((other) => planOf(domain, other, published))
     .filter(({ action, name }) => action === 'create' && isEnded(name));
-  return inOrder(once([...own, ...rescued]));
+  return finished(domain, published, [...own, ...rescued]);
 }
 
 const planOf = (domain: Expected, check: Check, published: Published): Operation[] =>

@@ -62,7 +62,9 @@ export function preflight(
   const willReceive = mode !== 'send_only';
   const domain = publishedAt(published, name);
   const { cname } = domain;
-  const mx = [...domain.mx].sort((a, b) => a.preference - b.preference || (a.exchange < b.exchange ? -1 : 1));
+  const mx = [...(domain.ledMx ?? domain.mx)].sort(
+    (a, b) => a.preference - b.preference || (a.exchange < b.exchange ? -1 : 1),
+  );
   const receivedBy = mx
     .filter(({ exchange }) => exchange !== '')
     .map(({ preference, exchange }) => ({ preference, host: exchange, provider: mailProvider(exchange) }));
@@ -80,6 +82,10 @@ export function preflight(
     add: `To keep that, add it with the mode send_only, which leaves its MX as it is, or ${ownName}.`,
     upgrade: `To keep that, leave its MX as it is, delete the domain and add it with the mode send_only again, or ${ownName}: an upgrade is not taken back.`,
   }[step];
+  const mailFirst =
+    willReceive || mx.length === 0
+      ? ''
+      : ` Its MX stops as well: the DNS plan has it for ${name} itself, to be placed before any other record, so that mail goes on to whoever has it.`;
   if (!domain.exists)
     say('info', 'domain_nxdomain', `${name} does not exist in the DNS yet. Its records bring it into being.`);
   const wildcard = wildcardAt(published, name);
@@ -87,13 +93,13 @@ export function preflight(
     say(
       'warning',
       'wildcard_ends',
-      `The wildcard ${wildcard} answers for ${name} now${cname === null ? '' : `, with a CNAME to ${cname}`}. All that it serves there stops with the first record of ours (RFC 4592 section 2.2.1). ${instead}`,
+      `The wildcard ${wildcard} answers for ${name} now${cname === null ? '' : `, with a CNAME to ${cname}`}. All that it serves there stops with the first record of ours (RFC 4592 section 2.2.1).${mailFirst} ${instead}`,
     );
   else if (cname !== null && !dnameAbove(published, name))
     say(
       'warning',
       'cname_at_name',
-      `${name} is a CNAME to ${cname}, and a name with a CNAME can have no MX or TXT record (RFC 1034 section 3.6.2). It would have to go. ${instead}`,
+      `${name} is a CNAME to ${cname}, and a name with a CNAME can have no MX or TXT record (RFC 1034 section 3.6.2). It would have to go.${mailFirst} ${instead}`,
     );
   if (willReceive && foreign.length > 0) {
     const { host, provider } = foreign[0]!;
@@ -110,7 +116,7 @@ export function preflight(
       'mail_by_address',
       `${name} has no MX record, so mail for it goes to the host at its address (RFC 5321 section 5.1). If that host takes mail, it ends with our MX. ${sendOnly}`,
     );
-  if (willReceive && mx.some(({ exchange }) => exchange === ''))
+  if (willReceive && domain.mx.some(({ exchange }) => exchange === ''))
     say(
       'warning',
       'mx_null',

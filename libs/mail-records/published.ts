@@ -13,8 +13,8 @@ export interface PublishedName {
   readonly mx: readonly MxRr[];
   /** The TXT records to which the CNAME leads resolvers; null where they stay at the name. */
   readonly ledTxt: readonly TxtRr[] | null;
-  /** Whether the CNAME leads resolvers to other MX records. */
-  readonly isMxLed: boolean;
+  /** The MX records to which the CNAME leads resolvers; null where they stay at the name. */
+  readonly ledMx: readonly MxRr[] | null;
   /** What synthesizes all of this; undefined where it is stored. */
   readonly source?: Source;
 }
@@ -25,7 +25,7 @@ export const nothingPublished: PublishedName = {
   txt: [],
   mx: [],
   ledTxt: null,
-  isMxLed: false,
+  ledMx: null,
 };
 
 /** A name that a plan has to read. */
@@ -71,7 +71,7 @@ export function publishedIn(reads: readonly NameToRead[], answers: Answers): Pub
       txt: (isLed(txt) ? txt?.beside : txt?.kind === 'records' ? txt.records : []) ?? [],
       mx: (isLed(mx) ? mx?.beside : mx?.kind === 'records' ? mx.records : []) ?? [],
       ledTxt: isLed(txt) ? (txt?.kind === 'records' ? txt.records : []) : null,
-      isMxLed: isLed(mx),
+      ledMx: isLed(mx) ? (mx?.kind === 'records' ? mx.records : []) : null,
       ...(source && { source }),
     });
   }

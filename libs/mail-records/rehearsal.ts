@@ -5,6 +5,7 @@ import { checkNamed, checksOf } from './checks';
 import { dnameAboveName } from './checks/finding';
 import { mailProvider } from './checks/mail-provider';
 import type { Finding } from './findings';
+import { cut } from './limits';
 import { questionsOf } from './judge';
 import type { Operation } from './operation';
 import { dnameAbove, publishedAt, wildcardAt, type Published, type PublishedName } from './published';
@@ -121,7 +122,7 @@ export function planWarnings(
 ): PlanWarning[] {
   const { answers, findings } = rehearse(domain, published, operations, of);
   const evidence = { answers, clues: answers, ses: null };
-  const warnings = obstacles(domain, published, of);
+  const warnings = [...obstacles(domain, published, of), ...mailFirst(domain, published, operations)];
   for (const finding of findings) {
     const check = checkNamed(finding.check);
     if (!check) continue;
@@ -150,6 +151,20 @@ export function mailTaken({ name }: Pick<Expected, 'name'>, operations: readonly
   const who = provider === null ? host : `${provider} (${host})`;
   const message = `${who} receives the mail for ${name} now. With this plan that ends: new mail goes to Sendmux, and existing mailboxes stay where they are. To keep that, delete the domain and add it with the mode send_only, or add a name of its own for mail.`;
   return [{ code: 'mail_is_received', severity: 'warning', message }];
+}
+
+/** Says that the MX records which a wildcard gives a domain that only sends have to be written before any other. */
+function mailFirst({ name, mode }: Expected, published: Published, operations: readonly Operation[]): PlanWarning[] {
+  const wildcard = wildcardAt(published, name);
+  const kept = operations.find((each) => each.type === 'MX' && each.name === name);
+  if (mode !== 'send_only' || wildcard === undefined || !kept) return [];
+  return [
+    {
+      code: 'wildcard_ends',
+      severity: 'warning',
+      message: `The wildcard ${wildcard} gives ${name} its MX (${cut(kept.values.join(', '))}), and ends with the first record that is placed (RFC 4592 section 2.2.1). Place that MX at ${name} itself before any other record, so that no mail is lost.`,
+    },
+  ];
 }
 
 const isWorthSaying = ({ severity }: PlanWarning): boolean => severity !== 'info';

@@ -1,4 +1,4 @@
-import { dnsPlan, planWarnings, recordSets, type Explained, type Operation } from '@app/mail-records';
+import { dnsPlan, planWarnings, preflight, recordSets, type Explained, type Operation } from '@app/mail-records';
 import { ZoneModel, type ZoneData } from '../../test/support/zone-model';
 import { Explainer } from './explainer';
 import { PublishedRecords } from './published-records';
@@ -211,6 +211,73 @@ describe('S1: a wildcard', () => {
     const { code, fix } = await detailOf('verification_txt', zone);
     expect(code).toBe('txt_missing');
     expect(written(fix)).toEqual([create.token]);
+  });
+});
+
+describe('a domain that only sends', () => {
+  const sending = { ...domain, mode: 'send_only' } as const;
+  const google = ['1 aspmx.l.google.com', '5 alt1.aspmx.l.google.com'];
+  const mail = `create ${d} MX ${google.join(' ')}`;
+  const resolversOf = (zone: ZoneModel) => [zone.resolver, zone.resolver];
+  const mxOf = async (zone: ZoneModel) => {
+    const answer = await zone.resolver.mx(d);
+    return answer.kind === 'records'
+      ? answer.records.map(({ preference, exchange }) => `${preference} ${exchange}`)
+      : [];
+  };
+  const explainedOf = async (zone: ZoneModel) => {
+    const identity = { status: 'pending', tokens: domain.dkimTokens, verification: {} } as never;
+    const look = await new Verifier(resolversOf(zone), { get: () => Promise.resolve(identity) }).look(sending);
+    return new Explainer(resolversOf(zone), []).explain(sending, look, null);
+  };
+  const preflightOf = async (zone: ZoneModel) => {
+    const published = await new PublishedRecords(resolversOf(zone)).of({ name: d, mode: 'send_only', dkimTokens: [] });
+    return preflight(sending, published, 'acme.com', false);
+  };
+  const served: [string, ZoneData][] = [
+    ['wildcard', { '*.acme.com': { MX: google } }],
+    ['wildcard with TXT records', { '*.acme.com': { MX: google, TXT: [spf] } }],
+    ['wildcard with a CNAME', { '*.acme.com': { CNAME: ['host.example'] }, 'host.example': { MX: google } }],
+    ['CNAME', { [d]: { CNAME: ['host.example'] }, 'host.example': { MX: google } }],
+  ];
+
+  it.each(served)('keeps the mail that a %s gives it: plan and fixes write its MX', async (what, data) => {
+    const zone = zoneOf(data);
+    expect((await mxOf(zone)).sort()).toEqual(google);
+    const published = await new PublishedRecords(resolversOf(zone)).of(sending);
+    const operations = dnsPlan(sending, published);
+    expect(written(operations)).toContain(mail);
+    expect((await mxOf(zone.after(operations))).sort()).toEqual(google);
+    const warnings = planWarnings(sending, published, operations).map(({ code }) => code);
+    expect(warnings).toEqual(what.startsWith('wildcard') ? ['wildcard_ends'] : []);
+    const again = await new PublishedRecords(resolversOf(zone.after(operations))).of(sending);
+    expect(dnsPlan(sending, again).every(({ action }) => action === 'keep')).toBe(true);
+    for (const { fix } of await explainedOf(zone)) expect((await mxOf(zone.after(fix))).sort()).toEqual(google);
+  });
+
+  it.each(served)(
+    'is told before the add that what a %s gives it ends, and how its mail goes on',
+    async (what, data) => {
+      const { findings } = await preflightOf(zoneOf(data));
+      const code = what === 'CNAME' ? 'cname_at_name' : 'wildcard_ends';
+      expect(findings.find((each) => each.code === code)?.message).toContain(
+        'Its MX stops as well: the DNS plan has it',
+      );
+    },
+  );
+
+  it('has no MX written where its own stays, or where there is none', async () => {
+    const zones: ZoneData[] = [
+      { [d]: { MX: google } },
+      { '*.acme.com': txt('x') },
+      { '*.acme.com': { MX: google }, [d]: txt('x') },
+    ];
+    for (const data of zones) {
+      const operations = dnsPlan(sending, await new PublishedRecords(resolversOf(zoneOf(data))).of(sending));
+      expect(operations.filter(({ name, type }) => name === d && type === 'MX')).toEqual([]);
+      const { findings } = await preflightOf(zoneOf(data));
+      expect(JSON.stringify(findings)).not.toContain('Its MX stops');
+    }
   });
 });
 

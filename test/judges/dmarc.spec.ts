@@ -107,7 +107,7 @@ function published(txt: readonly string[]) {
     txt,
     mx: [],
     ledTxt: null,
-    isMxLed: false,
+    ledMx: null,
   });
   return {
     names: new Map([[at, name(txt)]]),

@@ -185,7 +185,7 @@ function published(zone: Zone) {
     txt,
     mx: [],
     ledTxt: null,
-    isMxLed: false,
+    ledMx: null,
   });
   return {
     names: new Map([[domain.name, name(zone[domain.name]?.TXT ?? [])]]),

@@ -12,6 +12,8 @@ import { appended, ask, autoAppended, isAbsent, onParent, parentsOf } from './mi
 
 export const mailHostPreference = 10;
 const expected = `${mailHostPreference} ${mailHost}`;
+/** Writes MX records as operations do, each once, by preference. */
+export const shownMx = (records: readonly MxRr[]): string[] => uniqueMx(records).map(shown);
 const shown = ({ preference, exchange }: MxRr): string => `${preference} ${exchange || '.'}`;
 const isOurs = ({ preference, exchange }: MxRr): boolean => preference === mailHostPreference && exchange === mailHost;
 /** Whether a DNS provider has appended the zone to our host, which was typed without the dot at its end. */
@@ -231,8 +233,8 @@ function plan({ name }: Expected, published: Published): Operation[] {
 
 /** Tells whether the MX record has no place at a name before its CNAME is removed. */
 export function removesCname(name: string, published: Published): boolean {
-  const { cname, mx, isMxLed } = publishedAt(published, name);
-  return cname !== null && (isMxLed || planMx(name, mx).some(({ action }) => action !== 'keep'));
+  const { cname, mx, ledMx } = publishedAt(published, name);
+  return cname !== null && (ledMx !== null || planMx(name, mx).some(({ action }) => action !== 'keep'));
 }
 
 /** Removes the CNAME of a domain. */
@@ -246,11 +248,14 @@ export const cnameGone = (name: string, cname: string): Operation =>
 
 const zoneAppended = `The DNS provider has appended the zone to the target: where it does so, enter ${mailHost}. with the dot at its end.`;
 
-function planMx(name: string, mx: readonly MxRr[]): Operation[] {
-  const place: Place = { name, type: 'MX' };
-  const unique = [...new Map(mx.map((rr) => [shown(rr), rr])).values()].sort((a, b) =>
+const uniqueMx = (records: readonly MxRr[]): MxRr[] =>
+  [...new Map(records.map((rr) => [shown(rr), rr])).values()].sort((a, b) =>
     a.preference === b.preference ? (a.exchange < b.exchange ? -1 : 1) : a.preference - b.preference,
   );
+
+function planMx(name: string, mx: readonly MxRr[]): Operation[] {
+  const place: Place = { name, type: 'MX' };
+  const unique = uniqueMx(mx);
   const isMistyped = ({ exchange }: MxRr) => isOursAppended(name, exchange);
   const ours = unique.filter(({ exchange }) => exchange === mailHost);
   const mistyped = unique.filter(isMistyped);

@@ -108,7 +108,7 @@ function wrong(domain: Expected, { preference, exchange }: MxRr): Conclusion {
 
 function plan(domain: Expected, published: Published): Operation[] {
   const name = mailFromName(domain.name);
-  const { cname, mx, isMxLed } = publishedAt(published, name);
+  const { cname, mx, ledMx } = publishedAt(published, name);
   const place: Place = { name, type: 'MX' };
   const expected = valueOf(domain);
   const present = unique(mx);
@@ -117,7 +117,7 @@ function plan(domain: Expected, published: Published): Operation[] {
   const isAppended = mx.some(({ exchange }) => isTargetAppended(domain, exchange));
   const alone = `Amazon SES takes a MAIL FROM domain only with one MX record. Bounces for ${name} no longer go elsewhere.`;
   return [
-    ...(cname !== null && (isMxLed || !inPlace || others.length > 0) ? [mailFromCnameGone(name, cname)] : []),
+    ...(cname !== null && (ledMx !== null || !inPlace || others.length > 0) ? [mailFromCnameGone(name, cname)] : []),
     inPlace
       ? operation('keep', place, [expected], 'The MX record of the MAIL FROM domain is in place.')
       : others.length > 0

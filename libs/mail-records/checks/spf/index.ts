@@ -49,7 +49,8 @@ export const spf = {
           `If ${name} already has v=spf1 include:_spf.google.com ~all, say, add the Sendmux includes to the same record: ${spfValue.replace('~all', 'include:_spf.google.com ~all')}.`,
           `Check for typos, such as in include:${spfIncludes.join(' and include:')}: SPF is whitespace-sensitive.`,
         ],
-  reads: ({ name }) => [{ name }],
+  // What the records of a domain that only sends would end is its mail as well.
+  reads: ({ name }) => [{ name, mx: true }],
   plan,
 } as const satisfies Check;
 
