@@ -266,6 +266,16 @@ describe('a domain that only sends', () => {
     },
   );
 
+  it.each<[string, ZoneData]>([...served, ['record of its own', { [d]: { MX: google } }]])(
+    'is said to be received by whom its MX names, which a %s gives it',
+    async (_what, data) => {
+      const { receivedBy } = await preflightOf(zoneOf(data));
+      expect(receivedBy.map(({ host, provider }) => `${provider} ${host}`)).toEqual(
+        google.map((value) => `Google Workspace ${value.slice(2)}`),
+      );
+    },
+  );
+
   it('has no MX written where its own stays, or where there is none', async () => {
     const zones: ZoneData[] = [
       { [d]: { MX: google } },
