@@ -125,6 +125,12 @@ describe('the mode of a domain', () => {
         ) as string,
       },
     ]);
+    mx = () => Promise.resolve({ kind: 'records', records: [google], aliases: ['host.example'] });
+    expect(await add('led')).toMatchObject({ warnings: [{ code: 'mail_is_received' }] });
+    const ours = { preference: google.preference - 1, exchange: 'mail.sendmux.ai' };
+    mx = () => Promise.resolve({ kind: 'records', records: [google, ours], aliases: [] });
+    expect(await add('first')).not.toHaveProperty('warnings');
+    mx = () => Promise.resolve({ kind: 'records', records: [google], aliases: [] });
     expect(await add('leaves', { mode: 'send_only' })).not.toHaveProperty('warnings');
     mx = () => Promise.resolve({ kind: 'unreachable', reason: 'gone' });
     expect(await add('unknown')).not.toHaveProperty('warnings');

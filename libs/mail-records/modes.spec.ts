@@ -1,4 +1,4 @@
-import { answerOf, Answers } from './answers';
+import { answerOf, Answers, type MxRr } from './answers';
 import type { Expected } from './check';
 import { explain } from './explain';
 import { answersInPlace } from './in-place';
@@ -68,5 +68,44 @@ describe('a domain that only sends', () => {
     expect(said(sendOnly).map(({ code }) => code)).not.toContain('mail_is_received');
     const warning = said(sendReceive).find(({ code }) => code === 'mail_is_received');
     expect(warning?.message).toMatch(/mode send_only.* or add a name of its own for mail, such as mail\./);
+  });
+});
+
+describe('a preflight', () => {
+  const at = (preference: number, exchange: string) => ({ preference, exchange });
+  const [ours, other] = ['mail.sendmux.ai', 'mx.other.net'];
+  const before = (mx: readonly MxRr[], aliases: readonly string[] = []) => {
+    const answers = new Answers().set('MX', name, answerOf(mx, aliases));
+    return preflight(sendReceive, publishedIn([{ name, mx: true }], answers), 'acme.com', false);
+  };
+  const warned = (mx: readonly MxRr[], aliases?: readonly string[]) =>
+    /^(\S+) .*receives the mail/.exec(
+      before(mx, aliases).findings.find(({ code }) => code === 'mail_is_received')?.message ?? '',
+    )?.[1];
+
+  it.each<[string, readonly MxRr[]]>([
+    ['comes after ours', [at(10, ours), at(20, other)]],
+    ['comes after ours of another priority', [at(20, ours), at(30, other)]],
+    ['is our own', [at(10, ours), at(20, ours)]],
+    ['says that there is no mail', [at(0, '')]],
+  ])('warns of no end of the mail of a host that %s', (_what, mx) => {
+    expect(warned(mx)).toBeUndefined();
+  });
+
+  it.each<[string, readonly MxRr[]]>([
+    ['comes alone', [at(10, other)]],
+    ['comes alone, at the priority of a backup', [at(20, other)]],
+    ['comes before ours', [at(5, other), at(10, ours)]],
+    ['shares the mail with ours', [at(10, ours), at(10, other)]],
+    ['comes before ours, and after the priority that ours gets', [at(15, other), at(20, ours), at(30, 'x.other.net')]],
+  ])('warns of the end of the mail of a host that %s', (_what, mx) => {
+    expect(warned(mx)).toBe(other);
+  });
+
+  it('sees the mail hosts to which a CNAME leads', () => {
+    expect(warned([at(10, other)], ['host.example'])).toBe(other);
+    expect(before([at(10, other)], ['host.example']).receivedBy).toEqual([
+      { preference: 10, host: other, provider: null },
+    ]);
   });
 });

@@ -68,7 +68,11 @@ export function preflight(
   const receivedBy = mx
     .filter(({ exchange }) => exchange !== '')
     .map(({ preference, exchange }) => ({ preference, host: exchange, provider: mailProvider(exchange) }));
-  const foreign = receivedBy.filter(({ host }) => host !== mailHost);
+  const ours = mx.find(({ exchange }) => exchange === mailHost);
+  // A backup stays one: our MX ends the mail of hosts that have it before ours now, or share it.
+  const foreign = receivedBy.filter(
+    ({ host, preference }) => host !== mailHost && (!ours || preference <= ours.preference),
+  );
   const spf = [...new Set(domain.txt.filter(looksLikeSpf))].sort();
   const own = [...new Set(seenAt(publishedAt(published, dmarcName(name))).filter(looksLikeDmarc))].sort();
   const inherited = own.length === 0 ? (inheritedDmarc(name, published) ?? null) : null;
