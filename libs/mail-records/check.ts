@@ -87,6 +87,8 @@ export interface Check {
 
   /** Gives the names that `plan` reads. */
   reads(domain: ToRead): readonly NameToRead[];
+  /** Gives the questions, besides those of `reads`, whose answers the plan needs for its advice. */
+  planClues?(domain: Expected, published: Published): readonly Question[];
   /**
    * Gives the operations that make the check pass, given what is published now. A name that was not read is treated as
    * one without records.

@@ -101,12 +101,13 @@ export function rehearsalQuestions(
   of: readonly Check[] = checksOf(domain),
 ): Question[] {
   const { answers, findings } = rehearse(domain, published, operations, of);
-  return findings
+  const planned = of.flatMap((check) => check.planClues?.(domain, published) ?? []);
+  const passed = findings
     .filter(({ outcome }) => outcome === 'pass')
     .flatMap(
       (finding) => checkNamed(finding.check)?.clues?.(domain, finding, { answers, clues: answers, ses: null }) ?? [],
-    )
-    .filter((question) => !isProbe(question) && !answers.has(question));
+    );
+  return [...planned, ...passed].filter((question) => !isProbe(question) && !answers.has(question));
 }
 
 /**

@@ -568,6 +568,24 @@ describe('M9: a target to which the DNS provider has appended the zone', () => {
     expect((await detailOf('dmarc', unseen)).message).toContain('if acme.hosted.example was meant, your DNS provider');
   });
 
+  it.each<[string, ZoneData, string]>([
+    [
+      'is too weak',
+      { 'x.vendor.com': txt('v=DMARC1; p=none') },
+      'The DMARC record of x.vendor.com does not pass either',
+    ],
+    ['cannot be read', { 'x.vendor.com': txt('v=DMARC1 p=reject') }, 'The DMARC record of x.vendor.com does not pass'],
+    ['is not there', {}, 'No DMARC record of x.vendor.com is known'],
+  ])('of a hosted DMARC record that %s is not to be typed with the dot', async (_what, data, said) => {
+    const zone = zoneOf({ ...others, ...data, [at]: { CNAME: ['x.vendor.com.acme.com'] } });
+    const { message, fix } = await detailOf('dmarc', zone);
+    expect(message).toContain(`: remove the CNAME, and place the record at ${at} itself.`);
+    expect(message).toContain(said);
+    const { operations } = await planOf(zone);
+    expect(JSON.stringify([message, fix, operations])).not.toContain('dot at its end');
+    expect(written(fix)).toEqual([`delete ${at} CNAME x.vendor.com.acme.com`, create.dmarc]);
+  });
+
   it('is not suspected of one that leads to a record, or out of the zone, or to a name of one label', async () => {
     const targets: [string, ZoneData][] = [
       ['dmarc.vendor.com', {}],

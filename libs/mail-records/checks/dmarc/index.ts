@@ -29,12 +29,15 @@ export const dmarc = {
     ...(outcome === 'fail' ? ask('TXT', ...possibleZones(name).slice(1).map(dmarcName)) : []),
   ],
   refine: (domain, { code, name }, evidence) =>
-    code === 'dmarc_missing' ? (targetAppended(name, evidence) ?? misplaced(domain, name, evidence)) : undefined,
+    code === 'dmarc_missing'
+      ? (targetAppended(domain, name, evidence) ?? misplaced(domain, name, evidence))
+      : undefined,
   hints: ({ name }) => [
     `The record name is ${dmarcName(name)} and the type is TXT.`,
     `${dmarcValue} is the Sendmux minimum. You can add tags (rua=, pct=, adkim=), but do not remove p=quarantine.`,
   ],
   reads: ({ name }) => [name, ...possibleZones(name).slice(1)].map((at) => ({ name: dmarcName(at), through: true })),
+  planClues: ({ name }, published) => ask('TXT', ...[meantIn(published, dmarcName(name)) ?? []].flat()),
   plan,
 } as const satisfies Check;
 
@@ -59,18 +62,28 @@ const meantTarget = (name: string, answers: Answers): string[] => {
   return target === undefined ? [] : [withoutZone(target, name) ?? []].flat();
 };
 
+/** Gives the same host for a plan; undefined where the CNAME leads to what was meant as a DMARC record. */
+function meantIn(published: Published, name: string): string | undefined {
+  const own = publishedAt(published, name);
+  return own.cname === null || seenAt(own).some(looksLikeDmarc) ? undefined : withoutZone(own.cname, name);
+}
+
 /** Explains a CNAME to a hosted record that leads nowhere, because the DNS provider has appended the zone to it. */
-function targetAppended(name: string, { answers, clues }: Evidence): Refined | undefined {
+function targetAppended(domain: Expected, name: string, { answers, clues }: Evidence): Refined | undefined {
   const [meant] = meantTarget(name, answers);
   if (meant === undefined) return undefined;
   const target = definiteIn(answers.at('TXT', name))!.aliases[0]!;
-  const isHosted = recordsIn(clues.at('TXT', meant))?.some(looksLikeDmarc);
+  const hosted = recordsIn(clues.at('TXT', meant)) ?? [];
   const appended = 'your DNS provider has appended the zone to the target';
+  const [why, advice] = passes(domain, hosted)
+    ? [`${appended}, since ${meant} has one`, `Enter ${meant}. with the dot at its end.`]
+    : [
+        `if ${meant} was meant, ${appended}`,
+        `${hosted.some(looksLikeDmarc) ? `The DMARC record of ${meant} does not pass either` : `No DMARC record of ${meant} is known`}: remove the CNAME, and place the record at ${name} itself.`,
+      ];
   return {
     code: 'dmarc_missing',
-    message: `${name} is a CNAME to ${target}, where there is no DMARC record: ${
-      isHosted ? `${appended}, since ${meant} has one` : `if ${meant} was meant, ${appended}`
-    }. Enter ${meant}. with the dot at its end.`,
+    message: `${name} is a CNAME to ${target}, where there is no DMARC record: ${why}. ${advice}`,
   };
 }
 
@@ -117,8 +130,9 @@ function plan(domain: Expected, published: Published): Operation[] {
   const merged = mergeDmarc(present, inherited);
   const beside = [...new Set(txt.filter(looksLikeDmarc))].sort();
   if (cname !== null) {
-    const meant = present.length === 0 ? withoutZone(cname, name) : undefined;
-    const instead = meant
+    const meant = meantIn(published, name);
+    const isHosted = meant !== undefined && passes(domain, recordsIn(published.followed.at('TXT', meant)) ?? []);
+    const instead = isHosted
       ? [
           `Where ${meant} was meant, the DNS provider has appended the zone to the target: enter ${meant}. with the dot at its end instead, to keep the record that is hosted there.`,
         ]
