@@ -55,12 +55,14 @@ import {
 } from './checks/misplaced';
 import { cnameGone, removesCname, shownMx } from './checks/mx';
 import { backslashFault, unescaped } from './checks/slips';
-import { adviseSpf } from './checks/spf/advice';
+import { adviseSpf, presentSpf } from './checks/spf/advice';
+import { lostQuestions, lostTarget } from './checks/spf/lost';
 import { judgeSpf, spfQuestion } from './checks/spf/judge';
-import { behindAll, lacksEnd, leftOutOfSpf, looksLikeSpf, mergeSpf } from './checks/spf/merge';
+import { behindAll, lacksEnd, leftOutOfSpf, looksLikeSpf, lostTerms, mergeSpf, spfTargets } from './checks/spf/merge';
 import { isSpf, parseSpf, parseTerm, spfValue } from './checks/spf/record';
 import { agreedSpf, isAll, isEverybody, isPass, readIn, walkSpf } from './checks/spf/walk';
 import { spfWarnings } from './checks/spf/warnings';
+import { cnameChain } from './cname-chain';
 import { loopConclusion, traceLoop } from './cname-loop';
 import { parseDomainName } from './domain-name';
 import { hostOf, namedValue } from './entry';
@@ -214,7 +216,7 @@ const failed = (name: string): Finding => ({
 
 const readers: Record<string, Reader> = {
   agreedSpf: ofZone(({ answers }) => agreedSpf(answers.at('TXT', name)!)),
-  adviseSpf: ofZone(({ txt, answers }) => adviseSpf(txt, (at) => answers.at('TXT', at) ?? answers.at('TXT', name))),
+  adviseSpf: ofZone(({ txt, answers }) => adviseSpf(txt, name, answers)),
   behindAll: ofRecords(behindAll),
   cnameGone: ofName((name) => cnameGone(name, name)),
   cut: ofText((text) => cut(text)),
@@ -227,7 +229,13 @@ const readers: Record<string, Reader> = {
   hostOf: ofName((name) => hostOf(name, name)),
   isBelow: ofName((name) => isBelow(`a.${name}`, name)),
   isProbe: ofName((name) => isProbe({ type: 'TXT', name })),
-  lacksEnd: ofRecords(lacksEnd),
+  cnameChain: ofZone(({ answers }) => cnameChain(name, answers)),
+  presentSpf: ofZone(({ published }) => presentSpf(name, published)),
+  lostQuestions: ofZone(({ txt, answers }) => lostQuestions(txt, answers)),
+  lostTarget: ofZone(({ answers }) => lostTarget(name, 'x.net', answers)),
+  lostTerms: ofRecords((records) => lostTerms(records, () => true)),
+  spfTargets: ofRecords(spfTargets),
+  lacksEnd: ofRecords((records) => lacksEnd(records)),
   leadsThrough: ofZone(({ published }) => leadsThrough(published, name, `_dmarc.${name}`)),
   obstacles: ofZone(({ published }) => obstacles(domain, published, inZoneOrder(domain))),
   openTraces: ofZone(({ answers }) => openTraces(namesToRead(domain), answers)),
@@ -316,7 +324,7 @@ const readers: Record<string, Reader> = {
   mailFromName: ofName(mailFromName),
   mailProvider: ofName(mailProvider),
   mergeDmarc: ofRecords((records) => mergeDmarc(records)),
-  mergeSpf: ofRecords(mergeSpf),
+  mergeSpf: ofRecords((records) => mergeSpf(records)),
   namedValue: ofName((name) => namedValue(name, name, name)),
   namesToRead: ofName((name) => namesToRead({ ...domain, name })),
   onParent: ofZone(({ clues }) =>

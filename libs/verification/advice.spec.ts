@@ -514,7 +514,40 @@ describe('a CNAME', () => {
       expect(message).toContain(`${names}, so`);
       expect(message).toContain('Take a.acme.com out of the record');
       expect(hint).toContain(names);
-      expect(written(fix)).toEqual([`replace ${d} TXT v=spf1 ${own} include:a.acme.com -all`]);
+      expect(written(fix)).toEqual([`replace ${d} TXT v=spf1 ${own} -all`]);
+      const said = 'because its CNAMEs form a loop, and nobody finds a record there: “include:a.acme.com”';
+      const { operations, warnings } = await planOf(zone);
+      expect(written(about(operations, d))).toEqual(written(fix));
+      expect(warnings).toEqual([]);
+      for (const { reason } of [...fix, ...about(operations, d)]) expect(reason).toContain(said);
+    });
+
+    it.each([
+      [
+        'an include that leads into it',
+        'include:in.acme.com include:good.vendor.com -all',
+        'include:good.vendor.com -all',
+      ],
+      ['a redirect', 'redirect=a.acme.com', '~all'],
+    ])('is left out of a merged SPF record, with no more than %s', async (_what, terms, left) => {
+      const zone = zoneOf({
+        ...placed,
+        ...loop,
+        'in.acme.com': { CNAME: ['a.acme.com'] },
+        'good.vendor.com': txt('v=spf1 ip4:198.51.100.1 -all'),
+        [d]: { ...placed[d], TXT: [`v=spf1 ${terms}`] },
+        [`bounce.${d}`]: { ...placed[`bounce.${d}`], TXT: [`v=spf1 ${terms}`] },
+      });
+      const wanted = [
+        `replace ${d} TXT v=spf1 ${own} ${left}`,
+        `replace bounce.${d} TXT v=spf1 include:amazonses.com ${left}`,
+      ];
+      const { operations, warnings } = await planOf(zone);
+      expect(written(operations.filter(({ action }) => action !== 'keep'))).toEqual(wanted);
+      expect(warnings).toEqual([]);
+      const details = await explained(zone);
+      const fixes = ['spf', 'mail_from_spf'].map((check) => details.find((each) => each.check === check)!.fix);
+      expect(fixes.flatMap(written)).toEqual(wanted);
     });
 
     it('is another thing than a SERVFAIL of another cause', async () => {
@@ -628,6 +661,25 @@ describe('M9: a target to which the DNS provider has appended the zone', () => {
       expect(reasonsOf(operations, name)[0]).toMatch(
         new RegExp(`has appended the zone to the target.* ${host}\\. with`),
       );
+  });
+});
+
+describe('an SPF record that leads back to itself', () => {
+  it.each<[string, string, string, ZoneData]>([
+    ['a redirect', `redirect=${d}`, '~all', {}],
+    ['an include', `include:${d} a -all`, 'a -all', {}],
+    ['an include of a CNAME', 'include:spf.acme.com mx ~all', 'mx ~all', { 'spf.acme.com': { CNAME: [d] } }],
+  ])('by %s is merged without it', async (_what, terms, left, data) => {
+    const zone = zoneOf({ ...placed, ...data, [d]: { ...placed[d], TXT: [`v=spf1 ${terms}`] } });
+    const { operations, warnings } = await planOf(zone);
+    expect(written(about(operations, d))).toEqual([`replace ${d} TXT v=spf1 ${own} ${left}`]);
+    expect(about(operations, d)[0]!.reason).toContain('Left out, because it leads back to this record: “');
+    expect(warnings.filter(({ severity }) => severity !== 'warning')).toEqual([]);
+    const { fix, warnings: told, message } = await detailOf('spf', zone);
+    expect(fix).toEqual(about(operations, d));
+    expect(told.filter(({ severity }) => severity === 'breaking')).toEqual([]);
+    expect(message).toContain(`v=spf1 ${own} ${left}`);
+    expect(await failures(zone.after(operations))).toEqual([]);
   });
 });
 

@@ -8,7 +8,8 @@ import { publishedAt, type Published } from '../../published';
 import { escaped } from '../../record-set';
 import { fail, finding, pass, propagating, servfailBehind, unanswered, type Conclusion } from '../finding';
 import { appended, ask, autoAppended } from '../misplaced';
-import { looksLikeSpf, mergeSpf } from '../spf/merge';
+import { adviseSpf, presentSpf } from '../spf/advice';
+import { lostQuestions } from '../spf/lost';
 import { isSpf, parseSpf } from '../spf/record';
 import { agreedSpf, walkSpf, type SpfWalk } from '../spf/walk';
 import { cnameAtMailFrom, mailFromCnameGone, mailFromName, notAligned } from './name';
@@ -41,6 +42,7 @@ export const mailFromSpf = {
     `Only one SPF record per hostname is allowed: ${value}, or one that has include:${sender} in it.`,
   ],
   reads: ({ name }) => [{ name: mailFromName(name), mx: true }],
+  planClues: ({ name }, published) => lostQuestions(presentSpf(mailFromName(name), published), published.followed),
   plan,
 } as const satisfies Check;
 
@@ -113,14 +115,19 @@ function plan(domain: Expected, published: Published): Operation[] {
   const name = mailFromName(domain.name);
   const { cname, txt, ledTxt } = publishedAt(published, name);
   const place: Place = { name, type: 'TXT' };
-  const present = [...new Set(txt.filter(looksLikeSpf))].sort();
+  const present = presentSpf(name, published);
+  const advise = () => {
+    const { merged, caveats } = adviseSpf(present, name, published.followed, [sender]);
+    const reason = ['One SPF record that names Amazon SES.', ...caveats].join(' ');
+    return operation('replace', place, [merged], reason, present);
+  };
   const inPlace = passes(domain, txt, published.followed);
   return [
     ...(cname !== null && (ledTxt !== null || !inPlace) ? [mailFromCnameGone(name, cname)] : []),
     inPlace
       ? operation('keep', place, present, 'The SPF record of the MAIL FROM domain authorises Amazon SES.')
       : present.length > 0
-        ? operation('replace', place, [mergeSpf(present, [sender])], 'One SPF record that names Amazon SES.', present)
+        ? advise()
         : operation('create', place, [value], 'MAIL FROM: authorises Amazon SES to send with that name.'),
   ];
 }

@@ -8,8 +8,8 @@ import { registrableDomain } from '../../zone';
 import { appended, ask, autoAppended, onParent, parentsOf } from '../misplaced';
 import { judgeSpf, spfQuestion } from './judge';
 import { cnameGone, removesCname } from '../mx';
-import { adviseSpf } from './advice';
-import { looksLikeSpf } from './merge';
+import { adviseSpf, presentSpf } from './advice';
+import { lostQuestions } from './lost';
 import { isSpf, spfIncludes, spfValue } from './record';
 import { walkSpf, type SpfWalk } from './walk';
 import { spfWarnings } from './warnings';
@@ -51,6 +51,7 @@ export const spf = {
         ],
   // What the records of a domain that only sends would end is its mail as well.
   reads: ({ name }) => [{ name, mx: true }],
+  planClues: ({ name }, published) => lostQuestions(presentSpf(name, published), published.followed),
   plan,
 } as const satisfies Check;
 
@@ -106,7 +107,7 @@ function plan(domain: Expected, published: Published): Operation[] {
   const { name, mode } = domain;
   const { cname, txt, ledTxt } = publishedAt(published, name);
   const place: Place = { name, type: 'TXT' };
-  const present = [...new Set(txt.filter(looksLikeSpf))].sort();
+  const present = presentSpf(name, published);
   const inPlace = passes(domain, txt, published.followed);
   const own = inPlace
     ? operation('keep', place, present, 'The SPF record authorises Sendmux.')
@@ -118,7 +119,7 @@ function plan(domain: Expected, published: Published): Operation[] {
 }
 
 function planRecord(place: Place, present: readonly string[], { followed }: Published): Operation {
-  const { merged, caveats } = adviseSpf(present, (target) => followed.at('TXT', target));
+  const { merged, caveats } = adviseSpf(present, place.name, followed);
   if (present.length === 0) return operation('create', place, [merged], 'SPF: authorises SES and Sendmux’s relays.');
   const reason =
     present.length > 1

@@ -28,9 +28,9 @@ export function judgeSpf({ name }: Expected, answers: Answers): Finding {
         if (spf.length > 1)
           return fail(
             'spf_multiple',
-            `${name} has ${spf.length} SPF records, and only one per hostname is allowed (RFC 7208 section 4.5). Merge all include: mechanisms into one record, with ${ours} in it, and delete the others: ${advised(spf, answers)}`,
+            `${name} has ${spf.length} SPF records, and only one per hostname is allowed (RFC 7208 section 4.5). Merge all include: mechanisms into one record, with ${ours} in it, and delete the others: ${advised(name, spf, answers)}`,
           );
-        return spf.length === 0 ? withoutSpf(name, records) : judgeRecord(spf[0]!, answers);
+        return spf.length === 0 ? withoutSpf(name, records) : judgeRecord(name, spf[0]!, answers);
       },
     },
     answers.at('TXT', name),
@@ -88,8 +88,8 @@ function termsOf(text: string): readonly SpfTerm[] | undefined {
 const walk = (text: string, answers: Answers): SpfWalk => walkSpf(text, (name) => answers.at('TXT', name), spfIncludes);
 
 /** The merged record as the messages show it, with what its owner has to know. */
-function advised(records: readonly string[], answers: Answers): string {
-  const { merged, caveats } = adviseSpf(records, (name) => answers.at('TXT', name));
+function advised(name: string, records: readonly string[], answers: Answers): string {
+  const { merged, caveats } = adviseSpf(records, name, answers);
   return [escaped(merged), ...caveats].join(' ');
 }
 
@@ -108,7 +108,7 @@ function missingIn(terms: readonly SpfTerm[]): string[] {
   });
 }
 
-function judgeRecord(text: string, answers: Answers): Conclusion {
+function judgeRecord(name: string, text: string, answers: Answers): Conclusion {
   const record = parseSpf(text);
   if ('syntaxError' in record)
     return fail(
@@ -119,11 +119,12 @@ function judgeRecord(text: string, answers: Answers): Conclusion {
     );
   const { terms } = record;
   const missing = missingIn(terms);
-  return missing.length > 0 ? judgeTargets(text, terms, missing, answers) : judgeTerms(terms);
+  return missing.length > 0 ? judgeTargets(name, text, terms, missing, answers) : judgeTerms(terms);
 }
 
 /** Judges a record that does not name all of our includes, by the records that it leads to. */
 function judgeTargets(
+  domain: string,
   text: string,
   terms: readonly SpfTerm[],
   missing: readonly string[],
@@ -158,17 +159,16 @@ function judgeTargets(
     if (found.kind === 'disagreement') return propagating('TXT', name);
     if (found.kind === 'servfail') return servfailBehind(name, found.loop);
   }
-  return unreachedIncludes(text, terms, named, lacking.length > 0, walked, answers);
+  return unreachedIncludes(terms, named, lacking.length > 0, walked, () => advised(domain, [text], answers));
 }
 
 /** Says why a receiver does not find our includes in the records that the record leads to. */
 function unreachedIncludes(
-  text: string,
   terms: readonly SpfTerm[],
   named: string,
   isLacking: boolean,
   { broken, targets, lookups }: SpfWalk,
-  answers: Answers,
+  advise: () => string,
 ): Conclusion {
   const leading = terms.filter(
     ({ name, kind }) => name === 'include' || (kind === 'modifier' && name === 'redirect' && !terms.some(isAll)),
@@ -181,28 +181,25 @@ function unreachedIncludes(
   if (broken !== undefined)
     return fail(
       'spf_include_missing',
-      `The SPF record leads to ${broken}, which has no SPF record, several, or one that cannot be read, and receivers stop there (RFC 7208 section 5.2) before they find ${named}. Put ${ours} right after v=spf1: ${advised([text], answers)}`,
+      `The SPF record leads to ${broken}, which has no SPF record, several, or one that cannot be read, and receivers stop there (RFC 7208 section 5.2) before they find ${named}. Put ${ours} right after v=spf1: ${advise()}`,
     );
   if (lookups > spfLookupLimit)
     return fail(
       'spf_too_many_lookups',
-      `The SPF record needs more than ${spfLookupLimit} look-ups, and receivers stop there (RFC 7208 section 4.6.4) before they find ${named}. Put ${ours} right after v=spf1: ${advised([text], answers)}`,
+      `The SPF record needs more than ${spfLookupLimit} look-ups, and receivers stop there (RFC 7208 section 4.6.4) before they find ${named}. Put ${ours} right after v=spf1: ${advise()}`,
     );
   if (!isLacking)
     return fail(
       'spf_include_qualifier',
-      `A term before ${named} decides about its senders first, and does not authorise them (RFC 7208 section 4.6.2). Put ${ours} right after v=spf1: ${advised([text], answers)}`,
+      `A term before ${named} decides about its senders first, and does not authorise them (RFC 7208 section 4.6.2). Put ${ours} right after v=spf1: ${advise()}`,
     );
   const redirect = terms.find((term) => term.kind === 'modifier' && term.name === 'redirect');
   if (redirect && targets.has(redirect.value))
     return fail(
       'spf_include_missing',
-      `The SPF record leads to ${redirect.value}, which lacks ${named}. Add it there, or here: ${advised([text], answers)}`,
+      `The SPF record leads to ${redirect.value}, which lacks ${named}. Add it there, or here: ${advise()}`,
     );
-  return fail(
-    'spf_include_missing',
-    `The SPF record lacks ${named}. Merge it into the record you have: ${advised([text], answers)}`,
-  );
+  return fail('spf_include_missing', `The SPF record lacks ${named}. Merge it into the record you have: ${advise()}`);
 }
 
 /** Judges a record that names our includes, by its other terms. */

@@ -42,14 +42,19 @@ const strictest = (alls: readonly string[]): string =>
  * One SPF record that authorises us and whoever the records there authorise: our includes first, every other valid term
  * that is read once, then the strictest `all` among them. What stands behind an `all`, where nobody reads it (RFC 7208
  * section 5.1), authorises nobody afterwards either (`behindAll`). Terms that no receiver can read are left out
- * (`leftOutOfSpf`).
+ * (`leftOutOfSpf`), and those with a target that is lost.
  *
  * @param records those that are or were meant as SPF records; none gives ours alone.
  * @param includes what the record has to authorise.
+ * @param isLost whether nobody finds a record at the target of an include or a redirect.
  */
-export function mergeSpf(records: readonly string[], includes: readonly string[] = spfIncludes): string {
+export function mergeSpf(
+  records: readonly string[],
+  includes: readonly string[] = spfIncludes,
+  isLost: (target: string) => boolean = nothingLost,
+): string {
   // Sorted: resolvers give records in any order, and equal answers give equal plans.
-  const written = [...records].sort().map((record) => termsOf(record).read);
+  const written = [...records].sort().map((record) => termsOf(record).read.filter((term) => !isLostTerm(term, isLost)));
   const alls = written.flat().filter(isAll);
   const redirects = written.flatMap((terms) => (terms.some(isAll) ? [] : terms.filter(isRedirect).slice(0, 1)));
   const single = written.length === 1 && redirects.length === 1;
@@ -80,8 +85,33 @@ export const behindAll = (records: readonly string[]): string[] => [
 ];
 
 /** Tells whether a merge gives an end to records that have none, so that mail from elsewhere is no longer neutral. */
-export const lacksEnd = (records: readonly string[]): boolean =>
-  records.length > 0 && !records.some((record) => termsOf(record).read.some((term) => isAll(term) || isRedirect(term)));
+export const lacksEnd = (records: readonly string[], isLost: (target: string) => boolean = nothingLost): boolean => {
+  const isEnd = (term: string) => isAll(term) || (isRedirect(term) && !isLostTerm(term, isLost));
+  return records.length > 0 && !records.some((record) => termsOf(record).read.some(isEnd));
+};
+
+/** Gives the targets of the includes and redirects that `mergeSpf` keeps, each once; macros have none. */
+export const spfTargets = (records: readonly string[]): string[] => [
+  ...new Set(records.flatMap((record) => termsOf(record).read.flatMap((term) => targetOf(term) ?? []))),
+];
+
+/** The includes and redirects that `mergeSpf` leaves out because their target is lost. */
+export const lostTerms = (records: readonly string[], isLost: (target: string) => boolean): string[] => [
+  ...new Set([...records].sort().flatMap((record) => termsOf(record).read.filter((term) => isLostTerm(term, isLost)))),
+];
+
+const nothingLost = () => false;
+
+function targetOf(term: string): string | undefined {
+  const read = parseTerm(term);
+  const leads = read?.name === 'include' || (read?.kind === 'modifier' && read.name === 'redirect');
+  return leads && !read.value.includes('%') ? read.value : undefined;
+}
+
+function isLostTerm(term: string, isLost: (target: string) => boolean): boolean {
+  const target = targetOf(term);
+  return target !== undefined && isLost(target);
+}
 
 /** Gives the valid terms of a record; modifiers count wherever they stand, mechanisms not behind an `all`. */
 function termsOf(record: string): { readonly read: string[]; readonly behind: string[] } {
