@@ -2,13 +2,14 @@
 import { unique, type Answer, type AnswerEvidence, type Answers, type Question } from './answers';
 import type { Check, Evidence, Expected, Refined, Severity, Warning } from './check';
 import { checkNamed, checksOf } from './checks';
-import { unseen, writtenLoop } from './checks/finding';
+import { dnameAboveName, unseen, writtenLoop } from './checks/finding';
+import { cnameChain } from './cname-chain';
 import { loopConclusion, traceLoop } from './cname-loop';
 import type { Assessment, Finding } from './findings';
 import { cut, cutList, limits } from './limits';
 import type { Operation } from './operation';
 import { remedy } from './plan';
-import { openTraces, publishedIn, type NameToRead, type Published } from './published';
+import { dnameAbove, openTraces, publishedIn, type NameToRead, type Published } from './published';
 import { obstacles, planWarnings, rehearsalQuestions } from './rehearsal';
 import { trace } from './synthesis';
 import { registrableDomain } from './zone';
@@ -110,7 +111,7 @@ function explainOne(check: Check, domain: Expected, finding: Finding, explaining
     code: better.code,
     message: cut(better.message, limits.text),
     severity: severityOf(finding, warnings),
-    hint: hintOf(check, domain, finding, explaining, ttl),
+    hint: hintOf(check, domain, finding, refined, explaining, ttl),
     warnings,
     fix,
     ttl,
@@ -170,7 +171,7 @@ function warningsOf(
   const own: Warning[] =
     outcome !== 'pass' || code === 'ok' ? [] : [{ code, severity: check.severities?.[code] ?? 'info', message }];
   const advised = isMendable(check, finding, refined?.code)
-    ? adviceWarnings(check, domain, finding, published, fix)
+    ? adviceWarnings(check, domain, refined ?? finding, published, fix)
     : [];
   const found = [...own, ...(check.warnings?.(domain, finding, evidence) ?? [])];
   const all = [...found, ...advised.filter((each) => !found.some((one) => one.code === each.code))];
@@ -183,7 +184,7 @@ function warningsOf(
 function adviceWarnings(
   check: Check,
   domain: Expected,
-  { code }: Finding,
+  { code }: Pick<Finding, 'code'>,
   published: Published,
   fix: readonly Operation[],
 ): Warning[] {
@@ -195,7 +196,10 @@ function adviceWarnings(
 /** Finds a more precise code and message; where a wildcard answers for the name, the message says so. */
 function refinedOf(check: Check, domain: Expected, finding: Finding, evidence: Evidence): Refined | undefined {
   const all = evidence.clues.with(evidence.answers);
-  const refined = loopConclusion(finding, traceLoop(finding, all)) ?? check.refine?.(domain, finding, evidence);
+  const refined =
+    loopOfDnames(domain, finding, all) ??
+    loopConclusion(finding, traceLoop(finding, all)) ??
+    check.refine?.(domain, finding, evidence);
   const { name, outcome } = finding;
   // A finding of this look has the type of a question of its check.
   const type = refined?.code === 'cname_loop' ? 'CNAME' : (finding.type as Question['type']);
@@ -213,27 +217,38 @@ function refinedOf(check: Check, domain: Expected, finding: Finding, evidence: E
   };
 }
 
+/** Says of a name for which resolvers fail that it stands below a DNAME, so that no CNAME is stored there. */
+function loopOfDnames({ name: domain }: Expected, { code, name }: Finding, followed: Answers): Refined | undefined {
+  const dname = code === 'dns_servfail' || code === 'cname_loop' ? dnameAbove({ followed }, name) : undefined;
+  if (!dname) return undefined;
+  const { isLoop } = cnameChain(domain, followed);
+  return { code: 'dname_above', message: dnameAboveName(domain, name, dname, isLoop) };
+}
+
 function hintOf(
   check: Check,
   domain: Expected,
   finding: Finding,
+  refined: Refined | undefined,
   { clues, answers }: Evidence,
   ttl: number | null,
 ): string | null {
-  const { outcome, code, observed } = finding;
+  const { outcome, observed } = finding;
+  const { code } = refined?.code === 'dname_above' ? refined : finding;
   if (outcome === 'pass') return null;
   const { name, loop } = traceLoop(finding, clues.with(answers));
-  const hints = loop
-    ? [
-        `These CNAMEs form the loop: ${cut(writtenLoop(loop))}. Not one of them may lead back to an earlier one.`,
-        // What is in the way is a CNAME, as anywhere.
-        ...(name === finding.name ? check.hints(domain, { ...finding, code: 'cname_at_name' }) : []),
-      ]
-    : unseen.has(code)
-      ? ['No record can be seen until this is mended, whatever it says.']
-      : code === 'dname_above'
-        ? ['No record can be placed here: take a name that is not below the DNAME, or remove the DNAME.']
-        : check.hints(domain, finding);
+  const hints =
+    code === 'dname_above'
+      ? ['No record can be placed here: take a name that is not below the DNAME, or remove the DNAME.']
+      : loop
+        ? [
+            `These CNAMEs form the loop: ${cut(writtenLoop(loop))}. Not one of them may lead back to an earlier one.`,
+            // What is in the way is a CNAME, as anywhere.
+            ...(name === finding.name ? check.hints(domain, { ...finding, code: 'cname_at_name' }) : []),
+          ]
+        : unseen.has(code)
+          ? ['No record can be seen until this is mended, whatever it says.']
+          : check.hints(domain, finding);
   const isCached = outcome === 'fail' && observed.length > 0 && ttl !== null && ttl >= longTtl;
   const cached = isCached
     ? [`Resolvers may keep the old value for up to ${Math.ceil(ttl / 3_600)} h after you change it.`]

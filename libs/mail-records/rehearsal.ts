@@ -2,6 +2,7 @@
 import { answerOf, definiteIn, recordsIn, type Answer, type Answers, type MxRr, type Question } from './answers';
 import type { Check, Expected, Severity, Warning } from './check';
 import { checkNamed, checksOf } from './checks';
+import { cnameChain } from './cname-chain';
 import { dnameAboveName } from './checks/finding';
 import { mailProvider } from './checks/mail-provider';
 import type { Finding } from './findings';
@@ -107,7 +108,10 @@ export function rehearsalQuestions(
     .flatMap(
       (finding) => checkNamed(finding.check)?.clues?.(domain, finding, { answers, clues: answers, ses: null }) ?? [],
     );
-  return [...planned, ...passed].filter((question) => !isProbe(question) && !answers.has(question));
+  // The name that the domain is by a DNAME may lead back to it.
+  const { open } = cnameChain(domain.name, published.followed);
+  const renamed = dnameAbove(published, domain.name) && open ? [open] : [];
+  return [...planned, ...passed, ...renamed].filter((question) => !isProbe(question) && !answers.has(question));
 }
 
 /**
@@ -179,7 +183,7 @@ export function obstacles(domain: Expected, published: Published, of: readonly C
       found.set(dname.owner, {
         code: 'dname_above',
         severity: 'blocking',
-        message: dnameAboveName(domain.name, name, dname),
+        message: dnameAboveName(domain.name, name, dname, cnameChain(domain.name, published.followed).isLoop),
       });
   }
   return [...found.values()];

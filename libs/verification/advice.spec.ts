@@ -340,6 +340,39 @@ describe('S2: a DNAME', () => {
     expect(dkim).toMatchObject({ fix: [], warnings: [{ code: 'dname_above' }] });
   });
 
+  it('that leads back to itself is in the way, and no CNAME: none is stored, and no name in the loop is offered', async () => {
+    const zone = zoneOf({ 'acme.com': { ...dname, SOA: ['x'] }, 'acme.net': { DNAME: ['acme.com'] } });
+    const { operations, warnings } = await planOf(zone);
+    expect(operations).toEqual([]);
+    expect(warnings).toMatchObject([{ code: 'dname_above', severity: 'blocking' }]);
+    const details = (await explained(zone)).filter(({ check }) => check !== 'dkim');
+    for (const { outcome, code, hint, fix, warnings: told } of details) {
+      expect({ outcome, code, fix, told }).toEqual({ outcome: 'fail', code: 'dname_above', fix: [], told: [] });
+      expect(hint).toContain('remove the DNAME');
+    }
+    for (const { message } of [...warnings, ...details]) {
+      expect(message).toContain('acme.com, which has a DNAME to acme.net');
+      expect(message).toContain('Remove the DNAME.');
+      expect(message).not.toContain('mail.acme.net');
+      expect(message).not.toContain('CNAME at');
+    }
+  });
+
+  it('at the domain, which leads back to it, is in the way of the records below it', async () => {
+    const zone = zoneOf({ [d]: { ...placed[d], DNAME: ['x.acme.net'] }, 'x.acme.net': { DNAME: [d] } });
+    const details = await explained(zone);
+    expect(details.map(({ code }) => code).slice(0, 4)).toEqual(['ok', 'dname_above', 'ok', 'dname_above']);
+    expect(details[1]!.message).toContain('Remove the DNAME.');
+  });
+
+  it('to which a CNAME of the domain leads is not in the way of its removal', async () => {
+    const zone = zoneOf({ [d]: { CNAME: ['mail.acme.net'] }, 'acme.net': { DNAME: ['acme.com'] } });
+    const { code, message, fix } = await detailOf('mx', zone);
+    expect(code).toBe('cname_loop');
+    expect(message).toContain(`Remove the CNAME at ${d}.`);
+    expect(written(fix)).toEqual([`delete ${d} CNAME mail.acme.net`, create.mx]);
+  });
+
   it('beyond a CNAME of the domain is somebody else’s', async () => {
     const zone = zoneOf({ [d]: { CNAME: ['a.host.example'] }, 'host.example': { DNAME: ['other.example'] } });
     expect(written((await planOf(zone)).operations)[0]).toBe(`delete ${d} CNAME a.host.example`);

@@ -120,7 +120,7 @@ export class PublishedRecords {
       } catch (error) {
         const canDoWithout = target !== undefined && (!isNeeded || (await this.isLoop(name)));
         if (!canDoWithout) throw error;
-        answers.set(type, name, [{ kind: 'nodata', aliases: [target] }]);
+        answers.set(type, name, [{ kind: 'nodata', aliases: [target], ...(alias.dname && { dname: alias.dname }) }]);
       }
     };
     await Promise.all([asked('TXT', through), ...(mx ? [asked('MX', false)] : [])]);

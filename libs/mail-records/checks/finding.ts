@@ -65,11 +65,16 @@ const bogus = (name: string): Conclusion =>
     `The DNSSEC signatures of ${name} do not validate, so resolvers refuse to answer for it (RFC 4035 section 5.5). Sign the zone again, or mend or remove the DS record at your registrar.`,
   );
 
-/** Says that no record can stand at a name below a DNAME, and what to do. */
-export function dnameAboveName(domain: string, name: string, { owner, target }: Dname): string {
-  const instead = domain.endsWith(`.${owner}`)
-    ? `Add ${domain.slice(0, -owner.length)}${target} to Sendmux instead, or remove the DNAME.`
-    : 'Remove the DNAME.';
+/**
+ * Says that no record can stand at a name below a DNAME, and what to do.
+ *
+ * @param isLoop whether the name that the domain is by the DNAME leads back to it, so that nobody can add it instead.
+ */
+export function dnameAboveName(domain: string, name: string, { owner, target }: Dname, isLoop = false): string {
+  const instead =
+    domain.endsWith(`.${owner}`) && !isLoop
+      ? `Add ${domain.slice(0, -owner.length)}${target} to Sendmux instead, or remove the DNAME.`
+      : 'Remove the DNAME.';
   return `${name} stands below ${owner}, which has a DNAME to ${target}: all names below it are those below ${target}, and no record can stand there (RFC 6672 section 2.4). ${instead}`;
 }
 
