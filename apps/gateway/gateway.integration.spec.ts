@@ -183,7 +183,7 @@ describe('A. names', () => {
     ),
     ['A20', '*.acme.com', 400, 'invalid_parameter', 'add each subdomain'],
     ['A22', undefined, 400, 'missing_parameter', '"domain" is missing'],
-    ['A22', null, 400, 'missing_parameter', '"domain" is missing'],
+    ['A22', null, 400, 'invalid_parameter', 'null is not allowed: "domain" must be a string'],
     ['A22', 42, 400, 'invalid_parameter', 'must be a string'],
     ['A22', ['mail.acme.com'], 400, 'invalid_parameter', 'must be a string'],
     ['A22', { toString: 'mail.acme.com' }, 400, 'invalid_parameter', 'must be a string'],

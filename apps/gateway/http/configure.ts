@@ -84,19 +84,17 @@ function assertRoute({ is404, method, server, url, routeOptions }: FastifyReques
 function invalid(errors: ValidationError[]): ApiError {
   const faults = errors.flatMap((error) => faultsOf(error));
   const first = faults.find(({ code }) => code === 'missing_parameter') ?? faults[0]!;
-  return new ApiError(first.code === 'missing_parameter' ? 'missing_parameter' : 'invalid_parameter', first.message, {
-    param: first.param,
-    errors: faults,
-  });
+  return new ApiError(first.code, first.message, { param: first.param, errors: faults });
 }
 
 /** Gives the faults of a field, or else of the fields in it, which are named by the path to them. */
 function faultsOf({ property, value, constraints, children = [] }: ValidationError, within = ''): Fault[] {
   const param = within + property;
   if (!constraints && children.length > 0) return children.flatMap((child) => faultsOf(child, `${param}.`));
-  if (value === undefined || value === null)
-    return [{ code: 'missing_parameter', param, message: `"${param}" is missing.` }];
-  return [{ code: 'invalid_parameter', param, message: `${Object.values(constraints ?? {}).join('; ')}.` }];
+  if (value === undefined) return [{ code: 'missing_parameter', param, message: `"${param}" is missing.` }];
+  // A null was sent, so it is not called missing.
+  const said = `${value === null ? 'null is not allowed: ' : ''}${Object.values(constraints ?? {}).join('; ')}.`;
+  return [{ code: 'invalid_parameter', param, message: said }];
 }
 
 interface Fault {
