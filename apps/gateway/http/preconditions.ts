@@ -25,7 +25,8 @@ export class Preconditions {
    */
   demand(version: number): number | undefined {
     if (this.ifMatch !== undefined && !names(this.ifMatch, version)) throw preconditionFailed(this.method);
-    if (this.ifNoneMatch !== undefined && names(this.ifNoneMatch, version)) throw preconditionFailed(this.method);
+    if (this.ifNoneMatch !== undefined && names(this.ifNoneMatch, version))
+      throw preconditionFailed(this.method, 'If-None-Match');
     return this.ifMatch === undefined || this.ifMatch.trim() === '*' ? undefined : version;
   }
 
@@ -58,15 +59,20 @@ export const CurrentPreconditions = createParamDecorator((_: unknown, context: E
   return new Preconditions(method, headers['if-match'], headers['if-none-match']);
 });
 
+const failures = {
+  'If-Match':
+    'It has another version than If-Match names, so nothing was done. Read it again, and decide with that ETag.',
+  'If-None-Match':
+    'It has a version that If-None-Match names, so nothing was done. Leave that header out to change it.',
+};
+
 /**
  * Makes the error of a precondition that does not hold. The public contract has 409 for PUT and PATCH (decision 32).
  */
-export const preconditionFailed = (method: string): ApiError =>
-  new ApiError(
-    method === 'PUT' || method === 'PATCH' ? 'conflict' : 'precondition_failed',
-    'It has changed since, so nothing was done. Read it again, and decide with the ETag of that answer.',
-    { param: 'If-Match' },
-  );
+export const preconditionFailed = (method: string, header: keyof typeof failures = 'If-Match'): ApiError =>
+  new ApiError(method === 'PUT' || method === 'PATCH' ? 'conflict' : 'precondition_failed', failures[header], {
+    param: header,
+  });
 
 /**
  * Says whether a list of entity tags names the version, or is `*`. Tags are compared weakly in both fields: all of ours
