@@ -58,13 +58,13 @@ export const errorPagePath = '/api/v1/errors';
 
 interface Fault {
   readonly code: string;
-  /** The field, query parameter or header at fault. */
+  /** The field, query parameter or header at fault; `body` or `request` where it is the whole of that. */
   readonly param: string;
   readonly message: string;
 }
 
 interface Details {
-  /** The field, query parameter or header at fault. */
+  /** The field, query parameter or header at fault; `body` or `request` where it is the whole of that. */
   readonly param?: string;
   /** Seconds, for the header `Retry-After`. */
   readonly retryAfter?: number;
@@ -93,6 +93,10 @@ export class ApiError extends Error {
   override readonly name = 'ApiError';
   readonly status: number;
   readonly retryable: boolean;
+  /** What is at fault; never undefined where the request is malformed or impossible (400, 422). */
+  readonly param: string | undefined;
+  /** The single faults; where there is a `param`, one of them is its. */
+  readonly errors: readonly Fault[] | undefined;
 
   constructor(
     readonly code: ErrorCode,
@@ -102,6 +106,14 @@ export class ApiError extends Error {
     super(message);
     this.status = errorCodes[code].status;
     this.retryable = details.retryable ?? errorCodes[code].retryable;
+    const { errors } = details;
+    const isOfRequest = this.status === 400 || this.status === 422;
+    const param = details.param ?? (isOfRequest ? (errors?.[0]?.param ?? 'request') : undefined);
+    this.param = param;
+    this.errors =
+      param === undefined || errors?.some((fault) => fault.param === param)
+        ? errors
+        : [{ code, param, message }, ...(errors ?? [])];
   }
 
   headers(): Record<string, string> {
@@ -115,7 +127,8 @@ export class ApiError extends Error {
    * @param publicUrl under which customers reach the gateway, without a slash at its end.
    */
   envelope(requestId: string, publicUrl: string): object {
-    const { param, errors, count } = this.details;
+    const { param, errors } = this;
+    const { count } = this.details;
     const fault = <Said extends { param?: string; message: string }>(said: Said): Said => ({
       ...said,
       message: bounded(said.message, messageLimit),

@@ -22,10 +22,12 @@ const exampleId = 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx';
 export const extensible = (values: readonly string[]): ApiPropertyOptions =>
   ({ type: 'string', 'x-extensible-enum': [...values] }) as ApiPropertyOptions;
 
+const atFault = 'The field, query parameter or header at fault; `body` or `request` where it is the whole of that.';
+
 class FaultSchema {
-  @ApiProperty({ example: 'label_too_long', description: 'Finer than the code of the error; stable.' })
+  @ApiProperty({ example: 'label_too_long', description: 'Often finer than the code of the error; stable.' })
   code: string;
-  @ApiProperty({ example: 'domain', description: 'The field, query parameter or header at fault.' })
+  @ApiProperty({ example: 'domain', description: atFault })
   field: string;
   @ApiProperty({ example: 'domain', description: 'The same as `field`.' })
   param: string;
@@ -38,7 +40,7 @@ class ErrorSchema {
   code: string;
   @ApiProperty({ description: 'For people: what is wrong and what to do.' })
   message: string;
-  @ApiPropertyOptional({ description: 'The field, query parameter or header at fault.', example: 'domain' })
+  @ApiPropertyOptional({ description: `${atFault} Always there with a status of 400 or 422.`, example: 'domain' })
   param?: string;
   @ApiProperty({ description: 'Whether the same request may succeed later.' })
   retryable: boolean;
@@ -48,7 +50,10 @@ class ErrorSchema {
   current?: number;
   @ApiPropertyOptional({ type: 'integer', description: 'Of `limit_exceeded`: how many it may have.' })
   limit?: number;
-  @ApiPropertyOptional({ type: [FaultSchema] })
+  @ApiPropertyOptional({
+    type: [FaultSchema],
+    description: 'The single faults. Wherever there is a `param`, one of them has it as its `field`.',
+  })
   errors?: FaultSchema[];
 }
 
@@ -95,6 +100,14 @@ const always: readonly ErrorCode[] = [
   'service_unavailable',
 ];
 
+/** Gives an error for an example. What lacks a field, or has an impossible one, names it. */
+const exampleOf = (code: ErrorCode): ApiError =>
+  new ApiError(
+    code,
+    errorCodes[code].meaning,
+    code === 'missing_parameter' || code === 'validation_error' ? { param: 'domain' } : {},
+  );
+
 /** Documents the errors of an operation: its own, and those of every operation. */
 export function ApiErrors(...codes: ErrorCode[]): MethodDecorator {
   const all = [...new Set([...always, ...codes])];
@@ -111,10 +124,7 @@ export function ApiErrors(...codes: ErrorCode[]): MethodDecorator {
           'application/json': {
             schema: { $ref: getSchemaPath(ErrorEnvelope) },
             examples: Object.fromEntries(
-              ofStatus.map((code) => [
-                code,
-                { value: new ApiError(code, errorCodes[code].meaning).envelope(exampleId, 'https://app.sendmux.ai') },
-              ]),
+              ofStatus.map((code) => [code, { value: exampleOf(code).envelope(exampleId, 'https://app.sendmux.ai') }]),
             ),
           },
         },

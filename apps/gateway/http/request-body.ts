@@ -44,12 +44,13 @@ export function readJson(contentType: string, body: Buffer): object | null {
   const text = textOf(body);
   if (isNestedDeeper(text, depthLimit)) throw refused(`The body is nested more than ${depthLimit} levels deep.`);
   const value = parsed(text);
-  if (typeof value !== 'object' || Array.isArray(value)) throw refused(notAnObject);
+  if (typeof value !== 'object' || Array.isArray(value)) throw notAnObject();
   if (!isWellFormed(value)) throw refused('The body has half of a surrogate pair, which is no character.');
   return value;
 }
 
-export const notAnObject = 'The body must be a JSON object.';
+/** Makes the error of a body that is no object. */
+export const notAnObject = (): ApiError => refused('The body must be a JSON object.');
 
 function textOf(body: Buffer): string {
   try {
@@ -92,5 +93,5 @@ function isWellFormed(value: unknown): boolean {
   return Object.entries(value).every(([name, each]) => isWellFormed(name) && isWellFormed(each));
 }
 
-const refused = (message: string) => new ApiError('invalid_parameter', message);
+const refused = (message: string) => new ApiError('invalid_parameter', message, { param: 'body' });
 const unsupported = (message: string) => new ApiError('unsupported_media_type', message);

@@ -43,7 +43,7 @@ export class UnknownParametersInterceptor implements NestInterceptor {
     const known = this.operations.get(`${method} ${routeOptions.url}`);
     if (known) {
       // To an operation without a body, `null` is as good as none.
-      if (body === null && known.body) throw new ApiError('invalid_parameter', notAnObject);
+      if (body === null && known.body) throw notAnObject();
       const unknown = [
         ...Object.keys(query ?? {}).filter((name) => !known.query.has(name)),
         ...Object.keys(body ?? {}).filter((name) => !known.body?.has(name)),
