@@ -58,6 +58,29 @@ describe('a field that was sent is not called missing', () => {
   });
 });
 
+it('a cursor is refused with octets around it', async () => {
+  const cursor = Buffer.from(`mdom_cl${'0'.repeat(25)}`).toString('base64url');
+  expect((await call('GET', `/domains?cursor=${cursor}`)).status).toBe(200);
+  for (const more of ['%3D%3D', '%00', '%0A', '.', '%20'])
+    for (const wrong of [`${cursor}${more}`, `${more}${cursor}`]) {
+      const { status, body } = await call('GET', `/domains?cursor=${wrong}`);
+      expect([status, body.error?.param]).toEqual([400, 'cursor']);
+    }
+});
+
+it.each(['gzip', 'br', 'identity, gzip', 'x'])('a body with Content-Encoding: %s is 415', async (encoding) => {
+  for (const path of ['/domains/preflight', '/mailboxes']) {
+    const answer = await call('POST', path, { domain: 'coded.acme.com' }, { 'content-encoding': encoding });
+    expect([answer.status, answer.body.error.param]).toEqual([415, 'Content-Encoding']);
+    expect(answer.headers.get('accept-encoding')).toBe('identity');
+  }
+});
+
+it('a body with Content-Encoding: identity is read, and none needs no coding', async () => {
+  expect((await call('POST', '/domains', {}, { 'content-encoding': 'Identity' })).status).toBe(400);
+  expect((await call('POST', '/domains', undefined, { 'content-encoding': 'gzip' })).status).toBe(400);
+});
+
 describe('the single faults of an error', () => {
   const domain = 'errors.acme.com';
   const name = 'x';

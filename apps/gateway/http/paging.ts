@@ -41,6 +41,8 @@ export class PageEnvelope {
   meta: MetaSchema;
 }
 
+const encoded = (id: string): string => Buffer.from(id).toString('base64url');
+
 /**
  * Decodes a cursor, which is opaque to clients: the id of the last item of the page before.
  *
@@ -49,7 +51,8 @@ export class PageEnvelope {
 export function lastOfPageBefore({ cursor }: PageQuery, form: RegExp): string | undefined {
   if (cursor === undefined) return undefined;
   const id = Buffer.from(cursor, 'base64url').toString();
-  if (!form.test(id))
+  // Node decodes what is no base64url as well; a cursor of ours is encoded in one way.
+  if (!form.test(id) || encoded(id) !== cursor)
     throw new ApiError('invalid_parameter', '"cursor" is not the next_cursor of a page.', { param: 'cursor' });
   return id;
 }
@@ -71,7 +74,7 @@ export async function pageOf<View extends { readonly id: string }>(
     data: await Promise.all(shown.map(async (view) => present(view))),
     pagination: {
       has_more: hasMore,
-      ...(hasMore && { next_cursor: Buffer.from(shown.at(-1)!.id).toString('base64url') }),
+      ...(hasMore && { next_cursor: encoded(shown.at(-1)!.id) }),
     },
     meta: { request_id: requestId },
   };

@@ -21,6 +21,7 @@ export function acceptJsonOnly(app: NestFastifyApplication): void {
   app.useBodyParser('application/json', {}, (request, body: Buffer, done) => {
     try {
       const { headers } = request as unknown as FastifyRequest;
+      if (body.length > 0) assertPlain(headers['content-encoding']);
       done(null, body.length === 0 ? undefined : readJson(headers['content-type']!, body));
     } catch (error) {
       done(error as Error);
@@ -29,6 +30,15 @@ export function acceptJsonOnly(app: NestFastifyApplication): void {
   app.useBodyParser('*', {}, (_request, body: Buffer, done) => {
     if (body.length === 0) done(null, undefined);
     else done(unsupported('Send the body as application/json.'));
+  });
+}
+
+/** @throws {ApiError} `unsupported_media_type` for a body that is said to be compressed (RFC 9110 section 8.4). */
+function assertPlain(encoding = 'identity'): void {
+  if (encoding.split(',').every((coding) => /^\s*(identity)?\s*$/i.test(coding))) return;
+  throw new ApiError('unsupported_media_type', 'Send the body as it is: no Content-Encoding is read.', {
+    param: 'Content-Encoding',
+    headers: { 'accept-encoding': 'identity' },
   });
 }
 
