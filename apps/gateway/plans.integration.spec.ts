@@ -266,6 +266,26 @@ describe('the host of a record', () => {
 });
 
 describe('POST preflight', () => {
+  it('blocks what a team at its limit cannot add, with the words of the refusal', async () => {
+    const full = await gateway.key();
+    await add(freshName(), full.key);
+    const pool = new Pool({ connectionString: database.url });
+    await pool.query(`UPDATE team_quotas SET allowed = 1 WHERE team = $1 AND kind = 'domains'`, [full.team]);
+    await pool.end();
+    const domain = freshName();
+    const found = await findings(domain, full.key);
+    const refused = await gateway.call('POST', '/api/v1/domains', { key: full.key, body: { domain } });
+    expect(refused.body.error.code).toBe('limit_exceeded');
+    expect(found.can_be_added).toBe(false);
+    expect(found.findings[0]).toEqual({
+      code: 'limit_reached',
+      severity: 'blocking',
+      message: refused.body.error.message,
+    });
+    expect(found.findings[0]!.message).toContain('Your team has 1 domain, and 1 is the most');
+    expect((await findings(domain)).can_be_added).toBe(true);
+  });
+
   const codes = ({ findings: all }: PreflightSchema) => all.map(({ code, severity }) => `${severity} ${code}`);
 
   it('A21 finds nothing in the way of a name that does not exist yet, and creates nothing', async () => {

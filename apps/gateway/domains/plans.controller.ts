@@ -2,6 +2,7 @@ import { Body, Controller, Get, HttpCode, Inject, Param, Post, Query, Req, Res, 
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
+import { Quotas } from '@app/read-model';
 import { parseDomainName, zoneFileFormats } from '@app/mail-records';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess, ApiText } from '../http/openapi';
@@ -9,7 +10,7 @@ import { success } from '../http/success';
 import { AddDomainRequest, idParam } from './domain.dto';
 import { Domains } from './domains.service';
 import { planned, preflighted, zoneFiles } from './plans.examples';
-import { DnsPlanEnvelope, PreflightEnvelope, ZoneFileQuery } from './plans.dto';
+import { DnsPlanEnvelope, PreflightEnvelope, withinLimit, ZoneFileQuery } from './plans.dto';
 import { Plans } from './plans.service';
 
 /** Serves customers before they add a domain and while they place its records. */
@@ -21,6 +22,7 @@ export class PlansController {
   constructor(
     @Inject(Domains) private readonly domains: Domains,
     private readonly plans: Plans,
+    private readonly quotas: Quotas,
   ) {}
 
   @Post('preflight')
@@ -45,7 +47,9 @@ export class PlansController {
     @CurrentCaller() { team }: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    return success(await this.plans.preflight(parseDomainName(domain).name, mode, team), requestId);
+    const { name } = parseDomainName(domain);
+    const [found, { domains }] = await Promise.all([this.plans.preflight(name, mode, team), this.quotas.of(team)]);
+    return success(withinLimit(found, domains), requestId);
   }
 
   @Get(':id/dns-plan')

@@ -15,6 +15,8 @@ import {
   type Preflight,
   type ZoneFileFormat,
 } from '@app/mail-records';
+import { QuotaExceeded } from '@app/commands';
+import type { QuotaUse } from '@app/read-model';
 import { MetaSchema } from '../http/openapi';
 
 export const formats = Object.keys(zoneFileFormats) as ZoneFileFormat[];
@@ -224,3 +226,11 @@ export const presentPreflight = (
     ...findings.map(({ code, severity, message }) => ({ code, severity, message })),
   ],
 });
+
+/** Adds the finding that blocks the add of a team with as many domains as it may have, in the words of the refusal. */
+export function withinLimit(preflight: PreflightSchema, { current, limit }: QuotaUse): PreflightSchema {
+  if (limit === null || current < limit) return preflight;
+  const { message } = new QuotaExceeded('domains', { current, limit });
+  const finding = { code: 'limit_reached', severity: 'blocking', message };
+  return { ...preflight, can_be_added: false, findings: [finding, ...preflight.findings] };
+}
