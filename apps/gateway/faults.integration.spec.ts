@@ -37,7 +37,7 @@ describe('a field that was sent is not called missing', () => {
     [
       '/mailboxes',
       { address, send_scope: { type: null } },
-      'send_scope',
+      'send_scope.type',
       'null is not allowed: "send_scope.type" must',
     ],
     ['/mailboxes', { address, send_scope: { type: 'some' } }, 'send_scope.type', '"send_scope.type" must be all or'],
