@@ -256,7 +256,7 @@ describe('a storm that ends every connection to PostgreSQL again and again', () 
     expect(deployments.map(({ transport }) => transport)).toEqual(['log', 'kafka']),
   );
 
-  it('ends no process', () => {
+  it('N5: ends no process', () => {
     expect(ended).toEqual([]);
     expect(storm.ends.length).toBeGreaterThan(stormMs / 5_000);
   });

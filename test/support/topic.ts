@@ -18,6 +18,29 @@ export async function arrivalsOf(brokers: readonly string[], topic: string, with
   }
 }
 
+/**
+ * Watches a topic from its beginning until it is closed.
+ *
+ * @returns for each event that has arrived at a consumer, by its id, when it first did, by the clock of `performance`.
+ */
+export async function watchTopic(
+  brokers: readonly string[],
+  topic: string,
+): Promise<{ readonly arrivedAt: ReadonlyMap<string, number>; close(): Promise<void> }> {
+  const arrivedAt = new Map<string, number>();
+  const client = new KafkaClient({ brokers, tls: false }, 'test');
+  const member = await client.member(`watch-${randomUUID()}`, topic, {
+    assigned: () => undefined,
+    rebalancing: () => undefined,
+    crashed: () => undefined,
+    records: (_partition, messages) => {
+      for (const { headers } of messages)
+        if (!arrivedAt.has(headers.ce_id!)) arrivedAt.set(headers.ce_id!, performance.now());
+    },
+  });
+  return { arrivedAt, close: () => member.close() };
+}
+
 async function readAll(brokers: readonly string[], topic: string, withinMs: number): Promise<Arrival[]> {
   const client = new KafkaClient({ brokers, tls: false }, 'test');
   const admin = await client.admin();
