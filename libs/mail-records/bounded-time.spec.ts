@@ -32,6 +32,7 @@ import { isDmarc, parseDmarc, policyIn, unknownPolicy } from './checks/dmarc/rec
 import {
   cnameAtName,
   dnameAboveName,
+  failedName,
   finding,
   pass,
   propagating,
@@ -63,7 +64,7 @@ import { isSpf, parseSpf, parseTerm, spfValue } from './checks/spf/record';
 import { agreedSpf, isAll, isEverybody, isPass, readIn, walkSpf } from './checks/spf/walk';
 import { spfWarnings } from './checks/spf/warnings';
 import { cnameChain } from './cname-chain';
-import { loopConclusion, traceLoop } from './cname-loop';
+import { loopConclusion, traceCnames, traceLoop } from './cname-loop';
 import { parseDomainName } from './domain-name';
 import { hostOf, namedValue } from './entry';
 import { clueQuestions, explain } from './explain';
@@ -205,7 +206,15 @@ const evidenceOf = ({ answers, clues }: Zone) => ({ answers, clues, ses: null })
 
 /** A loop of as many names as are followed. */
 const loopOf = (name: string): string[] => Array.from({ length: 16 }, (_, i) => i + name);
-const failed = (name: string): Finding => ({
+function loopAnswers(name: string): Answers {
+  const answers = new Answers();
+  for (const [i, at] of loopOf(name).entries()) {
+    answers.set('TXT', at, [{ kind: 'servfail' }]);
+    answers.set('CNAME', at, answerOf([loopOf(name)[(i + 1) % 16]!]));
+  }
+  return answers;
+}
+const failedAt = (name: string): Finding => ({
   ...servfail(name),
   check: 'spf',
   name,
@@ -278,6 +287,7 @@ const readers: Record<string, Reader> = {
   dnsRecords: ofName((name) => dnsRecords({ ...domain, name })),
   escaped: ofText(escaped),
   explain: ofZone((zone) => explain(domain, { ...evidenceOf(zone), assessment: zone.assessment })),
+  failedName: ofName((name) => failedName(failedAt(name))),
   failing: ofZone(({ assessment }) => failing(assessment.findings)),
   finding: ofZone(({ answers }) =>
     finding<TxtRr>(
@@ -318,7 +328,7 @@ const readers: Record<string, Reader> = {
   leftOutOfSpf: ofRecords(leftOutOfSpf),
   looksLikeDmarc: ofText(looksLikeDmarc),
   looksLikeSpf: ofText(looksLikeSpf),
-  loopConclusion: ofName((name) => loopConclusion(failed(name), { name, loop: loopOf(name) })),
+  loopConclusion: ofName((name) => loopConclusion(failedAt(name), { name, loop: loopOf(name) })),
   loopIn: ofZone(({ answers }) => loopIn(answers.at('TXT', name))),
   mailFromCnameGone: ofName((name) => mailFromCnameGone(name, name)),
   mailFromName: ofName(mailFromName),
@@ -370,14 +380,8 @@ const readers: Record<string, Reader> = {
   shownOperations: ofZone(({ published }) => shownOperations(dnsPlan(domain, published), escaped)),
   spfQuestion: ofZone(({ answers }) => spfQuestion(domain, answers)),
   tagsMeant: ofText(tagsMeant),
-  traceLoop: ofName((name) => {
-    const answers = new Answers();
-    for (const [i, at] of loopOf(name).entries()) {
-      answers.set('TXT', at, [{ kind: 'servfail' }]);
-      answers.set('CNAME', at, answerOf([loopOf(name)[(i + 1) % 16]!]));
-    }
-    return traceLoop(failed(`0${name}`), answers);
-  }),
+  traceCnames: ofName((name) => traceCnames(`0${name}`, loopAnswers(name))),
+  traceLoop: ofName((name) => traceLoop(failedAt(`0${name}`), loopAnswers(name))),
   trimmed: ofText((text) => trimmed(text, `${whiteSpace}"'`)),
   unanswered: ofName((name) => unanswered('TXT', name)),
   unescaped: ofText(unescaped),

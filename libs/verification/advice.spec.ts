@@ -583,6 +583,20 @@ describe('a CNAME', () => {
       expect(fixes.flatMap(written)).toEqual(wanted);
     });
 
+    it('is known by the name that resolvers fail for, whatever a message says of it', async () => {
+      const record = 'v=spf1 include:a.acme.com -all';
+      const { resolver } = zoneOf({ ...placed, ...loop, [d]: { ...placed[d], TXT: [record] } });
+      const resolvers = [resolver, resolver];
+      const look = await new Verifier(resolvers, { get: () => Promise.resolve(null) }).look(domain);
+      const findings = look.assessment.findings.map((each) => ({ ...each, message: 'Other words.' }));
+      const reworded = { ...look, assessment: { ...look.assessment, findings } };
+      const details = await new Explainer(resolvers, ['one', 'other']).explain(domain, reworded, null);
+      const { code, message } = details.find(({ check }) => check === 'spf')!;
+      expect(code).toBe('cname_loop');
+      expect(message).toContain('Take a.acme.com out of the record');
+      expect(Object.keys(findings[2]!).sort()).toEqual(Object.keys(findings[0]!).sort());
+    });
+
     it('is another thing than a SERVFAIL of another cause', async () => {
       const broken = { txt: () => Promise.resolve({ kind: 'servfail' as const }) };
       const resolvers = [0, 1].map(() => ({ ...zoneOf(placed).resolver, ...broken }));

@@ -10,6 +10,7 @@ import {
   quorum,
   registrableDomain,
   rehearsalQuestions,
+  traceCnames,
   type Answer,
   type NameToRead,
   type Published,
@@ -34,9 +35,6 @@ export class DnsUnanswered extends Error {
     super(`${type} at ${at}: ${reason}`);
   }
 }
-
-/** CNAMEs followed from one name. */
-const chainLimit = 16;
 
 /** Reads the records of a zone for a plan. It never takes a missing answer for a missing record. */
 export class PublishedRecords {
@@ -138,16 +136,10 @@ export class PublishedRecords {
 
   /** Tells whether the CNAMEs from a name lead back to one of them, so that there is nothing to be read behind them. */
   private async isLoop(name: string): Promise<boolean> {
-    const seen = new Set<string>();
-    for (let at = name; seen.size <= chainLimit;) {
-      if (seen.has(at)) return true;
-      seen.add(at);
-      const said = await Promise.all(this.resolvers.map((resolver) => resolver.cname(at)));
-      const next = said.find((answer) => answer.kind === 'records');
-      if (next?.kind !== 'records') return false;
-      at = next.records[0]!;
-    }
-    return false;
+    const answers = new Answers();
+    const open = (): Question[] => [traceCnames(name, answers).open ?? []].flat();
+    await follow(answers, open, everyResolver(this.resolvers, followPatienceMs));
+    return traceCnames(name, answers).loop !== undefined;
   }
 
   /** Asks all resolvers, and gives their answer when they agree. */

@@ -6,8 +6,17 @@ import { quorum, type Answer, type Definite, type Dname } from '../answers';
 import type { Finding } from '../findings';
 import { cut, cutList, limits } from '../limits';
 
+/**
+ * The name that resolvers fail for, which is not always that of the record. A symbol goes with each copy of a finding,
+ * and into no JSON: events and answers are without it.
+ */
+const failed = Symbol('failed');
+interface Failed {
+  readonly [failed]?: string;
+}
+
 /** The part of a finding that a check decides; the rest names the record. */
-export type Conclusion = Pick<Finding, 'outcome' | 'code' | 'message'>;
+export type Conclusion = Pick<Finding, 'outcome' | 'code' | 'message'> & Failed;
 export const pass = (code = 'ok', message = 'The record is in place.'): Conclusion => ({
   outcome: 'pass',
   code,
@@ -38,8 +47,8 @@ export const servfail = (
   name: string,
   loop?: readonly string[],
   remedy = `Remove the CNAME at ${name}.`,
-): Conclusion =>
-  loop
+): Conclusion => ({
+  ...(loop
     ? fail(
         'cname_loop',
         `The CNAMEs ${loop.includes(name) ? 'of' : 'behind'} ${name} form a loop, ${writtenLoop(loop)}, so resolvers find no record there (RFC 1034 section 3.6.2). ${remedy}`,
@@ -47,7 +56,12 @@ export const servfail = (
     : fail(
         'dns_servfail',
         `Your DNS provider’s name servers fail for ${name} (SERVFAIL). Check the zone with your provider.`,
-      );
+      )),
+  [failed]: name,
+});
+
+/** Gives the name that resolvers fail for; undefined where the finding of this look has another reason. */
+export const failedName = (finding: Finding & Failed): string | undefined => finding[failed];
 
 /** Concludes where all resolvers say SERVFAIL at a name that the record leads to. */
 export const servfailBehind = (target: string, loop?: readonly string[]): Conclusion =>
@@ -138,8 +152,11 @@ export function finding<Rr>(expectation: Expectation<Rr>, answers: readonly Answ
     }
   };
   // Property by property: each look makes seven findings, and spreading two objects takes ten times as long.
-  const { outcome, code, message } = say();
-  return { check, name, type, expected, observed, outcome, code, message: cut(message, limits.text) };
+  const { outcome, code, message, [failed]: failedAt } = say();
+  const found: Finding = { check, name, type, expected, observed, outcome, code, message: cut(message, limits.text) };
+  if (failedAt === undefined) return found;
+  const withName: Finding & Failed = { ...found, [failed]: failedAt };
+  return withName;
 }
 
 export const cnameAtName = (name: string, target: string): Conclusion =>
