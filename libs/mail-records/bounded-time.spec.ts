@@ -70,7 +70,7 @@ import { isSpf, parseSpf, parseTerm, spfValue } from './checks/spf/record';
 import { agreedSpf, isAll, isEverybody, isPass, readIn, walkSpf } from './checks/spf/walk';
 import { spfWarnings } from './checks/spf/warnings';
 import { cnameChain } from './cname-chain';
-import { loopConclusion, traceCnames, traceLoop } from './cname-loop';
+import { loopConclusion, traceLoop } from './cname-loop';
 import { parseDomainName } from './domain-name';
 import { hostOf, namedValue } from './entry';
 import { clueQuestions, explain } from './explain';
@@ -259,7 +259,7 @@ const readers: Record<string, Reader> = {
   hostOf: ofName((name) => hostOf(name, name)),
   isBelow: ofName((name) => isBelow(`a.${name}`, name)),
   isProbe: ofName((name) => isProbe({ type: 'TXT', name })),
-  cnameChain: ofZone(({ answers }) => cnameChain(name, answers)),
+  cnameChain: ofName((name) => cnameChain(`0${name}`, loopAnswers(name))),
   presentSpf: ofZone(({ published }) => presentSpf(name, published)),
   lostQuestions: ofZone(({ txt, answers }) => lostQuestions(txt, answers)),
   lostTarget: ofZone(({ answers }) => lostTarget(name, 'x.net', answers)),
@@ -274,7 +274,7 @@ const readers: Record<string, Reader> = {
   publishedIn: ofZone(({ answers }) => publishedIn(namesToRead(domain), answers)),
   rehearsalQuestions: ofZone(({ published }) => rehearsalQuestions(domain, published, dnsPlan(domain, published))),
   removesCname: ofZone(({ published }) => removesCname(name, published)),
-  shownMx: ofZone(({ mx }) => shownMx(mx)),
+  shownMx: ofZone(({ published }) => shownMx(publishedAt(published, name).mx)),
   seenAt: ofZone(({ published }) => seenAt(publishedAt(published, name))),
   spfWarnings: ofZone(({ txt, answers, clues }) =>
     spfWarnings(
@@ -401,7 +401,6 @@ const readers: Record<string, Reader> = {
   shownOperations: ofZone(({ published }) => shownOperations(dnsPlan(domain, published), escaped)),
   spfQuestion: ofZone(({ answers }) => spfQuestion(domain, answers)),
   tagsMeant: ofText(tagsMeant),
-  traceCnames: ofName((name) => traceCnames(`0${name}`, loopAnswers(name))),
   traceLoop: ofName((name) => traceLoop(failedAt(`0${name}`), loopAnswers(name))),
   trimmed: ofText((text) => trimmed(text, `${whiteSpace}"'`)),
   unanswered: ofName((name) => unanswered('TXT', name)),

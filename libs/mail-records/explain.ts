@@ -221,8 +221,8 @@ function refinedOf(check: Check, domain: Expected, finding: Finding, evidence: E
 function loopOfDnames({ name: domain }: Expected, { code, name }: Finding, followed: Answers): Refined | undefined {
   const dname = code === 'dns_servfail' || code === 'cname_loop' ? dnameAbove({ followed }, name) : undefined;
   if (!dname) return undefined;
-  const { isLoop } = cnameChain(domain, followed);
-  return { code: 'dname_above', message: dnameAboveName(domain, name, dname, isLoop) };
+  const { loop } = cnameChain(domain, followed);
+  return { code: 'dname_above', message: dnameAboveName(domain, name, dname, loop !== undefined) };
 }
 
 function hintOf(

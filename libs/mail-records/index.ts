@@ -13,7 +13,7 @@ export { checkNamed, checkNames, checks, checksOf, type CheckName } from './chec
 export { haveSameTokens } from './checks/dkim';
 export { mailFromName } from './checks/mail-from/name';
 export { ownership } from './checks/ownership';
-export { traceCnames } from './cname-loop';
+export { cnameChain } from './cname-chain';
 export * from './domain-name';
 export { clueQuestions, explain, retryAllAfter, type Explained, type ResolverEvidence } from './explain';
 export * from './findings';

@@ -183,7 +183,12 @@ export function obstacles(domain: Expected, published: Published, of: readonly C
       found.set(dname.owner, {
         code: 'dname_above',
         severity: 'blocking',
-        message: dnameAboveName(domain.name, name, dname, cnameChain(domain.name, published.followed).isLoop),
+        message: dnameAboveName(
+          domain.name,
+          name,
+          dname,
+          cnameChain(domain.name, published.followed).loop !== undefined,
+        ),
       });
   }
   return [...found.values()];

@@ -1,6 +1,7 @@
 import type { DnsAnswer, DohClient } from '@app/dns';
 import {
   Answers,
+  cnameChain,
   dnsPlan,
   followUps,
   namesToRead,
@@ -10,7 +11,6 @@ import {
   quorum,
   registrableDomain,
   rehearsalQuestions,
-  traceCnames,
   type Answer,
   type NameToRead,
   type Published,
@@ -137,9 +137,9 @@ export class PublishedRecords {
   /** Tells whether the CNAMEs from a name lead back to one of them, so that there is nothing to be read behind them. */
   private async isLoop(name: string): Promise<boolean> {
     const answers = new Answers();
-    const open = (): Question[] => [traceCnames(name, answers).open ?? []].flat();
+    const open = (): Question[] => [cnameChain(name, answers).open ?? []].flat();
     await follow(answers, open, everyResolver(this.resolvers, followPatienceMs));
-    return traceCnames(name, answers).loop !== undefined;
+    return cnameChain(name, answers).loop !== undefined;
   }
 
   /** Asks all resolvers, and gives their answer when they agree. */

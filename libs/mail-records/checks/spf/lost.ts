@@ -9,9 +9,9 @@ export type Lost = 'self' | 'loop';
 /** Tells why nobody finds another record at a target, as far as answers tell; undefined where somebody may. */
 export function lostTarget(name: string, target: string, answers: Answers): Lost | undefined {
   const said = answers.at('TXT', target);
-  const { names, isLoop } = cnameChain(target, answers);
+  const { names, loop } = cnameChain(target, answers);
   if ([...names, ...(definiteIn(said)?.aliases ?? [])].includes(name)) return 'self';
-  return isLoop || loopIn(said) ? 'loop' : undefined;
+  return loop || loopIn(said) ? 'loop' : undefined;
 }
 
 /** Gives the questions that tell whether CNAMEs form a loop at targets for which resolvers fail. */
