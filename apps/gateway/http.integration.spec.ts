@@ -686,10 +686,10 @@ describe('the edge', () => {
   });
 
   it.each([
-    ['[]', 'The body must be a JSON object.', undefined],
-    ['null', 'The body must be a JSON object.', undefined],
-    ['"mail.acme.com"', 'The body must be a JSON object.', undefined],
-    ['{"domain":', 'The body is not valid JSON.', undefined],
+    ['[]', 'The body must be a JSON object.', 'body'],
+    ['null', 'The body must be a JSON object.', 'body'],
+    ['"mail.acme.com"', 'The body must be a JSON object.', 'body'],
+    ['{"domain":', 'The body is not valid JSON.', 'body'],
     ['{"domain":5}', '"domain" must be a string, such as "mail.acme.com".', 'domain'],
     ['{"domain":""}', '"domain" must have 1 to 1000 characters.', 'domain'],
     ['{"__proto__":{"domain":"x"}}', 'There is no parameter "__proto__".', '__proto__'],
