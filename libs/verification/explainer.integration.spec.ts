@@ -128,7 +128,7 @@ const rows: Row[] = [
     outcome: 'fail',
     code: 'mx_target_alias',
     message: /points to mx\.c17\.com, which is an alias \(CNAME\) of mail\.sendmux\.ai.*RFC 2181 section 10\.3/,
-    fix: ['delete mail.c17.com MX 10 mx.c17.com', 'create mail.c17.com MX 10 mail.sendmux.ai'],
+    fix: ['create mail.c17.com MX 10 mail.sendmux.ai', 'delete mail.c17.com MX 10 mx.c17.com'],
   },
   {
     id: 'C18',
