@@ -184,6 +184,9 @@ class Deployment {
   }
 }
 
+/** Milliseconds until a process on a slow machine has seen that its connection was ended, and its mail is dated. */
+const slackMs = 3_000;
+
 interface Episode {
   readonly name: string;
   readonly failedAt: number;
@@ -304,9 +307,9 @@ describe('a storm that ends every connection to PostgreSQL again and again', () 
           expect([name, owner, dates.length > 0]).toEqual([name, owner, true]);
           for (const [i, at] of dates.slice(1).entries()) {
             const before = dates[i]!;
-            const isExplained = storm.hasHit(before - 1_000, at);
+            if (storm.hasHit(before - slackMs, at)) continue;
             const ends = storm.ends.filter((end) => Math.abs(end - before) < 10_000);
-            expect({ name, owner, before, at, ends, isExplained }).toMatchObject({ isExplained: true });
+            throw new Error(`Mailed again without a termination: ${JSON.stringify({ name, owner, before, at, ends })}`);
           }
           repeated += dates.length - 1;
         }
