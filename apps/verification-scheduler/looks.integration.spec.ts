@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { CompleteIdentityRepair } from '@app/mail-domain';
+import { CompleteIdentityRepair, EnableReceiving } from '@app/mail-domain';
 import type { DkimAnswer } from '@app/mail-records';
 import { idInSlot, schedulerFixture, until } from '../../test/support/scheduler';
 
@@ -29,6 +29,22 @@ it('sends one command for a fingerprint of another release, and not one in every
   expect(commands).toHaveLength(1);
   expect(await rowsOfTable()).toEqual(before);
   expect(await events(id)).toEqual(['DnsChecked', 'DomainVerified']);
+});
+
+it('knows the mode of a domain, and that it is upgraded, by its events and by its own commands', async () => {
+  const { id, name } = await add('right', idInSlot(0), { mode: 'send_only' });
+  const mode = async () => (await fixture.watchedDomains.page(0, '', 10)).find((domain) => domain.id === id)?.mode;
+  expect(await mode()).toBe('send_only');
+  await fixture.verify(id, name);
+  await known(id);
+  expect(await mode()).toBe('send_only');
+  await fixture.door.execute(new EnableReceiving(id, context()));
+  await known(id);
+  expect(await mode()).toBe('send_receive');
+  await fixture.pool.query(`UPDATE watched_domains SET mode = 'send_only', version = 1 WHERE id = $1`, [id]);
+  const { state, version } = await fixture.handler.load(id);
+  await fixture.watchedDomains.refresh(id, state, version);
+  expect(await mode()).toBe('send_receive');
 });
 
 it('writes no row for healthy domains but those of the slots', async () => {

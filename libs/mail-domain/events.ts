@@ -214,15 +214,15 @@ export type IdentityRepairRequested = Event<
 export type IdentityRepaired = Event<
   'IdentityRepaired',
   {
-    /** As in `DomainProvisioned`; they replace the earlier tokens. */
+    /** The Easy DKIM tokens of SES, as in `DomainProvisioned`; they replace the earlier tokens. */
     readonly dkimTokens: readonly string[];
-    /** As in `DomainProvisioned`. */
+    /** The zone of the CNAME targets, as in `DomainProvisioned`. */
     readonly dkimZone: string;
-    /** As in `DomainProvisioned`. */
+    /** The AWS Region of the SES identity, as in `DomainProvisioned`. */
     readonly sesRegion: string;
-    /** As in `DomainProvisioned`. */
+    /** What SES says about the DKIM records, as in `DomainProvisioned`. */
     readonly sesDkimStatus: SesDkimStatus;
-    /** As in `DomainProvisioned`. */
+    /** The MAIL FROM domain that SES has, as in `DomainProvisioned`. */
     readonly mailFromDomain?: string;
     /** Whether the DKIM records differ from those before; if so, the owners get a notice. */
     readonly recordsChanged: boolean;

@@ -129,7 +129,7 @@ export interface Evidence {
 
 /** SES's `VerificationInfo`. */
 export interface SesExplanation {
-  /** In lower case, such as `host_not_found`; null when SES names none. */
+  /** The fault that SES names, in lower case, such as `host_not_found`; null when it names none. */
   readonly errorType: string | null;
   readonly lastCheckedAt: Date | null;
   /** The time until which SES goes on looking by itself. */

@@ -8,7 +8,7 @@ export class NameRefused extends Error {
     readonly code: 'invalid_parameter' | 'validation_error',
     /** Finer than the code, stable: `idna_invalid`, `public_suffix`, … */
     readonly reason: string,
-    /** For the customer: what is wrong and what to send. */
+    /** Says to the customer what is wrong and what to send. */
     message: string,
   ) {
     super(message);

@@ -29,10 +29,10 @@ export * from './preflight';
 export type { NameToRead, Published, PublishedName } from './published';
 export { escaped, rdata } from './record-set';
 export {
-  kept,
   recordsWithStatus,
   recordStatuses,
   seenFinding,
+  seenLimits,
   type RecordStatus,
   type RecordWithStatus,
   type SeenFinding,

@@ -18,7 +18,7 @@ export interface PreflightFinding {
   readonly code: string;
   /** `blocking`: the domain cannot be added. `warning`: something that works now would stop or change. */
   readonly severity: 'info' | 'warning' | 'blocking';
-  /** For people: what it is, and what to do. */
+  /** Says to people what it is, and what to do. */
   readonly message: string;
 }
 

@@ -3,7 +3,7 @@ import type { Finding } from './findings';
 import { answersInPlace } from './in-place';
 import { judge } from './judge';
 import { recordSets } from './records';
-import { kept, recordsWithStatus, seenFinding } from './record-status';
+import { recordsWithStatus, seenFinding, seenLimits } from './record-status';
 
 const domain: Expected = {
   name: 'mail.acme.com',
@@ -71,6 +71,6 @@ describe('the status of each record', () => {
   it('keeps a part of what was seen, however much that was', () => {
     const much = Array.from({ length: 99 }, (_, i) => `${i} ${'x'.repeat(9_999)}`);
     const { observed } = seenFinding({ ...inPlace[0]!, observed: much });
-    expect(observed).toEqual(much.slice(0, kept.values).map((each) => each.slice(0, kept.characters)));
+    expect(observed).toEqual(much.slice(0, seenLimits.values).map((each) => each.slice(0, seenLimits.characters)));
   });
 });

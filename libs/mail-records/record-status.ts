@@ -37,7 +37,7 @@ export interface RecordWithStatus {
 }
 
 /** Observed values of a finding that are kept with a domain, and the characters that are kept of each. */
-export const kept = { values: 4, characters: 512 } as const;
+export const seenLimits = { values: 4, characters: 512 } as const;
 
 /** Reduces a finding to what is kept of it with a domain. */
 export const seenFinding = ({ check, outcome, code, expected, observed }: Finding): SeenFinding => ({
@@ -45,7 +45,7 @@ export const seenFinding = ({ check, outcome, code, expected, observed }: Findin
   outcome,
   code,
   expected,
-  observed: observed.slice(0, kept.values).map((value) => value.slice(0, kept.characters)),
+  observed: observed.slice(0, seenLimits.values).map((value) => value.slice(0, seenLimits.characters)),
 });
 
 /**

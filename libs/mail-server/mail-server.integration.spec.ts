@@ -41,6 +41,25 @@ describe('the mail server', () => {
     expect(await mailServer.owner('mail.acme.com')).toBeUndefined();
   });
 
+  it('takes no mail for a domain that only sends until it is to receive, and leaves one that an operator has stopped', async () => {
+    const client = new Client({ connectionString: database.url });
+    await client.connect();
+    const isActive = async () =>
+      (await client.query<{ active: boolean }>(`SELECT active FROM mail_domains WHERE domain = 'news.acme.com'`))
+        .rows[0]?.active;
+    await mailServer.add('news.acme.com', 'mdom_7', false);
+    await mailServer.add('news.acme.com', 'mdom_7', false);
+    expect(await isActive()).toBe(false);
+    await mailServer.enableReceiving('mdom_8');
+    expect(await isActive()).toBe(false);
+    await mailServer.enableReceiving('mdom_7');
+    expect(await isActive()).toBe(true);
+    await client.query(`UPDATE mail_domains SET active = false WHERE domain = 'news.acme.com'`);
+    await mailServer.enableReceiving('mdom_7');
+    expect(await isActive()).toBe(false);
+    await client.end();
+  });
+
   describe('of mailboxes', () => {
     const rows = async <Row extends object>(text: string): Promise<Row[]> => {
       const client = new Client({ connectionString: database.url });

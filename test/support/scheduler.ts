@@ -163,12 +163,16 @@ class SchedulerFixture {
   });
 
   /** Adds a provisioned domain, and waits until the scheduler knows it. */
-  readonly add = async (state: 'right' | 'broken', id = newId('mdom')): Promise<{ id: string; name: string }> => {
+  readonly add = async (
+    state: 'right' | 'broken',
+    id = newId('mdom'),
+    more: Pick<AddDomain['data'], 'mode'> = {},
+  ): Promise<{ id: string; name: string }> => {
     const name = `d${(this.domains += 1)}.example.com`;
     this.zone.set(name, state);
     const context = this.context();
     const identity = { dkimTokens: ['a', 'b', 'c'], dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1' };
-    await this.door.execute(new AddDomain(id, { name, team: 'team_abc123', deadline: context.at }, context));
+    await this.door.execute(new AddDomain(id, { name, team: 'team_abc123', deadline: context.at, ...more }, context));
     await this.door.execute(new CompleteProvisioning(id, { ...identity, sesDkimStatus: 'pending' }, context));
     await this.known(id);
     return { id, name };

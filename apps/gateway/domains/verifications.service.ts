@@ -39,7 +39,7 @@ interface Recent {
 @Injectable()
 export class Verifications {
   private readonly logger = new Logger(Verifications.name);
-  /** By the domain and the records that it wants. */
+  /** Holds the last looks, by the domain and the records that it wanted. */
   private readonly recent = new Map<string, Recent>();
   /** Domains whose identity SES has lost, with the time of the last requested repair by `performance.now()`. */
   private readonly lost = new Map<string, number>();
