@@ -16,6 +16,9 @@ const counterparts = spawnSync('tools/install-counterparts', ['--check'], { enco
 const rows = [];
 const skipped = [];
 const failures = [];
+const flaky = [];
+/** How many failed suites of a level are run again. More of them are no accident of the machine. */
+const mostAgain = 3;
 
 for (const name of checks) rows.push(check(name));
 const built = rows.at(-1).failed === 0;
@@ -37,9 +40,11 @@ if (skipped.length > 0) {
   console.log(`\nSkipped:\n${skipped.map((name) => `  ${name}`).join('\n')}`);
   if (counterparts.status !== 0) console.log(counterparts.stderr.trim());
 }
-if (failures.length > 0) console.log(`\nFailed:\n${indented(failures.join('\n'))}`);
 const judged = `${results}/judges.txt`;
 if (existsSync(judged)) console.log(`\nJudged by other implementations:\n${indented(readFileSync(judged, 'utf8'))}`);
+if (flaky.length > 0) console.log(`\nFailed, and passed when run again:\n${indented(flaky.join('\n'))}`);
+// The failures come last, since a CI system may keep only the end of the output.
+if (failures.length > 0) console.log(`\nFailed:\n${indented(failures.join('\n'))}`);
 const sum = (of) => rows.reduce((total, row) => total + row[of], 0);
 const [passed, failed] = [sum('passed'), sum('failed')];
 const line = `${passed} passed, ${failed} failed`;
@@ -81,25 +86,61 @@ function jest(level) {
     console.log('The build failed: there are no processes to test.');
     return { name: level, passed: 0, failed: 1, skips: 0, seconds: 0 };
   }
-  const file = `${results}/${level}.json`;
-  const { status, seconds } = run('npm', ['run', '--silent', `test:${level}`, '--', '--json', `--outputFile=${file}`]);
-  if (!existsSync(file)) return { name: level, passed: 0, failed: 1, skips: 0, seconds };
-  const report = JSON.parse(readFileSync(file, 'utf8'));
-  for (const { name, assertionResults, message } of report.testResults) {
-    const suite = relative('.', name);
-    for (const { status: outcome, fullName, failureMessages } of assertionResults) {
-      if (outcome === 'pending') skipped.push(`${level}: ${fullName}`);
-      if (outcome === 'failed') failures.push(`${suite}: ${fullName}${reason(failureMessages.join('\n'))}`);
-    }
-    if (assertionResults.length === 0) failures.push(`${suite} could not be run${reason(message)}`);
+  const first = runSuites(level, level);
+  const broken = first.suites.filter(isBroken);
+  // A run can fail for other reasons than its tests, such as the stop of the database that they share.
+  if (broken.length === 0) return count(level, first.suites, first.status === 0 ? 0 : 1, first.seconds);
+
+  if (level === 'unit' || broken.length > mostAgain) {
+    failures.push(...broken.flatMap(reasons));
+    return count(level, first.suites, 0, first.seconds);
   }
-  // A test file that fails to load has no tests to count, and a run can fail for other reasons than its tests.
-  const failed = report.numFailedTests + report.numRuntimeErrorTestSuites;
-  return {
-    name: level,
-    passed: report.numPassedTests,
-    failed: failed === 0 && status !== 0 ? 1 : failed,
-    skips: report.numPendingTests,
-    seconds,
-  };
+  console.log(`\n── ${level} tests that failed, again`);
+  const again = runSuites(
+    level,
+    `${level}-again`,
+    broken.map(({ name }) => relative('.', name)),
+  );
+  const second = new Map(again.suites.map((suite) => [suite.name, suite]));
+  for (const suite of broken) {
+    const result = second.get(suite.name) ?? suite;
+    if (isBroken(result)) failures.push(...reasons(result));
+    else flaky.push(...reasons(suite));
+  }
+  const suites = first.suites.map((suite) => second.get(suite.name) ?? suite);
+  return count(level, suites, 0, first.seconds + again.seconds);
+}
+
+/** Runs the suites of a level, all of them unless `args` names some. */
+function runSuites(level, name, args = []) {
+  const file = `${results}/${name}.json`;
+  const output = ['--json', `--outputFile=${file}`];
+  const { status, seconds } = run('npm', ['run', '--silent', `test:${level}`, '--', ...output, ...args]);
+  return { status, seconds, suites: existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).testResults : [] };
+}
+
+function isBroken({ status }) {
+  return status === 'failed';
+}
+
+/** Names each failed test of a suite with the first lines of its reason. */
+function reasons({ name, assertionResults, message }) {
+  const suite = relative('.', name);
+  const failed = assertionResults.filter(({ status }) => status === 'failed');
+  if (failed.length === 0) return [`${suite} could not be run${reason(message)}`];
+  return failed.map(({ fullName, failureMessages }) => `${suite}: ${fullName}${reason(failureMessages.join('\n'))}`);
+}
+
+function count(level, suites, others, seconds) {
+  const tests = suites.flatMap(({ assertionResults }) => assertionResults);
+  const of = (outcome) => tests.filter(({ status }) => status === outcome).length;
+  for (const { status, fullName } of tests) if (status === 'pending') skipped.push(`${level}: ${fullName}`);
+  // A suite that fails to load has no test to count.
+  const notLoaded = suites.filter((suite) => isBroken(suite) && !hasFailedTest(suite)).length;
+  const failed = of('failed') + notLoaded + others;
+  return { name: level, passed: of('passed'), failed, skips: of('pending'), seconds };
+}
+
+function hasFailedTest({ assertionResults }) {
+  return assertionResults.some(({ status }) => status === 'failed');
 }
