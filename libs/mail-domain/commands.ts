@@ -1,7 +1,15 @@
 /** The commands of a mail domain. Ids and times come in with a command, so that a decision is a pure function. */
 import type { CommandContext } from '@app/decider';
 import type { Assessment, Expected, SesDkimStatus } from '@app/mail-records';
-import type { IdentityFault, ProvisioningFailureKind, ProvisioningStep, Trigger, OwnersTold } from './events';
+import type {
+  IdentityFault,
+  OwnersTold,
+  ProvisioningFailureKind,
+  ProvisioningStep,
+  SenderFilterMode,
+  SenderFiltersChanged,
+  Trigger,
+} from './events';
 
 export class AddDomain {
   readonly type = 'AddDomain';
@@ -115,6 +123,16 @@ export class EnableReceiving {
   ) {}
 }
 
+/** Replaces the rules about senders. The rules themselves are stored before, under their digest. */
+export class ChangeSenderFilters {
+  readonly type = 'ChangeSenderFilters';
+  constructor(
+    readonly domainId: string,
+    readonly data: SenderFiltersChanged['data'] & { readonly mode: SenderFilterMode },
+    readonly context: CommandContext,
+  ) {}
+}
+
 export class RequestDeletion {
   readonly type = 'RequestDeletion';
   readonly data = {};
@@ -153,6 +171,7 @@ export type DomainCommand =
   | FailIdentityRepair
   | ChooseDomainOutboundProvider
   | EnableReceiving
+  | ChangeSenderFilters
   | RecordOwnersTold
   | RequestDeletion
   | CompleteDeletion;

@@ -284,6 +284,35 @@ export type OwnersTold = Event<
  */
 export type ReceivingEnabled = Event<'ReceivingEnabled', Record<string, never>>;
 
+/** Names what becomes of mail whose sender no rule names: it is taken (`off`, `denylist`) or refused (`allowlist`). */
+export type SenderFilterMode = 'off' | 'allowlist' | 'denylist';
+
+/**
+ * The rules by which the mailboxes of the domain take mail from some senders and refuse it from others were replaced as
+ * a whole. The event says which rules apply and not what they are, since they name people.
+ */
+export type SenderFiltersChanged = Event<
+  'SenderFiltersChanged',
+  {
+    /**
+     * `off`: every sender is accepted. `allowlist`: only those that a rule allows. `denylist`: all but those that a
+     * rule denies. Later releases may have others: subscribers must accept names that they do not know.
+     *
+     * @examples ["off", "allowlist", "denylist"]
+     */
+    readonly mode: string;
+    /**
+     * The number of rules.
+     *
+     * @asType integer
+     * @minimum 0
+     */
+    readonly rules: number;
+    /** The SHA-256 of the rules, in hexadecimal: equal rules have equal digests. */
+    readonly digest: string;
+  }
+>;
+
 /** A customer deleted the domain. This cannot be undone: `DomainDeleted` follows. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
 /** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
@@ -303,6 +332,7 @@ export type DomainEvent =
   | IdentityRepairFailed
   | DomainOutboundProviderChosen
   | ReceivingEnabled
+  | SenderFiltersChanged
   | OwnersTold
   | DomainDeletionRequested
   | DomainDeleted;
@@ -322,6 +352,7 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   IdentityRepairFailed: 1,
   DomainOutboundProviderChosen: 1,
   ReceivingEnabled: 1,
+  SenderFiltersChanged: 1,
   OwnersTold: 1,
   DomainDeletionRequested: 1,
   DomainDeleted: 1,

@@ -65,11 +65,19 @@ const sentences: Sentences = {
   DomainOutboundProviderChosen: ({ provider }, { name }) =>
     `${provider ?? 'Sendmux SES'} was chosen for what the mailboxes on ${name} send, but those with a choice of their own.`,
   ReceivingEnabled: (_, { name }) => `${name} is to receive mail too; it is pending until its MX record is in place.`,
+  SenderFiltersChanged: ({ mode, rules }, { name }) =>
+    `The mailboxes on ${name} ${filtering.get(mode) ?? 'filter senders in a way that this release does not know'}, by ${rules === 1 ? 'one rule' : `${rules} rules`}.`,
   OwnersTold: ({ about, owners }, { name }) =>
     `${owners === 1 ? 'The owner' : `${owners} owners`} of the team ${owners === 1 ? 'was' : 'were'} told by e-mail that ${noticed[about](name)}.`,
   DomainDeletionRequested: (_, { name }) => `The deletion of ${name} was asked for.`,
   DomainDeleted: (_, { name }) => `${name} is gone from the mail server and Amazon SES, and the name is free.`,
 };
+
+const filtering: ReadonlyMap<string, string> = new Map([
+  ['off', 'take mail from every sender now'],
+  ['allowlist', 'take mail only from the senders that are allowed now'],
+  ['denylist', 'take mail from every sender now but those that are denied'],
+]);
 
 const identityFaults: ReadonlyMap<string, (name: string) => string> = new Map([
   ['missing', (name) => `Amazon SES was found without ${name}, and is to have it again.`],

@@ -3,6 +3,7 @@ import type { CommandContext } from '@app/decider';
 import { checkNames, type CheckName, type Finding, type SesDkimStatus, type SesStanding } from '@app/mail-records';
 import {
   AddDomain,
+  ChangeSenderFilters,
   ChooseDomainOutboundProvider,
   CompleteDeletion,
   CompleteIdentityRepair,
@@ -18,9 +19,9 @@ import {
   type DomainCommand,
 } from './commands';
 import { DomainRuleBroken } from './errors';
-import type { DomainEvent, IdentityFault } from './events';
+import type { DomainEvent, IdentityFault, SenderFilterMode } from './events';
 import { sentenceOf } from './history';
-import { decide, evolve, initialState, type MailDomain } from './mail-domain';
+import { decide, evolve, initialState, noSenderFilters, type MailDomain } from './mail-domain';
 
 const id = 'mdom_cl1';
 const context: CommandContext = { at: '2026-04-15T10:00:00.000Z', actor: 'key_1', correlationId: 'req_1' };
@@ -320,6 +321,35 @@ describe('the choice of an outbound provider', () => {
   });
 });
 
+describe('rules about senders', () => {
+  const change = (mode: SenderFilterMode, digest: string, rules = 1) =>
+    new ChangeSenderFilters(id, { mode, rules, digest }, context);
+  const { digest: empty } = noSenderFilters;
+
+  it('are replaced as a whole, and kept through all that comes', () => {
+    expect(after(requested(), change('allowlist', 'a')).last).toEqual(['SenderFiltersChanged']);
+    const { state } = after(
+      change('allowlist', 'a'),
+      change('denylist', 'b', 7),
+      requested(),
+      cycle(1, { spf: 'fail' }),
+    );
+    expect(state).toMatchObject({ status: 'pending', senderFilters: { mode: 'denylist', rules: 7, digest: 'b' } });
+  });
+  it('are not changed by what they are already, from the first on', () => {
+    expect(after(change('off', empty, 0)).last).toEqual([]);
+    expect(after(change('allowlist', 'a'), change('allowlist', 'a')).last).toEqual([]);
+    expect(after(change('allowlist', 'a'), change('denylist', 'a')).last).toEqual(['SenderFiltersChanged']);
+    expect(after(change('denylist', empty, 0)).last).toEqual(['SenderFiltersChanged']);
+  });
+  it('are none of a domain that only sends, is being deleted or is not there', () => {
+    const sendOnly = new AddDomain(id, { ...add.data, mode: 'send_only' }, context);
+    expect(() => run([sendOnly, provision, change('allowlist', 'a')])).toThrow('only sends');
+    expect(() => after(new RequestDeletion(id, context), change('allowlist', 'a'))).toThrow('is being deleted');
+    expect(() => run([change('allowlist', 'a')])).toThrow('There is no domain');
+  });
+});
+
 describe('a domain that only sends', () => {
   const addSendOnly = new AddDomain(id, { ...add.data, mode: 'send_only' }, context);
   const enable = new EnableReceiving(id, context);
@@ -462,6 +492,9 @@ describe('any life', () => {
       .constantFrom('a', 'x')
       .map((token) => new CompleteIdentityRepair(id, { ...provision.data, dkimTokens: [token, 'b', 'c'] }, context)),
     fc.constantFrom('mailgun', null).map((provider) => new ChooseDomainOutboundProvider(id, { provider }, context)),
+    fc
+      .constantFrom<SenderFilterMode>('off', 'allowlist', 'denylist')
+      .map((mode) => new ChangeSenderFilters(id, { mode, rules: 1, digest: 'a' }, context)),
     fc.constant(new EnableReceiving(id, context)),
     fc.constant(new RequestDeletion(id, context)),
     fc.constant(new CompleteDeletion(id, context)),

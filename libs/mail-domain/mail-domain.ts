@@ -2,9 +2,16 @@
  * The life of a mail domain as a decider: `decide` turns a command and a state into events, `evolve` folds an event
  * into a state. Pure: no clock, no I/O, no ids of its own.
  */
-import type { CompleteProvisioning, DomainCommand, RecordCheck } from './commands';
+import type { ChangeSenderFilters, CompleteProvisioning, DomainCommand, RecordCheck } from './commands';
 import { DomainRuleBroken } from './errors';
-import type { DnsChecked, DomainEvent, IdentityRepaired, Notice, ProvisioningFailed } from './events';
+import type {
+  DnsChecked,
+  DomainEvent,
+  IdentityRepaired,
+  Notice,
+  ProvisioningFailed,
+  SenderFiltersChanged,
+} from './events';
 import {
   allPass,
   failing,
@@ -64,6 +71,8 @@ export interface Provisioned extends Named {
   readonly repairRequestedAt?: string | undefined;
   /** The provider for mailboxes that have not chosen one themselves; null for Sendmux SES. */
   readonly outboundProvider: string | null;
+  /** The rules about senders; absent before the first. */
+  readonly senderFilters?: SenderFiltersChanged['data'] | undefined;
   /** The newest notice of each kind that its owners got (`OwnersTold`); absent before the first. */
   readonly told?: Readonly<Partial<Record<Notice, number>>> | undefined;
 }
@@ -84,6 +93,13 @@ export type MailDomain =
 export type LiveDomain = Extract<MailDomain, { status: 'pending' | 'verified' | 'failed' }>;
 
 export const initialState: MailDomain = { status: 'absent' };
+
+/** The rules of a domain that never had any; the digest is that of an empty list. */
+export const noSenderFilters: SenderFiltersChanged['data'] = {
+  mode: 'off',
+  rules: 0,
+  digest: '4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945',
+};
 
 /** The second strike in a row, in consecutive cycles that could decide, is a failure. */
 const strikesToFail = 2;
@@ -142,6 +158,9 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
         throw new DomainRuleBroken('conflict', `${state.name} is being deleted, and can no longer be changed.`);
       throw new DomainRuleBroken('not_found', `There is no domain ${command.domainId}.`);
 
+    case 'ChangeSenderFilters':
+      return decideFilters(command, state);
+
     case 'RecordOwnersTold': {
       const { about, notice } = command.data;
       if (!isLive(state) && state.status !== 'deleting') return [];
@@ -156,6 +175,17 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
     case 'CompleteDeletion':
       return state.status === 'deleting' ? [event('DomainDeleted', {})] : [];
   }
+}
+
+function decideFilters({ domainId, data, context }: ChangeSenderFilters, state: MailDomain): DomainEvent[] {
+  if (state.status === 'deleting')
+    throw new DomainRuleBroken('conflict', `${state.name} is being deleted, and can no longer be changed.`);
+  if (!isLive(state)) throw new DomainRuleBroken('not_found', `There is no domain ${domainId}.`);
+  if (state.mode === 'send_only')
+    throw new DomainRuleBroken('conflict', `${state.name} only sends, and receives nothing that could be filtered.`);
+  const { mode, digest } = state.senderFilters ?? noSenderFilters;
+  if (data.mode === mode && data.digest === digest) return [];
+  return [{ type: 'SenderFiltersChanged', domainId, at: context.at, data }];
 }
 
 function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain): DomainEvent[] {
@@ -348,6 +378,10 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const unverified = { status: 'pending', lapsed: false, strikes: 0, verifiedAt: null } as const;
       return changed(live, { ...unverified, mode: undefined, receivingSince: event.at });
     }
+    case 'SenderFiltersChanged': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      return changed(live, { senderFilters: event.data });
+    }
     case 'OwnersTold': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed', 'deleting');
       const { about, notice } = event.data;
@@ -415,5 +449,6 @@ const provisioned = (state: Provisioned): Provisioned => ({
   repairFailedAt: state.repairFailedAt,
   repairRequestedAt: state.repairRequestedAt,
   outboundProvider: state.outboundProvider,
+  senderFilters: state.senderFilters,
   told: state.told,
 });
