@@ -15,26 +15,30 @@ describe('each app', () => {
   });
   afterAll(() => system.end('eventless'));
 
-  it.each<AppName>([...allApps, 'sealer'])('%s runs alone, reports its health, and ends on SIGTERM', async (app) => {
-    await system.start(app);
-    const ask = (path: string) => fetch(`http://127.0.0.1:${portOf(app, system.port)}${path}`);
-    expect(await (await ask('/health/live')).json()).toMatchObject({ status: 'ok' });
-    expect(await (await ask('/health/ready')).json()).toMatchObject({ status: 'ok' });
-    const metrics = await (await ask('/metrics')).text();
-    expect(metrics).toMatch(new RegExp(`^process_cpu_seconds_total\\{app="${app}"\\} \\d`, 'm'));
-    expect(system.log(app)).not.toMatch(/"level":[56]0/);
-    expect(system.log(app)).not.toContain('request completed');
-    await system.stop(app);
-    expect(system.runs(app)).toBe(false);
-    const lastLine = () => system.log(app).trimEnd().split('\n').at(-1)!;
-    await system.until('its last line says why', () => lastLine().includes(`${app} has stopped after SIGTERM`));
-  });
+  it.each<AppName>([...allApps, 'sealer', 'sender-policy'])(
+    '%s runs alone, reports its health, and ends on SIGTERM',
+    async (app) => {
+      await system.start(app);
+      const ask = (path: string) => fetch(`http://127.0.0.1:${portOf(app, system.port)}${path}`);
+      expect(await (await ask('/health/live')).json()).toMatchObject({ status: 'ok' });
+      expect(await (await ask('/health/ready')).json()).toMatchObject({ status: 'ok' });
+      const metrics = await (await ask('/metrics')).text();
+      expect(metrics).toMatch(new RegExp(`^process_cpu_seconds_total\\{app="${app}"\\} \\d`, 'm'));
+      expect(system.log(app)).not.toMatch(/"level":[56]0/);
+      expect(system.log(app)).not.toContain('request completed');
+      await system.stop(app);
+      expect(system.runs(app)).toBe(false);
+      const lastLine = () => system.log(app).trimEnd().split('\n').at(-1)!;
+      await system.until('its last line says why', () => lastLine().includes(`${app} has stopped after SIGTERM`));
+    },
+  );
 
-  it.each<AppName>([...allApps, 'sealer'])(
+  it.each<AppName>([...allApps, 'sealer', 'sender-policy'])(
     'N7: %s ends on SIGTERM, whoever is connected and says nothing, half a head or half a body',
     async (app) => {
       await system.start(app);
-      const ports = [app, ...(app === 'sandbox' ? (['sandbox-doh', 'sandbox-smtp'] as const) : [])];
+      const others = { sandbox: ['sandbox-doh', 'sandbox-smtp'], 'sender-policy': ['sender-policy-postfix'] } as const;
+      const ports = [app, ...(others[app as keyof typeof others] ?? [])];
       const sockets: Socket[] = [];
       for (const port of ports.map((each) => portOf(each, system.port)))
         for (const sent of [

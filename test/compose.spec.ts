@@ -27,7 +27,7 @@ interface Compose {
 const { services, volumes, configs } = parse(read('docker-compose.yml'), { merge: true }) as Compose;
 const built = Object.entries(services).filter(([, { image }]) => /^sendmux-domains(-sandbox)?$/.test(image));
 const onKafka = ['provisioning', 'verification-scheduler', 'notifier', 'event-relay', 'sealer'] as const;
-const listening = ['gateway', ...onKafka, 'sandbox'] as const;
+const listening = ['gateway', ...onKafka, 'sender-policy', 'sandbox'] as const;
 /** Resolves the defaults of `${NAME:-default}`, and `$$` to a dollar sign, as compose does. */
 const plain = (text: unknown) =>
   String(text)
@@ -136,7 +136,7 @@ describe('its Postfix', () => {
     const main = blocks('ini').at(-1)!;
     expect(main.length).toBeGreaterThan(4);
     for (const line of main.filter((text) => !text.startsWith('virtual_transport')))
-      expect(dockerfile).toContain(`'${line}' \\`);
+      expect(dockerfile).toContain(`'${line.replace('inet:127.0.0.1:3007', 'inet:sender-policy:3007')}' \\`);
     const [, sandbox] = /virtual_transport = smtp:\[sandbox\]:(\d+)'/.exec(dockerfile)!;
     expect(Number(sandbox)).toBe(portOf('sandbox-smtp', Number(services.gateway!.environment.PORT)));
   });

@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { SMTPServer } from 'smtp-server';
+import { portOf } from '@app/runtime';
 import { query } from './support/both-or-neither';
 import { postfixIsInstalled, startPostfix, type Postfix } from './support/postfix';
 import { startSystem, type ApiClient, type Answer, type System } from './support/processes';
@@ -34,10 +35,10 @@ async function startRelay(): Promise<{ port: number; senders: string[]; stop(): 
     for (const provider of ['sendmux-ses', 'mailgun', 'postmark']) relays[provider] = await startRelay();
     const providers = Object.entries(relays).map(([provider, { port }]) => `${provider}=127.0.0.1:${port}`);
     system = await startSystem({
-      apps: ['sandbox', 'gateway', 'provisioning'],
+      apps: ['sandbox', 'gateway', 'provisioning', 'sender-policy'],
       env: { OUTBOUND_PROVIDERS: providers.join(',') },
     });
-    postfix = await startPostfix(system.mailServerDatabaseUrl);
+    postfix = await startPostfix(system.mailServerDatabaseUrl, portOf('sender-policy-postfix', system.port));
     ({ api, id: team } = await system.team());
     const added = await api.add(name);
     domainId = idOf(added);
@@ -112,6 +113,23 @@ async function startRelay(): Promise<{ port: number; senders: string[]; stop(): 
       expect(await postfix.rcpt(`@${name}:someone@example.net`)).toMatch(/^554 5\.7\.1 /);
     },
   );
+
+  it('accepts mail of those senders alone whom the domain takes it from', async () => {
+    const address = `picky@${name}`;
+    await create(address);
+    await replies(address, /^250 /);
+    const put = (mode: string, rules: object[]) => api.call('PUT', `/domains/${domainId}/filters`, { mode, rules });
+    expect(await put('allowlist', [{ type: 'allow', pattern: '*@Partner.com' }])).toMatchObject({ status: 200 });
+    await replies(address, /^550 5\.7\.1 .*takes no mail from this sender/);
+    expect(await postfix.rcpt(address, 'grace@partner.com')).toMatch(/^250 /);
+    // While nobody can say whom the recipient takes mail from, senders try again later.
+    await system.stop('sender-policy');
+    expect(await postfix.rcpt(address, 'eve@evil.example')).toMatch(/^4\d\d /);
+    await system.start('sender-policy');
+    expect(await postfix.rcpt(address, 'eve@evil.example')).toMatch(/^550 /);
+    expect(await put('off', [])).toMatchObject({ status: 200 });
+    await replies(address, /^250 /);
+  });
 
   it('accepts mail on myagent.mx at once', async () => {
     const address = `ada${team.replace('team_', '-')}@myagent.mx`;
@@ -194,8 +212,15 @@ async function startRelay(): Promise<{ port: number; senders: string[]; stop(): 
     const { body } = (await api.call('GET', '/mailboxes?limit=100')) as { body: { data: { id: string }[] } };
     expect((await api.delete(domainId)).status).toBe(409);
     for (const { id } of body.data) await api.call('DELETE', `/mailboxes/${id}`);
+    const rule = { type: 'deny', pattern: 'eve@evil.example' };
+    await api.call('PUT', `/domains/${domainId}/filters`, { mode: 'denylist', rules: [rule] });
     expect((await api.delete(domainId)).status).toBe(200);
     expect(await postfix.rcpt(`ada@${name}`)).toMatch(/^554 /);
+    await system.until('nothing that its rules said of people is left', async () => {
+      const stored = await query(system.databaseUrl, 'SELECT FROM sender_rules');
+      const placed = await query(system.mailServerDatabaseUrl, 'SELECT FROM mail_sender_filters');
+      return stored.length + placed.length === 0;
+    });
     await replies(`ada${team.replace('team_', '-')}@myagent.mx`, /^550 5\.1\.1 /);
   });
 });

@@ -7,6 +7,7 @@ import { EventStore, eventStoreMigrations } from '@app/event-store';
 import { DomainsReadModel, MailboxesReadModel, Quotas, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, type Settings } from '@app/runtime';
+import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { VerificationModule } from '@app/verification';
 import { Pool } from 'pg';
@@ -15,6 +16,8 @@ import { MeController } from './accounts/me.controller';
 import { OwnersController } from './accounts/owners.controller';
 import { DomainsController } from './domains/domains.controller';
 import { Domains } from './domains/domains.service';
+import { FiltersController } from './domains/filters.controller';
+import { SenderFilters } from './domains/filters.service';
 import { idempotencyMigrations } from './idempotency/idempotency.migration';
 import { IdempotencyKeys } from './idempotency/idempotency.service';
 import { HistoryController } from './domains/history.controller';
@@ -85,6 +88,7 @@ export class GatewayModule {
             ...idempotencyMigrations,
             ...cycleMigrations,
             ...tasksMigrations,
+            ...senderRulesMigrations,
           ],
         }),
         AccountsModule,
@@ -95,6 +99,7 @@ export class GatewayModule {
         PlansController,
         HistoryController,
         DomainsController,
+        FiltersController,
         MailboxesController,
         KeysController,
         OwnersController,
@@ -107,6 +112,8 @@ export class GatewayModule {
         TaskList,
         Mailboxes,
         MailboxAvailability,
+        SenderFilters,
+        { provide: StoredSenderRules, inject: [Pool], useFactory: (pool: Pool) => new StoredSenderRules(pool) },
         { provide: OutboundProviders, useValue: new OutboundProviders([...outboundProviders(settings).keys()]) },
         ApiKeys,
         DomainHistory,

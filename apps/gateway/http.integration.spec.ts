@@ -864,6 +864,7 @@ describe('the edge', () => {
       'get /api/v1/domains',
       'get /api/v1/domains/{id}',
       'get /api/v1/domains/{id}/dns-plan',
+      'get /api/v1/domains/{id}/filters',
       'get /api/v1/domains/{id}/history',
       'get /api/v1/domains/{id}/zone-file',
       'get /api/v1/keys',
@@ -885,6 +886,7 @@ describe('the edge', () => {
       'post /api/v1/mailboxes/{id}/resume',
       'post /api/v1/mailboxes/{id}/suspend',
       'post /api/v1/owners/invitations',
+      'put /api/v1/domains/{id}/filters',
       'put /api/v1/domains/{id}/outbound-provider',
       'put /api/v1/mailboxes/{id}/outbound-provider',
     ]);

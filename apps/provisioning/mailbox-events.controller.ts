@@ -12,7 +12,13 @@ import { placementTasks } from './placement.worker';
 export class MailboxEventsController {
   constructor(private readonly tasks: TaskList) {}
 
-  @OnEvent(...everyMailboxEvent, 'DomainOutboundProviderChosen', 'ReceivingEnabled')
+  @OnEvent(
+    ...everyMailboxEvent,
+    'DomainOutboundProviderChosen',
+    'ReceivingEnabled',
+    'SenderFiltersChanged',
+    'DomainDeleted',
+  )
   async putOnTheList({ stream, type, version }: Pick<DeliveredEvent, 'stream' | 'type' | 'version'>): Promise<void> {
     await this.tasks.put(placementTasks, stream, type, { version });
   }

@@ -1,6 +1,8 @@
 import { Injectable, Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { DomainCommandHandler, MailboxCommandHandler } from '@app/commands';
+import type { Provisioned } from '@app/mail-domain';
 import { MailServer } from '@app/mail-server';
+import { StoredSenderRules } from '@app/sender-rules';
 import { TaskList, TaskWorker } from '@app/tasks';
 import { RoleMail } from './role-mail';
 
@@ -29,6 +31,7 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     private readonly mailboxes: MailboxCommandHandler,
     private readonly domains: DomainCommandHandler,
     private readonly mailServer: MailServer,
+    private readonly senderRules: StoredSenderRules,
     private readonly relays: OutboundRelays,
     private readonly roleMail: RoleMail,
   ) {
@@ -67,10 +70,28 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
 
   private async placeDomain(domainId: string): Promise<void> {
     const { state, version } = await this.domains.load(domainId);
+    if (state.status === 'deleted') return this.forgetSenders(domainId);
     if (!('outboundProvider' in state)) return;
     if (state.mode !== 'send_only') await this.mailServer.enableReceiving(domainId);
     await this.mailServer.chooseProvider(domainId, state.outboundProvider, version);
     this.warnOfUnknown(state.outboundProvider, domainId);
+    if (state.senderFilters) await this.placeFilters(domainId, state.senderFilters, version);
+  }
+
+  private async placeFilters(
+    domainId: string,
+    { mode, rules: count, digest }: NonNullable<Provisioned['senderFilters']>,
+    version: number,
+  ): Promise<void> {
+    const rules = count === 0 ? [] : await this.senderRules.find(domainId, digest);
+    // Rules that are gone were replaced meanwhile, by an event that has a task of its own.
+    if (rules) await this.mailServer.filterSenders(domainId, mode, rules, version);
+  }
+
+  /** Erases what rules of a domain that is gone say of people. */
+  private async forgetSenders(domainId: string): Promise<void> {
+    await this.mailServer.forgetSenders(domainId);
+    await this.senderRules.erase(domainId);
   }
 
   /** Warns of a provider that only the gateway knows: the mail is delivered, but not through that provider. */

@@ -9,6 +9,7 @@ import { DomainsReadModel, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, type Settings } from '@app/runtime';
 import { SesWriter, SesWriterModule } from '@app/ses-writer';
+import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { Pool } from 'pg';
 import { DomainEventsController } from './domain-events.controller';
@@ -33,6 +34,7 @@ export class ProvisioningModule {
             ...messagingMigrations,
             ...tasksMigrations,
             ...accountsMigrations,
+            ...senderRulesMigrations,
           ],
         }),
         CommandsModule,
@@ -49,6 +51,7 @@ export class ProvisioningModule {
         TaskList,
         ProvisioningWorker,
         PlacementWorker,
+        { provide: StoredSenderRules, inject: [Pool], useFactory: (pool: Pool) => new StoredSenderRules(pool) },
         {
           provide: RoleMail,
           inject: [Pool, MailServer],

@@ -75,25 +75,13 @@ const notThisOne = (reason: string, message: string) => new NameRefused('validat
  * customer's mail domain. The message says what to send.
  */
 export function parseDomainName(input: string): DomainName {
-  if (input.length > inputLimit)
+  const name = parseHostname(input);
+  const labels = name.split('.');
+  if (name.length > nameLimit - recordPrefix)
     throw notAHostname(
       'name_too_long',
-      `The name has more than ${inputLimit} characters; ${nameLimit} is the most (RFC 1035).`,
+      `The name has ${name.length} characters, which leaves no room for its DKIM records: ${nameLimit - recordPrefix} is the most.`,
     );
-  refuseOtherThings(input);
-  const written = input.replace(/[.\u3002]$/, '');
-  const name = canonical(written);
-  const labels = name.split('.');
-  const { publicSuffix, isIcann } = parse(name, { allowPrivateDomains: true });
-  if (labels.length < 2 && !isIcann)
-    throw notAHostname(
-      'not_fully_qualified',
-      `${quoted(input)} is not fully qualified. Send the whole hostname, such as mail.acme.com.`,
-    );
-  // What URLs read as an IPv4 address: a last label that is a number, in hexadecimal as well.
-  if (/^(\d+|0x[0-9a-f]*)$/.test(labels.at(-1)!))
-    throw notAHostname('ip_address', `${quoted(input)} is an IP address. Send a hostname, such as mail.acme.com.`);
-
   const unicode = toUnicode(name, { useSTD3ASCIIRules: true }).domain;
   if (specialUse.includes(labels.at(-1)!))
     throw notThisOne(
@@ -102,7 +90,7 @@ export function parseDomainName(input: string): DomainName {
     );
   if (reserved.some((domain) => name === domain || name.endsWith(`.${domain}`)))
     throw notThisOne('domain_reserved', `${name} is reserved and cannot be added. Send a domain that you own.`);
-  if (publicSuffix === name)
+  if (parse(name, { allowPrivateDomains: true }).publicSuffix === name)
     throw notThisOne(
       'public_suffix',
       `${name} is a public suffix: anybody registers names under it. Send your own name, such as acme.${name}.`,
@@ -115,6 +103,32 @@ export function parseDomainName(input: string): DomainName {
       `The label ${quoted(mixed)} of ${name} mixes scripts, or looks like Latin letters and is not. Send the name as it is registered; if it is right, contact support.`,
     );
   return { name, unicode: unicode === name ? null : unicode };
+}
+
+/**
+ * Gives the canonical form of a fully qualified hostname, whoever owns it: A-labels, lower case, no trailing dot.
+ *
+ * @throws {NameRefused} `invalid_parameter`. The message says what to send.
+ */
+export function parseHostname(input: string): string {
+  if (input.length > inputLimit)
+    throw notAHostname(
+      'name_too_long',
+      `The name has more than ${inputLimit} characters; ${nameLimit} is the most (RFC 1035).`,
+    );
+  refuseOtherThings(input);
+  const written = input.replace(/[.\u3002]$/, '');
+  const name = canonical(written);
+  const labels = name.split('.');
+  if (labels.length < 2 && !parse(name, { allowPrivateDomains: true }).isIcann)
+    throw notAHostname(
+      'not_fully_qualified',
+      `${quoted(input)} is not fully qualified. Send the whole hostname, such as mail.acme.com.`,
+    );
+  // What URLs read as an IPv4 address: a last label that is a number, in hexadecimal as well.
+  if (/^(\d+|0x[0-9a-f]*)$/.test(labels.at(-1)!))
+    throw notAHostname('ip_address', `${quoted(input)} is an IP address. Send a hostname, such as mail.acme.com.`);
+  return name;
 }
 
 /** What people paste instead of a hostname, each with the hostname that they meant. */
@@ -184,11 +198,6 @@ function refuseLengths(name: string): void {
     throw notAHostname(
       'label_too_long',
       `A label has ${long.length} characters; ${labelLimit} is the most (RFC 1035).`,
-    );
-  if (name.length > nameLimit - recordPrefix && name.length <= nameLimit)
-    throw notAHostname(
-      'name_too_long',
-      `The name has ${name.length} characters, which leaves no room for its DKIM records: ${nameLimit - recordPrefix} is the most.`,
     );
   if (name.length > nameLimit)
     throw notAHostname('name_too_long', `The name has ${name.length} characters; ${nameLimit} is the most (RFC 1035).`);

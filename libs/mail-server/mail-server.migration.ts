@@ -190,6 +190,43 @@ class KeepDomainsThatOnlySend1796400000100 implements MigrationInterface {
   }
 }
 
+/**
+ * Keeps the rules by which a domain takes mail from some senders. `mail_takes` is asked by a policy service, since a
+ * table of Postfix is looked up by the sender or by the recipient, and never by both.
+ */
+class FilterSenders1796500000200 implements MigrationInterface {
+  readonly name = 'FilterSenders1796500000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE mail_sender_filters (
+        domain_id text PRIMARY KEY,
+        mode text NOT NULL,
+        rules jsonb NOT NULL,
+        version integer NOT NULL
+      )`);
+    await runner.query(`
+      CREATE FUNCTION mail_takes(sender text, recipient text) RETURNS boolean LANGUAGE sql STABLE AS $$
+        SELECT sender = ''
+          OR lower(regexp_replace(recipient, '@[^@]*$', '')) IN ('postmaster', 'abuse')
+          OR coalesce((
+            SELECT f.mode = 'off' OR coalesce(
+              f.rules ->> sender,
+              f.rules ->> substring(sender FROM '[^@]*$'),
+              CASE f.mode WHEN 'allowlist' THEN 'deny' ELSE 'allow' END
+            ) = 'allow'
+            FROM mail_sender_filters f JOIN mail_domains d USING (domain_id)
+            WHERE d.domain = mail_key(lower(substring(recipient FROM '[^@]*$')))
+          ), true)
+      $$`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP FUNCTION mail_takes');
+    await runner.query('DROP TABLE mail_sender_filters');
+  }
+}
+
 /** Gives the A-labels of a domain, each with the U-label that stands for it. */
 export const unicodeLabels = (domain: string): { unicode: string; ascii: string }[] =>
   domain.split('.').flatMap((ascii) => {
@@ -205,4 +242,5 @@ export const mailServerMigrations: readonly Migration[] = [
   KnowBothFormsOfADomain1796200000800,
   TakeMailForPostmaster1796200000900,
   KeepDomainsThatOnlySend1796400000100,
+  FilterSenders1796500000200,
 ];

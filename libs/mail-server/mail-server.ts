@@ -36,6 +36,12 @@ export interface PlacedMailbox {
   readonly version: number;
 }
 
+/** A rule about a sender. */
+export interface SenderRule {
+  readonly type: 'allow' | 'deny';
+  readonly pattern: string;
+}
+
 export interface MailServerOptions {
   /** The `postgres://…` URL of the database that Postfix reads. */
   readonly url: string;
@@ -126,6 +132,40 @@ export class MailServer {
         WHERE held.version < EXCLUDED.version`,
       [domainId, provider, version],
     );
+  }
+
+  /**
+   * Stores whose mail the mailboxes of a domain take. Calls may come in any order and more than once: the newest
+   * version stays.
+   *
+   * @param rules by canonical sender: an address, or a hostname for all addresses at it.
+   */
+  async filterSenders(domainId: string, mode: string, rules: readonly SenderRule[], version: number): Promise<void> {
+    const types = Object.fromEntries(rules.map(({ pattern, type }) => [pattern, type]));
+    await this.query(
+      `INSERT INTO mail_sender_filters AS held (domain_id, mode, rules, version) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (domain_id) DO UPDATE SET mode = EXCLUDED.mode, rules = EXCLUDED.rules, version = EXCLUDED.version
+        WHERE held.version < EXCLUDED.version`,
+      [domainId, mode, JSON.stringify(types), version],
+    );
+  }
+
+  /** Erases the rules about senders of a domain that is gone. */
+  async forgetSenders(domainId: string): Promise<void> {
+    await this.query('DELETE FROM mail_sender_filters WHERE domain_id = $1', [domainId]);
+  }
+
+  /**
+   * Says whether a recipient takes mail from a sender, by the rules of its domain: that about the address, or else
+   * about its hostname, or else what the mode says. A recipient without rules takes all mail.
+   *
+   * @param sender in the form of the rules; empty for mail without a sender, which is always taken (RFC 5321 section
+   * 6.1).
+   * @param recipient as the SMTP client sent it, without brackets.
+   */
+  async takesMail(sender: string, recipient: string): Promise<boolean> {
+    const rows = await this.query<{ takes: boolean }>('SELECT mail_takes($1, $2) AS takes', [sender, recipient]);
+    return rows[0]!.takes;
   }
 
   /**

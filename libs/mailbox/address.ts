@@ -1,4 +1,4 @@
-import { NameRefused, parseDomainName } from '@app/mail-records';
+import { NameRefused, parseDomainName, parseHostname } from '@app/mail-records';
 import { AddressRefused } from './errors';
 
 /** The domain that all teams share. It is ours: no team can add or delete it. */
@@ -42,6 +42,22 @@ const malformed = (reason: string, message: string) => new AddressRefused('inval
  * @throws {AddressRefused} saying what to send instead.
  */
 export function parseAddress(input: string): Address {
+  return readAddress(input, canonicalDomain);
+}
+
+/**
+ * Gives the canonical form of a sender that a rule names: an address anywhere, or a hostname, which stands for all
+ * addresses at it and may be written `*@partner.com`.
+ *
+ * @throws {AddressRefused} `invalid_parameter`, saying what to send instead.
+ */
+export function parseSender(input: string): string {
+  const at = input.lastIndexOf('@');
+  const isHostname = at < 0 || input.slice(0, at) === '*';
+  return isHostname ? canonicalHostname(input.slice(at + 1)) : readAddress(input, canonicalHostname).address;
+}
+
+function readAddress(input: string, readDomain: (written: string) => string): Address {
   if (input.length > inputLimit)
     throw malformed(
       'address_too_long',
@@ -51,7 +67,7 @@ export function parseAddress(input: string): Address {
   if (at < 0)
     throw malformed('at_sign_missing', `${quoted(input)} has no @. Send the whole address, such as ada@mail.acme.com.`);
   const localPart = canonicalLocalPart(input.slice(0, at));
-  const domain = canonicalDomain(input.slice(at + 1));
+  const domain = readDomain(input.slice(at + 1));
   const address = `${localPart}@${domain}`;
   const octets = Buffer.byteLength(address);
   if (octets > addressLimit)
@@ -100,8 +116,15 @@ const unquoted = (written: string): string =>
 
 function canonicalDomain(written: string): string {
   if (written.replace(/\.$/, '').toLowerCase() === sharedDomain) return sharedDomain;
+  return refusingAddresses(() => parseDomainName(written).name);
+}
+
+const canonicalHostname = (written: string): string => refusingAddresses(() => parseHostname(written));
+
+/** Turns the refusal of a name into that of the address that has it. */
+function refusingAddresses(read: () => string): string {
   try {
-    return parseDomainName(written).name;
+    return read();
   } catch (error) {
     if (!(error instanceof NameRefused)) throw error;
     throw new AddressRefused(error.code, error.reason, error.message);

@@ -4,3 +4,4 @@ export * from './errors';
 export * from './events';
 export * from './mailbox';
 export * from './recorded';
+export * from './sender-rules';

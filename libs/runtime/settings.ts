@@ -312,6 +312,8 @@ const offsets = {
   notifier: 3,
   'event-relay': 4,
   sealer: 5,
+  'sender-policy': 6,
+  'sender-policy-postfix': 7,
   sandbox: 10,
   'sandbox-doh': 11,
   'sandbox-smtp': 12,

@@ -14,11 +14,9 @@ const root = resolve(__dirname, '../..');
 const itInPython = python ? it : it.skip;
 const itInRust = rust ? it : it.skip;
 
-/** Operations that the clients have, and this service has not: rules for incoming mail, and passwords of mailboxes. */
+/** Operations that the clients have, and this service has not: rules and passwords of single mailboxes. */
 const notOurs = {
   python: [
-    'managementGetDomainFilters',
-    'managementSetDomainFilters',
     'managementGetMailboxFilters',
     'managementSetMailboxFilters',
     'managementCreateMailboxKey',

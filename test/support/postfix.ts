@@ -8,7 +8,7 @@ import { freePort } from '../../local/embedded-postgres';
 
 export interface Postfix {
   /** Gives the reply to `RCPT TO:<address>`, such as `250 2.1.5 Ok` or `554 5.7.1 …`. */
-  rcpt(address: string): Promise<string>;
+  rcpt(address: string, sender?: string): Promise<string>;
   /**
    * Sends a mail from an authorised client; gives the reply to the end of its data, or to the command that was refused.
    */
@@ -46,8 +46,10 @@ export const postfixIsInstalled = (): boolean =>
 /**
  * Starts a real Postfix that reads its domains from the mail server database, with a queue and a configuration of its
  * own.
+ *
+ * @param policyPort the port of the policy service; without it, Postfix asks none.
  */
-export async function startPostfix(databaseUrl: string): Promise<Postfix> {
+export async function startPostfix(databaseUrl: string, policyPort?: number): Promise<Postfix> {
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-postfix-'));
   chmodSync(directory, 0o755);
   const [conf, spool, data] = ['conf', 'spool', 'data'].map((name) => join(directory, name)) as [
@@ -83,7 +85,9 @@ export async function startPostfix(databaseUrl: string): Promise<Postfix> {
       alias_maps: '',
       alias_database: '',
       relayhost: '[127.0.0.1]:9',
-      ...Object.fromEntries(mainCf.map(([name, value]) => [name, value.replaceAll('/etc/postfix', conf)])),
+      ...Object.fromEntries(
+        mainCf.map(([name, value]) => [name, askingPolicy(value.replaceAll('/etc/postfix', conf), policyPort)]),
+      ),
       virtual_transport: 'discard:',
       smtpd_peername_lookup: 'no',
       notify_classes: '',
@@ -134,13 +138,16 @@ export async function startPostfix(databaseUrl: string): Promise<Postfix> {
     await delay(100);
   }
   return {
-    rcpt: (address) => rcpt(port, address),
+    rcpt: (address, sender) => rcpt(port, address, sender),
     submit: (sender, recipient) => submit(submission, sender, recipient),
     lookUp: (file, key) =>
       spawnSync('postmap', ['-c', conf, '-q', key, `pgsql:${join(conf, file)}`], { encoding: 'utf8' }).stdout.trim(),
     stop,
   };
 }
+
+const askingPolicy = (value: string, port: number | undefined): string =>
+  value.replace(/, (check_policy_service inet:127\.0\.0\.1):\d+/, port === undefined ? '' : `, $1:${port}`);
 
 async function greets(port: number): Promise<boolean> {
   try {
@@ -154,8 +161,8 @@ async function greets(port: number): Promise<boolean> {
 const utf8 = (...addresses: string[]) =>
   addresses.some((address) => Buffer.byteLength(address) > address.length) ? ' SMTPUTF8' : '';
 
-async function rcpt(port: number, address: string): Promise<string> {
-  const from = `MAIL FROM:<sender@example.net>${utf8(address)}`;
+async function rcpt(port: number, address: string, sender = 'sender@example.net'): Promise<string> {
+  const from = `MAIL FROM:<${sender}>${utf8(sender, address)}`;
   const replies = await dialogue(port, ['EHLO test', from, `RCPT TO:<${address}>`]);
   return replies.at(-1)!;
 }

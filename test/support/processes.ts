@@ -15,7 +15,14 @@ import { migratedDatabase } from './migrated-database';
 import { countedAndHeld, replayedAndLive } from './replayed-read-model';
 
 export type AppName =
-  'gateway' | 'provisioning' | 'verification-scheduler' | 'notifier' | 'event-relay' | 'sealer' | 'sandbox';
+  | 'gateway'
+  | 'provisioning'
+  | 'verification-scheduler'
+  | 'notifier'
+  | 'event-relay'
+  | 'sealer'
+  | 'sender-policy'
+  | 'sandbox';
 export const allApps: readonly AppName[] = ['sandbox', 'gateway', 'provisioning', 'verification-scheduler', 'notifier'];
 /** The apps on Kafka, where event-relay publishes the events. */
 export const allAppsOnKafka: readonly AppName[] = [...allApps, 'event-relay'];

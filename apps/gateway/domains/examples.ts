@@ -67,6 +67,18 @@ export const verified = {
 
 export const deleted = { ok: true, data: presentDeletion(view), meta: { request_id } };
 
+export const filters = {
+  ok: true,
+  data: {
+    mode: 'allowlist',
+    rules: [
+      { type: 'allow', pattern: 'partner.com', note: 'billing' },
+      { type: 'deny', pattern: 'robot@partner.com', note: null },
+    ],
+  },
+  meta: { request_id },
+};
+
 const addedEvent: DomainAdded = {
   type: 'DomainAdded',
   domainId: view.id,

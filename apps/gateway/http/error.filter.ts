@@ -6,7 +6,7 @@ import { isPassingFault, postgresFault } from '@app/database';
 import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken } from '@app/mail-domain';
 import { NameRefused } from '@app/mail-records';
-import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
+import { AddressRefused, MailboxRuleBroken, SenderRuleRefused } from '@app/mailbox';
 import { CounterpartAlarm } from '@app/runtime';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 import { preconditionFailed } from './preconditions';
@@ -65,6 +65,8 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
     const { code, message, param } = exception;
     return new ApiError(code, message, { ...(param && { param: sent(param, request) }) });
   }
+  if (exception instanceof SenderRuleRefused)
+    return new ApiError('validation_error', exception.message, { param: `rules.${exception.index}.pattern` });
   if (exception instanceof DomainRuleBroken) return new ApiError(exception.code, exception.message);
   if (exception instanceof AccountRuleBroken) return ofAccountRule(exception);
   if (exception instanceof QuotaExceeded || exception instanceof InstallationFull) return quotaRefused(exception);

@@ -5,11 +5,16 @@ import { ApiError } from './api-error';
 import { apiPath } from './openapi';
 import { notAnObject } from './request-body';
 
+type Schema = NonNullable<NonNullable<OpenAPIObject['components']>['schemas']>[string];
+
 interface Known {
   readonly query: ReadonlySet<string>;
   /** Undefined for an operation without a body. */
-  readonly body: ReadonlySet<string> | undefined;
+  readonly body: Shape | undefined;
 }
+
+/** The fields of an object, each with the shape of what it holds: of an object, or of each object of a list. */
+type Shape = ReadonlyMap<string, Shape | undefined>;
 
 /**
  * Refuses every query parameter and body field that the OpenAPI document does not name. If a misspelt name were
@@ -27,11 +32,10 @@ export class UnknownParametersInterceptor implements NestInterceptor {
         if (!operation) continue;
         const parameters = (operation.parameters ?? []).filter((one) => !('$ref' in one) && one.in === 'query');
         const body = operation.requestBody && 'content' in operation.requestBody && operation.requestBody.content;
-        const schema = body && body['application/json']?.schema;
-        const named = schema && '$ref' in schema ? components?.schemas?.[schema.$ref.split('/').at(-1)!] : schema;
+        const schema = body ? body['application/json']?.schema : undefined;
         this.operations.set(`${method} ${apiPath}${path.replace(/\{(\w+)\}/g, ':$1')}`, {
           query: new Set(parameters.map((one) => ('name' in one ? one.name : ''))),
-          body: named ? new Set('properties' in named ? Object.keys(named.properties!) : []) : undefined,
+          body: schema && (shapeOf(schema, components) ?? new Map()),
         });
       }
     }
@@ -46,12 +50,38 @@ export class UnknownParametersInterceptor implements NestInterceptor {
       if (body === null && known.body) throw notAnObject();
       const unknown = [
         ...Object.keys(query ?? {}).filter((name) => !known.query.has(name)),
-        ...Object.keys(body ?? {}).filter((name) => !known.body?.has(name)),
+        ...unknownIn(body, known.body ?? new Map()),
       ];
       if (unknown.length > 0) throw refused(unknown);
     }
     return next.handle();
   }
+}
+
+/** Gives the shape that a schema describes; undefined of anything but an object or a list of objects. */
+function shapeOf(schema: Schema, components: OpenAPIObject['components']): Shape | undefined {
+  if ('$ref' in schema) {
+    const named = components?.schemas?.[schema.$ref.split('/').at(-1)!];
+    return named && shapeOf(named, components);
+  }
+  // A reference that may be null, or has a description of its own, stands in a list of one.
+  const [inner] = schema.allOf ?? schema.oneOf ?? schema.anyOf ?? [];
+  if (inner) return shapeOf(inner, components);
+  if (schema.items) return shapeOf(schema.items, components);
+  if (!schema.properties) return undefined;
+  return new Map(Object.entries(schema.properties).map(([name, each]) => [name, shapeOf(each, components)]));
+}
+
+/** Gives the paths of the fields that a shape does not have, such as `rules.3.patern`. */
+function unknownIn(value: unknown, shape: Shape): string[] {
+  if (Array.isArray(value))
+    return value.flatMap((each, index) => unknownIn(each, shape).map((path) => `${index}.${path}`));
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, each]) => {
+    if (!shape.has(name)) return [name];
+    const inner = shape.get(name);
+    return inner ? unknownIn(each, inner).map((path) => `${name}.${path}`) : [];
+  });
 }
 
 function refused(names: readonly string[]): ApiError {

@@ -1,0 +1,31 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { MailServer, MailServerModule } from '@app/mail-server';
+import { ProcessModule } from '@app/process';
+import { HealthProbes, portOf, type Settings } from '@app/runtime';
+import { PolicyServer } from './policy-server';
+import { SenderPolicy } from './sender-policy';
+
+@Module({})
+export class SenderPolicyModule {
+  static forRoot(settings: Pick<Settings, 'HOST' | 'PORT' | 'MAIL_SERVER_DATABASE_URL' | 'LOG_LEVEL'>): DynamicModule {
+    return {
+      module: SenderPolicyModule,
+      imports: [
+        ProcessModule.forApp('sender-policy', settings.LOG_LEVEL),
+        MailServerModule.forRoot({ url: settings.MAIL_SERVER_DATABASE_URL }),
+      ],
+      providers: [
+        {
+          provide: PolicyServer,
+          inject: [MailServer, HealthProbes],
+          useFactory: (mailServer: MailServer, probes: HealthProbes) => {
+            probes.add('ready', 'mail_server', () => mailServer.ping());
+            const policy = new SenderPolicy(mailServer);
+            const port = portOf('sender-policy-postfix', settings.PORT);
+            return new PolicyServer((attributes) => policy.actionFor(attributes), { host: settings.HOST, port });
+          },
+        },
+      ],
+    };
+  }
+}

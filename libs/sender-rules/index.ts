@@ -1,0 +1,2 @@
+export * from './sender-rules.migration';
+export * from './stored-sender-rules';
