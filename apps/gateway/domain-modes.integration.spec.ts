@@ -14,7 +14,15 @@ let gateway: TestGateway;
 let key: string;
 /** What resolvers say of the MX records of any name. */
 let mx: () => Promise<DnsAnswer<typeof google>> = nothing;
-const resolver: Questions = { mx: () => mx(), txt: nothing, cname: nothing, soa: nothing, a: nothing, aaaa: nothing };
+const resolver: Questions = {
+  mx: () => mx(),
+  txt: nothing,
+  cname: nothing,
+  soa: nothing,
+  ns: nothing,
+  a: nothing,
+  aaaa: nothing,
+};
 
 beforeAll(async () => {
   database = await testDatabase();

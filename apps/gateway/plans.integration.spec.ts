@@ -23,11 +23,19 @@ const resolver = (records = dns): Questions => {
       return Promise.resolve({ kind: exists ? 'nodata' : 'nxdomain', aliases: [] });
     };
   };
-  return { mx: ask('MX'), txt: ask('TXT'), cname: ask('CNAME'), soa: ask('SOA'), a: ask('A'), aaaa: ask('AAAA') };
+  return {
+    mx: ask('MX'),
+    txt: ask('TXT'),
+    cname: ask('CNAME'),
+    soa: ask('SOA'),
+    ns: ask('NS'),
+    a: ask('A'),
+    aaaa: ask('AAAA'),
+  };
 };
 const broken = (kind: 'servfail' | 'unreachable'): Questions => {
   const ask = () => Promise.resolve(kind === 'servfail' ? { kind } : { kind, reason: 'gone' });
-  return { mx: ask, txt: ask, cname: ask, soa: ask, a: ask, aaaa: ask };
+  return { mx: ask, txt: ask, cname: ask, soa: ask, ns: ask, a: ask, aaaa: ask };
 };
 
 beforeAll(async () => {

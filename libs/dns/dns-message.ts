@@ -62,9 +62,8 @@ export type DnsAnswer<Record> = (
 export const unreachable = (reason: string) => ({ kind: 'unreachable', reason }) as const;
 
 /** The types that a query can ask for, with their numbers (RFC 1035 section 3.2.2, RFC 3596). */
-const types = { A: 1, CNAME: 5, SOA: 6, MX: 15, TXT: 16, AAAA: 28 };
+const types = { A: 1, NS: 2, CNAME: 5, SOA: 6, MX: 15, TXT: 16, AAAA: 28 };
 export type QueryType = keyof typeof types;
-const ns = 2;
 const dname = 39;
 const opt = 41;
 const internet = 1;
@@ -167,6 +166,7 @@ const readers = {
       .match(/.{4}/g)!
       .join(':'),
   CNAME: (bytes: Buffer, { data, end }: Rr): string => (exactly(end, afterName(bytes, data)), nameAt(bytes, data)),
+  NS: (bytes: Buffer, { data, end }: Rr): string => (exactly(end, afterName(bytes, data)), nameAt(bytes, data)),
   MX: (bytes: Buffer, { data, end }: Rr): MxRecord => {
     exactly(end, afterName(bytes, data + 2));
     return { preference: bytes.readUInt16BE(data), exchange: nameAt(bytes, data + 2) };
@@ -258,7 +258,7 @@ function readReply<Type extends QueryType>(bytes: Buffer, name: string, type: Ty
   if (rcode !== rcodes.noError && rcode !== rcodes.nxdomain) return unreachable(`RCODE ${rcodeName(rcode)}`);
   const soa = authorities.find((rr) => rr.type === types.SOA);
   // NS records without an SOA are a referral to other servers, not a negative answer (RFC 2308 section 2.2).
-  if (rcode === rcodes.noError && saysNo && !soa && authorities.some((rr) => rr.type === ns))
+  if (rcode === rcodes.noError && saysNo && !soa && authorities.some((rr) => rr.type === types.NS))
     return { ...unreachable('a referral'), evidence };
 
   if (aliases.length > chainLimit) return unreachable(`more than ${chainLimit} CNAMEs`);

@@ -96,6 +96,11 @@ export class DohClient {
     return this.query(name, 'AAAA');
   }
 
+  /** Asks for the name servers of a zone: lower case, without the trailing dot. */
+  ns(name: string): Promise<DnsAnswer<string>> {
+    return this.query(name, 'NS');
+  }
+
   /** Asks for the CNAME at the name itself, which is not followed. */
   cname(name: string): Promise<DnsAnswer<string>> {
     return this.query(name, 'CNAME');

@@ -28,6 +28,7 @@ import {
   type TxtRr,
 } from './answers';
 import type { Expected } from './check';
+import { dnsHost } from './dns-hosts';
 import { checkNamed, inZoneOrder } from './checks';
 import { haveSameTokens } from './checks/dkim';
 import { dmarc, inheritedDmarc, seenAt } from './checks/dmarc';
@@ -304,6 +305,7 @@ const readers: Record<string, Reader> = {
   cnameAtMailFrom: ofName((name) => cnameAtMailFrom(name, name)),
   cnameAtName: ofName((name) => cnameAtName(name, name)),
   dmarcName: ofName(dmarcName),
+  dnsHost: ofRecords((names) => dnsHost(name, names)),
   dnsPlan: ofZone(({ published }) => dnsPlan(domain, published)),
   dnsRecords: ofName((name) => dnsRecords({ ...domain, name })),
   escaped: ofText(escaped),

@@ -14,6 +14,7 @@ export { haveSameTokens } from './checks/dkim';
 export { mailFromName } from './checks/mail-from/name';
 export { ownership } from './checks/ownership';
 export { cnameChain } from './cname-chain';
+export * from './dns-hosts';
 export * from './domain-name';
 export { clueQuestions, explain, retryAllAfter, type Explained, type ResolverEvidence } from './explain';
 export * from './findings';

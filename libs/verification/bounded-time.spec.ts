@@ -71,6 +71,7 @@ function resolverOf({ txt, mx, cname }: Zone): { resolver: Questions; said: () =
     mx: () => answer(mx),
     cname: () => (cname.length > 0 ? Promise.resolve({ kind: 'records', records: cname, aliases: [] }) : none()),
     soa: none,
+    ns: none,
     a: none,
     aaaa: none,
   };

@@ -22,7 +22,7 @@ import { ask, everyResolver, follow } from './follow';
 import { followPatienceMs } from './verifier';
 
 /** The questions for a resolver. */
-export type Questions = Pick<DohClient, 'mx' | 'txt' | 'cname' | 'soa' | 'a' | 'aaaa'>;
+export type Questions = Pick<DohClient, 'mx' | 'txt' | 'cname' | 'soa' | 'ns' | 'a' | 'aaaa'>;
 
 /** Thrown when the DNS could not be read completely. Nothing is concluded from a part of it. */
 export class DnsUnanswered extends Error {
@@ -52,6 +52,18 @@ export class PublishedRecords {
       if (answers.every((answer) => answer.kind === 'unreachable' || answer.kind === 'servfail')) break;
     }
     return registrableDomain(name);
+  }
+
+  /**
+   * Gives the zone that holds the records of a name, with its name servers; undefined where no resolver tells them.
+   *
+   * Name servers are only told to people, so that one answer is enough.
+   */
+  async nameserversOf(name: string): Promise<{ zone: string; nameservers: readonly string[] } | undefined> {
+    const zone = await this.zoneOf(name);
+    const answers = await Promise.all(this.resolvers.map((resolver) => resolver.ns(zone)));
+    const told = answers.find((answer) => answer.kind === 'records' && answer.aliases.length === 0);
+    return told?.kind === 'records' ? { zone, nameservers: told.records } : undefined;
   }
 
   /**

@@ -95,7 +95,7 @@ def read(rdata):
             return b"".join(rdata.strings).decode("latin-1")
         case dns.rdatatype.MX:
             return {"preference": rdata.preference, "exchange": written(rdata.exchange)}
-        case dns.rdatatype.CNAME:
+        case dns.rdatatype.CNAME | dns.rdatatype.NS:
             return written(rdata.target)
         case dns.rdatatype.SOA:
             return {"primary": written(rdata.mname), "minimum": rdata.minimum}

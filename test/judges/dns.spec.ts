@@ -132,7 +132,7 @@ function theirsOf(said: Read, asked: Reply): ReturnType<typeof comparable> | { e
   );
 }
 
-const queryType = fc.constantFrom<QueryType>('A', 'AAAA', 'CNAME', 'MX', 'SOA', 'TXT');
+const queryType = fc.constantFrom<QueryType>('A', 'AAAA', 'CNAME', 'MX', 'NS', 'SOA', 'TXT');
 const plainLabel = fc.stringMatching(/^[A-Za-z0-9_-]{1,12}$/);
 const queryName = fc
   .array(fc.stringMatching(/^[A-Za-z0-9_-]{1,63}$/), { minLength: 1, maxLength: 12 })
@@ -152,6 +152,7 @@ const values: Record<QueryType, fc.Arbitrary<unknown>> = {
   AAAA: fc.ipV6(),
   CNAME: anyName,
   MX: fc.record({ preference: fc.oneof(fc.constant(10), fc.nat(65_535)), exchange: anyName }),
+  NS: anyName,
   SOA: fc.record({ primary: fc.array(plainLabel, { minLength: 1, maxLength: 3 }), minimum: fc.nat(0x7fff_ffff) }),
   TXT: fc.array(octets(255), { minLength: 1, maxLength: 4 }),
 };

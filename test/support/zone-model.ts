@@ -2,7 +2,7 @@ import type { DnsAnswer } from '@app/dns';
 import type { MxRr, Operation } from '@app/mail-records';
 import type { Questions } from '@app/verification';
 
-type Type = 'MX' | 'TXT' | 'CNAME' | 'DNAME' | 'SOA' | 'A' | 'AAAA';
+type Type = 'MX' | 'TXT' | 'CNAME' | 'DNAME' | 'SOA' | 'NS' | 'A' | 'AAAA';
 /** Name → type → values, as operations write them; a wildcard's owner begins with `*.`. */
 export type ZoneData = Readonly<Record<string, Partial<Record<Type, readonly string[]>>>>;
 
@@ -25,6 +25,7 @@ export class ZoneModel {
       txt: ask('TXT', text),
       cname: ask('CNAME', text),
       soa: ask('SOA', () => ({ primary: 'ns.acme.com', minimum: 60 })),
+      ns: ask('NS', () => 'ns.acme.com'),
       a: ask('A', text),
       aaaa: ask('AAAA', text),
     };
