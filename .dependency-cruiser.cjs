@@ -17,7 +17,7 @@ module.exports = {
       from: { path: pure, pathNot: '\\.spec\\.ts$' },
       to: { pathNot: [pure, '^(node:)?crypto$', '^node_modules/(tldts|tldts-core|tr46|@types/tr46)/'] },
     },
-    only('accounts-arrows', 'accounts', ['database', 'runtime'], 'Teams and keys know no domain.'),
+    only('accounts-arrows', 'accounts', ['database', 'runtime'], 'Teams and keys know no domain but by its id.'),
     only(
       'audit-arrows',
       'audit',

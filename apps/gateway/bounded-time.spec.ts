@@ -25,6 +25,11 @@ import { presentOperations, presentPlan, presentPreflight, ZoneFileQuery } from 
 import { presentVerification } from './domains/verification.dto';
 import { ApiError } from './http/api-error';
 import { ApiKeys } from './http/api-key.guard';
+import { ConsoleSessions } from './http/console-session';
+import { SetupCallers } from './http/setup-link.guard';
+import { SignInRequest } from './session/session.dto';
+import { CreateSetupLinkRequest, SendSetupInstructionsRequest } from './setup/setup-links.dto';
+import { SetupQuery } from './setup/setup.dto';
 import { lastOfPageBefore, PageQuery } from './http/paging';
 import { Preconditions } from './http/preconditions';
 import { readJson } from './http/request-body';
@@ -36,7 +41,10 @@ import { CreateMailboxRequest, UpdateMailboxRequest, presentMailbox, presentNewM
 /** An object with methods that are asked for nothing more than this. */
 const stub = (methods: object): never => methods as never;
 
-const apiKeys = new ApiKeys(stub({ authenticate: () => Promise.resolve(undefined) }), stub({}), stub({}));
+const noSession = stub({ resume: () => Promise.resolve(undefined) });
+const sessions = new ConsoleSessions(noSession, 'https://app.example.com');
+const apiKeys = new ApiKeys(stub({ authenticate: () => Promise.resolve(undefined) }), stub({}), stub({}), sessions);
+const setupCallers = new SetupCallers(stub({ find: () => Promise.resolve(undefined) }), stub({}), stub({}));
 const idempotency = new IdempotencyKeys(stub({ query: () => Promise.reject(new Error('no database')) }));
 const history = new DomainHistory(stub({}), stub({ isOf: () => Promise.resolve(false) }));
 
@@ -121,6 +129,16 @@ const readers: Record<string, Reader> = {
       ),
     ),
   ),
+  'Authorization by a setup link': ofText((text) =>
+    outcomeOf(() => setupCallers.identify(stub({ headers: { authorization: `Bearer ${text}` } }), stub({}))),
+  ),
+  Cookie: ofText((text) =>
+    Promise.all(
+      [text, `sendmux_session=${text}`, `${text}; sendmux_session=${text}`].map((cookie) =>
+        outcomeOf(() => apiKeys.identify(stub({ method: 'POST', headers: { cookie, origin: text } }), stub({}))),
+      ),
+    ),
+  ),
   'Idempotency-Key': ofText((key) => {
     const request = { team: 't', operation: 'addDomain', body: { key }, requestId: 'r', id: 'i', withinMs: 1 } as const;
     const create = () => Promise.resolve({ status: 201, body: {}, etag: null });
@@ -173,6 +191,10 @@ const readers: Record<string, Reader> = {
   'the body of a key': ofRequest(CreateKeyRequest, 'name', 'role', 'permissions'),
   'a rotation': ofRequest(RotateKeyRequest, 'overlap_seconds'),
   'an invitation': ofRequest(InviteOwnerRequest, 'email'),
+  'a setup link': ofRequest(CreateSetupLinkRequest, 'expires_in_days'),
+  'setup instructions': ofRequest(SendSetupInstructionsRequest, 'email'),
+  'a setup': ofRequest(SetupQuery, 'plan'),
+  'a sign-in': ofRequest(SignInRequest, 'api_key'),
   'a page': ofRequest(PageQuery, 'limit', 'cursor'),
   'a format': ofRequest(ZoneFileQuery, 'format'),
   'a time': ofText((text) =>

@@ -1,18 +1,19 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { AccountsModule, accountsMigrations } from '@app/accounts';
+import { AccountsModule, accountsMigrations, Sessions } from '@app/accounts';
 import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { Checks, cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { EventStore, eventStoreMigrations } from '@app/event-store';
 import { DomainsReadModel, MailboxesReadModel, Quotas, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
-import { outboundProviders, type Settings } from '@app/runtime';
+import { outboundProviders, publicUrlOf, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { VerificationModule } from '@app/verification';
 import { Pool } from 'pg';
 import { KeysController } from './accounts/keys.controller';
 import { MeController } from './accounts/me.controller';
+import { Me } from './accounts/me.service';
 import { OwnersController } from './accounts/owners.controller';
 import { DomainsController } from './domains/domains.controller';
 import { Domains } from './domains/domains.service';
@@ -27,6 +28,14 @@ import { PlansController } from './domains/plans.controller';
 import { Plans } from './domains/plans.service';
 import { Verifications } from './domains/verifications.service';
 import { ApiKeys } from './http/api-key.guard';
+import { ConsoleSessions } from './http/console-session';
+import { PublicUrl } from './http/public-url';
+import { SetupCallers } from './http/setup-link.guard';
+import { Purge } from './purge.service';
+import { SessionController } from './session/session.controller';
+import { SetupLookUps } from './setup/look-ups.service';
+import { SetupController } from './setup/setup.controller';
+import { SetupLinksController } from './setup/setup-links.controller';
 import { InvitationsController } from './invitations/invitations.controller';
 import { RateLimit } from './http/rate-limit';
 import { StoredQuotas } from './stored-quotas';
@@ -98,12 +107,15 @@ export class GatewayModule {
       controllers: [
         PlansController,
         HistoryController,
+        SetupLinksController,
+        SetupController,
         DomainsController,
         FiltersController,
         MailboxesController,
         KeysController,
         OwnersController,
         MeController,
+        SessionController,
         InvitationsController,
       ],
       providers: [
@@ -116,6 +128,16 @@ export class GatewayModule {
         { provide: StoredSenderRules, inject: [Pool], useFactory: (pool: Pool) => new StoredSenderRules(pool) },
         { provide: OutboundProviders, useValue: new OutboundProviders([...outboundProviders(settings).keys()]) },
         ApiKeys,
+        SetupCallers,
+        SetupLookUps,
+        Me,
+        Purge,
+        { provide: PublicUrl, useValue: new PublicUrl(publicUrlOf(settings)) },
+        {
+          provide: ConsoleSessions,
+          inject: [Sessions],
+          useFactory: (sessions: Sessions) => new ConsoleSessions(sessions, publicUrlOf(settings)),
+        },
         DomainHistory,
         IdempotencyKeys,
         Outcomes,

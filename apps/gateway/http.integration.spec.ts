@@ -857,15 +857,18 @@ describe('the edge', () => {
     );
     expect(operations.map(([name]) => name).sort()).toEqual([
       'delete /api/v1/domains/{id}',
+      'delete /api/v1/domains/{id}/setup-links/{link}',
       'delete /api/v1/keys/{id}',
       'delete /api/v1/mailboxes/{id}',
       'delete /api/v1/owners/invitations/{email}',
       'delete /api/v1/owners/{email}',
+      'delete /api/v1/session',
       'get /api/v1/domains',
       'get /api/v1/domains/{id}',
       'get /api/v1/domains/{id}/dns-plan',
       'get /api/v1/domains/{id}/filters',
       'get /api/v1/domains/{id}/history',
+      'get /api/v1/domains/{id}/setup-links',
       'get /api/v1/domains/{id}/zone-file',
       'get /api/v1/keys',
       'get /api/v1/keys/{id}',
@@ -874,10 +877,15 @@ describe('the edge', () => {
       'get /api/v1/mailboxes/{id}',
       'get /api/v1/me',
       'get /api/v1/owners',
+      'get /api/v1/session',
+      'get /api/v1/setup',
+      'get /api/v1/setup/zone-file',
       'patch /api/v1/domains/{id}',
       'patch /api/v1/mailboxes/{id}',
       'post /api/v1/domains',
       'post /api/v1/domains/preflight',
+      'post /api/v1/domains/{id}/setup-instructions',
+      'post /api/v1/domains/{id}/setup-link',
       'post /api/v1/domains/{id}/verify',
       'post /api/v1/invitations/accept',
       'post /api/v1/keys',
@@ -886,14 +894,22 @@ describe('the edge', () => {
       'post /api/v1/mailboxes/{id}/resume',
       'post /api/v1/mailboxes/{id}/suspend',
       'post /api/v1/owners/invitations',
+      'post /api/v1/session',
+      'post /api/v1/setup/verify',
       'put /api/v1/domains/{id}/filters',
       'put /api/v1/domains/{id}/outbound-provider',
       'put /api/v1/mailboxes/{id}/outbound-provider',
     ]);
+    const securityOf = (name: string) => {
+      if (name === 'post /api/v1/invitations/accept') return undefined;
+      if (name === 'post /api/v1/session') return [{}];
+      if (name.includes('/session')) return [{ session: [] }];
+      return [name.includes('/v1/setup') ? { setupLink: [] } : { apiKey: [] }];
+    };
     const references = [...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)];
     expect(Object.keys(components.schemas)).toEqual(expect.arrayContaining(references.map(([, name]) => name)));
     for (const [name, { responses, security }] of operations) {
-      expect(security).toEqual(name === 'post /api/v1/invitations/accept' ? undefined : [{ apiKey: [] }]);
+      expect(security).toEqual(securityOf(name));
       for (const [status, { content, headers }] of Object.entries(responses)) {
         expect(headers).toHaveProperty('X-Request-Id');
         if (status === '304') expect(content).toBeUndefined();

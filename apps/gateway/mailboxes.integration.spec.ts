@@ -408,8 +408,15 @@ it('every operation of the OpenAPI document with a key needs one permission, its
   const operations = Object.entries(await documented()).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { security }]) => ({ method: method.toUpperCase(), path, security })),
   );
-  expect(operations.filter(({ security }) => !security).map(({ path }) => path)).toEqual([
-    '/api/v1/invitations/accept',
+  const takesKeys = ({ security }: { security?: object[] }) => security?.some((each) => 'apiKey' in each);
+  expect(operations.filter((each) => !takesKeys(each)).map(({ method, path }) => `${method} ${path}`)).toEqual([
+    'GET /api/v1/setup',
+    'POST /api/v1/setup/verify',
+    'GET /api/v1/setup/zone-file',
+    'POST /api/v1/session',
+    'GET /api/v1/session',
+    'DELETE /api/v1/session',
+    'POST /api/v1/invitations/accept',
   ]);
   const team = await gateway.key();
   const keys = new Map<string, string>([['root:full', team.key]]);
@@ -420,9 +427,10 @@ it('every operation of the OpenAPI document with a key needs one permission, its
   const revoked = await accounts.createKey(team.team, { role: 'root:full' });
   await accounts.revokeKey(revoked.id);
   const opened: Record<string, string> = {};
-  for (const { method, path } of operations.filter(({ security }) => security)) {
+  for (const { method, path } of operations.filter(takesKeys)) {
     // The body is missing or invalid and the id is unknown, so a caller with the permission gets the error for that.
-    const url = path.replace('{id}', newId(prefixes[path.split('/')[3]!] ?? 'mbx')).replace('{email}', 'x@acme.com');
+    const id = newId(prefixes[path.split('/')[3]!] ?? 'mbx');
+    const url = path.replace('{id}', id).replace('{email}', 'x@acme.com').replace('{link}', newId('slnk'));
     const send = async (key: string | undefined) =>
       (await gateway.call(method, url, { key, ...(method !== 'GET' && { body: {} }) })).status;
     expect(await Promise.all([undefined, `smx_root_${'0'.repeat(42)}`, revoked.key].map(send))).toEqual([
@@ -444,6 +452,10 @@ it('every operation of the OpenAPI document with a key needs one permission, its
     'GET /domains/{id}/dns-plan': by('domain', 'read'),
     'GET /domains/{id}/zone-file': by('domain', 'read'),
     'POST /domains/{id}/verify': by('domain', 'verify'),
+    'POST /domains/{id}/setup-link': by('domain', 'verify'),
+    'POST /domains/{id}/setup-instructions': by('domain', 'verify'),
+    'GET /domains/{id}/setup-links': by('domain', 'verify'),
+    'DELETE /domains/{id}/setup-links/{link}': by('domain', 'verify'),
     'PUT /domains/{id}/outbound-provider': by('domain', 'update'),
     'DELETE /domains/{id}': by('domain', 'delete'),
     'GET /domains/{id}/filters': by('mailbox', 'read'),
@@ -482,12 +494,16 @@ describe('every operation of the OpenAPI document that takes an id', () => {
     'PUT /api/v1/domains/{id}/outbound-provider': { outbound_provider: 'mailgun' },
     'PUT /api/v1/domains/{id}/filters': { mode: 'denylist', rules: [{ type: 'deny', pattern: 'evil.example' }] },
     'PUT /api/v1/mailboxes/{id}/outbound-provider': { outbound_provider: 'mailgun' },
+    'POST /api/v1/domains/{id}/setup-link': {},
+    'POST /api/v1/domains/{id}/setup-instructions': { email: 'dns@acme.com' },
   };
   const deletionsLast = (a: Operation, b: Operation) => Number(a.method === 'DELETE') - Number(b.method === 'DELETE');
   let operations: Operation[];
   /** The ids by their kind: `domains`, `mailboxes` and `keys`. */
   const ids: Record<string, Record<'own' | 'foreign' | 'deleted' | 'random' | 'malformed', string>> = {};
   const keys: Record<string, string | undefined> = {};
+  /** A setup link of the own domain. */
+  let link: string;
   /** The operations that also show a team what it has deleted. */
   const past: string[] = ['/api/v1/domains/{id}/history'];
 
@@ -516,6 +532,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
       random: newId('mdom'),
       malformed: 'mdom_%00..',
     };
+    link = (await call('POST', `/domains/${own.id}/setup-link`, {})).body.data.id;
     const living = await verified();
     ids.mailboxes = {
       own: idOf(await create(`own@${living.name}`)),
@@ -550,10 +567,14 @@ describe('every operation of the OpenAPI document that takes an id', () => {
   });
 
   const send = ({ method, path }: Operation, id: string, key: string | undefined) =>
-    gateway.call(method, path.replace('{id}', id) + (path.endsWith('zone-file') ? '?format=bind' : ''), {
-      key,
-      body: bodies[`${method} ${path}`],
-    });
+    gateway.call(
+      method,
+      path.replace('{id}', id).replace('{link}', link) + (path.endsWith('zone-file') ? '?format=bind' : ''),
+      {
+        key,
+        body: bodies[`${method} ${path}`],
+      },
+    );
   /** Gives what a caller can see, without what differs between any two requests. */
   const seen = ({ status, headers, text }: Answer, id: string) => ({
     status,
@@ -606,7 +627,13 @@ describe('every operation of the OpenAPI document that takes an id', () => {
       const what = `${operation.method} ${operation.path}`;
       const { status } = await send(operation, ids[kindOf(operation)]!.own, keys.full);
       // A plan queries resolvers, which this gateway does not have.
-      const expected = /dns-plan$/.test(operation.path) ? 503 : /rotate$/.test(operation.path) ? 201 : 200;
+      const others: Record<string, number> = {
+        'dns-plan': 503,
+        rotate: 201,
+        'setup-link': 201,
+        'setup-instructions': 202,
+      };
+      const expected = others[operation.path.split('/').at(-1)!] ?? 200;
       expect({ what, status }).toEqual({ what, status: expected });
     }
     const unchanged: Record<string, object> = {

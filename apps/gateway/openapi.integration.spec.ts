@@ -121,10 +121,12 @@ describe('R16: the OpenAPI document', () => {
         'post /api/v1/domains': 409,
         'post /api/v1/domains/preflight': 503,
         'post /api/v1/invitations/accept': 404,
+        'post /api/v1/session': 401,
+        'post /api/v1/domains/{id}/setup-instructions': 202,
       }[name];
       expect([name, status]).toEqual([
         name,
-        expected ?? (/\/(mailboxes|keys|rotate|owners\/invitations)$/.test(path) ? 201 : 200),
+        expected ?? (/\/(mailboxes|keys|rotate|setup-link|owners\/invitations)$/.test(path) ? 201 : 200),
       ]);
     }
   });

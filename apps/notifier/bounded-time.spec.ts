@@ -5,6 +5,7 @@ import { day, escape, failureMail, visible, type Failure, type FailureMail } fro
 import { newRecordsMail } from './new-records-mail';
 import { recoveryMail } from './recovery-mail';
 import { senderDomain, senderFor } from './sender';
+import { setupMail } from './setup-mail';
 import { smtpFault, withoutAddresses } from './smtp-error';
 import { teamFailureMail } from './team-failure-mail';
 
@@ -48,6 +49,14 @@ const readers: Record<string, Reader> = {
     }
   }),
   senderFor: ofText((text) => senderFor([text], 'Sendmux <notifications@sendmux.ai>')),
+  setupMail: (text, length) => {
+    const records = textsOf(text, length).map(
+      (value) => ({ type: 'TXT', name: value, host: value, value, ttl: 300 }) as const,
+    );
+    const link = { token: 'smx_setup_x', expiresAt: new Date(0) };
+    const mail = { link, domain: 'mail.acme.com', zone: 'acme.com', records };
+    return { octets: 6 * length, run: () => setupMail(mail, 'https://app.example.com') };
+  },
   smtpFault: ofText((response) => smtpFault({ responseCode: 550, command: 'RCPT TO', response })),
   teamFailureMail: ofFailure((failure) => teamFailureMail([failure, failure])),
   visible: ofText(visible),

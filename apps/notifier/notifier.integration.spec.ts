@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AddressInfo } from 'node:net';
 import { Logger } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { Accounts, invitationTasks, Invitations } from '@app/accounts';
+import { Accounts, invitationTasks, Invitations, setupMailTasks, SetupLinks, type SetupLink } from '@app/accounts';
+import type { Connection } from '@app/database';
 import { DomainCommandHandler } from '@app/commands';
 import type { CommandContext } from '@app/decider';
 import {
@@ -15,7 +16,7 @@ import {
   type DomainCommand,
   schemaVersions,
 } from '@app/mail-domain';
-import { type Assessment, checkNames } from '@app/mail-records';
+import { type Assessment, checkNames, recordsWithStatus } from '@app/mail-records';
 import { EventStore } from '@app/event-store';
 import { consumeEvents } from '@app/messaging';
 import { DomainsReadModel } from '@app/read-model';
@@ -29,6 +30,7 @@ import { SMTPServer } from 'smtp-server';
 import { commandsTo } from '../../test/support/commands';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { Deliveries } from './deliveries';
+import { escape } from './failure-mail';
 import { Notifier } from './notifier';
 import { NotifierModule } from './notifier.module';
 import { OwnerMailer } from './owner-mailer';
@@ -509,6 +511,69 @@ describe('an invitation that a customer asks for', () => {
     await startNotifier();
     await isOver(team);
     expect(inbox.map(({ to }) => to)).toEqual(['grace@example.net']);
+  });
+});
+
+describe('setup instructions that a customer asks for', () => {
+  const asked = async (email: string) => {
+    const { id: team } = await parts.get(Accounts).createTeam('Acme Secret Pty Ltd', ['ada@example.org']);
+    const { id: domainId, name } = await verifiedDomain(team);
+    const put = (made: SetupLink, client: Connection) =>
+      parts.get(TaskList).put(setupMailTasks, made.id, 'Mail', { id: made.id }, undefined, client);
+    const link = await parts.get(SetupLinks).createForMail(team, domainId, email, put);
+    return { team, domainId, name, link };
+  };
+  const isOver = ({ id }: SetupLink) =>
+    until(async () => (await parts.get(Pool).query('SELECT FROM tasks WHERE key = $1', [id])).rowCount === 0);
+
+  it('are mailed with each record, and a link that opens the domain and is stored nowhere', async () => {
+    await startNotifier();
+    const { team, domainId, name, link } = await asked('dns@example.net');
+    await isOver(link);
+    const [{ to, mail }] = inbox as [Caught];
+    expect([to, mail.subject]).toEqual(['dns@example.net', `DNS records to place for ${name}`]);
+    const records = recordsWithStatus((await parts.get(DomainsReadModel).find(domainId, team))!, []);
+    expect(records.length).toBeGreaterThanOrEqual(9);
+    const token = /smx_setup_[0-9a-z]+/.exec(mail.text!)![0];
+    for (const text of [mail.text!, mail.html as string]) {
+      for (const record of records)
+        for (const said of [record.name, record.host, record.value, record.type]) expect(text).toContain(escape(said));
+      expect(text).toContain(`http://127.0.0.1:3000/setup#${token}`);
+      expect(text.replaceAll(`sendmux-verify=${team}`, '')).not.toMatch(/Secret|team_|mdom_|ada@/);
+    }
+    expect(await parts.get(SetupLinks).find(token)).toMatchObject({ domainId, team });
+    const { rows } = await parts.get(Pool).query<{ row: string }>('SELECT setup_links::text AS row FROM setup_links');
+    expect(rows.map(({ row }) => row).join()).not.toContain(token);
+  });
+
+  it('are mailed again after a temporary refusal, and not once they are revoked or the domain is gone', async () => {
+    let busy = 1;
+    refuse = (address) => (address === 'never@example.net' ? 550 : busy-- > 0 ? 451 : undefined);
+    await startNotifier();
+    await isOver((await asked('dns@example.net')).link);
+    await isOver((await asked('never@example.net')).link);
+    await stopNotifier();
+    const [revoked, deleted] = [await asked('revoked@example.net'), await asked('deleted@example.net')];
+    await parts.get(SetupLinks).revoke(revoked.team, revoked.domainId, revoked.link.id);
+    await run(new RequestDeletion(deleted.domainId, context()));
+    await startNotifier();
+    await isOver(revoked.link);
+    await isOver(deleted.link);
+    expect(inbox.map(({ to }) => to)).toEqual(['dns@example.net']);
+  });
+
+  it('are mailed twice at most where the process ends right after the mail was taken', async () => {
+    const { link } = await asked('dns@example.net');
+    const [task] = await parts.get(TaskList).claim(setupMailTasks, 1, 1);
+    expect(task?.key).toBe(link.id);
+    // The first attempt: mailed, and nothing recorded of it.
+    const first = (await parts.get(SetupLinks).reissue(link))!;
+    await startNotifier();
+    await isOver(link);
+    expect(inbox).toHaveLength(1);
+    const token = /smx_setup_[0-9a-z]+/.exec(inbox[0]!.mail.text!)![0];
+    expect(await parts.get(SetupLinks).find(token)).toMatchObject({ id: link.id });
+    expect(await parts.get(SetupLinks).find(first.token)).toBeUndefined();
   });
 });
 

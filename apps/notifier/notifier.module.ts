@@ -1,5 +1,5 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { Accounts, AccountsModule, accountsMigrations, Invitations } from '@app/accounts';
+import { Accounts, AccountsModule, accountsMigrations, Invitations, SetupLinks } from '@app/accounts';
 import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { DatabaseModule } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
@@ -18,6 +18,7 @@ import { notifierMigrations } from './notifier.migration';
 import { NotifierWorker } from './notifier.worker';
 import { OwnerMailer } from './owner-mailer';
 import { senderDomain } from './sender';
+import { SetupInstructionsWorker } from './setup-instructions.worker';
 import { TeamFailures } from './team-failures';
 
 /** The time-outs of the connection to the SMTP server, in milliseconds. */
@@ -38,6 +39,7 @@ export class NotifierModule {
       disableFileAccess: true,
       disableUrlAccess: true,
     });
+    const mailing = { smtp, from: settings.NOTIFY_FROM, publicUrl: publicUrlOf(settings) };
     return {
       module: NotifierModule,
       imports: [
@@ -66,12 +68,13 @@ export class NotifierModule {
         {
           provide: InvitationsWorker,
           inject: [TaskList, Invitations],
-          useFactory: (tasks: TaskList, invitations: Invitations) =>
-            new InvitationsWorker(tasks, invitations, {
-              smtp,
-              from: settings.NOTIFY_FROM,
-              publicUrl: publicUrlOf(settings),
-            }),
+          useFactory: (tasks: TaskList, invitations: Invitations) => new InvitationsWorker(tasks, invitations, mailing),
+        },
+        {
+          provide: SetupInstructionsWorker,
+          inject: [TaskList, SetupLinks, DomainsReadModel],
+          useFactory: (tasks: TaskList, links: SetupLinks, domains: DomainsReadModel) =>
+            new SetupInstructionsWorker(tasks, links, domains, mailing),
         },
         {
           provide: Notifier,

@@ -106,10 +106,60 @@ class LetTeamsEnd1796500000200 implements MigrationInterface {
   }
 }
 
+/**
+ * Keeps links with which somebody without a key sets up one domain. A link that is mailed has no token until it is on
+ * its way.
+ */
+class LinkToSetup1796700000100 implements MigrationInterface {
+  readonly name = 'LinkToSetup1796700000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE setup_links (
+        id text PRIMARY KEY,
+        team text NOT NULL REFERENCES teams,
+        domain_id text NOT NULL,
+        hash bytea UNIQUE,
+        email text,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        expires_at timestamptz NOT NULL,
+        revoked_at timestamptz,
+        CHECK (hash IS NOT NULL OR email IS NOT NULL OR revoked_at IS NOT NULL)
+      )`);
+    await runner.query('CREATE INDEX setup_links_of_domain ON setup_links (domain_id)');
+    await runner.query('CREATE INDEX setup_links_mailed ON setup_links (team, created_at) WHERE email IS NOT NULL');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE setup_links');
+  }
+}
+
+class SignInToTheConsole1796700000200 implements MigrationInterface {
+  readonly name = 'SignInToTheConsole1796700000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE console_sessions (
+        hash bytea PRIMARY KEY,
+        key_id text NOT NULL REFERENCES api_keys,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        expires_at timestamptz NOT NULL
+      )`);
+    await runner.query('CREATE INDEX console_sessions_of_key ON console_sessions (key_id, created_at)');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE console_sessions');
+  }
+}
+
 export const accountsMigrations: readonly Migration[] = [
   CreateAccounts1795400000200,
   LetKeysEnd1795600000500,
   InviteOwners1795600000600,
   KeepTheCaseOfAddresses1796200000850,
   LetTeamsEnd1796500000200,
+  LinkToSetup1796700000100,
+  SignInToTheConsole1796700000200,
 ];

@@ -54,7 +54,7 @@ const keyColumns = `id, team, name, hint, role, permissions, created_at AS "crea
   expires_at AS "expiresAt", last_used_at AS "lastUsedAt"`;
 const teamColumns = 'id, name, created_at AS "createdAt"';
 /** The SQL condition of a valid key, by the clock of the database, which all processes share. */
-const isAlive = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())';
+export const isAlive = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())';
 
 /**
  * Hashes a secret, since only the hash is stored. A secret with 214 bits of randomness needs no salt and no slow hash.
@@ -114,8 +114,8 @@ export class Accounts {
   }
 
   /**
-   * Deletes a team for good: revokes its keys, and removes its owners and invitations, all at once. The team and its
-   * keys are kept, with the time. Of a team that is deleted already nothing changes.
+   * Deletes a team for good: revokes its keys, and removes its owners, invitations and setup links, all at once. The
+   * team and its keys are kept, with the time. Of a team that is deleted already nothing changes.
    *
    * @param assertFree throws when the team may not go; it runs in the same transaction, while nobody else can change
    * the team.
@@ -138,6 +138,7 @@ export class Accounts {
         'UPDATE api_keys SET revoked_at = now() WHERE team = $1 AND revoked_at IS NULL RETURNING id AS what',
       );
       // Invitations go first: whoever accepts one at this moment is an owner by the next statement.
+      await client.query('DELETE FROM setup_links WHERE team = $1', [id]);
       const invited = await ended('DELETE FROM invitations WHERE team = $1 RETURNING email AS what');
       const owners = await ended('DELETE FROM owners WHERE team = $1 RETURNING email AS what');
       const { rows: gone } = await client.query<{ deletedAt: Date }>(
@@ -394,7 +395,7 @@ async function ownersOf(client: Pool | Connection, team: string): Promise<string
   return rows.map(({ email }) => email);
 }
 
-const granted = ({ role, permissions }: Pick<ApiKeyRow, 'role' | 'permissions'>): readonly string[] =>
+export const granted = ({ role, permissions }: Pick<ApiKeyRow, 'role' | 'permissions'>): readonly string[] =>
   role !== null && isRole(role) ? roles[role] : permissions;
 
 const apiKey = (row: ApiKeyRow): ApiKey => ({ ...row, permissions: granted(row) });

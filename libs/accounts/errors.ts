@@ -11,6 +11,9 @@ export class AccountRuleBroken extends Error {
       | 'invitation_not_found'
       | 'already_owner'
       | 'too_many_invitations'
+      | 'setup_link_not_found'
+      | 'too_many_setup_links'
+      | 'too_many_setup_mails'
       | 'owner_not_found'
       | 'last_owner'
       | 'invalid_name'
@@ -19,6 +22,8 @@ export class AccountRuleBroken extends Error {
     message: string,
     /** How many there are, and how many there may be, where the rule is about a number. */
     readonly count?: { readonly current: number; readonly limit: number },
+    /** Seconds after which the same may be allowed, where the rule is about a time. */
+    readonly retryAfter?: number,
   ) {
     super(message);
   }

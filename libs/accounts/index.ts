@@ -6,3 +6,5 @@ export * from './invitation-mail';
 export * from './invitations.service';
 export * from './key-uses';
 export * from './permissions';
+export * from './sessions.service';
+export * from './setup-links.service';

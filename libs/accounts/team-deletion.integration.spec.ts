@@ -5,6 +5,7 @@ import { testDatabase, type TestDatabase } from '../../test/support/test-databas
 import { accountsMigrations } from './accounts.migration';
 import { Accounts } from './accounts.service';
 import { Invitations } from './invitations.service';
+import { SetupLinks } from './setup-links.service';
 
 let database: TestDatabase;
 let pool: Pool;
@@ -30,19 +31,22 @@ async function left(team: string): Promise<object> {
   const { rows } = await pool.query<object>(
     `SELECT (SELECT count(*)::int FROM api_keys WHERE team = $1 AND revoked_at IS NULL) AS keys,
       (SELECT count(*)::int FROM owners WHERE team = $1) AS owners,
-      (SELECT count(*)::int FROM invitations WHERE team = $1) AS invitations`,
+      (SELECT count(*)::int FROM invitations WHERE team = $1) AS invitations,
+      (SELECT count(*)::int FROM setup_links WHERE team = $1) AS "setupLinks"`,
     [team],
   );
   return rows[0]!;
 }
-const nothing = { keys: 0, owners: 0, invitations: 0 };
+const nothing = { keys: 0, owners: 0, invitations: 0, setupLinks: 0 };
 
 it('ends keys, owners and invitations, and keeps the team and its keys with the time', async () => {
   const team = await newTeam();
   const key = await accounts.createKey(team, { role: 'root:full' });
   const revoked = await accounts.revokeKey((await accounts.createKey(team, { role: 'root:full' })).id);
   const { token } = await invitations.invite(team, 'grace@acme.com');
+  const link = await new SetupLinks(pool).create(team, 'mdom_1');
   const gone = await accounts.deleteTeam(team, free);
+  expect(await new SetupLinks(pool).find(link.token)).toBeUndefined();
   expect(gone).toMatchObject({
     id: team,
     name: 'Acme',
@@ -88,7 +92,7 @@ it('a deletion that is refused, or whose connection ends, changes nothing', asyn
   const team = await newTeam();
   await accounts.createKey(team, { role: 'root:full' });
   await invitations.invite(team, 'grace@acme.com');
-  const all = { keys: 1, owners: 2, invitations: 1 };
+  const all = { keys: 1, owners: 2, invitations: 1, setupLinks: 0 };
   await expect(accounts.deleteTeam(team, () => Promise.reject(new Error('in use')))).rejects.toThrow('in use');
   expect(await left(team)).toEqual(all);
   // Another transaction holds one of the rows, so the deletion waits at each of its steps in turn, and is ended there.

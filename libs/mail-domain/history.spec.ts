@@ -124,6 +124,7 @@ it('tells of a fault of tomorrow that SES is repaired of', () =>
 
 it.each([
   ['key_1', 'key', 'The API key key_1'],
+  ['slnk_1', 'key', 'The setup link slnk_1'],
   ['provisioning', 'process', 'Sendmux, provisioning'],
   ['verification-scheduler', 'process', 'Sendmux, the verification cycle'],
   ['gateway', 'process', 'Sendmux, the process gateway'],

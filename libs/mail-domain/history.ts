@@ -5,8 +5,9 @@ import type { MailDomain, Provisioned } from './mail-domain';
 
 /** Who caused an event. */
 export interface Actor {
+  /** `key` is whoever acts for the team: an API key, or a setup link of it. */
   readonly type: 'key' | 'process';
-  /** `key_…`, or the name of the app. */
+  /** `key_…`, `slnk_…`, or the name of the app. */
   readonly id: string;
   /** Names the actor for people, in Australian English. */
   readonly words: string;
@@ -15,6 +16,7 @@ export interface Actor {
 /** @param actor as `CommandContext` has it. */
 export function actorOf(actor: string): Actor {
   if (actor.startsWith('key_')) return { type: 'key', id: actor, words: `The API key ${actor}` };
+  if (actor.startsWith('slnk_')) return { type: 'key', id: actor, words: `The setup link ${actor}` };
   const app = {
     provisioning: 'provisioning',
     'verification-scheduler': 'the verification cycle',

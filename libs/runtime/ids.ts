@@ -8,7 +8,7 @@ const random = (length: number): string => Array.from({ length }, () => alphabet
  * Makes a public id such as `mdom_cl…`: the prefix, `cl`, nine base-36 digits of the time in milliseconds (so that ids
  * sort by age and index well) and sixteen random ones (82 bits).
  */
-export function newId(prefix: 'mdom' | 'mbx' | 'req' | 'key' | 'rpl' | 'exp', now = Date.now()): string {
+export function newId(prefix: 'mdom' | 'mbx' | 'req' | 'key' | 'rpl' | 'exp' | 'slnk', now = Date.now()): string {
   return `${prefix}_cl${now.toString(36).padStart(9, '0')}${random(16)}`;
 }
 
@@ -17,6 +17,12 @@ export const newTeamId = (): string => `team_${random(10)}`;
 
 /** Makes an invitation's token: `smx_invite_` and 214 bits of randomness. Whoever has it may accept the invitation. */
 export const newInvitationToken = (): string => `smx_invite_${random(42)}`;
+
+/** Makes a setup link's token: `smx_setup_` and 214 bits of randomness. Whoever has it may set up that one domain. */
+export const newSetupToken = (): string => `smx_setup_${random(42)}`;
+
+/** Makes the token of a console session: `smx_session_` and 214 bits of randomness. Only a cookie has it. */
+export const newSessionToken = (): string => `smx_session_${random(42)}`;
 
 /**
  * Makes an API key: `smx_root_` and 214 bits of randomness. It is a bearer key of which only the customer has a copy.

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { Inject, Injectable } from '@nestjs/common';
+import type { Connection } from '@app/database';
 import { Pool } from 'pg';
 
 /** A task as its handler sees it. */
@@ -49,9 +50,17 @@ export class TaskList {
    *
    * @param payload any JSON value.
    * @param due the earliest time to run it; at once when absent.
+   * @param client with a transaction in which the task is put; none when absent.
    */
-  async put(list: string, key: string, kind: string, payload: unknown, due?: Date): Promise<void> {
-    await this.pool.query({
+  async put(
+    list: string,
+    key: string,
+    kind: string,
+    payload: unknown,
+    due?: Date,
+    client: Pick<Connection, 'query'> = this.pool,
+  ): Promise<void> {
+    await client.query({
       name: 'task-put',
       text: `
         INSERT INTO tasks AS t (list, key, kind, payload, due) VALUES ($1, $2, $3, $4, coalesce($5, now()))

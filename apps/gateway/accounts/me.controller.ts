@@ -1,16 +1,15 @@
 import { createHash } from 'node:crypto';
 import { Controller, Get, Req, Res, UseGuards } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Accounts, type Caller } from '@app/accounts';
-import { Quotas } from '@app/read-model';
+import type { Caller } from '@app/accounts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ApiKeyGuard, CurrentCaller, NeedsNoPermission } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { CurrentPreconditions, IfNoneMatchHeader, type Preconditions } from '../http/preconditions';
-import { RateLimit } from '../http/rate-limit';
 import { success } from '../http/success';
 import * as examples from './examples';
-import { MeEnvelope, presentMe } from './me.dto';
+import { MeEnvelope } from './me.dto';
+import { Me } from './me.service';
 
 /** Tells a caller who he is: his team, key, permissions, usage and limits. */
 @ApiTags('account')
@@ -18,11 +17,7 @@ import { MeEnvelope, presentMe } from './me.dto';
 @UseGuards(ApiKeyGuard)
 @Controller('/api/v1/me')
 export class MeController {
-  constructor(
-    private readonly accounts: Accounts,
-    private readonly quotas: Quotas,
-    private readonly rateLimit: RateLimit,
-  ) {}
+  constructor(private readonly me: Me) {}
 
   @Get()
   @NeedsNoPermission()
@@ -41,12 +36,7 @@ export class MeController {
     @Req() { id: requestId }: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object | undefined> {
-    const [team, key, uses] = await Promise.all([
-      this.accounts.team(caller.team),
-      this.accounts.keyOf(caller.team, caller.keyId),
-      this.quotas.of(caller.team),
-    ]);
-    const data = presentMe(team, key, uses, this.rateLimit.limit);
+    const data = await this.me.of(caller);
     const tag = createHash('sha256').update(JSON.stringify(data)).digest('base64url').slice(0, 22);
     const isKnown = preconditions.isKnown(tag);
     void reply.header('etag', `W/"${tag}"`);

@@ -45,7 +45,7 @@ class LimitsSchema {
   requests_per_minute: number;
 }
 
-class MeSchema {
+export class MeSchema {
   @ApiProperty({ type: TeamSchema })
   team: TeamSchema;
   @ApiProperty({ type: CredentialSchema })

@@ -22,7 +22,7 @@ import { PageEnvelope, PageQuery } from '../http/paging';
 import { dnsRecordsSchema } from './dns-records.schema';
 import { PreflightFindingSchema } from './plans.dto';
 
-const verificationStatuses = ['pending', 'verified', 'failed'] as const;
+export const verificationStatuses = ['pending', 'verified', 'failed'] as const;
 
 export class AddDomainRequest {
   @ApiProperty({
@@ -95,7 +95,7 @@ export const domainIdForm = /^mdom_cl[0-9a-z]{25}$/;
 
 export const time = { type: 'string', format: 'date-time', example: '2026-04-15T10:00:00Z' } as const;
 
-class RecordSchema {
+export class RecordSchema {
   @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
   type: string;
   @ApiProperty({ example: 'mail.acme.com' })

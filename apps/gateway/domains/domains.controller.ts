@@ -17,7 +17,7 @@ import {
 } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Caller } from '@app/accounts';
+import { SetupLinks, type Caller } from '@app/accounts';
 import { Checks } from '@app/cycle';
 import { parseDomainName, type PreflightFinding } from '@app/mail-records';
 import { MailboxesReadModel, type DomainView } from '@app/read-model';
@@ -76,6 +76,7 @@ export class DomainsController {
     private readonly mailboxes: MailboxesReadModel,
     private readonly plans: Plans,
     @Inject(OutboundProviders) private readonly providers: OutboundProviders,
+    private readonly setupLinks: SetupLinks,
   ) {}
 
   @Post()
@@ -312,7 +313,9 @@ export class DomainsController {
     @CurrentCaller() caller: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    return success(presentDeletion(await this.domains.delete(id, { caller, requestId, preconditions })), requestId);
+    const deleted = await this.domains.delete(id, { caller, requestId, preconditions });
+    await this.setupLinks.endOf(deleted.id);
+    return success(presentDeletion(deleted), requestId);
   }
 
   private async present(view: DomainView): Promise<DomainSchema> {

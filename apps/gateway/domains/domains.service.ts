@@ -39,8 +39,11 @@ const provisioningWait = new Histogram({
   buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60],
 });
 
+/** Who asks: an API key, or a setup link by its id. */
+export type Asker = Pick<Caller, 'keyId' | 'team'>;
+
 export interface Request {
-  readonly caller: Caller;
+  readonly caller: Asker;
   readonly requestId: string;
   /** What the request demands of the version that it changes; absent where it changes none. */
   readonly preconditions?: Preconditions;
@@ -103,6 +106,13 @@ export class Domains {
     // An id of another form cannot exist. The database never sees it, since PostgreSQL text cannot contain NUL.
     const view = domainIdForm.test(id) ? await this.readModel.find(id, team) : undefined;
     if (!view) throw notFound(id);
+    return view;
+  }
+
+  /** @throws {ApiError} `not_found`, and `conflict` while the domain is being deleted. */
+  async findLasting(id: string, team: string): Promise<DomainView> {
+    const view = await this.find(id, team);
+    if (view.status === 'deleting') throw new ApiError('conflict', `${view.name} is being deleted.`);
     return view;
   }
 

@@ -17,11 +17,14 @@ export class AsOfQuery {
 }
 
 class ActorSchema {
-  @ApiProperty({ enum: ['key', 'process'], description: 'An API key of your team, or a process of Sendmux.' })
+  @ApiProperty({
+    enum: ['key', 'process'],
+    description: '`key`: an API key or a setup link of your team; or a process of Sendmux.',
+  })
   type: string;
   @ApiProperty({
     example: 'key_clxxxxxxxxxxxxxxxxxxxxxxxxx',
-    description: 'The id of the key, or the name of the app.',
+    description: 'The id of the key or the setup link, or the name of the app.',
   })
   id: string;
   @ApiProperty({ example: 'The API key key_clxxxxxxxxxxxxxxxxxxxxxxxxx' })

@@ -3,14 +3,14 @@ import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger'
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
 import { Quotas } from '@app/read-model';
-import { parseDomainName, zoneFileFormats } from '@app/mail-records';
+import { parseDomainName } from '@app/mail-records';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess, ApiText } from '../http/openapi';
 import { success } from '../http/success';
 import { AddDomainRequest, idParam } from './domain.dto';
 import { Domains } from './domains.service';
 import { planned, preflighted, zoneFiles } from './plans.examples';
-import { DnsPlanEnvelope, PreflightEnvelope, withinLimit, ZoneFileQuery } from './plans.dto';
+import { DnsPlanEnvelope, PreflightEnvelope, replyZoneFile, withinLimit, ZoneFileQuery } from './plans.dto';
 import { Plans } from './plans.service';
 
 /** Serves customers before they add a domain and while they place its records. */
@@ -88,12 +88,6 @@ export class PlansController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<string> {
     const domain = await this.domains.find(id, team);
-    const text = await this.plans.zoneFile(domain, format);
-    const { mediaType, extension } = zoneFileFormats[format];
-    void reply.headers({
-      'content-type': mediaType,
-      'content-disposition': `attachment; filename="${domain.name}.${extension}"`,
-    });
-    return text;
+    return replyZoneFile(reply, domain.name, format, await this.plans.zoneFile(domain, format));
   }
 }

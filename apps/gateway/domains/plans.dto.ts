@@ -17,6 +17,7 @@ import {
 } from '@app/mail-records';
 import { QuotaExceeded } from '@app/commands';
 import type { QuotaUse } from '@app/read-model';
+import type { FastifyReply } from 'fastify';
 import { MetaSchema } from '../http/openapi';
 
 export const formats = Object.keys(zoneFileFormats) as ZoneFileFormat[];
@@ -26,6 +27,16 @@ export class ZoneFileQuery {
   @IsOptional()
   @IsIn(formats, { message: `"format" must be one of ${formats.join(', ')}` })
   format: ZoneFileFormat = 'bind';
+}
+
+/** Sets the headers of a zone file, as a file to keep, and gives its text. */
+export function replyZoneFile(reply: FastifyReply, domain: string, format: ZoneFileFormat, text: string): string {
+  const { mediaType, extension } = zoneFileFormats[format];
+  void reply.headers({
+    'content-type': mediaType,
+    'content-disposition': `attachment; filename="${domain}.${extension}"`,
+  });
+  return text;
 }
 
 export class OperationSchema {

@@ -60,8 +60,7 @@ export class Verifications {
    */
   verify(view: DomainView, request: Request): Promise<VerificationSchema> {
     const now = performance.now();
-    // A domain that wants other records since is looked at anew.
-    const key = JSON.stringify([view.id, view.mode, view.dkimTokens]);
+    const key = keyOf(view);
     const before = this.recent.get(key);
     if (before?.isUnderWay) return before.look;
     const begun = (before?.begun ?? []).filter((at) => now - at < windowMs);
@@ -72,6 +71,20 @@ export class Verifications {
     const settle = () => (recent.isUnderWay = false);
     recent.look.then(settle, settle);
     return recent.look;
+  }
+
+  /**
+   * Gives the time from which another verification can tell more, as the last one said that this process remembers;
+   * null where none said so, or it has passed.
+   */
+  async retryAt(view: DomainView): Promise<string | null> {
+    const before = this.recent.get(keyOf(view));
+    if (!before || before.isUnderWay) return null;
+    const said = await before.look.then(
+      ({ retry_at }) => retry_at,
+      () => null,
+    );
+    return said !== null && Date.parse(said) > Date.now() ? said : null;
   }
 
   private forgetOld(now: number): void {
@@ -150,6 +163,9 @@ export class Verifications {
     return presentVerification(state, assessment, explained, ses, now, sesCheckedAt);
   }
 }
+
+/** A domain that wants other records since is looked at anew. */
+const keyOf = ({ id, mode, dkimTokens }: DomainView): string => JSON.stringify([id, mode, dkimTokens]);
 
 function undecided({ findings }: Assessment): ApiError {
   const open = findings.filter(({ outcome }) => outcome === 'indeterminate');

@@ -3,7 +3,9 @@ import { Reflector } from '@nestjs/core';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Accounts, allows, KeyUses, type Caller, type Permission } from '@app/accounts';
 import { ApiError } from './api-error';
-import { RateLimit } from './rate-limit';
+import { ConsoleSessions } from './console-session';
+import { RateLimit, takeAllowance } from './rate-limit';
+import { bearerOf } from './bearer';
 
 const permissionKey = 'permission';
 
@@ -27,36 +29,29 @@ export class ApiKeys {
     private readonly accounts: Accounts,
     private readonly rateLimit: RateLimit,
     private readonly uses: KeyUses,
+    private readonly sessions: ConsoleSessions,
   ) {}
 
   /** @throws {ApiError} `authentication_required`, `rate_limit_exceeded` */
   async identify(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const key = /^Bearer +([\x21-\x7e]+) *$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (key === undefined)
-      throw unauthorized(
-        'Send your API key in the header "Authorization: Bearer smx_root_…".',
-        'Bearer realm="sendmux"',
-      );
-    const caller = await this.accounts.authenticate(key);
-    if (!caller)
-      throw unauthorized('This API key is unknown, revoked or over.', 'Bearer realm="sendmux", error="invalid_token"');
+    const caller = await this.callerOf(request);
 
-    const { limit, remaining, reset, resetAt, exceeded } = this.rateLimit.take(caller.keyId);
-    void reply.headers({
-      'ratelimit-limit': limit,
-      'ratelimit-remaining': remaining,
-      'ratelimit-reset': reset,
-      // The older names, which the public clients read: the end of the window is a time there.
-      'x-ratelimit-limit': limit,
-      'x-ratelimit-remaining': remaining,
-      'x-ratelimit-reset': resetAt,
-    });
-    if (exceeded)
-      throw new ApiError('rate_limit_exceeded', `This key may send ${limit} requests a minute. Wait ${reset} s.`, {
-        retryAfter: reset,
-      });
+    takeAllowance(this.rateLimit, caller.keyId, reply, 'This key');
     this.uses.note(caller.keyId);
     callers.set(request, caller);
+  }
+
+  /** A key that is sent comes before a session: only a session is sent by a browser on its own. */
+  private async callerOf(request: FastifyRequest): Promise<Caller> {
+    const key = bearerOf(request);
+    if (key !== undefined) {
+      const caller = await this.accounts.authenticate(key);
+      if (caller) return caller;
+      throw unauthorized('This API key is unknown, revoked or over.', 'Bearer realm="sendmux", error="invalid_token"');
+    }
+    const session = await this.sessions.of(request);
+    if (session) return session.caller;
+    throw unauthorized('Send your API key in the header "Authorization: Bearer smx_root_…".', 'Bearer realm="sendmux"');
   }
 }
 
@@ -76,5 +71,5 @@ export class ApiKeyGuard implements CanActivate {
   }
 }
 
-const unauthorized = (message: string, challenge: string) =>
+export const unauthorized = (message: string, challenge: string) =>
   new ApiError('authentication_required', message, { headers: { 'www-authenticate': challenge } });

@@ -11,6 +11,7 @@ import { apiPath, openApiDocument, serveOpenApi } from './openapi';
 import { refuseFor } from './refusals';
 import { acceptJsonOnly } from './request-body';
 import { methodsOf, noteRoutes } from './routes';
+import { SetupCallers } from './setup-link.guard';
 import { allowScriptsBelow, securityHeaders } from './security-headers';
 import { UnknownParametersInterceptor } from './unknown-parameters.interceptor';
 
@@ -22,6 +23,7 @@ const duration = new Histogram({
 });
 
 const behindKeys = new RegExp(`^${apiPath}/(domains|mailboxes|keys|owners|me)(?![a-z])`);
+const behindSetupLinks = new RegExp(`^${apiPath}/setup(?![a-z])`);
 
 /**
  * Says how the gateway treats HTTP, as `main.ts` and the tests run it.
@@ -43,11 +45,13 @@ function configure(app: NestFastifyApplication, publicUrl: string): void {
     done();
   });
   const apiKeys = app.get(ApiKeys);
+  const setupCallers = app.get(SetupCallers);
   fastify.addHook('onRequest', async (request, reply) => {
     // The path is used where no route matches: otherwise the body would be read, and could be refused, before the
     // caller is known.
     const path = request.routeOptions.url ?? request.url;
     if (behindKeys.test(path)) await apiKeys.identify(request, reply);
+    else if (behindSetupLinks.test(path)) await setupCallers.identify(request, reply);
     assertRoute(request);
   });
   fastify.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {

@@ -103,6 +103,9 @@ const accountRules: Record<AccountRuleBroken['code'], readonly [code: ErrorCode,
   owner_not_found: ['not_found'],
   invitation_not_found: ['not_found'],
   key_ended: ['conflict'],
+  setup_link_not_found: ['not_found'],
+  too_many_setup_links: ['limit_exceeded'],
+  too_many_setup_mails: ['rate_limit_exceeded'],
   already_owner: ['conflict', 'email'],
   too_many_invitations: ['limit_exceeded'],
   last_owner: ['conflict', 'email'],
@@ -112,10 +115,11 @@ const accountRules: Record<AccountRuleBroken['code'], readonly [code: ErrorCode,
   invalid_grant: ['validation_error', 'permissions'],
 };
 
-function ofAccountRule({ code: rule, message, count }: AccountRuleBroken): ApiError {
+function ofAccountRule({ code: rule, message, count, retryAfter }: AccountRuleBroken): ApiError {
   const [code, param] = accountRules[rule];
   return new ApiError(code, message, {
     count,
+    retryAfter,
     ...(param !== undefined && { param, errors: [{ code: rule, param, message }] }),
   });
 }

@@ -209,11 +209,22 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
       { type: 'http', scheme: 'bearer', bearerFormat: 'smx_root_…', description: 'An opaque API key of your team.' },
       'apiKey',
     )
+    .addBearerAuth(
+      { type: 'http', scheme: 'bearer', bearerFormat: 'smx_setup_…', description: 'The token of a setup link.' },
+      'setupLink',
+    )
+    .addCookieAuth(
+      'sendmux_session',
+      { type: 'apiKey', in: 'cookie', description: 'A session of the console. It stands for its API key everywhere.' },
+      'session',
+    )
     .addTag('domains', 'Mail domains of your team')
     .addTag('mailboxes', 'Mailboxes on your domains, and on myagent.mx')
     .addTag('keys', 'API keys of your team')
     .addTag('owners', 'Owners of your team, who get its notices by e-mail')
     .addTag('account', 'Whose key this is')
+    .addTag('setup', 'Setting up a domain without an API key')
+    .addTag('session', 'Signing in to the console')
     .addTag('invitations', 'Becoming an owner of a team')
     .build();
   const document = SwaggerModule.createDocument(app, config);

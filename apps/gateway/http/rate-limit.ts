@@ -1,3 +1,6 @@
+import type { FastifyReply } from 'fastify';
+import { ApiError } from './api-error';
+
 export interface Allowance {
   readonly limit: number;
   readonly remaining: number;
@@ -11,8 +14,8 @@ export interface Allowance {
 const windowMs = 60_000;
 
 /**
- * Counts requests by API key in fixed windows of a minute. The counts are in memory, so each gateway process has its
- * own.
+ * Counts requests by whoever sends them, such as an API key or a setup link, in fixed windows of a minute. The counts
+ * are in memory, so each gateway process has its own.
  */
 export class RateLimit {
   private readonly counts = new Map<string, number>();
@@ -38,4 +41,27 @@ export class RateLimit {
       exceeded: count > this.limit,
     };
   }
+}
+
+/**
+ * Counts a request and says in its answer how many are left.
+ *
+ * @param whose begins the sentence of a refusal: `This key`.
+ * @throws {ApiError} `rate_limit_exceeded`
+ */
+export function takeAllowance(rateLimit: RateLimit, id: string, reply: FastifyReply, whose: string): void {
+  const { limit, remaining, reset, resetAt, exceeded } = rateLimit.take(id);
+  void reply.headers({
+    'ratelimit-limit': limit,
+    'ratelimit-remaining': remaining,
+    'ratelimit-reset': reset,
+    // The older names, which the public clients read: the end of the window is a time there.
+    'x-ratelimit-limit': limit,
+    'x-ratelimit-remaining': remaining,
+    'x-ratelimit-reset': resetAt,
+  });
+  if (exceeded)
+    throw new ApiError('rate_limit_exceeded', `${whose} may send ${limit} requests a minute. Wait ${reset} s.`, {
+      retryAfter: reset,
+    });
 }

@@ -1,0 +1,24 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { Accounts, type Caller } from '@app/accounts';
+import { Quotas } from '@app/read-model';
+import { RateLimit } from '../http/rate-limit';
+import { presentMe, type MeSchema } from './me.dto';
+
+/** Tells a caller who he is: his team, key, permissions, usage and limits. */
+@Injectable()
+export class Me {
+  constructor(
+    private readonly accounts: Accounts,
+    private readonly quotas: Quotas,
+    @Inject(RateLimit) private readonly rateLimit: RateLimit,
+  ) {}
+
+  async of({ team, keyId }: Caller): Promise<MeSchema> {
+    const [own, key, uses] = await Promise.all([
+      this.accounts.team(team),
+      this.accounts.keyOf(team, keyId),
+      this.quotas.of(team),
+    ]);
+    return presentMe(own, key, uses, this.rateLimit.limit);
+  }
+}

@@ -1,0 +1,35 @@
+import { Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { Sessions, SetupLinks } from '@app/accounts';
+
+const purgeEveryMs = 3_600_000;
+
+/** Removes setup links and console sessions that are over, at the start and every hour. */
+@Injectable()
+export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
+  private readonly logger = new Logger(Purge.name);
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly links: SetupLinks,
+    private readonly sessions: Sessions,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    void this.run();
+    this.timer = setInterval(() => void this.run(), purgeEveryMs).unref();
+  }
+
+  onModuleDestroy(): void {
+    clearInterval(this.timer);
+  }
+
+  /** Never rejects: what is left is removed the next time. */
+  private async run(): Promise<void> {
+    try {
+      await this.links.purge();
+      await this.sessions.purge();
+    } catch (error) {
+      this.logger.warn(`What is over will be removed later: ${(error as Error).message}`);
+    }
+  }
+}
