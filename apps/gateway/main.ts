@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { runApp } from '@app/process';
 import { loadSettings, portOf, publicUrlOf } from '@app/runtime';
 import { GatewayModule, gatewaySettings } from './gateway.module';
@@ -9,6 +10,6 @@ void runApp('gateway', () => {
     host: settings.HOST,
     port: portOf('gateway', settings.PORT),
     module: GatewayModule.forRoot(settings),
-    ...edgeOf(publicUrlOf(settings)),
+    ...edgeOf(publicUrlOf(settings), join(__dirname, '../../web')),
   };
 });

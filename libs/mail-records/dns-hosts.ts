@@ -114,7 +114,9 @@ const bySuffix = new Map(hosts.flatMap((host) => host.suffixes.map((suffix) => [
 /** How many labels the ends of the table have. */
 const [fewestLabels, mostLabels] = [2, 3];
 
-/** Finds the host of a name server by the longest end of its name that is known. The first label is the server's own. */
+/**
+ * Finds the host of a name server by the longest end of its name that is known. The first label is the server's own.
+ */
 function hostOfServer(server: string): Known | undefined {
   const labels = server.split('.').slice(-mostLabels - 1);
   for (let count = Math.min(mostLabels, labels.length - 1); count >= fewestLabels; count--) {

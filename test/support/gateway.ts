@@ -115,6 +115,7 @@ export async function startGateway(
   url: string,
   changes: Partial<typeof settings> = {},
   limits?: TimeLimits,
+  pages?: string,
 ): Promise<TestGateway> {
   const verifier: TestGateway['verifier'] = { findings: {}, identity: null, dkim: 'success', looks: 0 };
   const look = (domain: { name: string }): Promise<Look> => {
@@ -149,7 +150,7 @@ export async function startGateway(
     host: settings.HOST,
     port: 0,
     module: GatewayModule.forRoot({ ...settings, DATABASE_URL: url, ...changes }, lookUps),
-    ...edgeOf(publicUrl),
+    ...edgeOf(publicUrl, pages),
     limits,
   });
   await app.listen(0, settings.HOST);

@@ -1,8 +1,8 @@
-import { ValidationPipe, type ValidationError } from '@nestjs/common';
+import { Logger, ValidationPipe, type ValidationError } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyRequest } from 'fastify';
 import { Histogram } from 'prom-client';
-import type { AppToRun } from '@app/process';
+import { Pages, type AppToRun } from '@app/process';
 import { ApiError } from './api-error';
 import { ApiKeys } from './api-key.guard';
 import { ErrorFilter } from './error.filter';
@@ -29,21 +29,25 @@ const behindSetupLinks = new RegExp(`^${apiPath}/setup(?![a-z])`);
  * Says how the gateway treats HTTP, as `main.ts` and the tests run it.
  *
  * @param publicUrl under which customers reach the gateway.
+ * @param pages the directory of the pages, as the build makes it; no pages are served when absent.
  */
-export const edgeOf = (publicUrl: string): Pick<AppToRun, 'configure' | 'refuse' | 'headers'> => ({
-  configure: (app) => configure(app, publicUrl),
+export const edgeOf = (publicUrl: string, pages?: string): Pick<AppToRun, 'configure' | 'refuse' | 'headers'> => ({
+  configure: (app) => configure(app, publicUrl, pages),
   refuse: refuseFor(publicUrl),
   headers: securityHeaders,
 });
 
+const logger = new Logger('Gateway');
+
 /** Configures what applies to every request of the gateway. Call it before the app listens. */
-function configure(app: NestFastifyApplication, publicUrl: string): void {
+function configure(app: NestFastifyApplication, publicUrl: string, directory = ''): void {
   const fastify = app.getHttpAdapter().getInstance();
   noteRoutes(fastify);
   fastify.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
     done();
   });
+  const pages = new Pages({ directory, pages: { '/': 'index.html', '/setup': 'setup.html' }, fallback: '/' });
   const apiKeys = app.get(ApiKeys);
   const setupCallers = app.get(SetupCallers);
   fastify.addHook('onRequest', async (request, reply) => {
@@ -52,7 +56,9 @@ function configure(app: NestFastifyApplication, publicUrl: string): void {
     const path = request.routeOptions.url ?? request.url;
     if (behindKeys.test(path)) await apiKeys.identify(request, reply);
     else if (behindSetupLinks.test(path)) await setupCallers.identify(request, reply);
+    if (request.is404 && pages.fallBack(request, reply)) return reply;
     assertRoute(request);
+    return undefined;
   });
   fastify.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {
     duration.observe({ method, route: routeOptions.url ?? 'none', status: statusCode }, elapsedTime / 1000);
@@ -66,6 +72,8 @@ function configure(app: NestFastifyApplication, publicUrl: string): void {
   app.useGlobalInterceptors(new UnknownParametersInterceptor(document));
   serveOpenApi(app, document);
   serveErrorPage(fastify);
+  pages.serve(fastify);
+  if (directory !== '' && !pages.areThere) logger.warn(`There are no pages in ${directory}: npm run build makes them.`);
 }
 
 /**

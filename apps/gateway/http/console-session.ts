@@ -9,7 +9,9 @@ export class ConsoleSessions {
   private readonly origin: string;
   private readonly attributes: string;
 
-  /** @param publicUrl under which customers reach the gateway: its pages alone may use a session to change something. */
+  /**
+   * @param publicUrl under which customers reach the gateway: its pages alone may use a session to change something.
+   */
   constructor(
     private readonly sessions: Sessions,
     publicUrl: string,
