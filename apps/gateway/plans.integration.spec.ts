@@ -390,3 +390,47 @@ describe('POST preflight', () => {
     expect([answer.status, answer.body.error.param]).toEqual([status, 'domain']);
   });
 });
+
+describe('looks at the DNS for plans', () => {
+  /** Counts the questions for the MX records of a name. */
+  const counted = (name: string) => {
+    const seen = { questions: 0 };
+    const asked: Questions = resolver();
+    gateway.resolvers.splice(0, Infinity, {
+      ...asked,
+      mx: (at: string) => {
+        if (at === name) seen.questions += 1;
+        return asked.mx(at);
+      },
+    });
+    return seen;
+  };
+
+  it('are shared by requests for one domain: those at the same time, and those beyond ten within ten seconds', async () => {
+    const { id, domain } = await add();
+    const seen = counted(domain);
+    await Promise.all(Array.from({ length: 20 }, () => plan(id)));
+    const ofOneLook = seen.questions;
+    for (let i = 0; i < 20; i++) await plan(id);
+    expect(seen.questions).toBeLessThanOrEqual(10 * ofOneLook);
+    expect(ofOneLook).toBeLessThanOrEqual(10);
+  });
+
+  it('of one team wait for each other, and are refused when too many wait', async () => {
+    let answer: () => void = () => undefined;
+    const answered = new Promise<void>((resolve) => (answer = resolve));
+    const asked = resolver();
+    gateway.resolvers.splice(0, Infinity, { ...asked, mx: (at: string) => answered.then(() => asked.mx(at)) });
+    const many = Array.from({ length: 75 }, (_, i) => preflight(`many${i}.acme.com`));
+    const refused = await Promise.race(many);
+    expect([refused.status, refused.body.error.code]).toEqual([429, 'rate_limit_exceeded']);
+    expect(refused.headers.get('retry-after')).toBe('5');
+    // The looks of another team begin all the same.
+    const ofOther = preflight('other.acme.com', other.key);
+    answer();
+    expect((await ofOther).status).toBe(200);
+    const statuses = (await Promise.all(many)).map(({ status }) => status);
+    expect(statuses.filter((status) => status === 200).length).toBeGreaterThanOrEqual(72);
+    expect(new Set(statuses)).toEqual(new Set([200, 429]));
+  });
+});

@@ -17,14 +17,23 @@ import { DomainsReadModel, type DomainView } from '@app/read-model';
 import { DnsUnanswered, PublishedRecords } from '@app/verification';
 import { TookTooLong, within } from '@app/runtime';
 import { ApiError } from '../http/api-error';
+import { SharedLooks } from './shared-looks';
+import { TeamTurns } from './team-turns';
 import { presentPlan, presentPreflight, type DnsPlanSchema, type PreflightSchema } from './plans.dto';
 
 /** Milliseconds that an add or an upgrade waits for the DNS. */
 const warningPatienceMs = 3_000;
 
+/** Plans and preflights of a team that run at a time, and that wait, in one process. */
+const looksOfTeam = 8;
+const waitingOfTeam = 64;
+
 /** Plans what to place in a customer's zone, from what the DNS answers now. Changes no domain. */
 @Injectable()
 export class Plans {
+  private readonly plans = new SharedLooks<DnsPlanSchema>();
+  private readonly turns = new TeamTurns(looksOfTeam, waitingOfTeam);
+
   constructor(
     private readonly published: PublishedRecords,
     private readonly readModel: DomainsReadModel,
@@ -37,9 +46,18 @@ export class Plans {
     return zoneFile(format, view, zone);
   }
 
-  /** @throws {ApiError} `service_unavailable` when an answer is missing: a partial plan could break the zone. */
-  async plan(view: DomainView): Promise<DnsPlanSchema> {
-    const { zone, published } = await this.look(view);
+  /**
+   * Plans the changes to the zone of a domain. Requests for one domain share a look, as its verifications do.
+   *
+   * @throws {ApiError} `service_unavailable` when an answer is missing: a partial plan could break the zone.
+   */
+  plan(view: DomainView): Promise<DnsPlanSchema> {
+    const { id, mode, dkimTokens } = view;
+    return this.plans.share(JSON.stringify([id, mode, dkimTokens]), () => this.planNow(view));
+  }
+
+  private async planNow(view: DomainView): Promise<DnsPlanSchema> {
+    const { zone, published } = await this.look(view, view.team);
     const operations = dnsPlan(view, published);
     const warnings = [...mailTaken(view, operations), ...planWarnings(view, published, operations)];
     return presentPlan(view.name, zone, operations, warnings);
@@ -51,7 +69,7 @@ export class Plans {
    */
   async preflight(name: string, mode: DomainMode, team: string): Promise<PreflightSchema> {
     const [{ zone, published }, hasAddress, holder] = await Promise.all([
-      this.look({ name, mode, dkimTokens: [] }),
+      this.look({ name, mode, dkimTokens: [] }, team),
       answered(this.published.hasAddress(name)),
       this.readModel.holderOf(name),
     ]);
@@ -79,11 +97,14 @@ export class Plans {
     }
   }
 
-  private async look(domain: ToRead) {
-    const [zone, published] = await answered(
-      Promise.all([this.published.zoneOf(domain.name), this.published.of(domain)]),
-    );
-    return { zone, published };
+  /** Looks up what a zone has, once the team has its turn: slow and hostile zones take long. */
+  private look(domain: ToRead, team: string) {
+    return this.turns.run(team, async () => {
+      const [zone, published] = await answered(
+        Promise.all([this.published.zoneOf(domain.name), this.published.of(domain)]),
+      );
+      return { zone, published };
+    });
   }
 }
 

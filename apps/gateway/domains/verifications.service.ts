@@ -15,32 +15,20 @@ import type { DomainView } from '@app/read-model';
 import { Explainer, Verifier, type Look } from '@app/verification';
 import { ApiError } from '../http/api-error';
 import { contextOf, notFound, type Request } from './domains.service';
+import { SharedLooks } from './shared-looks';
 import { presentVerification, type VerificationSchema } from './verification.dto';
 
-/** Looks at one domain that its team can request within the window; further requests get the result of the last one. */
-const looksAWindow = 10;
-const windowMs = 10_000;
-/** Domains that are remembered before those with an expired window are removed. */
-const rememberedDomains = 1_000;
 /** Repairs of lost identities that one process requests within an hour. */
 const repairsAnHour = 10;
 /** Milliseconds for which SES searches for the DKIM records before it gives up. */
 const sesPatienceMs = 72 * 3_600_000;
-
-interface Recent {
-  /** The start of each look, by `performance.now()`. */
-  begun: number[];
-  /** The last look, which may still be under way. */
-  look: Promise<VerificationSchema>;
-  isUnderWay: boolean;
-}
 
 /** Looks at domains when customers ask, records the assessments, and explains them. */
 @Injectable()
 export class Verifications {
   private readonly logger = new Logger(Verifications.name);
   /** Holds the last looks, by the domain and the records that it wanted. */
-  private readonly recent = new Map<string, Recent>();
+  private readonly looks = new SharedLooks<VerificationSchema>();
   /** Domains whose identity SES has lost, with the time of the last requested repair by `performance.now()`. */
   private readonly lost = new Map<string, number>();
 
@@ -59,18 +47,7 @@ export class Verifications {
    * changed then.
    */
   verify(view: DomainView, request: Request): Promise<VerificationSchema> {
-    const now = performance.now();
-    const key = keyOf(view);
-    const before = this.recent.get(key);
-    if (before?.isUnderWay) return before.look;
-    const begun = (before?.begun ?? []).filter((at) => now - at < windowMs);
-    if (before && begun.length >= looksAWindow) return before.look;
-    this.forgetOld(now);
-    const recent: Recent = { begun: [...begun, now], look: this.look(view, request), isUnderWay: true };
-    this.recent.set(key, recent);
-    const settle = () => (recent.isUnderWay = false);
-    recent.look.then(settle, settle);
-    return recent.look;
+    return this.looks.share(keyOf(view), () => this.look(view, request));
   }
 
   /**
@@ -78,19 +55,8 @@ export class Verifications {
    * null where none said so, or it has passed.
    */
   async retryAt(view: DomainView): Promise<string | null> {
-    const before = this.recent.get(keyOf(view));
-    if (!before || before.isUnderWay) return null;
-    const said = await before.look.then(
-      ({ retry_at }) => retry_at,
-      () => null,
-    );
+    const said = (await this.looks.last(keyOf(view)))?.retry_at ?? null;
     return said !== null && Date.parse(said) > Date.now() ? said : null;
-  }
-
-  private forgetOld(now: number): void {
-    if (this.recent.size < rememberedDomains) return;
-    for (const [key, { begun, isUnderWay }] of this.recent)
-      if (!isUnderWay && begun.every((at) => now - at >= windowMs)) this.recent.delete(key);
   }
 
   /**
