@@ -118,15 +118,17 @@ describe('both or neither', () => {
       },
     );
 
-    it.each(steps.flatMap((operation) => ['hang', 'garbage', 'error'].map((mode) => [operation, mode] as const)))(
-      'SES plays at %s %s past the deadline: 504, and a rollback',
-      async (operation, mode) => {
-        const name = newName();
-        await system.sandbox.fault('ses', { mode, operations: [operation] });
-        expect((await api.add(name)).status).toBe(504);
-        await neitherAndFree(name);
-      },
-    );
+    it('SES hangs, plays up or fails at a step past the deadline: 504, and a rollback', async () => {
+      const cases = steps.flatMap((operation) => ['hang', 'garbage', 'error'].map((mode) => ({ operation, mode })));
+      const names = cases.map(() => newName());
+      for (const [index, { operation, mode }] of cases.entries())
+        await system.sandbox.fault('ses', { mode, operations: [operation], name: names[index]! });
+      const answers = await Promise.all(names.map((name) => api.add(name)));
+      const said = cases.map((fault, index) => ({ ...fault, status: answers[index]!.status }));
+      expect(said).toEqual(cases.map((fault) => ({ ...fault, status: 504 })));
+      for (const name of names) await rolledBack(name);
+      for (const name of names) await neitherAndFree(name);
+    });
 
     it.each(steps)(
       'SES acts without an answer at %s: the identity is found by its tag, and used',
@@ -269,70 +271,72 @@ describe('both or neither', () => {
   });
 
   describe('provisioning is killed', () => {
-    /** The points at which provisioning is blocked, so that it can be killed there. */
-    const adding: [string, (name: string) => Promise<() => Promise<unknown>>][] = [
-      [
-        'before the mail server has it',
-        async () => {
-          const unlock = await lockMailServer(system);
-          return () => unlock();
-        },
-      ],
-      [
-        'between the mail server and SES',
-        async () => {
-          await system.sandbox.fault('ses', { mode: 'hang', operations: ['CreateEmailIdentity'] });
-          return () => system.sandbox.allWell();
-        },
-      ],
-      [
-        'after SES has it, before that is known',
-        async () => {
-          await system.sandbox.fault('ses', { mode: 'hang_after', operations: ['CreateEmailIdentity'] });
-          return () => system.sandbox.allWell();
-        },
-      ],
-      [
-        'before its MAIL FROM domain is set',
-        async () => {
-          await system.sandbox.fault('ses', { mode: 'hang', operations: ['PutEmailIdentityMailFromAttributes'] });
-          return () => system.sandbox.allWell();
-        },
-      ],
-      [
-        'after its MAIL FROM domain is set, before that is recorded',
-        async () => {
-          await system.sandbox.fault('ses', { mode: 'hang_after', operations: ['PutEmailIdentityMailFromAttributes'] });
-          return () => system.sandbox.allWell();
-        },
-      ],
+    /** The calls of SES at which the provisioning of a domain is blocked, so that it can be killed there. */
+    const points = [
+      { where: 'between the mail server and SES', mode: 'hang', operation: 'CreateEmailIdentity' },
+      { where: 'after SES has it, before that is known', mode: 'hang_after', operation: 'CreateEmailIdentity' },
+      {
+        where: 'before its MAIL FROM domain is set',
+        mode: 'hang',
+        operation: 'PutEmailIdentityMailFromAttributes',
+      },
+      {
+        where: 'after its MAIL FROM domain is set, before that is recorded',
+        mode: 'hang_after',
+        operation: 'PutEmailIdentityMailFromAttributes',
+      },
     ];
-    const operationOf = (where: string) =>
-      where.includes('MAIL FROM') ? 'PutEmailIdentityMailFromAttributes' : 'CreateEmailIdentity';
-    const standsStill = (name: string, lock: boolean, operation: string) =>
-      system.until('the work stands still', () => (lock ? someoneWaits(system) : asked(operation, name)));
 
-    it.each(adding)('%s, and comes back in time: both', async (where, stop) => {
-      const name = newName();
-      const goOn = await stop(name);
-      const answer = api.add(name);
-      await standsStill(name, where.includes('before the mail'), operationOf(where));
+    /** Adds a domain for each point, kills provisioning once it stands still at all of them, and ends the faults. */
+    async function killedAtAllPoints(): Promise<{ where: string; name: string; answer: Promise<Answer> }[]> {
+      const adds = [];
+      for (const { where, mode, operation } of points) {
+        const name = newName();
+        await system.sandbox.fault('ses', { mode, operations: [operation], name });
+        adds.push({ where, name, operation, answer: api.add(name) });
+      }
+      for (const { where, name, operation } of adds)
+        await system.until(`the work stands still ${where}`, () => asked(operation, name));
       await system.kill('provisioning');
-      await goOn();
+      await system.sandbox.allWell();
+      return adds;
+    }
+
+    async function killedBeforeTheMailServerHasIt(): Promise<{ name: string; answer: Promise<Answer> }> {
+      const name = newName();
+      const unlock = await lockMailServer(system);
+      const answer = api.add(name);
+      await system.until('the work stands still', () => someoneWaits(system));
+      await system.kill('provisioning');
+      await unlock();
+      return { name, answer };
+    }
+
+    it('before the mail server has it, and comes back in time: both', async () => {
+      const { name, answer } = await killedBeforeTheMailServerHasIt();
       await system.start('provisioning');
       await bothAfter(name, await answer);
     });
 
-    it.each(adding)('%s, and comes back too late: neither', async (where, stop) => {
-      const name = newName();
-      const goOn = await stop(name);
-      const answer = api.add(name);
-      await standsStill(name, where.includes('before the mail'), operationOf(where));
-      await system.kill('provisioning');
-      await goOn();
+    it('before the mail server has it, and comes back too late: neither', async () => {
+      const { name, answer } = await killedBeforeTheMailServerHasIt();
       expect((await answer).status).toBe(504);
       await system.start('provisioning');
       await neitherAndFree(name);
+    });
+
+    it('between, before and after each step at SES, and comes back in time: both', async () => {
+      const adds = await killedAtAllPoints();
+      await system.start('provisioning');
+      for (const { name, answer } of adds) await bothAfter(name, await answer);
+    });
+
+    it('between, before and after each step at SES, and comes back too late: neither', async () => {
+      const adds = await killedAtAllPoints();
+      for (const { where, answer } of adds) expect([where, (await answer).status]).toEqual([where, 504]);
+      await system.start('provisioning');
+      for (const { name } of adds) await rolledBack(name);
+      for (const { name } of adds) await neitherAndFree(name);
     });
 
     it('before it has received the event: neither', async () => {
@@ -343,48 +347,56 @@ describe('both or neither', () => {
       await neitherAndFree(name);
     });
 
-    it.each(['GetEmailIdentity hang', 'DeleteEmailIdentity hang', 'DeleteEmailIdentity hang_after'])(
-      'in a rollback, at %s: neither',
-      async (at) => {
-        const [operation, mode] = at.split(' ') as [string, string];
-        const name = newName();
-        // SES creates the identity without an answer, and fails from then on until the deadline has passed.
-        await system.sandbox.fault('ses', { mode: 'hang_after', operations: ['CreateEmailIdentity'] });
-        const answer = api.add(name);
-        await system.until('SES has it', async () => (await has(name)).ses);
-        await system.sandbox.fault('ses', { mode: 'error' });
-        expect((await answer).status).toBe(504);
-        await system.kill('provisioning');
-        await system.sandbox.fault('ses', { mode, operations: [operation] });
-        await system.start('provisioning');
-        await system.until('the rollback stands still', async () => {
-          const calls = await system.sandbox.sesCalls();
-          return calls.at(-1)?.operation === operation && calls.at(-1)?.name === name;
-        });
-        await system.kill('provisioning');
-        await system.sandbox.allWell();
-        await system.start('provisioning');
-        await neitherAndFree(name);
-      },
-    );
+    /** The calls of SES at which a removal is blocked. */
+    const removals = [
+      { operation: 'GetEmailIdentity', mode: 'hang' },
+      { operation: 'DeleteEmailIdentity', mode: 'hang' },
+      { operation: 'DeleteEmailIdentity', mode: 'hang_after' },
+    ];
 
-    it.each(['GetEmailIdentity hang', 'DeleteEmailIdentity hang', 'DeleteEmailIdentity hang_after'])(
-      'in a deletion, at %s: gone',
-      async (at) => {
-        const [operation, mode] = at.split(' ') as [string, string];
-        const name = newName();
-        const { id } = ((await api.add(name)).body as { data: { id: string } }).data;
-        await system.sandbox.fault('ses', { mode, operations: [operation] });
-        const answer = api.delete(id);
-        await standsStill(name, false, operation);
-        await system.kill('provisioning');
-        await system.sandbox.allWell();
-        await system.start('provisioning');
-        expect([200, 503]).toContain((await answer).status);
+    it('in a rollback, before and after each step: neither', async () => {
+      const names = removals.map(() => newName());
+      // SES creates the identities without an answer, and fails from then on until the deadline has passed.
+      await system.sandbox.fault('ses', { mode: 'hang_after', operations: ['CreateEmailIdentity'] });
+      const answers = names.map((name) => api.add(name));
+      for (const name of names) await system.until('SES has it', async () => (await has(name)).ses);
+      await system.sandbox.fault('ses', { mode: 'error' });
+      for (const answer of answers) expect((await answer).status).toBe(504);
+      await system.kill('provisioning');
+      await system.sandbox.allWell();
+      for (const [index, { operation, mode }] of removals.entries())
+        await system.sandbox.fault('ses', { mode, operations: [operation], name: names[index]! });
+      const { length: before } = await system.sandbox.sesCalls();
+      await system.start('provisioning');
+      for (const [index, { operation }] of removals.entries())
+        await system.until('the rollback stands still', async () => {
+          const calls = (await system.sandbox.sesCalls()).slice(before).filter(({ name }) => name === names[index]);
+          return calls.at(-1)?.operation === operation;
+        });
+      await system.kill('provisioning');
+      await system.sandbox.allWell();
+      await system.start('provisioning');
+      for (const name of names) await neitherAndFree(name);
+    });
+
+    it('in a deletion, before and after each step: gone', async () => {
+      const names = removals.map(() => newName());
+      const ids: string[] = [];
+      for (const name of names) ids.push(((await api.add(name)).body as { data: { id: string } }).data.id);
+      for (const [index, { operation, mode }] of removals.entries())
+        await system.sandbox.fault('ses', { mode, operations: [operation], name: names[index]! });
+      const answers = ids.map((id) => api.delete(id));
+      for (const [index, { operation }] of removals.entries())
+        await system.until('the work stands still', () => asked(operation, names[index]!));
+      await system.kill('provisioning');
+      await system.sandbox.allWell();
+      await system.start('provisioning');
+      for (const answer of answers) expect([200, 503]).toContain((await answer).status);
+      for (const name of names) {
         await system.until('it is gone', async () => (await statusOf(system, name)) === 'deleted');
         expect(await has(name)).toEqual({ mailServer: null, ses: null });
         expect((await api.add(name)).status).toBe(201);
-      },
-    );
+      }
+    });
   });
 });

@@ -40,11 +40,14 @@ const faultOf = (api: Api) =>
     /** The delay of `late` and `act_late`, in milliseconds. */
     after_ms: z.int().min(0).max(600_000).default(1_000),
     operations: api === 'ses' ? z.array(z.enum(sesOperations)).min(1).optional() : z.undefined().optional(),
+    /** The identity that alone is concerned, beside the fault of all. */
+    name: api === 'ses' ? z.string().max(255).toLowerCase().optional() : z.undefined().optional(),
   });
 
 interface Fault {
   readonly mode: string;
   readonly operations?: readonly SesOperation[];
+  readonly name?: string;
   readonly after_ms: number;
   times?: number;
 }
@@ -53,6 +56,8 @@ interface Fault {
 @Injectable()
 export class Faults {
   readonly active = new Map<Api, Fault>();
+  /** The faults of SES that concern one identity, by its name. They come before that of all. */
+  readonly ofNames = new Map<string, Fault>();
 
   /**
    * Gives the fault that an API has to show now, and counts it.
@@ -61,13 +66,17 @@ export class Faults {
    */
   take<Of extends Api, M extends Mode<Of>>(
     api: Of,
-    { operation, among }: { operation?: SesOperation; among?: readonly M[] } = {},
+    { operation, name, among }: { operation?: SesOperation; name?: string; among?: readonly M[] } = {},
   ): { mode: M; afterMs: number } | undefined {
-    const fault = this.active.get(api);
+    const ofName = name === undefined ? undefined : this.ofNames.get(name);
+    const fault = ofName ?? this.active.get(api);
     if (!fault || (operation && fault.operations && !fault.operations.includes(operation))) return undefined;
     const mode = fault.mode as M;
     if (among && !among.includes(mode)) return undefined;
-    if (fault.times !== undefined && --fault.times === 0) this.active.delete(api);
+    if (fault.times !== undefined && --fault.times === 0) {
+      if (ofName) this.ofNames.delete(name!);
+      else this.active.delete(api);
+    }
     return { mode, afterMs: fault.after_ms };
   }
 }
@@ -78,7 +87,9 @@ export class FaultsController {
 
   @Get()
   list(): object {
-    return { active: Object.fromEntries(this.faults.active), modes, operations: sesOperations };
+    const { active, ofNames } = this.faults;
+    const names = Object.fromEntries(ofNames);
+    return { active: Object.fromEntries(active), names, modes, operations: sesOperations };
   }
 
   @Put(':api')
@@ -87,19 +98,23 @@ export class FaultsController {
     const known = apiOf(api);
     const fault = faultOf(known).safeParse(body);
     if (!fault.success) throw new BadRequestException(z.prettifyError(fault.error));
-    this.faults.active.set(known, fault.data);
+    if (fault.data.name !== undefined) this.faults.ofNames.set(fault.data.name, fault.data);
+    else this.faults.active.set(known, fault.data);
   }
 
   @Delete()
   @HttpCode(204)
   switchAllOff(): void {
     this.faults.active.clear();
+    this.faults.ofNames.clear();
   }
 
   @Delete(':api')
   @HttpCode(204)
   switchOff(@Param('api') api: string): void {
-    this.faults.active.delete(apiOf(api));
+    const known = apiOf(api);
+    this.faults.active.delete(known);
+    if (known === 'ses') this.faults.ofNames.clear();
   }
 }
 

@@ -268,7 +268,7 @@ export class SesController implements BeforeApplicationShutdown {
     this.calls.push({ operation, name, at: new Date().toISOString() });
     if (this.calls.length > 10_000) this.calls.shift();
     try {
-      const fault = this.faults.take('ses', { operation });
+      const fault = this.faults.take('ses', { operation, name: name.toLowerCase() });
       switch (fault?.mode) {
         case 'refuse':
           throw new SesError(400, 'BadRequestException', `Invalid domain name ${name}.`);

@@ -264,7 +264,7 @@ export class SandboxClient {
   clearMails = () => this.call('DELETE', '/mails');
   fault = (
     api: 'ses' | 'doh-a' | 'doh-b' | 'smtp',
-    fault: { mode: string; operations?: string[]; times?: number; after_ms?: number },
+    fault: { mode: string; operations?: string[]; name?: string; times?: number; after_ms?: number },
   ) => this.call('PUT', `/faults/${api}`, fault);
   allWell = () => this.call('DELETE', '/faults');
   identities = async () =>
