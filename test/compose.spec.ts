@@ -225,7 +225,6 @@ describe('package.json', () => {
 
   /** Packages that another package loads, each with that one. */
   const loadedBy: Record<string, string> = {
-    '@fastify/static': '@nestjs/swagger',
     'pino-http': 'nestjs-pino',
     'reflect-metadata': '@nestjs/core',
   };

@@ -27,8 +27,13 @@ const meant: readonly {
   {
     reason: 'Which text is a domain or an address that a customer can have (IDNA, public suffixes), no schema can say.',
     is: (failure) =>
-      /^POST .*\/(domains|preflight|mailboxes|owners\/invitations)$/.test(failure.operation) &&
+      /^POST .*\/(domains|preflight|mailboxes|setup-instructions|owners\/invitations)$/.test(failure.operation) &&
       isRefused(failure, 400, 422),
+  },
+  {
+    reason: 'It has an API key, which opens no setup: whatever is asked there is 404, as of an unknown link.',
+    is: ({ check, operation, status }) =>
+      check === 'unsupported_method' && / \/setup(\/|$)/.test(operation) && status === 404,
   },
   {
     reason: 'The providers are a setting: 422 names those that there are.',

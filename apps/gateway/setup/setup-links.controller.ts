@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Req, UseGuards } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiBody, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { setupMailTasks, SetupLinks, type Caller, type SetupMailTask } from '@app/accounts';
 import { TaskList } from '@app/tasks';
 import type { FastifyRequest } from 'fastify';
@@ -47,6 +47,7 @@ export class SetupLinksController {
       'For whoever edits the DNS: the page behind it shows the records and verifies the domain, without an API key, and tells nothing else of your team. 20 links of a domain may be open at a time.',
   })
   @ApiParam(idParam)
+  @ApiBody({ type: CreateSetupLinkRequest, required: false })
   @ApiSuccess(201, 'The link. It cannot be read again.', NewSetupLinkEnvelope, examples.newSetupLink)
   @ApiErrors('not_found', 'conflict', 'limit_exceeded', 'payload_too_large', 'unsupported_media_type')
   async create(
