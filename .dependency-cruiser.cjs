@@ -34,6 +34,12 @@ module.exports = {
     only('database-arrows', 'database', ['runtime'], 'A pool and migrations, nothing of the business.'),
     only('decider-arrows', 'decider', [], 'What all models share knows none of them.'),
     only('dns-arrows', 'dns', [], 'A DoH client for anybody.'),
+    only(
+      'domain-connect-arrows',
+      'domain-connect',
+      ['dns', 'mail-records'],
+      'Asks providers about a zone, and knows no domain’s life.',
+    ),
     only('event-store-arrows', 'event-store', ['database', 'runtime'], 'The store knows no aggregate.'),
     only('mail-server-arrows', 'mail-server', ['database', 'runtime'], 'An adapter.'),
     only(

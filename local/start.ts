@@ -9,6 +9,7 @@ import { createServer } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { SigningKey } from '@app/domain-connect';
 import { embeddedSettingsFile, loadSettings, portOf, SettingsInvalid } from '@app/runtime';
 import { AppProcess } from './app-process';
 import { claimDataDirectory, writePrivateFile } from './data-directory';
@@ -152,6 +153,13 @@ class Launcher {
       embedded.AWS_ACCESS_KEY_ID = 'sandbox';
       embedded.AWS_SECRET_ACCESS_KEY = 'sandbox';
       embedded.SES_CALLS_PER_SECOND = this.given.SES_CALLS_PER_SECOND ?? '20';
+    }
+    // The DNS of the sandbox names the sandbox as the DNS provider of every zone.
+    if (embedded.DOH_RESOLVERS && !this.given.DOMAIN_CONNECT_PROVIDERS) {
+      embedded.DOMAIN_CONNECT_PROVIDERS = new URL(this.url(portOf('sandbox', PORT))).host;
+      embedded.DOMAIN_CONNECT_KEY_FILE = join(this.directory, 'domain-connect-key.pem');
+      embedded.DOMAIN_CONNECT_LOOPBACK = 'true';
+      SigningKey.open(embedded.DOMAIN_CONNECT_KEY_FILE);
     }
     return { sandbox: Object.keys(embedded).length > 0, embedded };
   }

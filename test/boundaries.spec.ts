@@ -16,6 +16,7 @@ const planted: Record<string, Record<string, string>> = {
   'database-arrows': { 'libs/database/planted.ts': "import '@app/event-store';" },
   'decider-arrows': { 'libs/decider/planted.ts': "import '@app/mail-domain';" },
   'dns-arrows': { 'libs/dns/planted.ts': "import '@app/runtime';" },
+  'domain-connect-arrows': { 'libs/domain-connect/planted.ts': "import '@app/accounts';" },
   'event-store-arrows': { 'libs/event-store/planted.ts': "import '@app/mail-domain';" },
   'mail-server-arrows': { 'libs/mail-server/planted.ts': "import '@app/mail-domain';" },
   'mail-domain-arrows': { 'libs/mail-domain/planted-mailbox.ts': "import '@app/mailbox';" },

@@ -34,6 +34,10 @@ const groups: Record<string, Group> = {
     description: 'the log of all events: to others once more, and to a file and back',
     load: async () => (await import('./event-commands.js')).addEventCommands,
   },
+  'domain-connect': {
+    description: 'the key that signs links to DNS providers, and the template that they accept',
+    load: async () => (await import('./connect-commands.js')).addConnectCommands,
+  },
   audit: {
     description: 'whether the log is what was recorded, and proofs of it for others',
     load: async () => (await import('./audit-commands.js')).addAuditCommands,

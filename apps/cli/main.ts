@@ -1,5 +1,6 @@
 import { AccountRuleBroken } from '@app/accounts';
 import { KeyUnusable } from '@app/audit';
+import { SigningKeyUnusable } from '@app/domain-connect';
 import { SettingsInvalid } from '@app/runtime';
 import { CommanderError } from 'commander';
 import { commandLine } from './command-line';
@@ -28,7 +29,7 @@ function failure(error: unknown): Failure {
   if (error instanceof AccountRuleBroken) return { exit: 'failed', code: error.code, message: error.message };
   if (error instanceof CommanderError || error instanceof UsedWrongly)
     return { exit: 'usage', code: 'usage', message: error.message.replace(/^error: /, '') };
-  if (error instanceof SettingsInvalid || error instanceof KeyUnusable)
+  if (error instanceof SettingsInvalid || error instanceof KeyUnusable || error instanceof SigningKeyUnusable)
     return { exit: 'setup', code: 'settings', message: error.message };
   if (error instanceof Interrupted) return { exit: 'interrupted', code: 'interrupted', message: error.message };
   const { code, message } = error as NodeJS.ErrnoException;

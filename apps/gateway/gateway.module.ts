@@ -9,7 +9,7 @@ import { ProcessModule } from '@app/process';
 import { outboundProviders, publicUrlOf, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
-import { VerificationModule } from '@app/verification';
+import { PublishedRecords, Resolvers, VerificationModule } from '@app/verification';
 import { Pool } from 'pg';
 import { KeysController } from './accounts/keys.controller';
 import { MeController } from './accounts/me.controller';
@@ -33,6 +33,7 @@ import { PublicUrl } from './http/public-url';
 import { SetupCallers } from './http/setup-link.guard';
 import { Purge } from './purge.service';
 import { SessionController } from './session/session.controller';
+import { domainConnect } from './setup/domain-connect';
 import { SetupLookUps } from './setup/look-ups.service';
 import { SetupController } from './setup/setup.controller';
 import { SetupLinksController } from './setup/setup-links.controller';
@@ -58,6 +59,10 @@ export const gatewaySettings = [
   'SES_CALLS_PER_SECOND',
   'SES_TIMEOUT',
   'PROVISIONING_DEADLINE',
+  'DOMAIN_CONNECT_PROVIDERS',
+  'DOMAIN_CONNECT_KEY_FILE',
+  'DOMAIN_CONNECT_KEY_NAME',
+  'DOMAIN_CONNECT_LOOPBACK',
   'RATE_LIMIT_PER_MINUTE',
   'MAX_DOMAINS_PER_TEAM',
   'MAX_MAILBOXES_PER_TEAM',
@@ -129,7 +134,12 @@ export class GatewayModule {
         { provide: OutboundProviders, useValue: new OutboundProviders([...outboundProviders(settings).keys()]) },
         ApiKeys,
         SetupCallers,
-        SetupLookUps,
+        {
+          provide: SetupLookUps,
+          inject: [PublishedRecords, Plans, Resolvers],
+          useFactory: (published: PublishedRecords, plans: Plans, { clients }: Resolvers) =>
+            new SetupLookUps(published, plans, domainConnect(clients, settings)),
+        },
         Me,
         Purge,
         { provide: PublicUrl, useValue: new PublicUrl(publicUrlOf(settings)) },

@@ -8,11 +8,14 @@ export class IndexController {
       what: 'A sandbox for sendmux-domains: SES v2, two DoH resolvers over one zone, and an SMTP server that delivers nothing.',
       zone: {
         'GET /zone?name=': 'all records, or those at a name and below it',
-        'PUT /zone/{name}/{type}': 'a JSON array of values, such as ["10 mail.sendmux.ai"]; A, CNAME, MX, TXT',
+        'PUT /zone/{name}/{type}': 'a JSON array of values, such as ["10 mail.sendmux.ai"]; A, CNAME, MX, NS, TXT',
         'DELETE /zone/{name}/{type}': 'all values of a type',
         'DELETE /zone/{name}': 'all at a name',
         'POST /zone/place': 'place all records of a domain: send dns_records, or the whole answer of the API',
         'POST /zone/remove': 'remove them again',
+      },
+      domain_connect: {
+        '/domain-connect': 'a DNS provider that takes the template of Sendmux, for every zone: GET /setup links to it',
       },
       mails: {
         'GET /mails?to=': 'caught mails, the newest first',

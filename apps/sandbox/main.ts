@@ -4,11 +4,13 @@ import { loadSettings, portOf } from '@app/runtime';
 import { readAllAsJson, SandboxModule } from './sandbox.module';
 
 void runApp('sandbox', () => {
-  const { HOST, PORT, SENDMUX_DATA_DIR, LOG_LEVEL } = loadSettings(process.env, [
+  const { HOST, PORT, SENDMUX_DATA_DIR, LOG_LEVEL, ...settings } = loadSettings(process.env, [
     'HOST',
     'PORT',
     'SENDMUX_DATA_DIR',
     'LOG_LEVEL',
+    'DOMAIN_CONNECT_KEY_FILE',
+    'DOMAIN_CONNECT_KEY_NAME',
   ]);
   return {
     host: HOST,
@@ -21,6 +23,8 @@ void runApp('sandbox', () => {
       smtpPort: portOf('sandbox-smtp', PORT),
       directory: join(SENDMUX_DATA_DIR, 'sandbox'),
       logLevel: LOG_LEVEL,
+      port: portOf('sandbox', PORT),
+      connectKey: { file: settings.DOMAIN_CONNECT_KEY_FILE, name: settings.DOMAIN_CONNECT_KEY_NAME },
     }),
   };
 });

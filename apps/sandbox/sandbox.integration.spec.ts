@@ -214,7 +214,7 @@ describe('the sandbox, used through the clients of the product', () => {
 
   it.each([
     ['PUT', '/zone/a.acme.com/MX', ['mail.sendmux.ai'], /preference and a host/],
-    ['PUT', '/zone/a.acme.com/SRV', ['x'], /one of A, CNAME, MX, TXT/],
+    ['PUT', '/zone/a.acme.com/SRV', ['x'], /one of A, CNAME, MX, NS, TXT/],
     ['PUT', '/zone/a.acme.com/TXT', 'x', /JSON array/],
     ['POST', '/zone/place', { data: {} }, /dns_records/],
     ['PUT', '/faults/ses', { mode: 'explode' }, /refuse/],

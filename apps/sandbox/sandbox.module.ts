@@ -1,6 +1,8 @@
 import { BadRequestException, Module, type DynamicModule } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { ProcessModule } from '@app/process';
+import { DomainConnectController } from './domain-connect.controller';
+import { platformRecords, SandboxAddress, type PublishedKey } from './platform-records';
 import { DohServer } from './doh.server';
 import { Faults, FaultsController } from './faults';
 import { IndexController } from './index.controller';
@@ -18,6 +20,9 @@ export interface SandboxOptions {
   /** The directory of the file with the state. */
   readonly directory: string;
   readonly logLevel: string;
+  /** The port of the sandbox itself, by which its DNS provider is named; absent where nobody uses that. */
+  readonly port?: number;
+  readonly connectKey?: PublishedKey;
 }
 
 /** Reads form bodies as JSON, since `curl -d` always sends the content type of a form. */
@@ -33,14 +38,36 @@ export function readAllAsJson(app: NestFastifyApplication): void {
 
 @Module({})
 export class SandboxModule {
-  static forRoot({ host, dohPort, smtpPort, directory, logLevel }: SandboxOptions): DynamicModule {
+  static forRoot({
+    host,
+    dohPort,
+    smtpPort,
+    directory,
+    logLevel,
+    port = 0,
+    connectKey,
+  }: SandboxOptions): DynamicModule {
+    const address = new SandboxAddress(`${host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`);
+    const key = connectKey ?? { file: undefined, name: '' };
     return {
       module: SandboxModule,
       imports: [ProcessModule.forApp('sandbox', logLevel)],
-      controllers: [IndexController, ZoneController, SesController, MailsController, FaultsController],
+      controllers: [
+        IndexController,
+        ZoneController,
+        SesController,
+        MailsController,
+        FaultsController,
+        DomainConnectController,
+      ],
       providers: [
         Faults,
-        Zone,
+        { provide: SandboxAddress, useValue: address },
+        {
+          provide: Zone,
+          inject: [SandboxState],
+          useFactory: (state: SandboxState) => new Zone(state, (name) => platformRecords(name, address, key)),
+        },
         { provide: SandboxState, useFactory: () => new SandboxState(directory) },
         {
           provide: DohServer,

@@ -1,17 +1,11 @@
 import { isIPv4 } from 'node:net';
 import { BadRequestException, Injectable } from '@nestjs/common';
 import type { Answer, RecordType } from 'dns-packet';
-import { defaultCanary } from '@app/runtime';
 import { z } from 'zod';
 import { SandboxState } from './state';
 
-const recordTypes = ['A', 'CNAME', 'MX', 'TXT'] as const;
+const recordTypes = ['A', 'CNAME', 'MX', 'NS', 'TXT'] as const;
 type ZoneType = (typeof recordTypes)[number];
-
-/** The records of the platform itself. They always exist, and are not listed with the placed records. */
-const platform = new Map<string, Record<string, string[]>>([
-  [defaultCanary, { TXT: ['The scheduler looks here before it looks at domains.'] }],
-]);
 
 /** Seconds. */
 const ttl = 300;
@@ -45,7 +39,14 @@ export interface Resolved {
 /** Keeps one editable zone for the whole DNS. */
 @Injectable()
 export class Zone {
-  constructor(private readonly state: SandboxState) {}
+  /**
+   * @param platform gives the TXT records at a name that are there without being placed, and are not listed with those
+   * that are.
+   */
+  constructor(
+    private readonly state: SandboxState,
+    private readonly platform: (name: string) => readonly string[] = () => [],
+  ) {}
 
   all(): Record<string, Record<string, string[]>> {
     return this.state.data.zone;
@@ -95,7 +96,7 @@ export class Zone {
     const answers: Answer[] = [];
     let owner = canonical(name);
     for (let i = 0; i < chainLimit; i++) {
-      const rrsets = this.state.data.zone[owner] ?? platform.get(owner);
+      const rrsets = this.at(owner);
       const values = rrsets?.[type] ?? [];
       answers.push(...values.map((value) => ({ name: owner, ttl, ...data(type as ZoneType, value) }) as Answer));
       const [alias] = rrsets?.CNAME ?? [];
@@ -107,10 +108,13 @@ export class Zone {
     }
     // A name with records only below it exists too (RFC 8020).
     const exists =
-      owner in this.state.data.zone ||
-      platform.has(owner) ||
-      Object.keys(this.state.data.zone).some((key) => key.endsWith(`.${owner}`));
+      this.at(owner) !== undefined || Object.keys(this.state.data.zone).some((key) => key.endsWith(`.${owner}`));
     return { rcode: exists ? 'NOERROR' : 'NXDOMAIN', answers, authorities: [soa(owner)] };
+  }
+
+  private at(owner: string): Readonly<Record<string, readonly string[]>> | undefined {
+    const texts = this.platform(owner);
+    return this.state.data.zone[owner] ?? (texts.length > 0 ? { TXT: texts } : undefined);
   }
 
   private each(body: unknown, act: (name: string, type: string, values: string[]) => void): string[] {
@@ -165,7 +169,8 @@ function data(type: ZoneType, value: string): { type: ZoneType; data: unknown } 
     return { type, data: { preference: Number(match[1]), exchange: match[2] } };
   }
   if (type === 'A' && !isIPv4(value)) throw new BadRequestException(`An A value is an IPv4 address: ${value}`);
-  if (type === 'CNAME' && !isName(value)) throw new BadRequestException(`A CNAME value is a name: ${value}`);
+  if ((type === 'CNAME' || type === 'NS') && !isName(value))
+    throw new BadRequestException(`The value of ${type} is a name: ${value}`);
   if (type !== 'TXT') return { type, data: value };
   const strings = /^"[^"]*"( "[^"]*")*$/.test(value)
     ? [...value.matchAll(/"([^"]*)"/g)].map((part) => part[1]!)

@@ -192,6 +192,29 @@ const environment = z.object({
   AUDIT_PUBLIC_KEYS_FILE: z.string().min(1).optional(),
   AUDIT_SEAL_INTERVAL: duration('60s', 100),
   AUDIT_TOPIC: z.string().regex(topicForm, topicFault).default('sendmux.audit-seals'),
+  DOMAIN_CONNECT_PROVIDERS: z
+    .string()
+    .default('')
+    .transform((text) =>
+      text
+        .toLowerCase()
+        .split(',')
+        .flatMap((part) => part.trim() || []),
+    )
+    .pipe(
+      z.array(
+        z.string().regex(/^(\[::1\]|[\w.-]+)(:\d{1,5})?$/, 'must be names of hosts, such as domainconnect.example.com'),
+      ),
+    ),
+  DOMAIN_CONNECT_KEY_FILE: z.string().min(1).optional(),
+  DOMAIN_CONNECT_KEY_NAME: z
+    .string()
+    .regex(/^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?$/, 'must be one label of the DNS, such as _dck1')
+    .default('_dck1'),
+  DOMAIN_CONNECT_LOOPBACK: z
+    .enum(['true', 'false'], { error: 'must be true or false' })
+    .default('false')
+    .transform((text) => text === 'true'),
   RATE_LIMIT_PER_MINUTE: number(600, 1, 10_000_000),
   MAX_DOMAINS_PER_TEAM: wholeNumber(1_000, 0, 1_000_000_000),
   MAX_MAILBOXES_PER_TEAM: wholeNumber(10_000, 0, 1_000_000_000),
@@ -243,6 +266,14 @@ const conflicts: readonly [keyof Settings, keyof Settings, (first: unknown, seco
         (id === undefined) === (secret === undefined)
           ? undefined
           : `is ${id === undefined ? 'not set, and AWS_SECRET_ACCESS_KEY is' : 'set, and AWS_SECRET_ACCESS_KEY is not'}`,
+    ],
+    [
+      'DOMAIN_CONNECT_PROVIDERS',
+      'DOMAIN_CONNECT_KEY_FILE',
+      (providers, file) =>
+        (providers as readonly string[]).length > 0 && file === undefined
+          ? 'is of no use without DOMAIN_CONNECT_KEY_FILE: `sendmux domain-connect key` makes one'
+          : undefined,
     ],
     [
       'MAX_DOMAINS_PER_TEAM',

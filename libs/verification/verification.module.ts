@@ -20,7 +20,8 @@ export interface VerificationOptions {
   readonly required?: readonly Requirement[];
 }
 
-class Resolvers {
+/** The clients of the resolvers, for whoever asks them something else. */
+export class Resolvers {
   constructor(readonly clients: readonly DohClient[]) {}
 }
 
@@ -64,7 +65,7 @@ export class VerificationModule implements OnApplicationShutdown {
             new Verifier(clients, identities, required),
         },
       ],
-      exports: [Canary, Explainer, Verifier, PublishedRecords, sesModule],
+      exports: [Canary, Explainer, Verifier, PublishedRecords, Resolvers, sesModule],
     };
   }
 

@@ -14,7 +14,7 @@ import {
 } from '@app/mail-domain';
 import { Answers, checkNames, type CheckName, type Finding } from '@app/mail-records';
 import { createApp, type TimeLimits } from '@app/process';
-import { Explainer, PublishedRecords, Verifier, type Look, type Questions } from '@app/verification';
+import { Explainer, PublishedRecords, Resolvers, Verifier, type Look, type Questions } from '@app/verification';
 import type { DeletionSchema, DomainSchema } from '../../apps/gateway/domains/domain.dto';
 import type { MailboxSchema } from '../../apps/gateway/mailboxes/mailbox.dto';
 import { ApiContract, type OpenApi } from './api-contract';
@@ -98,6 +98,10 @@ const settings = {
   MAIL_FROM_REQUIRED: false,
   SES_CALLS_PER_SECOND: 1,
   SES_TIMEOUT: 1_000,
+  DOMAIN_CONNECT_PROVIDERS: [] as string[],
+  DOMAIN_CONNECT_KEY_FILE: undefined as string | undefined,
+  DOMAIN_CONNECT_KEY_NAME: '_dck1',
+  DOMAIN_CONNECT_LOOPBACK: false,
   PROVISIONING_DEADLINE: 30_000,
   RATE_LIMIT_PER_MINUTE: 1_000_000,
   MAX_DOMAINS_PER_TEAM: 1_000_000,
@@ -143,8 +147,9 @@ export async function startGateway(
       { provide: Verifier, useValue: { look } },
       { provide: Explainer, useValue: new Explainer([], []) },
       { provide: PublishedRecords, useValue: new PublishedRecords(resolvers) },
+      { provide: Resolvers, useValue: { clients: resolvers } },
     ],
-    exports: [Explainer, Verifier, PublishedRecords],
+    exports: [Explainer, Verifier, PublishedRecords, Resolvers],
   };
   const app = await createApp({
     host: settings.HOST,

@@ -1,8 +1,10 @@
 import { Injectable, Logger } from '@nestjs/common';
+import type { DomainConnect } from '@app/domain-connect';
 import { dnsHost } from '@app/mail-records';
 import type { DomainView } from '@app/read-model';
 import { TookTooLong, within } from '@app/runtime';
 import { PublishedRecords } from '@app/verification';
+import type { DnsPlanSchema } from '../domains/plans.dto';
 import { Plans } from '../domains/plans.service';
 import { ApiError } from '../http/api-error';
 import type { LookedUp } from './setup.dto';
@@ -18,6 +20,7 @@ export class SetupLookUps {
   constructor(
     private readonly published: PublishedRecords,
     private readonly plans: Plans,
+    private readonly domainConnect: DomainConnect | undefined,
   ) {}
 
   async of(domain: DomainView): Promise<LookedUp> {
@@ -28,7 +31,15 @@ export class SetupLookUps {
       }),
       this.orNull(() => this.plans.plan(domain)),
     ]);
-    return { host, plan, domainConnect: null };
+    return { host, plan, domainConnect: plan && (await this.orNull(() => this.oneClick(domain, plan))) };
+  }
+
+  /** There is nothing to click where nothing is to be placed, or where placing it would not make the domain verify. */
+  private async oneClick(domain: DomainView, { zone, complete, warnings, operations }: DnsPlanSchema) {
+    if (!this.domainConnect || complete || warnings.some(({ severity }) => severity === 'blocking')) return null;
+    const wanted = operations.find(({ action, name }) => action !== 'delete' && name === `_dmarc.${domain.name}`);
+    const dmarc = wanted?.values[0];
+    return (dmarc !== undefined && (await this.domainConnect.linkFor(domain, zone, dmarc))) || null;
   }
 
   private async orNull<Found>(look: () => Promise<Found>): Promise<Found | null> {
