@@ -46,6 +46,8 @@ it('has a help with an example for every command', async () => {
     'events republish',
     'events export',
     'events import',
+    'domain-connect key',
+    'domain-connect template',
     'audit verify',
     'audit history',
     'audit seals',

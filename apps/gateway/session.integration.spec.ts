@@ -143,6 +143,9 @@ it('is one of so many of a key: another one ends the oldest', async () => {
   const first = await signIn();
   for (let i = 1; i < sessionsOfKeyLimit; i++) await signIn();
   expect((await call('GET', '/session', by(first.cookie))).status).toBe(200);
+  await Promise.all(Array.from({ length: 5 }, () => signIn()));
+  const { rows } = await pool.query('SELECT FROM console_sessions WHERE key_id = $1', [owner.id]);
+  expect(rows).toHaveLength(sessionsOfKeyLimit);
   const last = await signIn();
   expect((await call('GET', '/session', by(first.cookie))).status).toBe(401);
   expect((await call('GET', '/session', by(last.cookie))).status).toBe(200);

@@ -1,4 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { inTransaction } from '@app/database';
 import { Pool } from 'pg';
 import { newSessionToken } from '@app/runtime';
 import { Accounts, granted, hashOf, isAlive, type Caller } from './accounts.service';
@@ -41,18 +42,23 @@ export class Sessions {
     const caller = await this.accounts.authenticate(key);
     if (!caller) return undefined;
     const token = newSessionToken();
-    await this.pool.query(
-      `DELETE FROM console_sessions WHERE hash IN (
-        SELECT hash FROM console_sessions WHERE key_id = $1 ORDER BY created_at DESC OFFSET $2
-      )`,
-      [caller.keyId, sessionsOfKeyLimit - 1],
-    );
-    const { rows } = await this.pool.query<{ expiresAt: Date }>(
-      `INSERT INTO console_sessions (hash, key_id, expires_at) VALUES ($1, $2, ${end('now()')})
-        RETURNING expires_at AS "expiresAt"`,
-      [hashOf(token), caller.keyId],
-    );
-    return { caller, expiresAt: rows[0]!.expiresAt, token };
+    // Sessions of a key begin one at a time, so that it never has more than it may.
+    const expiresAt = await inTransaction(this.pool, async (client) => {
+      await client.query('SELECT FROM api_keys WHERE id = $1 FOR NO KEY UPDATE', [caller.keyId]);
+      await client.query(
+        `DELETE FROM console_sessions WHERE hash IN (
+          SELECT hash FROM console_sessions WHERE key_id = $1 ORDER BY created_at DESC OFFSET $2
+        )`,
+        [caller.keyId, sessionsOfKeyLimit - 1],
+      );
+      const { rows } = await client.query<{ expiresAt: Date }>(
+        `INSERT INTO console_sessions (hash, key_id, expires_at) VALUES ($1, $2, ${end('now()')})
+          RETURNING expires_at AS "expiresAt"`,
+        [hashOf(token), caller.keyId],
+      );
+      return rows[0]!.expiresAt;
+    });
+    return { caller, expiresAt, token };
   }
 
   /** Finds the session of a token, and moves its end; undefined when there is none, or its key is no longer valid. */
