@@ -107,6 +107,20 @@ module.exports = {
       to: { path: '^(apps|local|test)/', pathNot: '^apps/$1/' },
     },
     {
+      name: 'web-apart',
+      comment: 'A page runs in a browser, and knows the API by its OpenAPI document alone.',
+      severity: 'error',
+      from: { path: '^web/' },
+      to: { path: '^(apps|libs|local|test|bench)/' },
+    },
+    {
+      name: 'pages-are-files',
+      comment: 'Processes serve the built pages, and import nothing of them.',
+      severity: 'error',
+      from: { path: '^(apps|libs|local|bench)/' },
+      to: { path: '^web/' },
+    },
+    {
       name: 'gateway-knows-no-counterpart',
       comment: 'The gateway sends commands and reads; what it has to know of SES, libs/verification reads for it.',
       severity: 'error',

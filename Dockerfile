@@ -13,6 +13,7 @@ COPY tools/clean.mjs tools/
 COPY apps apps
 COPY libs libs
 COPY local local
+COPY web web
 RUN npm run build
 
 # The stand-in for Amazon SES, the DNS and the mailboxes. It is for development only, and needs the development
@@ -22,7 +23,7 @@ USER node
 CMD ["dist/apps/sandbox/main.js"]
 
 FROM build AS product
-RUN rm -r dist/apps/sandbox dist/local dist/.tsbuildinfo
+RUN rm -r dist/apps/sandbox dist/local dist/.tsbuildinfo dist/web/sandbox.html
 
 FROM base
 ENV NODE_ENV=production

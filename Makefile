@@ -34,6 +34,6 @@ $(installed): package-lock.json
 
 # The list includes folders, so that the removal of a file causes a build too. `/.` distinguishes the folder `bench`
 # from the target `bench`.
-$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json $(shell find apps/. libs/. local/. bench/. -not -name '*.spec.ts')
+$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json $(shell find apps/. libs/. local/. bench/. web/. -not -name '*.spec.ts')
 	tools/with-node npm run --silent build
 	@touch $(built)

@@ -32,7 +32,7 @@ module.exports = {
     {
       ...common,
       displayName: 'unit',
-      testMatch: ['<rootDir>/{apps,libs,local}/**/*.spec.ts'],
+      testMatch: ['<rootDir>/{apps,libs,local,web}/**/*.spec.ts'],
       testPathIgnorePatterns: ['\\.integration\\.spec\\.ts$', '/node_modules/'],
     },
     {

@@ -38,6 +38,8 @@ const planted: Record<string, Record<string, string>> = {
     'apps/cli/planted.ts': "import '../sandbox/planted';",
     'apps/sandbox/planted.ts': 'export const planted = 1;',
   },
+  'web-apart': { 'web/shared/planted.ts': "import '../../libs/planted-plain';", 'libs/planted-plain.ts': '' },
+  'pages-are-files': { 'apps/notifier/planted-page.ts': "import '../../web/shared/names';" },
   'gateway-knows-no-counterpart': { 'apps/gateway/planted.ts': "import '@app/ses';" },
   'gateway-writes-to-no-counterpart': {
     'apps/gateway/planted-detour.ts': "import '../../libs/planted';",
@@ -63,7 +65,7 @@ function inCopy(files: Record<string, string>, tool: string, args: readonly stri
   const copy = mkdtempSync(join(tmpdir(), 'sendmux-boundaries-'));
   try {
     const configs = ['.dependency-cruiser.cjs', 'eslint.config.mjs', 'tsconfig.json', 'package.json'];
-    for (const name of ['apps', 'libs', 'local', 'test', 'tools', ...configs])
+    for (const name of ['apps', 'libs', 'local', 'test', 'tools', 'web', ...configs])
       cpSync(join(root, name), join(copy, name), { recursive: true });
     symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
     for (const [path, text] of Object.entries(files)) {
@@ -85,7 +87,7 @@ function inCopy(files: Record<string, string>, tool: string, args: readonly stri
 /** Runs dependency-cruiser as `npm run boundaries` does. */
 function cruise(files: Record<string, string>): Report {
   const how = ['--config', '.dependency-cruiser.cjs', '--preserve-symlinks', '--output-type', 'json'];
-  return JSON.parse(inCopy(files, 'depcruise', [...how, 'apps', 'libs', 'local', 'test'])) as Report;
+  return JSON.parse(inCopy(files, 'depcruise', [...how, 'apps', 'libs', 'local', 'test', 'web'])) as Report;
 }
 
 describe('boundaries', () => {

@@ -28,7 +28,7 @@ const inComment = (line: string) => /^\s*(\*|\/\*\*|\/\/)/.test(line) && !line.i
 
 it.each([
   ['prose', inProse, ['md']],
-  ['comments', inComment, ['ts', 'mjs', 'cjs']],
+  ['comments', inComment, ['ts', 'tsx', 'css', 'mjs', 'cjs']],
 ] as const)('no line of %s is longer than 120 columns', (_, counts, extensions) => {
   const all = files(...extensions);
   expect(all.length).toBeGreaterThan(5);

@@ -1,17 +1,35 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, Headers, Res } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
+import { pagePolicy, sandboxPage } from './page.controller';
 
 @Controller()
 export class IndexController {
+  /** Gives the page to a browser, and a list of what there is to every other client. */
   @Get()
-  index(): object {
+  async index(
+    @Headers('accept') accept: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<object | string> {
+    void reply.header('vary', 'accept');
+    if (accept?.includes('text/html')) {
+      void reply.headers({
+        'content-type': 'text/html; charset=utf-8',
+        'content-security-policy': pagePolicy,
+        'referrer-policy': 'no-referrer',
+        'cross-origin-opener-policy': 'same-origin',
+      });
+      return sandboxPage();
+    }
     return {
+      page: 'for a browser, at this address',
       what: 'A sandbox for sendmux-domains: SES v2, two DoH resolvers over one zone, and an SMTP server that delivers nothing.',
       zone: {
         'GET /zone?name=': 'all records, or those at a name and below it',
         'PUT /zone/{name}/{type}': 'a JSON array of values, such as ["10 mail.sendmux.ai"]; A, CNAME, MX, NS, TXT',
         'DELETE /zone/{name}/{type}': 'all values of a type',
         'DELETE /zone/{name}': 'all at a name',
-        'POST /zone/place': 'place all records of a domain: send dns_records, or the whole answer of the API',
+        'POST /zone/place':
+          'place all records of a domain: send dns_records, the whole answer of the API, or {"zone_file":"…"} for BIND',
         'POST /zone/remove': 'remove them again',
       },
       domain_connect: {

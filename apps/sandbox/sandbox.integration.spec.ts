@@ -225,6 +225,35 @@ describe('the sandbox, used through the clients of the product', () => {
     expect(JSON.stringify(answer.body)).toMatch(message);
   });
 
+  it('gives a browser its page, and everybody else the list of what there is', async () => {
+    const page = await fetch(url, { headers: { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' } });
+    expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8');
+    expect(page.headers.get('content-security-policy')).toMatch(/^default-src 'none'; script-src 'self'; .*ancestors/);
+    expect(await page.text()).toContain('<title>Sandbox');
+    expect((await http('GET', '/')).body).toHaveProperty('zone');
+    for (const name of ['none.js', '..%2fpackage.json', 'package.json', '%00.js'])
+      expect((await http('GET', `/assets/${name}`)).status).toBe(404);
+  });
+
+  it('places and removes the records of a zone file', async () => {
+    const zone_file = [
+      '; mail.file.example',
+      'mail.file.example. 300 IN MX 10 mail.sendmux.ai.',
+      'mail.file.example. 300 IN TXT "v=spf1 -all" "two  spaces"',
+      'a._domainkey.mail.file.example. 300 IN CNAME a.dkim.amazonses.com.',
+    ].join('\r\n');
+    expect(await http('POST', '/zone/place', { zone_file })).toMatchObject({ status: 200 });
+    expect((await http('GET', '/zone?name=file.example')).body).toEqual({
+      'mail.file.example': { MX: ['10 mail.sendmux.ai'], TXT: ['"v=spf1 -all" "two  spaces"'] },
+      'a._domainkey.mail.file.example': { CNAME: ['a.dkim.amazonses.com'] },
+    });
+    expect(await resolvers[0]!.txt('mail.file.example')).toMatchObject({ records: ['v=spf1 -alltwo  spaces'] });
+    await http('POST', '/zone/remove', { zone_file });
+    expect((await http('GET', '/zone?name=file.example')).body).toEqual({});
+    for (const bad of ['', 'mail.file.example. IN MX', 'x 300 CH TXT "a"', 'x 300 IN SRV 1 2 3 a'])
+      expect(await http('POST', '/zone/place', { zone_file: bad })).toMatchObject({ status: 400 });
+  });
+
   it('keeps its state for the next start', async () => {
     await http('PUT', '/zone/kept.acme.com/TXT', ['here']);
     await stop();

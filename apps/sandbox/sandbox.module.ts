@@ -7,6 +7,7 @@ import { DohServer } from './doh.server';
 import { Faults, FaultsController } from './faults';
 import { IndexController } from './index.controller';
 import { MailsController, SmtpSink } from './mails';
+import { AssetsController } from './page.controller';
 import { SesController } from './ses.controller';
 import { SandboxState } from './state';
 import { Zone } from './zone';
@@ -54,6 +55,7 @@ export class SandboxModule {
       imports: [ProcessModule.forApp('sandbox', logLevel)],
       controllers: [
         IndexController,
+        AssetsController,
         ZoneController,
         SesController,
         MailsController,

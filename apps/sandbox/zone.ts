@@ -23,6 +23,10 @@ const dnsRecords = z.intersection(
   z.record(z.string(), z.union([entries, z.record(z.string(), entries)])),
 );
 type Entry = z.infer<typeof entry>;
+/** The records of a domain as the text of a zone file. */
+const zoneFile = z.object({ zone_file: z.string() });
+/** A name, a type, and the values of that type. */
+type RecordSet = [string, string, string[]];
 
 const isEntry = (given: object): given is Entry => 'value' in given || 'target' in given;
 const entriesIn = (given: object): Entry[] =>
@@ -118,19 +122,43 @@ export class Zone {
   }
 
   private each(body: unknown, act: (name: string, type: string, values: string[]) => void): string[] {
+    const file = zoneFile.safeParse(body);
+    const rrsets = file.success ? setsOfFile(file.data.zone_file) : this.setsOfAnswer(body);
+    for (const [name, type, values] of rrsets) act(name, type, values);
+    return rrsets.flatMap(([name, type, values]) => values.map((value) => `${name} ${type} ${value}`));
+  }
+
+  private setsOfAnswer(body: unknown): RecordSet[] {
     const inner = (body as { data?: { dns_records?: unknown }; dns_records?: unknown } | null) ?? {};
     const parsed = dnsRecords.safeParse(inner.data?.dns_records ?? inner.dns_records ?? inner);
     if (!parsed.success)
       throw new BadRequestException('Send the dns_records of a domain, or the whole answer of the API that has them.');
     const domain = parsed.data.spf.name;
-    const rrsets = entriesIn(parsed.data).map((each): [string, string, string[]] =>
+    return entriesIn(parsed.data).map((each): RecordSet =>
       'target' in each
         ? [each.name ?? domain, 'MX', [`${each.priority} ${each.target}`]]
         : [each.name, each.name.includes('._domainkey.') ? 'CNAME' : 'TXT', [each.value]],
     );
-    for (const [name, type, values] of rrsets) act(name, type, values);
-    return rrsets.flatMap(([name, type, values]) => values.map((value) => `${name} ${type} ${value}`));
   }
+}
+
+/**
+ * Reads the record sets of a zone file as the API gives it for BIND: whole names, and one record a line (RFC 1035
+ * section 5.1).
+ */
+function setsOfFile(text: string): RecordSet[] {
+  const sets = new Map<string, RecordSet>();
+  for (const line of text.split('\n').map((each) => each.trim())) {
+    if (line === '' || line.startsWith(';') || line.startsWith('$')) continue;
+    const match = /^(\S+)[ \t]+\d+[ \t]+IN[ \t]+([A-Z]+)[ \t]+(\S.*)$/.exec(line);
+    if (!match) throw new BadRequestException(`Such a line is not read here: ${line.slice(0, 200)}`);
+    const [owner, type, value] = [canonical(match[1]!), match[2]!, match[3]!];
+    const set = sets.get(`${owner} ${type}`) ?? [owner, type, []];
+    set[2].push(type === 'TXT' ? value : value.replace(/\.$/, ''));
+    sets.set(`${owner} ${type}`, set);
+  }
+  if (sets.size === 0) throw new BadRequestException('The zone file has no records.');
+  return [...sets.values()];
 }
 
 /**
