@@ -110,8 +110,15 @@ module.exports = {
       name: 'web-apart',
       comment: 'A page runs in a browser, and knows the API by its OpenAPI document alone.',
       severity: 'error',
-      from: { path: '^web/' },
+      from: { path: '^web/', pathNot: '\\.spec\\.ts$' },
       to: { path: '^(apps|libs|local|test|bench)/' },
+    },
+    {
+      name: 'pages-run-in-browsers',
+      comment: 'What Node brings, no browser has.',
+      severity: 'error',
+      from: { path: '^web/', pathNot: '\\.(spec\\.ts|mjs)$' },
+      to: { dependencyTypes: ['core'] },
     },
     {
       name: 'pages-are-files',

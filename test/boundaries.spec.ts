@@ -39,6 +39,7 @@ const planted: Record<string, Record<string, string>> = {
     'apps/sandbox/planted.ts': 'export const planted = 1;',
   },
   'web-apart': { 'web/shared/planted.ts': "import '../../libs/planted-plain';", 'libs/planted-plain.ts': '' },
+  'pages-run-in-browsers': { 'web/shared/planted-core.ts': "import 'node:fs';" },
   'pages-are-files': { 'apps/notifier/planted-page.ts': "import '../../web/shared/names';" },
   'gateway-knows-no-counterpart': { 'apps/gateway/planted.ts': "import '@app/ses';" },
   'gateway-writes-to-no-counterpart': {
