@@ -466,7 +466,7 @@ export interface components {
              * @default send_receive
              * @enum {string}
              */
-            mode: "send_receive" | "send_only";
+            mode?: "send_receive" | "send_only";
         };
         PlanWarningSchema: {
             code: string;
@@ -985,7 +985,7 @@ export interface components {
         };
         RotateKeyRequest: {
             /** @default 86400 */
-            overlap_seconds: number;
+            overlap_seconds?: number;
         };
         OwnerSchema: {
             email: string;

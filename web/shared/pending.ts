@@ -34,6 +34,7 @@ export interface Setup {
 }
 export interface SetupLink {
   id: string;
+  email: string | null;
   expires_at: string;
   created_at: string;
 }
@@ -63,11 +64,14 @@ export interface PendingPaths {
     delete: Answer<{ deleted: true }>;
   };
   '/domains/{id}/setup-link': {
-    post: WithBody<WithPath<Answer<SetupLink & { url: string }, 201>, { id: string }>, { expires_in_days?: number }>;
+    post: WithBody<
+      WithPath<Answer<Omit<SetupLink, 'email'> & { url: string }, 201>, { id: string }>,
+      { expires_in_days?: number }
+    >;
   };
   '/domains/{id}/setup-links': { get: WithPath<Answer<SetupLink[]>, { id: string }> };
-  '/domains/{id}/setup-links/{link_id}': {
-    delete: WithPath<Answer<{ deleted: true; id: string }>, { id: string; link_id: string }>;
+  '/domains/{id}/setup-links/{link}': {
+    delete: WithPath<Answer<{ deleted: true; id: string }>, { id: string; link: string }>;
   };
   '/domains/{id}/setup-instructions': {
     post: WithBody<

@@ -1,0 +1,184 @@
+import { useState } from 'preact/hooks';
+import { answerTo, type Schemas } from '../shared/api';
+import { announce } from '../shared/announce';
+import { Warnings } from '../shared/plan';
+import { Problem } from '../shared/problem';
+import { Outside, Value, Values } from '../shared/value';
+import { Field, Title } from './parts';
+import { go, Link } from './router';
+import { NotAllowed, useMay, useSession } from './session';
+import { useAction } from './use-api';
+
+type Preflight = Schemas['PreflightSchema'];
+type Mode = 'send_receive' | 'send_only';
+
+export function AddDomainPage() {
+  const may = useMay();
+  return (
+    <>
+      <Title page="Add a domain">Add a domain</Title>
+      {may('domain.create') ? <Form /> : <NotAllowed to="add domains" permission="domain.create" />}
+    </>
+  );
+}
+
+/** Shows what an add would change, and adds only then. */
+function Form() {
+  const { api, refresh } = useSession();
+  const [domain, setDomain] = useState('');
+  const [mode, setMode] = useState<Mode>('send_receive');
+  const [seen, setSeen] = useState<Preflight>();
+  const look = useAction();
+  const add = useAction();
+  const claim = useAction();
+
+  const body = { domain: domain.trim(), mode };
+  const preflight = (): void =>
+    void look.run(async () => {
+      const { data } = await answerTo(api.POST('/domains/preflight', { body }));
+      setSeen(data);
+      announce(data.can_be_added ? 'This is what it changes.' : 'It cannot be added.');
+    });
+  const change = (next: Partial<{ domain: string; mode: Mode }>): void => {
+    // What was seen is of another name or mode now.
+    setSeen(undefined);
+    if (next.domain !== undefined) setDomain(next.domain);
+    if (next.mode !== undefined) setMode(next.mode);
+  };
+  const isTaken = add.failure?.code === 'conflict' || (seen?.findings ?? []).some(({ code }) => code === 'name_taken');
+  return (
+    <>
+      <form
+        class="card"
+        onSubmit={(event) => {
+          event.preventDefault();
+          preflight();
+        }}
+      >
+        <Field
+          id="domain"
+          label="Domain"
+          hint="Such as mail.acme.com. The whole name that mail addresses end with."
+          required
+          maxLength={1000}
+          value={domain}
+          onValue={(value) => change({ domain: value })}
+        />
+        <fieldset>
+          <legend>What it is for</legend>
+          <label>
+            <input
+              type="radio"
+              name="mode"
+              checked={mode === 'send_receive'}
+              onChange={() => change({ mode: 'send_receive' })}
+            />{' '}
+            Send and receive mail
+          </label>
+          <label>
+            <input
+              type="radio"
+              name="mode"
+              checked={mode === 'send_only'}
+              onChange={() => change({ mode: 'send_only' })}
+            />{' '}
+            Send only: mail for it goes on to whoever receives it now
+          </label>
+        </fieldset>
+        {look.failure && <Problem failure={look.failure} />}
+        <p>
+          <button class={seen ? '' : 'main'} disabled={look.isBusy}>
+            {look.isBusy ? 'Looking …' : 'See what it changes'}
+          </button>
+        </p>
+      </form>
+      {seen && (
+        <section class="card" aria-labelledby="seen">
+          <h2 id="seen">
+            <Outside text={seen.domain_unicode ?? seen.domain} /> now
+          </h2>
+          <Now seen={seen} />
+          <Warnings warnings={seen.findings} />
+          {seen.findings.length === 0 && <p>Nothing stands in the way, and nothing that works now ends.</p>}
+          {add.failure && <Problem failure={add.failure} />}
+          {isTaken ? (
+            <div class="stack">
+              <p>
+                If the domain is yours, you can prove it and take it over from whoever added it: you get a record to
+                publish in its DNS. <Link to="/claims">Your claims</Link>
+              </p>
+              {claim.failure && <Problem failure={claim.failure} />}
+              <p>
+                <button
+                  type="button"
+                  disabled={claim.isBusy}
+                  onClick={() =>
+                    void claim
+                      .run(() => answerTo(api.POST('/domains/claims', { body: { domain: seen.domain } })))
+                      .then((done) => done && go('/claims'))
+                  }
+                >
+                  Claim this domain
+                </button>
+              </p>
+            </div>
+          ) : (
+            <p>
+              <button
+                type="button"
+                class="main"
+                disabled={!seen.can_be_added || add.isBusy}
+                onClick={() =>
+                  void add.run(async () => {
+                    const { data } = await answerTo(api.POST('/domains', { body }));
+                    announce(`${data.domain} is added.`);
+                    void refresh();
+                    go(`/domains/${data.id}`);
+                  })
+                }
+              >
+                {add.isBusy ? 'Adding …' : 'Add this domain'}
+              </button>
+            </p>
+          )}
+        </section>
+      )}
+    </>
+  );
+}
+
+function Now({ seen }: { readonly seen: Preflight }) {
+  const receivers = seen.received_by.map(
+    ({ priority, target, provider }) => `${priority} ${target}${provider === null ? '' : ` (${provider})`}`,
+  );
+  return (
+    <dl class="facts">
+      <dt>Zone</dt>
+      <dd>
+        <Value text={seen.zone} />
+      </dd>
+      <dt>Mail is received by</dt>
+      <dd>{receivers.length === 0 ? 'nobody' : <Values values={receivers} />}</dd>
+      {seen.cname !== null && (
+        <>
+          <dt>CNAME</dt>
+          <dd>
+            <Value text={seen.cname} />
+          </dd>
+        </>
+      )}
+      <dt>SPF</dt>
+      <dd>{seen.spf.length === 0 ? 'none' : <Values values={seen.spf} />}</dd>
+      <dt>DMARC</dt>
+      <dd>
+        {seen.dmarc.length > 0 ? (
+          <Values values={seen.dmarc} />
+        ) : seen.inherited_dmarc === null ? (
+          'none'
+        ) : (
+          `inherited: ${seen.inherited_dmarc}`
+        )}
+      </dd>
+    </dl>
+  );
+}

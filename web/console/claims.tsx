@@ -1,0 +1,130 @@
+import { answerTo } from '../shared/api';
+import { announce } from '../shared/announce';
+import { Badge, type Tone } from '../shared/badge';
+import { Copied } from '../shared/copy';
+import { Problem } from '../shared/problem';
+import { shownTime } from '../shared/time';
+import { Outside, Value } from '../shared/value';
+import { Title } from './parts';
+import { Link } from './router';
+import { NotAllowed, useMay, useSession } from './session';
+import { useAction, useLoaded } from './use-api';
+import type { Claim } from '../shared/pending';
+
+const standings: Readonly<Record<string, { readonly tone: Tone; readonly words: string }>> = {
+  pending: { tone: 'wait', words: 'Not proved yet' },
+  succeeded: { tone: 'good', words: 'Yours now' },
+  refused: { tone: 'bad', words: 'Refused' },
+  expired: { tone: 'plain', words: 'Expired' },
+};
+
+export function ClaimsPage() {
+  const may = useMay();
+  return (
+    <>
+      <Title page="Claims">Claims</Title>
+      <p class="quiet">
+        A name that somebody else has added, and you own: publish the record, and have it checked. Who proves it gets
+        the domain. <Link to="/domains/new">Add a domain</Link> to claim one.
+      </p>
+      {may('domain.create') ? <Claims /> : <NotAllowed to="claim domains" permission="domain.create" />}
+    </>
+  );
+}
+
+function Claims() {
+  const { api } = useSession();
+  const { value, failure, reload } = useLoaded(() => answerTo(api.GET('/domains/claims')), [api]);
+  const claims = value?.data ?? [];
+  return (
+    <>
+      {failure && <Problem failure={failure} again={() => void reload()} />}
+      {value === undefined ? (
+        !failure && <p>Reading …</p>
+      ) : claims.length === 0 ? (
+        <p class="note">Your team has no claim.</p>
+      ) : (
+        <ul class="plain stack">
+          {claims.map((claim) => (
+            <ClaimCard key={claim.id} claim={claim} reload={reload} />
+          ))}
+        </ul>
+      )}
+    </>
+  );
+}
+
+function ClaimCard({ claim, reload }: { readonly claim: Claim; readonly reload: () => Promise<void> }) {
+  const { api } = useSession();
+  const { run, failure, isBusy } = useAction();
+  const { record } = claim;
+  const params = { path: { id: claim.id } };
+  const isPending = claim.status === 'pending';
+  return (
+    <li class="card">
+      <div class="row apart">
+        <h2>
+          <Outside text={claim.domain} />
+        </h2>
+        <Badge {...(standings[claim.status] ?? { tone: 'plain', words: claim.status })} />
+      </div>
+      {claim.domain_id !== undefined && (
+        <p>
+          <Link to={`/domains/${claim.domain_id}`}>The domain</Link>
+        </p>
+      )}
+      {isPending && (
+        <>
+          <p>
+            Publish this {record.type} record, until {shownTime(claim.expires_at)} at the latest.
+          </p>
+          <dl class="facts">
+            <dt>Full name</dt>
+            <dd>
+              <Copied text={record.name} what="the name of the record">
+                <Value text={record.name} />
+              </Copied>
+            </dd>
+            <dt>Value</dt>
+            <dd>
+              <Copied text={record.value} what="the value of the record">
+                <Value text={record.value} />
+              </Copied>
+            </dd>
+          </dl>
+          <div class="row">
+            <button
+              type="button"
+              class="main"
+              disabled={isBusy}
+              onClick={() =>
+                void run(async () => {
+                  const { data } = await answerTo(api.POST('/domains/claims/{id}/verify', { params }));
+                  announce(data.status === 'succeeded' ? `${data.domain} is yours.` : 'The record is not there yet.');
+                  await reload();
+                })
+              }
+            >
+              {isBusy ? 'Checking …' : 'Check now'}
+            </button>
+            <button
+              type="button"
+              class="danger"
+              disabled={isBusy}
+              onClick={() =>
+                void run(async () => {
+                  await answerTo(api.DELETE('/domains/claims/{id}', { params }));
+                  announce('The claim is withdrawn.');
+                  await reload();
+                })
+              }
+            >
+              Withdraw
+            </button>
+          </div>
+        </>
+      )}
+      {failure && <Problem failure={failure} />}
+    </li>
+  );
+}

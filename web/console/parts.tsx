@@ -1,0 +1,120 @@
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import { Problem } from '../shared/problem';
+import type { Pages } from './use-api';
+
+/** The heading of a page, which is read out and focused when the page is opened. */
+export function Title({ children, page }: { readonly children: ComponentChildren; readonly page: string }) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    document.title = `${page} – Sendmux`;
+    heading.current?.focus();
+  }, [page]);
+  return (
+    <h1 ref={heading} tabIndex={-1}>
+      {children}
+    </h1>
+  );
+}
+
+/** Shows a list, with words for what it is while it is read, empty, refused, or not whole. */
+export function List<T>({
+  pages,
+  empty,
+  children,
+}: {
+  readonly pages: Pages<T>;
+  readonly empty: ComponentChildren;
+  readonly children: (items: readonly T[]) => ComponentChildren;
+}) {
+  const { items, hasMore, failure, more, reload } = pages;
+  return (
+    <>
+      {failure && <Problem failure={failure} again={() => void reload()} />}
+      {items === undefined ? !failure && <p>Reading …</p> : items.length === 0 ? empty : children(items)}
+      {hasMore && (
+        <p>
+          <button type="button" onClick={() => void more()}>
+            Show more
+          </button>
+        </p>
+      )}
+    </>
+  );
+}
+
+/** Asks before what cannot be undone. */
+export function Confirm({
+  title,
+  children,
+  yes,
+  onYes,
+  onNo,
+}: {
+  readonly title: string;
+  readonly children: ComponentChildren;
+  readonly yes: string;
+  readonly onYes: () => void;
+  readonly onNo: () => void;
+}) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => dialog.current?.showModal(), []);
+  return (
+    <dialog ref={dialog} aria-labelledby="confirm" onClose={onNo}>
+      <div class="stack">
+        <h2 id="confirm">{title}</h2>
+        {children}
+        <div class="row">
+          <button type="button" class="danger" onClick={onYes}>
+            {yes}
+          </button>
+          <button type="button" onClick={() => dialog.current?.close()}>
+            Cancel
+          </button>
+        </div>
+      </div>
+    </dialog>
+  );
+}
+
+/** A field of a form with its label. */
+export function Field({
+  id,
+  label,
+  hint,
+  value,
+  onValue,
+  ...rest
+}: {
+  readonly id: string;
+  readonly label: string;
+  readonly hint?: string;
+  readonly value: string;
+  readonly onValue: (value: string) => void;
+  readonly type?: 'text' | 'email' | 'password' | 'datetime-local';
+  readonly required?: boolean;
+  readonly pattern?: string;
+  readonly maxLength?: number;
+  readonly step?: string;
+}) {
+  return (
+    <div class="narrow">
+      <label for={id}>{label}</label>
+      <input
+        id={id}
+        type="text"
+        autocomplete="off"
+        spellcheck={false}
+        aria-describedby={hint === undefined ? undefined : `${id}-hint`}
+        value={value}
+        onInput={({ currentTarget }) => onValue(currentTarget.value)}
+        {...rest}
+      />
+      {hint !== undefined && (
+        <p id={`${id}-hint`} class="quiet small">
+          {hint}
+        </p>
+      )}
+    </div>
+  );
+}
