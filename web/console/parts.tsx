@@ -108,7 +108,7 @@ export function Field({
         aria-describedby={hint === undefined ? undefined : `${id}-hint`}
         value={value}
         onInput={({ currentTarget }) => onValue(currentTarget.value)}
-        {...rest}
+        {...(rest as { type: 'text' })}
       />
       {hint !== undefined && (
         <p id={`${id}-hint`} class="quiet small">
