@@ -84,6 +84,7 @@ export function Field({
   hint,
   value,
   onValue,
+  type = 'text',
   ...rest
 }: {
   readonly id: string;
@@ -102,13 +103,14 @@ export function Field({
       <label for={id}>{label}</label>
       <input
         id={id}
-        type="text"
+        // Preact's types tell inputs apart by this; the fields that differ are none of these.
+        type={type as 'text'}
         autocomplete="off"
         spellcheck={false}
         aria-describedby={hint === undefined ? undefined : `${id}-hint`}
         value={value}
         onInput={({ currentTarget }) => onValue(currentTarget.value)}
-        {...(rest as { type: 'text' })}
+        {...rest}
       />
       {hint !== undefined && (
         <p id={`${id}-hint`} class="quiet small">

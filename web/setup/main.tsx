@@ -1,10 +1,9 @@
 import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { Announcements } from '../shared/announce';
-import type { Api } from '../shared/api';
+import type { Api, Schemas } from '../shared/api';
 import { Badge, DomainStatus } from '../shared/badge';
 import { isPageAddress } from '../shared/names';
-import type { Setup } from '../shared/pending';
 import { PlanSteps } from '../shared/plan';
 import { Problem } from '../shared/problem';
 import { inPlace, Records } from '../shared/records';
@@ -13,6 +12,8 @@ import { Outside, Prose, Value, Values } from '../shared/value';
 import { zoneFileOf, ZoneFiles } from '../shared/zone-files';
 import { forgetToken, takeReturn, takeToken } from './token';
 import { useSetup, type SetupState } from './use-setup';
+
+type Setup = Schemas['SetupSchema'];
 
 /** Gives the present in milliseconds, every second. */
 function useNow(): number {

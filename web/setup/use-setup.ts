@@ -1,8 +1,9 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { answerTo, apiClient, asFailure, failureOf, type Api, type ApiFailure } from '../shared/api';
+import { answerTo, apiClient, asFailure, failureOf, type Api, type ApiFailure, type Schemas } from '../shared/api';
 import { announce } from '../shared/announce';
-import type { Setup } from '../shared/pending';
 import { nextOwnCheck } from '../shared/time';
+
+type Setup = Schemas['SetupSchema'];
 
 /** Milliseconds between two reads of where the domain stands; most of them are answered by 304. */
 const pollMs = 4_000;
@@ -58,7 +59,7 @@ export function useSetup(token: string, checksAtOnce: boolean): SetupState {
     try {
       const headers = etag.current === '' ? {} : { 'If-None-Match': etag.current };
       const { data, error, response } = await api.GET('/setup', {
-        params: { query: { plan: false }, header: headers },
+        params: { query: { plan: 'false' }, header: headers },
       });
       if (response.status === 304) return setFailure(undefined);
       if (!data) return setFailure(failureOf(error, response));

@@ -68,6 +68,125 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/domains/{id}/setup-link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Create a link with which somebody else sets up the domain */
+        post: operations["createSetupLink"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/domains/{id}/setup-instructions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Mail a setup link and the DNS records to somebody */
+        post: operations["sendSetupInstructions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/domains/{id}/setup-links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the open setup links of a domain, the newest first */
+        get: operations["listSetupLinks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/domains/{id}/setup-links/{link}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revoke a setup link */
+        delete: operations["revokeSetupLink"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read the domain of a setup link, its records and what to change */
+        get: operations["readSetup"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/setup/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Verify the DNS records of the domain now */
+        post: operations["verifySetup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/setup/zone-file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read the DNS records as text for a tool */
+        get: operations["readSetupZoneFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/domains": {
         parameters: {
             query?: never;
@@ -382,6 +501,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read whose session this is, and until when it lasts */
+        get: operations["readSession"];
+        put?: never;
+        /** Begin a session of the console with an API key */
+        post: operations["signIn"];
+        /** End the session */
+        delete: operations["signOut"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/invitations/accept": {
         parameters: {
             query?: never;
@@ -531,6 +669,65 @@ export interface components {
             meta: components["schemas"]["MetaSchema"];
             data: components["schemas"]["HistoryEntrySchema"][];
         };
+        NewSetupLinkSchema: {
+            id: string;
+            /** Format: uri */
+            url: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        NewSetupLinkEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["NewSetupLinkSchema"];
+        };
+        CreateSetupLinkRequest: {
+            /** @default 7 */
+            expires_in_days?: number;
+        };
+        SentInstructionsSchema: {
+            email: string;
+            id: string;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        SentInstructionsEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["SentInstructionsSchema"];
+        };
+        SendSetupInstructionsRequest: {
+            email: string;
+        };
+        SetupLinkSchema: {
+            id: string;
+            email: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        SetupLinksEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["SetupLinkSchema"][];
+        };
+        RevokedSetupLinkSchema: {
+            /** @enum {boolean} */
+            deleted: true;
+            id: string;
+        };
+        RevokedSetupLinkEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["RevokedSetupLinkSchema"];
+        };
         RecordSchema: {
             /** @enum {string} */
             type: "MX" | "TXT" | "CNAME";
@@ -545,6 +742,127 @@ export interface components {
             last_seen: string[];
             /** Format: date-time */
             checked_at: string | null;
+        };
+        DnsHostSchema: {
+            name: string | null;
+            zone: string;
+            nameservers: string[];
+            advice: string[];
+        };
+        DomainConnectSchema: {
+            provider: string;
+            /** Format: uri */
+            url: string;
+        };
+        SetupSchema: {
+            domain: string;
+            domain_unicode?: string;
+            /** @enum {string} */
+            mode: "send_receive" | "send_only";
+            /** @enum {string} */
+            verification_status: "pending" | "verified" | "failed";
+            /** Format: date-time */
+            verified_at: string | null;
+            /** Format: date-time */
+            last_checked_at: string | null;
+            /** Format: date-time */
+            next_check_at: string | null;
+            /** Format: date-time */
+            retry_at: string | null;
+            records: components["schemas"]["RecordSchema"][];
+            dns_host?: components["schemas"]["DnsHostSchema"] | null;
+            plan?: components["schemas"]["DnsPlanSchema"] | null;
+            domain_connect?: components["schemas"]["DomainConnectSchema"] | null;
+        };
+        SetupEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["SetupSchema"];
+        };
+        WarningSchema: {
+            code: string;
+            /** @enum {string} */
+            severity: "breaking" | "warning" | "info";
+            message: string;
+        };
+        ExtendedErrorSchema: {
+            code: number;
+            text: string;
+        };
+        ResolverEvidenceSchema: {
+            resolver: string;
+            /** @enum {string} */
+            answer: "records" | "nodata" | "nxdomain" | "servfail" | "unreachable";
+            ttl: number | null;
+            authenticated: boolean | null;
+            aliases: string[];
+            extended_errors: components["schemas"]["ExtendedErrorSchema"][];
+            reason?: string;
+        };
+        SesEvidenceSchema: {
+            error_type: string | null;
+            /** Format: date-time */
+            last_checked_at: string | null;
+            /** Format: date-time */
+            deadline: string;
+        };
+        DetailSchema: {
+            check: string;
+            /** @enum {string} */
+            outcome: "pass" | "fail" | "indeterminate";
+            code: string;
+            /** @enum {string} */
+            severity: "blocking" | "breaking" | "warning" | "info";
+            message: string;
+            hint: string | null;
+            name: string;
+            /** @enum {string} */
+            type: "MX" | "TXT" | "CNAME";
+            expected: string;
+            observed: string[];
+            ttl: number | null;
+            warnings: components["schemas"]["WarningSchema"][];
+            fix: components["schemas"]["OperationSchema"][];
+            resolvers: components["schemas"]["ResolverEvidenceSchema"][];
+            ses?: components["schemas"]["SesEvidenceSchema"];
+            /** Format: date-time */
+            retry_at: string | null;
+        };
+        VerificationSchema: {
+            /** @enum {string} */
+            status: "pending" | "verified" | "failed";
+            /** @enum {string} */
+            ses_dkim_status: "pending" | "success" | "failed" | "temporary_failure" | "not_started";
+            checks: {
+                mx: boolean;
+                verification_txt: boolean;
+                spf: boolean;
+                dmarc: boolean;
+                mail_from_mx: boolean;
+                mail_from_spf: boolean;
+            };
+            /** @enum {string} */
+            ses_mail_from_status: "pending" | "success" | "failed" | "temporary_failure" | "not_started";
+            /** @enum {string} */
+            ses_identity_verification_status: "pending" | "success" | "failed" | "temporary_failure" | "not_started";
+            ses_verified_for_sending: boolean;
+            ses_dkim_signing_enabled: boolean;
+            /** Format: date-time */
+            ses_identity_checked_at: string;
+            /** Format: date-time */
+            checked_at: string;
+            /** Format: date-time */
+            retry_at: string | null;
+            /** @enum {string|null} */
+            dnssec: "secure" | "insecure" | "bogus" | null;
+            details: components["schemas"]["DetailSchema"][];
+        };
+        VerificationEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["VerificationSchema"];
         };
         WarnedDomainSchema: {
             id: string;
@@ -712,90 +1030,6 @@ export interface components {
             ok: true;
             data: components["schemas"]["DomainSchema"];
             meta: components["schemas"]["DomainMetaSchema"];
-        };
-        WarningSchema: {
-            code: string;
-            /** @enum {string} */
-            severity: "breaking" | "warning" | "info";
-            message: string;
-        };
-        ExtendedErrorSchema: {
-            code: number;
-            text: string;
-        };
-        ResolverEvidenceSchema: {
-            resolver: string;
-            /** @enum {string} */
-            answer: "records" | "nodata" | "nxdomain" | "servfail" | "unreachable";
-            ttl: number | null;
-            authenticated: boolean | null;
-            aliases: string[];
-            extended_errors: components["schemas"]["ExtendedErrorSchema"][];
-            reason?: string;
-        };
-        SesEvidenceSchema: {
-            error_type: string | null;
-            /** Format: date-time */
-            last_checked_at: string | null;
-            /** Format: date-time */
-            deadline: string;
-        };
-        DetailSchema: {
-            check: string;
-            /** @enum {string} */
-            outcome: "pass" | "fail" | "indeterminate";
-            code: string;
-            /** @enum {string} */
-            severity: "blocking" | "breaking" | "warning" | "info";
-            message: string;
-            hint: string | null;
-            name: string;
-            /** @enum {string} */
-            type: "MX" | "TXT" | "CNAME";
-            expected: string;
-            observed: string[];
-            ttl: number | null;
-            warnings: components["schemas"]["WarningSchema"][];
-            fix: components["schemas"]["OperationSchema"][];
-            resolvers: components["schemas"]["ResolverEvidenceSchema"][];
-            ses?: components["schemas"]["SesEvidenceSchema"];
-            /** Format: date-time */
-            retry_at: string | null;
-        };
-        VerificationSchema: {
-            /** @enum {string} */
-            status: "pending" | "verified" | "failed";
-            /** @enum {string} */
-            ses_dkim_status: "pending" | "success" | "failed" | "temporary_failure" | "not_started";
-            checks: {
-                mx: boolean;
-                verification_txt: boolean;
-                spf: boolean;
-                dmarc: boolean;
-                mail_from_mx: boolean;
-                mail_from_spf: boolean;
-            };
-            /** @enum {string} */
-            ses_mail_from_status: "pending" | "success" | "failed" | "temporary_failure" | "not_started";
-            /** @enum {string} */
-            ses_identity_verification_status: "pending" | "success" | "failed" | "temporary_failure" | "not_started";
-            ses_verified_for_sending: boolean;
-            ses_dkim_signing_enabled: boolean;
-            /** Format: date-time */
-            ses_identity_checked_at: string;
-            /** Format: date-time */
-            checked_at: string;
-            /** Format: date-time */
-            retry_at: string | null;
-            /** @enum {string|null} */
-            dnssec: "secure" | "insecure" | "bogus" | null;
-            details: components["schemas"]["DetailSchema"][];
-        };
-        VerificationEnvelope: {
-            /** @enum {boolean} */
-            ok: true;
-            meta: components["schemas"]["MetaSchema"];
-            data: components["schemas"]["VerificationSchema"];
         };
         UpgradeDomainRequest: {
             /** @enum {string} */
@@ -1052,6 +1286,36 @@ export interface components {
             meta: components["schemas"]["MetaSchema"];
             data: components["schemas"]["MeSchema"];
         };
+        SessionSchema: {
+            team: components["schemas"]["TeamSchema"];
+            credential: components["schemas"]["CredentialSchema"];
+            label: string;
+            permissions: string[];
+            mailboxes: components["schemas"]["BoundMailboxSchema"][];
+            usage: components["schemas"]["UsageSchema"];
+            limits: components["schemas"]["LimitsSchema"];
+            /** Format: date-time */
+            expires_at: string;
+        };
+        SessionEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["SessionSchema"];
+        };
+        SignInRequest: {
+            api_key: string;
+        };
+        EndedSessionSchema: {
+            /** @enum {boolean} */
+            deleted: true;
+        };
+        EndedSessionEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["EndedSessionSchema"];
+        };
         AcceptedSchema: {
             team: string;
             email: string;
@@ -1193,6 +1457,232 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HistoryEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    createSetupLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateSetupLinkRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewSetupLinkEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    sendSetupInstructions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SendSetupInstructionsRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SentInstructionsEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    listSetupLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SetupLinksEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    revokeSetupLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                link: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevokedSetupLinkEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    readSetup: {
+        parameters: {
+            query?: {
+                plan?: "true" | "false";
+            };
+            header?: {
+                "If-None-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SetupEnvelope"];
+                };
+            };
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    verifySetup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VerificationEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    readSetupZoneFile: {
+        parameters: {
+            query?: {
+                format?: "bind" | "terraform" | "route53" | "octodns" | "dnscontrol" | "nsupdate";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/dns": string;
+                    "text/plain": string;
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                    "application/yaml": {
+                        [key: string]: unknown;
+                    };
+                    "text/javascript": string;
                 };
             };
             default: {
@@ -2026,6 +2516,91 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    readSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    signIn: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    signOut: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EndedSessionEnvelope"];
+                };
             };
             default: {
                 headers: {
