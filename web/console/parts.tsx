@@ -1,4 +1,4 @@
-import type { ComponentChildren } from 'preact';
+import { createElement, type ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { Problem } from '../shared/problem';
 import type { Pages } from './use-api';
@@ -77,16 +77,7 @@ export function Confirm({
   );
 }
 
-/** A field of a form with its label. */
-export function Field({
-  id,
-  label,
-  hint,
-  value,
-  onValue,
-  type = 'text',
-  ...rest
-}: {
+interface FieldProps {
   readonly id: string;
   readonly label: string;
   readonly hint?: string;
@@ -94,24 +85,26 @@ export function Field({
   readonly onValue: (value: string) => void;
   readonly type?: 'text' | 'email' | 'password' | 'datetime-local';
   readonly required?: boolean;
-  readonly pattern?: string;
   readonly maxLength?: number;
   readonly step?: string;
-}) {
+}
+
+/** A field of a form with its label. */
+export function Field({ id, label, hint, value, onValue, type = 'text', ...limits }: FieldProps) {
+  const input = {
+    id,
+    type,
+    value,
+    autocomplete: 'off',
+    spellcheck: false,
+    'aria-describedby': hint === undefined ? undefined : `${id}-hint`,
+    onInput: ({ currentTarget }: InputEvent) => onValue((currentTarget as HTMLInputElement).value),
+    ...limits,
+  };
   return (
     <div class="narrow">
       <label for={id}>{label}</label>
-      <input
-        id={id}
-        // Preact's types tell inputs apart by this; the fields that differ are none of these.
-        type={type as 'text'}
-        autocomplete="off"
-        spellcheck={false}
-        aria-describedby={hint === undefined ? undefined : `${id}-hint`}
-        value={value}
-        onInput={({ currentTarget }) => onValue(currentTarget.value)}
-        {...rest}
-      />
+      {createElement('input', input)}
       {hint !== undefined && (
         <p id={`${id}-hint`} class="quiet small">
           {hint}

@@ -2,6 +2,12 @@ import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { asFailure, type ApiFailure } from '../shared/api';
 import { useSession } from './session';
 
+/** Milliseconds after the last touch of the page from which on it reads nothing by itself, so that its session ends. */
+const idleMs = 10 * 60_000;
+let touched = Date.now();
+for (const event of ['pointerdown', 'keydown', 'focus']) addEventListener(event, () => (touched = Date.now()));
+const isInUse = (): boolean => document.visibilityState === 'visible' && Date.now() - touched < idleMs;
+
 export interface Loaded<T> {
   /** What was read last; absent until the first answer. */
   readonly value: T | undefined;
@@ -12,7 +18,7 @@ export interface Loaded<T> {
 /**
  * Reads something of the API, and again when what it depends on changes.
  *
- * @param everyMs after how many milliseconds it is read again while the page is seen; never where absent.
+ * @param everyMs after how many milliseconds it is read again while the page is in use; never where absent.
  */
 export function useLoaded<T>(load: () => Promise<T>, on: readonly unknown[], everyMs?: number): Loaded<T> {
   const { refused } = useSession();
@@ -38,7 +44,7 @@ export function useLoaded<T>(load: () => Promise<T>, on: readonly unknown[], eve
     void reload();
     if (everyMs === undefined) return;
     const timer = setInterval(() => {
-      if (document.visibilityState === 'visible') void reload();
+      if (isInUse()) void reload();
     }, everyMs);
     return () => clearInterval(timer);
   }, [reload]);
