@@ -69,7 +69,7 @@ function Timeline({ id, onTime }: { readonly id: string; readonly onTime: (time:
                 <button
                   type="button"
                   class="text"
-                  aria-label={`Show the domain after step ${entry.version}`}
+                  aria-label={`as it was then, after step ${entry.version}`}
                   onClick={() => onTime(entry.time)}
                 >
                   as it was then

@@ -128,7 +128,7 @@ function Keys() {
                     {key.last_used_at === null ? 'never' : shownTime(key.last_used_at)}
                     {key.expires_at !== null && key.revoked_at === null && <> · ends {shownTime(key.expires_at)}</>}
                   </td>
-                  <td class="row">
+                  <td class="actions">
                     {key.revoked_at === null ? (
                       <>
                         {may('key.update') && (

@@ -77,7 +77,7 @@ function Mailboxes() {
                     <td>
                       <Badge tone={isActive ? 'good' : 'wait'} words={isActive ? 'Active' : 'Suspended'} />
                     </td>
-                    <td class="row">
+                    <td class="actions">
                       {may('mailbox.update') && (
                         <button
                           type="button"

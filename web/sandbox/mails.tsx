@@ -49,7 +49,7 @@ export function MailsSection() {
                 <button
                   type="button"
                   aria-expanded={open === mail.id}
-                  aria-label={`Read mail ${mail.id}: ${mail.subject}`}
+                  aria-label={`${open === mail.id ? 'Close' : 'Read'} mail ${mail.id}: ${mail.subject}`}
                   onClick={() => setOpen(open === mail.id ? undefined : mail.id)}
                 >
                   {open === mail.id ? 'Close' : 'Read'}

@@ -132,7 +132,7 @@ export function ZoneSection() {
                   <td data-label="Values">
                     <Values values={list} />
                   </td>
-                  <td class="row">
+                  <td class="actions">
                     <button
                       type="button"
                       aria-label={`Edit ${kind} ${owner}`}

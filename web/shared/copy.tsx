@@ -31,9 +31,10 @@ export function CopyButton({ text, what }: { readonly text: string; readonly wha
     clearTimeout(timer.current);
     timer.current = window.setTimeout(() => setOutcome(undefined), 2_500);
   };
+  const words = outcome === 'copied' ? '✓ Copied' : outcome === 'refused' ? 'Not copied' : 'Copy';
   return (
-    <button type="button" class="copy" aria-label={`Copy ${what}`} onClick={() => void copy()}>
-      {outcome === 'copied' ? '✓ Copied' : outcome === 'refused' ? 'Not copied' : 'Copy'}
+    <button type="button" class="copy" aria-label={`${words} ${what}`} onClick={() => void copy()}>
+      {words}
     </button>
   );
 }

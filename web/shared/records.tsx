@@ -16,6 +16,17 @@ function Published({ record }: { readonly record: DnsRecord }) {
   return <Values values={seen} />;
 }
 
+/** What a record is for, by the check that it is of; another one is named as the API names it. */
+const purposes: Readonly<Record<string, string>> = {
+  mx: 'receiving mail',
+  spf: 'SPF: who may send',
+  dmarc: 'DMARC: what receivers do with forgeries',
+  verification_txt: 'proving that the domain is yours',
+  dkim: 'DKIM: signing mail',
+  mail_from_mx: 'bounces',
+  mail_from_spf: 'SPF of bounces',
+};
+
 function RecordCard({ record, zone }: { readonly record: DnsRecord; readonly zone: string }) {
   const { type, name, value, status } = record;
   const what = `${type} ${name}`;
@@ -24,7 +35,7 @@ function RecordCard({ record, zone }: { readonly record: DnsRecord; readonly zon
     <li class="card" data-status={status}>
       <div class="row apart">
         <h3>
-          {type} <span class="quiet">for</span> <Prose text={record.purpose} />
+          {type} <span class="quiet">for</span> <Prose text={purposes[record.purpose] ?? record.purpose} />
         </h3>
         <RecordStatus status={status} />
       </div>
