@@ -192,6 +192,10 @@ it('the setup page weighs a quarter of what it may, with all that it loads', () 
     await mouse.press(console, 'link', 'Add a domain');
     await mouse.enter(console, 'Domain', 'looks.acme.com');
     await mouse.press(console, 'button', 'See what it changes');
+    await console.getByRole('link', { name: 'Open it' }).waitFor();
+    await empty.api.add('taken.acme.com');
+    await mouse.enter(console, 'Domain', 'taken.acme.com');
+    await mouse.press(console, 'button', 'See what it changes');
     await console.getByRole('button', { name: 'Claim this domain' }).waitFor();
     await look(console, 'add taken');
     await console.goto(`${origin}/domains/${id}`);

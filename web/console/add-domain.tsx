@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks';
-import { answerTo, type Schemas } from '../shared/api';
+import { answerTo, type Api, type Schemas } from '../shared/api';
 import { announce } from '../shared/announce';
 import { Warnings } from '../shared/plan';
 import { Problem } from '../shared/problem';
@@ -25,9 +25,12 @@ export function AddDomainPage() {
 /** Shows what an add would change, and adds only then. */
 function Form() {
   const { api, refresh } = useSession();
+  const may = useMay();
   const [domain, setDomain] = useState('');
   const [mode, setMode] = useState<Mode>('send_receive');
   const [seen, setSeen] = useState<Preflight>();
+  /** The id of the domain where the team has it already. */
+  const [own, setOwn] = useState<string>();
   const look = useAction();
   const add = useAction();
   const claim = useAction();
@@ -36,6 +39,7 @@ function Form() {
   const preflight = (): void =>
     void look.run(async () => {
       const { data } = await answerTo(api.POST('/domains/preflight', { body }));
+      setOwn(isTakenBy(data) && may('domain.read') ? await ownDomain(api, data.domain) : undefined);
       setSeen(data);
       announce(data.can_be_added ? 'This is what it changes.' : 'It cannot be added.');
     });
@@ -45,7 +49,7 @@ function Form() {
     if (next.domain !== undefined) setDomain(next.domain);
     if (next.mode !== undefined) setMode(next.mode);
   };
-  const isTaken = add.failure?.code === 'conflict' || (seen?.findings ?? []).some(({ code }) => code === 'name_taken');
+  const isTaken = add.failure?.code === 'conflict' || (seen !== undefined && isTakenBy(seen));
   return (
     <>
       <form
@@ -101,7 +105,13 @@ function Form() {
           <Warnings warnings={seen.findings} />
           {seen.findings.length === 0 && <p>Nothing stands in the way, and nothing that works now ends.</p>}
           {add.failure && <Problem failure={add.failure} />}
-          {isTaken ? (
+          {own !== undefined ? (
+            <p>
+              <Link to={`/domains/${own}`} class="button main">
+                Open it
+              </Link>
+            </p>
+          ) : isTaken ? (
             <div class="stack">
               <p>
                 If the domain is yours, you can prove it and take it over from whoever added it: you get a record to
@@ -145,6 +155,14 @@ function Form() {
       )}
     </>
   );
+}
+
+const isTakenBy = ({ findings }: Preflight): boolean => findings.some(({ code }) => code === 'name_taken');
+
+/** Gives the id of a domain of the team by its name. */
+async function ownDomain(api: Api, domain: string): Promise<string | undefined> {
+  const { data } = await answerTo(api.GET('/domains', { params: { query: { name: domain, limit: 100 } } }));
+  return data.find((each) => each.domain === domain)?.id;
 }
 
 function Now({ seen }: { readonly seen: Preflight }) {
