@@ -284,6 +284,7 @@ class Launcher {
     const file = shown(this.keyFile);
     const api = `${this.url(PORT)}/api/v1`;
     say(`
+  Console   ${this.url(PORT)}   (sign in with the API key)
   API       ${api}   (to read: ${api}/docs)
   API key   ${newKey ? `${newKey}   (kept in ${file})` : `in ${file}`}
   Logs      ${shown(join(this.directory, 'logs'))}/; warnings are shown here

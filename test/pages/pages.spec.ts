@@ -246,6 +246,69 @@ it('the setup page weighs a quarter of what it may, with all that it loads', () 
     expect(faults).toEqual([]);
   });
 
+  it('do in the console all that a key may, and say when its session is over', async () => {
+    await system.sandbox.set('only.acme.com', 'MX', ['1 aspmx.l.google.com']);
+    const console = await newPage(`${origin}/domains/new`);
+    await signIn(console);
+    await mouse.enter(console, 'Domain', 'only.acme.com');
+    await console.getByRole('radio', { name: /Send only/ }).check();
+    await mouse.press(console, 'button', 'See what it changes');
+    await console.getByText('1 aspmx.l.google.com').waitFor();
+    await mouse.press(console, 'button', 'Add this domain');
+    await heading(console, 'only.acme.com');
+
+    // Who is mailed the instructions opens the link in the mail.
+    await mouse.enter(console, 'Mail it to', 'dns@acme.com');
+    await mouse.press(console, 'button', 'Mail instructions');
+    await console.getByText('A link with all records is on its way').waitFor();
+    const mail = await system.until('the mail is there', async () =>
+      (await system.sandbox.mails('dns@acme.com')).find(({ text }) => text.includes('only.acme.com')),
+    );
+    const mailed = await newPage(/http\S+#smx_setup_\S+/.exec(mail.text)![0]);
+    await mailed.getByText('It will send mail, and receive none here.').waitFor();
+    await mouse.press(console, 'button', /^Revoke the link of/);
+    await heading(mailed, 'This link does not work');
+
+    await mouse.press(console, 'button', 'Let it receive mail');
+    await mouse.press(console, 'button', 'Let it receive');
+    await console.getByText('Send and receive', { exact: true }).waitFor();
+    await console
+      .getByText(/aspmx\.l\.google\.com/)
+      .first()
+      .waitFor();
+
+    const boxes = await add('boxes.acme.com');
+    await system.sandbox.place(boxes.whole);
+    await team.api.verify(boxes.id);
+    await mouse.press(console, 'link', 'Mailboxes');
+    await mouse.enter(console, 'Address', 'ada@boxes.acme.com');
+    await mouse.press(console, 'button', 'Create');
+    await mouse.press(console, 'button', 'Suspend ada@boxes.acme.com');
+    await mouse.press(console, 'button', 'Resume ada@boxes.acme.com');
+    await mouse.press(console, 'button', 'Delete ada@boxes.acme.com');
+    await mouse.press(console, 'button', 'Delete it');
+    await console.getByRole('rowheader', { name: 'ada@boxes.acme.com' }).waitFor({ state: 'detached' });
+
+    await mouse.press(console, 'link', 'Owners');
+    await mouse.enter(console, 'Address', 'grace@acme.example');
+    await mouse.press(console, 'button', 'Invite');
+    await console.getByText('invited until').waitFor();
+
+    await mouse.press(console, 'link', 'API keys');
+    await mouse.enter(console, 'What it is for', 'Reading');
+    await mouse.press(console, 'button', 'Create');
+    const key = (await console.locator('.note .value').textContent())!;
+    const reader = await newPage(`${origin}/domains/${boxes.id}`);
+    await signIn(reader, mouse, key);
+    await status(reader, 'Verified');
+    expect(await reader.getByRole('button', { name: 'Delete this domain' }).count()).toBe(0);
+    await mouse.press(console, 'button', /^Revoke Reading/);
+    await mouse.press(console, 'button', 'Revoke it');
+    await reader.getByText('Your session has ended').waitFor();
+    await signIn(reader);
+    await heading(reader, 'boxes.acme.com');
+  });
+
   it('show hostile zones as text, cut, and in their place', async () => {
     const { id, page } = await setUp('h.acme.com');
     const markup = '<img src=x onerror=alert(1)><script>alert(2)</script>';
@@ -376,6 +439,15 @@ it('the setup page weighs a quarter of what it may, with all that it loads', () 
     await system.sandbox.place(whole.body);
     await mouse.press(page, 'button', 'Check anyway');
     await status(page, 'Verified');
+
+    // Nor does who comes back from one click.
+    await system.sandbox.remove(whole.body);
+    await team.api.verify(id);
+    await status(page, 'Pending');
+    await system.sandbox.place(whole.body);
+    await page.goto(`${origin}/setup?returned=domain-connect`);
+    await status(page, 'Verified');
+    expect(page.url()).toBe(`${origin}/setup`);
     await system.start('verification-scheduler');
   });
 });

@@ -27,6 +27,7 @@ const everyMs = 5_000;
 export function DomainPage({ id }: { readonly id: string }) {
   const { api } = useSession();
   const may = useMay();
+  const [warnings, setWarnings] = useState<Schemas['PreflightFindingSchema'][]>([]);
   const [removed, setRemoved] = useState<{ readonly domain: string; readonly deletion: Removed }>();
   const { value, failure, reload } = useLoaded(
     () => answerTo(api.GET('/domains/{id}', { params: { path: { id } } })),
@@ -51,6 +52,7 @@ export function DomainPage({ id }: { readonly id: string }) {
       </Title>
       {failure && <Problem failure={failure} again={() => void reload()} />}
       <Standing domain={domain} reload={reload} />
+      <Warnings warnings={warnings} />
       {may('domain.verify') && !domain.deleting && <SetupLinksSection id={id} />}
       <PlanSection id={id} on={domain.records.map(({ status }) => status).join()} />
       <section class="stack" aria-labelledby="records">
@@ -72,7 +74,7 @@ export function DomainPage({ id }: { readonly id: string }) {
       </section>
       <HistorySection id={id} />
       {domain.mode === 'send_only' && may('domain.create') && !domain.deleting && (
-        <Upgrade domain={domain} reload={reload} />
+        <Upgrade domain={domain} reload={reload} onWarned={setWarnings} />
       )}
       {may('domain.delete') && (
         <Delete domain={domain} onRemoved={(deletion) => setRemoved({ domain: domain.domain, deletion })} />
@@ -176,7 +178,15 @@ function PlanSection({ id, on }: { readonly id: string; readonly on: string }) {
   );
 }
 
-function Upgrade({ domain, reload }: { readonly domain: Domain; readonly reload: () => Promise<void> }) {
+function Upgrade({
+  domain,
+  reload,
+  onWarned,
+}: {
+  readonly domain: Domain;
+  readonly reload: () => Promise<void>;
+  readonly onWarned: (warnings: Schemas['PreflightFindingSchema'][]) => void;
+}) {
   const { api } = useSession();
   const { run, failure, isBusy } = useAction();
   const [asks, setAsks] = useState(false);
@@ -185,6 +195,7 @@ function Upgrade({ domain, reload }: { readonly domain: Domain; readonly reload:
     await run(async () => {
       const params = { path: { id: domain.id } };
       const { data } = await answerTo(api.PATCH('/domains/{id}', { params, body: { mode: 'send_receive' } }));
+      onWarned(data.warnings ?? []);
       announce(`${data.domain} may receive mail. Its MX is to be placed now.`);
       await reload();
     });
