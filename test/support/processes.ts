@@ -76,7 +76,7 @@ export interface System {
 
 export interface SystemOptions {
   /** Settings that are added to, or replace, those of the system. */
-  readonly env?: NodeJS.ProcessEnv;
+  readonly env?: NodeJS.ProcessEnv | ((port: number) => NodeJS.ProcessEnv);
   /** The apps to start at once; all when absent. */
   readonly apps?: readonly AppName[];
   /** Brokers (`host:port`). The system runs on Kafka, with a topic and groups of its own; on the log when absent. */
@@ -113,7 +113,7 @@ export async function startSystem({
       KAFKA_TOPIC: `events-${port}-${Date.now()}`,
       KAFKA_GROUP_PREFIX: `test-${port}-${Date.now()}.`,
     }),
-    ...env,
+    ...(typeof env === 'function' ? env(port) : env),
   };
   const pool = openPool(database.url, 2);
   const accounts = new Accounts(pool);

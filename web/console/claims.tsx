@@ -4,17 +4,18 @@ import { Badge, type Tone } from '../shared/badge';
 import { Copied } from '../shared/copy';
 import { Problem } from '../shared/problem';
 import { shownTime } from '../shared/time';
-import { Outside, Value } from '../shared/value';
-import { Title } from './parts';
+import { Outside, Prose, Value } from '../shared/value';
+import { List, Title } from './parts';
 import { Link } from './router';
 import { NotAllowed, useMay, useSession } from './session';
-import { useAction, useLoaded } from './use-api';
+import { useAction, usePages } from './use-api';
 import type { Claim } from '../shared/pending';
 
 const standings: Readonly<Record<string, { readonly tone: Tone; readonly words: string }>> = {
   pending: { tone: 'wait', words: 'Not proved yet' },
   succeeded: { tone: 'good', words: 'Yours now' },
-  refused: { tone: 'bad', words: 'Refused' },
+  refused: { tone: 'bad', words: 'Proved, and still held by others' },
+  failed: { tone: 'bad', words: 'Could not be set up' },
   expired: { tone: 'plain', words: 'Expired' },
 };
 
@@ -34,23 +35,17 @@ export function ClaimsPage() {
 
 function Claims() {
   const { api } = useSession();
-  const { value, failure, reload } = useLoaded(() => answerTo(api.GET('/domains/claims')), [api]);
-  const claims = value?.data ?? [];
+  const pages = usePages((cursor) => answerTo(api.GET('/domains/claims', { params: { query: { cursor } } })), [api]);
   return (
-    <>
-      {failure && <Problem failure={failure} again={() => void reload()} />}
-      {value === undefined ? (
-        !failure && <p>Reading …</p>
-      ) : claims.length === 0 ? (
-        <p class="note">Your team has no claim.</p>
-      ) : (
+    <List pages={pages} empty={<p class="note">Your team has no claim.</p>}>
+      {(claims) => (
         <ul class="plain stack">
           {claims.map((claim) => (
-            <ClaimCard key={claim.id} claim={claim} reload={reload} />
+            <ClaimCard key={claim.id} claim={claim} reload={pages.reload} />
           ))}
         </ul>
       )}
-    </>
+    </List>
   );
 }
 
@@ -59,7 +54,7 @@ function ClaimCard({ claim, reload }: { readonly claim: Claim; readonly reload: 
   const { run, failure, isBusy } = useAction();
   const { record } = claim;
   const params = { path: { id: claim.id } };
-  const isPending = claim.status === 'pending';
+  const isOpen = claim.status === 'pending' || claim.status === 'refused';
   return (
     <li class="card">
       <div class="row apart">
@@ -68,12 +63,17 @@ function ClaimCard({ claim, reload }: { readonly claim: Claim; readonly reload: 
         </h2>
         <Badge {...(standings[claim.status] ?? { tone: 'plain', words: claim.status })} />
       </div>
+      {claim.reason && (
+        <p class="note wait">
+          <Prose text={claim.reason.message} />
+        </p>
+      )}
       {claim.domain_id !== undefined && (
         <p>
           <Link to={`/domains/${claim.domain_id}`}>The domain</Link>
         </p>
       )}
-      {isPending && (
+      {isOpen && (
         <>
           <p>
             Publish this {record.type} record, until {shownTime(claim.expires_at)} at the latest.
@@ -100,7 +100,7 @@ function ClaimCard({ claim, reload }: { readonly claim: Claim; readonly reload: 
               onClick={() =>
                 void run(async () => {
                   const { data } = await answerTo(api.POST('/domains/claims/{id}/verify', { params }));
-                  announce(data.status === 'succeeded' ? `${data.domain} is yours.` : 'The record is not there yet.');
+                  announce(data.status === 'succeeded' ? `${data.domain} is yours.` : 'It is not yours yet: see why.');
                   await reload();
                 })
               }

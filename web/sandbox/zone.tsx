@@ -5,12 +5,13 @@ import { Value, Values } from '../shared/value';
 import { ask, recordPath, type ZoneRecords } from './api';
 import { useAsked } from './use-asked';
 
-const types = ['MX', 'TXT', 'CNAME', 'A'] as const;
+const types = ['MX', 'TXT', 'CNAME', 'A', 'NS'] as const;
 const hints: Record<(typeof types)[number], string> = {
   MX: '10 mail.sendmux.ai',
   TXT: 'v=DMARC1; p=quarantine',
   CNAME: 'token.dkim.amazonses.com',
   A: '192.0.2.1',
+  NS: 'ada.ns.cloudflare.com',
 };
 const page = 100;
 

@@ -22,12 +22,22 @@ export interface Claim {
   record: { type: 'TXT'; name: string; value: string };
   created_at: string;
   expires_at: string;
+  last_checked_at: string | null;
+  reason?: { code: string; message: string };
   domain_id?: string;
+}
+
+interface ClaimPage {
+  parameters: { query?: { cursor?: string }; header?: never; path?: never; cookie?: never };
+  responses: {
+    200: Json<{ ok: true; data: Claim[]; pagination: S['PaginationSchema']; meta: S['MetaSchema'] }>;
+    default: Json<S['ErrorEnvelope']>;
+  };
 }
 
 /** The paths of claims, until the OpenAPI document has them. */
 export interface PendingPaths {
-  '/domains/claims': { get: Answer<Claim[]>; post: WithBody<Answer<Claim, 201>, { domain: string }> };
+  '/domains/claims': { get: ClaimPage; post: WithBody<Answer<Claim, 201>, { domain: string }> };
   '/domains/claims/{id}': { delete: WithPath<Answer<{ deleted: true; id: string }>, { id: string }> };
   '/domains/claims/{id}/verify': { post: WithPath<Answer<Claim>, { id: string }> };
 }

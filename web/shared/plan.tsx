@@ -19,14 +19,20 @@ function Step({ operation, zone }: { readonly operation: Operation; readonly zon
         <strong>
           {verbs[action]} the {type} record at <Value text={relative} />
         </strong>
-        {relative !== name && (
-          <span class="quiet">
-            {' '}
-            (<Value text={name} />)
-          </span>
-        )}
       </p>
       <dl class="facts">
+        <dt>Name</dt>
+        <dd>
+          <Copied text={relative} what={`the name for ${type} ${name}, within the zone`}>
+            <Value text={relative} />
+            {relative !== name && (
+              <span class="quiet">
+                {' '}
+                in full <Value text={name} />
+              </span>
+            )}
+          </Copied>
+        </dd>
         {action === 'replace' && (
           <>
             <dt>Instead of</dt>
