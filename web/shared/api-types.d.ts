@@ -258,6 +258,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/domains/{id}/filters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read whose mail the mailboxes of a domain take */
+        get: operations["managementGetDomainFilters"];
+        /** Replace the rules about whose mail the mailboxes of a domain take */
+        put: operations["managementSetDomainFilters"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/mailboxes": {
         parameters: {
             query?: never;
@@ -1061,6 +1079,28 @@ export interface components {
             ok: true;
             meta: components["schemas"]["MetaSchema"];
             data: components["schemas"]["DeletionSchema"];
+        };
+        FilterRule: {
+            /** @enum {string} */
+            type: "allow" | "deny";
+            pattern: string;
+            note?: string | null;
+        };
+        FiltersSchema: {
+            /** @enum {string} */
+            mode: "off" | "allowlist" | "denylist";
+            rules: components["schemas"]["FilterRule"][];
+        };
+        FiltersEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["FiltersSchema"];
+        };
+        SetFiltersRequest: {
+            /** @enum {string} */
+            mode: "off" | "allowlist" | "denylist";
+            rules: components["schemas"]["FilterRule"][];
         };
         SendScope: {
             /** @enum {string} */
@@ -1918,6 +1958,78 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DomainEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementGetDomainFilters: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-None-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FiltersEnvelope"];
+                };
+            };
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementSetDomainFilters: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetFiltersRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FiltersEnvelope"];
                 };
             };
             default: {
