@@ -3,6 +3,7 @@ import type { CommandContext } from '@app/decider';
 import type { Assessment, Expected, SesDkimStatus } from '@app/mail-records';
 import type {
   IdentityFault,
+  ExpiryAnnounced,
   OwnersTold,
   ProvisioningFailureKind,
   ProvisioningStep,
@@ -151,6 +152,16 @@ export class CompleteDeletion {
   ) {}
 }
 
+export class AnnounceExpiry {
+  readonly type = 'AnnounceExpiry';
+  constructor(
+    readonly domainId: string,
+    /** `expiresAt`: ISO 8601, UTC, milliseconds. */
+    readonly data: ExpiryAnnounced['data'],
+    readonly context: CommandContext,
+  ) {}
+}
+
 export class RecordOwnersTold {
   readonly type = 'RecordOwnersTold';
   constructor(
@@ -173,5 +184,6 @@ export type DomainCommand =
   | EnableReceiving
   | ChangeSenderFilters
   | RecordOwnersTold
+  | AnnounceExpiry
   | RequestDeletion
   | CompleteDeletion;

@@ -313,6 +313,22 @@ export type SenderFiltersChanged = Event<
   }
 >;
 
+/**
+ * The domain was never verified, and expires at a time that its owners are told. `DomainExpired` follows then, unless
+ * it is verified or deleted before.
+ */
+export type ExpiryAnnounced = Event<
+  'ExpiryAnnounced',
+  {
+    /**
+     * ISO 8601, UTC, milliseconds.
+     *
+     * @format date-time
+     */
+    readonly expiresAt: string;
+  }
+>;
+
 /** A customer deleted the domain. This cannot be undone: `DomainDeleted` follows. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
 /** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
@@ -334,6 +350,7 @@ export type DomainEvent =
   | ReceivingEnabled
   | SenderFiltersChanged
   | OwnersTold
+  | ExpiryAnnounced
   | DomainDeletionRequested
   | DomainDeleted;
 
@@ -354,6 +371,7 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   ReceivingEnabled: 1,
   SenderFiltersChanged: 1,
   OwnersTold: 1,
+  ExpiryAnnounced: 1,
   DomainDeletionRequested: 1,
   DomainDeleted: 1,
 };

@@ -71,6 +71,8 @@ const sentences: Sentences = {
     `The mailboxes on ${name} ${filtering.get(mode) ?? 'filter senders in a way that this release does not know'}, by ${rules === 1 ? 'one rule' : `${rules} rules`}.`,
   OwnersTold: ({ about, owners }, { name }) =>
     `${owners === 1 ? 'The owner' : `${owners} owners`} of the team ${owners === 1 ? 'was' : 'were'} told by e-mail that ${noticed[about](name)}.`,
+  ExpiryAnnounced: ({ expiresAt }, { name }) =>
+    `${name} was never verified, and expires at ${expiresAt} unless it is verified before.`,
   DomainDeletionRequested: (_, { name }) => `The deletion of ${name} was asked for.`,
   DomainDeleted: (_, { name }) => `${name} is gone from the mail server and Amazon SES, and the name is free.`,
 };

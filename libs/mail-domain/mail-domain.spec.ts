@@ -4,6 +4,7 @@ import { checkNames, type CheckName, type Finding, type SesDkimStatus, type SesS
 import {
   AddDomain,
   ChangeSenderFilters,
+  AnnounceExpiry,
   ChooseDomainOutboundProvider,
   CompleteDeletion,
   CompleteIdentityRepair,
@@ -94,6 +95,24 @@ describe('provisioning: both or neither', () => {
     expect(run([add, fail, fail]).last).toEqual([]);
     const rollback = new CompleteRollback(id, context);
     expect(run([add, fail, rollback, rollback]).last).toEqual([]);
+  });
+});
+
+const announced = new AnnounceExpiry(id, { expiresAt: '2026-05-15T10:00:00.000Z' }, context);
+describe('the expiry of a domain that was never verified', () => {
+  it('is announced once', () => {
+    expect(after(announced).state).toMatchObject({ status: 'pending', expiresAt: '2026-05-15T10:00:00.000Z' });
+    expect(after(announced, announced).last).toEqual([]);
+  });
+  it('ends with its verification, and is announced for none that was ever verified', () => {
+    const { state } = after(announced, requested());
+    expect(state).toMatchObject({ status: 'verified', firstVerifiedAt: context.at, expiresAt: undefined });
+    for (const since of [[], [requested(broken)], [requested(broken), cycle(1, broken)]])
+      expect(after(requested(), ...since, announced).last).toEqual([]);
+  });
+  it('is announced for none that was verified to send only', () => {
+    const sending = new AddDomain(id, { ...add.data, mode: 'send_only' }, context);
+    expect(run([sending, provision, requested(), new EnableReceiving(id, context), announced]).last).toEqual([]);
   });
 });
 
@@ -496,6 +515,7 @@ describe('any life', () => {
       .constantFrom<SenderFilterMode>('off', 'allowlist', 'denylist')
       .map((mode) => new ChangeSenderFilters(id, { mode, rules: 1, digest: 'a' }, context)),
     fc.constant(new EnableReceiving(id, context)),
+    fc.constant(announced),
     fc.constant(new RequestDeletion(id, context)),
     fc.constant(new CompleteDeletion(id, context)),
   );

@@ -52,6 +52,10 @@ export interface Provisioned extends Named {
   readonly sesIdentity?: SesStanding | undefined;
   /** Time of the last success; null until the first. */
   readonly verifiedAt: string | null;
+  /** The time of the first success, which nothing takes back; absent until then. */
+  readonly firstVerifiedAt?: string | undefined;
+  /** The time at which it expires; absent unless that was announced, and once it is verified. */
+  readonly expiresAt?: string | undefined;
   readonly lastAssessment: Assessment | null;
   /** The time at which `lastAssessment` was recorded. */
   readonly checkedAt: string | null;
@@ -166,6 +170,11 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
       if (!isLive(state) && state.status !== 'deleting') return [];
       return notice > (state.told?.[about] ?? 0) ? [event('OwnersTold', command.data)] : [];
     }
+
+    case 'AnnounceExpiry':
+      return isLive(state) && state.firstVerifiedAt === undefined && state.expiresAt === undefined
+        ? [event('ExpiryAnnounced', command.data)]
+        : [];
 
     case 'RequestDeletion':
       if (isLive(state)) return [event('DomainDeletionRequested', {})];
@@ -336,7 +345,8 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
     }
     case 'DomainVerified': {
       const verified = provisioned(expectStatus(state, event, 'pending', 'failed'));
-      return changed(verified, { status: 'verified', verifiedAt: event.at });
+      const firstVerifiedAt = verified.firstVerifiedAt ?? event.at;
+      return changed(verified, { status: 'verified', verifiedAt: event.at, firstVerifiedAt, expiresAt: undefined });
     }
     case 'VerificationLapsed': {
       const lapsed = provisioned(expectStatus(state, event, 'verified'));
@@ -386,6 +396,10 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed', 'deleting');
       const { about, notice } = event.data;
       return changed(live, { told: { ...live.told, [about]: notice } });
+    }
+    case 'ExpiryAnnounced': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      return changed(live, { expiresAt: event.data.expiresAt });
     }
     case 'DomainDeletionRequested': {
       const live = provisioned(expectStatus(state, event, 'pending', 'verified', 'failed'));
@@ -440,6 +454,8 @@ const provisioned = (state: Provisioned): Provisioned => ({
   sesMailFromStatus: state.sesMailFromStatus,
   sesIdentity: state.sesIdentity,
   verifiedAt: state.verifiedAt,
+  firstVerifiedAt: state.firstVerifiedAt,
+  expiresAt: state.expiresAt,
   lastAssessment: state.lastAssessment,
   checkedAt: state.checkedAt,
   lastCycle: state.lastCycle,
