@@ -162,6 +162,15 @@ export class AnnounceExpiry {
   ) {}
 }
 
+export class ExpireDomain {
+  readonly type = 'ExpireDomain';
+  readonly data = {};
+  constructor(
+    readonly domainId: string,
+    readonly context: CommandContext,
+  ) {}
+}
+
 export class RecordOwnersTold {
   readonly type = 'RecordOwnersTold';
   constructor(
@@ -185,5 +194,6 @@ export type DomainCommand =
   | ChangeSenderFilters
   | RecordOwnersTold
   | AnnounceExpiry
+  | ExpireDomain
   | RequestDeletion
   | CompleteDeletion;

@@ -329,6 +329,12 @@ export type ExpiryAnnounced = Event<
   }
 >;
 
+/**
+ * The domain was not verified by the time of `ExpiryAnnounced`. This cannot be undone: `DomainDeleted` follows, and
+ * frees the name.
+ */
+export type DomainExpired = Event<'DomainExpired', Record<string, never>>;
+
 /** A customer deleted the domain. This cannot be undone: `DomainDeleted` follows. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
 /** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
@@ -351,6 +357,7 @@ export type DomainEvent =
   | SenderFiltersChanged
   | OwnersTold
   | ExpiryAnnounced
+  | DomainExpired
   | DomainDeletionRequested
   | DomainDeleted;
 
@@ -372,6 +379,7 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   SenderFiltersChanged: 1,
   OwnersTold: 1,
   ExpiryAnnounced: 1,
+  DomainExpired: 1,
   DomainDeletionRequested: 1,
   DomainDeleted: 1,
 };

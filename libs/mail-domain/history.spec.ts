@@ -122,10 +122,13 @@ it('tells of a fault of tomorrow that SES is repaired of', () =>
     'Amazon SES was found not to have mail.acme.com as it should (constructor), and that is to be mended.',
   ));
 
-it('tells that a domain expires', () =>
-  expect(told(added, provisioned, event('ExpiryAnnounced', { expiresAt: '2026-05-15T10:00:00.000Z' }))[2]).toBe(
+it('tells that a domain expires', () => {
+  const announced = event('ExpiryAnnounced', { expiresAt: '2026-05-15T10:00:00.000Z' });
+  expect(told(added, provisioned, announced, event('DomainExpired', {})).slice(2)).toEqual([
     'mail.acme.com was never verified, and expires at 2026-05-15T10:00:00.000Z unless it is verified before.',
-  ));
+    'mail.acme.com was not verified in time, and is being removed.',
+  ]);
+});
 
 it.each([
   ['key_1', 'key', 'The API key key_1'],

@@ -73,6 +73,7 @@ const sentences: Sentences = {
     `${owners === 1 ? 'The owner' : `${owners} owners`} of the team ${owners === 1 ? 'was' : 'were'} told by e-mail that ${noticed[about](name)}.`,
   ExpiryAnnounced: ({ expiresAt }, { name }) =>
     `${name} was never verified, and expires at ${expiresAt} unless it is verified before.`,
+  DomainExpired: (_, { name }) => `${name} was not verified in time, and is being removed.`,
   DomainDeletionRequested: (_, { name }) => `The deletion of ${name} was asked for.`,
   DomainDeleted: (_, { name }) => `${name} is gone from the mail server and Amazon SES, and the name is free.`,
 };

@@ -12,6 +12,7 @@ import {
   CompleteProvisioning,
   CompleteRollback,
   EnableReceiving,
+  ExpireDomain,
   FailProvisioning,
   RecordCheck,
   RecordOwnersTold,
@@ -99,14 +100,25 @@ describe('provisioning: both or neither', () => {
 });
 
 const announced = new AnnounceExpiry(id, { expiresAt: '2026-05-15T10:00:00.000Z' }, context);
+const expire = (at = announced.data.expiresAt) => new ExpireDomain(id, { ...context, at });
 describe('the expiry of a domain that was never verified', () => {
   it('is announced once', () => {
     expect(after(announced).state).toMatchObject({ status: 'pending', expiresAt: '2026-05-15T10:00:00.000Z' });
     expect(after(announced, announced).last).toEqual([]);
   });
+  it('comes at the announced time, and ends as a deletion does', () => {
+    expect(after(announced, expire('2026-05-15T09:59:59.999Z')).last).toEqual([]);
+    expect(after(expire()).last).toEqual([]);
+    const expired = after(announced, expire());
+    expect([expired.last, expired.state.status]).toEqual([['DomainExpired'], 'deleting']);
+    expect(after(announced, expire(), expire()).last).toEqual([]);
+    expect(after(announced, expire(), new CompleteDeletion(id, context)).state.status).toBe('deleted');
+    expect(() => after(announced, expire(), requested())).toThrow(/being deleted/);
+  });
   it('ends with its verification, and is announced for none that was ever verified', () => {
     const { state } = after(announced, requested());
     expect(state).toMatchObject({ status: 'verified', firstVerifiedAt: context.at, expiresAt: undefined });
+    expect(after(announced, requested(), requested(broken), expire()).last).toEqual([]);
     for (const since of [[], [requested(broken)], [requested(broken), cycle(1, broken)]])
       expect(after(requested(), ...since, announced).last).toEqual([]);
   });
@@ -516,6 +528,7 @@ describe('any life', () => {
       .map((mode) => new ChangeSenderFilters(id, { mode, rules: 1, digest: 'a' }, context)),
     fc.constant(new EnableReceiving(id, context)),
     fc.constant(announced),
+    fc.constantFrom(expire(), expire('2026-04-16T10:00:00.000Z')),
     fc.constant(new RequestDeletion(id, context)),
     fc.constant(new CompleteDeletion(id, context)),
   );

@@ -176,6 +176,11 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
         ? [event('ExpiryAnnounced', command.data)]
         : [];
 
+    case 'ExpireDomain':
+      return isLive(state) && state.expiresAt !== undefined && state.expiresAt <= command.context.at
+        ? [event('DomainExpired', {})]
+        : [];
+
     case 'RequestDeletion':
       if (isLive(state)) return [event('DomainDeletionRequested', {})];
       if (state.status === 'deleting') return [];
@@ -401,6 +406,7 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
       return changed(live, { expiresAt: event.data.expiresAt });
     }
+    case 'DomainExpired':
     case 'DomainDeletionRequested': {
       const live = provisioned(expectStatus(state, event, 'pending', 'verified', 'failed'));
       return changed(live, { status: 'deleting' });
