@@ -4,13 +4,14 @@ import { cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
-import { readModelMigrations } from '@app/read-model';
+import { DomainsReadModel, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { HealthProbes, queriedGauge, type Settings } from '@app/runtime';
 import { SesIdentities } from '@app/ses';
 import { Canary, VerificationModule, Verifier } from '@app/verification';
 import { Pool } from 'pg';
 import { DomainEventsController } from './domain-events.controller';
+import { Expiry } from './expiry';
 import { Scheduler } from './scheduler';
 import { SesStatuses } from './ses-statuses';
 import { Slots } from './slots';
@@ -58,7 +59,14 @@ export class VerificationSchedulerModule {
         }),
       ],
       controllers: [DomainEventsController],
-      providers: [WatchedDomains, Slots, sesStatuses(settings), scheduler(settings)],
+      providers: [
+        WatchedDomains,
+        Slots,
+        DomainsReadModel,
+        sesStatuses(settings),
+        scheduler(settings),
+        expiry(settings),
+      ],
     };
   }
 }
@@ -71,6 +79,13 @@ const sesStatuses = (settings: Settings): Provider => ({
       maxAgeMs: Math.min(60_000, settings.VERIFICATION_INTERVAL / 4),
       timeoutMs: listingTimeoutMs,
     }),
+});
+
+const expiry = (settings: Settings): Provider => ({
+  provide: Expiry,
+  inject: [DomainsReadModel, Commands],
+  useFactory: (domains: DomainsReadModel, commands: Commands) =>
+    new Expiry(domains, commands, { ageMs: settings.UNVERIFIED_DOMAIN_EXPIRY }),
 });
 
 const scheduler = (settings: Settings): Provider => ({

@@ -139,6 +139,28 @@ class FindDomainsByMore1796400000200 implements MigrationInterface {
   }
 }
 
+/** Knows which domains were never verified, by their age, and when they expire. */
+class LetDomainsExpire1796700000100 implements MigrationInterface {
+  name = 'LetDomainsExpire1796700000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(
+      'ALTER TABLE domains ADD COLUMN first_verified_at timestamptz, ADD COLUMN expires_at timestamptz',
+    );
+    await runner.query(`
+      UPDATE domains SET first_verified_at = successes.at
+      FROM (SELECT stream, min(time) AS at FROM events WHERE type = 'DomainVerified' GROUP BY stream) AS successes
+      WHERE successes.stream = domains.id AND domains.status IN ('pending', 'verified', 'failed', 'deleting')`);
+    await runner.query(`
+      CREATE INDEX domains_never_verified ON domains (id)
+      WHERE status = 'pending' AND first_verified_at IS NULL`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE domains DROP COLUMN expires_at, DROP COLUMN first_verified_at');
+  }
+}
+
 export const readModelMigrations = [
   CreateDomains1770000000100,
   KnowWhenDomainsWereChecked1795400000600,
@@ -146,6 +168,7 @@ export const readModelMigrations = [
   LetDomainsChooseTheirProvider1795600000200,
   FindDomainsByMore1796400000200,
   CountForQuotas1796500000100,
+  LetDomainsExpire1796700000100,
 ];
 
 /** The unique index that reserves a name. */

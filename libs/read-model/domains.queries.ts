@@ -45,6 +45,14 @@ export interface DomainFilter {
   readonly namePart?: string | undefined;
 }
 
+/** A domain that was never verified. */
+export interface ExpiringDomain {
+  readonly id: string;
+  readonly addedAt: Date;
+  /** Null until it was announced. */
+  readonly expiresAt: Date | null;
+}
+
 /** Gives the SQL expression for the Region of the domain with the id of a column; null where it has none. */
 export const sesRegionOf = (column: string): string => `(SELECT ses_region FROM domains WHERE domains.id = ${column})`;
 
@@ -201,6 +209,21 @@ export class DomainsReadModel {
       [idOrName],
     );
     return rows[0]?.id;
+  }
+
+  /**
+   * Gives ids of domains that were never verified, and that were added at or before `addedBy` without an announced
+   * expiry, or expire at or before `now`. In the order of the ids: at most `limit`, above the id `after`.
+   */
+  async neverVerified(addedBy: Date, now: Date, after: string, limit: number): Promise<ExpiringDomain[]> {
+    const { rows } = await this.pool.query<ExpiringDomain>({
+      name: 'domain-never-verified',
+      text: `SELECT id, created_at AS "addedAt", expires_at AS "expiresAt" FROM domains
+        WHERE status = 'pending' AND first_verified_at IS NULL AND id > $3
+          AND (expires_at <= $2 OR (expires_at IS NULL AND created_at <= $1)) ORDER BY id LIMIT $4`,
+      values: [addedBy, now, after, limit],
+    });
+    return rows;
   }
 
   /** Finds the domain that reserves a name, whatever its status. */

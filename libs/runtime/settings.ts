@@ -51,21 +51,22 @@ const dohServer = z
 const allDiffer = (urls: readonly string[]): boolean =>
   new Set(urls.map((one) => (URL.canParse(one) ? new URL(one).href : one))).size === urls.length;
 
-/** Timers of Node end at once that are longer than 2^31 ms. */
-const longestMs = 24 * 86_400_000;
-
-const duration = (fallback: string, min: number) =>
+/** @param most timers of Node end at once that are longer than 2^31 ms, which is a little more than 24 days. */
+const duration = (fallback: string, min: number, most = '24d') =>
   z
     .string()
     .default(fallback)
     .transform((text, context) => {
       const milliseconds = parseDuration(text);
-      if (milliseconds === undefined || milliseconds < min || milliseconds > longestMs) {
-        context.addIssue(`must be a duration from ${min} ms to 24d, such as 500ms, 10s, 30m or 6h`);
+      if (milliseconds === undefined || milliseconds < min || milliseconds > parseDuration(most)!) {
+        context.addIssue(`must be a duration from ${min} ms to ${most}, such as 500ms, 10s, 30m or 6h`);
         return z.NEVER;
       }
       return milliseconds;
     });
+
+/** What is compared with an age, and never waited for, may be longer than a timer. */
+const longestAge = '3650d';
 
 const number = (fallback: number, min: number, max: number) =>
   z.coerce
@@ -166,6 +167,7 @@ const environment = z.object({
     .string()
     .regex(/^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$/i, 'must be a name of the DNS')
     .default(defaultCanary),
+  UNVERIFIED_DOMAIN_EXPIRY: duration('30d', 0, longestAge),
   MAIL_FROM_REQUIRED: z
     .enum(['true', 'false'], { error: 'must be true or false' })
     .default('false')
