@@ -31,4 +31,15 @@ export class Commands {
       ? this.bus.execute(new CommandToMailbox(command, ifVersion))
       : this.bus.execute(new CommandToDomain(command, ifVersion));
   }
+
+  /**
+   * Executes two commands on two domains in one transaction: the events of both are recorded, or none. Where one of the
+   * two changes nothing, neither does.
+   *
+   * @returns the decision on the first; without events where nothing has changed.
+   * @throws {DomainRuleBroken} and whatever {@link DomainCommandHandler} throws; nothing has changed then.
+   */
+  executeBoth(first: DomainCommand, second: DomainCommand): Promise<Decided> {
+    return this.bus.execute(new CommandToDomain(first, undefined, second));
+  }
 }

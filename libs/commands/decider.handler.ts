@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { ConstraintViolation, WrongExpectedVersion, type EventStore } from '@app/event-store';
+import { ConstraintViolation, WrongExpectedVersion, type Append, type EventStore } from '@app/event-store';
 import type { Command, Decider, ModelEvent } from './decider';
 import { StreamStates, type StreamState } from './stream-states';
 
@@ -17,6 +17,15 @@ interface ToExecute<C extends Command> {
   readonly command: C;
   /** The only version of the stream that the command may be decided on; absent: any. */
   readonly ifVersion?: number | undefined;
+  /** A command on another stream of the model: the events of both are appended, or none. */
+  readonly also?: C | undefined;
+}
+
+/** A decision that is not appended yet. */
+interface Undone<C extends Command, E extends ModelEvent, State> extends Decision<E, State> {
+  readonly command: C;
+  readonly stream: string;
+  readonly append: Append;
 }
 
 /** Thrown when a command demands a version of its stream that is no longer the last one. Nothing was appended. */
@@ -37,50 +46,63 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
   }
 
   /**
-   * Executes a command. Several processes write to a stream, each with its own clock, so a decision whose clock is
+   * Executes a command, with another one where `also` is given: where one of the two changes nothing, neither does, and
+   * the decision on the first is returned without events. Several processes write to a stream, each with its own clock, so a decision whose clock is
    * behind gets the time of the event before it: times in a stream never decrease.
    *
    * @throws {StreamHasChanged} when `ifVersion` is given and is not the version of the stream; whatever the model
    * refuses, by its decision or by a constraint of the store; {WrongExpectedVersion} when other writers were first too
    * many times in a row; whatever `EventStore.append` throws.
    */
-  async execute({ command, ifVersion }: ToExecute<C>): Promise<Decision<E, State>> {
-    const { decide, evolve, streamOf, rowOf, refusalOf, schemaVersions } = this.decider;
-    const stream = streamOf(command);
+  async execute({ command, ifVersion, also }: ToExecute<C>): Promise<Decision<E, State>> {
     for (let attempt = 1; ; attempt++) {
-      // 1. Read the stream and fold it.
-      const { state: before, version: expectedVersion, last } = await this.load(stream);
-      if (ifVersion !== undefined && ifVersion !== expectedVersion)
-        throw new StreamHasChanged(`${stream} is at version ${expectedVersion}, and not at ${ifVersion}.`);
-      // 2. Decide.
-      const context = { ...command.context, at: latest(command.context.at, last?.time) };
-      const events = decide({ ...command, context }, before);
-      const state = events.reduce(evolve, before);
-      const version = expectedVersion + events.length;
-      if (events.length === 0) return { state, version, events };
-      // 3. Append the events and the row of the read model, in one transaction.
+      // 1. Read the streams, fold them, and decide.
+      const decided = await this.decideOn(command, ifVersion);
+      const besides = also && (await this.decideOn(also));
+      const all = besides ? [decided, besides] : [decided];
+      const { state, version, events } = decided;
+      if (decided.events.length === 0) return { state, version, events };
+      if (besides?.events.length === 0) return { ...(await this.load(decided.stream)), events: [] };
+      // 2. Append the events and the rows of the read model, in one transaction.
       try {
-        const { at, ...metadata } = context;
-        await this.store.append({
-          stream,
-          expectedVersion,
-          events: events.map(({ type, at: time, data }) => ({
-            type,
-            schemaVersion: schemaVersions[type]!,
-            time,
-            data,
-          })),
-          metadata,
-          row: rowOf(state, version, at),
-        });
-        this.tell(stream, command, version, events);
+        if (besides) await this.store.appendTogether(all.map(({ append }) => append));
+        else await this.store.append(decided.append);
+        for (const each of all) this.tell(each);
         return { state, version, events };
       } catch (error) {
-        // 4. When another writer was first, decide again on the new state.
-        if (error instanceof ConstraintViolation) throw refusalOf(error, command) ?? error;
+        // 3. When another writer was first, decide again on the new state.
+        if (error instanceof ConstraintViolation) {
+          for (const each of all) {
+            const refusal = this.decider.refusalOf(error, each.command);
+            if (refusal) throw refusal;
+          }
+          throw error;
+        }
         if (!(error instanceof WrongExpectedVersion) || attempt === attempts) throw error;
       }
     }
+  }
+
+  private async decideOn(command: C, ifVersion?: number): Promise<Undone<C, E, State>> {
+    const { decide, evolve, streamOf, rowOf, schemaVersions } = this.decider;
+    const stream = streamOf(command);
+    const { state: before, version: expectedVersion, last } = await this.load(stream);
+    if (ifVersion !== undefined && ifVersion !== expectedVersion)
+      throw new StreamHasChanged(`${stream} is at version ${expectedVersion}, and not at ${ifVersion}.`);
+    const context = { ...command.context, at: latest(command.context.at, last?.time) };
+    const events = decide({ ...command, context }, before);
+    const state = events.reduce(evolve, before);
+    const version = expectedVersion + events.length;
+    const { at, ...metadata } = context;
+    const recorded = events.map(({ type, at: time, data }) => ({
+      type,
+      schemaVersion: schemaVersions[type]!,
+      time,
+      data,
+    }));
+    const row = events.length > 0 ? { row: rowOf(state, version, at) } : {};
+    const append = { stream, expectedVersion, events: recorded, metadata, ...row };
+    return { command, stream, state, version, events, append };
   }
 
   /**
@@ -96,7 +118,7 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
   /**
    * Logs one line for each change, with the id of the request, so that a request can be followed through all processes.
    */
-  private tell(stream: string, { context }: C, version: number, events: readonly E[]): void {
+  private tell({ stream, command: { context }, version, events }: Undone<C, E, State>): void {
     const { actor, requestId, correlationId, causationId } = context;
     this.logger.log(
       {

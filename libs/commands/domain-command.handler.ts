@@ -24,6 +24,7 @@ export class CommandToDomain extends Command<Decided> {
   constructor(
     readonly command: DomainCommand,
     readonly ifVersion?: number,
+    readonly also?: DomainCommand,
   ) {
     super();
   }

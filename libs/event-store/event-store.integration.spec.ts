@@ -66,6 +66,40 @@ describe('the event store', () => {
     await impatient.end();
   });
 
+  it('appends to several streams all or none, and lets a new one have what another gives up', async () => {
+    await store.append(append('holder', 0, 2, 'sought'));
+    // The ids sort against the order in which the rows have to be written.
+    const taken = [append('a winner', 0, 1, 'sought'), append('holder', 2, 1, 'given up')];
+    await expect(store.appendTogether([append('a winner', 0, 1, 'sought'), append('holder', 1, 1)])).rejects.toThrow(
+      WrongExpectedVersion,
+    );
+    await expect(store.appendTogether([append('a winner', 0, 1, 'sought')])).rejects.toThrow(ConstraintViolation);
+    expect([await versions('a winner'), await versions('holder')]).toEqual([[], [1, 2]]);
+    await store.appendTogether(taken);
+    expect([await versions('a winner'), await versions('holder')]).toEqual([[1], [1, 2, 3]]);
+    expect(await row('a winner')).toMatchObject({ name: 'sought', version: 1 });
+    await expect(store.appendTogether(taken)).rejects.toThrow(WrongExpectedVersion);
+  });
+
+  it('lets one of many take what the holder gives up, whoever else appends to it', async () => {
+    await store.append(append('the holder', 0, 1, 'one name'));
+    const others = new EventStore(pool, projection);
+    const attempts = Array.from({ length: 40 }, (_, i) =>
+      i % 4 === 0
+        ? others.append(append('the holder', 1, 1, 'one name'))
+        : (i % 2 ? store : others).appendTogether([
+            append(`taker ${i}`, 0, 1, 'one name'),
+            append('the holder', 1, 1, 'none'),
+          ]),
+    );
+    const settled = await Promise.allSettled(attempts);
+    expect(settled.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    for (const each of settled) if (each.status === 'rejected') expect(each.reason).toBeInstanceOf(WrongExpectedVersion);
+    const { rows } = await pool.query(`SELECT FROM things WHERE name = 'one name'`);
+    expect(rows).toHaveLength(1);
+    expect(await versions('the holder')).toEqual([1, 2]);
+  });
+
   describe('behind a connection that breaks', () => {
     /** How the proxy treats the server's answers: it passes them on, drops them silently, or ends the connection. */
     let answers: 'pass' | 'lost' | 'cut';

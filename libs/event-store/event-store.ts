@@ -15,13 +15,17 @@ const batchLimit = 500;
  */
 const longestAnswerMs = 35_000;
 
-/** An append as it is sent, with the promise of its caller. */
-interface Waiting {
+/** An append as it is sent. */
+interface Sent {
   readonly stream: string;
   readonly expected: number;
   readonly metadata: string;
   readonly row: string | null;
   readonly events: readonly { type: string; schemaVersion: number; data: string; time: string }[];
+}
+
+/** An append that waits, with the promise of its caller. */
+interface Waiting extends Sent {
   readonly resolve: (version: number) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -35,7 +39,7 @@ export class EventStore {
   private sending = false;
   private hasNewEvents = false;
   private announcing = false;
-  private readonly statements: { one: Statement; many: Statement };
+  private readonly statements: { one: Statement; many: Statement; together: Statement };
 
   /**
    * @param pool whose server ends a statement sooner than `answerWithinMs`, as that of `openPool` does, so that most
@@ -54,6 +58,7 @@ export class EventStore {
     this.statements = {
       one: { name: `append one${name}`, text: appendOne(projection) },
       many: { name: `append many${name}`, text: appendMany(projection) },
+      together: { name: `append together${name}`, text: appendMany(projection, true) },
     };
   }
 
@@ -70,20 +75,37 @@ export class EventStore {
    * (SQLSTATE 57014), since the server stops that clock before it commits, and a server that cannot be reached or
    * refuses the connection.
    */
-  async append({ stream, expectedVersion, events, metadata, row }: Append): Promise<number> {
-    if (events.length === 0) throw new Error(`An append to ${stream} without events.`);
-    if (row && !this.projection) throw new Error('An append with a row needs a store with a projection.');
-    // The JSON is made here, so that a value that cannot be JSON fails its own caller only, and later changes to the
-    // objects are not sent.
-    const json = {
-      metadata: JSON.stringify(metadata),
-      row: row ? JSON.stringify(row) : null,
-      events: events.map((event) => ({ ...event, data: JSON.stringify(event.data) })),
-    };
+  async append(append: Append): Promise<number> {
+    const sent = this.sent(append);
     return new Promise((resolve, reject) => {
-      this.waiting.push({ stream, expected: expectedVersion, ...json, resolve, reject });
+      this.waiting.push({ ...sent, resolve, reject });
       if (!this.sending) void this.send();
     });
+  }
+
+  /**
+   * Adds events to several streams and upserts their rows, all or none. The rows of streams that are there already are
+   * written first, so that a new one can have what one of them gives up under a unique index.
+   *
+   * @throws {WrongExpectedVersion} one of the streams has another version; and what `append` throws.
+   */
+  async appendTogether(appends: readonly Append[]): Promise<void> {
+    const batch = appends.map((append) => this.sent(append));
+    const { stream: last } = batch.at(-1)!;
+    const statement = { ...this.statements.together, values: columnsOf(batch) };
+    for (;;) {
+      try {
+        const found = await this.run(statement);
+        for (const [i, { stream, expected }] of batch.entries())
+          if (found[i] !== expected) throw new WrongExpectedVersion(stream, expected, found[i]!);
+        void this.announce();
+        return;
+      } catch (error) {
+        if (error instanceof WrongExpectedVersion) throw error;
+        if (!isRefusal(error)) throw isCertain(error) ? error : new AppendUnanswered(last, error);
+        if (!isLostRace(error)) throw violation(last, error);
+      }
+    }
   }
 
   /**
@@ -109,6 +131,19 @@ export class EventStore {
       values: [stream, version, type],
     });
     return rows.map(recordedEvent)[0];
+  }
+
+  /** Makes the JSON of an append at once, so that what cannot be JSON fails alone, and later changes are not sent. */
+  private sent({ stream, expectedVersion, events, metadata, row }: Append): Sent {
+    if (events.length === 0) throw new Error(`An append to ${stream} without events.`);
+    if (row && !this.projection) throw new Error('An append with a row needs a store with a projection.');
+    return {
+      stream,
+      expected: expectedVersion,
+      metadata: JSON.stringify(metadata),
+      row: row ? JSON.stringify(row) : null,
+      events: events.map((event) => ({ ...event, data: JSON.stringify(event.data) })),
+    };
   }
 
   /** Sends one statement after another. Appends that come meanwhile are gathered for the next one. */
@@ -158,7 +193,7 @@ export class EventStore {
   }
 
   /** Gives the version at which each stream was found. An append that expected this version is written. */
-  private async execute(batch: readonly Waiting[]): Promise<number[]> {
+  private async execute(batch: readonly Sent[]): Promise<number[]> {
     const [first] = batch;
     const [event, ...more] = first!.events;
     const lone = batch.length === 1 && more.length === 0 && event;
@@ -177,6 +212,10 @@ export class EventStore {
           ],
         }
       : { ...this.statements.many, values: columnsOf(batch) };
+    return this.run(statement);
+  }
+
+  private async run(statement: QueryConfig): Promise<number[]> {
     // Unlike the pool's own query, this keeps the connection after a refusal, since refusals are frequent under
     // contention.
     const { rows } = await withClient(
@@ -245,7 +284,7 @@ const violation = (stream: string, error: DatabaseError): Error =>
     ? new ConstraintViolation(stream, error.constraint, error.detail)
     : error;
 
-const columnsOf = (batch: readonly Waiting[]): unknown[][] => {
+const columnsOf = (batch: readonly Sent[]): unknown[][] => {
   const events = batch.flatMap((append, n) => append.events.map((event, i) => ({ ...event, n, place: i + 1 })));
   return [
     batch.map((_, n) => n),
@@ -273,15 +312,19 @@ const newestOf = (stream: string) => `(
     ) AS newest ON true`;
 const found = `coalesce(newest.version, 0) AS version, coalesce(newest.hash, '\\x${noHash.toString('hex')}') AS previous`;
 
-/** Writes rows in an order that all processes share, so that two of them cannot deadlock. */
-function upsert({ table, key, columns, contended = key }: InlineProjection, from: string): string {
+/**
+ * Writes rows in an order that all processes share, so that two of them cannot deadlock.
+ *
+ * @param first what decides among rows with the same contended value, before their key.
+ */
+function upsert({ table, key, columns, contended = key }: InlineProjection, from: string, first?: string): string {
   const names = Object.keys(columns);
   const record = names.map((name) => `${name} ${columns[name]}`).join(', ');
   const update = names.filter((name) => name !== key).map((name) => `${name} = excluded.${name}`);
   return `, projected AS (
     INSERT INTO ${table} (${names.join(', ')})
     SELECT ${names.map((name) => `r.${name}`).join(', ')} ${from}, json_to_record(a.row::json) AS r(${record})
-    WHERE a.row IS NOT NULL ORDER BY r.${contended}, r.${key}
+    WHERE a.row IS NOT NULL ORDER BY r.${contended}, ${first ? `${first}, ` : ''}r.${key}
     ON CONFLICT (${key}) DO UPDATE SET ${update.join(', ')}
   )`;
 }
@@ -307,15 +350,19 @@ function appendOne(projection?: InlineProjection): string {
   )${row} SELECT version FROM found`;
 }
 
-/** Inserts the events of all streams before the first row, in the order of their streams; `upsert` says why. */
-function appendMany(projection?: InlineProjection): string {
+/**
+ * Inserts the events of all streams before the first row, in the order of their streams; `upsert` says why.
+ *
+ * @param isAllOrNone whether nothing is written where one stream has another version than it was expected to have.
+ */
+function appendMany(projection?: InlineProjection, isAllOrNone = false): string {
   const from = 'FROM inserted i JOIN appends a ON a.stream = i.stream AND a.version + 1 = i.version';
   return `WITH RECURSIVE found AS MATERIALIZED (
     SELECT a.*, ${found}
     FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::text[]) AS a(n, stream, expected, metadata, row)
     LEFT JOIN LATERAL ${newestOf('a.stream')}
   ), appends AS (
-    SELECT * FROM found WHERE version = expected
+    SELECT * FROM found WHERE ${isAllOrNone ? '(SELECT bool_and(version = expected) FROM found)' : 'version = expected'}
   ), events_in_order AS MATERIALIZED (
     SELECT ${draw}, ordered.* FROM (
       SELECT a.stream, a.version + e.place AS version, e.type, e.schema_version, e.data, a.metadata, e.time, e.place, a.previous
@@ -334,5 +381,5 @@ function appendMany(projection?: InlineProjection): string {
     SELECT position, stream, version, type, schema_version, data::json, metadata::json, time, previous, hash
     FROM chained ORDER BY position
     RETURNING stream, version
-  )${projection ? upsert(projection, from) : ''} SELECT version FROM found ORDER BY n`;
+  )${projection ? upsert(projection, from, isAllOrNone ? 'a.version DESC' : undefined) : ''} SELECT version FROM found ORDER BY n`;
 }
