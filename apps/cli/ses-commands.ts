@@ -153,5 +153,7 @@ async function holderOf({ name, domainId }: SesIdentity): Promise<Holder> {
     throw new Error(
       `${name} has the tag of ${domainId}, which this database does not know: is it another installation's?`,
     );
-  return isLive(state) || ['provisioning', 'rolling_back', 'deleting'].includes(state.status) ? 'live' : 'ended';
+  return isLive(state) || ['provisioning', 'rolling_back', 'deleting', 'released'].includes(state.status)
+    ? 'live'
+    : 'ended';
 }

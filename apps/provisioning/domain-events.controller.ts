@@ -17,7 +17,14 @@ export class DomainEventsController {
     private readonly domains: DomainCommandHandler,
   ) {}
 
-  @OnEvent('DomainAdded', 'ProvisioningFailed', 'IdentityRepairRequested', 'DomainDeletionRequested', 'DomainExpired')
+  @OnEvent(
+    'DomainAdded',
+    'ProvisioningFailed',
+    'IdentityRepairRequested',
+    'DomainDeletionRequested',
+    'DomainExpired',
+    'DomainReleased',
+  )
   async putOnTheList({ stream, type, version, replayId }: DeliveredEvent): Promise<void> {
     // A replay must not cause a request to SES for every domain of the past.
     if (replayId && !isUnfinished((await this.domains.load(stream)).state)) return;

@@ -1,14 +1,16 @@
 import { Logger } from '@nestjs/common';
-import { DomainCommandHandler, type Commands } from '@app/commands';
+import { DomainCommandHandler, MailboxCommandHandler, type Commands } from '@app/commands';
 import { WrongExpectedVersion, type Append, type EventStore, type RecordedEvent } from '@app/event-store';
 import {
   AddDomain,
+  ReleaseDomain,
   RequestDeletion,
   RequestIdentityRepair,
   type DomainCommand,
   type MailDomain,
   type IdentityFault,
 } from '@app/mail-domain';
+import { CreateMailbox } from '@app/mailbox';
 import { MailServerDenied, type MailServer } from '@app/mail-server';
 import { commandsTo } from '../../test/support/commands';
 import { adoptedTag, SesDenied, SesRefused, type SesIdentity } from '@app/ses';
@@ -164,6 +166,11 @@ class World {
     },
   } as unknown as SesWriter;
 
+  private readonly readModel = {
+    idsOn: (_: string, after: string) =>
+      Promise.resolve([...this.streams.keys()].filter((id) => id.startsWith('mbx_') && id > after).sort()),
+  };
+
   /** Takes an identity out of SES, with all that it has. */
   lose(name: string): void {
     this.ses.delete(name);
@@ -174,28 +181,36 @@ class World {
   private start(): { provisioner: Provisioner; commands: Commands; domains: DomainCommandHandler } {
     const process = this.alive;
     const domains = new DomainCommandHandler(this.while(process, this.store));
-    const commands = commandsTo(domains);
+    const commands = commandsTo(domains, new MailboxCommandHandler(this.while(process, this.store)));
     const times = new ProvisioningTimes(1, 5, 1_000);
     const mailServer = this.while(process, this.mailServer);
     const ses = this.while(process, this.identities);
-    return { commands, domains, provisioner: new Provisioner(commands, domains, mailServer, ses, times) };
+    return {
+      commands,
+      domains,
+      provisioner: new Provisioner(commands, domains, mailServer, ses, times, this.readModel),
+    };
   }
 
   async execute(command: DomainCommand): Promise<void> {
     await this.start().commands.execute(command);
   }
 
+  async create(mailbox: CreateMailbox): Promise<void> {
+    await this.start().commands.execute(mailbox);
+  }
+
   async state(id: string): Promise<MailDomain> {
     return (await this.start().domains.load(id)).state;
   }
 
-  async converge(id: string, triedBefore = false): Promise<void> {
-    await this.start().provisioner.converge(id, new AbortController().signal, triedBefore);
+  converge(id: string, triedBefore = false): Promise<'done' | 'waits'> {
+    return this.start().provisioner.converge(id, new AbortController().signal, triedBefore);
   }
 
   /** Converges as the task list does until the state needs no more, with a new process after each death. */
   async settle(id: string): Promise<void> {
-    const working = ['provisioning', 'rolling_back', 'deleting'];
+    const working = ['provisioning', 'rolling_back', 'deleting', 'released'];
     const asks = (state: MailDomain) => working.includes(state.status) || ('inRepair' in state && state.inRepair);
     for (let turn = 0; asks(await this.state(id)); turn++) {
       if (turn > 20) throw new Error('never settles');
@@ -256,6 +271,63 @@ const retryWorks = async (world: World) => {
   expect((await world.state('mdom_2')).status).toBe('pending');
   expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_2', 'mdom_2']);
 };
+
+describe('a name that a claim has won, with a death at every point', () => {
+  const claimed = new AddDomain('mdom_2', { ...add('mdom_2').data, claim: 'claim_1', replaces: 'mdom_1' }, context);
+  const release = new ReleaseDomain('mdom_1', { claim: 'claim_1', ownership: 'absent', graceMs: 0 }, context);
+  const mailbox = (id: string) =>
+    new CreateMailbox(
+      id,
+      { address: `${id}@${name}`, team: 'team_a', home: { domainId: 'mdom_1', status: 'verified' }, provider: null },
+      context,
+    );
+  /** Has the name won, by another process, the gateway, which does not die. */
+  const win = async (world: World) => {
+    const { crashAt } = world;
+    world.crashAt = 0;
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    for (const id of ['mbx_1', 'mbx_2']) await world.create(mailbox(id));
+    await world.execute(release);
+    await world.execute(claimed);
+    Object.assign(world, { points: 0, crashAt, tokens: ['x', 'y', 'z'] });
+  };
+
+  it('the loser is gone from both before the winner has anything, and its mailboxes are suspended', async () => {
+    const points = await atEveryPoint(async (world) => {
+      await win(world);
+      expect(await world.converge('mdom_2')).toBe('waits');
+      expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_1', 'mdom_1']);
+      await world.settle('mdom_1');
+      nothingLeft(world);
+      await world.settle('mdom_2');
+      expect((await world.state('mdom_1')).status).toBe('deleted');
+      expect(await world.state('mdom_2')).toMatchObject({ status: 'pending', dkimTokens: ['x', 'y', 'z'] });
+      expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_2', 'mdom_2']);
+      for (const id of ['mbx_1', 'mbx_2'])
+        expect(world.streams.get(id)!.map(({ type, data }) => [type, data])).toEqual([
+          ['MailboxCreated', expect.anything()],
+          ['MailboxSuspended', { reason: 'domain_released' }],
+        ]);
+      // The last look a while later touches nothing of the winner. No process dies any more.
+      world.crashAt = 0;
+      await world.converge('mdom_1');
+      expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_2', 'mdom_2']);
+    });
+    expect(points).toBeGreaterThanOrEqual(16);
+  });
+
+  it('a fault of ours does not take it from the winner', async () => {
+    const world = new World();
+    await win(world);
+    await world.settle('mdom_1');
+    world.trouble.ses = 'denies';
+    const mended = setTimeout(() => delete world.trouble.ses, 20);
+    await world.settle('mdom_2');
+    clearTimeout(mended);
+    expect((await world.state('mdom_2')).status).toBe('pending');
+  });
+});
 
 describe('both or neither, with a death at every point', () => {
   it('an add ends with both', async () => {

@@ -19,8 +19,10 @@ import {
 } from '@app/mail-domain';
 import { eventId } from '@app/event-store';
 import { MailServer, MailServerDenied } from '@app/mail-server';
+import { MailboxRuleBroken, SuspendMailbox } from '@app/mailbox';
 import { mailFromName } from '@app/mail-records';
 import { adoptedTag, belongsTo, SesDenied, SesRefused, SesUnavailable, type SesIdentity } from '@app/ses';
+import type { MailboxesReadModel } from '@app/read-model';
 import { CounterpartAlarm } from '@app/runtime';
 import { SesWriter } from '@app/ses-writer';
 
@@ -55,9 +57,17 @@ const recorded = ({ tokens, hostedZone, region, status, mailFrom }: SesIdentity)
   ...(mailFrom && { mailFromDomain: mailFrom.domain }),
 });
 
+/** Mailboxes that are read at once. */
+const mailboxesAtOnce = 500;
+
+/** Ignores that a mailbox was deleted meanwhile. */
+const unlessGone = (error: unknown): void => {
+  if (!(error instanceof MailboxRuleBroken)) throw error;
+};
+
 /** Whether the domain is being provisioned, rolled back, deleted or repaired. */
 export const isUnfinished = (state: MailDomain): boolean =>
-  ['provisioning', 'rolling_back', 'deleting'].includes(state.status) || (isLive(state) && state.inRepair);
+  ['provisioning', 'rolling_back', 'deleting', 'released'].includes(state.status) || (isLive(state) && state.inRepair);
 
 /**
  * Makes the mail server and SES agree with a domain's events: both have the domain, or neither.
@@ -76,15 +86,17 @@ export class Provisioner {
     private readonly mailServer: MailServer,
     private readonly ses: SesWriter,
     private readonly times: ProvisioningTimes,
+    private readonly mailboxes: Pick<MailboxesReadModel, 'idsOn'>,
   ) {}
 
   /**
    * Executes the one action that the state requires, if any. Its event leads to the next action.
    *
+   * @returns `waits` where another domain of the same name has to be gone first.
    * @param triedBefore an earlier attempt ended without an answer, and its requests may still take effect.
    * @throws {Error} whatever prevents completion now; the caller tries again without a limit.
    */
-  async converge(domainId: string, signal: AbortSignal, triedBefore = false): Promise<void> {
+  async converge(domainId: string, signal: AbortSignal, triedBefore = false): Promise<'done' | 'waits'> {
     const { state, last } = await this.domains.load(domainId);
     const context = (): CommandContext => ({
       at: new Date().toISOString(),
@@ -93,6 +105,7 @@ export class Provisioner {
       ...(last && { causationId: eventId(last) }),
     });
     if (state.status === 'provisioning') {
+      if (state.replaces !== undefined && !(await this.hasEnded(state.replaces))) return 'waits';
       const result = await this.provision(state, signal, context().correlationId);
       await this.commands.execute(
         'failure' in result
@@ -111,15 +124,30 @@ export class Provisioner {
         this.logger.error(`${domainId} cannot be repaired, and an operator has to settle why: ${repaired.failure}`);
         const reason = `${repaired.failure}; an operator has to settle that.`;
         await this.commands.execute(new FailIdentityRepair(domainId, { reason }, context()));
-        return;
+        return 'done';
       }
       const complete = new CompleteIdentityRepair(domainId, recorded(repaired), context());
       const { state: now } = await this.commands.execute(complete);
       // A deletion that was requested meanwhile may have finished before the identity existed.
       if (!isLive(now)) await this.remove(state, signal);
-    } else if (state.status === 'deleting') {
+    } else if (state.status === 'deleting' || state.status === 'released') {
+      if (state.status === 'released') await this.suspendMailboxes(domainId, signal, context);
       await this.removeForGood(state, signal, triedBefore);
       await this.commands.execute(new CompleteDeletion(domainId, context()));
+    }
+    return 'done';
+  }
+
+  /** Suspends what lives on a domain whose name another team has. No mailbox is created on it any more. */
+  private async suspendMailboxes(domainId: string, signal: AbortSignal, context: () => CommandContext): Promise<void> {
+    for (let after = '', isFull = true; isFull;) {
+      const ids = await this.mailboxes.idsOn(domainId, after, mailboxesAtOnce);
+      for (const id of ids) {
+        signal.throwIfAborted();
+        await this.commands.execute(new SuspendMailbox(id, context(), { reason: 'domain_released' })).catch(unlessGone);
+      }
+      isFull = ids.length === mailboxesAtOnce;
+      after = ids.at(-1) ?? after;
     }
   }
 
@@ -135,7 +163,9 @@ export class Provisioner {
     const left = Date.parse(domain.deadline) - Date.now();
     const inTime = AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, left))]);
     let step: ProvisioningStep = 'mail_server';
-    const isDefinite = (error: unknown) => error instanceof SesRefused || isOurs(error);
+    // A team that has won the name by a claim keeps it until an operator has mended what is ours.
+    const isDefinite = (error: unknown) =>
+      error instanceof SesRefused || (isOurs(error) && domain.replaces === undefined);
     const attempt = async <T>(work: () => Promise<T>): Promise<T> => {
       for (let wait = this.times.retryMs; ; wait = Math.min(wait * 2, this.times.retryMs * 20)) {
         try {
@@ -266,7 +296,8 @@ export class Provisioner {
       throw error;
     });
     if (!identity) return;
-    const isIts = domain.status === 'deleting' ? belongsTo(identity, domain.id) : identity.domainId === domain.id;
+    const goes = domain.status === 'deleting' || domain.status === 'released';
+    const isIts = goes ? belongsTo(identity, domain.id) : identity.domainId === domain.id;
     if (isIts) await this.ses.delete(domain.name, { signal });
   }
 }

@@ -5,7 +5,7 @@ import { DatabaseModule } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { MailServer, MailServerModule } from '@app/mail-server';
 import { messagingMigrations } from '@app/messaging';
-import { DomainsReadModel, readModelMigrations } from '@app/read-model';
+import { DomainsReadModel, MailboxesReadModel, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, type Settings } from '@app/runtime';
 import { SesWriter, SesWriterModule } from '@app/ses-writer';
@@ -65,14 +65,15 @@ export class ProvisioningModule {
         },
         {
           provide: Provisioner,
-          inject: [Commands, DomainCommandHandler, MailServer, SesWriter, ProvisioningTimes],
+          inject: [Commands, DomainCommandHandler, MailServer, SesWriter, ProvisioningTimes, Pool],
           useFactory: (
             commands: Commands,
             domains: DomainCommandHandler,
             mailServer: MailServer,
             ses: SesWriter,
             times: ProvisioningTimes,
-          ) => new Provisioner(commands, domains, mailServer, ses, times),
+            pool: Pool,
+          ) => new Provisioner(commands, domains, mailServer, ses, times, new MailboxesReadModel(pool)),
         },
       ],
     };

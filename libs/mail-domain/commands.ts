@@ -1,6 +1,6 @@
 /** The commands of a mail domain. Ids and times come in with a command, so that a decision is a pure function. */
 import type { CommandContext } from '@app/decider';
-import type { Assessment, Expected, SesDkimStatus } from '@app/mail-records';
+import type { Assessment, Expected, OwnershipSeen, SesDkimStatus } from '@app/mail-records';
 import type {
   IdentityFault,
   ExpiryAnnounced,
@@ -22,6 +22,10 @@ export class AddDomain {
       readonly team: string;
       readonly deadline: string;
       readonly mode?: 'send_only';
+      /** The claim that has won the name. */
+      readonly claim?: string;
+      /** The domain that it was won from, where another team had it. */
+      readonly replaces?: string;
     },
     readonly context: CommandContext,
   ) {}
@@ -171,6 +175,22 @@ export class ExpireDomain {
   ) {}
 }
 
+/** Gives the name to the claim of another team, which has proved that it is its own. */
+export class ReleaseDomain {
+  readonly type = 'ReleaseDomain';
+  constructor(
+    readonly domainId: string,
+    readonly data: {
+      readonly claim: string;
+      /** What a look for the claim has found of the ownership record of this domain's team. */
+      readonly ownership: OwnershipSeen;
+      /** Milliseconds for which the ownership record of a domain that was ever verified has to be gone. */
+      readonly graceMs: number;
+    },
+    readonly context: CommandContext,
+  ) {}
+}
+
 export class RecordOwnersTold {
   readonly type = 'RecordOwnersTold';
   constructor(
@@ -195,5 +215,6 @@ export type DomainCommand =
   | RecordOwnersTold
   | AnnounceExpiry
   | ExpireDomain
+  | ReleaseDomain
   | RequestDeletion
   | CompleteDeletion;

@@ -8,3 +8,19 @@ export class DomainRuleBroken extends Error {
     super(message);
   }
 }
+
+/** A claim is refused: the domain was verified, and its team may still own the name. Nothing has changed. */
+export class DomainHeld extends DomainRuleBroken {
+  /**
+   * @param why `record`: the ownership record is there. `grace`: it is gone, but not for long enough. `unknown`: nobody
+   * can tell just now.
+   * @param goneSince ISO 8601: the time since which looks have found the ownership record gone; absent if none has.
+   */
+  constructor(
+    name: string,
+    readonly why: 'record' | 'grace' | 'unknown',
+    readonly goneSince?: string,
+  ) {
+    super('conflict', `${name} is held by another team.`);
+  }
+}

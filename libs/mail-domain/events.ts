@@ -34,6 +34,13 @@ export type DomainAdded = Event<
     readonly deadline: string;
     /** `send_only`: it sends mail and receives none. Absent where it does both. */
     readonly mode?: 'send_only';
+    /** `claim_…`: the claim by which the team has proved that the name is its own. Absent where it was free. */
+    readonly claim?: string;
+    /**
+     * `mdom_…`: the domain, of another team, that had the name until this event. It is `DomainReleased` at the same
+     * moment, by the same claim, and this one is provisioned once that one is deleted. Absent where the name was free.
+     */
+    readonly replaces?: string;
   }
 >;
 
@@ -335,9 +342,25 @@ export type ExpiryAnnounced = Event<
  */
 export type DomainExpired = Event<'DomainExpired', Record<string, never>>;
 
+/**
+ * Another team has claimed the name and proved that it is its own, while this team had never done so, or no longer did.
+ * The name is that team's from now on, and the mailboxes here are suspended. This cannot be undone: `DomainDeleted`
+ * follows.
+ */
+export type DomainReleased = Event<
+  'DomainReleased',
+  {
+    /** `claim_…`: the same as in `DomainAdded` of the domain that has the name now. */
+    readonly claim: string;
+  }
+>;
+
 /** A customer deleted the domain. This cannot be undone: `DomainDeleted` follows. */
 export type DomainDeletionRequested = Event<'DomainDeletionRequested', Record<string, never>>;
-/** Neither the mail server nor SES has the domain any more; the name is free. The last event of this domain. */
+/**
+ * Neither the mail server nor SES has the domain any more; the name is free, or another team's since `DomainReleased`.
+ * The last event of this domain.
+ */
 export type DomainDeleted = Event<'DomainDeleted', Record<string, never>>;
 
 export type DomainEvent =
@@ -358,6 +381,7 @@ export type DomainEvent =
   | OwnersTold
   | ExpiryAnnounced
   | DomainExpired
+  | DomainReleased
   | DomainDeletionRequested
   | DomainDeleted;
 
@@ -380,6 +404,7 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   OwnersTold: 1,
   ExpiryAnnounced: 1,
   DomainExpired: 1,
+  DomainReleased: 1,
   DomainDeletionRequested: 1,
   DomainDeleted: 1,
 };

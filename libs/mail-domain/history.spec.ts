@@ -130,6 +130,28 @@ it('tells that a domain expires', () => {
   ]);
 });
 
+it('tells both sides of a claim', () => {
+  const released = event('DomainReleased', { claim: 'claim_1' });
+  const never =
+    'Another team has claimed mail.acme.com and proved that the name is its own, while it was never verified here; mail.acme.com is that team’s now, and is being removed here.';
+  expect(told(added, provisioned, released, event('DomainDeleted', {})).slice(2)).toEqual([
+    never,
+    'What this team had of mail.acme.com is gone from the mail server and Amazon SES.',
+  ]);
+  const verified = [checked('requested', finding('mx')), event('DomainVerified', {})];
+  expect(told(added, provisioned, ...verified, released)[4]).toBe(
+    never.replace('it was never verified here', 'the ownership record of this team was gone'),
+  );
+  const won = { name: 'mail.acme.com', team: 'team_b', deadline: at, claim: 'claim_1' };
+  expect(told(event('DomainAdded', { ...won, replaces: 'mdom_2' }))).toEqual([
+    'mail.acme.com was added by a claim: your team has proved that the name is its own, which another team had without proof.',
+  ]);
+  expect(told(event('DomainAdded', { ...won, mode: 'send_only' }))).toEqual([
+    'mail.acme.com was added to send mail only by a claim: your team has proved that the name is its own.',
+  ]);
+  expect(actorOf('claims').words).toBe('Sendmux, for the claim of another team');
+});
+
 it.each([
   ['key_1', 'key', 'The API key key_1'],
   ['slnk_1', 'key', 'The setup link slnk_1'],

@@ -13,10 +13,14 @@ export interface Actor {
   readonly words: string;
 }
 
+/** The actor of what the claim of another team does to a domain: it is not told whose claim it was. */
+export const claimsActor = 'claims';
+
 /** @param actor as `CommandContext` has it. */
 export function actorOf(actor: string): Actor {
   if (actor.startsWith('key_')) return { type: 'key', id: actor, words: `The API key ${actor}` };
   if (actor.startsWith('slnk_')) return { type: 'key', id: actor, words: `The setup link ${actor}` };
+  if (actor === claimsActor) return { type: 'process', id: actor, words: 'Sendmux, for the claim of another team' };
   const app = {
     provisioning: 'provisioning',
     'verification-scheduler': 'the verification cycle',
@@ -30,13 +34,20 @@ export function actorOf(actor: string): Actor {
 interface Met {
   readonly name: string;
   readonly wasVerified: boolean;
+  readonly wasEverVerified: boolean;
+  /** Whether its name is another team's. */
+  readonly isReleased: boolean;
 }
 
 type Sentences = { [E in DomainEvent as E['type']]: (data: E['data'], met: Met) => string };
 
 const sentences: Sentences = {
-  DomainAdded: ({ name, mode }) =>
-    `${name} was added${mode === 'send_only' ? ' to send mail only' : ''}, and its name reserved.`,
+  DomainAdded: ({ name, mode, claim, replaces }) => {
+    const purpose = mode === 'send_only' ? ' to send mail only' : '';
+    if (claim === undefined) return `${name} was added${purpose}, and its name reserved.`;
+    const from = replaces === undefined ? '' : ', which another team had without proof';
+    return `${name} was added${purpose} by a claim: your team has proved that the name is its own${from}.`;
+  },
   DomainProvisioned: ({ sesRegion }, { name }) =>
     `The mail server and Amazon SES (${sesRegion}) have ${name} now; it is pending until its DNS records are in place.`,
   ProvisioningFailed: (failure, { name }) => `${refusal(failure, name)} What was done of it is being taken back.`,
@@ -74,8 +85,13 @@ const sentences: Sentences = {
   ExpiryAnnounced: ({ expiresAt }, { name }) =>
     `${name} was never verified, and expires at ${expiresAt} unless it is verified before.`,
   DomainExpired: (_, { name }) => `${name} was not verified in time, and is being removed.`,
+  DomainReleased: (_, { name, wasEverVerified }) =>
+    `Another team has claimed ${name} and proved that the name is its own, while ${wasEverVerified ? 'the ownership record of this team was gone' : 'it was never verified here'}; ${name} is that team’s now, and is being removed here.`,
   DomainDeletionRequested: (_, { name }) => `The deletion of ${name} was asked for.`,
-  DomainDeleted: (_, { name }) => `${name} is gone from the mail server and Amazon SES, and the name is free.`,
+  DomainDeleted: (_, { name, isReleased }) =>
+    isReleased
+      ? `What this team had of ${name} is gone from the mail server and Amazon SES.`
+      : `${name} is gone from the mail server and Amazon SES, and the name is free.`,
 };
 
 const filtering: ReadonlyMap<string, string> = new Map([
@@ -104,8 +120,10 @@ export type Before = MailDomain | Pick<Provisioned, 'name' | 'verifiedAt'>;
 export function sentenceOf(event: DomainEvent, before: Before): string {
   const name = event.type === 'DomainAdded' ? event.data.name : 'name' in before ? before.name : event.domainId;
   const wasVerified = 'verifiedAt' in before && before.verifiedAt !== null;
+  const wasEverVerified = 'firstVerifiedAt' in before && before.firstVerifiedAt !== undefined;
   const say = sentences[event.type] as (data: DomainEvent['data'], met: Met) => string;
-  return say(event.data, { name, wasVerified });
+  const isReleased = 'status' in before && before.status === 'released';
+  return say(event.data, { name, wasVerified, wasEverVerified, isReleased });
 }
 
 function refusal({ kind, reason }: ProvisioningFailed['data'], name: string): string {

@@ -16,11 +16,12 @@ import {
   FailProvisioning,
   RecordCheck,
   RecordOwnersTold,
+  ReleaseDomain,
   RequestDeletion,
   RequestIdentityRepair,
   type DomainCommand,
 } from './commands';
-import { DomainRuleBroken } from './errors';
+import { DomainHeld, DomainRuleBroken } from './errors';
 import type { DomainEvent, IdentityFault, SenderFilterMode } from './events';
 import { sentenceOf } from './history';
 import { decide, evolve, initialState, noSenderFilters, type MailDomain } from './mail-domain';
@@ -125,6 +126,69 @@ describe('the expiry of a domain that was never verified', () => {
   it('is announced for none that was verified to send only', () => {
     const sending = new AddDomain(id, { ...add.data, mode: 'send_only' }, context);
     expect(run([sending, provision, requested(), new EnableReceiving(id, context), announced]).last).toEqual([]);
+  });
+});
+
+const day = 86_400_000;
+const later = (days: number) => ({ ...context, at: new Date(Date.parse(context.at) + days * day).toISOString() });
+const release = (ownership: 'present' | 'absent' | 'unknown', days = 0) =>
+  new ReleaseDomain(id, { claim: 'claim_1', ownership, graceMs: 7 * day }, later(days));
+describe('the claim of another team', () => {
+  const gone: Outcomes = { verification_txt: 'fail' };
+  const on = (command: RecordCheck, days: number) => new RecordCheck(id, command.data, later(days));
+  const refused = (...commands: DomainCommand[]) => {
+    try {
+      after(...commands);
+    } catch (error) {
+      if (error instanceof DomainHeld) return [error.why, error.goneSince].filter(Boolean).join(' ');
+      throw error;
+    }
+    return 'released';
+  };
+
+  it.each(['present', 'absent', 'unknown'] as const)('takes one that was never verified, record %s', (record) => {
+    for (const since of [[], [announced], [requested(broken)], [cycle(1, broken), cycle(2, broken)]]) {
+      const { state, last } = after(...since, release(record));
+      expect([last, state.status]).toEqual([['DomainReleased'], 'released']);
+    }
+    expect(after(release(record), new CompleteDeletion(id, context)).state.status).toBe('deleted');
+  });
+  it('is refused while the ownership record of one that was ever verified is there, failed or not', () => {
+    const lives = [[], [requested(broken)], [cycle(1, broken), cycle(2, broken)]];
+    for (const life of lives) {
+      expect(refused(requested(), ...life, release('present', 90))).toBe('record');
+      expect(refused(requested(), ...life, release('unknown', 90))).toBe('unknown');
+      expect(refused(requested(), ...life, release('absent', 90))).toBe('grace');
+    }
+  });
+  it('is refused until the ownership record is gone for the time of grace, by looks that could tell', () => {
+    const lost = [requested(), on(cycle(1, gone), 1)];
+    const since = later(1).at;
+    expect(refused(...lost, release('absent', 7.9))).toBe(`grace ${since}`);
+    expect(refused(...lost, release('absent', 8))).toBe('released');
+    expect(refused(...lost, release('present', 8))).toBe('record');
+    expect(refused(...lost, release('unknown', 8))).toBe('unknown');
+    expect(refused(...lost, on(cycle(2, gone), 6), release('absent', 8))).toBe('released');
+    expect(refused(...lost, on(requested({ verification_txt: 'indeterminate' }), 6), release('absent', 8))).toBe(
+      'released',
+    );
+    const back = [...lost, on(requested(), 5), on(requested(gone), 6)];
+    expect(refused(...back, release('absent', 12.9))).toBe(`grace ${later(6).at}`);
+    expect(refused(...back, release('absent', 13))).toBe('released');
+  });
+  it('does not count what cannot be seen as gone', () => {
+    const unseen = requested(gone);
+    const findings = unseen.data.findings.map((each) =>
+      each.check === 'verification_txt' ? { ...each, code: 'dnssec_bogus' } : each,
+    );
+    const bogus = new RecordCheck(id, { ...unseen.data, findings }, context);
+    expect(refused(requested(), bogus, release('absent', 90))).toBe('grace');
+  });
+  it('waits for what is under way, and finds nothing where it has ended', () => {
+    expect(() => after(new RequestDeletion(id, context), release('absent'))).toThrow(/Try again shortly/);
+    expect(() => run([add, release('absent')])).toThrow(/Try again shortly/);
+    for (const ended of [[release('absent')], [new RequestDeletion(id, context), new CompleteDeletion(id, context)]])
+      expect(() => after(...ended, release('absent'))).toThrow(/There is no domain/);
   });
 });
 
@@ -528,6 +592,7 @@ describe('any life', () => {
       .map((mode) => new ChangeSenderFilters(id, { mode, rules: 1, digest: 'a' }, context)),
     fc.constant(new EnableReceiving(id, context)),
     fc.constant(announced),
+    fc.constantFrom(release('absent'), release('present')),
     fc.constantFrom(expire(), expire('2026-04-16T10:00:00.000Z')),
     fc.constant(new RequestDeletion(id, context)),
     fc.constant(new CompleteDeletion(id, context)),
@@ -546,7 +611,7 @@ describe('any life', () => {
           }
           state = events.reduce(evolve, state);
           if (events.length === 0) continue;
-          const again = state.status === 'deleted' || state.status === 'deleting' ? [] : decide(command, state);
+          const again = ['deleted', 'deleting', 'released'].includes(state.status) ? [] : decide(command, state);
           expect(again.filter((event) => event.type !== 'DnsChecked')).toEqual([]);
         }
       }),

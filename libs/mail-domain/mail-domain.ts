@@ -2,8 +2,8 @@
  * The life of a mail domain as a decider: `decide` turns a command and a state into events, `evolve` folds an event
  * into a state. Pure: no clock, no I/O, no ids of its own.
  */
-import type { ChangeSenderFilters, CompleteProvisioning, DomainCommand, RecordCheck } from './commands';
-import { DomainRuleBroken } from './errors';
+import type { ChangeSenderFilters, CompleteProvisioning, DomainCommand, RecordCheck, ReleaseDomain } from './commands';
+import { DomainHeld, DomainRuleBroken } from './errors';
 import type {
   DnsChecked,
   DomainEvent,
@@ -18,6 +18,7 @@ import {
   haveSameTokens,
   isBroken,
   isUnanswered,
+  ownershipSeen,
   sameAssessment,
   type Assessment,
   type Finding,
@@ -52,6 +53,8 @@ export interface Provisioned extends Named {
   readonly sesIdentity?: SesStanding | undefined;
   /** Time of the last success; null until the first. */
   readonly verifiedAt: string | null;
+  /** The time since which looks have found the ownership record gone; absent while it is there, or was never seen. */
+  readonly ownershipGoneSince?: string | undefined;
   /** The time of the first success, which nothing takes back; absent until then. */
   readonly firstVerifiedAt?: string | undefined;
   /** The time at which it expires; absent unless that was announced, and once it is verified. */
@@ -83,7 +86,7 @@ export interface Provisioned extends Named {
 
 export type MailDomain =
   | { readonly status: 'absent' }
-  | (Named & { readonly status: 'provisioning'; readonly deadline: string })
+  | (Named & { readonly status: 'provisioning'; readonly deadline: string; readonly replaces?: string | undefined })
   | (Named & { readonly status: 'rolling_back'; readonly failure: ProvisioningFailed['data'] })
   | (Named & { readonly status: 'rolled_back' })
   /** `lapsed`: it was verified before, so scheduled cycles count strikes against it. */
@@ -91,6 +94,8 @@ export type MailDomain =
   | (Provisioned & { readonly status: 'verified' })
   | (Provisioned & { readonly status: 'failed' })
   | (Provisioned & { readonly status: 'deleting' })
+  /** Being deleted, while its name is another team's already. */
+  | (Provisioned & { readonly status: 'released' })
   | (Named & { readonly status: 'deleted' });
 
 /** A domain that customers can see and verify. */
@@ -167,7 +172,7 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
 
     case 'RecordOwnersTold': {
       const { about, notice } = command.data;
-      if (!isLive(state) && state.status !== 'deleting') return [];
+      if (!isLive(state) && state.status !== 'deleting' && state.status !== 'released') return [];
       return notice > (state.told?.[about] ?? 0) ? [event('OwnersTold', command.data)] : [];
     }
 
@@ -181,13 +186,17 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
         ? [event('DomainExpired', {})]
         : [];
 
+    case 'ReleaseDomain':
+      assertReleasable(command, state);
+      return [event('DomainReleased', { claim: command.data.claim })];
+
     case 'RequestDeletion':
       if (isLive(state)) return [event('DomainDeletionRequested', {})];
       if (state.status === 'deleting') return [];
       throw new DomainRuleBroken('not_found', `There is no domain ${command.domainId}.`);
 
     case 'CompleteDeletion':
-      return state.status === 'deleting' ? [event('DomainDeleted', {})] : [];
+      return state.status === 'deleting' || state.status === 'released' ? [event('DomainDeleted', {})] : [];
   }
 }
 
@@ -200,6 +209,23 @@ function decideFilters({ domainId, data, context }: ChangeSenderFilters, state: 
   const { mode, digest } = state.senderFilters ?? noSenderFilters;
   if (data.mode === mode && data.digest === digest) return [];
   return [{ type: 'SenderFiltersChanged', domainId, at: context.at, data }];
+}
+
+/**
+ * A domain that was never verified is released to whoever proves that the name is his. One that was needs its ownership
+ * record to be gone: by its own looks for the time of grace, and by the look for the claim.
+ */
+function assertReleasable({ domainId, data, context }: ReleaseDomain, state: MailDomain): void {
+  if (state.status === 'deleting' || state.status === 'provisioning' || state.status === 'rolling_back')
+    throw new DomainRuleBroken('conflict', `${state.name} is changing hands just now. Try again shortly.`);
+  if (!isLive(state)) throw new DomainRuleBroken('not_found', `There is no domain ${domainId}.`);
+  if (state.firstVerifiedAt === undefined) return;
+  const { name, ownershipGoneSince } = state;
+  if (data.ownership === 'present') throw new DomainHeld(name, 'record');
+  if (data.ownership === 'unknown') throw new DomainHeld(name, 'unknown');
+  const isGone =
+    ownershipGoneSince !== undefined && Date.parse(ownershipGoneSince) + data.graceMs <= Date.parse(context.at);
+  if (!isGone) throw new DomainHeld(name, 'grace', ownershipGoneSince);
 }
 
 function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain): DomainEvent[] {
@@ -289,6 +315,13 @@ function standingAfter(
   return { ...before, verificationStatus: sesDkimStatus, verifiedForSending };
 }
 
+/** Gives the time since which the ownership record is gone. A look that cannot tell leaves it as it is. */
+function goneSince(before: string | undefined, { at, data }: DnsChecked): string | undefined {
+  const seen = ownershipSeen(data.findings);
+  if (seen === 'unknown') return before;
+  return seen === 'absent' ? (before ?? at) : undefined;
+}
+
 function repaired(data: CompleteProvisioning['data'], state: LiveDomain): IdentityRepaired['data'] {
   const isSame = haveSameTokens(data.dkimTokens, state.dkimTokens) && data.dkimZone === state.dkimZone;
   return { ...data, recordsChanged: !isSame };
@@ -312,8 +345,8 @@ function strikesAfter(state: LiveDomain, broken: boolean): number {
 export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
   switch (event.type) {
     case 'DomainAdded': {
-      const { name, team, deadline, mode } = event.data;
-      return { status: 'provisioning', id: event.domainId, name, team, addedAt: event.at, deadline, mode };
+      const { name, team, deadline, mode, replaces } = event.data;
+      return { status: 'provisioning', id: event.domainId, name, team, addedAt: event.at, deadline, mode, replaces };
     }
     case 'DomainProvisioned':
       return changed(changed(named(expectStatus(state, event, 'provisioning')), event.data), {
@@ -343,6 +376,7 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
         sesDkimStatus: sesDkimStatus ?? live.sesDkimStatus,
         sesMailFromStatus: sesMailFromStatus ?? live.sesMailFromStatus,
         sesIdentity: standingAfter(event.data, live.sesIdentity),
+        ownershipGoneSince: goneSince(live.ownershipGoneSince, event),
         lastCycle: cycle ?? live.lastCycle,
       });
       if (seen.status !== 'pending' || trigger !== 'scheduled') return seen;
@@ -398,7 +432,7 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       return changed(live, { senderFilters: event.data });
     }
     case 'OwnersTold': {
-      const live = expectStatus(state, event, 'pending', 'verified', 'failed', 'deleting');
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed', 'deleting', 'released');
       const { about, notice } = event.data;
       return changed(live, { told: { ...live.told, [about]: notice } });
     }
@@ -411,8 +445,12 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const live = provisioned(expectStatus(state, event, 'pending', 'verified', 'failed'));
       return changed(live, { status: 'deleting' });
     }
+    case 'DomainReleased': {
+      const live = provisioned(expectStatus(state, event, 'pending', 'verified', 'failed'));
+      return changed(live, { status: 'released' });
+    }
     case 'DomainDeleted':
-      return changed(named(expectStatus(state, event, 'deleting')), { status: 'deleted' });
+      return changed(named(expectStatus(state, event, 'deleting', 'released')), { status: 'deleted' });
     default:
       throw new Error(`Unknown event ${(event as { type: string }).type}: this build is older than the stream.`);
   }
@@ -460,6 +498,7 @@ const provisioned = (state: Provisioned): Provisioned => ({
   sesMailFromStatus: state.sesMailFromStatus,
   sesIdentity: state.sesIdentity,
   verifiedAt: state.verifiedAt,
+  ownershipGoneSince: state.ownershipGoneSince,
   firstVerifiedAt: state.firstVerifiedAt,
   expiresAt: state.expiresAt,
   lastAssessment: state.lastAssessment,

@@ -12,7 +12,7 @@ export {
 export { checkNamed, checkNames, checks, checksOf, type CheckName } from './checks';
 export { haveSameTokens } from './checks/dkim';
 export { mailFromName } from './checks/mail-from/name';
-export { ownership } from './checks/ownership';
+export { ownership, ownershipSeen, type OwnershipSeen } from './checks/ownership';
 export { cnameChain } from './cname-chain';
 export * from './dns-hosts';
 export * from './domain-name';

@@ -29,10 +29,11 @@ export class CreateMailbox {
 
 export class SuspendMailbox {
   readonly type = 'SuspendMailbox';
-  readonly data = {};
   constructor(
     readonly mailboxId: string,
     readonly context: CommandContext,
+    /** `domain_released`: its domain has gone to another team; absent where the customer asks for it. */
+    readonly data: { readonly reason?: 'domain_released' } = {},
   ) {}
 }
 

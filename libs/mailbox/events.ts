@@ -28,7 +28,18 @@ export type MailboxCreated = Event<
 >;
 
 /** It takes no mail and sends none, until it is resumed. */
-export type MailboxSuspended = Event<'MailboxSuspended', Record<string, never>>;
+export type MailboxSuspended = Event<
+  'MailboxSuspended',
+  {
+    /**
+     * `domain_released`: its domain has gone to another team, and it is never resumed. Absent where the customer has
+     * suspended it. Later releases may have other reasons.
+     *
+     * @examples ["domain_released"]
+     */
+    readonly reason?: string;
+  }
+>;
 
 /** It takes mail and sends, again. */
 export type MailboxResumed = Event<'MailboxResumed', Record<string, never>>;

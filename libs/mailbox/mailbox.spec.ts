@@ -154,3 +154,18 @@ describe('a stream that cannot be', () => {
     expect(() => evolveMailbox(active, event('MailboxPainted'))).toThrow('Unknown event MailboxPainted');
   });
 });
+
+describe('a mailbox whose domain has gone to another team', () => {
+  const release = new SuspendMailbox(id, context, { reason: 'domain_released' });
+  it.each([
+    ['active', active],
+    ['suspended', suspended],
+  ])('is suspended for good, as is one that is %s', (_, state) => {
+    const released = decideMailbox(release, state).reduce(evolveMailbox, state);
+    expect(released).toMatchObject({ status: 'suspended', isReleased: true });
+    expect(typesOf(release, released)).toEqual([]);
+    expect(typesOf(suspend, released)).toEqual([]);
+    expect(refusal(resume, released)).toMatch(/^conflict: The domain of ada@mail.acme.com has gone to another team/);
+    expect(typesOf(remove, released)).toEqual(['MailboxDeleted']);
+  });
+});

@@ -23,6 +23,8 @@ export interface Created {
   /** Null for none. */
   readonly displayName: string | null;
   readonly createdAt: string;
+  /** Present once its domain has gone to another team: it stays suspended. */
+  readonly isReleased?: true | undefined;
 }
 
 export type Mailbox =
@@ -56,8 +58,14 @@ export function decideMailbox(command: MailboxCommand, state: Mailbox): MailboxE
     throw new MailboxRuleBroken('not_found', `There is no mailbox ${command.mailboxId}.`);
   switch (command.type) {
     case 'SuspendMailbox':
+      if (command.data.reason) return state.isReleased ? [] : [event('MailboxSuspended', command.data)];
       return state.status === 'active' ? [event('MailboxSuspended', {})] : [];
     case 'ResumeMailbox':
+      if (state.isReleased)
+        throw new MailboxRuleBroken(
+          'conflict',
+          `The domain of ${state.address} has gone to another team, so it stays suspended. Delete it when you no longer need it.`,
+        );
       return state.status === 'suspended' ? [event('MailboxResumed', {})] : [];
     case 'DeleteMailbox':
       return [event('MailboxDeleted', {})];
@@ -147,6 +155,8 @@ export function evolveMailbox(state: Mailbox, event: MailboxEvent): Mailbox {
         createdAt: event.at,
       };
     case 'MailboxSuspended':
+      if (event.data.reason === 'domain_released' && (state.status === 'active' || state.status === 'suspended'))
+        return { ...state, status: 'suspended', isReleased: true };
       if (state.status !== 'active') break;
       return { ...state, status: 'suspended' };
     case 'MailboxResumed':

@@ -161,6 +161,28 @@ class LetDomainsExpire1796700000100 implements MigrationInterface {
   }
 }
 
+/**
+ * Lets the name of a domain go to another one while the first is still being removed. It holds its place in the quota
+ * until it is: SES may have its identity.
+ */
+class LetNamesChangeHands1796700000200 implements MigrationInterface {
+  name = 'LetNamesChangeHands1796700000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP INDEX domains_name_reserved');
+    await runner.query(`
+      CREATE UNIQUE INDEX domains_name_reserved ON domains (name)
+      WHERE status NOT IN ('rolled_back', 'deleted', 'released')`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP INDEX domains_name_reserved');
+    await runner.query(`
+      CREATE UNIQUE INDEX domains_name_reserved ON domains (name)
+      WHERE status NOT IN ('rolled_back', 'deleted')`);
+  }
+}
+
 export const readModelMigrations = [
   CreateDomains1770000000100,
   KnowWhenDomainsWereChecked1795400000600,
@@ -169,6 +191,7 @@ export const readModelMigrations = [
   FindDomainsByMore1796400000200,
   CountForQuotas1796500000100,
   LetDomainsExpire1796700000100,
+  LetNamesChangeHands1796700000200,
 ];
 
 /** The unique index that reserves a name. */

@@ -66,7 +66,7 @@ const visibleStatuses: readonly string[] = [
 export const shownStatus = `(CASE status WHEN 'deleting' THEN 'pending' ELSE status END)`;
 const visible = `status IN (${visibleStatuses.map((status) => `'${status}'`).join(', ')})`;
 /** The condition of the unique index on names. A query with the same condition can use that index. */
-const reserving = `status NOT IN ('rolled_back', 'deleted')`;
+const reserving = `status NOT IN ('rolled_back', 'deleted', 'released')`;
 
 /** The column of each field of a view. */
 const columnOf: Record<Exclude<keyof DomainView, 'mailboxCount'>, string> = {

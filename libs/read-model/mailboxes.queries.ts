@@ -82,6 +82,16 @@ export class MailboxesReadModel {
     return rows;
   }
 
+  /** Gives ids of the mailboxes on a domain, in their order: at most `limit`, above the id `after`. */
+  async idsOn(domainId: string, after: string, limit: number): Promise<string[]> {
+    const { rows } = await this.pool.query<{ id: string }>({
+      name: 'mailbox-ids-on',
+      text: `SELECT id FROM mailboxes m WHERE m.domain_id = $1 AND ${visible} AND m.id > $2 ORDER BY m.id LIMIT $3`,
+      values: [domainId, after, limit],
+    });
+    return rows.map(({ id }) => id);
+  }
+
   /** Tells whether an address is that of a mailbox, of whichever team. */
   async isTaken(address: string): Promise<boolean> {
     const { rowCount } = await this.pool.query({

@@ -204,6 +204,7 @@ export class Domains {
         const failed = events.find((event) => event.type === 'ProvisioningFailed')!;
         throw provisioningError(name, failed.data, 'rolled back');
       }
+      case 'released':
       case 'deleted':
         throw new ApiError('conflict', `${id} was added by this Idempotency-Key and has been deleted since.`);
       case 'absent':

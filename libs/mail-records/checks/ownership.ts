@@ -7,7 +7,7 @@ import { publishedAt, type Published } from '../published';
 import { escaped } from '../record-set';
 import { trace } from '../synthesis';
 import { possibleZones } from '../zone';
-import { fail, finding, pass, type Conclusion } from './finding';
+import { fail, finding, pass, unseen, type Conclusion } from './finding';
 import { appended, ask, autoAppended, onParent, ownTxt, parentsOf, wrongName } from './misplaced';
 import { backslashFault, unescaped } from './slips';
 
@@ -56,6 +56,16 @@ export const ownership = {
   reads: ({ name }) => [{ name: nameOf(name) }],
   plan,
 } as const satisfies Check;
+
+/** What a look has found of the ownership record: it is there, it is not, or nobody can tell. */
+export type OwnershipSeen = 'present' | 'absent' | 'unknown';
+
+/** Reads the findings of a look. A zone that resolvers do not see does not say what is in it. */
+export function ownershipSeen(findings: readonly Finding[]): OwnershipSeen {
+  const found = findings.find(({ check }) => check === ownership.name);
+  if (!found || found.outcome === 'indeterminate' || unseen.has(found.code)) return 'unknown';
+  return found.outcome === 'pass' ? 'present' : 'absent';
+}
 
 /** The codes for which the record may be at another name. */
 const mayBeElsewhere: ReadonlySet<string> = new Set([
