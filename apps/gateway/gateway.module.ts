@@ -9,12 +9,16 @@ import { ProcessModule } from '@app/process';
 import { outboundProviders, publicUrlOf, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
-import { PublishedRecords, Resolvers, VerificationModule } from '@app/verification';
+import { PublishedRecords, Resolvers, VerificationModule, Verifier } from '@app/verification';
 import { Pool } from 'pg';
 import { KeysController } from './accounts/keys.controller';
 import { MeController } from './accounts/me.controller';
 import { Me } from './accounts/me.service';
 import { OwnersController } from './accounts/owners.controller';
+import { ClaimsController } from './claims/claims.controller';
+import { claimsMigrations } from './claims/claims.migration';
+import { Claims } from './claims/claims.service';
+import { StoredClaims } from './claims/stored-claims';
 import { DomainsController } from './domains/domains.controller';
 import { Domains } from './domains/domains.service';
 import { FiltersController } from './domains/filters.controller';
@@ -69,6 +73,7 @@ export const gatewaySettings = [
   'MAX_DOMAINS',
   'VERIFICATION_INTERVAL',
   'MAIL_FROM_REQUIRED',
+  'CLAIM_GRACE',
   'LOG_LEVEL',
 ] as const satisfies readonly (keyof Settings)[];
 
@@ -100,6 +105,7 @@ export class GatewayModule {
             ...readModelMigrations,
             ...accountsMigrations,
             ...idempotencyMigrations,
+            ...claimsMigrations,
             ...cycleMigrations,
             ...tasksMigrations,
             ...senderRulesMigrations,
@@ -114,6 +120,7 @@ export class GatewayModule {
         HistoryController,
         SetupLinksController,
         SetupController,
+        ClaimsController,
         DomainsController,
         FiltersController,
         MailboxesController,
@@ -150,6 +157,7 @@ export class GatewayModule {
         },
         DomainHistory,
         IdempotencyKeys,
+        StoredClaims,
         Outcomes,
         Plans,
         Verifications,
@@ -169,6 +177,12 @@ export class GatewayModule {
             }),
         },
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
+        {
+          provide: Claims,
+          inject: [StoredClaims, Commands, DomainsReadModel, Verifier, Outcomes],
+          useFactory: (...parts: [StoredClaims, Commands, DomainsReadModel, Verifier, Outcomes]) =>
+            new Claims(...parts, settings.CLAIM_GRACE),
+        },
         {
           provide: Domains,
           inject: [Commands, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes],

@@ -56,6 +56,9 @@ export interface ExpiringDomain {
 /** Gives the SQL expression for the Region of the domain with the id of a column; null where it has none. */
 export const sesRegionOf = (column: string): string => `(SELECT ses_region FROM domains WHERE domains.id = ${column})`;
 
+/** Gives the SQL expression for the status of the domain with the id of a column; null where there is none. */
+export const domainStatusOf = (column: string): string => `(SELECT status FROM domains WHERE domains.id = ${column})`;
+
 const visibleStatuses: readonly string[] = [
   'pending',
   'verified',

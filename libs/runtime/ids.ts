@@ -8,7 +8,10 @@ const random = (length: number): string => Array.from({ length }, () => alphabet
  * Makes a public id such as `mdom_cl…`: the prefix, `cl`, nine base-36 digits of the time in milliseconds (so that ids
  * sort by age and index well) and sixteen random ones (82 bits).
  */
-export function newId(prefix: 'mdom' | 'mbx' | 'req' | 'key' | 'rpl' | 'exp' | 'slnk', now = Date.now()): string {
+export function newId(
+  prefix: 'mdom' | 'mbx' | 'req' | 'key' | 'rpl' | 'exp' | 'slnk' | 'claim',
+  now = Date.now(),
+): string {
   return `${prefix}_cl${now.toString(36).padStart(9, '0')}${random(16)}`;
 }
 

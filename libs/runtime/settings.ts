@@ -168,6 +168,7 @@ const environment = z.object({
     .regex(/^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$/i, 'must be a name of the DNS')
     .default(defaultCanary),
   UNVERIFIED_DOMAIN_EXPIRY: duration('30d', 0, longestAge),
+  CLAIM_GRACE: duration('7d', 0, longestAge),
   MAIL_FROM_REQUIRED: z
     .enum(['true', 'false'], { error: 'must be true or false' })
     .default('false')

@@ -3,11 +3,13 @@ import {
   haveSameTokens,
   followUps,
   judge,
+  ownership,
   questionsOf,
   type Answer,
   type Assessment,
   type DkimAnswer,
   type Expected,
+  type Finding,
   type Requirement,
 } from '@app/mail-records';
 import type { SesIdentities, SesIdentity } from '@app/ses';
@@ -59,6 +61,22 @@ export class Verifier {
       ...(standing && { sesIdentity: standing }),
     };
     return { answers, dkim, identity, assessment };
+  }
+
+  /**
+   * Looks for the ownership records of a name, and for nothing else. Gives a finding for each of some teams, in their
+   * order, all by the same answers. Never throws.
+   */
+  async ownership(name: string, teams: readonly string[]): Promise<Finding[]> {
+    const of = (team: string): Expected => ({ name, team, dkimTokens: [], dkimZone: '', sesRegion: '' });
+    const answers = new Answers();
+    for (const question of ownership.questions(of('')))
+      answers.set(
+        question.type,
+        question.name,
+        (await Promise.all(this.resolvers.map((resolver) => ask(resolver, question)))),
+      );
+    return teams.map((team) => ownership.judge(of(team), answers));
   }
 
   private async dns(domain: Expected): Promise<Answers> {

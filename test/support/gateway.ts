@@ -96,6 +96,7 @@ const settings = {
   AWS_ENDPOINT_URL_SESV2: undefined,
   OUTBOUND_PROVIDERS: new Map([['mailgun', 'smtp.eu.mailgun.org:587']]),
   MAIL_FROM_REQUIRED: false,
+  CLAIM_GRACE: 7 * 86_400_000,
   SES_CALLS_PER_SECOND: 1,
   SES_TIMEOUT: 1_000,
   DOMAIN_CONNECT_PROVIDERS: [] as string[],

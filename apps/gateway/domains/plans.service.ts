@@ -77,7 +77,7 @@ export class Plans {
       holder &&
       (holder.team === team
         ? `Your team has ${name} already, as ${holder.id}.`
-        : `${name} is in use and cannot be added.`);
+        : `${name} is in use and cannot be added. If it is yours, claim it with POST /domains/claims.`);
     return presentPreflight(name, zone, preflight({ name, mode }, published, zone, hasAddress), taken);
   }
 

@@ -20,7 +20,7 @@ export interface Answer {
 export interface CreationRequest {
   readonly team: string;
   /** What is done. Keys of different operations have nothing to do with each other. */
-  readonly operation: 'addDomain' | 'createMailbox';
+  readonly operation: 'addDomain' | 'claimDomain' | 'createMailbox';
   /** The header as it was sent; undefined without one. */
   readonly key: string | undefined;
   readonly body: object;
