@@ -2,6 +2,7 @@ import { functionsIn, itIsLinear, ofText, textOf, textsOf, type Reader } from '.
 import type { Finding } from '@app/mail-records';
 import { recipientOf } from './deliveries';
 import { day, escape, failureMail, visible, type Failure, type FailureMail } from './failure-mail';
+import { nameMail } from './name-mail';
 import { newRecordsMail } from './new-records-mail';
 import { recoveryMail } from './recovery-mail';
 import { senderDomain, senderFor } from './sender';
@@ -35,6 +36,9 @@ const readers: Record<string, Reader> = {
   day: ofText(() => day(at)),
   escape: ofText(escape),
   failureMail: ofFailure(failureMail),
+  nameMail: ofText((name) =>
+    nameMail({ about: 'released', at }, { status: 'deleted', id: 'mdom_1', name, team: 'team_1', addedAt: at }, 1),
+  ),
   newRecordsMail: (text, length) => {
     const records = textsOf(text, length).map((value) => ({ name: value, value }));
     return { octets: 2 * length, run: () => newRecordsMail({ name: 'mail.acme.com', at, records }) };

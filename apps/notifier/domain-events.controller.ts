@@ -1,16 +1,30 @@
 import { DomainCommandHandler } from '@app/commands';
-import { EventConsumer } from '@app/messaging';
+import { isLive } from '@app/mail-domain';
+import { ownershipSeen } from '@app/mail-records';
+import { EventConsumer, type DeliveredEvent } from '@app/messaging';
 import { OnEvent, type Delivered } from '@app/subscriptions';
 import { TaskList } from '@app/tasks';
 import {
   episodeOf,
+  newsOf,
   newRecordsOf,
   notifierTasks,
   recoveryOf,
   type FailureTask,
+  type NewsTask,
   type NewRecordsTask,
   type RecoveryTask,
 } from './notices';
+
+/** The times of news, in milliseconds. */
+export class NewsTimes {
+  constructor(
+    /** Wait until owners are told that an ownership record is gone. */
+    readonly ownershipPatienceMs: number,
+  ) {}
+}
+
+type NewsEvent = Pick<DeliveredEvent, 'stream' | 'version' | 'time' | 'metadata'>;
 
 /** Milliseconds for which the task of a failure is delayed, so that failures of the same moment share one mail. */
 const gatheringMs = 500;
@@ -23,6 +37,7 @@ export class DomainEventsController {
   constructor(
     private readonly tasks: TaskList,
     private readonly domains: DomainCommandHandler,
+    private readonly times: NewsTimes,
   ) {}
 
   @OnEvent('VerificationFailed')
@@ -52,5 +67,30 @@ export class DomainEventsController {
     if (state.status !== 'verified' || state.episodes === 0) return;
     const recovery: RecoveryTask = { domainId: stream, episode: state.episodes, at: time, correlationId };
     await this.tasks.put(notifierTasks, recoveryOf(recovery), 'TellOfRecovery', recovery);
+  }
+
+  @OnEvent('ExpiryAnnounced')
+  putExpiryOnTheList(event: Delivered<'ExpiryAnnounced'>): Promise<void> {
+    return this.putNews('expiry', event);
+  }
+
+  @OnEvent('DomainReleased')
+  putReleaseOnTheList(event: Delivered<'DomainReleased'>): Promise<void> {
+    return this.putNews('released', event);
+  }
+
+  /** The owners are told when the next cycle has not found it again: a record that is lost for a moment is no news. */
+  @OnEvent('DnsChecked')
+  async putLostOwnershipOnTheList(event: Delivered<'DnsChecked'>): Promise<void> {
+    if (ownershipSeen(event.data.findings) !== 'absent') return;
+    const { state } = await this.domains.load(event.stream);
+    if (!isLive(state) || !state.firstVerifiedAt || state.ownershipGoneSince !== event.time) return;
+    await this.putNews('ownership_gone', event, new Date(Date.parse(event.time) + this.times.ownershipPatienceMs));
+  }
+
+  private async putNews(about: NewsTask['about'], event: NewsEvent, due?: Date): Promise<void> {
+    const { stream, version, time, metadata } = event;
+    const news: NewsTask = { domainId: stream, about, version, at: time, correlationId: metadata.correlationId };
+    await this.tasks.put(notifierTasks, newsOf(news), 'TellNews', news, due);
   }
 }

@@ -24,6 +24,12 @@ export type NewRecordsTask = Omit<RecoveryTask, 'episode'> & {
   readonly version: number;
 };
 
+/** What is news about the name of a domain, with the event that it is about. */
+export type NewsTask = NewRecordsTask & { readonly about: 'expiry' | 'ownership_gone' | 'released' };
+
+export const newsOf = ({ domainId, about, version }: Pick<NewsTask, 'domainId' | 'about' | 'version'>): string =>
+  `${domainId}/${about}/${version}`;
+
 export const newRecordsOf = ({ domainId, version }: Pick<NewRecordsTask, 'domainId' | 'version'>): string =>
   `${domainId}/records/${version}`;
 

@@ -242,10 +242,7 @@ function notifierWith({
 } = {}): Notifier {
   const smtp = createTransport(smtpUrl);
   const mailer = new OwnerMailer(commands(), parts.get(Accounts), deliveries, smtp, 'notify@platform.example');
-  return new Notifier(parts.get(DomainCommandHandler), deliveries, mailer, {
-    failures,
-    withinMs,
-  });
+  return new Notifier(parts.get(DomainCommandHandler), deliveries, mailer, { failures, withinMs }, 7 * 86_400_000);
 }
 
 it('sends at most one mail twice when it dies before the mail is recorded', async () => {

@@ -11,7 +11,7 @@ import { TaskList, tasksMigrations } from '@app/tasks';
 import { createTransport } from 'nodemailer';
 import { Pool } from 'pg';
 import { Deliveries } from './deliveries';
-import { DomainEventsController } from './domain-events.controller';
+import { DomainEventsController, NewsTimes } from './domain-events.controller';
 import { InvitationsWorker } from './invitations.worker';
 import { Notifier } from './notifier';
 import { notifierMigrations } from './notifier.migration';
@@ -66,6 +66,10 @@ export class NotifierModule {
         TeamFailures,
         NotifierWorker,
         {
+          provide: NewsTimes,
+          useFactory: () => new NewsTimes(Math.min(settings.VERIFICATION_INTERVAL, settings.CLAIM_GRACE / 2)),
+        },
+        {
           provide: InvitationsWorker,
           inject: [TaskList, Invitations],
           useFactory: (tasks: TaskList, invitations: Invitations) => new InvitationsWorker(tasks, invitations, mailing),
@@ -87,7 +91,13 @@ export class NotifierModule {
             failures: TeamFailures,
           ) => {
             const mailer = new OwnerMailer(commands, accounts, deliveries, smtp, settings.NOTIFY_FROM);
-            return new Notifier(domains, deliveries, mailer, { failures, withinMs: settings.VERIFICATION_INTERVAL });
+            return new Notifier(
+              domains,
+              deliveries,
+              mailer,
+              { failures, withinMs: settings.VERIFICATION_INTERVAL },
+              settings.CLAIM_GRACE,
+            );
           },
         },
       ],

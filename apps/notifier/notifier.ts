@@ -4,13 +4,16 @@ import { dnsRecords } from '@app/mail-records';
 import type { TaskOutcome } from '@app/tasks';
 import { recipientOf, type Deliveries } from './deliveries';
 import { failureMail, type Failure } from './failure-mail';
+import { nameMail } from './name-mail';
 import { newRecordsMail } from './new-records-mail';
 import {
   episodeOf,
   newRecordsOf,
+  newsOf,
   recoveryOf,
   type FailureTask,
   type NewRecordsTask,
+  type NewsTask,
   type RecoveryTask,
 } from './notices';
 import type { MailedNotice, OwnerMailer } from './owner-mailer';
@@ -51,6 +54,8 @@ export class Notifier {
     private readonly deliveries: Pick<Deliveries, 'isSettled' | 'told'>,
     private readonly mailer: OwnerMailer,
     private readonly gathering: Gathering,
+    /** How long the ownership record of a verified domain has to be gone before it can be claimed, in milliseconds. */
+    private readonly graceMs: number,
   ) {}
 
   /**
@@ -138,6 +143,26 @@ export class Notifier {
     const mail = () => recoveryMail({ name: state.name, at: recovery.at });
     const item = { task: recovery, key, about: 'recovery', notice: recovery.episode } as const;
     return this.mailer.send({ items: [item], team: state.team, owners, from, mail }, signal);
+  }
+
+  /** Mails every owner what is news about the name of a domain, unless it is true no more. */
+  async tellNews(news: NewsTask, signal: AbortSignal): Promise<TaskOutcome> {
+    const key = newsOf(news);
+    const { about, domainId, version } = news;
+    if (await this.deliveries.isSettled(key)) return 'done';
+    const { state } = await this.domains.load(domainId);
+    const mail = nameMail(news, state, this.graceMs);
+    if (!mail) return this.mailer.settle(news, key, 'superseded');
+    const { name, team } = mail;
+    const owners = await this.mailer.owners(team);
+    if (owners.length === 0) {
+      this.mailer.alarm('no_owners', `${team} has no owners: nobody was told of ${name} (${about})`);
+      return this.mailer.settle(news, key, 'no_owners');
+    }
+    const { from } = this.mailer.sender([name]);
+    if (!from) return noSender([name]);
+    const item = { task: news, key, about, notice: version } as const;
+    return this.mailer.send({ items: [item], team, owners, from, mail: () => mail.written }, signal);
   }
 
   /** Mails every owner the DKIM records that replace those that he was given before. */

@@ -1,6 +1,6 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { TaskList, TaskWorker } from '@app/tasks';
-import { notifierTasks, type FailureTask, type NewRecordsTask, type RecoveryTask } from './notices';
+import { notifierTasks, type FailureTask, type NewRecordsTask, type NewsTask, type RecoveryTask } from './notices';
 import { Notifier } from './notifier';
 
 @Injectable()
@@ -16,7 +16,9 @@ export class NotifierWorker implements OnApplicationBootstrap, BeforeApplication
           ? notifier.tellOfRecovery(payload as RecoveryTask, signal)
           : kind === 'TellOfNewRecords'
             ? notifier.tellOfNewRecords(payload as NewRecordsTask, signal)
-            : notifier.tell(payload as FailureTask, signal),
+            : kind === 'TellNews'
+              ? notifier.tellNews(payload as NewsTask, signal)
+              : notifier.tell(payload as FailureTask, signal),
     });
   }
 

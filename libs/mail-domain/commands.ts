@@ -10,6 +10,7 @@ import type {
   SenderFilterMode,
   SenderFiltersChanged,
   Trigger,
+  Notice,
 } from './events';
 
 export class AddDomain {
@@ -195,7 +196,7 @@ export class RecordOwnersTold {
   readonly type = 'RecordOwnersTold';
   constructor(
     readonly domainId: string,
-    readonly data: OwnersTold['data'],
+    readonly data: OwnersTold['data'] & { readonly about: Notice },
     readonly context: CommandContext,
   ) {}
 }

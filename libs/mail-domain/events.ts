@@ -260,8 +260,8 @@ export type DomainOutboundProviderChosen = Event<
   }
 >;
 
-/** The kinds of notices that the owners of a team get. */
-export type Notice = 'failure' | 'recovery' | 'new_records';
+/** The kinds of notices that the owners of a team get, by this release. */
+export type Notice = 'failure' | 'recovery' | 'new_records' | 'expiry' | 'ownership_gone' | 'released';
 
 /**
  * Every owner of the team who can be reached got a notice by e-mail, and the mail server has accepted each of these
@@ -272,12 +272,16 @@ export type OwnersTold = Event<
   {
     /**
      * `failure`: `VerificationFailed`. `recovery`: the first `DomainVerified` after it. `new_records`:
-     * `IdentityRepaired` with other records.
+     * `IdentityRepaired` with other records. `expiry`: `ExpiryAnnounced`. `ownership_gone`: a `DnsChecked` that has found
+     * the ownership record of a verified domain gone. `released`: `DomainReleased`. Later releases have other notices:
+     * subscribers must accept names that they do not know.
+     *
+     * @examples ["failure", "recovery", "new_records", "expiry", "ownership_gone", "released"]
      */
-    readonly about: Notice;
+    readonly about: string;
     /**
-     * Names the notice among those of its kind: the episode of a failure or recovery, or the version of the
-     * `IdentityRepaired` event for new records.
+     * Names the notice among those of its kind: the episode of a failure or recovery, or the version of the event that
+     * it is about.
      */
     readonly notice: number;
     /** The number of owners who got the notice, including those reached by earlier attempts. */
@@ -401,7 +405,7 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   DomainOutboundProviderChosen: 1,
   ReceivingEnabled: 1,
   SenderFiltersChanged: 1,
-  OwnersTold: 1,
+  OwnersTold: 2,
   ExpiryAnnounced: 1,
   DomainExpired: 1,
   DomainReleased: 1,

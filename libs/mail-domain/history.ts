@@ -81,7 +81,7 @@ const sentences: Sentences = {
   SenderFiltersChanged: ({ mode, rules }, { name }) =>
     `The mailboxes on ${name} ${filtering.get(mode) ?? 'filter senders in a way that this release does not know'}, by ${rules === 1 ? 'one rule' : `${rules} rules`}.`,
   OwnersTold: ({ about, owners }, { name }) =>
-    `${owners === 1 ? 'The owner' : `${owners} owners`} of the team ${owners === 1 ? 'was' : 'were'} told by e-mail that ${noticed[about](name)}.`,
+    `${owners === 1 ? 'The owner' : `${owners} owners`} of the team ${owners === 1 ? 'was' : 'were'} told by e-mail ${noticed.get(about)?.(name) ?? `about ${name} (${about})`}.`,
   ExpiryAnnounced: ({ expiresAt }, { name }) =>
     `${name} was never verified, and expires at ${expiresAt} unless it is verified before.`,
   DomainExpired: (_, { name }) => `${name} was not verified in time, and is being removed.`,
@@ -107,11 +107,15 @@ const identityFaults: ReadonlyMap<string, (name: string) => string> = new Map([
   ['no_mail_from', (name) => `Amazon SES was asked to send the mail of ${name} with a MAIL FROM domain of its own.`],
 ]);
 
-const noticed: Record<Notice, (name: string) => string> = {
-  failure: (name) => `${name} has failed`,
-  recovery: (name) => `${name} is verified again`,
-  new_records: (name) => `${name} has other DKIM records, which have to be placed anew`,
+const notices: Record<Notice, (name: string) => string> = {
+  failure: (name) => `that ${name} has failed`,
+  recovery: (name) => `that ${name} is verified again`,
+  new_records: (name) => `that ${name} has other DKIM records, which have to be placed anew`,
+  expiry: (name) => `that ${name} expires unless it is verified`,
+  ownership_gone: (name) => `that the ownership record of ${name} is gone, so that another team may claim the name`,
+  released: (name) => `that another team has ${name} now`,
 };
+const noticed: ReadonlyMap<string, (name: string) => string> = new Map(Object.entries(notices));
 
 /** What a sentence needs of the state that its event was decided on. */
 export type Before = MailDomain | Pick<Provisioned, 'name' | 'verifiedAt'>;

@@ -4,14 +4,7 @@
  */
 import type { ChangeSenderFilters, CompleteProvisioning, DomainCommand, RecordCheck, ReleaseDomain } from './commands';
 import { DomainHeld, DomainRuleBroken } from './errors';
-import type {
-  DnsChecked,
-  DomainEvent,
-  IdentityRepaired,
-  Notice,
-  ProvisioningFailed,
-  SenderFiltersChanged,
-} from './events';
+import type { DnsChecked, DomainEvent, IdentityRepaired, ProvisioningFailed, SenderFiltersChanged } from './events';
 import {
   allPass,
   failing,
@@ -81,7 +74,7 @@ export interface Provisioned extends Named {
   /** The rules about senders; absent before the first. */
   readonly senderFilters?: SenderFiltersChanged['data'] | undefined;
   /** The newest notice of each kind that its owners got (`OwnersTold`); absent before the first. */
-  readonly told?: Readonly<Partial<Record<Notice, number>>> | undefined;
+  readonly told?: Readonly<Partial<Record<string, number>>> | undefined;
 }
 
 export type MailDomain =

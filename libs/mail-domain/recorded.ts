@@ -19,6 +19,7 @@ export const domainEventVersions: EventVersions = {
     VerificationLapsed: { 1: nowOpen },
     VerificationFailed: { 1: nowOpen },
     IdentityRepairRequested: { 1: nowOpen },
+    OwnersTold: { 1: nowOpen },
   },
 };
 
