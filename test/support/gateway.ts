@@ -12,9 +12,17 @@ import {
   type DomainCommand,
   type ProvisioningFailed,
 } from '@app/mail-domain';
-import { Answers, checkNames, type CheckName, type Finding } from '@app/mail-records';
+import {
+  Answers,
+  checkNames,
+  type Answer as DnsAnswer,
+  type CheckName,
+  type Finding,
+  type TxtRr,
+} from '@app/mail-records';
 import { createApp, type TimeLimits } from '@app/process';
 import { Explainer, PublishedRecords, Resolvers, Verifier, type Look, type Questions } from '@app/verification';
+import type { ClaimSchema } from '../../apps/gateway/claims/claims.dto';
 import type { DeletionSchema, DomainSchema } from '../../apps/gateway/domains/domain.dto';
 import type { MailboxSchema } from '../../apps/gateway/mailboxes/mailbox.dto';
 import { ApiContract, type OpenApi } from './api-contract';
@@ -32,7 +40,7 @@ export interface Answer {
 /** All fields that an answer can have. A test reads those that it expects. */
 export interface Body {
   readonly ok: boolean;
-  readonly data: DomainSchema & VerificationSchema & DeletionSchema & MailboxSchema;
+  readonly data: DomainSchema & VerificationSchema & DeletionSchema & MailboxSchema & ClaimSchema;
   readonly error: {
     readonly code: string;
     readonly message: string;
@@ -70,6 +78,8 @@ export interface TestGateway {
     identity: Look['identity'];
     dkim: Look['dkim'];
     looks: number;
+    /** The teams whose ownership records stand at a name, or `unreachable`, for the looks for claims. */
+    owners: Map<string, readonly string[] | 'unreachable'>;
   };
   /** The resolvers that plans use; none unless a test adds some. */
   readonly resolvers: Questions[];
@@ -122,7 +132,13 @@ export async function startGateway(
   limits?: TimeLimits,
   pages?: string,
 ): Promise<TestGateway> {
-  const verifier: TestGateway['verifier'] = { findings: {}, identity: null, dkim: 'success', looks: 0 };
+  const verifier: TestGateway['verifier'] = {
+    findings: {},
+    identity: null,
+    dkim: 'success',
+    looks: 0,
+    owners: new Map(),
+  };
   const look = (domain: { name: string }): Promise<Look> => {
     verifier.looks++;
     const findings = checkNames.map((name) => ({
@@ -140,12 +156,27 @@ export async function startGateway(
     const { identity, dkim } = verifier;
     return Promise.resolve({ assessment, answers: new Answers(), identity, dkim });
   };
+  const ownershipOf = (name: string, teams: readonly string[]): Promise<Finding[]> => {
+    const owners = verifier.owners.get(name) ?? [];
+    const txt = (): Promise<DnsAnswer<TxtRr>> =>
+      Promise.resolve(
+        owners === 'unreachable'
+          ? { kind: 'unreachable', reason: 'no answer' }
+          : owners.length > 0
+            ? { kind: 'records', records: owners.map((team) => `sendmux-verify=${team}`), aliases: [] }
+            : { kind: 'nxdomain', aliases: [] },
+      );
+    return new Verifier([{ txt } as unknown as ConstructorParameters<typeof Verifier>[0][number]], {
+      get: () => Promise.resolve(null),
+    }).ownership(name, teams);
+  };
+  const check = async (domain: { name: string }) => (await look(domain)).assessment;
   const resolvers: Questions[] = [];
   class LookUps {}
   const lookUps: DynamicModule = {
     module: LookUps,
     providers: [
-      { provide: Verifier, useValue: { look } },
+      { provide: Verifier, useValue: { look, check, ownership: ownershipOf } },
       { provide: Explainer, useValue: new Explainer([], []) },
       { provide: PublishedRecords, useValue: new PublishedRecords(resolvers) },
       { provide: Resolvers, useValue: { clients: resolvers } },
@@ -240,7 +271,7 @@ async function provision(
       else if (type === 'DomainAdded' && typeof plan === 'object')
         await execute(new FailProvisioning(stream, plan, context));
       else if (type === 'ProvisioningFailed' && !kept.has(name)) await execute(new CompleteRollback(stream, context));
-      else if (type === 'DomainDeletionRequested' && !kept.has(name))
+      else if ((type === 'DomainDeletionRequested' || type === 'DomainReleased') && !kept.has(name))
         await execute(new CompleteDeletion(stream, context));
     }
   }
