@@ -856,6 +856,7 @@ describe('the edge', () => {
       Object.entries(methods).map(([method, operation]) => [`${method} ${path}`, operation] as const),
     );
     expect(operations.map(([name]) => name).sort()).toEqual([
+      'delete /api/v1/domains/claims/{id}',
       'delete /api/v1/domains/{id}',
       'delete /api/v1/domains/{id}/setup-links/{link}',
       'delete /api/v1/keys/{id}',
@@ -864,6 +865,8 @@ describe('the edge', () => {
       'delete /api/v1/owners/{email}',
       'delete /api/v1/session',
       'get /api/v1/domains',
+      'get /api/v1/domains/claims',
+      'get /api/v1/domains/claims/{id}',
       'get /api/v1/domains/{id}',
       'get /api/v1/domains/{id}/dns-plan',
       'get /api/v1/domains/{id}/filters',
@@ -883,6 +886,8 @@ describe('the edge', () => {
       'patch /api/v1/domains/{id}',
       'patch /api/v1/mailboxes/{id}',
       'post /api/v1/domains',
+      'post /api/v1/domains/claims',
+      'post /api/v1/domains/claims/{id}/verify',
       'post /api/v1/domains/preflight',
       'post /api/v1/domains/{id}/setup-instructions',
       'post /api/v1/domains/{id}/setup-link',

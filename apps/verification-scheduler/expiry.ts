@@ -27,8 +27,8 @@ export interface ExpiryOptions {
 }
 
 /**
- * Announces that domains expire which were never verified, and lets them expire at the announced time. Both are commands
- * that change nothing the second time, so any number of schedulers may do it.
+ * Announces that domains expire which were never verified, and lets them expire at the announced time. Both are
+ * commands that change nothing the second time, so any number of schedulers may do it.
  */
 export class Expiry implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly logger = new Logger(Expiry.name);

@@ -47,8 +47,8 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
 
   /**
    * Executes a command, with another one where `also` is given: where one of the two changes nothing, neither does, and
-   * the decision on the first is returned without events. Several processes write to a stream, each with its own clock, so a decision whose clock is
-   * behind gets the time of the event before it: times in a stream never decrease.
+   * the decision on the first is returned without events. Several processes write to a stream, each with its own clock,
+   * so a decision whose clock is behind gets the time of the event before it: times in a stream never decrease.
    *
    * @throws {StreamHasChanged} when `ifVersion` is given and is not the version of the stream; whatever the model
    * refuses, by its decision or by a constraint of the store; {WrongExpectedVersion} when other writers were first too

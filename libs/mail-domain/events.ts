@@ -272,9 +272,9 @@ export type OwnersTold = Event<
   {
     /**
      * `failure`: `VerificationFailed`. `recovery`: the first `DomainVerified` after it. `new_records`:
-     * `IdentityRepaired` with other records. `expiry`: `ExpiryAnnounced`. `ownership_gone`: a `DnsChecked` that has found
-     * the ownership record of a verified domain gone. `released`: `DomainReleased`. Later releases have other notices:
-     * subscribers must accept names that they do not know.
+     * `IdentityRepaired` with other records. `expiry`: `ExpiryAnnounced`. `ownership_gone`: a `DnsChecked` that has
+     * found the ownership record of a verified domain gone. `released`: `DomainReleased`. Later releases have other
+     * notices: subscribers must accept names that they do not know.
      *
      * @examples ["failure", "recovery", "new_records", "expiry", "ownership_gone", "released"]
      */

@@ -2,7 +2,7 @@ import type { Migration } from '@app/database';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /**
- * Keeps what teams claim. That a claim has succeeded is not stored: the domain with its `domain_id` is there, or is not.
+ * Keeps what teams claim. That a claim has succeeded is not stored: the domain with its `domain_id` is there, or not.
  */
 class CreateClaims1796700000300 implements MigrationInterface {
   readonly name = 'CreateClaims1796700000300';

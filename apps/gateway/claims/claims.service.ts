@@ -19,8 +19,8 @@ const verdicts = new Counter({
 });
 
 /**
- * Milliseconds after which a domain that a claim has won, and that could not be provisioned, is given up. It is long: the
- * name was taken from another team, and would be nobody's.
+ * Milliseconds after which a domain that a claim has won, and that could not be provisioned, is given up. It is long:
+ * the name was taken from another team, and would be nobody's.
  */
 const provisioningDeadlineMs = 7 * 86_400_000;
 /** Milliseconds that a verification waits until a domain that it has won is provisioned. */
@@ -101,7 +101,7 @@ export class Claims {
     return this.find(id, team);
   }
 
-  /** Decides a claim. The name may change hands between a read and the append: the store notices, and it begins anew. */
+  /** Decides a claim. Where the name changes hands between a read and the append, the store notices: it begins anew. */
   private async decide(claim: StoredClaim, request: Request): Promise<Refusal | null> {
     const { name, team, domainId } = claim;
     for (let attempt = 1; ; attempt++) {

@@ -10,7 +10,7 @@ const openLimit = 20;
 /** How long a claim stays open, and how long an ended one is kept, as PostgreSQL intervals. */
 const openFor = '14 days';
 const keptFor = '90 days';
-/** First key of the advisory locks by which a team opens one claim at a time. The second key is the hash of the team. */
+/** First key of the advisory locks by which a team opens one claim at a time; the second is the hash of the team. */
 const teamLocks = 1_129_464_141;
 
 /** Why a claim has not succeeded. */
