@@ -116,9 +116,10 @@ describe('R16: the OpenAPI document', () => {
       const id = ids[path.split('/')[3]!] ?? 'none';
       const call = { key, body: exampleOf(schema) };
       const { status } = await gateway.call(method.toUpperCase(), path.replace('{id}', id), call);
-      // The domain is there by now, no resolver is there to be asked, and nobody has been invited.
+      // The domain is there by now, as the team's own, no resolver is there to be asked, and nobody has been invited.
       const expected = {
         'post /api/v1/domains': 409,
+        'post /api/v1/domains/claims': 409,
         'post /api/v1/domains/preflight': 503,
         'post /api/v1/invitations/accept': 404,
         'post /api/v1/session': 401,

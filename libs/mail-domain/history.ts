@@ -1,7 +1,7 @@
 /** Describes the events of a domain in sentences for its history, each with the state before the event. */
 import type { DomainEvent, Notice, ProvisioningFailed, Trigger } from './events';
 import { checkNamed, failing, type Finding } from '@app/mail-records';
-import type { MailDomain, Provisioned } from './mail-domain';
+import type { MailDomain } from './mail-domain';
 
 /** Who caused an event. */
 export interface Actor {
@@ -117,14 +117,23 @@ const notices: Record<Notice, (name: string) => string> = {
 };
 const noticed: ReadonlyMap<string, (name: string) => string> = new Map(Object.entries(notices));
 
+/** The facts that sentences need of the events before theirs. */
+export interface Facts {
+  readonly name: string;
+  /** The time of a success; null before the first. */
+  readonly verifiedAt: string | null;
+  /** Present once its name is another team's. */
+  readonly status?: 'released' | undefined;
+}
 /** What a sentence needs of the state that its event was decided on. */
-export type Before = MailDomain | Pick<Provisioned, 'name' | 'verifiedAt'>;
+export type Before = MailDomain | Facts;
 
 /** Describes an event in one or two sentences of Australian English, for people and not to be parsed. */
 export function sentenceOf(event: DomainEvent, before: Before): string {
   const name = event.type === 'DomainAdded' ? event.data.name : 'name' in before ? before.name : event.domainId;
   const wasVerified = 'verifiedAt' in before && before.verifiedAt !== null;
-  const wasEverVerified = 'firstVerifiedAt' in before && before.firstVerifiedAt !== undefined;
+  // An upgrade to receiving takes back the time of the last success, and not that of the first.
+  const wasEverVerified = wasVerified || ('firstVerifiedAt' in before && before.firstVerifiedAt !== undefined);
   const say = sentences[event.type] as (data: DomainEvent['data'], met: Met) => string;
   const isReleased = 'status' in before && before.status === 'released';
   return say(event.data, { name, wasVerified, wasEverVerified, isReleased });

@@ -27,8 +27,9 @@ const meant: readonly {
   {
     reason: 'Which text is a domain or an address that a customer can have (IDNA, public suffixes), no schema can say.',
     is: (failure) =>
-      /^POST .*\/(domains|preflight|mailboxes|setup-instructions|owners\/invitations)$/.test(failure.operation) &&
-      isRefused(failure, 400, 422),
+      /^POST .*\/(domains|preflight|claims|mailboxes|setup-instructions|owners\/invitations)$/.test(
+        failure.operation,
+      ) && isRefused(failure, 400, 422),
   },
   {
     reason: 'It has an API key, which opens no setup: whatever is asked there is 404, as of an unknown link.',

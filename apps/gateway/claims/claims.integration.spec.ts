@@ -138,6 +138,13 @@ describe('verifying a claim', () => {
       request_id: null,
       data: { claim },
     });
+    const said = (answer: typeof told) =>
+      (answer.body.data as unknown as { sentence: string }[]).map(({ sentence }) => sentence);
+    const gone = `What this team had of ${name} is gone from the mail server and Amazon SES.`;
+    expect(said(told).slice(2)).toEqual([expect.stringContaining('while it was never verified here'), gone]);
+    const path = `/api/v1/domains/${id}/history?limit=3`;
+    const { next_cursor: cursor } = (await gateway.call('GET', path, { key: holder.key })).body.pagination;
+    expect(said(await gateway.call('GET', `${path}&cursor=${cursor}`, { key: holder.key }))).toEqual([gone]);
     for (const secret of [claimer.team, claimer.id, won.body.data.domain_id, won.body.meta.request_id])
       expect(told.text).not.toContain(secret);
   });
@@ -194,7 +201,9 @@ describe('verifying a claim', () => {
     gateway.verifier.owners.set(name, [claimer.team]);
     gateway.kept.add(name);
     const deletion = gateway.call('DELETE', `/api/v1/domains/${id}`, { key: holder.key });
-    await until(async () => (await verify(claimer, claim)).status === 409);
+    const isGoing = async () =>
+      (await gateway.call('GET', `/api/v1/domains/${id}`, { key: holder.key })).body.data.deleting;
+    await until(isGoing);
     const waits = await verify(claimer, claim);
     expect(waits.body.error).toMatchObject({ code: 'conflict', retryable: true });
     await gateway.endDeletion(id);

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { EventStore, type RecordedEvent } from '@app/event-store';
-import { domainEvent, evolve, initialState, type Before } from '@app/mail-domain';
+import { domainEvent, evolve, initialState, type DomainEvent, type Facts } from '@app/mail-domain';
 import { DomainsReadModel, domainView, type DomainView } from '@app/read-model';
 import { parseTime, timeForms } from '@app/runtime';
 import { ApiError } from '../http/api-error';
@@ -18,7 +18,7 @@ export class DomainHistory {
 
   /**
    * Reads at most `limit` entries, the oldest first, after the entry with the id `after`. It reads no other events, but
-   * for the two that the sentences are about as well: a history of years has as quick a last page as first page.
+   * for the few that the sentences are about as well: a history of years has as quick a last page as first page.
    *
    * @throws {ApiError} `not_found`; `invalid_parameter` when `after` belongs to another domain.
    */
@@ -27,25 +27,30 @@ export class DomainHistory {
     const [stream, seen] = after?.split('/') ?? [id, 0];
     if (stream !== id) throw new ApiError('invalid_parameter', '"cursor" is of another domain.', { param: 'cursor' });
     const recorded = await this.store.readStream(id, Number(seen) + 1, limit);
-    let before: Before = await this.before(recorded);
+    let before = await this.before(id, recorded);
     return recorded.map((each) => {
       const event = domainEvent(each);
       const entry = presentEntry(each, event, before);
       if (event.type === 'DomainAdded') before = { name: event.data.name, verifiedAt: null };
       else if (event.type === 'DomainVerified') before = { ...before, verifiedAt: event.at };
+      else if (event.type === 'DomainReleased') before = { ...before, status: 'released' };
       return entry;
     });
   }
 
   /** Gives what the sentences of a page need of the events before it. */
-  private async before(page: readonly RecordedEvent[]): Promise<Before> {
+  private async before(id: string, page: readonly RecordedEvent[]): Promise<Facts> {
     const [first] = page;
-    if (!first || first.version === 1) return initialState;
+    if (!first || first.version === 1) return { name: id, verifiedAt: null };
     const [added] = (await this.store.readStream(first.stream, 1, 1)).map(domainEvent);
     const name = added?.type === 'DomainAdded' ? added.data.name : first.stream;
-    const isAsked = page.some(({ type }) => type === 'DomainVerified');
-    const verified = isAsked ? await this.store.lastBefore(first.stream, first.version, 'DomainVerified') : undefined;
-    return { name, verifiedAt: verified?.time ?? null };
+    const lastOf = (type: DomainEvent['type'], ...askers: DomainEvent['type'][]) =>
+      page.some((each) => (askers as string[]).includes(each.type))
+        ? this.store.lastBefore(first.stream, first.version, type)
+        : undefined;
+    const verified = await lastOf('DomainVerified', 'DomainVerified', 'DomainReleased');
+    const released = await lastOf('DomainReleased', 'DomainDeleted');
+    return { name, verifiedAt: verified?.time ?? null, ...(released && { status: 'released' }) };
   }
 
   /**

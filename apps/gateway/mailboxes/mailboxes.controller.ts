@@ -218,7 +218,7 @@ export class MailboxesController {
   @ApiParam(idParam)
   @IfMatchHeader()
   @ApiSuccess(200, 'The mailbox after it.', MailboxEnvelope, examples.created, changedHeaders)
-  @ApiErrors('not_found', 'precondition_failed', 'payload_too_large', 'unsupported_media_type')
+  @ApiErrors('not_found', 'conflict', 'precondition_failed', 'payload_too_large', 'unsupported_media_type')
   async resume(
     @Param('id') id: string,
     @CurrentPreconditions() preconditions: Preconditions,
