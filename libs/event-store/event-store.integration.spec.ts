@@ -94,7 +94,8 @@ describe('the event store', () => {
     );
     const settled = await Promise.allSettled(attempts);
     expect(settled.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
-    for (const each of settled) if (each.status === 'rejected') expect(each.reason).toBeInstanceOf(WrongExpectedVersion);
+    for (const each of settled)
+      if (each.status === 'rejected') expect(each.reason).toBeInstanceOf(WrongExpectedVersion);
     const { rows } = await pool.query(`SELECT FROM things WHERE name = 'one name'`);
     expect(rows).toHaveLength(1);
     expect(await versions('the holder')).toEqual([1, 2]);

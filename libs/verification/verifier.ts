@@ -74,7 +74,7 @@ export class Verifier {
       answers.set(
         question.type,
         question.name,
-        (await Promise.all(this.resolvers.map((resolver) => ask(resolver, question)))),
+        await Promise.all(this.resolvers.map((resolver) => ask(resolver, question))),
       );
     return teams.map((team) => ownership.judge(of(team), answers));
   }

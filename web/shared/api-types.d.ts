@@ -187,6 +187,59 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/domains/claims": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the claims of your team, the newest first */
+        get: operations["listDomainClaims"];
+        put?: never;
+        /** Claim a domain that another team holds */
+        post: operations["createDomainClaim"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/domains/claims/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a claim */
+        get: operations["getDomainClaim"];
+        put?: never;
+        post?: never;
+        /** Withdraw a claim */
+        delete: operations["deleteDomainClaim"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/domains/claims/{id}/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Look for the record of a claim now */
+        post: operations["verifyDomainClaim"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/domains": {
         parameters: {
             query?: never;
@@ -881,6 +934,62 @@ export interface components {
             ok: true;
             meta: components["schemas"]["MetaSchema"];
             data: components["schemas"]["VerificationSchema"];
+        };
+        ClaimRecordSchema: {
+            /** @enum {string} */
+            type: "TXT";
+            name: string;
+            value: string;
+        };
+        ClaimReasonSchema: {
+            code: string;
+            message: string;
+        };
+        ClaimSchema: {
+            id: string;
+            domain: string;
+            status: string;
+            record: components["schemas"]["ClaimRecordSchema"];
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            /** Format: date-time */
+            last_checked_at: string | null;
+            reason?: components["schemas"]["ClaimReasonSchema"];
+            domain_id?: string;
+        };
+        ClaimEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["ClaimSchema"];
+        };
+        ClaimRequest: {
+            domain: string;
+            /**
+             * @default send_receive
+             * @enum {string}
+             */
+            mode?: "send_receive" | "send_only";
+        };
+        ClaimPageEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            pagination: components["schemas"]["PaginationSchema"];
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["ClaimSchema"][];
+        };
+        WithdrawnSchema: {
+            /** @enum {boolean} */
+            deleted: true;
+            id: string;
+        };
+        WithdrawnEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["WithdrawnSchema"];
         };
         WarnedDomainSchema: {
             id: string;
@@ -1723,6 +1832,156 @@ export interface operations {
                         [key: string]: unknown;
                     };
                     "text/javascript": string;
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    listDomainClaims: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClaimPageEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    createDomainClaim: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClaimRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClaimEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    getDomainClaim: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClaimEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    deleteDomainClaim: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithdrawnEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    verifyDomainClaim: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClaimEnvelope"];
                 };
             };
             default: {

@@ -224,7 +224,8 @@ export class Domains {
     if (holder.status === 'rolling_back')
       throw conflict(`An attempt to add ${name} failed and is being rolled back. Try again shortly.`, true);
     if (holder.status === 'deleting') throw conflict(`${name} is being deleted. Try again shortly.`, true);
-    if (holder.team !== team) throw conflict(`${name} is in use and cannot be added. If it is yours, claim it with POST /domains/claims.`);
+    if (holder.team !== team)
+      throw conflict(`${name} is in use and cannot be added. If it is yours, claim it with POST /domains/claims.`);
     if (holder.status === 'provisioning') throw conflict(`Your team is just adding ${name}. Try again shortly.`, true);
     throw conflict(`Your team has ${name} already, as ${holder.id}.`);
   }
