@@ -2,15 +2,15 @@
 import type { CommandContext } from '@app/decider';
 import type { Assessment, Expected, OwnershipSeen, SesDkimStatus } from '@app/mail-records';
 import type {
-  IdentityFault,
   ExpiryAnnounced,
+  IdentityFault,
+  Notice,
   OwnersTold,
   ProvisioningFailureKind,
   ProvisioningStep,
   SenderFilterMode,
   SenderFiltersChanged,
   Trigger,
-  Notice,
 } from './events';
 
 export class AddDomain {
