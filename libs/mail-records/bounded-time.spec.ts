@@ -61,6 +61,7 @@ import {
   withoutZone,
   wrongName,
 } from './checks/misplaced';
+import { ownershipSeen } from './checks/ownership';
 import { cnameGone, removesCname, shownMx } from './checks/mx';
 import { backslashFault, unescaped } from './checks/slips';
 import { adviseSpf, presentSpf } from './checks/spf/advice';
@@ -368,6 +369,7 @@ const readers: Record<string, Reader> = {
       'x',
     ),
   ),
+  ownershipSeen: ofZone(({ assessment }) => ownershipSeen(assessment.findings)),
   ownTxt: ofZone((zone) => ownTxt(domain, evidenceOf(zone))),
   parentsOf: ofName(parentsOf),
   parseDmarc: ofText(parseDmarc),
