@@ -445,6 +445,11 @@ it('every operation of the OpenAPI document with a key needs one permission, its
   expect(opened).toEqual({
     'POST /domains': by('domain', 'create'),
     'GET /domains': by('domain', 'read'),
+    'POST /domains/claims': by('domain', 'create'),
+    'GET /domains/claims': by('domain', 'read'),
+    'GET /domains/claims/{id}': by('domain', 'read'),
+    'POST /domains/claims/{id}/verify': by('domain', 'create'),
+    'DELETE /domains/claims/{id}': by('domain', 'create'),
     'PATCH /domains/{id}': by('domain', 'create'),
     'POST /domains/preflight': by('domain', 'create'),
     'GET /domains/{id}/history': by('domain', 'read'),
@@ -499,7 +504,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
   };
   const deletionsLast = (a: Operation, b: Operation) => Number(a.method === 'DELETE') - Number(b.method === 'DELETE');
   let operations: Operation[];
-  /** The ids by their kind: `domains`, `mailboxes` and `keys`. */
+  /** The ids by their kind: `domains`, `domains/claims`, `mailboxes` and `keys`. */
   const ids: Record<string, Record<'own' | 'foreign' | 'deleted' | 'random' | 'malformed', string>> = {};
   const keys: Record<string, string | undefined> = {};
   /** A setup link of the own domain. */
@@ -542,6 +547,18 @@ describe('every operation of the OpenAPI document that takes an id', () => {
       malformed: 'mbx_%00..',
     };
 
+    const claim = async (name: string, key?: string) =>
+      idOf(await call('POST', '/domains/claims', { domain: name }, key));
+    const withdrawn = await claim(foreign.name);
+    await call('DELETE', `/domains/claims/${withdrawn}`);
+    ids['domains/claims'] = {
+      own: await claim(foreign.name),
+      foreign: await claim(own.name, other.key),
+      deleted: withdrawn,
+      random: newId('claim'),
+      malformed: 'claim_%00..',
+    };
+
     const { accounts } = gateway;
     ids.keys = {
       own: (await accounts.createKey(acme.team, { permissions: ['domain.read'] })).id,
@@ -581,11 +598,11 @@ describe('every operation of the OpenAPI document that takes an id', () => {
     headers: [...headers].filter(([name]) => !/^(date|x-request-id|content-length|(x-)?ratelimit-re)/.test(name)),
     text: text.replaceAll(decodeURIComponent(id), '{id}').replace(/req_cl[0-9a-z]{25}/g, 'req'),
   });
-  const kindOf = ({ path }: Operation) => path.split('/')[3]!;
+  const kindOf = ({ path }: Operation) => (path.includes('/claims/') ? 'domains/claims' : path.split('/')[3]!);
 
   it('is covered by this test', () => {
     expect(operations.map(({ method, path }) => `${method} ${path}`).length).toBeGreaterThanOrEqual(14);
-    expect(new Set(operations.map(kindOf))).toEqual(new Set(['domains', 'mailboxes', 'keys']));
+    expect(new Set(operations.map(kindOf))).toEqual(new Set(['domains', 'domains/claims', 'mailboxes', 'keys']));
   });
 
   it('answers alike for a foreign, deleted, random or malformed id, except for a team’s own deleted ones', async () => {
@@ -613,7 +630,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
   it('refuses a key without the permission before it looks up the id', async () => {
     for (const operation of operations) {
       const of = ids[kindOf(operation)]!;
-      const isOfDomains = kindOf(operation) === 'domains' && !operation.path.endsWith('/filters');
+      const isOfDomains = kindOf(operation).startsWith('domains') && !operation.path.endsWith('/filters');
       const wrong = isOfDomains ? keys.mailboxes : keys.domains;
       const answers = await Promise.all([of.own, of.foreign, of.random].map((id) => send(operation, id, wrong)));
       expect(answers.map(({ status }) => status)).toEqual([403, 403, 403]);
@@ -640,6 +657,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
       domains: { outbound_provider: null, verification_status: 'verified' },
       mailboxes: { outbound_provider: null, status: 'active' },
       keys: { expires_at: null, revoked_at: null },
+      'domains/claims': { status: 'pending' },
     };
     for (const [kind, { foreign }] of Object.entries(ids))
       expect((await call('GET', `/${kind}/${foreign}`, undefined, other.key)).body.data).toMatchObject({
