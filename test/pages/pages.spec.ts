@@ -483,6 +483,21 @@ it('the picture of the README is a small one', () => {
     await mouse.press(page, 'button', 'Check anyway');
     await status(page, 'Verified');
 
+    // Where no resolver answers, it says so for longer than until the next read, and goes on by itself.
+    await system.sandbox.remove(whole.body);
+    await team.api.verify(id);
+    await status(page, 'Pending');
+    for (const resolver of ['doh-a', 'doh-b'] as const) await system.sandbox.fault(resolver, { mode: 'http_500' });
+    await mouse.press(page, 'button', 'Check anyway');
+    const alert = page.getByRole('alert');
+    await alert.getByText('Request').waitFor();
+    await page.waitForResponse(/plan=false/);
+    await page.waitForResponse(/plan=false/);
+    expect(await alert.isVisible()).toBe(true);
+    await system.sandbox.allWell();
+    await mouse.press(page, 'button', /^Check (anyway|now)$/);
+    await alert.waitFor({ state: 'detached' });
+
     // Nor does who comes back from one click at the DNS provider.
     await system.sandbox.remove(whole.body);
     await team.api.verify(id);

@@ -28,6 +28,8 @@ export function useSetup(token: string, checksAtOnce: boolean): SetupState {
   const [api] = useState(() => apiClient({ authorization: `Bearer ${token}` }));
   const [setup, setSetup] = useState<Setup>();
   const [failure, setFailure] = useState<ApiFailure>();
+  /** Why the last check has failed: reading where the domain stands says nothing about that. */
+  const [unchecked, setUnchecked] = useState<ApiFailure>();
   const [isChecking, setChecking] = useState(false);
   const own = useRef({ times: 0, at: Date.now(), isBusy: false });
   const etag = useRef('');
@@ -76,13 +78,14 @@ export function useSetup(token: string, checksAtOnce: boolean): SetupState {
     if (own.current.isBusy) return;
     own.current = { times: own.current.times + 1, at: Date.now(), isBusy: true };
     setChecking(true);
+    setUnchecked(undefined);
     try {
       await answerTo(api.POST('/setup/verify'));
       await reload();
       const status = last.current?.verification_status;
       if (status !== undefined && status !== 'verified') announce('Checked. Something is left to do.');
     } catch (error) {
-      setFailure(asFailure(error));
+      setUnchecked(asFailure(error));
     }
     own.current = { ...own.current, at: Date.now(), isBusy: false };
     setChecking(false);
@@ -104,7 +107,7 @@ export function useSetup(token: string, checksAtOnce: boolean): SetupState {
     return () => clearInterval(timer);
   }, [check, checksAtOnce, poll, reload]);
 
-  return { setup, failure, isChecking, check, reload, api };
+  return { setup, failure: failure ?? unchecked, isChecking, check, reload, api };
 }
 
 /** What the plan depends on, as far as a look sees it. */
