@@ -343,6 +343,33 @@ it('the picture of the README is a small one', () => {
     await heading(reader, 'boxes.acme.com');
   });
 
+  it('claim a domain that others have added, and give it to who proves it', async () => {
+    const squatter = await system.team({ name: 'Squatter', owners: ['sam@squat.example'] });
+    await squatter.api.add('claimed.acme.com');
+    const console = await newPage(`${origin}/domains/new`);
+    await signIn(console);
+    await mouse.enter(console, 'Domain', 'claimed.acme.com');
+    await mouse.press(console, 'button', 'See what it changes');
+    await mouse.press(console, 'button', 'Claim this domain');
+    await heading(console, 'Claims');
+    await console.getByRole('heading', { name: 'claimed.acme.com' }).waitFor();
+    expect(await violations(console, 'claims')).toEqual([]);
+    await mouse.press(console, 'button', 'Check now');
+    await console.locator('.note.wait').waitFor();
+
+    const card = console.getByRole('listitem').filter({ hasText: 'claimed.acme.com' });
+    const [name, value] = await card.locator('dd .value').allTextContents();
+    await system.sandbox.set(name!, 'TXT', [value!]);
+    await mouse.press(console, 'button', 'Check now');
+    await console.getByText('Yours now').waitFor();
+    await mouse.press(console, 'link', 'The domain');
+    await heading(console, 'claimed.acme.com');
+    await system.until(
+      'the other team has it no more',
+      async () => ((await squatter.api.list()) as { body: { data: unknown[] } }).body.data.length === 0,
+    );
+  });
+
   it('show hostile zones as text, cut, and in their place', async () => {
     const { id, page } = await setUp('h.acme.com');
     const markup = '<img src=x onerror=alert(1)><script>alert(2)</script>';

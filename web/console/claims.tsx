@@ -1,4 +1,4 @@
-import { answerTo } from '../shared/api';
+import { answerTo, type Schemas } from '../shared/api';
 import { announce } from '../shared/announce';
 import { Badge, type Tone } from '../shared/badge';
 import { Copied } from '../shared/copy';
@@ -9,7 +9,8 @@ import { List, Title } from './parts';
 import { Link } from './router';
 import { NotAllowed, useMay, useSession } from './session';
 import { useAction, usePages } from './use-api';
-import type { Claim } from '../shared/pending';
+
+type Claim = Schemas['ClaimSchema'];
 
 const standings: Readonly<Record<string, { readonly tone: Tone; readonly words: string }>> = {
   pending: { tone: 'wait', words: 'Not proved yet' },

@@ -1,10 +1,8 @@
 import createClient, { type Client } from 'openapi-fetch';
 import type { components, paths } from './api-types';
-import type { PendingPaths } from './pending';
 
 export type Schemas = components['schemas'];
-export type Paths = paths & PendingPaths;
-export type Api = Client<Paths>;
+export type Api = Client<paths>;
 
 /** A refusal of the API, or no answer of it, with what helps the reader and the support. */
 export class ApiFailure extends Error {
@@ -23,7 +21,7 @@ export class ApiFailure extends Error {
 
 /** @param headers those of every request, such as the bearer. */
 export function apiClient(headers: Record<string, string> = {}): Api {
-  return createClient<Paths>({ baseUrl: '/api/v1', headers, credentials: 'same-origin', redirect: 'error' });
+  return createClient<paths>({ baseUrl: '/api/v1', headers, credentials: 'same-origin', redirect: 'error' });
 }
 
 /** What openapi-fetch gives of a request. */
