@@ -8,10 +8,11 @@ import { Client } from 'pg';
 import { fillLog } from '../bench/lives';
 import { numbers } from './support/numbers';
 import { countedAndHeld, replayedAndLive } from './support/replayed-read-model';
+import { sample } from './support/sample';
 import { testDatabase, type TestDatabase } from './support/test-database';
 
 const program = resolve(__dirname, '../dist/apps/cli/main.js');
-const kills = 25;
+const kills = sample(13, 25);
 
 describe('sendmux projections', () => {
   let database: TestDatabase;
@@ -143,10 +144,10 @@ describe('sendmux projections', () => {
       expect(after.live).toBe(live);
       expect(before === null || after.comment === null || eventsOf(after.comment) >= eventsOf(before)).toBe(true);
     }
-    expect(points.went).toBeGreaterThan(4);
+    expect(points.went).toBeGreaterThan(kills * 0.15);
     expect(points.unharmed + points.began + points.went).toBe(kills);
     // A run that is faster than the first one has ended before its kill.
-    expect(points.unharmed).toBeLessThan(kills - 8);
+    expect(points.unharmed).toBeLessThan(kills * 0.7);
     await client.query(`UPDATE domains SET team = 'tampered' WHERE ctid IN (SELECT ctid FROM domains LIMIT 5)`);
     expect(sendmux('rebuild', 'domains').status).toBe(0);
     expect(await shadow()).toEqual({ comment: null, replaced: null, live });
