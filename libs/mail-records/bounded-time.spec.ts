@@ -73,7 +73,7 @@ import { agreedSpf, isAll, isEverybody, isPass, readIn, walkSpf } from './checks
 import { spfWarnings } from './checks/spf/warnings';
 import { cnameChain } from './cname-chain';
 import { loopConclusion, traceLoop } from './cname-loop';
-import { parseDomainName } from './domain-name';
+import { parseDomainName, parseHostname } from './domain-name';
 import { hostOf, namedValue } from './entry';
 import { clueQuestions, explain } from './explain';
 import {
@@ -246,6 +246,15 @@ const failedAt = (name: string): Finding => ({
   observed: [],
 });
 
+/** Gives what a name comes to, or why it is refused. */
+function orMessage<T>(read: () => T): T | string {
+  try {
+    return read();
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 const readers: Record<string, Reader> = {
   agreedSpf: ofZone(({ own }) => agreedSpf(own)),
   adviseSpf: ofZone(({ txt, answers }) => adviseSpf(txt, name, answers)),
@@ -373,13 +382,8 @@ const readers: Record<string, Reader> = {
   ownTxt: ofZone((zone) => ownTxt(domain, evidenceOf(zone))),
   parentsOf: ofName(parentsOf),
   parseDmarc: ofText(parseDmarc),
-  parseDomainName: ofText((text) => {
-    try {
-      return parseDomainName(text);
-    } catch (error) {
-      return (error as Error).message;
-    }
-  }),
+  parseDomainName: ofText((text) => orMessage(() => parseDomainName(text))),
+  parseHostname: ofText((text) => orMessage(() => parseHostname(text))),
   parseSpf: ofText(parseSpf),
   policyIn: ofText(policyIn),
   policyMeant: ofText(policyMeant),
