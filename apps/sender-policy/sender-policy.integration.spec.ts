@@ -93,6 +93,38 @@ describe('the policy about senders', () => {
     expect(await takes('grace@partner.com')).toBe(true);
   });
 
+  it('applies a rule about a hostname to whatever is before it, and however it is written', async () => {
+    await filter('denylist', deny('evil.example'), deny('xn--bcher-kva.example'));
+    const senders = ['a..b@EVIL.example', '"a b"@Evil.example', `${'x'.repeat(65)}@EVIL.example.`, 'a.@BÜCHER.example'];
+    for (const sender of [...senders, 'bob%Evil.example', 'EVIL.example!bob']) expect(await takes(sender)).toBe(false);
+    // Postfix puts its own name behind an address without one.
+    expect(await takes('evil.example')).toBe(true);
+    await filter('allowlist', allow('partner.com'));
+    for (const sender of ['partner.com', '@', '!', '%']) expect(await takes(sender)).toBe(false);
+    expect(await takes('partner.com!grace')).toBe(true);
+  });
+
+  it('applies the rules of a domain however the recipient is written', async () => {
+    await filter('allowlist');
+    const recipients = [
+      'ada@mail.acme.com.',
+      'ada@Mail.Acme.com',
+      'mail.acme.com!ada',
+      'ada%MAIL.acme.com.',
+      'a..b@mail.acme.com',
+    ];
+    for (const recipient of recipients) expect(await takes('eve@evil.example', recipient)).toBe(false);
+    for (const recipient of [
+      'postmaster',
+      'postmaster@mail.acme.com.',
+      'abuse%mail.acme.com',
+      'mail.acme.com',
+      '@',
+      'ada@',
+    ])
+      expect(await takes('eve@evil.example', recipient)).toBe(true);
+  });
+
   it('always takes mail without a sender, and mail to postmaster and abuse', async () => {
     await filter('allowlist');
     expect(await takes('')).toBe(true);
@@ -162,6 +194,10 @@ describe('the policy about senders', () => {
       expect(await postfix.rcpt('postmaster@mail.acme.com', 'eve@evil.example')).toMatch(/^250 /);
       expect(await postfix.rcpt('ada@other.acme.com', 'eve@evil.example')).toMatch(/^250 /);
       expect(await postfix.rcpt('nobody@mail.acme.com', 'grace@partner.com')).toMatch(/^550 5\.1\.1 /);
+      for (const recipient of ['ada@mail.acme.com.', 'mail.acme.com!ada', 'ada%mail.acme.com']) {
+        expect(await postfix.rcpt(recipient, 'grace@partner.com')).toMatch(/^250 /);
+        expect(await postfix.rcpt(recipient, 'eve@evil.example')).toMatch(/^550 5\.7\.1 .*no mail from this sender/);
+      }
       await filter('off');
       expect(await postfix.rcpt('ada@mail.acme.com', 'eve@evil.example')).toMatch(/^250 /);
     });

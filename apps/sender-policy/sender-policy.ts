@@ -22,7 +22,8 @@ export class SenderPolicy {
     const recipient = attributes.get('recipient');
     if (attributes.get('protocol_state') !== 'RCPT' || !recipient) return noObjection;
     try {
-      const takes = await this.mailServer.takesMail(canonical(attributes.get('sender') ?? ''), recipient);
+      const sender = attributes.get('sender') ?? '';
+      const takes = await this.mailServer.takesMail(sender && senderOf(sender), recipientOf(recipient));
       return takes ? noObjection : refusal;
     } catch (error) {
       this.logger.warn({ err: error as Error }, 'the rules of a recipient could not be read');
@@ -31,13 +32,42 @@ export class SenderPolicy {
   }
 }
 
-/** Gives a sender in the form of the rules; as it was sent where it is no address that a rule could name. */
-function canonical(sender: string): string {
-  if (sender === '') return '';
+/**
+ * Gives a sender in the form of the rules. Where no rule could name its local part, a rule about its hostname still
+ * applies.
+ */
+function senderOf(sent: string): string {
+  const address = rewritten(sent);
+  return canonical(address) ?? withCanonicalHost(address);
+}
+
+/** Gives a recipient with the name of its domain in canonical form. */
+const recipientOf = (sent: string): string => withCanonicalHost(rewritten(sent));
+
+/**
+ * Gives an address as Postfix rewrites it before it delivers, which it does not do in a request: without `@`, the host
+ * is before the first `!` (`swap_bangpath`) or after the last `%` (`allow_percent_hack` of postconf(5)). The host that
+ * Postfix puts behind one without any is none of a customer, and is left empty.
+ */
+function rewritten(sent: string): string {
+  if (sent.includes('@')) return sent;
+  const bang = sent.indexOf('!');
+  if (bang >= 0) return `${sent.slice(bang + 1)}@${sent.slice(0, bang)}`;
+  const percent = sent.lastIndexOf('%');
+  return percent < 0 ? `${sent}@` : `${sent.slice(0, percent)}@${sent.slice(percent + 1)}`;
+}
+
+function withCanonicalHost(address: string): string {
+  const [localPart, host] = [address.slice(0, address.lastIndexOf('@')), address.slice(address.lastIndexOf('@') + 1)];
+  return `${localPart}@${canonical(host) ?? host}`;
+}
+
+/** Gives an address or a hostname as a rule has it; undefined where no rule could. */
+function canonical(written: string): string | undefined {
   try {
-    return parseSender(sender);
+    return parseSender(written);
   } catch (error) {
-    if (error instanceof AddressRefused) return sender;
+    if (error instanceof AddressRefused) return undefined;
     throw error;
   }
 }
