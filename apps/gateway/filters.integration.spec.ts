@@ -93,6 +93,8 @@ describe('the rules about senders of a domain', () => {
     const good = { type: 'allow', pattern: 'a.com' };
     expect(await refusal('some', [])).toEqual([400, 'invalid_parameter', 'mode']);
     expect(await refusal('off', 'none')).toEqual([400, 'invalid_parameter', 'rules']);
+    for (const none of [null, 'a.com', [], [good]])
+      expect(await refusal('off', [good, none])).toEqual([400, 'invalid_parameter', 'rules']);
     expect(await refusal('off', [good, { type: 'maybe', pattern: 'b.com' }])).toEqual([
       400,
       'invalid_parameter',

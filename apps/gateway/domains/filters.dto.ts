@@ -1,6 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Type as TransformTo } from 'class-transformer';
-import { ArrayMaxSize, IsArray, IsIn, IsOptional, IsString, Matches, ValidateNested } from 'class-validator';
+import { ArrayMaxSize, IsArray, IsIn, IsObject, IsOptional, IsString, Matches, ValidateNested } from 'class-validator';
 import type { SenderFilterMode } from '@app/mail-domain';
 import { senderRulesLimit, type SenderRule } from '@app/mailbox';
 import { Envelope } from './domain.dto';
@@ -56,6 +56,7 @@ export class SetFiltersRequest {
   })
   @ValidateNested({ each: true })
   @TransformTo(() => FilterRule)
+  @IsObject({ each: true, message: '"rules" must have an object for each rule' })
   @ArrayMaxSize(senderRulesLimit, { message: `"rules" must have at most ${senderRulesLimit} rules` })
   @IsArray({ message: '"rules" must be a list' })
   rules: FilterRule[];
