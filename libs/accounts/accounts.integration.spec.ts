@@ -53,6 +53,7 @@ describe('teams and owners', () => {
     ['no owner', 'Acme', [], 'invalid_email', 'at least one owner'],
     ['no address', 'Acme', ['ada'], 'invalid_email', '"ada"'],
     ['an injected header', 'Acme', ['ada@acme.com\r\nBcc: x@y.com'], 'invalid_email', 'Not an e-mail address'],
+    ['one in quotes', 'Acme', ['"a\r\nBcc: x@y.com\r\n"@acme.com'], 'invalid_email', 'Not an e-mail address'],
     ['no name', ' ', ['ada@acme.com'], 'invalid_name', '1 to 200'],
     ['a name of two lines', 'a\nb', ['ada@acme.com'], 'invalid_name', 'one line'],
   ])('refuses %s and creates nothing', async (_what, name, owners, code, message) => {

@@ -430,7 +430,8 @@ export function checkedEmails(owners: readonly string[]): string[] {
   for (const owner of owners) if (!byFold.has(folded(owner))) byFold.set(folded(owner), owner.trim());
   const emails = [...byFold.values()];
   if (emails.length === 0) throw new AccountRuleBroken('invalid_email', 'Name at least one owner by e-mail address.');
-  const wrong = emails.filter((email) => !isEmail(email));
+  // Within quotation marks line ends would pass, and no address that is in use has any.
+  const wrong = emails.filter((email) => !isEmail(email) || /\p{Cc}/u.test(email));
   if (wrong.length > 0)
     throw new AccountRuleBroken(
       'invalid_email',
