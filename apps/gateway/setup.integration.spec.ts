@@ -125,6 +125,26 @@ describe('a setup link', () => {
     });
   });
 
+  it('goes without the plan while the team waits for many looks, and tells nothing of them', async () => {
+    const token = tokenOf(await link((await add()).id));
+    let release = () => {};
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const soa: Questions['soa'] = async (name) => {
+      if (!name.endsWith('slow.com')) return { kind: 'nodata', aliases: [] };
+      await released;
+      return { kind: 'unreachable', reason: 'gone' };
+    };
+    gateway.resolvers.push({ ...resolver([]), soa });
+    const slow = Array.from({ length: 100 }, (_, i) =>
+      call('POST', '/domains/preflight', { body: { domain: `s${i}.slow.com` } }),
+    );
+    expect((await Promise.race(slow)).status).toBe(429);
+    const answer = await setup(token);
+    expect([answer.status, dataOf<SetupSchema>(answer).plan]).toEqual([200, null]);
+    release();
+    await Promise.all(slow);
+  });
+
   it('says from when verifying again can tell more, as the last verification did', async () => {
     const { id } = await add();
     const token = tokenOf(await link(id));
@@ -266,6 +286,7 @@ describe('setup instructions', () => {
     ['a@b', 422],
     ['a@acme.com, b@acme.com', 422],
     ['a@acme.com\r\nbcc: b@acme.com', 422],
+    ['"a\r\nRCPT TO:<b@acme.com>"@acme.com', 422],
   ])('are not sent to %j', async (email, status) => {
     const answer = await send((await add()).id, email);
     expect([answer.status, answer.body.error.param]).toEqual([status, 'email']);

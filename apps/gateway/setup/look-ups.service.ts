@@ -6,11 +6,14 @@ import { TookTooLong, within } from '@app/runtime';
 import { PublishedRecords } from '@app/verification';
 import type { DnsPlanSchema } from '../domains/plans.dto';
 import { Plans } from '../domains/plans.service';
-import { ApiError } from '../http/api-error';
+import { ApiError, type ErrorCode } from '../http/api-error';
 import type { LookedUp } from './setup.dto';
 
 /** Milliseconds that the setup page waits for the DNS. */
 const patienceMs = 15_000;
+
+/** What passes: a resolver gives no answer, or the team waits for too many looks, which is nothing to tell here. */
+const passing: readonly ErrorCode[] = ['service_unavailable', 'rate_limit_exceeded'];
 
 /** Looks up what the setup page shows of the DNS. What cannot be looked up in time is null. */
 @Injectable()
@@ -46,7 +49,7 @@ export class SetupLookUps {
     try {
       return await within(patienceMs, look());
     } catch (error) {
-      if (error instanceof TookTooLong || (error instanceof ApiError && error.code === 'service_unavailable')) {
+      if (error instanceof TookTooLong || (error instanceof ApiError && passing.includes(error.code))) {
         this.logger.debug(`The setup page goes without a look-up: ${error.message}`);
         return null;
       }
