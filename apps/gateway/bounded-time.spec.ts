@@ -134,7 +134,7 @@ const readers: Record<string, Reader> = {
   ),
   Cookie: ofText((text) =>
     Promise.all(
-      [text, `sendmux_session=${text}`, `${text}; sendmux_session=${text}`].map((cookie) =>
+      [text, `__Host-sendmux_session=${text}`, `${text}; __Host-sendmux_session=${text}`].map((cookie) =>
         outcomeOf(() => apiKeys.identify(stub({ method: 'POST', headers: { cookie, origin: text } }), stub({}))),
       ),
     ),

@@ -42,7 +42,7 @@ it('is begun with a key, stands for it on every operation, and is ended', async 
   const { answer, cookie } = await signIn();
   expect(answer.status).toBe(201);
   expect(answer.headers.get('set-cookie')).toMatch(
-    /^sendmux_session=smx_session_[0-9a-z]{42}; Path=\/api\/v1; HttpOnly; SameSite=Strict; Secure$/,
+    /^__Host-sendmux_session=smx_session_[0-9a-z]{42}; Path=\/; HttpOnly; SameSite=Strict; Secure$/,
   );
   expect(answer.text).not.toMatch(/smx_(session|root)/);
   const { expires_at: expiresAt, ...me } = answer.body.data as unknown as { expires_at: string };
@@ -116,6 +116,24 @@ it.each([
   expect((await call('GET', `/keys/${id}`, by(cookie, headers))).body.data).toMatchObject({ revoked_at: null });
   // A key that is sent is no cookie: no browser sends it on its own.
   expect((await call('DELETE', `/keys/${id}`, { ...by(cookie, headers), key: owner.key })).status).toBe(200);
+});
+
+it('is named by a cookie that no other host of the site can have set', async () => {
+  const mine = (await call('GET', '/me', { key: owner.key })).body.data;
+  const { cookie } = await signIn((await gateway.key()).key);
+  const token = cookie.slice(cookie.indexOf('=') + 1);
+  const names = [
+    'sendmux_session',
+    '__host-sendmux_session',
+    '\u00a0__Host-sendmux_session',
+    '\t__Host-sendmux_session',
+  ];
+  for (const name of names) {
+    expect((await call('GET', '/session', by(`a=b; ${name}=${token}`))).status).toBe(401);
+    const { cookie: own } = await signIn();
+    const { body } = await call('GET', '/session', by(`a=b; ${name}=${token}; ${own}`));
+    expect(body.data).toMatchObject(mine);
+  }
 });
 
 it('is not begun by a page of another origin', async () => {

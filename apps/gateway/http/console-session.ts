@@ -2,11 +2,16 @@ import { Sessions, type Session } from '@app/accounts';
 import type { FastifyRequest } from 'fastify';
 import { ApiError } from './api-error';
 
-const cookieName = 'sendmux_session';
+/**
+ * The name of the cookie. With the prefix `__Host-`, which browsers take by HTTPS alone, no other host of the same site
+ * can set it, and so sign somebody in to another team (RFC 6265bis section 4.1.3.2).
+ */
+const cookieNames = { secure: '__Host-sendmux_session', plain: 'sendmux_session' } as const;
 
 /** Finds the console sessions of requests by their cookie, and writes that cookie. */
 export class ConsoleSessions {
   private readonly origin: string;
+  private readonly cookieName: string;
   private readonly attributes: string;
 
   /**
@@ -18,7 +23,12 @@ export class ConsoleSessions {
   ) {
     const { origin, protocol } = new URL(publicUrl);
     this.origin = origin;
-    this.attributes = `Path=/api/v1; HttpOnly; SameSite=Strict${protocol === 'https:' ? '; Secure' : ''}`;
+    const isSecure = protocol === 'https:';
+    this.cookieName = isSecure ? cookieNames.secure : cookieNames.plain;
+    // The prefix asks for this path.
+    this.attributes = isSecure
+      ? 'Path=/; HttpOnly; SameSite=Strict; Secure'
+      : 'Path=/api/v1; HttpOnly; SameSite=Strict';
   }
 
   /**
@@ -28,7 +38,7 @@ export class ConsoleSessions {
    * something. SameSite alone would let in the pages of other hosts of the same site.
    */
   async of(request: FastifyRequest): Promise<Session | undefined> {
-    const token = tokenOf(request);
+    const token = tokenOf(request, this.cookieName);
     if (token === undefined) return undefined;
     if (!['GET', 'HEAD'].includes(request.method) && !this.isOwn(request)) throw foreign();
     return this.sessions.resume(token);
@@ -46,18 +56,18 @@ export class ConsoleSessions {
 
   /** Ends the session of a request. */
   async end(request: FastifyRequest): Promise<void> {
-    const token = tokenOf(request);
+    const token = tokenOf(request, this.cookieName);
     if (token !== undefined) await this.sessions.end(token);
   }
 
   /** Gives the header `Set-Cookie` of a session. It has no end of its own, so the browser forgets it when it closes. */
   cookie(token: string): string {
-    return `${cookieName}=${token}; ${this.attributes}`;
+    return `${this.cookieName}=${token}; ${this.attributes}`;
   }
 
   /** Gives the header `Set-Cookie` with which the browser forgets the session. */
   noCookie(): string {
-    return `${cookieName}=; Max-Age=0; ${this.attributes}`;
+    return `${this.cookieName}=; Max-Age=0; ${this.attributes}`;
   }
 
   /** Browsers tell `Sec-Fetch-Site` to secure contexts only, and `Origin` always. A page can set neither. */
@@ -72,11 +82,11 @@ const foreign = () =>
     'A console session changes something only for the pages of this origin. Send an API key instead.',
   );
 
-/** Finds the token in the header `Cookie`. A browser sends one of a name, since all of ours have the same path. */
-function tokenOf({ headers: { cookie } }: Pick<FastifyRequest, 'headers'>): string | undefined {
+/** Finds the token in the header `Cookie`, as browsers write it: other white space is part of another name. */
+function tokenOf({ headers: { cookie } }: Pick<FastifyRequest, 'headers'>, cookieName: string): string | undefined {
   for (const pair of (cookie ?? '').split(';')) {
-    const at = pair.indexOf('=');
-    if (pair.slice(0, at).trim() === cookieName) return pair.slice(at + 1).trim() || undefined;
+    const [written, value] = [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)];
+    if (written.replace(/^ /, '') === cookieName) return value.trim() || undefined;
   }
   return undefined;
 }

@@ -214,7 +214,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
       'setupLink',
     )
     .addCookieAuth(
-      'sendmux_session',
+      '__Host-sendmux_session',
       { type: 'apiKey', in: 'cookie', description: 'A session of the console. It stands for its API key everywhere.' },
       'session',
     )

@@ -13,7 +13,9 @@ import { EndedSessionEnvelope, presentSession, SessionEnvelope, SignInRequest } 
 
 const example = { ...me, data: { ...me.data, expires_at: '2026-04-15T10:30:00Z' } };
 const ended = { ok: true, data: { deleted: true }, meta: me.meta };
-const setCookie = { 'Set-Cookie': '`sendmux_session`, which a page cannot read, and another site cannot have sent.' };
+const setCookie = {
+  'Set-Cookie': '`__Host-sendmux_session`, which a page cannot read, and another site cannot have sent.',
+};
 
 /** Signs the console in and out: a key is sent once, and a cookie afterwards. */
 @ApiTags('session')
