@@ -1,5 +1,7 @@
 import type { Pool } from 'pg';
+import { Commands } from '@app/commands';
 import { openPool } from '@app/database';
+import { DomainRuleBroken } from '@app/mail-domain';
 import { rulesDigest } from '@app/mailbox';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
@@ -82,6 +84,25 @@ describe('the rules about senders of a domain', () => {
     await pool.query(`UPDATE sender_rules SET stored_at = now() - interval '2 hours' WHERE domain = $1`, [id]);
     await put(id, 'off', []);
     expect(await storedRules(id)).toEqual([rulesDigest([])]);
+  });
+
+  it('are erased in time without another change, and where the change was refused', async () => {
+    const id = await add('later');
+    const minutes = async () => {
+      const { rows } = await pool.query<{ minutes: number }>(
+        `SELECT extract(epoch FROM due - stored_at)::float8 / 60 AS minutes FROM tasks JOIN sender_rules ON domain = key
+          WHERE list = 'sender-rules' AND key = $1 ORDER BY stored_at DESC`,
+        [id],
+      );
+      return rows.map((row) => Math.round(row.minutes));
+    };
+    await put(id, 'allowlist', [{ type: 'allow', pattern: 'ada@partner.com' }]);
+    expect(await minutes()).toEqual([90]);
+    const command = jest.spyOn(gateway.app.get(Commands, { strict: false }), 'execute');
+    command.mockRejectedValueOnce(new DomainRuleBroken('conflict', 'It is being deleted.'));
+    expect((await put(id, 'denylist', [{ type: 'deny', pattern: 'eve@evil.com' }])).status).toBe(409);
+    command.mockRestore();
+    expect(await minutes()).toEqual([90, 90]);
   });
 
   it('are refused with the place of the fault', async () => {

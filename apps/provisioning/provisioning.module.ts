@@ -18,6 +18,7 @@ import { OutboundRelays, PlacementWorker } from './placement.worker';
 import { RoleMail } from './role-mail';
 import { Provisioner, ProvisioningTimes } from './provisioner';
 import { ProvisioningWorker } from './provisioning.worker';
+import { SenderRulesWorker } from './sender-rules.worker';
 
 @Module({})
 export class ProvisioningModule {
@@ -51,6 +52,7 @@ export class ProvisioningModule {
         TaskList,
         ProvisioningWorker,
         PlacementWorker,
+        SenderRulesWorker,
         { provide: StoredSenderRules, inject: [Pool], useFactory: (pool: Pool) => new StoredSenderRules(pool) },
         {
           provide: RoleMail,

@@ -4,6 +4,12 @@ import type { Pool } from 'pg';
 /** Says when rules that no event names any more are removed: a command that names them may still be under way. */
 const keptFor = '1 hour';
 
+/** The task list of domains of which rules were stored; provisioning erases those that nothing names. */
+export const senderRulesTasks = 'sender-rules';
+
+/** Milliseconds after which to look for rules to erase: longer than they are kept, by whichever clock. */
+export const senderRulesLookMs = 90 * 60_000;
+
 /**
  * Stores the rules about senders by domain and digest. They name people, so events have their digest alone, and the
  * rules can be erased. Rules are stored before the command that names them, so that no event names rules that are not

@@ -2,7 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { Commands, DomainCommandHandler } from '@app/commands';
 import { ChangeSenderFilters, isLive, noSenderFilters, type MailDomain, type SenderFilterMode } from '@app/mail-domain';
 import { canonicalRules, type SenderRule } from '@app/mailbox';
-import { StoredSenderRules } from '@app/sender-rules';
+import { senderRulesLookMs, senderRulesTasks, StoredSenderRules } from '@app/sender-rules';
+import { TaskList } from '@app/tasks';
 import { ApiError } from '../http/api-error';
 import { contextOf, Domains, type Request } from './domains.service';
 
@@ -24,6 +25,7 @@ export class SenderFilters {
     private readonly commands: Commands,
     private readonly handler: DomainCommandHandler,
     private readonly stored: StoredSenderRules,
+    private readonly tasks: TaskList,
   ) {}
 
   /** @throws {ApiError} `not_found`, `conflict` for a domain that only sends */
@@ -49,6 +51,9 @@ export class SenderFilters {
     const view = await this.domains.find(id, request.caller.team);
     const ifVersion = request.preconditions?.demand(view.version);
     const canonical = canonicalRules(rules);
+    // Whatever becomes of this change, rules that nothing names are erased in time.
+    const later = new Date(Date.now() + senderRulesLookMs);
+    await this.tasks.put(senderRulesTasks, id, 'Erase', { requestId: request.requestId }, later);
     const digest = await this.stored.put(id, canonical);
     const data = { mode, rules: canonical.length, digest };
     const { state, version } = await this.commands.execute(
