@@ -147,6 +147,18 @@ it('is not begun by a page of another origin', async () => {
   expect((await signIn(owner.key, { origin: publicUrl })).answer.status).toBe(201);
 });
 
+it('is begun with a key that is valid whatever else comes from the same address', async () => {
+  const limited = await startGateway(database.url, { RATE_LIMIT_PER_MINUTE: 3 });
+  const begin = async (key: string) =>
+    (await limited.call('POST', '/api/v1/session', { body: { api_key: key } })).status;
+  const guesses: number[] = [];
+  // The counts begin anew with each minute, which may be now.
+  for (let i = 0; i < 7; i++) guesses.push(await begin(`smx_root_${i}`));
+  expect([...new Set(guesses)].sort()).toEqual([401, 429]);
+  expect(await begin(owner.key)).toBe(201);
+  await limited.close();
+});
+
 it('ends half an hour after its last use, and after eight hours', async () => {
   const { cookie } = await signIn();
   await age('10 minutes', '20 minutes');

@@ -51,9 +51,15 @@ export class SessionController {
     @Req() request: FastifyRequest,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object> {
-    takeAllowance(this.rateLimit, `sessions of ${address}`, reply, 'This address');
     this.console.assertNotForeign(request);
     const session = await this.sessions.begin(key);
+    // By address only what fails is counted: behind a proxy everybody has the same, and nobody may lock others out.
+    takeAllowance(
+      this.rateLimit,
+      session?.caller.keyId ?? `sessions of ${address}`,
+      reply,
+      session ? 'This key' : 'This address',
+    );
     if (!session)
       throw unauthorized('This API key is unknown, revoked or over.', 'Bearer realm="sendmux", error="invalid_token"');
     this.uses.note(session.caller.keyId);
