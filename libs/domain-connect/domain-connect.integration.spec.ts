@@ -103,6 +103,11 @@ it('makes a signed link to the provider of the zone, which it asks once a minute
   expect(asked).toEqual(['/dc/v2/acme.com/settings', template]);
 });
 
+it.each(['/ux/?', '/ux#', '/ux\n', '/./ux'])('reads the address %j of the pages as URLs are read', async (path) => {
+  answers.set('/dc/v2/acme.com/settings', settings({ urlSyncUX: ` http:\\\\${host}${path}` }));
+  expect((await link())!.url).toMatch(new RegExp(`^http://${host}/ux/v2/domainTemplates/[^#]*&sig=`));
+});
+
 it('names no host where the domain is the top of the zone', async () => {
   const { url } = (await connect().linkFor({ ...domain, name: 'acme.com' }, 'acme.com', dmarc))!;
   expect(new URL(url).searchParams.has('host')).toBe(false);

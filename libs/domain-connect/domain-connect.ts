@@ -100,10 +100,10 @@ export class DomainConnect {
     const parsed = settings.safeParse(parsedJson(await this.get(`${prefix}/v2/${zone}/settings`)));
     if (!parsed.success) return undefined;
     const { providerName, providerDisplayName, urlSyncUX, urlAPI } = parsed.data;
-    if (urlSyncUX === undefined || !this.allowed(urlSyncUX) || !this.allowed(urlAPI)) return undefined;
-    const api = urlAPI.replace(/\/$/, '');
+    const [pages, api] = [urlSyncUX === undefined ? undefined : this.prefixOf(urlSyncUX), this.prefixOf(urlAPI)];
+    if (pages === undefined || api === undefined) return undefined;
     await this.get(`${api}/v2/domainTemplates/providers/${providerId}/services/${serviceId}`);
-    return { name: providerDisplayName ?? providerName, prefix: urlSyncUX };
+    return { name: providerDisplayName ?? providerName, prefix: pages };
   }
 
   /** Gives the URL prefix of the first text that names a host of the settings. */
@@ -111,18 +111,22 @@ export class DomainConnect {
     for (const text of texts) {
       if (!/^[\w.:[\]-]{1,260}(\/[\w.~/-]{0,200})?$/.test(text)) continue;
       const host = text.split('/', 1)[0]!.replace(/:\d{1,5}$/, '');
-      const prefix = `${this.options.loopback && isLoopback(host) ? 'http' : 'https'}://${text.replace(/\/$/, '')}`;
-      if (this.allowed(prefix)) return prefix;
+      const prefix = this.prefixOf(`${this.options.loopback && isLoopback(host) ? 'http' : 'https'}://${text}`);
+      if (prefix !== undefined) return prefix;
     }
     return undefined;
   }
 
-  /** Whether a URL leads to a host of the settings, by HTTPS, or where that is allowed to this machine. */
-  private allowed(given: string): boolean {
-    if (!URL.canParse(given)) return false;
-    const { protocol, host, hostname, username, password, search, hash } = new URL(given);
-    if (username || password || search || hash || !this.options.providers.includes(host)) return false;
-    return protocol === 'https:' || (protocol === 'http:' && this.options.loopback && isLoopback(hostname));
+  /**
+   * Gives the prefix that a URL is, as browsers read it, without a slash at its end; undefined where it does not lead
+   * to a host of the settings, by HTTPS, or where that is allowed to this machine.
+   */
+  private prefixOf(given: string): string | undefined {
+    if (!URL.canParse(given)) return undefined;
+    const { protocol, origin, host, hostname, pathname, username, password, search, hash } = new URL(given);
+    if (username || password || search || hash || !this.options.providers.includes(host)) return undefined;
+    const isTaken = protocol === 'https:' || (protocol === 'http:' && this.options.loopback && isLoopback(hostname));
+    return isTaken ? `${origin}${pathname}`.replace(/\/$/, '') : undefined;
   }
 
   /** @throws {NotFetched} */
