@@ -125,6 +125,18 @@ describe('a setup link', () => {
     });
   });
 
+  it('shares the look-ups of its requests', async () => {
+    const token = tokenOf(await link((await add()).id));
+    const one = resolver(['ns1.example.net']);
+    let asked = 0;
+    gateway.resolvers.push({ ...one, ns: (zone) => ((asked += 1), one.ns(zone)) });
+    for (let i = 0; i < 5; i++) {
+      const all = await Promise.all(Array.from({ length: 5 }, () => read(token)));
+      expect(all.map(({ dns_host: host }) => host?.nameservers)).toEqual(Array(5).fill(['ns1.example.net']));
+    }
+    expect(asked).toBeLessThanOrEqual(10);
+  });
+
   it('goes without the plan while the team waits for many looks, and tells nothing of them', async () => {
     const token = tokenOf(await link((await add()).id));
     let release = () => {};

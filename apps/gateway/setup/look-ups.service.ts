@@ -6,6 +6,7 @@ import { TookTooLong, within } from '@app/runtime';
 import { PublishedRecords } from '@app/verification';
 import type { DnsPlanSchema } from '../domains/plans.dto';
 import { Plans } from '../domains/plans.service';
+import { SharedLooks } from '../domains/shared-looks';
 import { ApiError, type ErrorCode } from '../http/api-error';
 import type { LookedUp } from './setup.dto';
 
@@ -19,6 +20,8 @@ const passing: readonly ErrorCode[] = ['service_unavailable', 'rate_limit_exceed
 @Injectable()
 export class SetupLookUps {
   private readonly logger = new Logger(SetupLookUps.name);
+  /** Looks for the name servers, which the requests of a page share as they share its plan. */
+  private readonly hosts = new SharedLooks<Awaited<ReturnType<PublishedRecords['nameserversOf']>>>();
 
   constructor(
     private readonly published: PublishedRecords,
@@ -29,7 +32,7 @@ export class SetupLookUps {
   async of(domain: DomainView): Promise<LookedUp> {
     const [host, plan] = await Promise.all([
       this.orNull(async () => {
-        const found = await this.published.nameserversOf(domain.name);
+        const found = await this.hosts.share(domain.name, () => this.published.nameserversOf(domain.name));
         return found ? dnsHost(found.zone, found.nameservers) : null;
       }),
       this.orNull(() => this.plans.plan(domain)),
