@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import { openSetupLinksLimit, setupMailsAnHour, setupMailTasks, SetupLinks } from '@app/accounts';
+import { openSetupLinksLimit, setupMailsADay, setupMailsAnHour, setupMailTasks, SetupLinks } from '@app/accounts';
 import type { DnsAnswer } from '@app/dns';
 import { RequestDeletion } from '@app/mail-domain';
 import { newId } from '@app/runtime';
@@ -304,6 +304,17 @@ describe('setup instructions', () => {
     expect([answer.status, answer.body.error.param]).toEqual([status, 'email']);
   });
 
+  it('are mailed so often to one address within a day, and to another one still', async () => {
+    const domains = await Promise.all(Array.from({ length: 3 }, () => add()));
+    for (let i = 0; i < setupMailsADay; i++)
+      expect((await send(domains[i % 3]!.id, i % 2 ? 'Often@acme.com' : 'often@acme.com')).status).toBe(202);
+    const refused = await send(domains[0]!.id, 'often@acme.com');
+    expect([refused.status, refused.body.error.code]).toEqual([429, 'rate_limit_exceeded']);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(80_000);
+    expect((await send(domains[0]!.id, 'other@acme.com')).status).toBe(202);
+    await pool.query(`UPDATE setup_links SET created_at = created_at - interval '1 day'`);
+  });
+
   it('are mailed so often within an hour, of a domain and of a team', async () => {
     const domains = await Promise.all(Array.from({ length: 6 }, () => add()));
     const { id } = domains[0]!;
@@ -318,7 +329,8 @@ describe('setup instructions', () => {
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(3_500);
     const statuses: number[] = [];
     for (const domain of domains.slice(1))
-      for (let i = 0; i < setupMailsAnHour.ofDomain; i++) statuses.push((await send(domain.id)).status);
+      for (let i = 0; i < setupMailsAnHour.ofDomain; i++)
+        statuses.push((await send(domain.id, `dns${i}@acme.com`)).status);
     expect(statuses.filter((status) => status === 202)).toHaveLength(
       setupMailsAnHour.ofTeam - setupMailsAnHour.ofDomain,
     );

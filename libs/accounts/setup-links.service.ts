@@ -11,6 +11,9 @@ export const openSetupLinksLimit = 20;
 /** The most mails with setup instructions that a team, and one of its domains, may have sent within an hour. */
 export const setupMailsAnHour = { ofTeam: 20, ofDomain: 5 } as const;
 
+/** The most mails with setup instructions that a team may have sent to one address within a day. */
+export const setupMailsADay = 10;
+
 /** How many days a setup link is valid, unless its creator says otherwise. */
 export const setupLinkDays = 7;
 
@@ -138,16 +141,16 @@ export class SetupLinks {
     return rows[0] && { ...rows[0], token };
   }
 
-  /** Removes links that have ended, once they do not count for the mails of an hour any more. */
+  /** Removes links that have ended, once they do not count for the mails of a day any more. */
   async purge(): Promise<void> {
-    await this.pool.query(`DELETE FROM setup_links WHERE NOT (${isOpen}) AND created_at < now() - interval '1 hour'`);
+    await this.pool.query(`DELETE FROM setup_links WHERE NOT (${isOpen}) AND created_at < now() - interval '1 day'`);
   }
 
   /** Inserts a link while no other one of the team is inserted, so that none is beyond a limit. */
   private async insert(client: Connection, { team, domainId, days, hash, email }: NewLink): Promise<SetupLink> {
     await lockTeam(client, team);
     await assertRoom(client, domainId);
-    if (email !== null) await assertMailable(client, team, domainId);
+    if (email !== null) await assertMailable(client, team, domainId, email);
     const { rows } = await client.query<SetupLink>(
       `INSERT INTO setup_links (id, team, domain_id, hash, email, expires_at)
         VALUES ($1, $2, $3, $4, $5, now() + $6 * interval '1 day') RETURNING ${columns}`,
@@ -180,21 +183,34 @@ async function assertRoom(client: Connection, domainId: string): Promise<void> {
     );
 }
 
+type MailLimit = 'domain' | 'team' | 'address';
+
+/** How many mails a limit allows, and what they are of. */
+const mailLimits: Readonly<Record<MailLimit, readonly [most: number, what: string]>> = {
+  domain: [setupMailsAnHour.ofDomain, 'for this domain were asked for within an hour'],
+  team: [setupMailsAnHour.ofTeam, 'of your team were asked for within an hour'],
+  address: [setupMailsADay, 'to this address were asked for within a day'],
+};
+
 /** @throws {AccountRuleBroken} `too_many_setup_mails` */
-async function assertMailable(client: Connection, team: string, domainId: string): Promise<void> {
-  const { rows } = await client.query<{ isOfDomain: boolean; sent: number; wait: number }>(
-    `SELECT kind.of_domain AS "isOfDomain", count(*)::int AS sent,
-        ceil(extract(epoch FROM min(created_at) + interval '1 hour' - now()))::int AS wait
-      FROM setup_links JOIN (VALUES (true), (false)) AS kind (of_domain) ON NOT kind.of_domain OR domain_id = $2
-      WHERE team = $1 AND email IS NOT NULL AND created_at > now() - interval '1 hour' GROUP BY kind.of_domain`,
-    [team, domainId],
+async function assertMailable(client: Connection, team: string, domainId: string, email: string): Promise<void> {
+  const { rows } = await client.query<{ limit: MailLimit; sent: number; wait: number }>(
+    `SELECT kind AS limit, count(*)::int AS sent, ceil(extract(epoch FROM min(created_at) + span - now()))::int AS wait
+      FROM setup_links JOIN (
+        VALUES ('domain', interval '1 hour'), ('team', interval '1 hour'), ('address', interval '1 day')
+      ) AS limits (kind, span) ON created_at > now() - span
+        AND (kind = 'team' OR kind = 'domain' AND domain_id = $2 OR kind = 'address' AND lower(email) = lower($3))
+      WHERE team = $1 AND email IS NOT NULL GROUP BY kind, span`,
+    [team, domainId, email],
   );
-  for (const { isOfDomain, sent, wait } of rows)
-    if (sent >= (isOfDomain ? setupMailsAnHour.ofDomain : setupMailsAnHour.ofTeam))
-      throw new AccountRuleBroken(
-        'too_many_setup_mails',
-        `${sent} mails with setup instructions ${isOfDomain ? 'for this domain' : 'of your team'} were asked for within an hour, and that is the most. Create a setup link and hand it over yourself, or wait.`,
-        undefined,
-        Math.max(1, wait),
-      );
+  for (const { limit, sent, wait } of rows) {
+    const [most, what] = mailLimits[limit];
+    if (sent < most) continue;
+    throw new AccountRuleBroken(
+      'too_many_setup_mails',
+      `${sent} mails with setup instructions ${what}, and that is the most. Create a setup link and hand it over yourself, or wait.`,
+      undefined,
+      Math.max(1, wait),
+    );
+  }
 }

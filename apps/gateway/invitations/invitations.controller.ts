@@ -55,14 +55,15 @@ export class InvitationsController {
     @Ip() address: string,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    const { exceeded, reset } = this.rateLimit.take(`invitations of ${address}`);
-    if (exceeded)
-      throw new ApiError('rate_limit_exceeded', `Too many requests. Wait ${reset} s.`, { retryAfter: reset });
     try {
       return { ok: true, data: await this.invitations.accept(token), meta: { request_id: requestId } };
     } catch (error) {
-      if (error instanceof AccountRuleBroken) throw new ApiError('not_found', error.message, { param: 'token' });
-      throw error;
+      if (!(error instanceof AccountRuleBroken)) throw error;
+      // What fails is counted alone: behind a proxy everybody has the same address, and nobody may lock others out.
+      const { exceeded, reset } = this.rateLimit.take(`invitations of ${address}`);
+      if (exceeded)
+        throw new ApiError('rate_limit_exceeded', `Too many requests. Wait ${reset} s.`, { retryAfter: reset });
+      throw new ApiError('not_found', error.message, { param: 'token' });
     }
   }
 }
