@@ -368,11 +368,13 @@ describe('both or neither', () => {
         await system.sandbox.fault('ses', { mode, operations: [operation], name: names[index]! });
       const { length: before } = await system.sandbox.sesCalls();
       await system.start('provisioning');
-      for (const [index, { operation }] of removals.entries())
-        await system.until('the rollback stands still', async () => {
-          const calls = (await system.sandbox.sesCalls()).slice(before).filter(({ name }) => name === names[index]);
-          return calls.at(-1)?.operation === operation;
-        });
+      // One whose call has had its effect goes on after a second.
+      await system.until('the rollbacks stand still', async () => {
+        const calls = (await system.sandbox.sesCalls()).slice(before);
+        return removals.every(({ operation }, index) =>
+          calls.some((call) => call.operation === operation && call.name === names[index]),
+        );
+      });
       await system.kill('provisioning');
       await system.sandbox.allWell();
       await system.start('provisioning');
