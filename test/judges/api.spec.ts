@@ -32,6 +32,15 @@ const meant: readonly {
       ) && isRefused(failure, 400, 422),
   },
   {
+    reason: 'The same for a sender of a rule, and no two rules may be about one sender.',
+    is: (failure) => /^PUT .*\/filters$/.test(failure.operation) && isRefused(failure, 400, 422),
+  },
+  {
+    reason: 'A list that is longer than it may be can be a body that is larger than it may be (413).',
+    is: ({ check, operation, status }) =>
+      check === 'negative_data_rejection' && operation.endsWith('/filters') && status === 413,
+  },
+  {
     reason: 'It has an API key, which opens no setup: whatever is asked there is 404, as of an unknown link.',
     is: ({ check, operation, status }) =>
       check === 'unsupported_method' && / \/setup(\/|$)/.test(operation) && status === 404,

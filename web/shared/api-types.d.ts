@@ -1189,22 +1189,28 @@ export interface components {
             meta: components["schemas"]["MetaSchema"];
             data: components["schemas"]["DeletionSchema"];
         };
-        FilterRule: {
+        FilterRuleSchema: {
             /** @enum {string} */
             type: "allow" | "deny";
             pattern: string;
-            note?: string | null;
+            note: string | null;
         };
         FiltersSchema: {
             /** @enum {string} */
             mode: "off" | "allowlist" | "denylist";
-            rules: components["schemas"]["FilterRule"][];
+            rules: components["schemas"]["FilterRuleSchema"][];
         };
         FiltersEnvelope: {
             /** @enum {boolean} */
             ok: true;
             meta: components["schemas"]["MetaSchema"];
             data: components["schemas"]["FiltersSchema"];
+        };
+        FilterRule: {
+            /** @enum {string} */
+            type: "allow" | "deny";
+            pattern: string;
+            note?: string | null;
         };
         SetFiltersRequest: {
             /** @enum {string} */

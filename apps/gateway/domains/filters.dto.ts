@@ -62,10 +62,19 @@ export class SetFiltersRequest {
   rules: FilterRule[];
 }
 
+class FilterRuleSchema {
+  @ApiProperty({ enum: ruleTypes })
+  type: SenderRule['type'];
+  @ApiProperty({ example: 'partner.com' })
+  pattern: string;
+  @ApiProperty({ type: 'string', nullable: true, example: 'billing' })
+  note: string | null;
+}
+
 class FiltersSchema {
   @ApiProperty({ enum: modes })
   mode: string;
-  @ApiProperty({ type: [FilterRule], description: 'Sorted by pattern.' })
+  @ApiProperty({ type: [FilterRuleSchema], description: 'Sorted by pattern.' })
   rules: SenderRule[];
 }
 

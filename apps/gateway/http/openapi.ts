@@ -235,6 +235,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
 }
 
 type Operation = NonNullable<OpenAPIObject['paths'][string]['get']>;
+type Schema = NonNullable<NonNullable<OpenAPIObject['components']>['schemas']>[string];
 
 const operationsOf = ({ paths }: OpenAPIObject): Operation[] =>
   Object.values(paths).flatMap(({ get, post, put, patch, delete: remove }) =>
@@ -256,9 +257,21 @@ function closeBodies(document: OpenAPIObject): void {
   for (const { requestBody } of operationsOf(document)) {
     const schema =
       requestBody && 'content' in requestBody ? requestBody.content['application/json']?.schema : undefined;
-    const name = schema && '$ref' in schema ? schema.$ref.split('/').at(-1)! : undefined;
-    if (name) Object.assign(document.components!.schemas![name]!, { additionalProperties: false });
+    if (schema) close(schema, document);
   }
+}
+
+/** Closes the objects of a schema, and those within them. */
+function close(schema: Schema, document: OpenAPIObject): void {
+  if ('$ref' in schema) {
+    const named = document.components!.schemas![schema.$ref.split('/').at(-1)!]!;
+    if ('properties' in named) Object.assign(named, { additionalProperties: false });
+    close(named, document);
+    return;
+  }
+  const inner = [...(schema.allOf ?? []), ...(schema.oneOf ?? []), ...(schema.anyOf ?? [])];
+  for (const each of [...inner, ...Object.values(schema.properties ?? {}), ...(schema.items ? [schema.items] : [])])
+    close(each, document);
 }
 
 /** Takes from the operations without an API key the answers and headers that only a key leads to. */
