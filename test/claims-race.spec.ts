@@ -23,7 +23,7 @@ import {
   type DomainEvent,
   type MailDomain,
 } from '@app/mail-domain';
-import { checkNames, ownership, type Answer, type Assessment, type TxtRr } from '@app/mail-records';
+import { checkNames, ownership, type Answer, type Assessment, type Expected, type TxtRr } from '@app/mail-records';
 import { domainRow, DomainsReadModel, domainsProjection, readModelMigrations } from '@app/read-model';
 import { compare } from '@app/rebuild';
 import { newId } from '@app/runtime';
@@ -70,7 +70,11 @@ class Gateway {
     this.domains = new DomainCommandHandler(this.store);
     this.commands = commandsTo(this.domains);
     this.readModel = new DomainsReadModel(this.pool);
-    const verifier = new Verifier([resolver, resolver], { get: () => Promise.resolve(null) });
+    const resolved = new Verifier([resolver, resolver], { get: () => Promise.resolve(null) });
+    const verifier = {
+      ownership: (name: string, teams: readonly string[]) => resolved.ownership(name, teams),
+      check: ({ name, team }: Expected) => Promise.resolve(seen(name, team)),
+    };
     const unheard = { expect: () => ({ within: () => Promise.resolve(undefined), drop: () => undefined }) };
     this.claims = new Claims(new StoredClaims(this.pool), this.commands, this.readModel, verifier, unheard, graceMs);
   }
@@ -141,7 +145,8 @@ async function held(id: string, name: string, team: string, beginning: Beginning
   if (beginning === 'gone' || beginning === 'in grace') {
     recordsAt(name).delete(team);
     const daysAgo = beginning === 'gone' ? 8 : 3;
-    past.push([daysAgo, 'DnsChecked', look(2)], [daysAgo, 'VerificationLapsed', { failing: [], strikes: 1 }]);
+    const lost = { ...look(2), beginsGrace: true };
+    past.push([daysAgo, 'DnsChecked', lost], [daysAgo, 'VerificationLapsed', { failing: [], strikes: 1 }]);
   }
   const events = past.map(
     ([daysAgo, type, data]) =>
@@ -209,10 +214,12 @@ it('in thousands of interleavings of two teams a name has one owner, who is the 
     );
     const claim = await one.claims.open(newId('claim'), name, 'send_receive', b);
     recordsAt(name).add(b);
-    const soon = async (act: () => Promise<unknown>) => {
+    const soon = (act: () => Promise<unknown>) => {
       const delayMs = next() * 6;
-      if (delayMs > 1) await sleep(delayMs);
-      return outcome(act);
+      return async () => {
+        if (delayMs > 1) await sleep(delayMs);
+        return outcome(act);
+      };
     };
     const claimOnce = () => soon(() => any().claims.verify(claim.id, requestOf(b)));
     const check = (trigger: 'requested' | 'scheduled') =>
@@ -221,6 +228,16 @@ it('in thousands of interleavings of two teams a name has one owner, who is the 
         const command = new RecordCheck(first, { ...seen(name, a), trigger, cycle }, contextAt(Date.now()));
         await any().commands.execute(command);
       });
+    const readd = soon(async () => {
+      const data = { name, team: a, deadline: contextAt(Date.now() + day).at };
+      const add = () => any().commands.execute(new AddDomain(again, data, contextAt(Date.now())));
+      for (let tries = 1; tries <= 5; tries++) {
+        await converge([first]);
+        if ((await outcome(add)) === 'done') break;
+        if (tries === 5) return;
+      }
+      counts.readded += 1;
+    });
     const acts = [
       claimOnce(),
       ...(next() < 0.3 ? [claimOnce()] : []),
@@ -230,23 +247,12 @@ it('in thousands of interleavings of two teams a name has one owner, who is the 
       ...(next() < 0.7 ? [soon(() => any().commands.execute(new ExpireDomain(first, contextAt(Date.now()))))] : []),
       ...(next() < 0.2 ? [soon(() => Promise.resolve(recordsAt(name).add(a)))] : []),
       ...(next() < 0.2 ? [soon(() => Promise.resolve(recordsAt(name).delete(a)))] : []),
-      ...(next() < 0.3
-        ? [
-            soon(async () => {
-              const data = { name, team: a, deadline: contextAt(Date.now() + day).at };
-              const readd = () => any().commands.execute(new AddDomain(again, data, contextAt(Date.now())));
-              for (let tries = 1; tries <= 5; tries++) {
-                await converge([first]);
-                if ((await outcome(readd)) === 'done') break;
-                if (tries === 5) return;
-              }
-              counts.readded += 1;
-            }),
-          ]
-        : []),
+      ...(next() < 0.3 ? [readd] : []),
       soon(() => converge([first, again, claim.domainId])),
     ];
-    await Promise.all(acts);
+    // One act of some interleavings is over before the others begin, so that each side wins on a machine of any speed.
+    if (next() < 0.6) await acts.splice(Math.floor(next() * acts.length), 1)[0]!();
+    await Promise.all(acts.map((act) => act()));
     // Everything that is under way ends, and the claim is verified once more, as its team would.
     for (let turn = 0; turn < 3; turn++) await converge([first, again, claim.domainId]);
     const claimed = await outcome(() => any().claims.verify(claim.id, requestOf(b)));
@@ -278,6 +284,7 @@ it('in thousands of interleavings of two teams a name has one owner, who is the 
   await judgeTheLog();
   // The seed in a failure reproduces the decisions; the order in which the database runs them can differ.
   expect({ seed, faults: faults.slice(0, 20) }).toEqual({ seed, faults: [] });
+  console.log(JSON.stringify(counts));
   // Each side must win often; otherwise the race was not tested.
   for (const [what, count] of Object.entries(counts))
     expect(`${what} ${count > interleavings / 400}`).toBe(`${what} true`);
@@ -287,7 +294,7 @@ it('in thousands of interleavings of two teams a name has one owner, who is the 
   const verified = await new Verification(one.pool, log, { trusted: trusting(key.publicKey), witness: made }).run();
   expect(verified).toMatchObject({ faults: [] });
   await log.close();
-  console.log(`${JSON.stringify(counts)}, ${JSON.stringify({ ...verified, faults: undefined })}`);
+  console.log(JSON.stringify({ ...verified, faults: undefined }));
 
   /** Reads the whole log in its order, and judges what it says of each name. */
   async function judgeTheLog(): Promise<void> {
@@ -309,7 +316,8 @@ it('in thousands of interleavings of two teams a name has one owner, who is the 
           const goneFor = ownershipGoneSince ? Date.parse(event.at) - Date.parse(ownershipGoneSince) : 0;
           if (firstVerifiedAt !== undefined && goneFor < graceMs) say('was released while its team owned it');
         }
-        if (event.type === 'DomainVerified' && before.status === 'pending' && !before.firstVerifiedAt)
+        const isPast = recorded.metadata.actor === 'test';
+        if (event.type === 'DomainVerified' && !isPast && before.status === 'pending' && !before.firstVerifiedAt)
           counts.verifiedFirst += 1;
         if (event.type === 'DomainExpired') counts.expiredFirst += 1;
         if (event.type === 'DomainDeletionRequested') counts.deletedFirst += 1;
