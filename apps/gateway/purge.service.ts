@@ -1,9 +1,10 @@
 import { Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { Sessions, SetupLinks } from '@app/accounts';
+import { StoredClaims } from './claims/stored-claims';
 
 const purgeEveryMs = 3_600_000;
 
-/** Removes setup links and console sessions that are over, at the start and every hour. */
+/** Removes setup links, console sessions and claims that are over, at the start and every hour. */
 @Injectable()
 export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger(Purge.name);
@@ -12,6 +13,7 @@ export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
   constructor(
     private readonly links: SetupLinks,
     private readonly sessions: Sessions,
+    private readonly claims: StoredClaims,
   ) {}
 
   onApplicationBootstrap(): void {
@@ -24,10 +26,11 @@ export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   /** Never rejects: what is left is removed the next time. */
-  private async run(): Promise<void> {
+  async run(): Promise<void> {
     try {
       await this.links.purge();
       await this.sessions.purge();
+      await this.claims.purge();
     } catch (error) {
       this.logger.warn(`What is over will be removed later: ${(error as Error).message}`);
     }

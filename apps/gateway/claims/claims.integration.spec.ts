@@ -2,6 +2,7 @@ import { RecordCheck } from '@app/mail-domain';
 import { ownership } from '@app/mail-records';
 import { openPool } from '@app/database';
 import { allow } from '@app/read-model';
+import { Purge } from '../purge.service';
 import { startGateway, type TestGateway } from '../../../test/support/gateway';
 import { testDatabase, type TestDatabase } from '../../../test/support/test-database';
 
@@ -193,6 +194,15 @@ describe('verifying a claim', () => {
     gateway.verifier.owners.set(name, [claimer.team]);
     gateway.verifier.findings = { ...broken, [ownership.name]: { outcome: 'fail', code: 'txt_missing' } };
     expect((await verify(claimer, claim)).body.data.reason!.message).toMatch(/ again after \d{4}-\d\d-\d\dT/);
+    // A claim that finds the record back ends it.
+    gateway.verifier.owners.set(name, [claimer.team, holder.team]);
+    gateway.verifier.findings = broken;
+    expect((await verify(claimer, claim)).body.data.reason!.code).toBe('held_by_record');
+    const told = await gateway.call('GET', `/api/v1/domains/${id}/history`, { key: holder.key });
+    const looks = (told.body.data as unknown as { type: string; data: object }[]).filter(
+      ({ type }) => type === 'DnsChecked',
+    );
+    expect(looks.map(({ data }) => 'beginsGrace' in data).slice(-2)).toEqual([true, false]);
   });
 
   it('adds a name that is free by then, and waits for one that changes hands', async () => {

@@ -87,9 +87,6 @@ export class StoredClaims {
           VALUES ($1, $2, $3, $4, $5, now() + interval '${openFor}')`,
         [id, team, name, mode, domainId],
       );
-      await client.query(`DELETE FROM domain_claims WHERE team = $1 AND expires_at < now() - interval '${keptFor}'`, [
-        team,
-      ]);
     });
   }
 
@@ -119,6 +116,11 @@ export class StoredClaims {
       text: 'UPDATE domain_claims SET looked_at = now(), refusal = $2 WHERE id = $1',
       values: [id, refusal && JSON.stringify(refusal)],
     });
+  }
+
+  /** Removes claims of any team that have ended long ago. */
+  async purge(): Promise<void> {
+    await this.pool.query(`DELETE FROM domain_claims WHERE expires_at < now() - interval '${keptFor}'`);
   }
 
   /** @returns whether there was such a claim of the team. */
