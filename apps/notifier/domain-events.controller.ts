@@ -1,6 +1,4 @@
 import { DomainCommandHandler } from '@app/commands';
-import { isLive } from '@app/mail-domain';
-import { ownershipSeen } from '@app/mail-records';
 import { EventConsumer, type DeliveredEvent } from '@app/messaging';
 import { OnEvent, type Delivered } from '@app/subscriptions';
 import { TaskList } from '@app/tasks';
@@ -82,9 +80,7 @@ export class DomainEventsController {
   /** The owners are told when the next cycle has not found it again: a record that is lost for a moment is no news. */
   @OnEvent('DnsChecked')
   async putLostOwnershipOnTheList(event: Delivered<'DnsChecked'>): Promise<void> {
-    if (ownershipSeen(event.data.findings) !== 'absent') return;
-    const { state } = await this.domains.load(event.stream);
-    if (!isLive(state) || !state.firstVerifiedAt || state.ownershipGoneSince !== event.time) return;
+    if (!event.data.beginsGrace) return;
     await this.putNews('ownership_gone', event, new Date(Date.parse(event.time) + this.times.ownershipPatienceMs));
   }
 

@@ -14,7 +14,7 @@ export class DomainHeld extends DomainRuleBroken {
   /**
    * @param why `record`: the ownership record is there. `grace`: it is gone, but not for long enough. `unknown`: nobody
    * can tell just now.
-   * @param goneSince ISO 8601: the time since which looks have found the ownership record gone; absent if none has.
+   * @param goneSince ISO 8601: the time since which the time of grace runs; absent if none does.
    */
   constructor(
     name: string,

@@ -142,6 +142,12 @@ export type DnsChecked = Event<
      * resolver did not say, and in events from before it was recorded.
      */
     readonly dnssec?: Dnssec;
+    /**
+     * Begins the time of grace after which another team may claim the name: the domain was verified before, and its
+     * ownership record is gone. Owners are told. Absent in later looks that do not find it either, and in events from
+     * before it was recorded.
+     */
+    readonly beginsGrace?: true;
   }
 >;
 

@@ -166,7 +166,7 @@ describe('the claim of another team', () => {
     const since = later(1).at;
     expect(refused(...lost, release('absent', 7.9))).toBe(`grace ${since}`);
     expect(refused(...lost, release('absent', 8))).toBe('released');
-    expect(refused(...lost, release('present', 8))).toBe('record');
+    expect(refused(...lost, release('present', 8))).toBe(`record ${since}`);
     expect(refused(...lost, release('unknown', 8))).toBe('unknown');
     expect(refused(...lost, on(cycle(2, gone), 6), release('absent', 8))).toBe('released');
     expect(refused(...lost, on(requested({ verification_txt: 'indeterminate' }), 6), release('absent', 8))).toBe(
@@ -175,6 +175,21 @@ describe('the claim of another team', () => {
     const back = [...lost, on(requested(), 5), on(requested(gone), 6)];
     expect(refused(...back, release('absent', 12.9))).toBe(`grace ${later(6).at}`);
     expect(refused(...back, release('absent', 13))).toBe('released');
+  });
+  it('gives the whole time of grace to one whose record was gone before owners were told of that', () => {
+    const { state } = after(requested(), on(cycle(1, gone), 1), on(cycle(2, gone), 2));
+    const old = { ...state, ownershipGoneSince: undefined } as MailDomain;
+    const events = decide(on(requested(gone), 90), old);
+    expect(events).toMatchObject([{ type: 'DnsChecked', data: { beginsGrace: true } }]);
+    expect(() => decide(release('absent', 89), old)).toThrow(DomainHeld);
+    const warned = events.reduce(evolve, old);
+    expect(() => decide(release('absent', 96.9), warned)).toThrow(DomainHeld);
+    expect(decide(release('absent', 97), warned)).toMatchObject([{ type: 'DomainReleased' }]);
+    expect(decide(on(requested(gone), 91), warned)).toEqual([]);
+    // An event of an earlier release begins nothing.
+    const unmarked = { ...events[0]!, data: { ...events[0]!.data, beginsGrace: undefined } } as DomainEvent;
+    expect(evolve(old, unmarked)).toMatchObject({ ownershipGoneSince: undefined });
+    expect(after(requested(gone)).state).toMatchObject({ ownershipGoneSince: undefined });
   });
   it('does not count what cannot be seen as gone', () => {
     const unseen = requested(gone);

@@ -46,7 +46,7 @@ export interface Provisioned extends Named {
   readonly sesIdentity?: SesStanding | undefined;
   /** Time of the last success; null until the first. */
   readonly verifiedAt: string | null;
-  /** The time since which looks have found the ownership record gone; absent while it is there, or was never seen. */
+  /** The time of the look that began the time of grace; absent while the ownership record is there, or none began. */
   readonly ownershipGoneSince?: string | undefined;
   /** The time of the first success, which nothing takes back; absent until then. */
   readonly firstVerifiedAt?: string | undefined;
@@ -214,7 +214,7 @@ function assertReleasable({ domainId, data, context }: ReleaseDomain, state: Mai
   if (!isLive(state)) throw new DomainRuleBroken('not_found', `There is no domain ${domainId}.`);
   if (state.firstVerifiedAt === undefined) return;
   const { name, ownershipGoneSince } = state;
-  if (data.ownership === 'present') throw new DomainHeld(name, 'record');
+  if (data.ownership === 'present') throw new DomainHeld(name, 'record', ownershipGoneSince);
   if (data.ownership === 'unknown') throw new DomainHeld(name, 'unknown');
   const isGone =
     ownershipGoneSince !== undefined && Date.parse(ownershipGoneSince) + data.graceMs <= Date.parse(context.at);
@@ -241,11 +241,17 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
     );
   }
 
+  // A record that was gone before owners were told of that is news at the next look.
+  const beginsGrace =
+    state.firstVerifiedAt !== undefined &&
+    state.ownershipGoneSince === undefined &&
+    ownershipSeen(findings) === 'absent';
   const stamp = { domainId, at: context.at };
   const optional = {
     ...(sesMailFromStatus && { sesMailFromStatus }),
     ...(sesIdentity && { sesIdentity }),
     ...(dnssec && { dnssec }),
+    ...(beginsGrace && { beginsGrace }),
   };
   const seen = { trigger, cycle, findings, sesDkimStatus, ...optional };
   const checked: DomainEvent = { ...stamp, type: 'DnsChecked', data: seen };
@@ -275,7 +281,7 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
       findings: withoutSilence(findings, state.lastAssessment.findings),
       sesDkimStatus,
     });
-  return differs || struck || transition.length > 0 ? [checked, ...transition] : [];
+  return differs || beginsGrace || struck || transition.length > 0 ? [checked, ...transition] : [];
 }
 
 /** Gives findings with the last one of each check that decides nothing and got no answer: silence is nothing new. */
@@ -308,11 +314,11 @@ function standingAfter(
   return { ...before, verificationStatus: sesDkimStatus, verifiedForSending };
 }
 
-/** Gives the time since which the ownership record is gone. A look that cannot tell leaves it as it is. */
+/** Gives the time since which a time of grace runs. A look that finds the record ends it. */
 function goneSince(before: string | undefined, { at, data }: DnsChecked): string | undefined {
   const seen = ownershipSeen(data.findings);
-  if (seen === 'unknown') return before;
-  return seen === 'absent' ? (before ?? at) : undefined;
+  if (seen === 'present') return undefined;
+  return before ?? (data.beginsGrace ? at : undefined);
 }
 
 function repaired(data: CompleteProvisioning['data'], state: LiveDomain): IdentityRepaired['data'] {

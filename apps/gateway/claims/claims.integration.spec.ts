@@ -170,7 +170,7 @@ describe('verifying a claim', () => {
     expect((await gateway.call('GET', `/api/v1/domains/${id}`, { key: holder.key })).status).toBe(200);
   });
 
-  it('begins the time of grace of a domain that has failed, which no cycle looks at', async () => {
+  it('begins the time of grace of a domain that has failed, which no cycle looks at, and ends it', async () => {
     const { claimer, name, id, holder } = await wanted(true);
     const broken = { mx: { outcome: 'fail', code: 'mx_missing' } } as const;
     gateway.verifier.findings = broken;
@@ -247,6 +247,22 @@ describe('verifying a claim', () => {
     await pool.end();
     expect((await verify(claimer, claim)).body.data.status).toBe('expired');
     expect((await open(claimer, name)).status).toBe(201);
+  });
+
+  it('is kept for 90 days after its end, whatever its team does', async () => {
+    const { claimer, name } = await wanted();
+    const claim = await claimOf(claimer, name);
+    const pool = openPool(database.url, 1);
+    const endedDaysAgo = async (days: number) => {
+      await pool.query(`UPDATE domain_claims SET expires_at = now() - $2 * interval '1 day' WHERE id = $1`, [
+        claim,
+        days,
+      ]);
+      await gateway.app.get(Purge).run();
+      return (await gateway.call('GET', `${base}/${claim}`, { key: claimer.key })).status;
+    };
+    expect([await endedDaysAgo(89), await endedDaysAgo(91)]).toEqual([200, 404]);
+    await pool.end();
   });
 });
 

@@ -167,11 +167,13 @@ export class Claims {
         `Resolvers still give different answers for TXT at ${at}: the change is propagating. Wait 2–5 minutes and retry. Nothing has changed.`,
         { retryAfter: 10 },
       );
-    if (why === 'record')
+    if (why === 'record') {
+      if (goneSince !== undefined) await this.notice(holder, id);
       return {
         code: 'held_by_record',
         message: `${name} is verified by another team, and its ownership record still stands at ${at}. If the name is yours, remove the other value there, and verify this claim again once it is gone for ${days(this.graceMs)}.`,
       };
+    }
     const since = goneSince ?? (await this.notice(holder, id));
     const until = since === undefined ? undefined : new Date(Date.parse(since) + this.graceMs).toISOString();
     return {
@@ -181,13 +183,13 @@ export class Claims {
   }
 
   /**
-   * Looks at a domain that no cycle looks at any more, since it has failed, so that its events say since when its
-   * ownership record is gone. The cycle finds it of any other.
+   * Looks at a domain that is not verified, so that its events say that its ownership record is gone, or is back. No
+   * cycle looks at one that has failed; one that is verified is left to the cycle.
    *
-   * @returns the time since when it is gone; undefined where that is not known yet.
+   * @returns the time since which the time of grace runs; undefined where it has not begun.
    */
   private async notice(holder: NonNullable<Holder>, claim: string): Promise<string | undefined> {
-    if (holder.status !== 'failed') return undefined;
+    if (holder.status === 'verified') return undefined;
     const view = await this.readModel.find(holder.id, holder.team);
     if (!view) return undefined;
     const assessment = await this.verifier.check(view);
