@@ -7,7 +7,14 @@ import { Accounts } from '@app/accounts';
 import { DomainCommandHandler, MailboxCommandHandler } from '@app/commands';
 import { openPool } from '@app/database';
 import { EventStore } from '@app/event-store';
-import { AddDomain, CompleteRollback, FailProvisioning } from '@app/mail-domain';
+import {
+  AddDomain,
+  CompleteDeletion,
+  CompleteProvisioning,
+  CompleteRollback,
+  FailProvisioning,
+  ReleaseDomain,
+} from '@app/mail-domain';
 import { CreateMailbox, DeleteMailbox } from '@app/mailbox';
 import { domainsProjection, mailboxesProjection, Quotas } from '@app/read-model';
 import { newId } from '@app/runtime';
@@ -136,6 +143,14 @@ describe('sendmux', () => {
     expect(remove()).toEqual(inUse('1 domain (acme.com, on its way out)'));
     expect(shown().stdout).toBe('domains: 1 of 20\nmailboxes: 0 of 7\n');
     await commands.execute(new CompleteRollback(domain, context));
+    const lost = newId('mdom');
+    await commands.execute(new AddDomain(lost, { name: 'lost.com', team: id, deadline: context.at }, context));
+    const identity = { dkimTokens: ['a', 'b', 'c'], dkimZone: 'z', sesRegion: 'r', sesDkimStatus: 'pending' } as const;
+    await commands.execute(new CompleteProvisioning(lost, identity, context));
+    const release = { claim: 'claim_1', ownership: 'absent', graceMs: 0 } as const;
+    await commands.execute(new ReleaseDomain(lost, release, context));
+    expect(remove()).toEqual(inUse('1 domain (lost.com, on its way out)'));
+    await commands.execute(new CompleteDeletion(lost, context));
     await pool.end();
 
     const gone = remove();

@@ -23,7 +23,7 @@ async function assertFree(client: Connection, id: string): Promise<void> {
     if (current === 0) continue;
     const held = await heldBy(client, kind, id, namesLimit);
     const names = held.map(({ name, status }) =>
-      /^(deleting|rolling_back)$/.test(status) ? `${name}, on its way out` : name,
+      /^(deleting|released|rolling_back)$/.test(status) ? `${name}, on its way out` : name,
     );
     const more = current - held.length;
     left.push(
