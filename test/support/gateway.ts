@@ -80,6 +80,8 @@ export interface TestGateway {
     looks: number;
     /** The teams whose ownership records stand at a name, or `unreachable`, for the looks for claims. */
     owners: Map<string, readonly string[] | 'unreachable'>;
+    /** The teams whose ownership records one of the two resolvers sees besides. */
+    propagating: Map<string, readonly string[]>;
   };
   /** The resolvers that plans use; none unless a test adds some. */
   readonly resolvers: Questions[];
@@ -138,6 +140,7 @@ export async function startGateway(
     dkim: 'success',
     looks: 0,
     owners: new Map(),
+    propagating: new Map(),
   };
   const look = (domain: { name: string }): Promise<Look> => {
     verifier.looks++;
@@ -158,15 +161,17 @@ export async function startGateway(
   };
   const ownershipOf = (name: string, teams: readonly string[]): Promise<Finding[]> => {
     const owners = verifier.owners.get(name) ?? [];
-    const txt = (): Promise<DnsAnswer<TxtRr>> =>
-      Promise.resolve(
+    const sees = (others: readonly string[] = []): ConstructorParameters<typeof Verifier>[0][number] => {
+      const all = owners === 'unreachable' ? [] : [...owners, ...others];
+      const answer: DnsAnswer<TxtRr> =
         owners === 'unreachable'
           ? { kind: 'unreachable', reason: 'no answer' }
-          : owners.length > 0
-            ? { kind: 'records', records: owners.map((team) => `sendmux-verify=${team}`), aliases: [] }
-            : { kind: 'nxdomain', aliases: [] },
-      );
-    return new Verifier([{ txt } as unknown as ConstructorParameters<typeof Verifier>[0][number]], {
+          : all.length > 0
+            ? { kind: 'records', records: all.map((team) => `sendmux-verify=${team}`), aliases: [] }
+            : { kind: 'nxdomain', aliases: [] };
+      return { txt: () => Promise.resolve(answer) } as never;
+    };
+    return new Verifier([sees(), sees(verifier.propagating.get(name))], {
       get: () => Promise.resolve(null),
     }).ownership(name, teams);
   };

@@ -115,6 +115,9 @@ describe('verifying a claim', () => {
     const [won, again] = await Promise.all([verify(claimer, claim), verify(claimer, claim)]);
     for (const { status, body } of [won, again]) expect([status, body.data.status]).toEqual([200, 'succeeded']);
     const { domain_id: ours } = won.body.data;
+    const past = await gateway.call('GET', `/api/v1/domains/${ours}/history`, { key: claimer.key });
+    const [{ time, data }] = past.body.data as unknown as [{ time: string; data: { deadline: string } }];
+    expect(Date.parse(data.deadline) - Date.parse(time)).toBe(7 * 86_400_000);
     expect((await gateway.call('GET', `/api/v1/domains/${ours}`, { key: claimer.key })).body.data.domain).toBe(name);
     for (const [method, path] of [
       ['GET', ''],
@@ -158,7 +161,16 @@ describe('verifying a claim', () => {
       status: 'refused',
       reason: { code: 'held_by_record', message: expect.stringContaining(`_sendmux.${name}`) as string },
     });
+    // What one resolver alone sees does not decide.
     gateway.verifier.owners.set(name, [claimer.team]);
+    gateway.verifier.propagating.set(name, [holder.team]);
+    const undecided = await verify(claimer, claim);
+    expect([undecided.status, undecided.body.error.message]).toEqual([
+      503,
+      expect.stringContaining('different answers'),
+    ]);
+    expect((await gateway.call('GET', `${base}/${claim}`, { key: claimer.key })).body.data.status).toBe('refused');
+    gateway.verifier.propagating.delete(name);
     expect((await verify(claimer, claim)).body.data).toMatchObject({
       status: 'refused',
       reason: { code: 'held_in_grace', message: expect.stringMatching(/ again then\.$/) as string },
