@@ -18,25 +18,32 @@ export interface Loaded<T> {
 /**
  * Reads something of the API, and again when what it depends on changes.
  *
- * @param everyMs after how many milliseconds it is read again while the page is in use; never where absent.
+ * @param everyMs after how many milliseconds it is read again while the page is in use, until it is gone; never where
+ *   absent.
  */
 export function useLoaded<T>(load: () => Promise<T>, on: readonly unknown[], everyMs?: number): Loaded<T> {
   const { refused } = useSession();
   const [value, setValue] = useState<T>();
   const [failure, setFailure] = useState<ApiFailure>();
   const turn = useRef(0);
+  const answered = useRef(0);
+  const isGone = useRef(false);
   const reload = useCallback(async () => {
     // Of two answers that cross, the one that was asked for later counts.
     const mine = ++turn.current;
     try {
       const next = await load();
       if (mine !== turn.current) return;
+      isGone.current = false;
       setValue((last) => (JSON.stringify(last) === JSON.stringify(next) ? last : next));
       setFailure(undefined);
     } catch (error) {
       if (mine !== turn.current) return;
+      isGone.current = asFailure(error).status === 404;
       setFailure(asFailure(error));
       refused(asFailure(error));
+    } finally {
+      answered.current = Math.max(answered.current, mine);
     }
   }, on);
   useEffect(() => {
@@ -44,7 +51,8 @@ export function useLoaded<T>(load: () => Promise<T>, on: readonly unknown[], eve
     void reload();
     if (everyMs === undefined) return;
     const timer = setInterval(() => {
-      if (isInUse()) void reload();
+      // A service that is slow is not asked again before it has answered.
+      if (isInUse() && !isGone.current && answered.current === turn.current) void reload();
     }, everyMs);
     return () => clearInterval(timer);
   }, [reload]);

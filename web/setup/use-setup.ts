@@ -94,15 +94,18 @@ export function useSetup(token: string, checksAtOnce: boolean): SetupState {
   useEffect(() => {
     void reload().then(() => (checksAtOnce ? check() : undefined));
     let polled = Date.now();
+    let isPolling = false;
     const timer = setInterval(() => {
       const current = last.current;
       if (document.visibilityState !== 'visible' || !current) return;
       const now = Date.now();
       const isDue = nextOwnCheck(own.current, current.retry_at) <= now;
       if (current.verification_status !== 'verified' && isDue) return void check();
-      if (now - polled < pollMs || own.current.isBusy) return;
+      if (now - polled < pollMs || isPolling || own.current.isBusy) return;
       polled = now;
-      void poll();
+      // A service that is slow is not asked again before it has answered.
+      isPolling = true;
+      void poll().finally(() => (isPolling = false));
     }, 1_000);
     return () => clearInterval(timer);
   }, [check, checksAtOnce, poll, reload]);

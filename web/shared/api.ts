@@ -19,9 +19,35 @@ export class ApiFailure extends Error {
   }
 }
 
-/** @param headers those of every request, such as the bearer. */
+/** Milliseconds after which an answer is waited for no longer: more than any operation takes. */
+const patienceMs = 60_000;
+
+/** Sends a request. @throws {ApiFailure} where there is no answer, or none in time. */
+async function send(request: Request): Promise<Response> {
+  try {
+    return await fetch(request, { signal: AbortSignal.timeout(patienceMs) });
+  } catch (cause) {
+    const isLate = cause instanceof DOMException && cause.name === 'TimeoutError';
+    const message = isLate
+      ? 'The service has not answered within a minute. Look whether it was done before you try again.'
+      : 'The service cannot be reached. Is this device online?';
+    throw Object.assign(new ApiFailure('unreachable', message, 0, undefined, true), { cause });
+  }
+}
+
+/**
+ * Gives a client of the API, whose requests fail with {@link ApiFailure} where there is no answer.
+ *
+ * @param headers those of every request, such as the bearer.
+ */
 export function apiClient(headers: Record<string, string> = {}): Api {
-  return createClient<paths>({ baseUrl: '/api/v1', headers, credentials: 'same-origin', redirect: 'error' });
+  return createClient<paths>({
+    baseUrl: '/api/v1',
+    headers,
+    credentials: 'same-origin',
+    redirect: 'error',
+    fetch: send,
+  });
 }
 
 /** What openapi-fetch gives of a request. */
@@ -37,10 +63,7 @@ interface Fetched<T> {
  * @throws {ApiFailure} for a refusal, and where there is no answer.
  */
 export async function answerTo<T>(request: Promise<Fetched<T>>): Promise<T> {
-  const { data, error, response } = await request.catch((cause: unknown): never => {
-    const message = 'The service cannot be reached. Is this device online?';
-    throw Object.assign(new ApiFailure('unreachable', message, 0, undefined, true), { cause });
-  });
+  const { data, error, response } = await request;
   if (response.ok) return data as T;
   throw failureOf(error, response);
 }
