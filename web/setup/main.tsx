@@ -91,21 +91,42 @@ function Host({ setup }: { readonly setup: Setup }) {
   return (
     <section class="card" aria-labelledby="host">
       <h2 id="host">Where to do it</h2>
-      {host ? (
+      {connect && isPageAddress(connect.url) && (
+        <>
+          <p>
+            <Outside text={connect.provider} /> hosts the DNS, and can place all records by itself: it shows what would
+            change, and asks you first.
+          </p>
+          <p>
+            <a class="button main" href={connect.url} rel="noopener noreferrer">
+              Set it up at <Outside text={connect.provider} />
+            </a>
+          </p>
+          <p class="quiet">Or place them by hand, by the steps below.</p>
+        </>
+      )}
+      {!host || (host.name === null && host.nameservers.length === 0) ? (
+        !connect && (
+          <p>
+            We cannot tell who hosts the DNS of this domain now. Most often it is the company where the domain was
+            registered: sign in there, and look for “DNS” or “zone”.
+          </p>
+        )
+      ) : (
         <>
           <p>
             {host.name === null ? (
-              <>Whoever hosts the DNS of </>
+              <>
+                The DNS of <Value text={host.zone} /> is hosted by whoever runs these name servers: sign in there.
+              </>
             ) : (
               <>
                 <strong>
                   <Outside text={host.name} />
                 </strong>{' '}
-                hosts the DNS of{' '}
+                hosts the DNS of <Value text={host.zone} />: sign in there.
               </>
             )}
-            <Value text={host.zone} />
-            {host.name === null && <> goes by these name servers</>}.
           </p>
           {host.advice.length > 0 && (
             <ul class="bullets">
@@ -123,15 +144,6 @@ function Host({ setup }: { readonly setup: Setup }) {
             </div>
           )}
         </>
-      ) : (
-        <p>The DNS does not say now who hosts the zone. It is where the name servers of the domain were set.</p>
-      )}
-      {connect && isPageAddress(connect.url) && (
-        <p>
-          <a class="button main" href={connect.url} rel="noopener noreferrer">
-            Set it up at <Outside text={connect.provider} />
-          </a>
-        </p>
       )}
     </section>
   );
@@ -139,6 +151,7 @@ function Host({ setup }: { readonly setup: Setup }) {
 
 function Domain({ state, setup }: { readonly state: SetupState; readonly setup: Setup }) {
   const { domain, domain_unicode: unicode, plan, dns_host: host, records, mode } = setup;
+  const isDone = setup.verification_status === 'verified' && plan?.operations.every(({ action }) => action === 'keep');
   useEffect(() => {
     document.title = `${setup.verification_status === 'verified' ? '✓ ' : ''}${domain} – Sendmux`;
   }, [domain, setup.verification_status]);
@@ -154,19 +167,20 @@ function Domain({ state, setup }: { readonly state: SetupState; readonly setup: 
               In the DNS: <Value text={domain} />.{' '}
             </>
           )}
-          {mode === 'send_only' ? 'It will send mail, and receive none here.' : 'It will send and receive mail.'}
+          Whoever sent you this link uses Sendmux for the mail of this domain. For that, some records have to be in its
+          DNS. {mode === 'send_only' ? 'It will send mail, and receive none here.' : 'It will send and receive mail.'}
         </p>
       </div>
       <Standing state={state} setup={setup} />
       {state.failure && <Problem failure={state.failure} again={() => void state.reload()} />}
-      <Host setup={setup} />
+      {!isDone && <Host setup={setup} />}
       <section class="card" aria-labelledby="plan">
         <h2 id="plan">What to change</h2>
         {plan ? (
           <PlanSteps plan={plan} />
         ) : (
           <>
-            <p>The DNS gives no answer now, so the steps are not known. The records below are what is wanted.</p>
+            <p>The DNS gives no answer now, so we cannot tell the steps. The records that it needs are below.</p>
             <p>
               <button type="button" onClick={() => void state.reload()}>
                 Ask again
@@ -177,7 +191,7 @@ function Domain({ state, setup }: { readonly state: SetupState; readonly setup: 
       </section>
       <section class="stack" aria-labelledby="records">
         <h2 id="records">All records</h2>
-        <Records records={records} {...(host && { zone: host.zone })} />
+        <Records records={records} isWhole={!plan} {...(host && { zone: host.zone })} />
       </section>
       <section class="card" aria-labelledby="files">
         <h2 id="files">For tools</h2>

@@ -3,7 +3,7 @@ import type { Schemas } from './api';
 import { Copied } from './copy';
 import { nameInZone } from './names';
 import { count } from './text';
-import { Prose, Value, Values } from './value';
+import { MxFields, Prose, Value, Values } from './value';
 
 type Plan = Schemas['DnsPlanSchema'];
 type Operation = Plan['operations'][number];
@@ -46,9 +46,12 @@ function Step({ operation, zone }: { readonly operation: Operation; readonly zon
           {action === 'delete' || values.length !== 1 ? (
             <Values values={values} />
           ) : (
-            <Copied text={values[0]!} what={`the value for ${type} ${name}`}>
-              <Value text={values[0]!} />
-            </Copied>
+            <>
+              <Copied text={values[0]!} what={`the value for ${type} ${name}`}>
+                <Value text={values[0]!} />
+              </Copied>
+              <MxFields type={type} value={values[0]!} />
+            </>
           )}
         </dd>
         {ttl !== null && (

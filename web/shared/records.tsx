@@ -4,16 +4,21 @@ import { Copied } from './copy';
 import { nameInZone, zoneOf } from './names';
 import { useState } from 'preact/hooks';
 import { count } from './text';
-import { Prose, Value, Values } from './value';
+import { MxFields, Outside, Prose, Value, Values } from './value';
 
 type DnsRecord = Schemas['RecordSchema'];
 
 /** Says what is published in place of a record. */
 function Published({ record }: { readonly record: DnsRecord }) {
-  const { status, last_seen: seen, checked_at: checkedAt } = record;
+  const { status, purpose, last_seen: seen, checked_at: checkedAt } = record;
   if (status === 'not_checked' || checkedAt === null) return <>Nobody has looked yet.</>;
-  if (seen.length === 0) return <>Nothing.</>;
-  return <Values values={seen} />;
+  if (seen.length > 0) return <Values values={seen} />;
+  // Nobody but Amazon SES looks at these, so that what is published there is not known.
+  if (purpose === 'dkim')
+    return <>Amazon SES looks at it itself, and has {status === 'verified' ? 'found it' : 'not found it yet'}.</>;
+  if (status === 'wrong') return <>Something else, which is in the way.</>;
+  if (status === 'propagating') return <>Not the same everywhere yet.</>;
+  return <>Nothing.</>;
 }
 
 /** What a record is for, by the check that it is of; another one is named as the API names it. */
@@ -27,44 +32,60 @@ const purposes: Readonly<Record<string, string>> = {
   mail_from_spf: 'SPF of bounces',
 };
 
-function RecordCard({ record, zone }: { readonly record: DnsRecord; readonly zone: string }) {
+function RecordCard({
+  record,
+  zone,
+  isWhole,
+}: {
+  readonly record: DnsRecord;
+  readonly zone: string;
+  readonly isWhole: boolean;
+}) {
+  // What changes meanwhile must not close under the hands of whoever reads it.
+  const [isOpen] = useState(isWhole || record.status === 'wrong');
   const { type, name, value, status } = record;
   const what = `${type} ${name}`;
   const relative = nameInZone(name, zone);
   return (
     <li class="card" data-status={status}>
-      <div class="row apart">
-        <h3>
-          {type} <span class="quiet">for</span> <Prose text={purposes[record.purpose] ?? record.purpose} />
-        </h3>
-        <RecordStatus status={status} />
-      </div>
-      <dl class="facts">
-        <dt>Name</dt>
-        <dd>
-          <Copied text={relative} what={`the name of ${what}, within the zone`}>
-            <Value text={relative} />
-          </Copied>
-        </dd>
-        <dt>Full name</dt>
-        <dd>
-          <Copied text={name} what={`the full name of ${what}`}>
-            <Value text={name} />
-          </Copied>
-        </dd>
-        <dt>Value</dt>
-        <dd>
-          <Copied text={value} what={`the value of ${what}`}>
-            <Value text={value} />
-          </Copied>
-        </dd>
-        <dt>TTL</dt>
-        <dd>{count(record.ttl, 'second')}</dd>
-        <dt>Published now</dt>
-        <dd>
-          <Published record={record} />
-        </dd>
-      </dl>
+      <details open={isOpen}>
+        <summary>
+          <h3>
+            {type} <span class="quiet">for</span> <Prose text={purposes[record.purpose] ?? record.purpose} />{' '}
+            <span class="value quiet">
+              <Outside text={relative} />
+            </span>
+          </h3>
+          <RecordStatus status={status} />
+        </summary>
+        <dl class="facts">
+          <dt>Name</dt>
+          <dd>
+            <Copied text={relative} what={`the name of ${what}, within the zone`}>
+              <Value text={relative} />
+            </Copied>
+          </dd>
+          <dt>Full name</dt>
+          <dd>
+            <Copied text={name} what={`the full name of ${what}`}>
+              <Value text={name} />
+            </Copied>
+          </dd>
+          <dt>Value</dt>
+          <dd>
+            <Copied text={value} what={`the value of ${what}`}>
+              <Value text={value} />
+            </Copied>
+            <MxFields type={type} value={value} />
+          </dd>
+          <dt>TTL</dt>
+          <dd>{count(record.ttl, 'second')}</dd>
+          <dt>Published now</dt>
+          <dd>
+            <Published record={record} />
+          </dd>
+        </dl>
+      </details>
     </li>
   );
 }
@@ -73,17 +94,38 @@ function RecordCard({ record, zone }: { readonly record: DnsRecord; readonly zon
 const page = 50;
 
 /**
- * Shows the records of a domain, each with what to copy and where it stands.
+ * Shows where each record of a domain stands, and on demand what to copy.
  *
+ * @param isWhole whether all of each record is shown from the beginning, as where no steps say what to place.
  * @param zone that the short names are relative to; absent: the one that the API counts from.
  */
-export function Records({ records, zone }: { readonly records: readonly DnsRecord[]; readonly zone?: string }) {
+export function Records({
+  records,
+  isWhole = false,
+  zone,
+}: {
+  readonly records: readonly DnsRecord[];
+  readonly isWhole?: boolean;
+  readonly zone?: string;
+}) {
   const [shown, setShown] = useState(page);
+  const [chosen, setChosen] = useState<boolean>();
+  const areWhole = chosen ?? isWhole;
   return (
     <>
+      <p>
+        <button type="button" class="text" aria-expanded={areWhole} onClick={() => setChosen(!areWhole)}>
+          {areWhole ? 'Show them in brief' : 'Show all of each record'}
+        </button>
+      </p>
       <ul class="plain stack">
         {records.slice(0, shown).map((record) => (
-          <RecordCard key={`${record.type} ${record.name}`} record={record} zone={zone ?? zoneOf(record)} />
+          <RecordCard
+            key={`${record.type} ${record.name} ${areWhole}`}
+            record={record}
+            zone={zone ?? zoneOf(record)}
+            isWhole={areWhole}
+          />
         ))}
       </ul>
       {records.length > shown && (

@@ -87,3 +87,14 @@ export function Prose({ text }: { readonly text: string }) {
     </>
   );
 }
+
+/** Says how the value of an MX record is entered where its priority has a field of its own. */
+export function MxFields({ type, value }: { readonly type: string; readonly value: string }) {
+  const [priority, server] = value.split(' ');
+  if (type !== 'MX' || server === undefined) return null;
+  return (
+    <p class="quiet small">
+      Where there are two fields: priority <Value text={priority!} />, mail server <Value text={server} />
+    </p>
+  );
+}
