@@ -62,7 +62,7 @@ function Form() {
         <Field
           id="domain"
           label="Domain"
-          hint="Such as mail.acme.com. The whole name that mail addresses end with."
+          hint="What stands after the @ in its addresses, such as mail.acme.com."
           required
           maxLength={1000}
           value={domain}
@@ -86,7 +86,7 @@ function Form() {
               checked={mode === 'send_only'}
               onChange={() => change({ mode: 'send_only' })}
             />{' '}
-            Send only: mail for it goes on to whoever receives it now
+            Send only: whoever receives its mail now goes on receiving it
           </label>
         </fieldset>
         {look.failure && <Problem failure={look.failure} />}
@@ -102,20 +102,27 @@ function Form() {
             <Outside text={seen.domain_unicode ?? seen.domain} /> now
           </h2>
           <Now seen={seen} />
-          <Warnings warnings={seen.findings} />
+          {/* What to do about a name that is taken is said below, by what a page can do. */}
+          <Warnings warnings={seen.findings.filter(({ code }) => code !== 'name_taken')} />
           {seen.findings.length === 0 && <p>Nothing stands in the way, and nothing that works now ends.</p>}
           {add.failure && <Problem failure={add.failure} />}
           {own !== undefined ? (
-            <p>
-              <Link to={`/domains/${own}`} class="button main">
-                Open it
-              </Link>
-            </p>
+            <div class="stack">
+              <p class="note">Your team has it already.</p>
+              <p>
+                <Link to={`/domains/${own}`} class="button main">
+                  Open it
+                </Link>
+              </p>
+            </div>
           ) : isTaken ? (
             <div class="stack">
+              <p class="note bad">
+                <Outside text={seen.domain_unicode ?? seen.domain} /> cannot be added: it is in use already.
+              </p>
               <p>
-                If the domain is yours, you can prove it and take it over from whoever added it: you get a record to
-                publish in its DNS. <Link to="/claims">Your claims</Link>
+                If it is yours and another team has added it, claim it: you get a record to publish in its DNS, which
+                proves that it is yours. <Link to="/claims">Your claims</Link>
               </p>
               {claim.failure && <Problem failure={claim.failure} />}
               <p>
@@ -124,7 +131,7 @@ function Form() {
                   disabled={claim.isBusy}
                   onClick={() =>
                     void claim
-                      .run(() => answerTo(api.POST('/domains/claims', { body: { domain: seen.domain } })))
+                      .run(() => answerTo(api.POST('/domains/claims', { body: { domain: seen.domain, mode } })))
                       .then((done) => done && go('/claims'))
                   }
                 >

@@ -15,7 +15,7 @@ type Claim = Schemas['ClaimSchema'];
 const standings: Readonly<Record<string, { readonly tone: Tone; readonly words: string }>> = {
   pending: { tone: 'wait', words: 'Not proved yet' },
   succeeded: { tone: 'good', words: 'Yours now' },
-  refused: { tone: 'bad', words: 'Proved, and still held by others' },
+  refused: { tone: 'wait', words: 'Proved, but still held by another team' },
   failed: { tone: 'bad', words: 'Could not be set up' },
   expired: { tone: 'plain', words: 'Expired' },
 };
@@ -26,10 +26,15 @@ export function ClaimsPage() {
     <>
       <Title page="Claims">Claims</Title>
       <p class="quiet">
-        A name that somebody else has added, and you own: publish the record, and have it checked. Who proves it gets
-        the domain. <Link to="/domains/new">Add a domain</Link> to claim one.
+        For a domain of yours that another team has added: publish a record that proves it is yours, and have it
+        checked.{' '}
+        {may('domain.create') && (
+          <>
+            To claim one, <Link to="/domains/new">add it</Link>: you are offered a claim where another team has it.
+          </>
+        )}
       </p>
-      {may('domain.create') ? <Claims /> : <NotAllowed to="claim domains" permission="domain.create" />}
+      {may('domain.read') ? <Claims /> : <NotAllowed to="list claims" permission="domain.read" />}
     </>
   );
 }
@@ -38,7 +43,7 @@ function Claims() {
   const { api } = useSession();
   const pages = usePages((cursor) => answerTo(api.GET('/domains/claims', { params: { query: { cursor } } })), [api]);
   return (
-    <List pages={pages} empty={<p class="note">Your team has no claim.</p>}>
+    <List pages={pages} empty={<p class="note">Your team has no claims.</p>}>
       {(claims) => (
         <ul class="plain stack">
           {claims.map((claim) => (
@@ -52,6 +57,7 @@ function Claims() {
 
 function ClaimCard({ claim, reload }: { readonly claim: Claim; readonly reload: () => Promise<void> }) {
   const { api } = useSession();
+  const may = useMay();
   const { run, failure, isBusy } = useAction();
   const { record } = claim;
   const params = { path: { id: claim.id } };
@@ -66,18 +72,25 @@ function ClaimCard({ claim, reload }: { readonly claim: Claim; readonly reload: 
       </div>
       {claim.reason && (
         <p class="note wait">
+          {claim.status === 'pending' && 'The record of your team was not found. '}
           <Prose text={claim.reason.message} />
         </p>
       )}
+      {isOpen && claim.last_checked_at !== null && (
+        <p class="quiet small">Last checked {shownTime(claim.last_checked_at)}.</p>
+      )}
       {claim.domain_id !== undefined && (
         <p>
-          <Link to={`/domains/${claim.domain_id}`}>The domain</Link>
+          <Link to={`/domains/${claim.domain_id}`}>Open the domain</Link>
         </p>
       )}
       {isOpen && (
         <>
           <p>
-            Publish this {record.type} record, until {shownTime(claim.expires_at)} at the latest.
+            {claim.status === 'refused'
+              ? `Leave this ${record.type} record in place, and check again once the other one is gone.`
+              : `Publish this ${record.type} record. One of another team may stand beside it.`}{' '}
+            The claim ends {shownTime(claim.expires_at)}.
           </p>
           <dl class="facts">
             <dt>Full name</dt>
@@ -93,36 +106,40 @@ function ClaimCard({ claim, reload }: { readonly claim: Claim; readonly reload: 
               </Copied>
             </dd>
           </dl>
-          <div class="row">
-            <button
-              type="button"
-              class="main"
-              disabled={isBusy}
-              onClick={() =>
-                void run(async () => {
-                  const { data } = await answerTo(api.POST('/domains/claims/{id}/verify', { params }));
-                  announce(data.status === 'succeeded' ? `${data.domain} is yours.` : 'It is not yours yet: see why.');
-                  await reload();
-                })
-              }
-            >
-              {isBusy ? 'Checking …' : 'Check now'}
-            </button>
-            <button
-              type="button"
-              class="danger"
-              disabled={isBusy}
-              onClick={() =>
-                void run(async () => {
-                  await answerTo(api.DELETE('/domains/claims/{id}', { params }));
-                  announce('The claim is withdrawn.');
-                  await reload();
-                })
-              }
-            >
-              Withdraw
-            </button>
-          </div>
+          {may('domain.create') && (
+            <div class="row">
+              <button
+                type="button"
+                class="main"
+                disabled={isBusy}
+                onClick={() =>
+                  void run(async () => {
+                    const { data } = await answerTo(api.POST('/domains/claims/{id}/verify', { params }));
+                    announce(
+                      data.status === 'succeeded' ? `${data.domain} is yours.` : 'It is not yours yet: see why.',
+                    );
+                    await reload();
+                  })
+                }
+              >
+                {isBusy ? 'Checking …' : 'Check now'}
+              </button>
+              <button
+                type="button"
+                class="danger"
+                disabled={isBusy}
+                onClick={() =>
+                  void run(async () => {
+                    await answerTo(api.DELETE('/domains/claims/{id}', { params }));
+                    announce('The claim is withdrawn.');
+                    await reload();
+                  })
+                }
+              >
+                Withdraw
+              </button>
+            </div>
+          )}
         </>
       )}
       {failure && <Problem failure={failure} />}

@@ -31,8 +31,8 @@ export function useMay(): (permission: string) => boolean {
 export function NotAllowed({ to, permission }: { readonly to: string; readonly permission: string }) {
   return (
     <p class="note">
-      The key that you signed in with may not {to}. It needs the permission <span class="value">{permission}</span>: ask
-      whoever has a key that may create keys for another one.
+      The key that you signed in with may not {to}: it would need the permission <span class="value">{permission}</span>
+      . Somebody in your team who may create keys can give you one that has it.
     </p>
   );
 }
