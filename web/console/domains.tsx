@@ -63,7 +63,7 @@ function Domains({ query }: { readonly query: URLSearchParams }) {
             id="name"
             type="search"
             pattern="[A-Za-z0-9.\-]{3,253}"
-            title="Three characters or more: letters, digits, hyphens and dots"
+            title="Three characters or more: letters without accents, digits, hyphens and dots. A name in another script is found by its form in the DNS, which begins with xn--"
             value={name}
             onInput={({ currentTarget }) => setName(currentTarget.value)}
           />
@@ -84,7 +84,7 @@ function Domains({ query }: { readonly query: URLSearchParams }) {
         empty={
           <p class="note">
             {isFiltered
-              ? 'No domain is like that.'
+              ? 'No domain matches.'
               : 'Your team has no domain yet. Add one: you will see what it changes before anything is done.'}
           </p>
         }

@@ -63,7 +63,6 @@ function Keys() {
   const yes = (): void => {
     if (!asks) return;
     const params = { path: { id: asks.id } };
-    setAsks(undefined);
     void run(async () => {
       if (asks.what === 'rotate')
         return show((await answerTo(api.POST('/keys/{id}/rotate', { params, body: {} }))).data.key);
@@ -123,9 +122,13 @@ function Keys() {
                     <Outside text={key.name} /> <span class="quiet small">…{key.hint}</span>
                     {key.id === me.credential.id && <span class="quiet small"> (signed in with)</span>}
                   </th>
-                  <td data-label="May">{key.role ?? key.permissions.join(', ')}</td>
+                  <td data-label="May">{key.role === null ? key.permissions.join(', ') : grants[key.role]}</td>
                   <td data-label="Used">
-                    {key.last_used_at === null ? 'never' : shownTime(key.last_used_at)}
+                    {key.id === me.credential.id
+                      ? 'now, in this session'
+                      : key.last_used_at === null
+                        ? 'never'
+                        : shownTime(key.last_used_at)}
                     {key.expires_at !== null && key.revoked_at === null && <> · ends {shownTime(key.expires_at)}</>}
                   </td>
                   <td class="actions">
@@ -167,6 +170,7 @@ function Keys() {
         <Confirm
           title={asks.what === 'rotate' ? `Rotate ${asks.name}?` : `Revoke ${asks.name}?`}
           yes={asks.what === 'rotate' ? 'Rotate it' : 'Revoke it'}
+          isDanger={asks.what === 'revoke'}
           onYes={yes}
           onNo={() => setAsks(undefined)}
         >
@@ -174,6 +178,10 @@ function Keys() {
             {asks.what === 'rotate'
               ? 'You get a new key. The old one stays valid beside it for a day.'
               : 'Whoever uses it is refused from now on, and sessions with it end.'}
+            {asks.id === me.credential.id &&
+              (asks.what === 'rotate'
+                ? ' You are signed in with the old one: sign in with the new one before it ends.'
+                : ' You are signed in with it, so this signs you out.')}
           </p>
         </Confirm>
       )}

@@ -121,7 +121,6 @@ function Mailboxes() {
           yes="Delete it"
           onNo={() => setAsks(undefined)}
           onYes={() => {
-            setAsks(undefined);
             act(`${asks.email} is deleted.`, () =>
               answerTo(api.DELETE('/mailboxes/{id}', { params: { path: { id: asks.id } } })),
             );

@@ -39,7 +39,6 @@ function Owners() {
   const remove = (): void => {
     if (!asks) return;
     const params = { path: { email: asks.email } };
-    setAsks(undefined);
     void run(async () => {
       if (asks.isInvited) await answerTo(api.DELETE('/owners/invitations/{email}', { params }));
       else await answerTo(api.DELETE('/owners/{email}', { params }));

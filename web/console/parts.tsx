@@ -1,5 +1,6 @@
 import { createElement, type ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
+import { announce } from '../shared/announce';
 import { Problem } from '../shared/problem';
 import type { Pages } from './use-api';
 
@@ -34,7 +35,7 @@ export function List<T>({
       {items === undefined ? !failure && <p>Reading …</p> : items.length === 0 ? empty : children(items)}
       {hasMore && (
         <p>
-          <button type="button" onClick={() => void more()}>
+          <button type="button" onClick={() => void more().then(() => announce('More is shown.'))}>
             Show more
           </button>
         </p>
@@ -43,32 +44,44 @@ export function List<T>({
   );
 }
 
-/** Asks before what cannot be undone. */
+/** Asks before what cannot be undone, or changes what others use. */
 export function Confirm({
   title,
   children,
   yes,
+  isDanger = true,
   onYes,
   onNo,
 }: {
   readonly title: string;
   readonly children: ComponentChildren;
   readonly yes: string;
+  readonly isDanger?: boolean;
   readonly onYes: () => void;
   readonly onNo: () => void;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  const cancel = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    dialog.current?.showModal();
+    // Whoever presses Enter once too often must not have confirmed by it.
+    cancel.current?.focus();
+  }, []);
+  const confirm = (): void => {
+    // Closing gives the focus back to the button that asked.
+    dialog.current?.close();
+    onYes();
+  };
   return (
     <dialog ref={dialog} aria-labelledby="confirm" onClose={onNo}>
       <div class="stack">
         <h2 id="confirm">{title}</h2>
         {children}
         <div class="row">
-          <button type="button" class="danger" onClick={onYes}>
+          <button type="button" class={isDanger ? 'danger' : 'main'} onClick={confirm}>
             {yes}
           </button>
-          <button type="button" onClick={() => dialog.current?.close()}>
+          <button ref={cancel} type="button" onClick={() => dialog.current?.close()}>
             Cancel
           </button>
         </div>

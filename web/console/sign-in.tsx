@@ -43,6 +43,10 @@ export function SignIn({
         onValue={setKey}
       />
       {failure && <Problem failure={failure} />}
+      <p class="quiet small">
+        Whoever may create keys in your team can give you one. If you were sent a setup link, open the link itself: it
+        needs no key.
+      </p>
       <p>
         <button class="main" disabled={isBusy}>
           {isBusy ? 'Signing in …' : 'Sign in'}

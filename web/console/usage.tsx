@@ -4,6 +4,7 @@ import { Outside } from '../shared/value';
 import { Title } from './parts';
 import { useSession } from './session';
 
+const number = new Intl.NumberFormat('en-AU');
 const words = { domains: 'domain', mailboxes: 'mailbox' } as const;
 
 export function UsagePage() {
@@ -19,7 +20,7 @@ export function UsagePage() {
         {(['domains', 'mailboxes'] as const).map((kind) => (
           <div key={kind}>
             <label for={kind}>
-              {count(me.usage[kind], words[kind], kind)} of {count(me.limits[kind], words[kind], kind)}
+              {number.format(me.usage[kind])} of {count(me.limits[kind], words[kind], kind)}
             </label>
             <meter
               id={kind}
