@@ -208,7 +208,7 @@ it('the picture of the README is a small one', () => {
 
     const reader = await system.team({ name: 'Reader', grant: { permissions: ['mailbox.read'] } });
     await signIn(console, mouse, reader.key);
-    await console.getByText('It needs the permission').waitFor();
+    await console.getByText('would need the permission').waitFor();
     await look(console, 'domains not allowed');
     await mouse.press(console, 'button', 'Sign out');
 
@@ -314,6 +314,29 @@ it('the picture of the README is a small one', () => {
     const boxes = await add('boxes.acme.com');
     await system.sandbox.place(boxes.whole);
     await team.api.verify(boxes.id);
+    await console.goto(`${origin}/domains/${boxes.id}`);
+    await mouse.press(console, 'button', 'Show all of each record');
+    await console.getByText('Amazon SES looks at it itself, and has found it.').first().waitFor();
+    await mouse.enter(console, 'Sender', 'Partner.com');
+    await mouse.press(console, 'button', 'Add the rule');
+    await console.getByRole('rowheader', { name: 'partner.com' }).waitFor();
+    // Rules that somebody else has changed meanwhile are shown, and not overwritten.
+    const rules = [{ type: 'deny', pattern: 'spam.com', note: null }];
+    await team.api.call('PUT', `/domains/${boxes.id}/filters`, { mode: 'denylist', rules });
+    await mouse.press(console, 'button', 'Remove the rule about partner.com');
+    await console.getByText('Somebody else has changed these rules meanwhile').waitFor();
+    await mouse.press(console, 'button', 'Remove the rule about spam.com');
+    await console.getByText('There are no rules').waitFor();
+
+    // What has ended meanwhile is said to be gone, with what happened.
+    const gone = await add('gone.acme.com');
+    await console.goto(`${origin}/domains/${gone.id}`);
+    await heading(console, 'gone.acme.com');
+    await team.api.delete(gone.id);
+    await heading(console, 'Your team has no such domain');
+    await mouse.press(console, 'button', 'Show what happened');
+    await console.getByText('The deletion of gone.acme.com was asked for').waitFor();
+
     await mouse.press(console, 'link', 'Mailboxes');
     await mouse.enter(console, 'Address', 'ada@boxes.acme.com');
     await mouse.press(console, 'button', 'Create');
@@ -425,6 +448,10 @@ it('the picture of the README is a small one', () => {
     await mouse.press(page, 'button', 'Route 53');
     await page.getByText(/is downloaded/).waitFor();
     await page.waitForRequest(/plan=false/);
+    await page.context().setOffline(true);
+    await page.getByText('The service cannot be reached').waitFor();
+    await page.context().setOffline(false);
+    await page.getByText('The service cannot be reached').waitFor({ state: 'detached' });
     expect(asked.filter((each) => each.includes('smx_setup_'))).toEqual([]);
     expect(asked.filter((each) => each.startsWith('http') && !each.startsWith(origin))).toEqual([]);
     expect(asked.some((each) => each.includes('/api/v1/setup'))).toBe(true);

@@ -1,4 +1,4 @@
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { answerTo, type Schemas } from '../shared/api';
 import { announce } from '../shared/announce';
 import { DomainStatus } from '../shared/badge';
@@ -14,12 +14,22 @@ import { HistorySection } from './history';
 import { Confirm, Title } from './parts';
 import { Link } from './router';
 import { NotAllowed, useMay, useSession } from './session';
+import { SenderRulesSection } from './sender-rules';
 import { SetupLinksSection } from './setup-links';
 import { useAction, useLoaded } from './use-api';
 
 type Domain = Schemas['DomainSchema'];
 type Verification = Schemas['VerificationSchema'];
 type Removed = Schemas['DeletionSchema'];
+
+/** What Amazon SES says of the DKIM records. */
+const sesWords: Readonly<Record<Domain['ses_dkim_status'], string>> = {
+  not_started: 'has not begun to look for the DKIM records',
+  pending: 'has not found the DKIM records yet, and goes on looking',
+  success: 'has found the DKIM records',
+  failed: 'has given up looking for the DKIM records',
+  temporary_failure: 'could not read the DKIM records just now, and tries again',
+};
 
 /** Milliseconds between two reads of a domain that is looked at. */
 const everyMs = 5_000;
@@ -32,10 +42,11 @@ export function DomainPage({ id }: { readonly id: string }) {
   const { value, failure, reload } = useLoaded(
     () => answerTo(api.GET('/domains/{id}', { params: { path: { id } } })),
     [api, id],
-    removed ? undefined : everyMs,
+    everyMs,
   );
   if (!may('domain.read')) return <NotAllowed to="read domains" permission="domain.read" />;
   if (removed) return <RemovedDomain {...removed} />;
+  if (failure?.status === 404) return <NoDomain id={id} />;
   if (!value)
     return (
       <>
@@ -50,6 +61,11 @@ export function DomainPage({ id }: { readonly id: string }) {
       <Title page={domain.domain}>
         <Outside text={shown} />
       </Title>
+      {domain.domain_unicode !== undefined && (
+        <p class="quiet">
+          In the DNS: <Value text={domain.domain} />
+        </p>
+      )}
       {failure && <Problem failure={failure} again={() => void reload()} />}
       <Standing domain={domain} reload={reload} />
       <Warnings warnings={warnings} />
@@ -72,6 +88,7 @@ export function DomainPage({ id }: { readonly id: string }) {
           }
         />
       </section>
+      {domain.mode === 'send_receive' && !domain.deleting && <SenderRulesSection id={id} />}
       <HistorySection id={id} />
       {domain.mode === 'send_only' && may('domain.create') && !domain.deleting && (
         <Upgrade domain={domain} reload={reload} onWarned={setWarnings} />
@@ -112,8 +129,8 @@ function Standing({ domain, reload }: { readonly domain: Domain; readonly reload
         <dd>{domain.last_checked_at === null ? 'not yet' : shownTime(domain.last_checked_at)}</dd>
         <dt>Next check</dt>
         <dd>{domain.next_check_at === null ? 'not known' : shownTime(domain.next_check_at)}</dd>
-        <dt>Amazon SES (DKIM)</dt>
-        <dd>{domain.ses_dkim_status.replace('_', ' ')}</dd>
+        <dt>Amazon SES</dt>
+        <dd>{sesWords[domain.ses_dkim_status]}</dd>
         <dt>Mailboxes</dt>
         <dd>
           {domain.mode === 'send_only' ? (
@@ -167,8 +184,15 @@ function PlanSection({ id, on }: { readonly id: string; readonly on: string }) {
   const { api } = useSession();
   const { value, failure, reload } = useLoaded(
     () => answerTo(api.GET('/domains/{id}/dns-plan', { params: { path: { id } } })),
-    [api, id, on],
+    [api, id],
   );
+  const seenOn = useRef(on);
+  useEffect(() => {
+    if (seenOn.current === on) return;
+    seenOn.current = on;
+    // The steps stay readable until the new ones are there.
+    void reload();
+  }, [on, reload]);
   return (
     <section class="card" aria-labelledby="plan">
       <h2 id="plan">What to change</h2>
@@ -191,7 +215,6 @@ function Upgrade({
   const { run, failure, isBusy } = useAction();
   const [asks, setAsks] = useState(false);
   const upgrade = async (): Promise<void> => {
-    setAsks(false);
     await run(async () => {
       const params = { path: { id: domain.id } };
       const { data } = await answerTo(api.PATCH('/domains/{id}', { params, body: { mode: 'send_receive' } }));
@@ -214,6 +237,7 @@ function Upgrade({
         <Confirm
           title="Let it receive mail?"
           yes="Let it receive"
+          isDanger={false}
           onYes={() => void upgrade()}
           onNo={() => setAsks(false)}
         >
@@ -232,7 +256,6 @@ function Delete({ domain, onRemoved }: { readonly domain: Domain; readonly onRem
   const { run, failure, isBusy } = useAction();
   const [asks, setAsks] = useState(false);
   const remove = async (): Promise<void> => {
-    setAsks(false);
     await run(async () => {
       const { data } = await answerTo(api.DELETE('/domains/{id}', { params: { path: { id: domain.id } } }));
       announce(`${domain.domain} is deleted.`);
@@ -245,7 +268,8 @@ function Delete({ domain, onRemoved }: { readonly domain: Domain; readonly onRem
       <h2 id="delete">Delete</h2>
       {domain.mailbox_count > 0 ? (
         <p>
-          It has {count(domain.mailbox_count, 'mailbox', 'mailboxes')}: <Link to="/mailboxes">delete them</Link> first.
+          It has {count(domain.mailbox_count, 'mailbox', 'mailboxes')}:{' '}
+          <Link to={`/mailboxes?domain_id=${domain.id}`}>delete them</Link> first.
         </p>
       ) : (
         <p>It is removed from the mail server and from Amazon SES, and that is never undone.</p>
@@ -267,6 +291,19 @@ function Delete({ domain, onRemoved }: { readonly domain: Domain; readonly onRem
         </Confirm>
       )}
     </section>
+  );
+}
+
+/** Shows what is left of a domain that has ended, or was never there: what happened to it. */
+function NoDomain({ id }: { readonly id: string }) {
+  return (
+    <>
+      <Title page="No domain">Your team has no such domain</Title>
+      <p>
+        It was deleted, has expired, went to another team, or never was. <Link to="/">All domains</Link>
+      </p>
+      <HistorySection id={id} />
+    </>
   );
 }
 
