@@ -94,8 +94,8 @@ function Host({ setup }: { readonly setup: Setup }) {
       {connect && isPageAddress(connect.url) && (
         <>
           <p>
-            <Outside text={connect.provider} /> hosts the DNS, and can place all records by itself: it shows what would
-            change, and asks you first.
+            <Outside text={connect.provider} /> can place all records for you: it shows what would change, and asks you
+            first.
           </p>
           <p>
             <a class="button main" href={connect.url} rel="noopener noreferrer">
