@@ -1,7 +1,7 @@
 import { functionsIn, itIsLinear, ofText, textOf, textsOf, type Reader } from '../../test/support/bounded-time';
 import type { Finding } from '@app/mail-records';
 import { recipientOf } from './deliveries';
-import { day, escape, failureMail, visible, type Failure, type FailureMail } from './failure-mail';
+import { claimable, day, escape, failureMail, visible, type Failure, type FailureMail } from './failure-mail';
 import { nameMail } from './name-mail';
 import { newRecordsMail } from './new-records-mail';
 import { recoveryMail } from './recovery-mail';
@@ -64,6 +64,7 @@ const readers: Record<string, Reader> = {
   smtpFault: ofText((response) => smtpFault({ responseCode: 550, command: 'RCPT TO', response })),
   teamFailureMail: ofFailure((failure) => teamFailureMail([failure, failure])),
   visible: ofText(visible),
+  claimable: ofText((name) => claimable(name, at)),
   withoutAddresses: ofText(withoutAddresses),
 };
 

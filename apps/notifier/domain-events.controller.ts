@@ -81,12 +81,26 @@ export class DomainEventsController {
   @OnEvent('DnsChecked')
   async putLostOwnershipOnTheList(event: Delivered<'DnsChecked'>): Promise<void> {
     if (!event.data.beginsGrace) return;
-    await this.putNews('ownership_gone', event, new Date(Date.parse(event.time) + this.times.ownershipPatienceMs));
+    const { state } = await this.domains.load(event.stream);
+    const due = new Date(Date.parse(event.time) + this.times.ownershipPatienceMs);
+    await this.putNews('ownership_gone', event, due, { hadFailed: state.status === 'failed' });
   }
 
-  private async putNews(about: NewsTask['about'], event: NewsEvent, due?: Date): Promise<void> {
+  private async putNews(
+    about: NewsTask['about'],
+    event: NewsEvent,
+    due?: Date,
+    more: Pick<NewsTask, 'hadFailed'> = {},
+  ): Promise<void> {
     const { stream, version, time, metadata } = event;
-    const news: NewsTask = { domainId: stream, about, version, at: time, correlationId: metadata.correlationId };
+    const news: NewsTask = {
+      domainId: stream,
+      about,
+      version,
+      at: time,
+      correlationId: metadata.correlationId,
+      ...more,
+    };
     await this.tasks.put(notifierTasks, newsOf(news), 'TellNews', news, due);
   }
 }

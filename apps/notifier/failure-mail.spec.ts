@@ -155,3 +155,10 @@ it('counts the records that decide, and names the others after them', () => {
   );
   expect(failureMail(failure).html).not.toContain('be verified without these');
 });
+
+it('says from when on others may claim the name, where the ownership record is gone', () => {
+  const { text, html } = failureMail({ ...failure, claimableFrom: '2026-11-29T18:07:08.000Z' });
+  for (const form of [text, html])
+    expect(form).toContain('From 29 November 2026 at 18:07 UTC on another team may claim mail.acme.com');
+  expect(failureMail(failure).text).not.toContain('another team');
+});

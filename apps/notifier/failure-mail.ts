@@ -15,6 +15,8 @@ export interface Failure {
   readonly failing: readonly Finding[];
   /** Findings of the same look that are indeterminate. */
   readonly unjudged?: readonly Finding[];
+  /** The time (ISO 8601) from which another team may claim the name; absent while the ownership record is there. */
+  readonly claimableFrom?: string | undefined;
 }
 
 /** Longer values are cut: they come from the DNS of others, and could push the rest of the mail out of sight. */
@@ -30,6 +32,8 @@ interface Content {
   readonly beside: readonly RecordContent[];
   /** The titles of the records whose finding is indeterminate. */
   readonly unjudged: readonly string[];
+  /** When others may claim the name; empty where they may not. */
+  readonly claimable: string;
   readonly verify: string;
 }
 
@@ -53,7 +57,7 @@ const why = 'You receive this mail, once for this failure, because you are an ow
  * The observed text is chosen by whoever holds the zone, and may be hostile: it is shown as one line without control
  * characters, and escaped in HTML.
  */
-export function failureMail({ domainId, name, at, failing, unjudged = [] }: Failure): FailureMail {
+export function failureMail({ domainId, name, at, failing, unjudged = [], claimableFrom }: Failure): FailureMail {
   const required = deciding(failing);
   const count = required.length === 1 ? '1 record needs' : `${required.length} records need`;
   const content: Content = {
@@ -67,6 +71,7 @@ export function failureMail({ domainId, name, at, failing, unjudged = [] }: Fail
         ? `${titleOf(check)} records of ${visible(at)}`
         : `${type} record at ${visible(at)} (${titleOf(check)})`,
     ),
+    claimable: claimableFrom === undefined ? '' : claimable(name, claimableFrom),
     verify: `POST /api/v1/domains/${domainId}/verify`,
   };
   return {
@@ -76,6 +81,10 @@ export function failureMail({ domainId, name, at, failing, unjudged = [] }: Fail
   };
 }
 
+/** Warns of what happens to a name whose ownership record stays away. */
+export const claimable = (name: string, from: string): string =>
+  `The record that proves that ${name} is your team’s is gone. From ${day(from)} at ${from.slice(11, 16)} UTC on another team may claim ${name}, if it proves that the name is its own.`;
+
 const recordContent = ({ type, name, expected, observed, message }: Finding): RecordContent => ({
   title: `${type} record at ${visible(name)}`,
   expected: visible(expected),
@@ -83,7 +92,7 @@ const recordContent = ({ type, name, expected, observed, message }: Finding): Re
   advice: visible(message),
 });
 
-function asText({ found, count, records, beside, unjudged, verify }: Content): string {
+function asText({ found, count, records, beside, unjudged, claimable, verify }: Content): string {
   const listed = (from: number, some: readonly RecordContent[]) =>
     some
       .map(
@@ -100,7 +109,7 @@ ${found}
 
 ${count} your attention.
 
-${listed(1, records)}${beside.length > 0 ? `\n${notRequired}\n\n${listed(records.length + 1, beside)}` : ''}${unjudged.length > 0 ? `\n${couldNotBeChecked}\n\n${unjudged.map((title) => `   ${title}\n`).join('')}` : ''}
+${listed(1, records)}${beside.length > 0 ? `\n${notRequired}\n\n${listed(records.length + 1, beside)}` : ''}${unjudged.length > 0 ? `\n${couldNotBeChecked}\n\n${unjudged.map((title) => `   ${title}\n`).join('')}` : ''}${claimable && `\n${claimable}\n`}
 ${next}
 
    ${verify}
@@ -118,7 +127,7 @@ const row = (label: string, cell: string) =>
 const code = (value: string) =>
   `<code style="font-family:Menlo,Consolas,monospace;font-size:13px;word-break:break-all">${escape(value)}</code>`;
 
-function asHtml({ name, found, count, records, beside, unjudged, verify }: Content): string {
+function asHtml({ name, found, count, records, beside, unjudged, claimable, verify }: Content): string {
   const listed = (some: readonly RecordContent[]) =>
     some
       .map(
@@ -139,7 +148,7 @@ ${row('What to do', escape(advice))}
 <p>${escape(found)}</p>
 <p><strong>${count} your attention.</strong></p>
 ${listed(records)}
-${beside.length > 0 ? `<p style="margin-top:24px">${escape(notRequired)}</p>\n${listed(beside)}\n` : ''}${unjudged.length > 0 ? `<p style="margin-top:24px">${escape(couldNotBeChecked)}</p>\n<ul>${unjudged.map((title) => `<li>${escape(title)}</li>`).join('')}</ul>\n` : ''}<p style="margin-top:24px">${escape(next)}</p>
+${beside.length > 0 ? `<p style="margin-top:24px">${escape(notRequired)}</p>\n${listed(beside)}\n` : ''}${unjudged.length > 0 ? `<p style="margin-top:24px">${escape(couldNotBeChecked)}</p>\n<ul>${unjudged.map((title) => `<li>${escape(title)}</li>`).join('')}</ul>\n` : ''}${claimable && `<p style="margin-top:24px">${escape(claimable)}</p>\n`}<p style="margin-top:24px">${escape(next)}</p>
 <p>${code(verify)}</p>
 <p>${escape(patience)}</p>
 <p style="color:#57606a;font-size:13px">${escape(why)}</p>

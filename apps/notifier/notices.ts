@@ -25,7 +25,11 @@ export type NewRecordsTask = Omit<RecoveryTask, 'episode'> & {
 };
 
 /** What is news about the name of a domain, with the event that it is about. */
-export type NewsTask = NewRecordsTask & { readonly about: 'expiry' | 'ownership_gone' | 'released' };
+export type NewsTask = NewRecordsTask & {
+  readonly about: 'expiry' | 'ownership_gone' | 'released';
+  /** Whether the domain had failed already when its ownership record was found gone. */
+  readonly hadFailed?: boolean;
+};
 
 export const newsOf = ({ domainId, about, version }: Pick<NewsTask, 'domainId' | 'about' | 'version'>): string =>
   `${domainId}/${about}/${version}`;

@@ -670,3 +670,30 @@ it('H20 does not send from the domain that fails', async () => {
   expect(inbox).toMatchObject([{ to: 'ada@example.org', from: 'notifications@sendmux.ai' }]);
   expect(log).toContainEqual(expect.stringContaining(`NOTIFY_FROM lies in ${name}`));
 });
+
+it('says by the mail about the failure that the ownership record is gone, and by one of its own beside an older failure', async () => {
+  const gone = ({ findings, ...rest }: Assessment): Assessment => ({
+    ...rest,
+    findings: findings.map((each) =>
+      each.check === 'verification_txt' ? { ...each, outcome: 'fail', code: 'verification_missing' } : each,
+    ),
+  });
+  const { id, name } = await failedDomain(['ada@example.org'], undefined, gone);
+  const news = { domainId: id, about: 'ownership_gone', version: 5, at: context().at } as const;
+  const signal = new AbortController().signal;
+  const { state } = await parts.get(DomainCommandHandler).load(id);
+  const at = ('ownershipGoneSince' in state && state.ownershipGoneSince) || 'not gone';
+  expect(at).not.toBe('not gone');
+  expect(await notifierWith().tellNews({ ...news, at, hadFailed: false }, signal)).toBe('done');
+  const subjects = () => inbox.map(({ mail }) => mail.subject ?? '').filter((subject) => subject.includes(name));
+  expect(subjects()).toEqual([]);
+  const task = { domainId: id, episode: 1, at: context().at, failing: look(name, 'fail').findings };
+  await notifierWith().tell(task, signal);
+  const [told] = inbox.filter(({ mail }) => mail.subject?.includes(name));
+  expect(told!.mail.text).toContain(`another team may claim ${name}`);
+  expect(await notifierWith().tellNews({ ...news, at, version: 6, hadFailed: true }, signal)).toBe('done');
+  expect(subjects()).toEqual([
+    expect.stringContaining('no longer verified'),
+    `The ownership record of ${name} is gone`,
+  ]);
+});

@@ -121,7 +121,9 @@ export class Notifier {
       // The findings of a later look, such as one that a customer requested, do not belong to this failure.
       const findings = state.checkedAt === task.at ? (state.lastAssessment?.findings ?? []) : [];
       const unjudged = findings.filter(({ outcome }) => outcome === 'indeterminate');
-      items.push({ ...notice, failure: { ...task, name: state.name, unjudged } });
+      const { ownershipGoneSince: since } = state;
+      const claimableFrom = since && new Date(Date.parse(since) + this.graceMs).toISOString();
+      items.push({ ...notice, failure: { ...task, name: state.name, unjudged, claimableFrom } });
     }
     return { team, items };
   }
@@ -151,6 +153,12 @@ export class Notifier {
     const { about, domainId, version } = news;
     if (await this.deliveries.isSettled(key)) return 'done';
     const { state } = await this.domains.load(domainId);
+    // The mail about the failure says it too, and comes within a cycle where the domain had not failed before.
+    if (about === 'ownership_gone' && news.hadFailed === false) {
+      if (state.status === 'failed') return this.mailer.settle(news, key, 'superseded');
+      if (state.status === 'pending' && Date.now() < this.latestAbout(news))
+        return { retryInMs: failureFirstMs, error: 'Waits whether the domain fails' };
+    }
     const mail = nameMail(news, state, this.graceMs);
     if (!mail) return this.mailer.settle(news, key, 'superseded');
     const { name, team } = mail;
@@ -163,6 +171,11 @@ export class Notifier {
     if (!from) return noSender([name]);
     const item = { task: news, key, about, notice: version } as const;
     return this.mailer.send({ items: [item], team, owners, from, mail: () => mail.written }, signal);
+  }
+
+  /** Gives when owners are told at the latest that an ownership record is gone, as a time in milliseconds. */
+  private latestAbout({ at }: NewsTask): number {
+    return Date.parse(at) + Math.min(3 * this.gathering.withinMs, (this.graceMs * 3) / 4);
   }
 
   /** Mails every owner the DKIM records that replace those that he was given before. */

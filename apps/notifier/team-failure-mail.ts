@@ -1,5 +1,5 @@
 import { deciding } from '@app/mail-records';
-import { day, escape, visible, type Failure, type FailureMail } from './failure-mail';
+import { claimable, day, escape, visible, type Failure, type FailureMail } from './failure-mail';
 
 /** Number of domains that are listed with their records; the others are only named. */
 const mostInFull = 50;
@@ -25,12 +25,15 @@ export function teamFailureMail(failures: readonly Failure[]): FailureMail {
     'We no longer check these domains on our own. Once you have mended the records, please ask us to verify each of them; the answer says what to change:';
   const why =
     'You receive this mail, once for these failures, because you are an owner of the team that added the domains.';
-  const full = sorted.slice(0, mostInFull).map(({ name, domainId, failing }) => ({
+  const full = sorted.slice(0, mostInFull).map(({ name, domainId, failing, claimableFrom }) => ({
     name: visible(name),
     verify: `POST /api/v1/domains/${domainId}/verify`,
-    records: deciding(failing).map(
-      (finding) => `${finding.type} record at ${visible(finding.name)}: ${visible(finding.message)}`,
-    ),
+    records: [
+      ...deciding(failing).map(
+        (finding) => `${finding.type} record at ${visible(finding.name)}: ${visible(finding.message)}`,
+      ),
+      ...(claimableFrom === undefined ? [] : [claimable(visible(name), claimableFrom)]),
+    ],
   }));
   const named = sorted.slice(mostInFull, mostNamed).map(({ name }) => visible(name));
   const rest = sorted.length - full.length - named.length;

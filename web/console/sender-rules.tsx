@@ -9,7 +9,7 @@ import { NotAllowed, useMay, useSession } from './session';
 import { useAction, useLoaded } from './use-api';
 
 type Rules = Schemas['FiltersSchema'];
-type Rule = Schemas['FilterRule'];
+type Rule = Schemas['FilterRuleSchema'];
 
 const modes: Readonly<Record<Rules['mode'], string>> = {
   off: 'is taken: no rule is applied',
