@@ -119,6 +119,7 @@ it('the picture of the README is a small one', () => {
 
   // Both wait for the cycle most of the time, so they do it together.
   it('serve the whole life of a domain, by mouse and by keyboard alone', async () => {
+    const faults: string[] = [];
     await Promise.all(
       [mouse, keyboard].map(async (hands) => {
         const name = `${hands === mouse ? 'mail' : 'keys'}.acme.com`;
@@ -171,6 +172,10 @@ it('the picture of the README is a small one', () => {
         await status(setup, 'Failed');
         await setup.locator(`li[data-status="missing"]`).first().waitFor();
         await picture(setup, `life ${hands.words} 4-failed`);
+        if (hands === mouse) {
+          faults.push(...(await violations(setup, 'setup failed')), ...(await violations(console, 'domain failed')));
+          await console.setViewportSize({ width: 1280, height: 800 });
+        }
         await hands.press(sandbox, 'button', new RegExp(`^Read mail \\d+: .*${name.replaceAll('.', '\\.')}`));
         await sandbox.getByLabel('Text of the mail').getByText('mail.sendmux.ai').first().waitFor();
 
@@ -181,9 +186,11 @@ it('the picture of the README is a small one', () => {
         await heading(console, `${name} is deleted`);
         await console.getByRole('rowheader', { name: `_dmarc.${name}` }).waitFor();
         await picture(console, `life ${hands.words} 5-deleted`);
+        if (hands === mouse) faults.push(...(await violations(console, 'domain deleted')));
         await heading(setup, 'This link does not work');
       }),
     );
+    expect(faults).toEqual([]);
   });
 
   it('have no serious fault of accessibility in any state, and fit a phone and a desk, light and dark', async () => {
@@ -232,6 +239,24 @@ it('the picture of the README is a small one', () => {
     await mouse.press(console, 'button', 'See what it changes');
     await console.getByRole('button', { name: 'Claim this domain' }).waitFor();
     await look(console, 'add taken');
+    const listOfDomains = /\/api\/v1\/domains(\?|$)/;
+    const answer = { status: 500, contentType: 'application/json' };
+    const error = { code: 'internal_error', message: 'Something failed on our side.', retryable: true };
+    const body = JSON.stringify({ ok: false, error, meta: { request_id: 'req_cl0mx1yd32u54wj0ye9x4gujkkq' } });
+    await console.route(listOfDomains, (route) => route.fulfill({ ...answer, body }));
+    await console.goto(`${origin}/`);
+    await console.getByText('req_cl0mx1yd32u54wj0ye9x4gujkkq').waitFor();
+    await look(console, 'domains error');
+    await console.unroute(listOfDomains);
+    let goOn: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (goOn = resolve));
+    await console.route(listOfDomains, (route) => held.then(() => route.continue()));
+    await console.goto(`${origin}/`);
+    await console.getByText('Reading …').waitFor();
+    await look(console, 'domains loading');
+    goOn();
+    await console.getByRole('link', { name: 'looks.acme.com' }).waitFor();
+    await console.unroute(listOfDomains);
     await console.goto(`${origin}/domains/${id}`);
     await console.getByText('In the zone').waitFor();
     await mouse.press(console, 'button', 'Verify now');
@@ -385,7 +410,7 @@ it('the picture of the README is a small one', () => {
     await system.sandbox.set(name!, 'TXT', [value!]);
     await mouse.press(console, 'button', 'Check now');
     await console.getByText('Yours now').waitFor();
-    await mouse.press(console, 'link', 'The domain');
+    await mouse.press(console, 'link', 'Open the domain');
     await heading(console, 'claimed.acme.com');
     await system.until(
       'the other team has it no more',
