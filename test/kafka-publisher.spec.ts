@@ -5,6 +5,7 @@ import { checkDelivery, type Known } from './support/delivery-checker';
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
 import { arrivalsOf } from './support/topic';
+import { sample } from './support/sample';
 
 const topic = 'events';
 const partitions = 12;
@@ -29,7 +30,7 @@ const streams = 60;
     let kills = 0;
     let over = false;
     const killing = (async () => {
-      while (kills < 6) {
+      while (kills < sample(4, 6)) {
         await delay(1_500);
         const node = kills++ % 3;
         await kafka.kill(node);
