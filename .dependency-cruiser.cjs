@@ -37,7 +37,7 @@ module.exports = {
     only(
       'domain-connect-arrows',
       'domain-connect',
-      ['dns', 'mail-records'],
+      ['dns', 'mail-records', 'runtime'],
       'Asks providers about a zone, and knows no domain’s life.',
     ),
     only('event-store-arrows', 'event-store', ['database', 'runtime'], 'The store knows no aggregate.'),

@@ -1,7 +1,17 @@
 import { functionsIn, itIsLinear, ofText, textOf, textsOf, type Reader } from '../../test/support/bounded-time';
 import type { Finding } from '@app/mail-records';
 import { recipientOf } from './deliveries';
-import { claimable, day, escape, failureMail, visible, type Failure, type FailureMail } from './failure-mail';
+import {
+  claimable,
+  code,
+  day,
+  escape,
+  failureMail,
+  row,
+  visible,
+  type Failure,
+  type FailureMail,
+} from './failure-mail';
 import { nameMail } from './name-mail';
 import { newRecordsMail } from './new-records-mail';
 import { recoveryMail } from './recovery-mail';
@@ -64,6 +74,8 @@ const readers: Record<string, Reader> = {
   smtpFault: ofText((response) => smtpFault({ responseCode: 550, command: 'RCPT TO', response })),
   teamFailureMail: ofFailure((failure) => teamFailureMail([failure, failure])),
   visible: ofText(visible),
+  row: ofText((text) => row('Value', text)),
+  code: ofText(code),
   claimable: ofText((name) => claimable(name, at)),
   withoutAddresses: ofText(withoutAddresses),
 };

@@ -122,9 +122,11 @@ Sendmux
 `;
 }
 
-const row = (label: string, cell: string) =>
+/** Writes a row of a table of labels, whose cell is HTML. */
+export const row = (label: string, cell: string) =>
   `<tr><td style="padding:4px 16px 4px 0;color:#57606a;vertical-align:top;white-space:nowrap">${label}</td><td style="padding:4px 0;vertical-align:top">${cell}</td></tr>`;
-const code = (value: string) =>
+/** Writes a value of the DNS as HTML. */
+export const code = (value: string) =>
   `<code style="font-family:Menlo,Consolas,monospace;font-size:13px;word-break:break-all">${escape(value)}</code>`;
 
 function asHtml({ name, found, count, records, beside, unjudged, claimable, verify }: Content): string {

@@ -1,6 +1,6 @@
 import { setupPageOf, type SecretSetupLink } from '@app/accounts';
 import type { RecordWithStatus } from '@app/mail-records';
-import { day, escape, type FailureMail } from './failure-mail';
+import { code, day, escape, row, type FailureMail } from './failure-mail';
 
 /** What the mail with setup instructions says. */
 export interface SetupMail {
@@ -72,10 +72,10 @@ ${records
   .map(
     ({ type, name, host, value, ttl }) => `<h2 style="margin:24px 0 8px;font-size:16px">${escape(type)}</h2>
 <table role="presentation" cellspacing="0" cellpadding="0" style="border-collapse:collapse">
-${row('Name', name)}
-${row('Host', host)}
-${row('Value', value)}
-${row('TTL', String(ttl))}
+${row('Name', code(name))}
+${row('Host', code(host))}
+${row('Value', code(value))}
+${row('TTL', code(String(ttl)))}
 </table>`,
   )
   .join('\n')}
@@ -89,6 +89,3 @@ ${row('TTL', String(ttl))}
 `,
   };
 }
-
-const row = (label: string, value: string): string =>
-  `<tr><td style="padding:4px 16px 4px 0;color:#57606a;vertical-align:top;white-space:nowrap">${label}</td><td style="padding:4px 0;vertical-align:top"><code style="font-family:Menlo,Consolas,monospace;font-size:13px;word-break:break-all">${escape(value)}</code></td></tr>`;

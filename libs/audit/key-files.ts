@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeKeyFile } from '@app/runtime';
 import { SealingKey } from './seal';
 
 /**
@@ -23,25 +24,10 @@ export function openSealingKey(dataDirectory: string, given?: string): { key: Se
   const files = keyFiles(dataDirectory);
   if (given !== undefined) return { key: SealingKey.read(given) };
   mkdirSync(dataDirectory, { recursive: true });
-  const isNew = !existsSync(files.signing) && make(files.signing);
+  const make = () => makeKeyFile(files.signing, generateKeyPairSync('ed25519').privateKey);
+  const isNew = !existsSync(files.signing) && make();
   const key = SealingKey.read(files.signing);
   if (isNew || !existsSync(files.trusted))
     writeFileSync(files.trusted, key.publicKey.export({ type: 'spki', format: 'pem' }));
   return { key, ...(isNew && { made: files.signing }) };
-}
-
-/** Makes a key file, complete or not at all. Of two processes that make it at the same time the first one succeeds. */
-function make(file: string): boolean {
-  const draft = `${file}.${process.pid}`;
-  const { privateKey } = generateKeyPairSync('ed25519');
-  writeFileSync(draft, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600, flush: true });
-  try {
-    linkSync(draft, file);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
-  } finally {
-    rmSync(draft);
-  }
 }

@@ -1,5 +1,6 @@
 import { createPublicKey, generateKeyPairSync, createPrivateKey, sign, type KeyObject } from 'node:crypto';
-import { existsSync, linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { makeKeyFile } from '@app/runtime';
 
 /** Thrown when a key file cannot be used; the message says what to do. */
 export class SigningKeyUnusable extends Error {
@@ -35,7 +36,8 @@ export class SigningKey {
    * @throws {SigningKeyUnusable}
    */
   static open(file: string): { readonly key: SigningKey; readonly isNew: boolean } {
-    const isNew = !existsSync(file) && make(file);
+    const make = () => makeKeyFile(file, generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey);
+    const isNew = !existsSync(file) && make();
     return { key: SigningKey.read(file), isNew };
   }
 
@@ -57,21 +59,5 @@ export class SigningKey {
   /** Gives the public key in PEM. */
   publicKey(): string {
     return createPublicKey(this.key).export({ type: 'spki', format: 'pem' }).toString();
-  }
-}
-
-/** Makes a key file. Of two processes that make it at the same time the first one succeeds. */
-function make(file: string): boolean {
-  const draft = `${file}.${process.pid}`;
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 });
-  writeFileSync(draft, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600, flush: true });
-  try {
-    linkSync(draft, file);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
-  } finally {
-    rmSync(draft);
   }
 }

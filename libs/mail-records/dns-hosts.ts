@@ -2,7 +2,7 @@
 
 /** Who hosts a zone, and how to place records there. */
 export interface DnsHost {
-  /** For people, such as `Cloudflare`; null where the name servers are nobody's that we know. */
+  /** Names the host for people, such as `Cloudflare`; null where the name servers are nobody’s that we know. */
   readonly name: string | null;
   readonly zone: string;
   /** Lower case, without the trailing dot, sorted; sixteen at most. They come from the DNS of others. */

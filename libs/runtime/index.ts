@@ -4,6 +4,7 @@ export * from './counterpart-alarm';
 export * from './duration';
 export * from './health-probes';
 export * from './ids';
+export * from './key-file';
 export * from './log-output';
 export { queriedGauge } from './queried-gauge';
 export * from './settings';
