@@ -1,3 +1,4 @@
+import type { FastifyReply } from 'fastify';
 import type { ExecutionContext } from '@nestjs/common';
 import type { OpenAPIObject } from '@nestjs/swagger';
 import { plainToInstance } from 'class-transformer';
@@ -117,10 +118,13 @@ const shownOf: Reader = (text, whole) => {
 const metadata = { actor: 'key_1', correlationId: 'req_1' };
 const noTimes = { lastCheckedAt: null, nextCheckAt: null };
 
+/** Takes the tag and the status of an answer. */
+const untouched = { header: () => untouched, status: () => untouched } as unknown as FastifyReply;
+
 const readers: Record<string, Reader> = {
   'If-Match and If-None-Match': ofText((text) => [
     outcomeOf(() => new Preconditions('DELETE', text, text).demand(1)),
-    new Preconditions('GET', undefined, text).isKnown(1),
+    new Preconditions('GET', undefined, text).isUnchanged(1, untouched),
   ]),
   Authorization: ofText((text) =>
     Promise.all(

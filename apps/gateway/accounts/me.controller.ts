@@ -38,10 +38,6 @@ export class MeController {
   ): Promise<object | undefined> {
     const data = await this.me.of(caller);
     const tag = createHash('sha256').update(JSON.stringify(data)).digest('base64url').slice(0, 22);
-    const isKnown = preconditions.isKnown(tag);
-    void reply.header('etag', `W/"${tag}"`);
-    if (!isKnown) return success(data, requestId);
-    void reply.status(304);
-    return undefined;
+    return preconditions.isUnchanged(tag, reply) ? undefined : success(data, requestId);
   }
 }

@@ -178,12 +178,7 @@ export class DomainsController {
   ): Promise<object | undefined> {
     const past = asOf === undefined ? undefined : await this.history.at(id, team, asOf);
     const view = past?.view ?? (await this.domains.find(id, team));
-    const isKnown = preconditions.isKnown(view.version);
-    void reply.header('etag', entityTag(view.version));
-    if (isKnown) {
-      void reply.status(304);
-      return undefined;
-    }
+    if (preconditions.isUnchanged(view.version, reply)) return undefined;
     if (!past) return success(await this.present(view), requestId);
     const times = { lastCheckedAt: view.checkedAt, nextCheckAt: null };
     const mailboxCount = await this.mailboxes.countAt(id, past.at);

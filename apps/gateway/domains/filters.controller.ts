@@ -44,11 +44,7 @@ export class FiltersController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object | undefined> {
     const filters = await this.filters.find(id, team);
-    const isKnown = preconditions.isKnown(filters.version);
-    void reply.header('etag', entityTag(filters.version));
-    if (!isKnown) return success(present(filters), requestId);
-    void reply.status(304);
-    return undefined;
+    return preconditions.isUnchanged(filters.version, reply) ? undefined : success(present(filters), requestId);
   }
 
   @Put()

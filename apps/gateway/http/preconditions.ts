@@ -1,13 +1,13 @@
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { ApiHeader } from '@nestjs/swagger';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ApiError } from './api-error';
 
 /**
  * Writes the entity tag of a version. It is weak, since an answer also has times that change without a new version
  * (RFC 9110 section 8.8.1).
  */
-export const entityTag = (version: number): string => `W/"${version}"`;
+export const entityTag = (version: number | string): string => `W/"${version}"`;
 
 /** The header fields `If-Match` and `If-None-Match` of a request (RFC 9110 section 13.1). */
 export class Preconditions {
@@ -31,13 +31,17 @@ export class Preconditions {
   }
 
   /**
-   * Says whether a reader has the version already, for an answer of 304.
+   * Tags the answer to a read with its version, and makes it a 304 where the reader has that version already.
    *
+   * @returns whether it is a 304, which has no body.
    * @throws {ApiError} `precondition_failed` when `If-Match` demands another version.
    */
-  isKnown(version: number | string): boolean {
+  isUnchanged(version: number | string, reply: FastifyReply): boolean {
     if (this.ifMatch !== undefined && !names(this.ifMatch, version)) throw preconditionFailed(this.method);
-    return this.ifNoneMatch !== undefined && names(this.ifNoneMatch, version);
+    const isKnown = this.ifNoneMatch !== undefined && names(this.ifNoneMatch, version);
+    void reply.header('etag', entityTag(version));
+    if (isKnown) void reply.status(304);
+    return isKnown;
   }
 }
 

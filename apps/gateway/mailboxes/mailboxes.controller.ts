@@ -182,11 +182,7 @@ export class MailboxesController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<object | undefined> {
     const view = await this.mailboxes.find(id, team);
-    const isKnown = preconditions.isKnown(view.version);
-    void reply.header('etag', entityTag(view.version));
-    if (!isKnown) return success(presentMailbox(view), requestId);
-    void reply.status(304);
-    return undefined;
+    return preconditions.isUnchanged(view.version, reply) ? undefined : success(presentMailbox(view), requestId);
   }
 
   @Post(':id/suspend')

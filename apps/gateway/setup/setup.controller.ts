@@ -55,11 +55,7 @@ export class SetupController {
     // A look that is due is always about to begin: that time alone makes no other answer.
     const told = JSON.stringify({ ...data, next_check_at: undefined });
     const tag = createHash('sha256').update(told).digest('base64url').slice(0, 22);
-    const isKnown = preconditions.isKnown(tag);
-    void reply.header('etag', `W/"${tag}"`);
-    if (!isKnown) return success(data, requestId);
-    void reply.status(304);
-    return undefined;
+    return preconditions.isUnchanged(tag, reply) ? undefined : success(data, requestId);
   }
 
   @Post('verify')
