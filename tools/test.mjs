@@ -91,7 +91,7 @@ function jest(level) {
   // A run can fail for other reasons than its tests, such as the stop of the database that they share.
   if (broken.length === 0) return count(level, first.suites, first.status === 0 ? 0 : 1, first.seconds);
 
-  if (level === 'unit' || broken.length > mostAgain) {
+  if (broken.length > mostAgain) {
     failures.push(...broken.flatMap(reasons));
     return count(level, first.suites, 0, first.seconds);
   }
