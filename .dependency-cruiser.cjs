@@ -55,6 +55,15 @@ module.exports = {
       ['event-store', 'database', 'runtime'],
       'Carries events, knows none of them.',
     ),
+    only(
+      'presentation-arrows',
+      'presentation',
+      [
+        ...['decider', 'mail-domain', 'mail-records', 'mailbox', 'event-store', 'read-model', 'cycle', 'database'],
+        ...['runtime', 'webhooks'],
+      ],
+      'What customers are shown of a domain and a mailbox, by REST and by webhooks.',
+    ),
     only('process-arrows', 'process', ['runtime'], 'What every process has, whatever it does.'),
     {
       name: 'command-line-runs-no-process',
@@ -91,6 +100,12 @@ module.exports = {
       'verification',
       ['dns', 'mail-records', 'ses', 'runtime'],
       'Asks, and hands the answers to the verdicts.',
+    ),
+    only(
+      'webhooks-arrows',
+      'webhooks',
+      ['database', 'runtime'],
+      'Endpoints and what is sent to them, whatever it tells.',
     ),
     {
       name: 'libs-through-index',

@@ -22,6 +22,7 @@ const planted: Record<string, Record<string, string>> = {
   'mail-domain-arrows': { 'libs/mail-domain/planted-mailbox.ts': "import '@app/mailbox';" },
   'mail-records-arrows': { 'libs/mail-records/planted.ts': "import type {} from '@app/mailbox';" },
   'messaging-arrows': { 'libs/messaging/planted.ts': "import '@app/mail-domain';" },
+  'presentation-arrows': { 'libs/presentation/planted.ts': "import '@app/accounts';" },
   'process-arrows': { 'libs/process/planted.ts': "import '@app/database';" },
   'command-line-runs-no-process': { 'apps/cli/planted-process.ts': "import '@app/process';" },
   'read-model-arrows': { 'libs/read-model/planted.ts': "import '@app/accounts';" },
@@ -33,6 +34,7 @@ const planted: Record<string, Record<string, string>> = {
   'subscriptions-arrows': { 'libs/subscriptions/planted.ts': "import '@app/commands';" },
   'tasks-arrows': { 'libs/tasks/planted.ts': "import '@app/mail-domain';" },
   'verification-arrows': { 'libs/verification/planted.ts': "import '@app/accounts';" },
+  'webhooks-arrows': { 'libs/webhooks/planted.ts': "import '@app/mail-domain';" },
   'libs-through-index': { 'apps/notifier/planted.ts': "import '../../libs/runtime/ids';" },
   'apps-apart': {
     'apps/cli/planted.ts': "import '../sandbox/planted';",

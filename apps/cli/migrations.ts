@@ -5,7 +5,9 @@ import { eventStoreMigrations } from '@app/event-store';
 import { mailServerMigrations } from '@app/mail-server';
 import { messagingMigrations } from '@app/messaging';
 import { readModelMigrations } from '@app/read-model';
+import { senderRulesMigrations } from '@app/sender-rules';
 import { tasksMigrations } from '@app/tasks';
+import { webhooksMigrations } from '@app/webhooks';
 
 /** Creates or updates every table of the libs. An app migrates the tables of its own when it starts. */
 export async function migrateEverything(database: string, mailServerDatabase: string): Promise<void> {
@@ -16,6 +18,8 @@ export async function migrateEverything(database: string, mailServerDatabase: st
     ...accountsMigrations,
     ...messagingMigrations,
     ...tasksMigrations,
+    ...senderRulesMigrations,
+    ...webhooksMigrations,
   ]);
   await migrate(mailServerDatabase, mailServerMigrations);
 }

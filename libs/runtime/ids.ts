@@ -9,7 +9,7 @@ const random = (length: number): string => Array.from({ length }, () => alphabet
  * sort by age and index well) and sixteen random ones (82 bits).
  */
 export function newId(
-  prefix: 'mdom' | 'mbx' | 'req' | 'key' | 'rpl' | 'exp' | 'slnk' | 'claim',
+  prefix: 'mdom' | 'mbx' | 'req' | 'key' | 'rpl' | 'exp' | 'slnk' | 'claim' | 'whk' | 'wdlv' | 'msg',
   now = Date.now(),
 ): string {
   return `${prefix}_cl${now.toString(36).padStart(9, '0')}${random(16)}`;

@@ -99,6 +99,32 @@ const brokerForm = /^(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
 /** The form `name=host:port` of a relay. */
 const providerForm = /^[a-z0-9][a-z0-9-]{0,31}=(\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i;
 
+/** The form `id=key` of a key of 32 octets in base64. */
+const keyForm = /^[a-z0-9][a-z0-9._-]{0,31}=[a-z0-9+/]{43}=$/i;
+
+/** Keys of AES-256 by their ids, the newest first: it encrypts, and all of them decrypt. */
+const keyRing = z
+  .string()
+  .transform((text) => text.split(',').map((part) => part.trim()))
+  .pipe(
+    z
+      .array(z.string().regex(keyForm, 'must be id=key, the key of 32 octets in base64: `openssl rand -base64 32`'))
+      .min(1)
+      .refine(
+        (each) => new Set(each.map((one) => one.split('=', 1)[0])).size === each.length,
+        'names the same id twice',
+      ),
+  )
+  .transform(
+    (each) =>
+      new Map(
+        each.map((one): [string, Buffer] => {
+          const end = one.indexOf('=');
+          return [one.slice(0, end), Buffer.from(one.slice(end + 1), 'base64')];
+        }),
+      ),
+  );
+
 const topicForm = /^(?!\.{1,2}$)[\w.-]{1,200}$/;
 const topicFault = 'must be letters, digits, dots, dashes and underscores, at most 200';
 
@@ -218,6 +244,12 @@ const environment = z.object({
     .enum(['true', 'false'], { error: 'must be true or false' })
     .default('false')
     .transform((text) => text === 'true'),
+  WEBHOOK_SECRET_KEYS: keyRing.optional(),
+  WEBHOOKS_ALLOW_LOOPBACK: z
+    .enum(['true', 'false'], { error: 'must be true or false' })
+    .default('false')
+    .transform((text) => text === 'true'),
+  MAX_WEBHOOKS_PER_TEAM: wholeNumber(20, 0, 1_000_000_000),
   RATE_LIMIT_PER_MINUTE: number(600, 1, 10_000_000),
   MAX_DOMAINS_PER_TEAM: wholeNumber(1_000, 0, 1_000_000_000),
   MAX_MAILBOXES_PER_TEAM: wholeNumber(10_000, 0, 1_000_000_000),
@@ -348,6 +380,7 @@ const offsets = {
   sealer: 5,
   'sender-policy': 6,
   'sender-policy-postfix': 7,
+  webhooks: 8,
   sandbox: 10,
   'sandbox-doh': 11,
   'sandbox-smtp': 12,
