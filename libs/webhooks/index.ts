@@ -1,2 +1,3 @@
 export * from './event-types';
+export * from './notices';
 export * from './webhooks.migration';
