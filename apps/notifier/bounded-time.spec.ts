@@ -19,6 +19,7 @@ import { senderDomain, senderFor } from './sender';
 import { setupMail } from './setup-mail';
 import { smtpFault, withoutAddresses } from './smtp-error';
 import { teamFailureMail } from './team-failure-mail';
+import { webhookMail } from './webhook-mail';
 
 const at = '2026-03-01T10:00:00.000Z';
 
@@ -77,6 +78,9 @@ const readers: Record<string, Reader> = {
   row: ofText((text) => row('Value', text)),
   code: ofText(code),
   claimable: ofText((name) => claimable(name, at)),
+  webhookMail: ofText((description) =>
+    webhookMail({ id: 'whk_1', url: 'https://hooks.acme.com/a', description, because: 'gone' }, at),
+  ),
   withoutAddresses: ofText(withoutAddresses),
 };
 

@@ -1,6 +1,7 @@
 /** Writes the mails about the name of a domain: that it expires, may be claimed, or is another team's. Pure. */
 import { isLive, type MailDomain } from '@app/mail-domain';
-import { day, escape, type FailureMail } from './failure-mail';
+import { day, type FailureMail } from './failure-mail';
+import { letter } from './letter';
 import type { NewsTask } from './notices';
 
 export interface NameMail {
@@ -15,6 +16,7 @@ interface Words {
   readonly next: string;
 }
 
+const why = 'You receive this mail, once, because you are an owner of the team that added the domain.';
 const moment = (at: string): string => `${day(at)} at ${at.slice(11, 16)} UTC`;
 
 /**
@@ -30,7 +32,9 @@ export function nameMail(
   if (state.status === 'absent') return undefined;
   const { name, team } = state;
   const words = wordsOf(about, at, state, graceMs);
-  return words && { name, team, written: written(words, name) };
+  if (!words) return undefined;
+  const { subject, found, next } = words;
+  return { name, team, written: letter({ subject, title: name, paragraphs: [found, next], why }) };
 }
 
 function wordsOf(about: NewsTask['about'], at: string, state: MailDomain, graceMs: number): Words | undefined {
@@ -59,24 +63,4 @@ function wordsOf(about: NewsTask['about'], at: string, state: MailDomain, graceM
         next: `If the name is yours, place your ownership record and claim it back while the other team has not verified it. Else remove the records of ${state.name} that we gave you.`,
       };
   }
-}
-
-function written({ subject, found, next }: Words, name: string): FailureMail {
-  const why = 'You receive this mail, once, because you are an owner of the team that added the domain.';
-  return {
-    subject,
-    text: `Hello,\n\n${found}\n\n${next}\n\n${why}\n\nSendmux\n`,
-    html: `<!doctype html>
-<html lang="en-AU">
-<head><meta charset="utf-8"><title>${escape(name)}</title></head>
-<body style="margin:0;padding:24px;font-family:Helvetica,Arial,sans-serif;font-size:15px;line-height:1.5">
-<p>Hello,</p>
-<p>${escape(found)}</p>
-<p>${escape(next)}</p>
-<p style="color:#57606a;font-size:13px">${why}</p>
-<p>Sendmux</p>
-</body>
-</html>
-`,
-  };
 }

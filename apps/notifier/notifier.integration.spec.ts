@@ -23,6 +23,7 @@ import { DomainsReadModel } from '@app/read-model';
 import { createApp } from '@app/process';
 import { loadSettings, newId } from '@app/runtime';
 import { TaskList } from '@app/tasks';
+import { webhookNoticeTasks } from '@app/webhooks';
 import { simpleParser, type ParsedMail } from 'mailparser';
 import { createTransport } from 'nodemailer';
 import { Pool } from 'pg';
@@ -696,4 +697,61 @@ it('says by the mail about the failure that the ownership record is gone, and by
     expect.stringContaining('no longer verified'),
     `The ownership record of ${name} is gone`,
   ]);
+});
+
+describe('owners learn of a webhook that was disabled', () => {
+  const disabled = async (
+    owners: string[],
+    because: 'gone' | 'failing',
+    url = 'https://hooks.acme.com/a?token=s3cret',
+  ) => {
+    // A team that does not exist has no owners.
+    const team = owners.length > 0 ? (await parts.get(Accounts).createTeam('Acme', owners)).id : 'team_gone';
+    const id = newId('whk');
+    await parts.get(Pool).query(
+      `INSERT INTO webhooks (id, team, url, description, enabled, disabled_because, from_position, secret, secret_key_id)
+       VALUES ($1, $2, $3, 'the <b>ledger</b>', false, $4, 0, '', 'a')`,
+      [id, team, url, because],
+    );
+    await parts
+      .get(TaskList)
+      .put(webhookNoticeTasks, id, 'TellOwners', { webhook: id, at: '2026-11-23T23:30:00.000Z' });
+    return id;
+  };
+  const isOver = (id: string) =>
+    until(async () => (await parts.get(Pool).query('SELECT FROM tasks WHERE key = $1', [id])).rowCount === 0);
+
+  it('each once, why and what to do, without what its URL may keep secret', async () => {
+    let busy = 1;
+    refuse = (address) => (address === 'grace@example.net' && busy-- > 0 ? 451 : undefined);
+    const id = await disabled(['ada@example.org', 'grace@example.net'], 'failing');
+    await startNotifier();
+    await isOver(id);
+    expect(inbox.map(({ to }) => to).sort()).toEqual(['ada@example.org', 'grace@example.net']);
+    const { mail } = inbox[0]!;
+    expect(mail.subject).toBe('Your webhook to hooks.acme.com is disabled');
+    for (const text of [mail.text!, mail.html as string]) {
+      for (const said of [
+        'https://hooks.acme.com/a ',
+        id,
+        'for five days',
+        '23 November 2026 at 23:30 UTC',
+        'a replay',
+      ])
+        expect(text).toContain(said);
+      expect(text).not.toContain('s3cret');
+    }
+    expect(mail.html).not.toContain('<b>');
+  });
+
+  it('unless it is enabled again by then, or the team has none', async () => {
+    const enabled = await disabled(['ada@example.org'], 'gone');
+    await parts.get(Pool).query('UPDATE webhooks SET enabled = true, disabled_because = NULL WHERE id = $1', [enabled]);
+    const orphan = await disabled([], 'gone');
+    await startNotifier();
+    await isOver(enabled);
+    await isOver(orphan);
+    expect(inbox).toEqual([]);
+    expect(log).toContainEqual(expect.stringContaining('has no owners'));
+  });
 });

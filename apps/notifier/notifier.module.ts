@@ -8,6 +8,7 @@ import { DomainsReadModel, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { HealthProbes, publicUrlOf, type Settings } from '@app/runtime';
 import { TaskList, tasksMigrations } from '@app/tasks';
+import { webhooksMigrations } from '@app/webhooks';
 import { createTransport } from 'nodemailer';
 import { Pool } from 'pg';
 import { Deliveries } from './deliveries';
@@ -20,6 +21,7 @@ import { OwnerMailer } from './owner-mailer';
 import { senderDomain } from './sender';
 import { SetupInstructionsWorker } from './setup-instructions.worker';
 import { TeamFailures } from './team-failures';
+import { WebhookNoticesWorker } from './webhook-notices.worker';
 
 /** The time-outs of the connection to the SMTP server, in milliseconds. */
 const smtpTimeouts = { connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 30_000 };
@@ -52,6 +54,7 @@ export class NotifierModule {
             ...messagingMigrations,
             ...tasksMigrations,
             ...accountsMigrations,
+            ...webhooksMigrations,
             ...notifierMigrations,
           ],
         }),
@@ -65,6 +68,7 @@ export class NotifierModule {
         Deliveries,
         TeamFailures,
         NotifierWorker,
+        WebhookNoticesWorker,
         {
           provide: NewsTimes,
           useFactory: () => new NewsTimes(Math.min(settings.VERIFICATION_INTERVAL, settings.CLAIM_GRACE / 2)),
@@ -81,23 +85,22 @@ export class NotifierModule {
             new SetupInstructionsWorker(tasks, links, domains, mailing),
         },
         {
+          provide: OwnerMailer,
+          inject: [Commands, Accounts, Deliveries],
+          useFactory: (commands: Commands, accounts: Accounts, deliveries: Deliveries) =>
+            new OwnerMailer(commands, accounts, deliveries, smtp, settings.NOTIFY_FROM),
+        },
+        {
           provide: Notifier,
-          inject: [Commands, DomainCommandHandler, Accounts, Deliveries, TeamFailures],
+          inject: [DomainCommandHandler, Deliveries, OwnerMailer, TeamFailures],
           useFactory: (
-            commands: Commands,
             domains: DomainCommandHandler,
-            accounts: Accounts,
             deliveries: Deliveries,
+            mailer: OwnerMailer,
             failures: TeamFailures,
           ) => {
-            const mailer = new OwnerMailer(commands, accounts, deliveries, smtp, settings.NOTIFY_FROM);
-            return new Notifier(
-              domains,
-              deliveries,
-              mailer,
-              { failures, withinMs: settings.VERIFICATION_INTERVAL },
-              settings.CLAIM_GRACE,
-            );
+            const gathering = { failures, withinMs: settings.VERIFICATION_INTERVAL };
+            return new Notifier(domains, deliveries, mailer, gathering, settings.CLAIM_GRACE);
           },
         },
       ],

@@ -108,6 +108,26 @@ export class OwnerMailer {
   }
 
   /**
+   * Sends one mail to each owner who has not had it, where it is about no domain. The outcome is `done` when no mail is
+   * left to be sent.
+   *
+   * @param key by which it is known who has had it.
+   */
+  async sendOnce(
+    key: string,
+    { team, owners, mail }: { readonly team: string; readonly owners: readonly string[]; readonly mail: FailureMail },
+    signal: AbortSignal,
+  ): Promise<TaskOutcome> {
+    const done = await this.deliveries.recipients(key);
+    let deferred: string | undefined;
+    for (const address of owners.filter((owner) => !done.has(recipientOf(owner)))) {
+      signal.throwIfAborted();
+      deferred = (await this.sendTo(address, mail, [key], { team, from: this.configuredSender })) ?? deferred;
+    }
+    return deferred === undefined ? 'done' : { error: deferred };
+  }
+
+  /**
    * Records in the domain's history how many owners have had the notice. When this fails, the task is run again,
    * without a second mail.
    */
