@@ -1,6 +1,7 @@
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { bindIsInstalled, startBind, type Bind } from './support/bind';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { pgBouncerIsInstalled } from './support/pgbouncer';
 import { postfixIsInstalled, startPostfix, type Postfix } from './support/postfix';
 import { startSystem, type ApiClient, type System } from './support/processes';
 
@@ -40,6 +41,7 @@ describe.each([
       kafka = await startKafka?.();
       system = await startSystem({
         ...(kafka && { brokers: kafka.brokers }),
+        pooled: pgBouncerIsInstalled(),
         env: { DOH_RESOLVERS: `${bind.dohUrl},${bind.dohUrl}?again`, VERIFICATION_INTERVAL: '3s' },
       });
       postfix = await startPostfix(system.mailServerDatabaseUrl);

@@ -1,10 +1,11 @@
 import { compare, isRebuilding, projectionNames, rebuild, type Difference, type ProjectionName } from '@app/rebuild';
-import { loadSettings, parseDuration } from '@app/runtime';
+import { parseDuration } from '@app/runtime';
 import type { Command } from 'commander';
 import { interruption, Interrupted } from './interruption';
 import { examples, print, table } from './output';
 import { Progress } from './progress';
 import { UsedWrongly } from './used-wrongly';
+import { databaseUrl } from './with-pool';
 
 interface RebuildOptions {
   readonly check?: boolean;
@@ -20,7 +21,7 @@ export function addProjectionCommands(projections: Command): void {
     .description('the tables that can be rebuilt, and which rebuild has begun and not ended')
     .addHelpText('after', examples('sendmux projections list'))
     .action(async (_options: object, command: Command) => {
-      const { DATABASE_URL: url } = loadSettings(process.env, ['DATABASE_URL']);
+      const url = databaseUrl();
       const list: { name: string; rebuild: { events: number } | null }[] = [];
       for (const name of projectionNames) {
         const left = await isRebuilding(url, name);
@@ -60,7 +61,7 @@ Ctrl-C is safe, and so is a kill: the live table is as it was, and the next run 
       if (patienceMs === undefined) throw new UsedWrongly(`--wait ${options.wait} is no duration, such as 30s or 5m.`);
       if (options.check && options.restart)
         throw new UsedWrongly('--check writes nothing, so there is nothing to restart.');
-      const { DATABASE_URL: url } = loadSettings(process.env, ['DATABASE_URL']);
+      const url = databaseUrl();
       if (options.check) await check(url, name, limit, command);
       else await remake(url, name, { restart: options.restart === true, patienceMs }, command);
     });

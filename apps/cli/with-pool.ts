@@ -3,8 +3,14 @@ import { EventArchive, EventLog } from '@app/event-store';
 import { loadSettings } from '@app/runtime';
 import type { Pool } from 'pg';
 
+/** Gives the URL at which commands reach the database: not through a pooler, where there is one. */
+export function databaseUrl(): string {
+  const settings = loadSettings(process.env, ['DATABASE_URL', 'DATABASE_DIRECT_URL']);
+  return settings.DATABASE_DIRECT_URL ?? settings.DATABASE_URL;
+}
+
 /**
- * Opens a pool on `DATABASE_URL`, runs `work` with it, and closes it.
+ * Opens a pool on the database, runs `work` with it, and closes it.
  *
  * @param connections most connections at a time; 1 when absent.
  * @param statementTimeoutMs as for `openPool`; 0 means no limit.
@@ -14,7 +20,7 @@ export async function withPool<T>(
   connections = 1,
   statementTimeoutMs?: number,
 ): Promise<T> {
-  const pool = openPool(loadSettings(process.env, ['DATABASE_URL']).DATABASE_URL, connections, statementTimeoutMs);
+  const pool = openPool(databaseUrl(), connections, statementTimeoutMs);
   try {
     return await work(pool);
   } finally {

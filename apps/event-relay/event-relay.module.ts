@@ -22,6 +22,7 @@ export class EventRelayModule {
         ProcessModule.forApp('event-relay', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
+          directUrl: settings.DATABASE_DIRECT_URL,
           migrations: [...eventStoreMigrations, ...messagingMigrations],
           connections: 4,
         }),

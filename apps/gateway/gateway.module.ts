@@ -55,6 +55,7 @@ export const gatewaySettings = [
   'HOST',
   'PUBLIC_URL',
   'DATABASE_URL',
+  'DATABASE_DIRECT_URL',
   'DOH_RESOLVERS',
   'DOH_TIMEOUT',
   'AWS_REGION',
@@ -100,6 +101,7 @@ export class GatewayModule {
         ProcessModule.forApp('gateway', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
+          directUrl: settings.DATABASE_DIRECT_URL,
           migrations: [
             ...eventStoreMigrations,
             ...readModelMigrations,

@@ -48,6 +48,7 @@ export class NotifierModule {
         ProcessModule.forApp('notifier', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
+          directUrl: settings.DATABASE_DIRECT_URL,
           migrations: [
             ...eventStoreMigrations,
             ...readModelMigrations,

@@ -29,6 +29,7 @@ export class ProvisioningModule {
         ProcessModule.forApp('provisioning', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
+          directUrl: settings.DATABASE_DIRECT_URL,
           migrations: [
             ...eventStoreMigrations,
             ...readModelMigrations,
@@ -39,7 +40,10 @@ export class ProvisioningModule {
           ],
         }),
         CommandsModule,
-        MailServerModule.forRoot({ url: settings.MAIL_SERVER_DATABASE_URL }),
+        MailServerModule.forRoot({
+          url: settings.MAIL_SERVER_DATABASE_URL,
+          directUrl: settings.MAIL_SERVER_DATABASE_DIRECT_URL,
+        }),
         SesWriterModule.forRoot({
           region: settings.AWS_REGION,
           endpoint: settings.AWS_ENDPOINT_URL_SESV2,

@@ -21,6 +21,7 @@ export class SealerModule {
         ProcessModule.forApp('sealer', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
+          directUrl: settings.DATABASE_DIRECT_URL,
           connections: 4,
           migrations: [...eventStoreMigrations, ...auditMigrations],
         }),

@@ -5,14 +5,26 @@ import { HealthProbes, portOf, type Settings } from '@app/runtime';
 import { PolicyServer } from './policy-server';
 import { SenderPolicy } from './sender-policy';
 
+/** The names of the settings that the app uses. */
+export const senderPolicySettings = [
+  'HOST',
+  'PORT',
+  'MAIL_SERVER_DATABASE_URL',
+  'MAIL_SERVER_DATABASE_DIRECT_URL',
+  'LOG_LEVEL',
+] as const satisfies readonly (keyof Settings)[];
+
 @Module({})
 export class SenderPolicyModule {
-  static forRoot(settings: Pick<Settings, 'HOST' | 'PORT' | 'MAIL_SERVER_DATABASE_URL' | 'LOG_LEVEL'>): DynamicModule {
+  static forRoot(settings: Pick<Settings, (typeof senderPolicySettings)[number]>): DynamicModule {
     return {
       module: SenderPolicyModule,
       imports: [
         ProcessModule.forApp('sender-policy', settings.LOG_LEVEL),
-        MailServerModule.forRoot({ url: settings.MAIL_SERVER_DATABASE_URL }),
+        MailServerModule.forRoot({
+          url: settings.MAIL_SERVER_DATABASE_URL,
+          directUrl: settings.MAIL_SERVER_DATABASE_DIRECT_URL,
+        }),
       ],
       providers: [
         {

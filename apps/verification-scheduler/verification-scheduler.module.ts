@@ -42,6 +42,7 @@ export class VerificationSchedulerModule {
         ProcessModule.forApp('verification-scheduler', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
+          directUrl: settings.DATABASE_DIRECT_URL,
           migrations: [...eventStoreMigrations, ...readModelMigrations, ...messagingMigrations, ...cycleMigrations],
         }),
         CommandsModule,

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Pool } from 'pg';
-import { copyRows, openClient, type Connection } from '@app/database';
+import { copyRows, openSession, type Connection } from '@app/database';
 import { hashedColumns, hashLength, noHash, type EventLog } from '@app/event-store';
 import { merkleRoot } from './merkle';
 import {
@@ -121,7 +121,7 @@ export class Verification {
     const { count } = rows[0]!;
     const head = await this.log.head();
     // A separate connection, since no other statement may take as long as these.
-    const client = await openClient({ ...this.pool.options, statement_timeout: 0 });
+    const client = await openSession(this.pool, { statement_timeout: 0 });
     const interrupt = () => void client.end();
     signal?.addEventListener('abort', interrupt, { once: true });
     try {

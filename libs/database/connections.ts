@@ -1,7 +1,39 @@
-import { Client, Pool, type ClientBase, type ClientConfig, type PoolConfig, type QueryConfig } from 'pg';
+import {
+  Client,
+  Pool,
+  type ClientBase,
+  type ClientConfig,
+  type PoolConfig,
+  type QueryConfig,
+  type Submittable,
+} from 'pg';
 
 /** Milliseconds after which a ROLLBACK without an answer is given up, together with its connection. */
 const rollbackWithinMs = 5_000;
+
+/** Where a database is reached. */
+export interface DatabaseUrls {
+  readonly url: string;
+  /** Where sessions are opened that last, when `url` leads through a pooler in transaction mode. */
+  readonly directUrl?: string | undefined;
+  /** The name of the setting that has `url`, for messages; `DATABASE_URL` where absent. */
+  readonly setting?: string;
+}
+
+/** How each pool opens a session that lasts. */
+const sessions = new WeakMap<Pool, ClientConfig>();
+
+/**
+ * Sends every statement without a name: a pooler in transaction mode gives each transaction to any session, which may
+ * not know what another one has prepared.
+ */
+class PooledClient extends Client {
+  override query(...[statement, ...rest]: unknown[]): never {
+    const { name, ...unnamed } = { ...(statement as QueryConfig) };
+    const isNamed = name !== undefined && typeof (statement as Submittable).submit !== 'function';
+    return super.query(...([isNamed ? unnamed : statement, ...rest] as Parameters<Client['query']>)) as never;
+  }
+}
 
 /** A connection as its user sees it. Only the code that opened it, or took it out of the pool, can end it. */
 export type Connection = Pick<ClientBase, 'query' | 'escapeLiteral'>;
@@ -12,16 +44,23 @@ export type Connection = Pick<ClientBase, 'query' | 'escapeLiteral'>;
  *
  * The server ends a statement that takes longer than `statementTimeoutMs` (SQLSTATE 57014) and undoes it. A statement
  * that waits for a lock without end would otherwise block everything that waits for its connection, such as the appends
- * of a process.
+ * of a process. Through a pooler no connection can set that, so that the user of the database has to have it
+ * (`checkPooled`).
  */
-export function openPool(url: string, connections = 16, statementTimeoutMs = 30_000, more: PoolConfig = {}): Pool {
+export function openPool(
+  urls: string | DatabaseUrls,
+  connections = 16,
+  statementTimeoutMs = 30_000,
+  more: PoolConfig = {},
+): Pool {
+  const { url, directUrl } = typeof urls === 'string' ? { url: urls } : urls;
+  const common = { connectionTimeoutMillis: 10_000, ...more };
+  const session = { ...common, connectionString: directUrl ?? url, statement_timeout: statementTimeoutMs };
   const pool = new Pool({
-    connectionString: url,
+    ...(directUrl === undefined ? session : { ...common, connectionString: url, Client: PooledClient }),
     max: connections,
-    connectionTimeoutMillis: 10_000,
-    statement_timeout: statementTimeoutMs,
-    ...more,
   });
+  sessions.set(pool, session);
   // The pool listens for errors of idle connections only, and an error without a listener ends the process.
   pool.on('connect', (client) => client.on('error', toldByQueries));
   pool.on('error', toldByQueries);
@@ -29,7 +68,17 @@ export function openPool(url: string, connections = 16, statementTimeoutMs = 30_
 }
 
 /**
- * Opens a connection outside the pool, such as for LISTEN or a long COPY. Like those of `openPool` it may break at any
+ * Opens a session that lasts, outside a pool and by the ways of its connections: for LISTEN, locks of a session, or a
+ * long COPY. The caller ends it.
+ *
+ * @throws {Error} when the server cannot be reached or refuses.
+ */
+export function openSession(pool: Pool, more: ClientConfig = {}): Promise<Client> {
+  return openClient({ ...(sessions.get(pool) ?? pool.options), ...more });
+}
+
+/**
+ * Opens a connection outside a pool. Like those of `openPool` it may break at any
  * time without ending the process. The caller ends it.
  *
  * @throws {Error} when the server cannot be reached or refuses.

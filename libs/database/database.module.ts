@@ -1,10 +1,10 @@
-import { Global, Module, type DynamicModule, type OnApplicationShutdown, Inject } from '@nestjs/common';
+import { Global, Inject, Logger, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
 import { Pool } from 'pg';
-import { openPool } from './connections';
+import { openPool, type DatabaseUrls } from './connections';
 import { migrate, type Migration } from './migrate';
+import { checkPooled } from './routes';
 
-export interface DatabaseOptions {
-  readonly url: string;
+export interface DatabaseOptions extends DatabaseUrls {
   /** The migrations that the app's libs need. */
   readonly migrations: readonly Migration[];
   /** Largest number of connections of this process. */
@@ -17,15 +17,18 @@ export interface DatabaseOptions {
 export class DatabaseModule implements OnApplicationShutdown {
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
-  static forRoot({ url, migrations, connections = 16 }: DatabaseOptions): DynamicModule {
+  static forRoot({ migrations, connections = 16, ...urls }: DatabaseOptions): DynamicModule {
     return {
       module: DatabaseModule,
       providers: [
         {
           provide: Pool,
           useFactory: async () => {
-            await migrate(url, migrations);
-            return openPool(url, connections);
+            await migrate(urls, migrations);
+            const { directUrl } = urls;
+            const advice = directUrl && (await checkPooled({ ...urls, directUrl }));
+            if (advice) new Logger('database').warn(advice);
+            return openPool(urls, connections);
           },
         },
       ],

@@ -4,3 +4,4 @@ export * from './copy-rows';
 export * from './database.module';
 export * from './migrate';
 export * from './postgres-fault';
+export { RouteUnusable } from './routes';

@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import type { MigrationInterface } from 'typeorm';
-import { openClient } from './connections';
+import { openClient, type DatabaseUrls } from './connections';
+import { checkSessions } from './routes';
 
 export type Migration = new () => MigrationInterface;
 
@@ -11,10 +12,18 @@ const migrationLock = 7_310_582_449;
  * Brings a database up to date. Several processes may call it at once: the others wait, and find nothing left to do.
  *
  * @param connectForMs milliseconds to wait for a database that is not reachable yet.
+ * @throws {RouteUnusable} when only a pooler in transaction mode is reached.
  */
-export async function migrate(url: string, migrations: readonly Migration[], connectForMs = 15_000): Promise<void> {
+export async function migrate(
+  urls: string | DatabaseUrls,
+  migrations: readonly Migration[],
+  connectForMs = 15_000,
+): Promise<void> {
+  const routes = typeof urls === 'string' ? { url: urls } : urls;
+  const url = routes.directUrl ?? routes.url;
   const lock = await connectWithin(url, connectForMs);
   try {
+    await checkSessions(lock, routes);
     await lock.query('SELECT pg_advisory_lock($1)', [migrationLock]);
     if (await isUpToDate(lock, migrations)) return;
     await run(url, migrations);

@@ -1,4 +1,4 @@
-import { openClient } from '@app/database';
+import { openSession } from '@app/database';
 import { backOffMs } from '@app/runtime';
 import type { Client, Pool } from 'pg';
 import type { RecordedEvent } from './event';
@@ -138,7 +138,7 @@ export class EventLog {
     };
     let client: Client | undefined;
     try {
-      client = await openClient(this.pool.options);
+      client = await openSession(this.pool);
       client.on('error', onLost).on('notification', () => this.wake());
       await client.query(`LISTEN ${eventsChannel}`);
       this.failures = 0;

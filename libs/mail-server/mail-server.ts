@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { Pool } from 'pg';
-import { migrate, openPool, postgresFault } from '@app/database';
+import { migrate, openPool, postgresFault, type DatabaseUrls } from '@app/database';
 import { CounterpartAlarm, within } from '@app/runtime';
 import { mailServerMigrations, sharedDomainId, unicodeLabels } from './mail-server.migration';
 
@@ -42,9 +42,8 @@ export interface SenderRule {
   readonly pattern: string;
 }
 
-export interface MailServerOptions {
-  /** The `postgres://…` URL of the database that Postfix reads. */
-  readonly url: string;
+/** Where the database is that Postfix reads. */
+export interface MailServerOptions extends DatabaseUrls {
   /** Milliseconds after which a statement has failed; 5,000 when absent. */
   readonly timeoutMs?: number;
 }
@@ -64,9 +63,9 @@ export class MailServer {
   private schema: Promise<void> | undefined;
 
   constructor(private readonly options: MailServerOptions) {
-    const { url, timeoutMs = 5_000 } = options;
+    const { timeoutMs = 5_000 } = options;
     this.timeoutMs = timeoutMs;
-    this.pool = openPool(url, 8, timeoutMs, {
+    this.pool = openPool(options, 8, timeoutMs, {
       connectionTimeoutMillis: timeoutMs,
       query_timeout: timeoutMs + 1_000,
     });
@@ -235,7 +234,10 @@ export class MailServer {
     try {
       // Migrated at the first use and not at the start, so that a process can start while this database is down. The
       // time is bounded, since a server may accept a connection and never answer.
-      await (this.schema ??= within(this.timeoutMs, migrate(this.options.url, mailServerMigrations, 0)));
+      await (this.schema ??= within(
+        this.timeoutMs,
+        migrate({ setting: 'MAIL_SERVER_DATABASE_URL', ...this.options }, mailServerMigrations, 0),
+      ));
       return (await this.pool.query<Row>(text, values)).rows;
     } catch (error) {
       // The next use tries again, and creates the tables when a new database has replaced the old one.

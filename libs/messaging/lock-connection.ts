@@ -1,4 +1,5 @@
-import type { Pool, PoolClient, QueryResult, QueryResultRow } from 'pg';
+import { openSession } from '@app/database';
+import type { Client, Pool, QueryResult, QueryResultRow } from 'pg';
 
 const heartbeatMs = 2_000;
 /**
@@ -27,7 +28,7 @@ export class LockConnection {
 
   /** @param closing aborts when the owner closes. */
   static async open(pool: Pool, closing: AbortSignal): Promise<LockConnection> {
-    const connection = new LockConnection(await pool.connect(), closing);
+    const connection = new LockConnection(await openSession(pool), closing);
     try {
       await connection.query(keepAlive);
     } catch (error) {
@@ -38,7 +39,7 @@ export class LockConnection {
   }
 
   private constructor(
-    private readonly client: PoolClient,
+    private readonly client: Client,
     closing: AbortSignal,
   ) {
     this.signal = AbortSignal.any([closing, this.over.signal]);
@@ -65,7 +66,7 @@ export class LockConnection {
 
   release(): void {
     this.end();
-    this.client.release(true);
+    void this.client.end();
   }
 
   private async beat(): Promise<void> {

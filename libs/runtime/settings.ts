@@ -139,7 +139,9 @@ const environment = z.object({
   HOST: z.string().min(1).default('127.0.0.1'),
   PUBLIC_URL: serverUrl('https:', 'http:').optional(),
   DATABASE_URL: z.string({ error: nothingRuns }).pipe(url('postgres:', 'postgresql:')),
+  DATABASE_DIRECT_URL: url('postgres:', 'postgresql:').optional(),
   MAIL_SERVER_DATABASE_URL: z.string({ error: nothingRuns }).pipe(url('postgres:', 'postgresql:')),
+  MAIL_SERVER_DATABASE_DIRECT_URL: url('postgres:', 'postgresql:').optional(),
   DOH_RESOLVERS: z
     .string({ error: nothingRuns })
     .transform((text) => text.split(',').map((part) => part.trim()))

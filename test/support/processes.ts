@@ -12,6 +12,7 @@ import { openPool } from '@app/database';
 import { EventLog } from '@app/event-store';
 import { portOf } from '@app/runtime';
 import { migratedDatabase } from './migrated-database';
+import { startPgBouncer } from './pgbouncer';
 import { countedAndHeld, replayedAndLive } from './replayed-read-model';
 
 export type AppName =
@@ -81,6 +82,11 @@ export interface SystemOptions {
   readonly apps?: readonly AppName[];
   /** Brokers (`host:port`). The system runs on Kafka, with a topic and groups of its own; on the log when absent. */
   readonly brokers?: readonly string[];
+  /**
+   * The apps reach PostgreSQL through a PgBouncer in transaction mode, beside `DATABASE_DIRECT_URL`; `POOLED=1` in the
+   * environment of the tests does it for all systems.
+   */
+  readonly pooled?: boolean;
 }
 
 /** Starts the built apps as processes, with databases and ports of this test. */
@@ -88,8 +94,10 @@ export async function startSystem({
   env = {},
   brokers,
   apps = brokers ? allAppsOnKafka : allApps,
+  pooled = process.env.POOLED === '1',
 }: SystemOptions = {}): Promise<System> {
   const [database, mailServer] = [await migratedDatabase('service'), await migratedDatabase('mail_server')];
+  const pooler = pooled ? await startPgBouncer(database.url) : undefined;
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-system-'));
   const port = await freePortBlock();
   const doh = `http://127.0.0.1:${portOf('sandbox-doh', port)}`;
@@ -100,6 +108,12 @@ export async function startSystem({
     SENDMUX_DATA_DIR: directory,
     DATABASE_URL: database.url,
     MAIL_SERVER_DATABASE_URL: mailServer.url,
+    ...(pooler && {
+      DATABASE_URL: pooler.through(database.url),
+      DATABASE_DIRECT_URL: database.url,
+      MAIL_SERVER_DATABASE_URL: pooler.through(mailServer.url),
+      MAIL_SERVER_DATABASE_DIRECT_URL: mailServer.url,
+    }),
     DOH_RESOLVERS: `${doh}/resolver-a/dns-query,${doh}/resolver-b/dns-query`,
     AWS_ENDPOINT_URL_SESV2: `http://127.0.0.1:${portOf('sandbox', port)}`,
     AWS_ACCESS_KEY_ID: 'sandbox',
@@ -199,6 +213,7 @@ export async function startSystem({
     await pool.end();
   }
   async function clean(): Promise<void> {
+    await pooler?.stop();
     await database.drop();
     await mailServer.drop();
     rmSync(directory, { recursive: true, force: true });
