@@ -43,6 +43,9 @@ import { SetupController } from './setup/setup.controller';
 import { SetupLinksController } from './setup/setup-links.controller';
 import { InvitationsController } from './invitations/invitations.controller';
 import { RateLimit } from './http/rate-limit';
+import { rateLimitMigrations } from './http/rate-limits.migration';
+import { RequestLimits } from './http/request-limits';
+import { countIn, SharedRateLimit } from './http/shared-rate-limit';
 import { StoredQuotas } from './stored-quotas';
 import { MailboxesController } from './mailboxes/mailboxes.controller';
 import { MailboxAvailability } from './mailboxes/availability.service';
@@ -69,6 +72,7 @@ export const gatewaySettings = [
   'DOMAIN_CONNECT_KEY_NAME',
   'DOMAIN_CONNECT_LOOPBACK',
   'RATE_LIMIT_PER_MINUTE',
+  'RATE_LIMIT_PER_TEAM',
   'MAX_DOMAINS_PER_TEAM',
   'MAX_MAILBOXES_PER_TEAM',
   'MAX_DOMAINS',
@@ -111,6 +115,7 @@ export class GatewayModule {
             ...cycleMigrations,
             ...tasksMigrations,
             ...senderRulesMigrations,
+            ...rateLimitMigrations,
           ],
         }),
         AccountsModule,
@@ -179,6 +184,14 @@ export class GatewayModule {
             }),
         },
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
+        {
+          provide: RequestLimits,
+          inject: [Pool],
+          useFactory: (pool: Pool) => {
+            const { RATE_LIMIT_PER_MINUTE: key, RATE_LIMIT_PER_TEAM: team = 5 * key } = settings;
+            return new RequestLimits(new SharedRateLimit(countIn(pool)), { key, team });
+          },
+        },
         {
           provide: Claims,
           inject: [StoredClaims, Commands, DomainsReadModel, Verifier, Outcomes],

@@ -927,7 +927,7 @@ describe('the edge', () => {
 describe('with short limits', () => {
   it('limits the requests of each key separately', async () => {
     const limited = await startGateway(database.url, { RATE_LIMIT_PER_MINUTE: 3 });
-    const { key: other } = await gateway.key();
+    const [{ key }, { key: other }] = [await limited.key(), await limited.key()];
     const statuses: number[] = [];
     let last: Answer | undefined;
     // A new rate limit window may begin during the loop: seven requests exceed the limit in one of the two windows.
@@ -944,6 +944,35 @@ describe('with short limits', () => {
     expect(Number(last!.headers.get('x-ratelimit-reset')) % 60).toBe(0);
     expect((await limited.call('GET', '/api/v1/domains', { key: other })).status).toBe(200);
     await limited.close();
+  });
+
+  it('limits the requests of a key and of its team over all gateways, and counts a verification as five', async () => {
+    const limits = { RATE_LIMIT_PER_MINUTE: 12, RATE_LIMIT_PER_TEAM: 20 };
+    const gateways = [await startGateway(database.url, limits), await startGateway(database.url, limits)];
+    // All in one window.
+    const now = Date.now();
+    const clock = jest.spyOn(Date, 'now').mockReturnValue(now - (now % 60_000) + 30_000);
+    try {
+      const { key, team } = await gateways[0]!.key();
+      const verify = `/api/v1/domains/${newId('mdom')}/verify`;
+      const ask = async (at: number, path: string, by: string) =>
+        (await gateways[at]!.call(path === verify ? 'POST' : 'GET', path, { key: by })).status;
+      expect([await ask(0, verify, key), await ask(1, verify, key), await ask(0, verify, key)]).toEqual([
+        404, 404, 429,
+      ]);
+      const { key: second } = await gateways[0]!.accounts.createKey(team, { role: 'root:full' });
+      expect(await ask(1, verify, second)).toBe(404);
+      expect(await ask(1, '/api/v1/domains', second)).toBe(200);
+      const { status, body, headers } = await gateways[0]!.call('POST', verify, { key: second });
+      expect([status, headers.get('ratelimit-limit'), body.error!.message]).toEqual([
+        429,
+        '20',
+        'Your team may send 20 requests a minute. Wait 30 s.',
+      ]);
+    } finally {
+      clock.mockRestore();
+      for (const each of gateways) await each.close();
+    }
   });
 
   it('lets a waiting request finish when it stops', async () => {

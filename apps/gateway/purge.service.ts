@@ -1,10 +1,12 @@
-import { Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { Sessions, SetupLinks } from '@app/accounts';
+import { Pool } from 'pg';
 import { StoredClaims } from './claims/stored-claims';
+import { removeOldCounts } from './http/shared-rate-limit';
 
 const purgeEveryMs = 3_600_000;
 
-/** Removes setup links, console sessions and claims that are over, at the start and every hour. */
+/** Removes setup links, console sessions, claims and counts of requests that are over, at the start and every hour. */
 @Injectable()
 export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger(Purge.name);
@@ -14,6 +16,7 @@ export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
     private readonly links: SetupLinks,
     private readonly sessions: Sessions,
     private readonly claims: StoredClaims,
+    @Inject(Pool) private readonly pool: Pool,
   ) {}
 
   onApplicationBootstrap(): void {
@@ -31,6 +34,7 @@ export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
       await this.links.purge();
       await this.sessions.purge();
       await this.claims.purge();
+      await removeOldCounts(this.pool);
     } catch (error) {
       this.logger.warn(`What is over will be removed later: ${(error as Error).message}`);
     }

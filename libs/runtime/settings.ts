@@ -253,6 +253,7 @@ const environment = z.object({
     .transform((text) => text === 'true'),
   MAX_WEBHOOKS_PER_TEAM: wholeNumber(20, 0, 1_000_000_000),
   RATE_LIMIT_PER_MINUTE: number(600, 1, 10_000_000),
+  RATE_LIMIT_PER_TEAM: z.coerce.number().min(1).max(100_000_000).optional(),
   MAX_DOMAINS_PER_TEAM: wholeNumber(1_000, 0, 1_000_000_000),
   MAX_MAILBOXES_PER_TEAM: wholeNumber(10_000, 0, 1_000_000_000),
   MAX_DOMAINS: wholeNumber(9_500, 0, 1_000_000_000),

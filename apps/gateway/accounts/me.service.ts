@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Accounts, type Caller } from '@app/accounts';
 import { Quotas } from '@app/read-model';
-import { RateLimit } from '../http/rate-limit';
+import { RequestLimits } from '../http/request-limits';
 import { presentMe, type MeSchema } from './me.dto';
 
 /** Tells a caller who he is: his team, key, permissions, usage and limits. */
@@ -10,7 +10,7 @@ export class Me {
   constructor(
     private readonly accounts: Accounts,
     private readonly quotas: Quotas,
-    @Inject(RateLimit) private readonly rateLimit: RateLimit,
+    @Inject(RequestLimits) private readonly limits: RequestLimits,
   ) {}
 
   async of({ team, keyId }: Caller): Promise<MeSchema> {
@@ -19,6 +19,6 @@ export class Me {
       this.accounts.keyOf(team, keyId),
       this.quotas.of(team),
     ]);
-    return presentMe(own, key, uses, this.rateLimit.limit);
+    return presentMe(own, key, uses, this.limits.perMinute.key);
   }
 }

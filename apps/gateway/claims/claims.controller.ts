@@ -20,6 +20,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
+import { CountsAs, looksCountAs } from '../http/request-limits';
 import { lastOfPageBefore, PageQuery, pageOf } from '../http/paging';
 import { success } from '../http/success';
 import { IdempotencyKeys } from '../idempotency/idempotency.service';
@@ -114,6 +115,7 @@ export class ClaimsController {
   }
 
   @Post(':id/verify')
+  @CountsAs(looksCountAs)
   @HttpCode(200)
   @Requires('domain.create')
   @ApiOperation({

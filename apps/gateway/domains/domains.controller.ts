@@ -24,6 +24,7 @@ import { MailboxesReadModel, type DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
+import { CountsAs, looksCountAs } from '../http/request-limits';
 import { lastOfPageBefore, pageOf } from '../http/paging';
 import {
   AddDomainRequest,
@@ -187,6 +188,7 @@ export class DomainsController {
   }
 
   @Post(':id/verify')
+  @CountsAs(looksCountAs)
   @HttpCode(200)
   @Requires('domain.verify')
   @ApiOperation({

@@ -6,6 +6,7 @@ import { Quotas } from '@app/read-model';
 import { parseDomainName } from '@app/mail-records';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess, ApiText } from '../http/openapi';
+import { CountsAs, looksCountAs } from '../http/request-limits';
 import { success } from '../http/success';
 import { AddDomainRequest, idParam } from './domain.dto';
 import { Domains } from './domains.service';
@@ -26,6 +27,7 @@ export class PlansController {
   ) {}
 
   @Post('preflight')
+  @CountsAs(looksCountAs)
   @HttpCode(200)
   @Requires('domain.create')
   @ApiOperation({
@@ -53,6 +55,7 @@ export class PlansController {
   }
 
   @Get(':id/dns-plan')
+  @CountsAs(looksCountAs)
   @Requires('domain.read')
   @ApiOperation({
     operationId: 'planDns',

@@ -1,11 +1,18 @@
-import { createParamDecorator, Injectable, SetMetadata, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import {
+  createParamDecorator,
+  Inject,
+  Injectable,
+  SetMetadata,
+  type CanActivate,
+  type ExecutionContext,
+} from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Accounts, allows, KeyUses, type Caller, type Permission } from '@app/accounts';
 import { ApiError } from './api-error';
 import { ConsoleSessions } from './console-session';
-import { RateLimit, takeAllowance } from './rate-limit';
 import { bearerOf } from './bearer';
+import { RequestLimits } from './request-limits';
 
 const permissionKey = 'permission';
 
@@ -27,7 +34,7 @@ const callers = new WeakMap<FastifyRequest, Caller>();
 export class ApiKeys {
   constructor(
     private readonly accounts: Accounts,
-    private readonly rateLimit: RateLimit,
+    @Inject(RequestLimits) private readonly limits: RequestLimits,
     private readonly uses: KeyUses,
     private readonly sessions: ConsoleSessions,
   ) {}
@@ -35,8 +42,7 @@ export class ApiKeys {
   /** @throws {ApiError} `authentication_required`, `rate_limit_exceeded` */
   async identify(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const caller = await this.callerOf(request);
-
-    takeAllowance(this.rateLimit, caller.keyId, reply, 'This key');
+    await this.limits.ofKey(caller, request, reply);
     this.uses.note(caller.keyId);
     callers.set(request, caller);
   }

@@ -13,9 +13,16 @@ export interface Allowance {
 
 const windowMs = 60_000;
 
+/** Gives the number of the window of a time, and when it ends. */
+export function windowAt(now: number): Pick<Allowance, 'reset' | 'resetAt'> & { readonly window: number } {
+  const window = Math.floor(now / windowMs);
+  const end = (window + 1) * windowMs;
+  return { window, reset: Math.ceil((end - now) / 1_000), resetAt: end / 1_000 };
+}
+
 /**
- * Counts requests by whoever sends them, such as an API key or a setup link, in fixed windows of a minute. The counts
- * are in memory, so each gateway process has its own.
+ * Counts what nobody has identified himself for, such as failed attempts by address, in fixed windows of a minute. The
+ * counts are in memory, so each process has its own: whoever has many addresses must not write to the database.
  */
 export class RateLimit {
   private readonly counts = new Map<string, number>();
@@ -25,32 +32,30 @@ export class RateLimit {
   constructor(readonly limit: number) {}
 
   take(keyId: string, now = Date.now()): Allowance {
-    const window = Math.floor(now / windowMs);
+    const { window, ...end } = windowAt(now);
     if (window !== this.window) {
       this.window = window;
       this.counts.clear();
     }
-    const end = (window + 1) * windowMs;
     const count = (this.counts.get(keyId) ?? 0) + 1;
     this.counts.set(keyId, count);
     return {
       limit: this.limit,
       remaining: Math.max(0, this.limit - count),
-      reset: Math.ceil((end - now) / 1_000),
-      resetAt: end / 1_000,
       exceeded: count > this.limit,
+      ...end,
     };
   }
 }
 
 /**
- * Counts a request and says in its answer how many are left.
+ * Says in an answer how many requests are left.
  *
  * @param whose begins the sentence of a refusal: `This key`.
  * @throws {ApiError} `rate_limit_exceeded`
  */
-export function takeAllowance(rateLimit: RateLimit, id: string, reply: FastifyReply, whose: string): void {
-  const { limit, remaining, reset, resetAt, exceeded } = rateLimit.take(id);
+export function sayAllowance(allowance: Allowance, reply: FastifyReply, whose: string): void {
+  const { limit, remaining, reset, resetAt, exceeded } = allowance;
   void reply.headers({
     'ratelimit-limit': limit,
     'ratelimit-remaining': remaining,

@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ApiError } from './api-error';
 import { unauthorized } from './api-key.guard';
 import { bearerOf } from './bearer';
-import { RateLimit, takeAllowance } from './rate-limit';
+import { RequestLimits } from './request-limits';
 
 /** Who calls with a setup link: the link, and the one domain that it opens. */
 export interface SetupCaller {
@@ -31,7 +31,7 @@ export class SetupCallers {
   constructor(
     private readonly links: SetupLinks,
     private readonly domains: DomainsReadModel,
-    @Inject(RateLimit) private readonly rateLimit: RateLimit,
+    @Inject(RequestLimits) private readonly limits: RequestLimits,
   ) {}
 
   /**
@@ -48,7 +48,7 @@ export class SetupCallers {
     const link = await this.links.find(token);
     const domain = link && (await this.domains.find(link.domainId, link.team));
     if (!domain || domain.status === 'deleting') throw noSuchLink();
-    takeAllowance(this.rateLimit, link.id, reply, 'This setup link');
+    await this.limits.ofSetupLink(link.id, request, reply);
     callers.set(request, { link, domain });
   }
 }

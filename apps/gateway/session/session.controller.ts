@@ -7,7 +7,8 @@ import { Me } from '../accounts/me.service';
 import { unauthorized } from '../http/api-key.guard';
 import { ConsoleSessions } from '../http/console-session';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
-import { RateLimit, takeAllowance } from '../http/rate-limit';
+import { RateLimit, sayAllowance } from '../http/rate-limit';
+import { RequestLimits } from '../http/request-limits';
 import { success } from '../http/success';
 import { EndedSessionEnvelope, presentSession, SessionEnvelope, SignInRequest } from './session.dto';
 
@@ -24,7 +25,8 @@ export class SessionController {
   constructor(
     private readonly sessions: Sessions,
     @Inject(ConsoleSessions) private readonly console: ConsoleSessions,
-    @Inject(RateLimit) private readonly rateLimit: RateLimit,
+    @Inject(RateLimit) private readonly attempts: RateLimit,
+    @Inject(RequestLimits) private readonly limits: RequestLimits,
     private readonly uses: KeyUses,
     private readonly me: Me,
   ) {}
@@ -54,12 +56,8 @@ export class SessionController {
     this.console.assertNotForeign(request);
     const session = await this.sessions.begin(key);
     // By address only what fails is counted: behind a proxy everybody has the same, and nobody may lock others out.
-    takeAllowance(
-      this.rateLimit,
-      session?.caller.keyId ?? `sessions of ${address}`,
-      reply,
-      session ? 'This key' : 'This address',
-    );
+    if (session) await this.limits.ofKey(session.caller, request, reply);
+    else sayAllowance(this.attempts.take(`sessions of ${address}`), reply, 'This address');
     if (!session)
       throw unauthorized('This API key is unknown, revoked or over.', 'Bearer realm="sendmux", error="invalid_token"');
     this.uses.note(session.caller.keyId);
@@ -96,7 +94,7 @@ export class SessionController {
       void reply.header('set-cookie', this.console.noCookie());
       throw unauthorized('There is no session, or no more. Sign in with an API key.', 'Bearer realm="sendmux"');
     }
-    takeAllowance(this.rateLimit, session.caller.keyId, reply, 'This key');
+    await this.limits.ofKey(session.caller, request, reply);
     return session;
   }
 }

@@ -10,6 +10,7 @@ import * as domainExamples from '../domains/examples';
 import { VerificationEnvelope } from '../domains/verification.dto';
 import { Verifications } from '../domains/verifications.service';
 import { ApiErrors, ApiSuccess, ApiText } from '../http/openapi';
+import { CountsAs, looksCountAs } from '../http/request-limits';
 import { CurrentPreconditions, IfNoneMatchHeader, type Preconditions } from '../http/preconditions';
 import { CurrentSetup, type SetupCaller } from '../http/setup-link.guard';
 import { success } from '../http/success';
@@ -59,6 +60,7 @@ export class SetupController {
   }
 
   @Post('verify')
+  @CountsAs(looksCountAs)
   @HttpCode(200)
   @ApiOperation({
     operationId: 'verifySetup',
