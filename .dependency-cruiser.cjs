@@ -37,10 +37,11 @@ module.exports = {
     only(
       'domain-connect-arrows',
       'domain-connect',
-      ['dns', 'mail-records', 'runtime'],
+      ['dns', 'ip-addresses', 'mail-records', 'runtime'],
       'Asks providers about a zone, and knows no domain’s life.',
     ),
     only('event-store-arrows', 'event-store', ['database', 'runtime'], 'The store knows no aggregate.'),
+    only('ip-addresses-arrows', 'ip-addresses', [], 'Ranges of addresses, whoever asks.'),
     only('mail-server-arrows', 'mail-server', ['database', 'runtime'], 'An adapter.'),
     only(
       'mail-domain-arrows',
@@ -104,7 +105,7 @@ module.exports = {
     only(
       'webhooks-arrows',
       'webhooks',
-      ['database', 'runtime'],
+      ['ip-addresses', 'tasks', 'database', 'runtime'],
       'Endpoints and what is sent to them, whatever it tells.',
     ),
     {

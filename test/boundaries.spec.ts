@@ -18,6 +18,7 @@ const planted: Record<string, Record<string, string>> = {
   'dns-arrows': { 'libs/dns/planted.ts': "import '@app/runtime';" },
   'domain-connect-arrows': { 'libs/domain-connect/planted.ts': "import '@app/accounts';" },
   'event-store-arrows': { 'libs/event-store/planted.ts': "import '@app/mail-domain';" },
+  'ip-addresses-arrows': { 'libs/ip-addresses/planted.ts': "import '@app/runtime';" },
   'mail-server-arrows': { 'libs/mail-server/planted.ts': "import '@app/mail-domain';" },
   'mail-domain-arrows': { 'libs/mail-domain/planted-mailbox.ts': "import '@app/mailbox';" },
   'mail-records-arrows': { 'libs/mail-records/planted.ts': "import type {} from '@app/mailbox';" },

@@ -1,6 +1,5 @@
-import { functionsIn, itIsLinear, ofName, ofText, type Reader } from '../../test/support/bounded-time';
+import { functionsIn, itIsLinear, ofText, type Reader } from '../../test/support/bounded-time';
 import { DomainConnect } from './domain-connect';
-import { isLoopback, isPublicAddress } from './public-addresses';
 import { variablesOf } from './template';
 
 const domain = { name: 'mail.acme.com', team: 't', dkimTokens: ['a', 'b', 'c'], dkimZone: 'z', sesRegion: 'r' };
@@ -13,8 +12,6 @@ const connectOf = (text: string) => {
 
 const readers: Record<string, Reader> = {
   'DomainConnect.linkFor': ofText((text) => connectOf(text).linkFor(domain, 'acme.com', 'v=DMARC1; p=none')),
-  isLoopback: ofName(isLoopback),
-  isPublicAddress: ofText(isPublicAddress),
   variablesOf: ofText((text) => [text, `v=DMARC1;${text}`].map((dmarc) => variablesOf(domain, dmarc))),
 };
 

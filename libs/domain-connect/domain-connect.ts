@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Expected } from '@app/mail-records';
 import { applyUrl } from './apply-url';
 import { NotFetched, pinnedGet, type Resolver } from './pinned-get';
-import { isLoopback } from './public-addresses';
+import { isLoopback } from '@app/ip-addresses';
 import type { SigningKey } from './signing-key';
 import { groupsOf, providerId, serviceId, variablesOf } from './template';
 

@@ -2,7 +2,7 @@ import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIPv6, type LookupFunction } from 'node:net';
 import type { DohClient } from '@app/dns';
-import { isLoopback, isPublicAddress } from './public-addresses';
+import { isLoopback, isPublicAddress } from '@app/ip-addresses';
 
 /** The questions for a resolver. */
 export type Resolver = Pick<DohClient, 'txt' | 'a' | 'aaaa'>;
