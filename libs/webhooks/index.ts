@@ -1,5 +1,6 @@
 export * from './event-types';
 export * from './notices';
+export * from './secret-keys';
 export * from './signature';
 export * from './targets';
 export * from './webhooks.migration';
