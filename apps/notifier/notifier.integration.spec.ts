@@ -23,7 +23,7 @@ import { DomainsReadModel } from '@app/read-model';
 import { createApp } from '@app/process';
 import { loadSettings, newId } from '@app/runtime';
 import { TaskList } from '@app/tasks';
-import { webhookNoticeTasks } from '@app/webhooks';
+import { webhookNotices } from '@app/webhooks';
 import { simpleParser, type ParsedMail } from 'mailparser';
 import { createTransport } from 'nodemailer';
 import { Pool } from 'pg';
@@ -715,7 +715,7 @@ describe('owners learn of a webhook that was disabled', () => {
     );
     await parts
       .get(TaskList)
-      .put(webhookNoticeTasks, id, 'TellOwners', { webhook: id, at: '2026-11-23T23:30:00.000Z' });
+      .put(webhookNotices, id, 'TellOwners', { webhook: id, at: '2026-11-23T23:30:00.000Z' });
     return id;
   };
   const isOver = (id: string) =>

@@ -6,10 +6,13 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { TaskList, TaskWorker, type TaskOutcome } from '@app/tasks';
-import { findDisabled, webhookNoticeTasks, type WebhookNotice } from '@app/webhooks';
+import { findDisabled, webhookNotices, type WebhookNotice } from '@app/webhooks';
 import { Pool } from 'pg';
 import { OwnerMailer } from './owner-mailer';
 import { webhookMail } from './webhook-mail';
+
+/** What a notice says once it is read from the list. */
+type Noticed = Pick<WebhookNotice, 'webhook'> & { readonly at: string };
 
 /** Mails owners that a webhook of their team was disabled, each once. */
 @Injectable()
@@ -23,9 +26,9 @@ export class WebhookNoticesWorker implements OnApplicationBootstrap, BeforeAppli
     @Inject(Pool) private readonly pool: Pool,
   ) {
     this.worker = new TaskWorker(tasks, {
-      list: webhookNoticeTasks,
+      list: webhookNotices,
       backOff: { baseMs: 2_000, capMs: 900_000 },
-      handle: ({ payload }, signal) => this.tell(payload as WebhookNotice, signal),
+      handle: ({ payload }, signal) => this.tell(payload as Noticed, signal),
     });
   }
 
@@ -37,7 +40,7 @@ export class WebhookNoticesWorker implements OnApplicationBootstrap, BeforeAppli
     await this.worker.stop();
   }
 
-  private async tell({ webhook: id, at }: WebhookNotice, signal: AbortSignal): Promise<TaskOutcome> {
+  private async tell({ webhook: id, at }: Noticed, signal: AbortSignal): Promise<TaskOutcome> {
     const webhook = await findDisabled(this.pool, id);
     if (!webhook) return 'done';
     const { team } = webhook;

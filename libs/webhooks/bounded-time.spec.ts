@@ -21,7 +21,7 @@ const readers: Record<string, Reader> = {
 };
 
 /** What reads nothing that others wrote. */
-const others = ['isPublicAddress', 'signaturesOf'];
+const others = ['isPublicAddress', 'newSecret', 'noticeKeyOf', 'signaturesOf'];
 
 describe('what customers and endpoints write is read in time linear in its length', () => {
   it('by every function that there is', () =>

@@ -1,4 +1,6 @@
+export * from './deliveries';
 export * from './event-types';
+export * from './lanes';
 export * from './notices';
 export * from './secret-keys';
 export * from './signature';

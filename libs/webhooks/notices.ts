@@ -1,18 +1,29 @@
 import type { Connection } from '@app/database';
 
-/** The task list of webhooks that were disabled; the notifier mails the owners of their teams. */
-export const webhookNoticeTasks = 'webhook-notices';
+/** The task list of notices about endpoints, which the notifier mails to the owners of their teams. */
+export const webhookNotices = 'webhook-notices';
 
-/** Why deliveries have disabled a webhook: it answered 410, or nothing but failures came for five days. */
+/** Why we have disabled an endpoint. `gone`: it has answered 410. `failing`: nothing but failures for days. */
 export type DisabledBecause = 'gone' | 'failing';
 
-/** Which webhook was disabled, and when (ISO 8601). */
+/** Tells that we have disabled an endpoint. Dates are ISO 8601 once they are read from the list. */
 export interface WebhookNotice {
   readonly webhook: string;
-  readonly at: string;
+  readonly team: string;
+  readonly url: string;
+  readonly because: DisabledBecause;
+  /** The version of the endpoint with which it was disabled. */
+  readonly version: number;
+  readonly at: Date | string;
+  /** The first failure after the last success. */
+  readonly since: Date | string;
 }
 
-/** A webhook that deliveries have disabled. */
+/** Gives the key of the task: one for each time that an endpoint is disabled. */
+export const noticeKeyOf = ({ webhook, version }: Pick<WebhookNotice, 'webhook' | 'version'>): string =>
+  `${webhook}/${version}`;
+
+/** An endpoint that we have disabled. */
 export interface DisabledWebhook {
   readonly id: string;
   readonly team: string;
@@ -21,7 +32,7 @@ export interface DisabledWebhook {
   readonly because: DisabledBecause;
 }
 
-/** Finds a webhook that deliveries have disabled; undefined once it is enabled again, or gone. */
+/** Finds an endpoint that we have disabled; undefined once it is enabled again, or gone. */
 export async function findDisabled(
   database: Pick<Connection, 'query'>,
   id: string,

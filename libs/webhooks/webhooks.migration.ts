@@ -58,26 +58,29 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
     await runner.query(`
       CREATE INDEX webhook_deliveries_waiting ON webhook_deliveries (webhook, lane, subject, position)
       WHERE status = 'waiting'`);
-    // The subjects of a lane for which deliveries wait, each until `last_position`. `due` is the time of the next try of
-    // the first of them.
+    // The subjects of a lane for which deliveries wait. `due` is the time of the next try of the first of them, and
+    // `additions` counts what was put on, so that a queue is removed only as it was read.
     await runner.query(`
       CREATE TABLE webhook_queues (
         webhook text NOT NULL,
         lane text NOT NULL,
         subject text NOT NULL,
         due timestamptz NOT NULL DEFAULT now(),
-        last_position bigint NOT NULL,
+        additions bigint NOT NULL,
         PRIMARY KEY (webhook, lane, subject)
       )`);
     await runner.query('CREATE INDEX webhook_queues_due ON webhook_queues (webhook, lane, due)');
     // One process at a time works on a lane, while it holds the lease. `due` is null while nothing waits; `failures` are
-    // those since the last success.
+    // those since the last success, after which the lane may be paused. `additions` counts what was put on, so that a
+    // lane becomes idle only as it was read.
     await runner.query(`
       CREATE TABLE webhook_lanes (
         webhook text NOT NULL,
         lane text NOT NULL,
         due timestamptz,
+        additions bigint NOT NULL DEFAULT 0,
         failures integer NOT NULL DEFAULT 0,
+        paused_until timestamptz,
         lease_token uuid,
         lease_until timestamptz,
         PRIMARY KEY (webhook, lane)

@@ -7,6 +7,7 @@ import { mailServerMigrations } from '@app/mail-server';
 import { messagingMigrations } from '@app/messaging';
 import { readModelMigrations } from '@app/read-model';
 import { tasksMigrations } from '@app/tasks';
+import { webhooksMigrations } from '@app/webhooks';
 import { idempotencyMigrations } from '../../apps/gateway/idempotency/idempotency.migration';
 import { notifierMigrations } from '../../apps/notifier/notifier.migration';
 import { testDatabase, withAdmin, type TestDatabase } from './test-database';
@@ -22,6 +23,7 @@ const migrations: Record<'service' | 'mail_server', readonly Migration[]> = {
     ...cycleMigrations,
     ...idempotencyMigrations,
     ...notifierMigrations,
+    ...webhooksMigrations,
   ],
   mail_server: mailServerMigrations,
 };
