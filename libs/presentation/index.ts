@@ -1,1 +1,3 @@
-export {};
+export * from './domain';
+export * from './mailbox';
+export * from './shown-time';

@@ -1,7 +1,8 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { grantable, roles, type ApiKey } from '@app/accounts';
+import { shown } from '@app/presentation';
 import { IsArray, IsIn, IsInt, IsString, Matches, Max, Min } from 'class-validator';
-import { Envelope, shown, time } from '../domains/domain.dto';
+import { Envelope, time } from '../domains/domain.dto';
 import { MayBeAbsent } from '../http/may-be-absent';
 import { PageEnvelope } from '../http/paging';
 

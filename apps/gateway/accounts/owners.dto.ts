@@ -1,7 +1,8 @@
 import { ApiProperty } from '@nestjs/swagger';
 import type { Invitation } from '@app/accounts';
+import { shown } from '@app/presentation';
 import { IsString, Matches } from 'class-validator';
-import { Envelope, shown, time } from '../domains/domain.dto';
+import { Envelope, time } from '../domains/domain.dto';
 
 export class InviteOwnerRequest {
   @ApiProperty({

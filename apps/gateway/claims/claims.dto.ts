@@ -1,6 +1,7 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { ownership } from '@app/mail-records';
-import { AddDomainRequest, Envelope, shown, time } from '../domains/domain.dto';
+import { shown } from '@app/presentation';
+import { AddDomainRequest, Envelope, time } from '../domains/domain.dto';
 import { extensible } from '../http/openapi';
 import { PageEnvelope } from '../http/paging';
 import type { ClaimStatus, StoredClaim } from './stored-claims';

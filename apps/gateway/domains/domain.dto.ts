@@ -1,21 +1,14 @@
-import { domainToUnicode } from 'node:url';
 import { ApiProperty, ApiPropertyOptional, type ApiPropertyOptions } from '@nestjs/swagger';
 import { IsIn, IsOptional, IsString, Matches } from 'class-validator';
 import {
-  dnsRecords,
   domainModes,
-  recordSets,
   recordStatuses,
-  recordsWithStatus,
   sesDkimStatuses,
   sesMailFromStatuses,
   type DnsRecords,
   type DomainMode,
-  type SesDkimStatus,
-  type SesStanding,
 } from '@app/mail-records';
-import type { CheckTimes } from '@app/cycle';
-import type { DomainView } from '@app/read-model';
+import type { PresentedDeletion, PresentedDomain, PresentedRecord, RecordToRemove } from '@app/presentation';
 import { MayBeAbsent } from '../http/may-be-absent';
 import { MetaSchema } from '../http/openapi';
 import { PageEnvelope, PageQuery } from '../http/paging';
@@ -95,7 +88,7 @@ export const domainIdForm = /^mdom_cl[0-9a-z]{25}$/;
 
 export const time = { type: 'string', format: 'date-time', example: '2026-04-15T10:00:00Z' } as const;
 
-export class RecordSchema {
+export class RecordSchema implements PresentedRecord {
   @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
   type: string;
   @ApiProperty({ example: 'mail.acme.com' })
@@ -134,7 +127,7 @@ export class RecordSchema {
   checked_at: string | null;
 }
 
-export class DomainSchema {
+export class DomainSchema implements PresentedDomain {
   @ApiProperty({ example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' })
   id: string;
   @ApiProperty({ example: 'mail.acme.com', description: 'Canonical: lower case, A-labels, no trailing dot.' })
@@ -273,7 +266,7 @@ export class DomainPageEnvelope extends PageEnvelope {
   data: DomainSchema[];
 }
 
-class RecordToRemoveSchema {
+class RecordToRemoveSchema implements RecordToRemove {
   @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
   type: string;
   @ApiProperty({ example: 'mail.acme.com' })
@@ -282,7 +275,7 @@ class RecordToRemoveSchema {
   value: string;
 }
 
-export class DeletionSchema {
+export class DeletionSchema implements PresentedDeletion {
   @ApiProperty({ enum: [true] })
   deleted: boolean;
   @ApiProperty({ example: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx' })
@@ -294,66 +287,4 @@ export class DeletionSchema {
 export class DeletionEnvelope extends Envelope {
   @ApiProperty({ type: DeletionSchema })
   data: DeletionSchema;
-}
-
-/** Formats a time in UTC with seconds precision, as the product guide shows times. */
-export const shown = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
-
-/** Presents a domain with the fields of the product guide, in the order of the guide, and then ours. */
-export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: CheckTimes): DomainSchema {
-  const { id, name, status, mode, sesDkimStatus, verifiedAt, createdAt, lastLook } = view;
-  const { mx, spf, dmarc, dkim, verification, ...others } = dnsRecords(view);
-  const isDeleting = status === 'deleting';
-  const seenAt = view.checkedAt && shown(view.checkedAt);
-  return {
-    id,
-    domain: name,
-    ...(/(^|\.)xn--/.test(name) && { domain_unicode: domainToUnicode(name) }),
-    verification_status: isDeleting ? 'pending' : status,
-    ses_dkim_status: sesDkimStatus,
-    verified_at: verifiedAt && shown(verifiedAt),
-    created_at: shown(createdAt),
-    dns_records: { mx, spf, dmarc, dkim, verification, ...others },
-    mode,
-    mailbox_count: view.mailboxCount,
-    ses_mail_from_status: view.sesMailFromStatus,
-    ...presentStanding(view),
-    ses_identity_checked_at: lastLook?.sesAnswered ? seenAt : null,
-    records: recordsWithStatus(view, lastLook?.findings ?? []).map(({ observed, ...record }) => ({
-      ...record,
-      last_seen: observed,
-      checked_at: record.status === 'not_checked' && record.code === null ? null : seenAt,
-    })),
-    last_checked_at: lastCheckedAt && shown(lastCheckedAt),
-    next_check_at: nextCheckAt && shown(nextCheckAt),
-    outbound_provider: view.outboundProvider,
-    deleting: isDeleting,
-  };
-}
-
-/**
- * Presents what SES says of an identity as a whole. Where it was not asked for more, that follows from the DKIM status.
- */
-export function presentStanding({
-  sesIdentity,
-  sesDkimStatus,
-}: {
-  readonly sesIdentity?: SesStanding | null | undefined;
-  readonly sesDkimStatus: SesDkimStatus;
-}) {
-  return {
-    ses_identity_verification_status: sesIdentity?.verificationStatus ?? sesDkimStatus,
-    ses_verified_for_sending: sesIdentity?.verifiedForSending ?? sesDkimStatus === 'success',
-    ses_dkim_signing_enabled: sesIdentity?.dkimSigningEnabled ?? null,
-  };
-}
-
-export function presentDeletion(view: DomainView): DeletionSchema {
-  return {
-    deleted: true,
-    id: view.id,
-    records_to_remove: recordSets(view).flatMap(({ type, name, values }) =>
-      values.map((value) => ({ type, name, value })),
-    ),
-  };
 }

@@ -20,6 +20,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { SetupLinks, type Caller } from '@app/accounts';
 import { Checks } from '@app/cycle';
 import { parseDomainName, type PreflightFinding } from '@app/mail-records';
+import { presentDeletion, presentDomain } from '@app/presentation';
 import { MailboxesReadModel, type DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
@@ -34,8 +35,6 @@ import {
   DomainPageEnvelope,
   DomainPageQuery,
   DomainReadEnvelope,
-  presentDeletion,
-  presentDomain,
   type DomainSchema,
   idParam,
   UpgradeDomainRequest,

@@ -1,8 +1,8 @@
 /** Examples of answers for the OpenAPI document, as the product guide shows them. */
 import { initialState, type DomainAdded } from '@app/mail-domain';
 import { Answers, answersInPlace, explain, judge } from '@app/mail-records';
+import { presentDeletion, presentDomain } from '@app/presentation';
 import type { DomainView } from '@app/read-model';
-import { presentDeletion, presentDomain } from './domain.dto';
 import { presentEntry } from './history.dto';
 import { presentVerification } from './verification.dto';
 

@@ -17,9 +17,9 @@ import {
   type Check,
   type Expected,
 } from '@app/mail-records';
+import { presentDeletion, presentDomain } from '@app/presentation';
 import { Explainer, Verifier } from '@app/verification';
 import { dnsRecordsSchema } from './dns-records.schema';
-import { presentDeletion, presentDomain } from './domain.dto';
 import { checksSchema, presentVerification } from './verification.dto';
 
 const nameOf = (domain: string) => `_tls.${domain}`;

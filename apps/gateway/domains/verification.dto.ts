@@ -12,9 +12,10 @@ import {
   type Assessment,
   type SesExplanation,
 } from '@app/mail-records';
+import { presentStanding, shown } from '@app/presentation';
 import type { ExplainedCheck } from '@app/verification';
 import { extensible } from '../http/openapi';
-import { Envelope, presentStanding, shown, time } from './domain.dto';
+import { Envelope, time } from './domain.dto';
 import { OperationSchema, presentOperations } from './plans.dto';
 
 /**

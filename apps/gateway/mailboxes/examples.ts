@@ -1,6 +1,7 @@
 /** Examples of answers for the OpenAPI document. */
+import { presentMailbox } from '@app/presentation';
 import type { MailboxView } from '@app/read-model';
-import { presentMailbox, presentNewMailbox } from './mailbox.dto';
+import { presentNewMailbox } from './mailbox.dto';
 
 const view: MailboxView = {
   id: 'mbx_clxxxxxxxxxxxxxxxxxxxxxxxxx',

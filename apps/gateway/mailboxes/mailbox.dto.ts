@@ -13,8 +13,9 @@ import {
   ValidateNested,
 } from 'class-validator';
 import { sendmuxSes } from '@app/mailbox';
+import { presentMailbox, type PresentedMailbox } from '@app/presentation';
 import type { MailboxView } from '@app/read-model';
-import { domainIdForm, Envelope, shown, time } from '../domains/domain.dto';
+import { domainIdForm, Envelope, time } from '../domains/domain.dto';
 import { ApiError } from '../http/api-error';
 import { MayBeAbsent } from '../http/may-be-absent';
 import { PageEnvelope, PageQuery } from '../http/paging';
@@ -162,7 +163,7 @@ export class ListMailboxesQuery extends PageQuery {
   include_deleted?: 'true' | 'false';
 }
 
-export class MailboxSchema {
+export class MailboxSchema implements PresentedMailbox {
   @ApiProperty({ example: 'mbx_clxxxxxxxxxxxxxxxxxxxxxxxxx' })
   id: string;
   @ApiProperty({ example: 'ada@mail.acme.com', description: 'Canonical: case folded, NFC, the domain in A-labels.' })
@@ -264,20 +265,6 @@ export class MailboxDeletionEnvelope extends Envelope {
   @ApiProperty({ type: MailboxDeletionSchema })
   data: MailboxDeletionSchema;
 }
-
-export const presentMailbox = (view: MailboxView): MailboxSchema => ({
-  id: view.id,
-  address: view.address,
-  email: view.address,
-  display_name: view.displayName,
-  quota_bytes: null,
-  send_scope: view.provider === null ? null : { type: 'providers', provider_public_ids: [view.provider] },
-  domain_id: view.domainId,
-  status: view.status,
-  outbound_provider: view.provider,
-  effective_outbound_provider: view.provider ?? view.domainProvider ?? sendmuxSes,
-  created_at: shown(view.createdAt),
-});
 
 export const presentNewMailbox = (view: MailboxView): NewMailboxSchema => ({
   ...presentMailbox(view),

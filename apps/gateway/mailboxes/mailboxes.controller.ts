@@ -18,6 +18,7 @@ import {
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
+import { presentMailbox } from '@app/presentation';
 import type { MailboxView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { ApiError } from '../http/api-error';
@@ -46,7 +47,6 @@ import {
   mailboxIdForm,
   MailboxPageEnvelope,
   NewMailboxEnvelope,
-  presentMailbox,
   presentNewMailbox,
   providerFieldOf,
   providerOf,

@@ -1,7 +1,8 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { IsString, Matches } from 'class-validator';
 import type { Session } from '@app/accounts';
-import { Envelope, shown, time } from '../domains/domain.dto';
+import { shown } from '@app/presentation';
+import { Envelope, time } from '../domains/domain.dto';
 import { MeSchema } from '../accounts/me.dto';
 
 export class SignInRequest {

@@ -1,7 +1,8 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsInt, IsString, Matches, Max, Min } from 'class-validator';
 import { setupLinkDays, setupPageOf, type SecretSetupLink, type SetupLink } from '@app/accounts';
-import { Envelope, shown, time } from '../domains/domain.dto';
+import { shown } from '@app/presentation';
+import { Envelope, time } from '../domains/domain.dto';
 import { MayBeAbsent } from '../http/may-be-absent';
 
 const days = { message: '"expires_in_days" must be a whole number from 1 to 30' };

@@ -4,14 +4,8 @@ import type { DnsHost } from '@app/mail-records';
 import type { CheckTimes } from '@app/cycle';
 import type { DomainView } from '@app/read-model';
 import { domainModes } from '@app/mail-records';
-import {
-  Envelope,
-  presentDomain,
-  RecordSchema,
-  time,
-  verificationStatuses,
-  type DomainSchema,
-} from '../domains/domain.dto';
+import { presentDomain } from '@app/presentation';
+import { Envelope, RecordSchema, time, verificationStatuses, type DomainSchema } from '../domains/domain.dto';
 import { DnsPlanSchema } from '../domains/plans.dto';
 
 export class SetupQuery {
