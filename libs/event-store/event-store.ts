@@ -15,6 +15,21 @@ const batchLimit = 500;
  */
 const longestAnswerMs = 35_000;
 
+/**
+ * Gives the SQL expression for the type of the newest event of some types in the stream that an expression names, up to
+ * the position that another one gives; null where there is none.
+ */
+export const newestTypeSql = (stream: string, upTo: string, types: readonly string[]): string => `(
+  SELECT type FROM events WHERE events.stream = ${stream} AND events.position <= ${upTo}
+    AND events.type IN (${types.map((type) => `'${type}'`).join(', ')}) ORDER BY events.version DESC LIMIT 1)`;
+
+/** The events of a stream from the version `first` to the version `last`, both included. */
+export interface StreamPart {
+  readonly stream: string;
+  readonly first: number;
+  readonly last: number;
+}
+
 /** An append as it is sent. */
 interface Sent {
   readonly stream: string;
@@ -120,6 +135,60 @@ export class EventStore {
       values: [stream, fromVersion, limit],
     });
     return rows.map(recordedEvent);
+  }
+
+  /**
+   * Reads parts of several streams with one query: at most `limit` events, stream by stream in the order of `parts`, and
+   * each in the order of its versions. No two parts are of the same stream.
+   */
+  async readStreams(parts: readonly StreamPart[], limit: number): Promise<RecordedEvent[]> {
+    const { rows } = await this.pool.query<EventRow>({
+      name: 'streams read',
+      text: `SELECT ${eventColumns}
+        FROM unnest($1::text[], $2::int[], $3::int[]) WITH ORDINALITY AS part (of_stream, first, last, nth),
+          LATERAL (
+            SELECT * FROM events WHERE stream = of_stream AND version BETWEEN first AND last
+            ORDER BY version LIMIT $4
+          ) AS found
+        ORDER BY nth, version LIMIT $4`,
+      values: [
+        parts.map(({ stream }) => stream),
+        parts.map(({ first }) => first),
+        parts.map(({ last }) => last),
+        limit,
+      ],
+    });
+    return rows.map(recordedEvent);
+  }
+
+  /**
+   * Finds the newest event of some types in each of several streams: below a version, or up to a position.
+   *
+   * @returns one for each of `asked`, in its order; undefined where there is none.
+   */
+  async newestOf(
+    asked: readonly { readonly stream: string; readonly below?: number; readonly upTo?: number }[],
+    types: readonly string[],
+  ): Promise<(RecordedEvent | undefined)[]> {
+    const { rows } = await this.pool.query<EventRow & { nth: number }>({
+      name: 'streams newest',
+      text: `SELECT nth::int, ${eventColumns}
+        FROM unnest($1::text[], $2::int[], $3::bigint[]) WITH ORDINALITY AS asked (of_stream, below, up_to, nth),
+          LATERAL (
+            SELECT * FROM events
+            WHERE stream = of_stream AND version < coalesce(below, 2147483647) AND type = ANY ($4)
+              AND (up_to IS NULL OR position <= up_to)
+            ORDER BY version DESC LIMIT 1
+          ) AS newest`,
+      values: [
+        asked.map(({ stream }) => stream),
+        asked.map(({ below }) => below ?? null),
+        asked.map(({ upTo }) => upTo ?? null),
+        types,
+      ],
+    });
+    const found = new Map(rows.map(({ nth, ...row }) => [nth, recordedEvent(row)]));
+    return asked.map((_, i) => found.get(i + 1));
   }
 
   /** Gives the newest event of a type below a version of a stream; undefined where there is none. */

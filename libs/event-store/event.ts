@@ -27,6 +27,15 @@ export interface RecordedEvent extends NewEvent {
 /** Gives the name that an event has in causation ids, in logs and in messages. */
 export const eventId = (event: Pick<RecordedEvent, 'stream' | 'version'>): string => `${event.stream}/${event.version}`;
 
+/** The CloudEvents `source` of every event: a URI reference that names the product (CloudEvents 1.0, section 3.1.1). */
+export const eventSource = '/sendmux-domains';
+
+/** Digits of a `sequence`. Positions stay below 2^53, so sixteen digits let them sort as text. */
+const sequenceDigits = 16;
+
+/** Gives a position as the CloudEvents extension `sequence` has it. */
+export const sequenceOf = (position: number): string => String(position).padStart(sequenceDigits, '0');
+
 /**
  * A row of an inline projection. The append's own transaction writes it, so that a client reads what it has just
  * written.

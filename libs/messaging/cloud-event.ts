@@ -1,11 +1,7 @@
-import { eventId, type EventMetadata, type RecordedEvent } from '@app/event-store';
+import { eventId, eventSource, sequenceOf, type EventMetadata, type RecordedEvent } from '@app/event-store';
 import { CannotBeHandled } from './ordered-dispatch';
 
-/** The `source` of every event: a URI reference that names the product, as CloudEvents 1.0 requires. */
-const source = '/sendmux-domains';
 const typePrefix = 'com.sendmux.';
-/** Digits of a `sequence`. Positions stay below 2^53, so sixteen digits let them sort as text. */
-const sequenceDigits = 16;
 /** The longest accepted header, in characters. */
 const longest = 500;
 
@@ -51,13 +47,13 @@ export function attributesOf(
   return {
     specversion: '1.0',
     id: eventId(event),
-    source,
+    source: eventSource,
     type: typePrefix + type,
     dataschema: dataSchema(type, schemaVersion),
     time,
     subject: stream,
     partitionkey: stream,
-    sequence: String(position).padStart(sequenceDigits, '0'),
+    sequence: sequenceOf(position),
     streamversion: String(version),
     actor: metadata.actor,
     correlationid: metadata.correlationId,

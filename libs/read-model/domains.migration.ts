@@ -1,5 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { liveHome, mailboxMigrations } from './mailboxes.migration';
+import { FindDeletedMailboxes1797000000200, liveHome, mailboxMigrations } from './mailboxes.migration';
 import { CountForQuotas1796500000100 } from './quotas.migration';
 
 class CreateDomains1770000000100 implements MigrationInterface {
@@ -192,6 +192,7 @@ export const readModelMigrations = [
   CountForQuotas1796500000100,
   LetDomainsExpire1796700000100,
   LetNamesChangeHands1796700000200,
+  FindDeletedMailboxes1797000000200,
 ];
 
 /** The unique index that reserves a name. */

@@ -92,4 +92,19 @@ class NameMailboxes1796300000100 implements MigrationInterface {
   }
 }
 
+/** Finds the mailboxes that a domain had at an earlier time, and has no longer. */
+export class FindDeletedMailboxes1797000000200 implements MigrationInterface {
+  readonly name = 'FindDeletedMailboxes1797000000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(
+      `CREATE INDEX mailboxes_deleted_of_domain ON mailboxes (domain_id, updated_at) WHERE status = 'deleted'`,
+    );
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP INDEX mailboxes_deleted_of_domain');
+  }
+}
+
 export const mailboxMigrations = [CreateMailboxes1795600000100, NameMailboxes1796300000100];

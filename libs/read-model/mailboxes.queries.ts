@@ -1,5 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
+import { newestTypeSql } from '@app/event-store';
+import type { Mailbox, MailboxEvent } from '@app/mailbox';
 
 /** A mailbox as its team sees it; a deleted one only in the list that is asked for with them. */
 export interface MailboxView {
@@ -33,6 +35,36 @@ const columns = `m.id, m.address, m.team, m.domain_id AS "domainId", m.status, m
   d.outbound_provider AS "domainProvider", m.created_at AS "createdAt", m.version`;
 const from = 'FROM mailboxes m LEFT JOIN domains d ON d.id = m.domain_id';
 
+/**
+ * Gives what a read of the row of a state gives; undefined for a mailbox that was never created.
+ *
+ * @param domainProvider the choice of its domain.
+ */
+export function mailboxView(state: Mailbox, version: number, domainProvider: string | null): MailboxView | undefined {
+  if (state.status === 'absent') return undefined;
+  const { id, address, team, domainId, status, provider, displayName, createdAt } = state;
+  const own = { id, address, team, domainId, status, provider, displayName };
+  return { ...own, domainProvider, createdAt: new Date(createdAt), version };
+}
+
+/** A moment in the life of a domain. */
+export interface DomainMoment {
+  readonly domainId: string;
+  /** The position of the event that ends it. */
+  readonly position: number;
+  /** The time of that event: ISO 8601. */
+  readonly time: string;
+}
+
+/**
+ * The most by which the clocks of two processes may differ. A mailbox whose last event is older than a moment by more
+ * has the status of today.
+ */
+const skew = '5 minutes';
+
+/** The events that change the status of a mailbox. */
+const statusEvents: MailboxEvent['type'][] = ['MailboxCreated', 'MailboxSuspended', 'MailboxResumed', 'MailboxDeleted'];
+
 /** Reads the `mailboxes` table. */
 @Injectable()
 export class MailboxesReadModel {
@@ -60,6 +92,37 @@ export class MailboxesReadModel {
       values: [domainId, at],
     });
     return rows[0]!.mailboxes;
+  }
+
+  /**
+   * Counts the active mailboxes on domains, each as of a position in the log. It reads the events of those mailboxes
+   * alone that have changed since.
+   *
+   * @returns one number for each moment, in their order.
+   */
+  async activeAt(moments: readonly DomainMoment[]): Promise<number[]> {
+    if (moments.length === 0) return [];
+    const lastThen = newestTypeSql('m.id', 'moment.position', statusEvents);
+    const wasActive = `${lastThen} IN ('MailboxCreated', 'MailboxResumed')`;
+    const { rows } = await this.pool.query<{ mailboxes: number }>({
+      name: 'mailbox-active-at',
+      text: `SELECT (
+          SELECT count(*) FROM mailboxes m WHERE m.domain_id = moment.domain_id AND ${visible}
+            AND m.created_at <= moment.time + interval '${skew}'
+            AND CASE WHEN m.updated_at < moment.time - interval '${skew}' THEN m.status = 'active' ELSE ${wasActive} END
+        )::int + (
+          SELECT count(*) FROM mailboxes m WHERE m.domain_id = moment.domain_id AND m.status = 'deleted'
+            AND m.created_at <= moment.time + interval '${skew}' AND m.updated_at >= moment.time - interval '${skew}' AND ${wasActive}
+        )::int AS mailboxes
+        FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) WITH ORDINALITY
+          AS moment (domain_id, position, time, nth) ORDER BY nth`,
+      values: [
+        moments.map(({ domainId }) => domainId),
+        moments.map(({ position }) => position),
+        moments.map(({ time }) => time),
+      ],
+    });
+    return rows.map(({ mailboxes }) => mailboxes);
   }
 
   /**
