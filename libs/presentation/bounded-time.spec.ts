@@ -2,6 +2,8 @@ import { functionsIn, itIsLinear, ofName, ofText, type Reader } from '../../test
 import { presentDeletion, presentDomain, presentStanding, recordsToRemove } from './domain';
 import { presentMailbox } from './mailbox';
 import { shown } from './shown-time';
+import { testBody } from './webhook-messages';
+import { webhookTypeOf } from './webhook-types';
 
 const noTimes = { lastCheckedAt: null, nextCheckAt: null };
 const viewOf = (name: string) =>
@@ -29,9 +31,9 @@ const readers: Record<string, Reader> = {
 describe('what customers are shown is made in time linear in its length', () => {
   it('by every function that there is', () => {
     // These read nothing from outside.
-    const others = ['presentStanding', 'shown'];
+    const others = ['presentStanding', 'shown', 'testBody', 'webhookTypeOf'];
     expect([...Object.keys(readers), ...others].sort()).toEqual(functionsIn(__dirname));
-    expect([presentStanding, shown]).toBeDefined();
+    expect([presentStanding, shown, testBody, webhookTypeOf]).toBeDefined();
   });
 
   itIsLinear(readers, 17, 10);

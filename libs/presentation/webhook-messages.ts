@@ -23,7 +23,7 @@ const pageSize = 2_000;
 const mostStates = 1_000;
 /** Octets of the bodies that are kept, for other endpoints and further tries. */
 const keptOctets = 8 * 1_024 * 1_024;
-/** Events that may have been decided together with the creation of a mailbox: its provider and its display name. */
+/** The most events that are decided together with the creation of a mailbox: its provider and its display name. */
 const mailboxLookahead = 2;
 
 /** Gives the body of the message that tries an endpoint: a CloudEvent without a domain or a mailbox. */
@@ -217,7 +217,7 @@ const attributes = (id: string, type: string, subject: string, time: string, pos
     ...(position !== undefined && { sequence: sequenceOf(position) }),
   });
 
-/** A stream at an event, and at the last event that was decided together with it. */
+/** A stream at an event; at the creation of a mailbox, after what was decided together with it. */
 interface Moment<State = MailDomain | Mailbox> {
   readonly event: RecordedEvent;
   /** The state that the event was decided on. */
@@ -279,7 +279,7 @@ class Folding {
     const { version, position } = event;
     const now = { state: this.state, version, position };
     const open = this.moments.at(-1);
-    if (open?.version === version - 1 && isTogether(open.event, event)) Object.assign(open, now);
+    if (open?.event.type === 'MailboxCreated' && isTogether(open.event, event)) Object.assign(open, now);
     if (this.wanted.has(version)) this.moments.push({ event, before, ...now });
     if (version <= this.last) this.folded = { state: this.state, version };
   }
