@@ -12,8 +12,8 @@ const batchLimit = 500;
 /** A message about an event, for whichever endpoints want it. */
 export interface Message {
   readonly team: string;
-  /** The id of the domain that it is about, or that its mailbox belongs to. */
-  readonly domain: string;
+  /** The id of the domain that it is about, or that its mailbox belongs to; null for a mailbox without one. */
+  readonly domain: string | null;
   /** The id of the event, such as `mdom_…/12`. */
   readonly message: string;
   readonly type: WebhookType;

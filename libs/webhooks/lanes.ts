@@ -56,6 +56,15 @@ export interface DueSubject {
   readonly more: boolean;
 }
 
+/** What is due on a lane. */
+export interface DuePage {
+  /** That of the endpoint; null where it is gone or disabled, or nothing is due. */
+  readonly version: number | null;
+  readonly subjects: DueSubject[];
+  /** Whether the limit was reached, so that there may be more. */
+  readonly isFull: boolean;
+}
+
 /** The outcome of a try. */
 export interface Outcome {
   readonly key: LaneKey;
@@ -155,15 +164,14 @@ export class WebhookLanes {
   /**
    * Reads the subjects of a lane that are due, the one that is due longest first.
    *
-   * @param limit the most subjects, and the most deliveries of one.
+   * @param limit the most deliveries, of all subjects and of one.
    * @param except subjects that are not read.
-   * @returns with the version of the endpoint; null where it is gone or disabled.
    */
   async due(
     { webhook, lane }: LaneKey,
-    limit: { readonly subjects: number; readonly deliveries: number },
+    limit: { readonly all: number; readonly subject: number },
     except: readonly string[],
-  ): Promise<{ version: number | null; subjects: DueSubject[] }> {
+  ): Promise<DuePage> {
     const { rows } = await this.pool.query<
       WaitingDelivery & { subject: string; additions: string; endpoint: number | null }
     >({
@@ -181,17 +189,20 @@ export class WebhookLanes {
           WHERE d.webhook = $1 AND d.lane = $2 AND d.subject = q.subject AND d.status = 'waiting'
           ORDER BY d.position LIMIT $5
         ) d ON true
-        ORDER BY q.due, q.subject, d.position`,
-      values: [webhook, lane, except, limit.subjects, limit.deliveries],
+        ORDER BY q.due, q.subject, d.position LIMIT $4`,
+      values: [webhook, lane, except, limit.all, limit.subject],
     });
+    const isFull = rows.length === limit.all;
     const subjects = new Map<string, DueSubject & { more: boolean }>();
     for (const { subject, additions, endpoint: _, ...delivery } of rows) {
       const found = subjects.get(subject) ?? { subject, additions, deliveries: [], more: false };
       if (delivery.id !== null) found.deliveries.push(delivery);
-      found.more = found.deliveries.length === limit.deliveries;
+      found.more = found.deliveries.length === limit.subject;
       subjects.set(subject, found);
     }
-    return { version: rows[0]?.endpoint ?? null, subjects: [...subjects.values()] };
+    const all = [...subjects.values()];
+    if (isFull) all.at(-1)!.more = true;
+    return { version: rows[0]?.endpoint ?? null, subjects: all, isFull };
   }
 
   /**

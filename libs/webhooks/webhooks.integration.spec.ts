@@ -36,7 +36,7 @@ const claimOne = async (): Promise<ClaimedLane> => {
   return lane!;
 };
 const dueOf = async (lane: LaneKey, most = 16, except: string[] = []) =>
-  (await lanes.due(lane, { subjects: 100, deliveries: most }, except)).subjects;
+  (await lanes.due(lane, { all: 100, subject: most }, except)).subjects;
 const messagesOf = async (webhook: string) =>
   (await deliveries.page(webhook, 100)).map(({ message }) => message).sort();
 const success = (key: LaneKey, id: string, changes: Partial<Outcome> = {}): Outcome => ({
@@ -224,7 +224,7 @@ describe('a lane', () => {
     await enqueue(messageOf('mdom_1', 1));
     const [lane] = await lanes.claim('steady', 10, 1);
     await pool.query('UPDATE webhooks SET enabled = false WHERE id = $1', [id]);
-    expect(await lanes.due(lane!, { subjects: 1, deliveries: 1 }, [])).toMatchObject({ version: null });
+    expect(await lanes.due(lane!, { all: 1, subject: 1 }, [])).toMatchObject({ version: null });
     expect(await lanes.endpoint(id)).toBeUndefined();
     await lanes.release([lane!]);
     expect(await lanes.claim('steady', 10, 1)).toEqual([]);

@@ -1,0 +1,289 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { Pool, type Dispatcher } from 'undici';
+import { checkedUrl, TargetRefused } from '@app/webhooks';
+import { pinnedConnector, type PinnedConnectorOptions } from './pinned-connector';
+import { retryAfterOf } from './retry-times';
+
+/** What came of a try. */
+export interface TryResult {
+  readonly isSuccess: boolean;
+  /** Null where no answer came. */
+  readonly status: number | null;
+  readonly durationMs: number;
+  /** The first KiB of the answer; null where none came. */
+  readonly response: Buffer | null;
+  /** Why it failed, in a sentence for the customer. */
+  readonly error: string | null;
+  /** Milliseconds that the endpoint wants to be left alone. */
+  readonly retryAfterMs?: number | undefined;
+}
+
+/** A message as it is sent. */
+export interface Request {
+  readonly webhook: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+  /** Called once when it takes long. */
+  readonly slow?: () => void;
+}
+
+export interface EndpointClientOptions extends Omit<PinnedConnectorOptions, 'timeoutMs'> {
+  /** Milliseconds for look-up, connection, TLS and the whole answer; 15,000 when absent. */
+  readonly timeoutMs?: number;
+  /** Milliseconds after which a try is slow; 1,000 when absent. */
+  readonly slowMs?: number;
+  /** Connections to one endpoint; 8 when absent. */
+  readonly connections?: number;
+  /** Endpoints whose connections are kept; 1,000 when absent. */
+  readonly endpoints?: number;
+}
+
+/** Octets of the head of an answer, and of what is read of its body. */
+const headLimit = 16_384;
+const bodyLimit = 65_536;
+/** Octets of an answer that are kept. */
+const keptOctets = 1_024;
+/** Interim answers (RFC 9110 section 15.2) before the answer. */
+const interimLimit = 16;
+/** Milliseconds for which an idle connection is kept. */
+const idleMs = 30_000;
+/** Milliseconds after which a connection is replaced, so that a change in the DNS is followed. */
+const reconnectMs = 300_000;
+
+/** The connection was closed, perhaps just when the request was sent. */
+const closings = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
+
+/**
+ * Posts messages over HTTP/1.1, on connections that are kept for each endpoint. Follows no redirect, knows no proxy,
+ * decodes no body, and reads at most 16 KiB of head and 64 KiB of body.
+ */
+export class EndpointClient {
+  private readonly options: Required<
+    Pick<EndpointClientOptions, 'timeoutMs' | 'slowMs' | 'connections' | 'endpoints'>
+  > &
+    EndpointClientOptions;
+  /** By endpoint, the one that was used last at the end. */
+  private readonly kept = new Map<string, { readonly url: string; readonly target: URL; readonly pool: Pool }>();
+
+  constructor(options: EndpointClientOptions) {
+    this.options = { timeoutMs: 15_000, slowMs: 1_000, connections: 8, endpoints: 1_000, ...options };
+  }
+
+  /** Sends a message once. Never rejects. */
+  async send(request: Request): Promise<TryResult> {
+    const begun = performance.now();
+    let target: URL;
+    let pool: Pool;
+    try {
+      ({ target, pool } = this.poolOf(request));
+    } catch (error) {
+      return failed(begun, wordsOf(error, this.options.timeoutMs));
+    }
+    const first = await this.attempt(pool, target, request, begun);
+    // An endpoint may close a kept connection just when a request is sent on it; a message may arrive twice.
+    if (!first.wasClosed || first.isFirst) return first.result;
+    return (await this.attempt(pool, target, request, begun)).result;
+  }
+
+  /** Ends the connections of an endpoint. */
+  forget(webhook: string): void {
+    const kept = this.kept.get(webhook);
+    this.kept.delete(webhook);
+    void kept?.pool.destroy();
+  }
+
+  /** Ends all connections; what is under way fails. */
+  async close(): Promise<void> {
+    const pools = [...this.kept.values()].map(({ pool }) => pool);
+    this.kept.clear();
+    await Promise.all(pools.map((pool) => pool.destroy()));
+  }
+
+  private async attempt(
+    pool: Pool,
+    target: URL,
+    { headers, body, slow }: Request,
+    begun: number,
+  ): Promise<{ result: TryResult; wasClosed: boolean; isFirst: boolean }> {
+    const { timeoutMs, slowMs } = this.options;
+    const hadConnections = pool.stats.connected > 0;
+    return new Promise((resolve) => {
+      const attempt = new Attempt(begun, { timeoutMs, slowMs, slow }, (result, wasClosed) =>
+        resolve({ result, wasClosed, isFirst: !hadConnections }),
+      );
+      const path = target.pathname + target.search;
+      pool.dispatch({ path, method: 'POST', headers, body, headersTimeout: 0, bodyTimeout: 0 }, attempt);
+    });
+  }
+
+  /** @throws {TargetRefused} */
+  private poolOf({ webhook, url }: Request): { target: URL; pool: Pool } {
+    const kept = this.kept.get(webhook);
+    this.kept.delete(webhook);
+    if (kept && kept.url === url) {
+      this.kept.set(webhook, kept);
+      return kept;
+    }
+    void kept?.pool.destroy();
+    const { timeoutMs, connections, endpoints } = this.options;
+    const target = checkedUrl(url, this.options);
+    const pool = new Pool(target.origin, {
+      connect: pinnedConnector({ ...this.options, timeoutMs }),
+      connections,
+      pipelining: 1,
+      maxHeaderSize: headLimit,
+      keepAliveTimeout: idleMs,
+      keepAliveMaxTimeout: idleMs,
+      clientTtl: reconnectMs,
+    });
+    this.kept.set(webhook, { url, target, pool });
+    for (const [oldest, { pool: other }] of this.kept) {
+      if (this.kept.size <= endpoints) break;
+      this.kept.delete(oldest);
+      void other.close();
+    }
+    return { target, pool };
+  }
+}
+
+/** One request and its answer, as undici tells of them. */
+class Attempt implements Dispatcher.DispatchHandler {
+  private controller: Dispatcher.DispatchController | undefined;
+  private timer: NodeJS.Timeout;
+  private status: number | undefined;
+  private retryAfter: string | undefined;
+  private response = Buffer.alloc(0);
+  private octets = 0;
+  private interims = 0;
+  private isSettled = false;
+
+  /** @param settled is called once, with whether the connection was closed before any answer. */
+  constructor(
+    private readonly begun: number,
+    private readonly times: { timeoutMs: number; slowMs: number; slow: (() => void) | undefined },
+    private readonly settled: (result: TryResult, wasClosed: boolean) => void,
+  ) {
+    this.timer = setTimeout(() => this.becomeSlow(), times.slowMs - (performance.now() - begun));
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.controller = controller;
+    if (this.isSettled) this.cut();
+  }
+
+  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    if (status < 200) {
+      if (++this.interims > interimLimit) this.fail(`It sent more than ${interimLimit} interim answers.`);
+      return;
+    }
+    this.status = status;
+    // Repeated, it is a list, of which nothing is meant.
+    this.retryAfter = headers['retry-after'];
+  }
+
+  onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.isSettled) return;
+    if (this.response.length < keptOctets)
+      this.response = Buffer.concat([this.response, chunk]).subarray(0, keptOctets);
+    this.octets += chunk.length;
+    if (this.octets > bodyLimit) this.answered(true);
+  }
+
+  onResponseEnd(): void {
+    this.answered(false);
+  }
+
+  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    const { code } = error as NodeJS.ErrnoException;
+    const wasClosed = this.status === undefined && code !== undefined && closings.has(code);
+    this.settle(failed(this.begun, wordsOf(error, this.times.timeoutMs), this.status, this.kept()), wasClosed);
+  }
+
+  private becomeSlow(): void {
+    this.timer = setTimeout(
+      () => this.fail(`It gave no complete answer within ${this.times.timeoutMs / 1_000} seconds.`),
+      this.times.timeoutMs - (performance.now() - this.begun),
+    );
+    this.times.slow?.();
+  }
+
+  /** @param isLong whether the rest of the body is not read. */
+  private answered(isLong: boolean): void {
+    const status = this.status!;
+    const isSuccess = status >= 200 && status < 300;
+    const isRedirect = status >= 300 && status < 400;
+    this.settle(
+      {
+        isSuccess,
+        status,
+        durationMs: performance.now() - this.begun,
+        response: this.kept(),
+        error: isSuccess ? null : `It answered ${status}${isRedirect ? ', and redirects are not followed' : ''}.`,
+        retryAfterMs: isSuccess ? undefined : retryAfterOf(this.retryAfter),
+      },
+      false,
+    );
+    if (isLong) this.cut();
+  }
+
+  private fail(error: string): void {
+    this.settle(failed(this.begun, error, this.status, this.kept()), false);
+    this.cut();
+  }
+
+  private kept(): Buffer | null {
+    return this.status === undefined ? null : this.response;
+  }
+
+  private settle(result: TryResult, wasClosed: boolean): void {
+    if (this.isSettled) return;
+    this.isSettled = true;
+    clearTimeout(this.timer);
+    this.settled(result, wasClosed);
+  }
+
+  private cut(): void {
+    this.controller?.abort(new Error('cut'));
+  }
+}
+
+const failed = (begun: number, error: string, status?: number, response: Buffer | null = null): TryResult => ({
+  isSuccess: false,
+  status: status ?? null,
+  durationMs: performance.now() - begun,
+  response,
+  error,
+});
+
+const known: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'It refused the connection.',
+  ECONNRESET: 'It closed the connection without an answer.',
+  EPIPE: 'It closed the connection without an answer.',
+  UND_ERR_SOCKET: 'It closed the connection without a complete answer.',
+  EHOSTUNREACH: 'It cannot be reached.',
+  ENETUNREACH: 'It cannot be reached.',
+  ETIMEDOUT: 'It did not take the connection in time.',
+  UND_ERR_HEADERS_OVERFLOW: `The head of its answer has more than ${headLimit / 1_024} KiB.`,
+  CERT_HAS_EXPIRED: 'Its certificate has expired.',
+  CERT_NOT_YET_VALID: 'Its certificate is not valid yet.',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'Its certificate is self-signed.',
+  SELF_SIGNED_CERT_IN_CHAIN: 'Its certificate is signed by an authority that is not trusted.',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    'Its certificate is signed by an authority that is not trusted, or its chain lacks one.',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'Its certificate is signed by an authority that is not trusted.',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'Its certificate is for another name.',
+};
+
+/** Gives a sentence for the customer, who knows nothing of our libraries. */
+function wordsOf(error: unknown, timeoutMs: number): string {
+  if (error instanceof TargetRefused) return error.message;
+  const { code, message, errors } = error as NodeJS.ErrnoException & { errors?: Error[] };
+  if (errors?.[0]) return wordsOf(errors[0], timeoutMs);
+  if (code !== undefined && known[code]) return known[code];
+  if (message.startsWith('no connection within'))
+    return `It did not take the connection within ${timeoutMs / 1_000} seconds.`;
+  if (code?.startsWith('HPE_')) return 'Its answer is no HTTP/1.1.';
+  // eslint-disable-next-line no-control-regex -- what OpenSSL says may quote the other side
+  return `The connection failed: ${message.replace(/[\x00-\x1f\x7f]+/g, ' ').slice(0, 200)}`;
+}

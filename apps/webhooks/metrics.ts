@@ -1,0 +1,56 @@
+import { queriedGauge } from '@app/runtime';
+import type { Lane, WebhookLanes } from '@app/webhooks';
+import { Counter, Gauge, Histogram, register } from 'prom-client';
+import type { TryResult } from './endpoint-client';
+
+const tries = new Counter({
+  name: 'sendmux_webhook_tries_total',
+  help: 'Tries to deliver a message to an endpoint, by what came of them',
+  labelNames: ['lane', 'outcome'],
+});
+const durations = new Histogram({
+  name: 'sendmux_webhook_try_seconds',
+  help: 'Duration of tries, from the look-up of the name to the end of the answer',
+  labelNames: ['outcome'],
+  buckets: [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 15],
+});
+
+/** Counts a try by the class of its answer, such as `2xx`; `none` where no answer came. */
+export function countTry(lane: Lane, { isSuccess, status, durationMs }: TryResult): void {
+  tries.inc({ lane, outcome: status === null ? 'none' : `${Math.floor(status / 100)}xx` });
+  durations.observe({ outcome: isSuccess ? 'success' : 'failure' }, durationMs / 1_000);
+}
+
+/** Registers what is read of the tables and of the process at each scrape. */
+export function measureLanes(lanes: WebhookLanes, load: () => { lanes: number; tries: number }): void {
+  queriedGauge(
+    { name: 'sendmux_webhook_waiting_subjects', help: 'Subjects with waiting deliveries', labelNames: ['lane'] },
+    async () => (await lanes.waiting()).map(({ lane, subjects }) => ({ labels: { lane }, value: subjects })),
+  );
+  queriedGauge(
+    {
+      name: 'sendmux_webhook_oldest_due_seconds',
+      help: 'Seconds for which the subject that is due longest has been due',
+      labelNames: ['lane'],
+    },
+    async () =>
+      (await lanes.waiting()).map(({ lane, oldestDueSeconds }) => ({ labels: { lane }, value: oldestDueSeconds })),
+  );
+  queriedGauge(
+    { name: 'sendmux_webhooks_disabled', help: 'Endpoints that were disabled by us', labelNames: ['because'] },
+    async () => (await lanes.disabled()).map(({ because, count }) => ({ labels: { because }, value: count })),
+  );
+  for (const [name, help, of] of [
+    ['sendmux_webhook_held_lanes', 'Lanes that this process holds', () => load().lanes],
+    ['sendmux_webhook_tries_under_way', 'Tries of this process that are under way', () => load().tries],
+  ] as const) {
+    register.removeSingleMetric(name);
+    new Gauge({
+      name,
+      help,
+      collect() {
+        this.set(of());
+      },
+    });
+  }
+}

@@ -1,0 +1,118 @@
+import {
+  Inject,
+  Injectable,
+  Module,
+  type BeforeApplicationShutdown,
+  type DynamicModule,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
+import { DatabaseModule } from '@app/database';
+import { DohClient } from '@app/dns';
+import { EventStore, EventStoreModule, eventStoreMigrations } from '@app/event-store';
+import { messagingMigrations } from '@app/messaging';
+import { testBody, WebhookMessages } from '@app/presentation';
+import { ProcessModule } from '@app/process';
+import { readModelMigrations } from '@app/read-model';
+import { HealthProbes, SettingsInvalid, type Settings } from '@app/runtime';
+import { tasksMigrations } from '@app/tasks';
+import { SecretKeys, WebhookDeliveries, WebhookLanes, webhooksMigrations } from '@app/webhooks';
+import { Pool } from 'pg';
+import { EndpointClient } from './endpoint-client';
+import { EventOwners } from './event-owners';
+import { EventsController } from './events.controller';
+import { Housekeeping } from './housekeeping';
+import { LaneWorkers } from './lane-workers';
+import { measureLanes } from './metrics';
+
+/** Connections to PostgreSQL: one is held by the reader of the log. */
+const connections = 16;
+
+/** Runs the lanes for as long as the app does. */
+@Injectable()
+class Lanes implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  constructor(
+    private readonly workers: LaneWorkers,
+    private readonly resolvers: Resolvers,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.workers.run();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.workers.stop();
+    for (const client of this.resolvers.clients) client.close();
+  }
+}
+
+class Resolvers {
+  constructor(readonly clients: readonly DohClient[]) {}
+}
+
+@Module({})
+export class WebhooksModule {
+  constructor(probes: HealthProbes, @Inject(Pool) pool: Pool) {
+    probes.add('ready', 'database', () => pool.query('SELECT 1'));
+  }
+
+  /** @throws {SettingsInvalid} without `WEBHOOK_SECRET_KEYS`. */
+  static forRoot(settings: Settings): DynamicModule {
+    const { WEBHOOK_SECRET_KEYS, WEBHOOKS_ALLOW_LOOPBACK, DOH_RESOLVERS, DOH_TIMEOUT } = settings;
+    if (!WEBHOOK_SECRET_KEYS)
+      throw new SettingsInvalid(
+        'WEBHOOK_SECRET_KEYS is not set: without it the secrets of webhooks cannot be decrypted, and nothing can be\n' +
+          'signed. Set it to what the gateway has. Where there is none yet, make one: id=key, such as\n' +
+          '  WEBHOOK_SECRET_KEYS="2026-01=$(openssl rand -base64 32)"\n' +
+          'docs/settings.md explains it.',
+      );
+    return {
+      module: WebhooksModule,
+      imports: [
+        ProcessModule.forApp('webhooks', settings.LOG_LEVEL),
+        DatabaseModule.forRoot({
+          url: settings.DATABASE_URL,
+          connections,
+          migrations: [
+            ...eventStoreMigrations,
+            ...readModelMigrations,
+            ...messagingMigrations,
+            ...tasksMigrations,
+            ...webhooksMigrations,
+          ],
+        }),
+        EventStoreModule.forRoot(),
+      ],
+      controllers: [EventsController],
+      providers: [
+        Lanes,
+        Housekeeping,
+        {
+          provide: Resolvers,
+          useFactory: () => new Resolvers(DOH_RESOLVERS.map((url) => new DohClient({ url, timeoutMs: DOH_TIMEOUT }))),
+        },
+        { provide: WebhookMessages, inject: [Pool], useFactory: (pool: Pool) => new WebhookMessages(pool) },
+        { provide: EventOwners, inject: [EventStore], useFactory: (store: EventStore) => new EventOwners(store) },
+        {
+          provide: LaneWorkers,
+          inject: [Pool, Resolvers, WebhookMessages],
+          useFactory: (pool: Pool, { clients }: Resolvers, messages: WebhookMessages) => {
+            const lanes = new WebhookLanes(pool);
+            const workers = new LaneWorkers({
+              lanes,
+              keys: new SecretKeys(WEBHOOK_SECRET_KEYS),
+              messages: { bodies: (wanted) => messages.bodies(wanted), testBody },
+              client: new EndpointClient({ resolvers: clients, allowLoopback: WEBHOOKS_ALLOW_LOOPBACK }),
+            });
+            measureLanes(lanes, () => workers.load);
+            return workers;
+          },
+        },
+        {
+          provide: WebhookDeliveries,
+          inject: [Pool, LaneWorkers],
+          useFactory: (pool: Pool, workers: LaneWorkers) => new WebhookDeliveries(pool, (added) => workers.wake(added)),
+        },
+      ],
+    };
+  }
+}
