@@ -2,6 +2,7 @@ import { openSession } from '@app/database';
 import { backOffMs } from '@app/runtime';
 import type { Client, Pool } from 'pg';
 import type { RecordedEvent } from './event';
+import type { Span } from './event-archive';
 import { inFlightTag } from './event-store.migration';
 
 export const eventsChannel = 'sendmux_events';
@@ -18,6 +19,26 @@ export type EventRow = Omit<RecordedEvent, 'time'> & { readonly time: Date };
 export const eventColumns = `position::float8 AS position, stream, version, type, schema_version AS "schemaVersion",
   data, metadata, time`;
 export const recordedEvent = (row: EventRow): RecordedEvent => ({ ...row, time: row.time.toISOString() });
+
+/** The most by which the times of two events may be in another order than their positions, in milliseconds. */
+const disorderMs = 3_600_000;
+
+/** Which events a page has: of these types and times, and of these streams, or of those of which a condition holds. */
+export interface PageSelection {
+  readonly types: readonly string[];
+  /** The earliest time, inclusive. */
+  readonly from: Date;
+  /** The end of the times, exclusive. */
+  readonly to: Date;
+  /**
+   * The names of a thousand streams at most, so that their index finds the events; or an SQL condition on the column
+   * `stream`, with its parameters from `$7`, for a part of the log that is read from end to end.
+   */
+  readonly streams: readonly string[] | { readonly condition: string; readonly values: readonly unknown[] };
+}
+
+/** Positions that a page covers at most where a condition says which streams it has. */
+const windowSize = 20_000;
 
 export interface LogPage {
   readonly events: RecordedEvent[];
@@ -62,6 +83,59 @@ export class EventLog {
    */
   async read({ after, limit }: { after: number; limit: number }): Promise<LogPage> {
     return this.page(after, await this.head(), limit);
+  }
+
+  /**
+   * Gives a part of the log in which all events of a range of times are, up to the newest that is settled. It also has
+   * some that are older or newer, since processes give events their times, and their clocks differ a little.
+   *
+   * @param from the earliest time, inclusive.
+   * @param to the end of the range, exclusive.
+   */
+  async spanOf(from: Date, to: Date): Promise<Span> {
+    const head = await this.head();
+    const after = await this.lastBefore(new Date(from.getTime() - disorderMs), head);
+    return { after, upTo: await this.lastBefore(new Date(to.getTime() + disorderMs), head) };
+  }
+
+  /**
+   * Reads at most `limit` events of a selection in a part of the log that is settled, in the order of the log. With a
+   * condition a page may be empty before the end; `settledUpTo` says how far it has come.
+   */
+  async readSelected({ after, upTo }: Span, selection: PageSelection, limit: number): Promise<LogPage> {
+    const { types, from, to, streams } = selection;
+    const isList = 'length' in streams;
+    const end = isList ? upTo : Math.min(upTo, after + windowSize);
+    const where = `position > $1 AND position <= $2 AND type = ANY ($3) AND time >= $4 AND time < $5`;
+    const { rows } = await this.pool.query<EventRow>({
+      // A statement with a condition is planned for each page anew, since no name stands for its text.
+      ...(isList && { name: 'log selected' }),
+      text: isList
+        ? `SELECT ${eventColumns} FROM unnest($7::text[]) AS of_stream,
+             LATERAL (SELECT * FROM events WHERE stream = of_stream AND ${where}) AS found
+           ORDER BY position LIMIT $6`
+        : `SELECT ${eventColumns} FROM events WHERE ${where} AND (${streams.condition}) ORDER BY position LIMIT $6`,
+      values: [after, end, types, from, to, limit, ...(isList ? [streams] : streams.values)],
+    });
+    const events = rows.map(recordedEvent);
+    return { events, settledUpTo: rows.length === limit ? events.at(-1)!.position : end };
+  }
+
+  /** Gives the last position of which all events at or below are older than a time, but for the disorder of times. */
+  private async lastBefore(time: Date, head: number): Promise<number> {
+    let [older, newer] = [0, head + 1];
+    while (newer - older > 1) {
+      const middle = Math.floor((older + newer) / 2);
+      const { rows } = await this.pool.query<{ position: number; isOlder: boolean }>({
+        name: 'log at',
+        text: `SELECT position::float8 AS position, time < $3 AS "isOlder" FROM events
+          WHERE position >= $1 AND position < $2 ORDER BY position LIMIT 1`,
+        values: [middle, newer, time],
+      });
+      if (rows[0]?.isOlder) older = rows[0].position;
+      else newer = middle;
+    }
+    return older;
   }
 
   /**

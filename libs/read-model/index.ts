@@ -4,6 +4,7 @@ export * from './domains.queries';
 export { addressReservation, liveHome, noMailboxLeft, oneSharedMailbox } from './mailboxes.migration';
 export * from './mailboxes.projection';
 export * from './mailboxes.queries';
+export * from './team-streams';
 export {
   allow,
   closeQuotas,

@@ -92,7 +92,8 @@ export class WebhookDeliveries {
   /**
    * Puts messages on the lane `replay` of an endpoint, each once for a replay.
    *
-   * @param client with a transaction in which they are put on; none when absent.
+   * @param client with a transaction in which they are put on, after whose end the caller tells whom it concerns; none
+   * when absent.
    * @returns how many were put on.
    */
   async enqueueReplay(
@@ -106,7 +107,7 @@ export class WebhookDeliveries {
       text: enqueueReplay,
       values: [webhook, replay, ...columnsOf(messages)],
     });
-    this.added(rows);
+    if (client === this.pool) this.added(rows);
     return rows.reduce((sum, { count }) => sum + count, 0);
   }
 

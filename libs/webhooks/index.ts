@@ -2,6 +2,7 @@ export * from './deliveries';
 export * from './event-types';
 export * from './lanes';
 export * from './notices';
+export * from './replays';
 export * from './secret-keys';
 export * from './signature';
 export * from './targets';

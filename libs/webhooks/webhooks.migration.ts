@@ -86,7 +86,8 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
         PRIMARY KEY (webhook, lane)
       )`);
     await runner.query('CREATE INDEX webhook_lanes_due ON webhook_lanes (due) WHERE due IS NOT NULL');
-    // Everything above `after` and up to `up_to` is still to be put on the queues.
+    // Everything above `after` and up to `up_to` is still to be put on the queues, from the time `due` on, by the process
+    // that holds the lease.
     await runner.query(`
       CREATE TABLE webhook_replays (
         id text PRIMARY KEY,
@@ -102,6 +103,7 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
         delivered integer NOT NULL DEFAULT 0,
         failed integer NOT NULL DEFAULT 0,
         status text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'stopped', 'completed')),
+        due timestamptz NOT NULL DEFAULT now(),
         lease_token uuid,
         lease_until timestamptz,
         created_at timestamptz NOT NULL DEFAULT now(),
