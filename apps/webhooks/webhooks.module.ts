@@ -8,14 +8,14 @@ import {
 } from '@nestjs/common';
 import { DatabaseModule } from '@app/database';
 import { DohClient } from '@app/dns';
-import { EventStore, EventStoreModule, eventStoreMigrations } from '@app/event-store';
+import { EventLog, EventStore, EventStoreModule, eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
 import { testBody, WebhookMessages } from '@app/presentation';
 import { ProcessModule } from '@app/process';
 import { readModelMigrations } from '@app/read-model';
 import { HealthProbes, SettingsInvalid, type Settings } from '@app/runtime';
 import { tasksMigrations } from '@app/tasks';
-import { SecretKeys, WebhookDeliveries, WebhookLanes, webhooksMigrations } from '@app/webhooks';
+import { SecretKeys, WebhookDeliveries, WebhookLanes, WebhookReplays, webhooksMigrations } from '@app/webhooks';
 import { Pool } from 'pg';
 import { EndpointClient } from './endpoint-client';
 import { EventOwners } from './event-owners';
@@ -23,6 +23,7 @@ import { EventsController } from './events.controller';
 import { Housekeeping } from './housekeeping';
 import { LaneWorkers } from './lane-workers';
 import { measureLanes } from './metrics';
+import { ReplayFeeder } from './replay-feeder';
 
 /** Connections to PostgreSQL: one is held by the reader of the log. */
 const connections = 16;
@@ -111,6 +112,14 @@ export class WebhooksModule {
           provide: WebhookDeliveries,
           inject: [Pool, LaneWorkers],
           useFactory: (pool: Pool, workers: LaneWorkers) => new WebhookDeliveries(pool, (added) => workers.wake(added)),
+        },
+        {
+          provide: ReplayFeeder,
+          inject: [Pool, EventLog, WebhookMessages, LaneWorkers],
+          useFactory: (pool: Pool, log: EventLog, messages: WebhookMessages, workers: LaneWorkers) =>
+            new ReplayFeeder(pool, new WebhookReplays(pool), log, messages, (webhook) =>
+              workers.wake([{ webhook, lane: 'replay', count: 0 }]),
+            ),
         },
       ],
     };
