@@ -7,7 +7,8 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     // The endpoints. `event_types` and `domains` are null for all, those included that are added later. Events at or
     // below `from_position` are not delivered: they are older than the endpoint, or than its last change to enabled.
-    // `failing_since` is the first failure after the last success. A secret is nonce, ciphertext and tag of AES-256-GCM.
+    // `failing_since` is the first failure after the last success. A secret is nonce, ciphertext and tag of AES-256-GCM;
+    // `rotation` is the id of the last rotation, so that one that is repeated is known.
     await runner.query(`
       CREATE TABLE webhooks (
         id text PRIMARY KEY,
@@ -25,6 +26,7 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
         old_secret bytea,
         old_secret_key_id text,
         old_secret_until timestamptz,
+        rotation text,
         created_at timestamptz NOT NULL DEFAULT now(),
         updated_at timestamptz NOT NULL DEFAULT now(),
         version integer NOT NULL DEFAULT 1

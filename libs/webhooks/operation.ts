@@ -1,0 +1,95 @@
+import type { Pool } from 'pg';
+import { webhookColumns, webhookNotFound, type Webhook } from './endpoints';
+import { SecretUnreadable, type SecretKeys } from './secret-keys';
+
+/** What `resealWebhooks` has done. */
+export interface Resealed {
+  /** Endpoints whose secrets it has encrypted with the newest key. */
+  readonly resealed: number;
+  /** Endpoints whose secrets cannot be read, with the reason of each. */
+  readonly unreadable: readonly { readonly id: string; readonly why: string }[];
+}
+
+/** Endpoints that are resealed at once. */
+const pageSize = 100;
+
+/** Lists the endpoints of a team, or of all teams, by team and age, for operators. */
+export async function listWebhooks(pool: Pool, team?: string): Promise<Webhook[]> {
+  const { rows } = await pool.query<Webhook>(
+    `SELECT ${webhookColumns} FROM webhooks WHERE $1::text IS NULL OR team = $1 ORDER BY team, id`,
+    [team ?? null],
+  );
+  return rows;
+}
+
+/**
+ * Gives an endpoint of any team, for operators.
+ *
+ * @throws {WebhookRuleBroken} `webhook_not_found`
+ */
+export async function showWebhook(pool: Pool, id: string): Promise<Webhook> {
+  const { rows } = await pool.query<Webhook>(`SELECT ${webhookColumns} FROM webhooks WHERE id = $1`, [id]);
+  if (!rows[0]) throw webhookNotFound(id);
+  return rows[0];
+}
+
+/**
+ * Disables an endpoint of any team, which its team can enable again.
+ *
+ * @throws {WebhookRuleBroken} `webhook_not_found`
+ */
+export async function disableWebhook(pool: Pool, id: string): Promise<Webhook> {
+  await pool.query(
+    'UPDATE webhooks SET enabled = false, updated_at = now(), version = version + 1 WHERE id = $1 AND enabled',
+    [id],
+  );
+  return showWebhook(pool, id);
+}
+
+type StoredSecrets = Readonly<{
+  id: string;
+  secret: Buffer;
+  secretKeyId: string;
+  oldSecret: Buffer | null;
+  oldSecretKeyId: string | null;
+}>;
+
+/** Encrypts the secrets of all teams with the newest key, page by page. To do so again changes nothing. */
+export async function resealWebhooks(pool: Pool, keys: SecretKeys): Promise<Resealed> {
+  const unreadable: { id: string; why: string }[] = [];
+  let resealed = 0;
+  for (let after = ''; ;) {
+    const { rows } = await pool.query<StoredSecrets>(
+      `SELECT id, secret, secret_key_id AS "secretKeyId", old_secret AS "oldSecret",
+          old_secret_key_id AS "oldSecretKeyId"
+        FROM webhooks WHERE id > $1 AND (secret_key_id <> $2 OR old_secret_key_id <> $2) ORDER BY id LIMIT $3`,
+      [after, keys.newest, pageSize],
+    );
+    for (const row of rows) {
+      try {
+        if (await resealOne(pool, keys, row)) resealed++;
+      } catch (error) {
+        if (!(error instanceof SecretUnreadable)) throw error;
+        unreadable.push({ id: row.id, why: error.message });
+      }
+    }
+    if (rows.length < pageSize) return { resealed, unreadable };
+    after = rows.at(-1)!.id;
+  }
+}
+
+/** @returns false where the secrets were rotated meanwhile, in which case the next call does what is left. */
+async function resealOne(
+  pool: Pool,
+  keys: SecretKeys,
+  { id, secret, secretKeyId, oldSecret, oldSecretKeyId }: StoredSecrets,
+): Promise<boolean> {
+  const current = keys.seal(id, keys.open(id, secret, secretKeyId));
+  const old = oldSecret && keys.seal(id, keys.open(id, oldSecret, oldSecretKeyId!));
+  const { rowCount } = await pool.query(
+    `UPDATE webhooks SET secret = $3, secret_key_id = $4, old_secret = $5, old_secret_key_id = $6
+      WHERE id = $1 AND secret = $2 AND old_secret IS NOT DISTINCT FROM $7`,
+    [id, secret, current.sealed, current.keyId, old?.sealed ?? null, old?.keyId ?? null, oldSecret],
+  );
+  return rowCount === 1;
+}
