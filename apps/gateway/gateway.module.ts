@@ -1,15 +1,16 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { AccountsModule, accountsMigrations, Sessions } from '@app/accounts';
+import { Accounts, AccountsModule, accountsMigrations, Sessions } from '@app/accounts';
 import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { Checks, cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
-import { EventStore, eventStoreMigrations } from '@app/event-store';
+import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
 import { DomainsReadModel, MailboxesReadModel, Quotas, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, publicUrlOf, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { PublishedRecords, Resolvers, VerificationModule, Verifier } from '@app/verification';
+import { SecretKeys, WebhookEndpoints, webhooksMigrations } from '@app/webhooks';
 import { Pool } from 'pg';
 import { KeysController } from './accounts/keys.controller';
 import { MeController } from './accounts/me.controller';
@@ -50,6 +51,8 @@ import { StoredQuotas } from './stored-quotas';
 import { MailboxesController } from './mailboxes/mailboxes.controller';
 import { MailboxAvailability } from './mailboxes/availability.service';
 import { Mailboxes } from './mailboxes/mailboxes.service';
+import { WebhooksController } from './webhooks/webhooks.controller';
+import { Webhooks } from './webhooks/webhooks.service';
 import { OutboundProviders } from './mailboxes/outbound-providers';
 
 /** The names of the settings that the gateway uses. */
@@ -79,6 +82,9 @@ export const gatewaySettings = [
   'VERIFICATION_INTERVAL',
   'MAIL_FROM_REQUIRED',
   'CLAIM_GRACE',
+  'WEBHOOK_SECRET_KEYS',
+  'WEBHOOKS_ALLOW_LOOPBACK',
+  'MAX_WEBHOOKS_PER_TEAM',
   'LOG_LEVEL',
 ] as const satisfies readonly (keyof Settings)[];
 
@@ -116,6 +122,7 @@ export class GatewayModule {
             ...tasksMigrations,
             ...senderRulesMigrations,
             ...rateLimitMigrations,
+            ...webhooksMigrations,
           ],
         }),
         AccountsModule,
@@ -133,6 +140,7 @@ export class GatewayModule {
         MailboxesController,
         KeysController,
         OwnersController,
+        WebhooksController,
         MeController,
         SessionController,
         InvitationsController,
@@ -182,6 +190,23 @@ export class GatewayModule {
               perTeam: { domains: settings.MAX_DOMAINS_PER_TEAM, mailboxes: settings.MAX_MAILBOXES_PER_TEAM },
               domainsInAll: settings.MAX_DOMAINS,
             }),
+        },
+        {
+          provide: WebhookEndpoints,
+          inject: [Pool, EventLog, Accounts],
+          useFactory: (pool: Pool, log: EventLog, accounts: Accounts) =>
+            new WebhookEndpoints(pool, {
+              keys: settings.WEBHOOK_SECRET_KEYS && new SecretKeys(settings.WEBHOOK_SECRET_KEYS),
+              head: () => log.head(),
+              inTeam: (team, work) => accounts.inTeam(team, work),
+              mostOfATeam: settings.MAX_WEBHOOKS_PER_TEAM,
+            }),
+        },
+        {
+          provide: Webhooks,
+          inject: [WebhookEndpoints, DomainsReadModel],
+          useFactory: (...parts: [WebhookEndpoints, DomainsReadModel]) =>
+            new Webhooks(...parts, settings.WEBHOOKS_ALLOW_LOOPBACK),
         },
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
         {

@@ -398,7 +398,12 @@ describe('the outbound provider', () => {
 });
 
 /** The prefixes of ids by the kind of what they name, as it is in the path. */
-const prefixes: Readonly<Record<string, 'mdom' | 'mbx' | 'key'>> = { domains: 'mdom', mailboxes: 'mbx', keys: 'key' };
+const prefixes: Readonly<Record<string, 'mdom' | 'mbx' | 'key' | 'whk'>> = {
+  domains: 'mdom',
+  mailboxes: 'mbx',
+  keys: 'key',
+  webhooks: 'whk',
+};
 
 /** Reads the operations of the OpenAPI document, by their whole paths. */
 const documented = async () =>
@@ -441,7 +446,7 @@ it('every operation of the OpenAPI document with a key needs one permission, its
     opened[`${method} ${path.replace('/api/v1', '')}`] = by.sort().join(' ');
   }
   const by = (kind: string, act: string) =>
-    [`${kind}.*`, `${kind}.${act}`, 'root:full', ...(act === 'read' ? ['root:readonly'] : [])].join(' ');
+    [`${kind}.*`, `${kind}.${act}`, 'root:full', ...(act === 'read' ? ['root:readonly'] : [])].sort().join(' ');
   expect(opened).toEqual({
     'POST /domains': by('domain', 'create'),
     'GET /domains': by('domain', 'read'),
@@ -483,6 +488,12 @@ it('every operation of the OpenAPI document with a key needs one permission, its
     'POST /owners/invitations': by('owner', 'create'),
     'DELETE /owners/invitations/{email}': by('owner', 'delete'),
     'DELETE /owners/{email}': by('owner', 'delete'),
+    'POST /webhooks': by('webhook', 'create'),
+    'GET /webhooks': by('webhook', 'read'),
+    'GET /webhooks/{id}': by('webhook', 'read'),
+    'PATCH /webhooks/{id}': by('webhook', 'update'),
+    'DELETE /webhooks/{id}': by('webhook', 'delete'),
+    'POST /webhooks/{id}/rotate-secret': by('webhook', 'update'),
     'GET /me': [...keys.keys()].sort().join(' '),
   });
 });
@@ -500,11 +511,12 @@ describe('every operation of the OpenAPI document that takes an id', () => {
     'PUT /api/v1/domains/{id}/filters': { mode: 'denylist', rules: [{ type: 'deny', pattern: 'evil.example' }] },
     'PUT /api/v1/mailboxes/{id}/outbound-provider': { outbound_provider: 'mailgun' },
     'POST /api/v1/domains/{id}/setup-link': {},
+    'PATCH /api/v1/webhooks/{id}': { description: 'CRM' },
     'POST /api/v1/domains/{id}/setup-instructions': { email: 'dns@acme.com' },
   };
   const deletionsLast = (a: Operation, b: Operation) => Number(a.method === 'DELETE') - Number(b.method === 'DELETE');
   let operations: Operation[];
-  /** The ids by their kind: `domains`, `domains/claims`, `mailboxes` and `keys`. */
+  /** The ids by their kind: `domains`, `domains/claims`, `mailboxes`, `keys` and `webhooks`. */
   const ids: Record<string, Record<'own' | 'foreign' | 'deleted' | 'random' | 'malformed', string>> = {};
   const keys: Record<string, string | undefined> = {};
   /** A setup link of the own domain. */
@@ -568,6 +580,17 @@ describe('every operation of the OpenAPI document that takes an id', () => {
       random: newId('key'),
       malformed: 'key_%00..',
     };
+    const webhook = async (key?: string) =>
+      idOf(await call('POST', '/webhooks', { url: 'https://hooks.acme.com' }, key));
+    const removed = await webhook();
+    await call('DELETE', `/webhooks/${removed}`);
+    ids.webhooks = {
+      own: await webhook(),
+      foreign: await webhook(other.key),
+      deleted: removed,
+      random: newId('whk'),
+      malformed: 'whk_%00..',
+    };
     const grant = async (given: Parameters<typeof accounts.createKey>[1]) =>
       (await accounts.createKey(acme.team, given)).key;
     const revoked = await accounts.createKey(acme.team, { role: 'root:full' });
@@ -602,7 +625,9 @@ describe('every operation of the OpenAPI document that takes an id', () => {
 
   it('is covered by this test', () => {
     expect(operations.map(({ method, path }) => `${method} ${path}`).length).toBeGreaterThanOrEqual(14);
-    expect(new Set(operations.map(kindOf))).toEqual(new Set(['domains', 'domains/claims', 'mailboxes', 'keys']));
+    expect(new Set(operations.map(kindOf))).toEqual(
+      new Set(['domains', 'domains/claims', 'mailboxes', 'keys', 'webhooks']),
+    );
   });
 
   it('answers alike for a foreign, deleted, random or malformed id, except for a team’s own deleted ones', async () => {
@@ -657,6 +682,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
       domains: { outbound_provider: null, verification_status: 'verified' },
       mailboxes: { outbound_provider: null, status: 'active' },
       keys: { expires_at: null, revoked_at: null },
+      webhooks: { description: null, enabled: true, old_secret_expires_at: null },
       'domains/claims': { status: 'pending' },
     };
     for (const [kind, { foreign }] of Object.entries(ids))

@@ -107,12 +107,19 @@ describe('R16: the OpenAPI document', () => {
     const domain = (await gateway.call('POST', '/api/v1/domains', { key, body: { domain: 'mail.acme.com' } })).body
       .data;
     await gateway.call('POST', `/api/v1/domains/${domain.id}/verify`, { key });
+    const endpoint = { url: 'https://hooks.acme.com' };
+    const { id: webhook } = (await gateway.call('POST', '/api/v1/webhooks', { key, body: endpoint })).body.data;
     for (const { name, schema } of bodies()) {
       const [method, path] = name.split(' ') as [string, string];
       const mailbox = (await gateway.call('GET', '/api/v1/mailboxes', { key })).body.data as unknown as {
         id: string;
       }[];
-      const ids: Record<string, string> = { domains: domain.id, mailboxes: mailbox[0]?.id ?? 'none', keys: other };
+      const ids: Record<string, string> = {
+        domains: domain.id,
+        mailboxes: mailbox[0]?.id ?? 'none',
+        keys: other,
+        webhooks: webhook,
+      };
       const id = ids[path.split('/')[3]!] ?? 'none';
       const call = { key, body: exampleOf(schema) };
       const { status } = await gateway.call(method.toUpperCase(), path.replace('{id}', id), call);
@@ -127,7 +134,7 @@ describe('R16: the OpenAPI document', () => {
       }[name];
       expect([name, status]).toEqual([
         name,
-        expected ?? (/\/(mailboxes|keys|rotate|setup-link|owners\/invitations)$/.test(path) ? 201 : 200),
+        expected ?? (/\/(mailboxes|keys|webhooks|rotate|setup-link|owners\/invitations)$/.test(path) ? 201 : 200),
       ]);
     }
   });

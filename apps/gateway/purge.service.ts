@@ -1,12 +1,13 @@
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { Sessions, SetupLinks } from '@app/accounts';
+import { WebhookEndpoints } from '@app/webhooks';
 import { Pool } from 'pg';
 import { StoredClaims } from './claims/stored-claims';
 import { removeOldCounts } from './http/shared-rate-limit';
 
 const purgeEveryMs = 3_600_000;
 
-/** Removes setup links, console sessions, claims and counts of requests that are over, at the start and every hour. */
+/** Removes links, sessions, claims, secrets of webhooks and counts that are over, at the start and every hour. */
 @Injectable()
 export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger(Purge.name);
@@ -17,6 +18,7 @@ export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
     private readonly sessions: Sessions,
     private readonly claims: StoredClaims,
     @Inject(Pool) private readonly pool: Pool,
+    private readonly webhooks: WebhookEndpoints,
   ) {}
 
   onApplicationBootstrap(): void {
@@ -35,6 +37,7 @@ export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
       await this.sessions.purge();
       await this.claims.purge();
       await removeOldCounts(this.pool);
+      await this.webhooks.forgetOldSecrets();
     } catch (error) {
       this.logger.warn(`What is over will be removed later: ${(error as Error).message}`);
     }

@@ -91,7 +91,7 @@ describe('API keys', () => {
     expect(key).toMatch(/^smx_root_[0-9a-z]{42}$/);
     expect(shown).toMatchObject({ team, name: 'deploy', hint: key.slice(-4), role: 'root:full', revokedAt: null });
     const { role, permissions } = shown;
-    expect(permissions).toEqual(['domain.*', 'mailbox.*', 'key.*', 'owner.*']);
+    expect(permissions).toEqual(['domain.*', 'mailbox.*', 'key.*', 'owner.*', 'webhook.*']);
     expect(await accounts.authenticate(key)).toEqual({ keyId: shown.id, team, role, permissions });
     expect(await accounts.authenticate(`${key} `)).toBeUndefined();
     expect(await accounts.authenticate('')).toBeUndefined();

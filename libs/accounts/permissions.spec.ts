@@ -14,6 +14,7 @@ describe('permissions', () => {
       'mailbox.read',
       'key.read',
       'owner.read',
+      'webhook.read',
     ]);
   });
 

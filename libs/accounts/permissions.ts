@@ -7,16 +7,17 @@ export const permissions = [
   ...(['mailbox.create', 'mailbox.read', 'mailbox.update', 'mailbox.delete'] as const),
   ...(['key.create', 'key.read', 'key.update', 'key.delete'] as const),
   ...(['owner.create', 'owner.read', 'owner.delete'] as const),
+  ...(['webhook.create', 'webhook.read', 'webhook.update', 'webhook.delete'] as const),
 ] as const;
 export type Permission = (typeof permissions)[number];
 
 /** The values that a key can be granted: a permission, or the wildcard of a kind. */
-export const grantable: readonly string[] = [...permissions, 'domain.*', 'mailbox.*', 'key.*', 'owner.*'];
+export const grantable: readonly string[] = [...permissions, 'domain.*', 'mailbox.*', 'key.*', 'owner.*', 'webhook.*'];
 
 /** Built-in roles. A key stores the name of its role, so that it gains what is added to the role. */
 export const roles = {
-  'root:full': ['domain.*', 'mailbox.*', 'key.*', 'owner.*'],
-  'root:readonly': ['domain.read', 'mailbox.read', 'key.read', 'owner.read'],
+  'root:full': ['domain.*', 'mailbox.*', 'key.*', 'owner.*', 'webhook.*'],
+  'root:readonly': ['domain.read', 'mailbox.read', 'key.read', 'owner.read', 'webhook.read'],
 } as const satisfies Record<string, readonly string[]>;
 export type Role = keyof typeof roles;
 

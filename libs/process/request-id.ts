@@ -22,7 +22,8 @@ export function requestId(request: IncomingMessage): string {
 const requestIds = new WeakMap<IncomingMessage, string>();
 
 /**
- * Hides API keys in a text. A key does not belong in a URL or another header, but callers put it there, and it must not
- * reach logs or answers.
+ * Hides API keys, and secrets of webhooks, in a text. They do not belong in a URL or another header, but callers put
+ * them there, and they must not reach logs or answers.
  */
-export const withoutKeys = (text: string): string => text.replace(/smx_[a-z]+_\w+/gi, 'smx_[hidden]');
+export const withoutKeys = (text: string): string =>
+  text.replace(/smx_[a-z]+_\w+/gi, 'smx_[hidden]').replace(/whsec_[\w%+/=-]+/gi, 'whsec_[hidden]');

@@ -140,6 +140,16 @@ export class DomainsReadModel {
     return rowCount === 1;
   }
 
+  /** Gives those of the ids that are or were domains of the team, whatever their status. */
+  async thoseOf(ids: readonly string[], team: string): Promise<string[]> {
+    const { rows } = await this.pool.query<{ id: string }>({
+      name: 'domains-of-team',
+      text: 'SELECT id FROM domains WHERE id = ANY($1) AND team = $2',
+      values: [ids, team],
+    });
+    return rows.map(({ id }) => id);
+  }
+
   /**
    * Lists at most `limit` domains of a team, the newest first: those below the id `before`, with the status and the
    * mode, and with the part of a name, as far as these are given.

@@ -21,7 +21,18 @@ const readers: Record<string, Reader> = {
 };
 
 /** What reads nothing that others wrote. */
-const others = ['isPublicAddress', 'newSecret', 'noticeKeyOf', 'signaturesOf'];
+const others = [
+  'disableWebhook',
+  'isPublicAddress',
+  'listWebhooks',
+  'newSecret',
+  'noticeKeyOf',
+  'removeWebhooksOf',
+  'resealWebhooks',
+  'showWebhook',
+  'signaturesOf',
+  'webhookNotFound',
+];
 
 describe('what customers and endpoints write is read in time linear in its length', () => {
   it('by every function that there is', () =>

@@ -121,6 +121,9 @@ const settings = {
   MAX_MAILBOXES_PER_TEAM: 1_000_000,
   MAX_DOMAINS: 10_000_000,
   VERIFICATION_INTERVAL: 21_600_000,
+  WEBHOOK_SECRET_KEYS: new Map([['test', Buffer.alloc(32, 7)]]) as Map<string, Buffer> | undefined,
+  WEBHOOKS_ALLOW_LOOPBACK: false,
+  MAX_WEBHOOKS_PER_TEAM: 1_000_000,
   LOG_LEVEL: 'silent' as const,
 };
 

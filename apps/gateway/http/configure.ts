@@ -22,7 +22,7 @@ const duration = new Histogram({
   buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
 });
 
-const behindKeys = new RegExp(`^${apiPath}/(domains|mailboxes|keys|owners|me)(?![a-z])`);
+const behindKeys = new RegExp(`^${apiPath}/(domains|mailboxes|keys|owners|webhooks|me)(?![a-z])`);
 const behindSetupLinks = new RegExp(`^${apiPath}/setup(?![a-z])`);
 
 /**

@@ -8,6 +8,7 @@ import { DomainRuleBroken } from '@app/mail-domain';
 import { NameRefused } from '@app/mail-records';
 import { AddressRefused, MailboxRuleBroken, SenderRuleRefused } from '@app/mailbox';
 import { CounterpartAlarm } from '@app/runtime';
+import { TargetRefused, WebhookRuleBroken } from '@app/webhooks';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 import { preconditionFailed } from './preconditions';
 import { quotaRefused } from './quota-refusals';
@@ -69,6 +70,14 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
     return new ApiError('validation_error', exception.message, { param: `rules.${exception.index}.pattern` });
   if (exception instanceof DomainRuleBroken) return new ApiError(exception.code, exception.message);
   if (exception instanceof AccountRuleBroken) return ofAccountRule(exception);
+  if (exception instanceof TargetRefused) {
+    const { message } = exception;
+    return new ApiError('validation_error', message, {
+      param: 'url',
+      errors: [{ code: 'url_refused', param: 'url', message }],
+    });
+  }
+  if (exception instanceof WebhookRuleBroken) return ofWebhookRule(exception, request);
   if (exception instanceof QuotaExceeded || exception instanceof InstallationFull) return quotaRefused(exception);
   if (exception instanceof StreamHasChanged) return preconditionFailed(request.method);
   if (exception instanceof WrongExpectedVersion)
@@ -122,6 +131,22 @@ function ofAccountRule({ code: rule, message, count, retryAfter }: AccountRuleBr
     retryAfter,
     ...(param !== undefined && { param, errors: [{ code: rule, param, message }] }),
   });
+}
+
+/** Seconds after which an operator may have set what is missing. */
+const noKeysForSeconds = 600;
+
+function ofWebhookRule({ code, message, count }: WebhookRuleBroken, { method }: FastifyRequest): ApiError {
+  switch (code) {
+    case 'webhook_not_found':
+      return new ApiError('not_found', message);
+    case 'webhook_has_changed':
+      return preconditionFailed(method);
+    case 'too_many_webhooks':
+      return new ApiError('limit_exceeded', message, { count });
+    case 'no_secret_keys':
+      return new ApiError('service_unavailable', message, { retryAfter: noKeysForSeconds });
+  }
 }
 
 /** Converts the exceptions that Nest and Fastify throw themselves. */

@@ -19,7 +19,7 @@ const exampleId = 'req_clxxxxxxxxxxxxxxxxxxxxxxxxx';
  * Documents a text by the values that it has today. A later release may have more of them, as it may not of an `enum`:
  * clients must accept values that they do not know.
  */
-export const extensible = (values: readonly string[]): ApiPropertyOptions =>
+export const extensible = (values: readonly (string | null)[]): ApiPropertyOptions =>
   ({ type: 'string', 'x-extensible-enum': [...values] }) as ApiPropertyOptions;
 
 const atFault = 'The field, query parameter or header at fault; `body` or `request` where it is the whole of that.';
@@ -222,6 +222,7 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     .addTag('mailboxes', 'Mailboxes on your domains, and on myagent.mx')
     .addTag('keys', 'API keys of your team')
     .addTag('owners', 'Owners of your team, who get its notices by e-mail')
+    .addTag('webhooks', 'Endpoints of your team, to which what happens is sent')
     .addTag('account', 'Whose key this is')
     .addTag('setup', 'Setting up a domain without an API key')
     .addTag('session', 'Signing in to the console')

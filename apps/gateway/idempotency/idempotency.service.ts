@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { InstallationFull, QuotaExceeded } from '@app/commands';
 import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
+import { WebhookRuleBroken } from '@app/webhooks';
 import { Pool } from 'pg';
 import { ApiError } from '../http/api-error';
 
@@ -20,7 +21,15 @@ export interface Answer {
 export interface CreationRequest {
   readonly team: string;
   /** What is done. Keys of different operations have nothing to do with each other. */
-  readonly operation: 'addDomain' | 'claimDomain' | 'createMailbox';
+  readonly operation:
+    | 'addDomain'
+    | 'claimDomain'
+    | 'createMailbox'
+    | 'createWebhook'
+    | 'rotateWebhookSecret'
+    | 'testWebhook'
+    | 'redeliverWebhook'
+    | 'replayWebhook';
   /** The header as it was sent; undefined without one. */
   readonly key: string | undefined;
   readonly body: object;
@@ -195,6 +204,7 @@ const isRefusal = (error: unknown): boolean =>
   error instanceof AddressRefused ||
   error instanceof QuotaExceeded ||
   error instanceof InstallationFull ||
+  error instanceof WebhookRuleBroken ||
   (error instanceof ApiError && error.code !== 'service_unavailable');
 
 const isMine = 'team = $1 AND key = $2 AND claimed_until = $3::timestamptz AND status IS NULL';
