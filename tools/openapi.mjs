@@ -45,7 +45,7 @@ if (process.argv.includes('--release')) {
 async function present() {
   const { loadSettings } = load('./libs/runtime/index.ts');
   const { GatewayModule, gatewaySettings } = load('./apps/gateway/gateway.module.ts');
-  const { openApiDocument } = load('./apps/gateway/http/openapi.ts');
+  const { openApiDocument } = load('./apps/gateway/http/openapi-document.ts');
   const unused = { DATABASE_URL: 'postgresql://localhost', DOH_RESOLVERS: 'http://localhost/dns-query' };
   const module = GatewayModule.forRoot(loadSettings(unused, gatewaySettings));
   const options = { preview: true, abortOnError: false, logger: ['error'] };

@@ -5,12 +5,13 @@ import { Checks, cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
 import { DomainsReadModel, MailboxesReadModel, Quotas, readModelMigrations } from '@app/read-model';
+import { WebhookMessages } from '@app/presentation';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, publicUrlOf, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { PublishedRecords, Resolvers, VerificationModule, Verifier } from '@app/verification';
-import { SecretKeys, WebhookEndpoints, webhooksMigrations } from '@app/webhooks';
+import { SecretKeys, WebhookDeliveries, WebhookEndpoints, webhooksMigrations } from '@app/webhooks';
 import { Pool } from 'pg';
 import { KeysController } from './accounts/keys.controller';
 import { MeController } from './accounts/me.controller';
@@ -51,6 +52,8 @@ import { StoredQuotas } from './stored-quotas';
 import { MailboxesController } from './mailboxes/mailboxes.controller';
 import { MailboxAvailability } from './mailboxes/availability.service';
 import { Mailboxes } from './mailboxes/mailboxes.service';
+import { DeliveriesController } from './webhooks/deliveries.controller';
+import { Deliveries } from './webhooks/deliveries.service';
 import { WebhooksController } from './webhooks/webhooks.controller';
 import { Webhooks } from './webhooks/webhooks.service';
 import { OutboundProviders } from './mailboxes/outbound-providers';
@@ -141,6 +144,7 @@ export class GatewayModule {
         KeysController,
         OwnersController,
         WebhooksController,
+        DeliveriesController,
         MeController,
         SessionController,
         InvitationsController,
@@ -208,6 +212,9 @@ export class GatewayModule {
           useFactory: (...parts: [WebhookEndpoints, DomainsReadModel]) =>
             new Webhooks(...parts, settings.WEBHOOKS_ALLOW_LOOPBACK),
         },
+        { provide: WebhookDeliveries, inject: [Pool], useFactory: (pool: Pool) => new WebhookDeliveries(pool) },
+        { provide: WebhookMessages, inject: [Pool], useFactory: (pool: Pool) => new WebhookMessages(pool) },
+        Deliveries,
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
         {
           provide: RequestLimits,

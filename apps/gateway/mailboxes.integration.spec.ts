@@ -435,7 +435,12 @@ it('every operation of the OpenAPI document with a key needs one permission, its
   for (const { method, path } of operations.filter(takesKeys)) {
     // The body is missing or invalid and the id is unknown, so a caller with the permission gets the error for that.
     const id = newId(prefixes[path.split('/')[3]!] ?? 'mbx');
-    const url = path.replace('{id}', id).replace('{email}', 'x@acme.com').replace('{link}', newId('slnk'));
+    const url = path
+      .replace('{id}', id)
+      .replace('{email}', 'x@acme.com')
+      .replace('{link}', newId('slnk'))
+      .replace('{delivery_id}', newId('wdlv'))
+      .replace('{replay_id}', newId('rpl'));
     const send = async (key: string | undefined) =>
       (await gateway.call(method, url, { key, ...(method !== 'GET' && { body: {} }) })).status;
     expect(await Promise.all([undefined, `smx_root_${'0'.repeat(42)}`, revoked.key].map(send))).toEqual([
@@ -494,6 +499,11 @@ it('every operation of the OpenAPI document with a key needs one permission, its
     'PATCH /webhooks/{id}': by('webhook', 'update'),
     'DELETE /webhooks/{id}': by('webhook', 'delete'),
     'POST /webhooks/{id}/rotate-secret': by('webhook', 'update'),
+    'POST /webhooks/{id}/test': by('webhook', 'update'),
+    'GET /webhooks/{id}/deliveries': by('webhook', 'read'),
+    'GET /webhooks/{id}/deliveries/{delivery_id}': by('webhook', 'read'),
+    'GET /webhooks/{id}/deliveries/{delivery_id}/payload': by('webhook', 'read'),
+    'POST /webhooks/{id}/deliveries/{delivery_id}/redeliver': by('webhook', 'update'),
     'GET /me': [...keys.keys()].sort().join(' '),
   });
 });
@@ -519,8 +529,9 @@ describe('every operation of the OpenAPI document that takes an id', () => {
   /** The ids by their kind: `domains`, `domains/claims`, `mailboxes`, `keys` and `webhooks`. */
   const ids: Record<string, Record<'own' | 'foreign' | 'deleted' | 'random' | 'malformed', string>> = {};
   const keys: Record<string, string | undefined> = {};
-  /** A setup link of the own domain. */
+  /** A setup link of the own domain, and a delivery to the own webhook. */
   let link: string;
+  let delivery: string;
   /** The operations that also show a team what it has deleted. */
   const past: string[] = ['/api/v1/domains/{id}/history'];
 
@@ -591,6 +602,10 @@ describe('every operation of the OpenAPI document that takes an id', () => {
       random: newId('whk'),
       malformed: 'whk_%00..',
     };
+    await call('POST', `/webhooks/${ids.webhooks.own}/test`);
+    const deliveries = await call('GET', `/webhooks/${ids.webhooks.own}/deliveries`);
+    delivery = (deliveries.body.data as unknown as [{ id: string }])[0].id;
+
     const grant = async (given: Parameters<typeof accounts.createKey>[1]) =>
       (await accounts.createKey(acme.team, given)).key;
     const revoked = await accounts.createKey(acme.team, { role: 'root:full' });
@@ -609,7 +624,8 @@ describe('every operation of the OpenAPI document that takes an id', () => {
   const send = ({ method, path }: Operation, id: string, key: string | undefined) =>
     gateway.call(
       method,
-      path.replace('{id}', id).replace('{link}', link) + (path.endsWith('zone-file') ? '?format=bind' : ''),
+      path.replace('{id}', id).replace('{link}', link).replace('{delivery_id}', delivery) +
+        (path.endsWith('zone-file') ? '?format=bind' : ''),
       {
         key,
         body: bodies[`${method} ${path}`],
@@ -674,6 +690,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
         rotate: 201,
         'setup-link': 201,
         'setup-instructions': 202,
+        redeliver: 202,
       };
       const expected = others[operation.path.split('/').at(-1)!] ?? 200;
       expect({ what, status }).toEqual({ what, status: expected });

@@ -1,3 +1,4 @@
+import { testType, webhookTypes } from '@app/webhooks';
 import { ApiContract, pathsOf, type OpenApi, type Operation } from '../../test/support/api-contract';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
@@ -34,6 +35,15 @@ const bodies = () =>
     if (!reference) return [];
     return [{ name, schema: document.components.schemas[reference.split('/').at(-1)!] as BodySchema }];
   });
+
+interface Message {
+  readonly parameters: readonly { readonly name: string }[];
+  readonly requestBody: {
+    readonly content: {
+      readonly 'application/cloudevents+json': { readonly schema: object; readonly example: unknown };
+    };
+  };
+}
 
 interface BodySchema {
   readonly additionalProperties?: boolean;
@@ -72,6 +82,23 @@ describe('R16: the OpenAPI document', () => {
     for (const [name, { parameters = [] }] of operations)
       for (const { name: parameter, schema, example } of parameters)
         if (example !== undefined) expectValid(`${name} ${parameter}`, schema, example);
+  });
+
+  it('has every type of message, with headers, and an example of its body that is valid', () => {
+    const { webhooks } = document as unknown as { webhooks: Record<string, { post: Message }> };
+    expect(Object.keys(webhooks)).toEqual([...webhookTypes, testType]);
+    for (const [type, { post }] of Object.entries(webhooks)) {
+      const { schema, example } = post.requestBody.content['application/cloudevents+json'];
+      expectValid(type, schema, example);
+      expect(contract.faults(schema, { ...(example as object), type: 'other' })).toBeDefined();
+      expect(example).toMatchObject({ specversion: '1.0', type });
+      expect(post.parameters.map(({ name }) => name)).toEqual([
+        'webhook-id',
+        'webhook-timestamp',
+        'webhook-signature',
+        'webhook-replay',
+      ]);
+    }
   });
 
   it('says of each body that it is closed, as it is', async () => {

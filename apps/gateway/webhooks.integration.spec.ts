@@ -1,10 +1,11 @@
 import { openPool } from '@app/database';
 import { EventLog } from '@app/event-store';
 import { newId } from '@app/runtime';
-import { resealWebhooks, SecretKeys } from '@app/webhooks';
+import { resealWebhooks, SecretKeys, WebhookDeliveries } from '@app/webhooks';
 import type { Pool } from 'pg';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import type { DeliverySchema } from './webhooks/deliveries.dto';
 import type { NewWebhookSchema } from './webhooks/webhooks.dto';
 
 let database: TestDatabase;
@@ -318,6 +319,179 @@ describe('rotating a secret', () => {
     expect(again.headers.get('idempotent-replayed')).toBe('true');
     const other = dataOf(await create(team)).id;
     expect((await rotate(team, other, undefined, header)).body.error.code).toBe('idempotency_conflict');
+  });
+});
+
+/** A webhook of a team with a domain, to which a message about that domain was put on, as the app webhooks does. */
+async function delivered() {
+  const { team, id } = await given();
+  const domain = await domainOf(team);
+  const message = `${domain}/2`;
+  await new WebhookDeliveries(pool).enqueue({
+    team: team.team,
+    domain,
+    message,
+    type: 'domain.created',
+    subject: domain,
+    version: 2,
+    position: 1e9,
+    occurredAt: new Date().toISOString(),
+  });
+  const [delivery] = (await deliveriesOf(team, id)) as [DeliverySchema];
+  return { team, id, domain, message, delivery };
+}
+const deliveriesOf = async (team: Team, id: string, query = '') =>
+  (await call(team, 'GET', `/${id}/deliveries${query}`)).body.data as unknown as DeliverySchema[];
+/** Has a delivery have ended, as the app webhooks writes it. */
+const end = (id: string, status: 'delivered' | 'failed') =>
+  pool.query(
+    `WITH q AS (DELETE FROM webhook_queues q USING webhook_deliveries d
+        WHERE d.id = $1 AND q.webhook = d.webhook AND q.subject = d.subject)
+      UPDATE webhook_deliveries SET status = $2, tries = 1, tried_at = now(), duration_ms = 184,
+        response_status = 200, response = '\\x6f6bff' WHERE id = $1`,
+    [id, status],
+  );
+
+describe('testing a webhook', () => {
+  it('puts a test on, whatever types it has chosen, under the id that is answered', async () => {
+    const { team, id } = await given({ event_types: ['domain.deleted'] });
+    const tested = await call(team, 'POST', `/${id}/test`);
+    expect(tested.status).toBe(200);
+    const { event_id: event } = tested.body.data as unknown as { event_id: string };
+    expect(event).toMatch(/^msg_cl[0-9a-z]{25}$/);
+    const [test] = await deliveriesOf(team, id);
+    expect(test).toMatchObject({
+      event_id: event,
+      event_type: 'sendmux.test',
+      lane: 'requested',
+      result: 'retrying',
+      delivery_attempt: 0,
+      max_attempts: 9,
+      attempted_at: null,
+      response_status: null,
+      payload_available: true,
+    });
+    const payload = await call(team, 'GET', `/${id}/deliveries/${test!.id}/payload`);
+    expect((payload.body.data as unknown as { payload: object }).payload).toMatchObject({
+      id: event,
+      type: 'sendmux.test',
+      data: { team: team.team, webhook: id },
+    });
+  });
+
+  it('is done once for each Idempotency-Key', async () => {
+    const { team, id } = await given();
+    const test = () => call(team, 'POST', `/${id}/test`, undefined, { 'idempotency-key': 'test' });
+    expect((await test()).body.data).toEqual((await test()).body.data);
+    expect(await deliveriesOf(team, id)).toHaveLength(1);
+    const other = dataOf(await create(team)).id;
+    const refused = await call(team, 'POST', `/${other}/test`, undefined, { 'idempotency-key': 'test' });
+    expect(refused.body.error.code).toBe('idempotency_conflict');
+  });
+
+  it('is refused for one that is disabled, and nothing is put on', async () => {
+    const { team, id } = await given({ enabled: false });
+    const refused = await call(team, 'POST', `/${id}/test`);
+    expect([refused.status, refused.body.error.code]).toEqual([409, 'conflict']);
+    expect(refused.body.error.message).toContain('Enable it first');
+    expect(await deliveriesOf(team, id)).toEqual([]);
+  });
+});
+
+describe('the deliveries of a webhook', () => {
+  it('are listed by page, type and result, the newest first', async () => {
+    const { team, id, delivery } = await delivered();
+    for (let left = 3; left > 0; left--) await call(team, 'POST', `/${id}/test`);
+    await end(delivery.id, 'failed');
+    const all = await deliveriesOf(team, id);
+    expect(all).toHaveLength(4);
+    expect(all.map((each) => each.id)).toEqual(
+      all
+        .map((each) => each.id)
+        .sort()
+        .reverse(),
+    );
+    const first = await call(team, 'GET', `/${id}/deliveries?limit=3`);
+    const cursor = first.body.pagination.next_cursor;
+    expect(await deliveriesOf(team, id, `?limit=3&cursor=${cursor}`)).toEqual(all.slice(3));
+    expect((await deliveriesOf(team, id, '?event_type=sendmux.test')).length).toBe(3);
+    expect((await deliveriesOf(team, id, '?result=failed')).map((each) => each.id)).toEqual([delivery.id]);
+    expect((await deliveriesOf(team, id, '?result=retrying&event_type=domain.created')).length).toBe(0);
+    for (const query of ['event_type=message.bounced', 'result=waiting', 'cursor=x', 'status=failed'])
+      expect((await call(team, 'GET', `/${id}/deliveries?${query}`)).status).toBe(400);
+  });
+
+  it('say what became of them, and what the endpoint answered', async () => {
+    const { team, id, delivery, message, domain } = await delivered();
+    await end(delivery.id, 'delivered');
+    const read = await call(team, 'GET', `/${id}/deliveries/${delivery.id}`);
+    expect(read.body.data).toMatchObject({
+      id: delivery.id,
+      event_id: message,
+      event_type: 'domain.created',
+      subject: domain,
+      result: 'success',
+      lane: 'live',
+      replay_id: null,
+      delivery_attempt: 1,
+      response_status: 200,
+      response_ms: 184,
+      response_body: 'ok\ufffd',
+      error_message: null,
+      next_retry_at: null,
+    });
+    const none = await call(team, 'GET', `/${id}/deliveries/${newId('wdlv')}`);
+    expect([none.status, none.body.error.code]).toEqual([404, 'not_found']);
+  });
+
+  it('have a payload, which is the domain as it was read after that event', async () => {
+    const { team, id, delivery, message, domain } = await delivered();
+    const payload = await call(team, 'GET', `/${id}/deliveries/${delivery.id}/payload`);
+    const shownNow = (await gateway.call('GET', `/api/v1/domains/${domain}`, { key: team.key })).body.data;
+    expect(payload.body.data).toMatchObject({
+      id: delivery.id,
+      event_id: message,
+      delivery_attempt: 0,
+      payload: {
+        specversion: '1.0',
+        id: message,
+        type: 'domain.created',
+        subject: domain,
+        data: { team: team.team, domain: { ...shownNow, next_check_at: null } },
+      },
+    });
+  });
+
+  it('of another webhook of the team are not found', async () => {
+    const { team, delivery } = await delivered();
+    const other = dataOf(await create(team)).id;
+    for (const [method, path] of [
+      ['GET', ''],
+      ['GET', '/payload'],
+      ['POST', '/redeliver'],
+    ] as const)
+      expect((await call(team, method, `/${other}/deliveries/${delivery.id}${path}`)).status).toBe(404);
+  });
+
+  it('are delivered once more on request, under the same id', async () => {
+    const { team, id, delivery, message } = await delivered();
+    await end(delivery.id, 'failed');
+    const path = `/${id}/deliveries/${delivery.id}/redeliver`;
+    const again = await call(team, 'POST', path, undefined, { 'idempotency-key': 'again' });
+    expect(again.status).toBe(202);
+    expect(again.body.data).toMatchObject({
+      id: delivery.id,
+      event_id: message,
+      result: 'retrying',
+      lane: 'requested',
+      delivery_attempt: 0,
+    });
+    await end(delivery.id, 'delivered');
+    const repeated = await call(team, 'POST', path, undefined, { 'idempotency-key': 'again' });
+    expect(repeated.headers.get('idempotent-replayed')).toBe('true');
+    expect((await deliveriesOf(team, id, '?result=success')).length).toBe(1);
+    await call(team, 'PATCH', `/${id}`, { enabled: false });
+    expect((await call(team, 'POST', path)).status).toBe(409);
   });
 });
 

@@ -111,13 +111,17 @@ export class WebhookDeliveries {
     return rows.reduce((sum, { count }) => sum + count, 0);
   }
 
-  /** Puts a message of the type `sendmux.test` on the lane `requested`. @returns the id of the delivery. */
-  async enqueueTest(webhook: string): Promise<string> {
+  /**
+   * Puts a message of the type `sendmux.test` on the lane `requested`, once for each id of a message.
+   *
+   * @returns the id of the delivery.
+   */
+  async enqueueTest(webhook: string, message = newId('msg')): Promise<string> {
     const id = newId('wdlv');
     const { rows } = await this.pool.query<Added>({
       name: 'webhooks-enqueue-test',
       text: enqueueTest,
-      values: [webhook, id, newId('msg'), testType],
+      values: [webhook, id, message, testType],
     });
     this.added(rows);
     return id;

@@ -131,7 +131,7 @@ describe('an endpoint', () => {
       id,
     ]);
     await pool.query(
-      "INSERT INTO webhook_queues (webhook, lane, subject, due, last_position) VALUES ($1, 'live', 's', now() + interval '12 hours', 1)",
+      "INSERT INTO webhook_queues (webhook, lane, subject, due, additions) VALUES ($1, 'live', 's', now() + interval '12 hours', 1)",
       [id],
     );
     expect(await endpoints.update(id, team, { description: 'CRM' })).toMatchObject({ disabledBecause: 'failing' });
@@ -179,7 +179,7 @@ describe('an endpoint', () => {
       );
       await pool.query("INSERT INTO webhook_lanes (webhook, lane) VALUES ($1, 'live')", [id]);
       await pool.query(
-        "INSERT INTO webhook_queues (webhook, lane, subject, last_position) VALUES ($1, 'live', 'mdom_1', 1)",
+        "INSERT INTO webhook_queues (webhook, lane, subject, additions) VALUES ($1, 'live', 'mdom_1', 1)",
         [id],
       );
       await pool.query(

@@ -300,6 +300,7 @@ async function lockExpected(client: Connection, id: string, team: string, expect
 
 /** Removes endpoints and all that waits for them, but for the deliveries themselves, of which there may be many. */
 async function removeEndpoints(client: Connection, ids: readonly string[]): Promise<void> {
+  await lockLanes(client, ids);
   await client.query('DELETE FROM webhooks WHERE id = ANY($1)', [ids]);
   for (const table of ['webhook_lanes', 'webhook_queues', 'webhook_replays'])
     await client.query(`DELETE FROM ${table} WHERE webhook = ANY($1)`, [ids]);
@@ -307,13 +308,21 @@ async function removeEndpoints(client: Connection, ids: readonly string[]): Prom
 
 /** Has all that waits for an endpoint tried now, as if nothing had failed. */
 async function tryAnew(client: Connection, id: string): Promise<void> {
+  await lockLanes(client, [id]);
   await client.query(
-    `UPDATE webhook_lanes SET failures = 0, due = now() WHERE webhook = $1
-      AND EXISTS (SELECT FROM webhook_queues q WHERE q.webhook = $1 AND q.lane = webhook_lanes.lane)`,
+    `UPDATE webhook_lanes SET failures = 0, paused_until = NULL, due = now(), additions = additions + 1
+      WHERE webhook = $1
+        AND EXISTS (SELECT FROM webhook_queues q WHERE q.webhook = $1 AND q.lane = webhook_lanes.lane)`,
     [id],
   );
   await client.query('UPDATE webhook_queues SET due = now() WHERE webhook = $1 AND due > now()', [id]);
 }
+
+/** Locks lanes before their queues, and in their order, as everybody does. */
+const lockLanes = (client: Connection, webhooks: readonly string[]) =>
+  client.query('SELECT FROM webhook_lanes WHERE webhook = ANY($1) ORDER BY webhook, lane FOR NO KEY UPDATE', [
+    webhooks,
+  ]);
 
 export const webhookNotFound = (id: string) =>
   new WebhookRuleBroken('webhook_not_found', `There is no webhook ${id.slice(0, 100)}.`);

@@ -24,3 +24,6 @@ export const testType = 'sendmux.test';
  */
 export const lanes = ['live', 'replay', 'requested'] as const;
 export type Lane = (typeof lanes)[number];
+
+/** The most tries of a delivery: at once, and after each of eight waits. */
+export const triesLimit = 9;

@@ -266,7 +266,7 @@ export class DomainPageEnvelope extends PageEnvelope {
   data: DomainSchema[];
 }
 
-class RecordToRemoveSchema implements RecordToRemove {
+export class RecordToRemoveSchema implements RecordToRemove {
   @ApiProperty({ enum: ['MX', 'TXT', 'CNAME'] })
   type: string;
   @ApiProperty({ example: 'mail.acme.com' })

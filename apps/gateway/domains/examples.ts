@@ -6,7 +6,7 @@ import type { DomainView } from '@app/read-model';
 import { presentEntry } from './history.dto';
 import { presentVerification } from './verification.dto';
 
-const view: DomainView = {
+export const view: DomainView = {
   id: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx',
   name: 'mail.acme.com',
   team: 'team_abc123',

@@ -3,7 +3,7 @@ import { presentMailbox } from '@app/presentation';
 import type { MailboxView } from '@app/read-model';
 import { presentNewMailbox } from './mailbox.dto';
 
-const view: MailboxView = {
+export const view: MailboxView = {
   id: 'mbx_clxxxxxxxxxxxxxxxxxxxxxxxxx',
   address: 'ada@mail.acme.com',
   team: 'team_abc123',

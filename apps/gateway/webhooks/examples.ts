@@ -1,5 +1,7 @@
 /** Examples of answers for the OpenAPI document. */
-import type { Webhook } from '@app/webhooks';
+import type { Delivery, Webhook } from '@app/webhooks';
+import { presentDelivery, presentPayload } from './deliveries.dto';
+import { messages } from './messages';
 import { presentWebhook } from './webhooks.dto';
 
 const webhook: Webhook = {
@@ -32,3 +34,32 @@ export const one = { ok: true, data: presentWebhook(webhook), meta };
 export const page = { ok: true, data: [presentWebhook(webhook)], pagination: { has_more: false }, meta };
 export const deleted = { ok: true, data: { deleted: true, id: webhook.id }, meta };
 export const tested = { ok: true, data: { event_id: 'msg_clxxxxxxxxxxxxxxxxxxxxxxxxx' }, meta };
+
+const sent: Delivery = {
+  id: 'wdlv_clxxxxxxxxxxxxxxxxxxxxxxxxx',
+  lane: 'live',
+  replay: null,
+  message: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx/12',
+  type: 'domain.verified',
+  subject: 'mdom_clxxxxxxxxxxxxxxxxxxxxxxxxx',
+  status: 'delivered',
+  tries: 1,
+  triedAt: new Date('2026-04-15T10:30:01Z'),
+  durationMs: 184,
+  responseStatus: 200,
+  response: Buffer.from('ok'),
+  error: null,
+  nextTryAt: null,
+  createdAt: new Date('2026-04-15T10:30:00Z'),
+};
+const again: Delivery = {
+  ...sent,
+  lane: 'requested',
+  status: 'waiting',
+  tries: 0,
+  nextTryAt: new Date('2026-04-16T08:00:00Z'),
+};
+export const delivery = { ok: true, data: presentDelivery(sent), meta };
+export const waiting = { ok: true, data: presentDelivery(again), meta };
+export const deliveries = { ok: true, data: [delivery.data], pagination: { has_more: false }, meta };
+export const payload = { ok: true, data: presentPayload(sent, JSON.stringify(messages['domain.verified'])), meta };

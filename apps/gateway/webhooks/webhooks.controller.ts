@@ -43,10 +43,10 @@ import {
   webhookIdForm,
   webhookIdParam,
   WebhookPageEnvelope,
+  webhooksPath,
 } from './webhooks.dto';
 import { Webhooks } from './webhooks.service';
 
-export const webhooksPath = '/api/v1/webhooks';
 /** Milliseconds after which the process of a creation counts as dead; each is a single transaction. */
 const takesAtMostMs = 40_000;
 const { 'Idempotent-Replayed': replayed } = creationHeaders;

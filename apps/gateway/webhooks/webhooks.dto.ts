@@ -25,6 +25,8 @@ import { MayBeAbsent } from '../http/may-be-absent';
 import { extensible } from '../http/openapi';
 import { PageEnvelope } from '../http/paging';
 
+export const webhooksPath = '/api/v1/webhooks';
+
 export const webhookIdForm = /^whk_cl[0-9a-z]{25}$/;
 /** Documents the path parameter `id`. */
 export const webhookIdParam = { name: 'id', example: 'whk_clxxxxxxxxxxxxxxxxxxxxxxxxx' } as const;
