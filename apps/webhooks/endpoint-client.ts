@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { Pool, type Dispatcher } from 'undici';
+import { Client, type Dispatcher } from 'undici';
 import { checkedUrl, TargetRefused } from '@app/webhooks';
 import { pinnedConnector, type PinnedConnectorOptions } from './pinned-connector';
 import { retryAfterOf } from './retry-times';
@@ -28,13 +28,11 @@ export interface Request {
   readonly slow?: () => void;
 }
 
-export interface EndpointClientOptions extends Omit<PinnedConnectorOptions, 'timeoutMs'> {
+export interface EndpointClientOptions extends PinnedConnectorOptions {
   /** Milliseconds for look-up, connection, TLS and the whole answer; 15,000 when absent. */
   readonly timeoutMs?: number;
   /** Milliseconds after which a try is slow; 1,000 when absent. */
   readonly slowMs?: number;
-  /** Connections to one endpoint; 8 when absent. */
-  readonly connections?: number;
   /** Endpoints whose connections are kept; 1,000 when absent. */
   readonly endpoints?: number;
 }
@@ -59,97 +57,129 @@ const closings = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
  * decodes no body, and reads at most 16 KiB of head and 64 KiB of body.
  */
 export class EndpointClient {
-  private readonly options: Required<
-    Pick<EndpointClientOptions, 'timeoutMs' | 'slowMs' | 'connections' | 'endpoints'>
-  > &
+  private readonly options: Required<Pick<EndpointClientOptions, 'timeoutMs' | 'slowMs' | 'endpoints'>> &
     EndpointClientOptions;
   /** By endpoint, the one that was used last at the end. */
-  private readonly kept = new Map<string, { readonly url: string; readonly target: URL; readonly pool: Pool }>();
+  private readonly kept = new Map<string, Kept>();
+  private readonly connections = new Set<Connection>();
 
   constructor(options: EndpointClientOptions) {
-    this.options = { timeoutMs: 15_000, slowMs: 1_000, connections: 8, endpoints: 1_000, ...options };
+    this.options = { timeoutMs: 15_000, slowMs: 1_000, endpoints: 1_000, ...options };
   }
 
   /** Sends a message once. Never rejects. */
   async send(request: Request): Promise<TryResult> {
     const begun = performance.now();
-    let target: URL;
-    let pool: Pool;
+    let kept: Kept;
     try {
-      ({ target, pool } = this.poolOf(request));
+      kept = this.keptOf(request);
     } catch (error) {
       return failed(begun, wordsOf(error, this.options.timeoutMs));
     }
-    const first = await this.attempt(pool, target, request, begun);
-    // An endpoint may close a kept connection just when a request is sent on it; a message may arrive twice.
-    if (!first.wasClosed || first.isFirst) return first.result;
-    return (await this.attempt(pool, target, request, begun)).result;
+    const idle = kept.idle.pop();
+    if (idle && begun - idle.since < reconnectMs) {
+      const { result, wasClosed } = await this.attempt(idle, kept, request, begun);
+      // An endpoint may close a kept connection just when a request is sent on it; a message may arrive twice.
+      if (!wasClosed) return result;
+    } else if (idle) this.destroy(idle);
+    return (await this.attempt(this.connect(kept), kept, request, begun)).result;
   }
 
-  /** Ends the connections of an endpoint. */
+  /** Ends the idle connections of an endpoint. */
   forget(webhook: string): void {
     const kept = this.kept.get(webhook);
     this.kept.delete(webhook);
-    void kept?.pool.destroy();
+    for (const connection of kept?.idle.splice(0) ?? []) this.destroy(connection);
   }
 
   /** Ends all connections; what is under way fails. */
   async close(): Promise<void> {
-    const pools = [...this.kept.values()].map(({ pool }) => pool);
     this.kept.clear();
-    await Promise.all(pools.map((pool) => pool.destroy()));
+    await Promise.all([...this.connections].map(({ client }) => client.destroy()));
+    this.connections.clear();
   }
 
+  /** Sends a request on a connection, and keeps that one if the answer was complete. */
   private async attempt(
-    pool: Pool,
-    target: URL,
-    { headers, body, slow }: Request,
+    connection: Connection,
+    kept: Kept,
+    { webhook, headers, body, slow }: Request,
     begun: number,
-  ): Promise<{ result: TryResult; wasClosed: boolean; isFirst: boolean }> {
+  ): Promise<{ result: TryResult; wasClosed: boolean }> {
     const { timeoutMs, slowMs } = this.options;
-    const hadConnections = pool.stats.connected > 0;
-    return new Promise((resolve) => {
-      const attempt = new Attempt(begun, { timeoutMs, slowMs, slow }, (result, wasClosed) =>
-        resolve({ result, wasClosed, isFirst: !hadConnections }),
-      );
-      const path = target.pathname + target.search;
-      pool.dispatch({ path, method: 'POST', headers, body, headersTimeout: 0, bodyTimeout: 0 }, attempt);
+    const path = kept.target.pathname + kept.target.search;
+    const outcome = await new Promise<Settled>((resolve) => {
+      const attempt = new Attempt(begun, { timeoutMs, slowMs, slow }, resolve);
+      connection.client.dispatch({ path, method: 'POST', headers, body, headersTimeout: 0, bodyTimeout: 0 }, attempt);
     });
+    // undici connects anew for a request that is aborted, so that a connection is given up as a whole.
+    if (outcome.isComplete && this.kept.get(webhook) === kept) kept.idle.push(connection);
+    else this.destroy(connection);
+    return outcome;
   }
 
-  /** @throws {TargetRefused} */
-  private poolOf({ webhook, url }: Request): { target: URL; pool: Pool } {
-    const kept = this.kept.get(webhook);
-    this.kept.delete(webhook);
-    if (kept && kept.url === url) {
-      this.kept.set(webhook, kept);
-      return kept;
-    }
-    void kept?.pool.destroy();
-    const { timeoutMs, connections, endpoints } = this.options;
-    const target = checkedUrl(url, this.options);
-    const pool = new Pool(target.origin, {
-      connect: pinnedConnector({ ...this.options, timeoutMs }),
-      connections,
+  private connect({ target }: Kept): Connection {
+    const client = new Client(target.origin, {
+      connect: pinnedConnector(this.options),
       pipelining: 1,
       maxHeaderSize: headLimit,
       keepAliveTimeout: idleMs,
       keepAliveMaxTimeout: idleMs,
-      clientTtl: reconnectMs,
     });
-    this.kept.set(webhook, { url, target, pool });
-    for (const [oldest, { pool: other }] of this.kept) {
-      if (this.kept.size <= endpoints) break;
-      this.kept.delete(oldest);
-      void other.close();
-    }
-    return { target, pool };
+    const connection = { client, since: performance.now() };
+    this.connections.add(connection);
+    return connection;
   }
+
+  private destroy(connection: Connection): void {
+    this.connections.delete(connection);
+    void connection.client.destroy();
+  }
+
+  /** @throws {TargetRefused} */
+  private keptOf({ webhook, url }: Request): Kept {
+    const known = this.kept.get(webhook);
+    if (known?.url === url) {
+      this.kept.delete(webhook);
+      this.kept.set(webhook, known);
+      return known;
+    }
+    this.forget(webhook);
+    const kept: Kept = { url, target: checkedUrl(url, this.options), idle: [] };
+    this.kept.set(webhook, kept);
+    for (const oldest of this.kept.keys()) {
+      if (this.kept.size <= this.options.endpoints) break;
+      this.forget(oldest);
+    }
+    return kept;
+  }
+}
+
+/** What is kept of an endpoint. */
+interface Kept {
+  readonly url: string;
+  readonly target: URL;
+  /** Its idle connections, the one that was used last at the end. */
+  readonly idle: Connection[];
+}
+
+/** A client of undici has one connection, and opens it again where it was closed while it was idle. */
+interface Connection {
+  readonly client: Client;
+  /** By the monotonic clock. */
+  readonly since: number;
+}
+
+interface Settled {
+  readonly result: TryResult;
+  /** Whether the connection was closed before any answer. */
+  readonly wasClosed: boolean;
+  /** Whether the answer was read to its end. */
+  readonly isComplete: boolean;
 }
 
 /** One request and its answer, as undici tells of them. */
 class Attempt implements Dispatcher.DispatchHandler {
-  private controller: Dispatcher.DispatchController | undefined;
   private timer: NodeJS.Timeout;
   private status: number | undefined;
   private retryAfter: string | undefined;
@@ -158,18 +188,17 @@ class Attempt implements Dispatcher.DispatchHandler {
   private interims = 0;
   private isSettled = false;
 
-  /** @param settled is called once, with whether the connection was closed before any answer. */
+  /** @param settled is called once. */
   constructor(
     private readonly begun: number,
     private readonly times: { timeoutMs: number; slowMs: number; slow: (() => void) | undefined },
-    private readonly settled: (result: TryResult, wasClosed: boolean) => void,
+    private readonly settled: (outcome: Settled) => void,
   ) {
     this.timer = setTimeout(() => this.becomeSlow(), times.slowMs - (performance.now() - begun));
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.controller = controller;
-    if (this.isSettled) this.cut();
+  onRequestStart(): void {
+    // Tells undici that this handler is of the present kind.
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
@@ -187,17 +216,17 @@ class Attempt implements Dispatcher.DispatchHandler {
     if (this.response.length < keptOctets)
       this.response = Buffer.concat([this.response, chunk]).subarray(0, keptOctets);
     this.octets += chunk.length;
-    if (this.octets > bodyLimit) this.answered(true);
+    if (this.octets > bodyLimit) this.answered(false);
   }
 
   onResponseEnd(): void {
-    this.answered(false);
+    this.answered(true);
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
     const { code } = error as NodeJS.ErrnoException;
     const wasClosed = this.status === undefined && code !== undefined && closings.has(code);
-    this.settle(failed(this.begun, wordsOf(error, this.times.timeoutMs), this.status, this.kept()), wasClosed);
+    this.settle(failed(this.begun, wordsOf(error, this.times.timeoutMs), this.status, this.kept()), { wasClosed });
   }
 
   private becomeSlow(): void {
@@ -208,8 +237,8 @@ class Attempt implements Dispatcher.DispatchHandler {
     this.times.slow?.();
   }
 
-  /** @param isLong whether the rest of the body is not read. */
-  private answered(isLong: boolean): void {
+  /** @param isComplete whether the body was read to its end. */
+  private answered(isComplete: boolean): void {
     const status = this.status!;
     const isSuccess = status >= 200 && status < 300;
     const isRedirect = status >= 300 && status < 400;
@@ -222,29 +251,23 @@ class Attempt implements Dispatcher.DispatchHandler {
         error: isSuccess ? null : `It answered ${status}${isRedirect ? ', and redirects are not followed' : ''}.`,
         retryAfterMs: isSuccess ? undefined : retryAfterOf(this.retryAfter),
       },
-      false,
+      { isComplete },
     );
-    if (isLong) this.cut();
   }
 
   private fail(error: string): void {
-    this.settle(failed(this.begun, error, this.status, this.kept()), false);
-    this.cut();
+    this.settle(failed(this.begun, error, this.status, this.kept()));
   }
 
   private kept(): Buffer | null {
     return this.status === undefined ? null : this.response;
   }
 
-  private settle(result: TryResult, wasClosed: boolean): void {
+  private settle(result: TryResult, { wasClosed = false, isComplete = false }: Partial<Settled> = {}): void {
     if (this.isSettled) return;
     this.isSettled = true;
     clearTimeout(this.timer);
-    this.settled(result, wasClosed);
-  }
-
-  private cut(): void {
-    this.controller?.abort(new Error('cut'));
+    this.settled({ result, wasClosed, isComplete });
   }
 }
 
@@ -278,12 +301,12 @@ const known: Readonly<Record<string, string>> = {
 /** Gives a sentence for the customer, who knows nothing of our libraries. */
 function wordsOf(error: unknown, timeoutMs: number): string {
   if (error instanceof TargetRefused) return error.message;
-  const { code, message, errors } = error as NodeJS.ErrnoException & { errors?: Error[] };
+  const { name, code, message, errors } = error as NodeJS.ErrnoException & { errors?: Error[] };
   if (errors?.[0]) return wordsOf(errors[0], timeoutMs);
   if (code !== undefined && known[code]) return known[code];
   if (message.startsWith('no connection within'))
     return `It did not take the connection within ${timeoutMs / 1_000} seconds.`;
-  if (code?.startsWith('HPE_')) return 'Its answer is no HTTP/1.1.';
+  if (code?.startsWith('HPE_') || name === 'HTTPParserError') return 'Its answer is no HTTP/1.1.';
   // eslint-disable-next-line no-control-regex -- what OpenSSL says may quote the other side
   return `The connection failed: ${message.replace(/[\x00-\x1f\x7f]+/g, ' ').slice(0, 200)}`;
 }

@@ -12,8 +12,8 @@ export interface PinnedConnectorOptions {
   readonly resolvers: readonly Resolver[];
   /** Whether this machine may be connected to: for development only. */
   readonly allowLoopback: boolean;
-  /** Milliseconds for look-up, connection and TLS together. */
-  readonly timeoutMs: number;
+  /** Milliseconds for look-up, connection and TLS together; 15,000 when absent. */
+  readonly timeoutMs?: number;
   /** Checks the addresses of a host; those of `@app/webhooks` when absent. @throws {TargetRefused} */
   readonly check?: (host: string, addresses: readonly string[]) => void;
   /** Certificate authorities besides those of Node. */
@@ -41,6 +41,7 @@ async function connectPinned(
   options: PinnedConnectorOptions,
 ): Promise<Socket> {
   const begun = performance.now();
+  const { timeoutMs = 15_000 } = options;
   const host = hostname.replace(/^\[|\]$/g, '');
   const addresses = await addressesOf(host, options);
   const check = options.check ?? ((name, all) => checkAddresses(name, all, options));
@@ -70,8 +71,8 @@ async function connectPinned(
         })
       : connectTcp(to);
   return new Promise((resolve, reject) => {
-    const late = () => socket.destroy(new Error(`no connection within ${options.timeoutMs} ms`));
-    const timer = setTimeout(late, options.timeoutMs - (performance.now() - begun));
+    const late = () => socket.destroy(new Error(`no connection within ${timeoutMs} ms`));
+    const timer = setTimeout(late, timeoutMs - (performance.now() - begun));
     socket.once('error', reject);
     socket.once('close', () => clearTimeout(timer));
     socket.once(protocol === 'https:' ? 'secureConnect' : 'connect', () => {
