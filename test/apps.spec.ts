@@ -15,7 +15,7 @@ describe('each app', () => {
   });
   afterAll(() => system.end('eventless'));
 
-  it.each<AppName>([...allApps, 'sealer', 'sender-policy'])(
+  it.each<AppName>([...allApps, 'sealer', 'sender-policy', 'webhooks'])(
     '%s runs alone, reports its health, and ends on SIGTERM',
     async (app) => {
       await system.start(app);
@@ -33,7 +33,7 @@ describe('each app', () => {
     },
   );
 
-  it.each<AppName>([...allApps, 'sealer', 'sender-policy'])(
+  it.each<AppName>([...allApps, 'sealer', 'sender-policy', 'webhooks'])(
     'N7: %s ends on SIGTERM, whoever is connected and says nothing, half a head or half a body',
     async (app) => {
       await system.start(app);
@@ -96,17 +96,37 @@ describe('each app', () => {
     rmSync(directory, { recursive: true });
   });
 
-  it.each<AppName>([...allApps, 'sealer'])('%s lists every fault of its settings, and does not start', (app) => {
-    const { status, stderr } = spawnSync(process.execPath, [resolve(__dirname, `../dist/apps/${app}/main.js`)], {
-      encoding: 'utf8',
-      env: { PATH: process.env.PATH, SENDMUX_DATA_DIR: '/nonexistent', PORT: 'http', LOG_LEVEL: 'loud' },
-    });
-    expect(status).toBe(1);
-    expect(stderr).toMatch(new RegExp(`^${app} cannot start\\.\nSettings that must be mended`));
-    expect(stderr).toMatch(/^ {2}PORT must be a number/m);
-    expect(stderr).toMatch(/^ {2}LOG_LEVEL /m);
-    if (app !== 'sandbox') expect(stderr).toMatch(/^ {2}DATABASE_URL is not set/m);
+  it.each<AppName>([...allApps, 'sealer', 'webhooks'])(
+    '%s lists every fault of its settings, and does not start',
+    (app) => {
+      const { status, stderr } = spawnSync(process.execPath, [resolve(__dirname, `../dist/apps/${app}/main.js`)], {
+        encoding: 'utf8',
+        env: { PATH: process.env.PATH, SENDMUX_DATA_DIR: '/nonexistent', PORT: 'http', LOG_LEVEL: 'loud' },
+      });
+      expect(status).toBe(1);
+      expect(stderr).toMatch(new RegExp(`^${app} cannot start\\.\nSettings that must be mended`));
+      expect(stderr).toMatch(/^ {2}PORT must be a number/m);
+      expect(stderr).toMatch(/^ {2}LOG_LEVEL /m);
+      if (app !== 'sandbox') expect(stderr).toMatch(/^ {2}DATABASE_URL is not set/m);
+    },
+  );
+});
+
+it('webhooks without keys says what to do, and does not start', () => {
+  const { status, stderr } = spawnSync(process.execPath, [resolve(__dirname, '../dist/apps/webhooks/main.js')], {
+    encoding: 'utf8',
+    env: {
+      PATH: process.env.PATH,
+      SENDMUX_DATA_DIR: '/nonexistent',
+      DATABASE_URL: 'postgres://127.0.0.1/x',
+      MAIL_SERVER_DATABASE_URL: 'postgres://127.0.0.1/x',
+      DOH_RESOLVERS: 'http://127.0.0.1/dns-query',
+      SMTP_URL: 'smtp://127.0.0.1',
+    },
   });
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^webhooks cannot start\.\nWEBHOOK_SECRET_KEYS is not set: /);
+  expect(stderr).toContain('openssl rand -base64 32');
 });
 
 it('a test without an event fails, since it proves nothing about the read model', async () => {

@@ -26,7 +26,7 @@ interface Compose {
 
 const { services, volumes, configs } = parse(read('docker-compose.yml'), { merge: true }) as Compose;
 const built = Object.entries(services).filter(([, { image }]) => /^sendmux-domains(-sandbox)?$/.test(image));
-const onKafka = ['provisioning', 'verification-scheduler', 'notifier', 'event-relay', 'sealer'] as const;
+const onKafka = ['provisioning', 'verification-scheduler', 'notifier', 'event-relay', 'sealer', 'webhooks'] as const;
 const listening = ['gateway', ...onKafka, 'sender-policy', 'sandbox'] as const;
 /** Resolves the defaults of `${NAME:-default}`, and `$$` to a dollar sign, as compose does. */
 const plain = (text: unknown) =>

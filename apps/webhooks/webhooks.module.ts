@@ -28,6 +28,10 @@ import { ReplayFeeder } from './replay-feeder';
 /** Connections to PostgreSQL: one is held by the reader of the log. */
 const connections = 16;
 
+class Resolvers {
+  constructor(readonly clients: readonly DohClient[]) {}
+}
+
 /** Runs the lanes for as long as the app does. */
 @Injectable()
 class Lanes implements OnApplicationBootstrap, BeforeApplicationShutdown {
@@ -44,10 +48,6 @@ class Lanes implements OnApplicationBootstrap, BeforeApplicationShutdown {
     await this.workers.stop();
     for (const client of this.resolvers.clients) client.close();
   }
-}
-
-class Resolvers {
-  constructor(readonly clients: readonly DohClient[]) {}
 }
 
 @Module({})

@@ -11,6 +11,7 @@ import { Verification, type Fault } from '@app/audit';
 import { openPool } from '@app/database';
 import { EventLog } from '@app/event-store';
 import { portOf } from '@app/runtime';
+import { webhookSecretKeys } from './webhooks';
 import { migratedDatabase } from './migrated-database';
 import { startPgBouncer } from './pgbouncer';
 import { countedAndHeld, replayedAndLive } from './replayed-read-model';
@@ -23,6 +24,7 @@ export type AppName =
   | 'event-relay'
   | 'sealer'
   | 'sender-policy'
+  | 'webhooks'
   | 'sandbox';
 export const allApps: readonly AppName[] = ['sandbox', 'gateway', 'provisioning', 'verification-scheduler', 'notifier'];
 /** The apps on Kafka, where event-relay publishes the events. */
@@ -121,6 +123,8 @@ export async function startSystem({
     SES_CALLS_PER_SECOND: '100',
     MAX_DOMAINS_PER_TEAM: '1000000',
     MAX_DOMAINS: '10000000',
+    WEBHOOK_SECRET_KEYS: webhookSecretKeys,
+    WEBHOOKS_ALLOW_LOOPBACK: 'true',
     SMTP_URL: `smtp://127.0.0.1:${portOf('sandbox-smtp', port)}`,
     ...(brokers && {
       KAFKA_BROKERS: brokers.join(','),

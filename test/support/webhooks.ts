@@ -2,8 +2,13 @@ import { newId } from '@app/runtime';
 import { SecretKeys, newSecret, type Message } from '@app/webhooks';
 import type { Pool } from 'pg';
 
+const key = Buffer.alloc(32, 7);
+
 /** The keys that encrypt the secrets of the webhooks of tests. */
-export const webhookKeys = new SecretKeys(new Map([['test', Buffer.alloc(32, 7)]]));
+export const webhookKeys = new SecretKeys(new Map([['test', key]]));
+
+/** The same as the setting `WEBHOOK_SECRET_KEYS`. */
+export const webhookSecretKeys = `test=${key.toString('base64')}`;
 
 /** Adds an endpoint to the tables. Gives its id and secret. */
 export async function addWebhook(
