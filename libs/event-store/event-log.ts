@@ -16,6 +16,7 @@ const reconnect = { baseMs: 100, capMs: 5_000 };
 const pageSize = 1_000;
 
 export type EventRow = Omit<RecordedEvent, 'time'> & { readonly time: Date };
+/** A query that sorts by the position names its table too, since the index has no order of the number that is given. */
 export const eventColumns = `position::float8 AS position, stream, version, type, schema_version AS "schemaVersion",
   data, metadata, time`;
 export const recordedEvent = (row: EventRow): RecordedEvent => ({ ...row, time: row.time.toISOString() });
@@ -113,8 +114,8 @@ export class EventLog {
       text: isList
         ? `SELECT ${eventColumns} FROM unnest($7::text[]) AS of_stream,
              LATERAL (SELECT * FROM events WHERE stream = of_stream AND ${where}) AS found
-           ORDER BY position LIMIT $6`
-        : `SELECT ${eventColumns} FROM events WHERE ${where} AND (${streams.condition}) ORDER BY position LIMIT $6`,
+           ORDER BY found.position LIMIT $6`
+        : `SELECT ${eventColumns} FROM events WHERE ${where} AND (${streams.condition}) ORDER BY events.position LIMIT $6`,
       values: [after, end, types, from, to, limit, ...(isList ? [streams] : streams.values)],
     });
     const events = rows.map(recordedEvent);
@@ -129,7 +130,7 @@ export class EventLog {
       const { rows } = await this.pool.query<{ position: number; isOlder: boolean }>({
         name: 'log at',
         text: `SELECT position::float8 AS position, time < $3 AS "isOlder" FROM events
-          WHERE position >= $1 AND position < $2 ORDER BY position LIMIT 1`,
+          WHERE position >= $1 AND position < $2 ORDER BY events.position LIMIT 1`,
         values: [middle, newer, time],
       });
       if (rows[0]?.isOlder) older = rows[0].position;
@@ -187,7 +188,7 @@ export class EventLog {
     if (fence <= after) return { events: [], settledUpTo: after };
     const { rows } = await this.pool.query<EventRow>({
       name: 'log read',
-      text: `SELECT ${eventColumns} FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3`,
+      text: `SELECT ${eventColumns} FROM events WHERE position > $1 AND position <= $2 ORDER BY events.position LIMIT $3`,
       values: [after, fence, limit],
     });
     const events = rows.map(recordedEvent);
