@@ -33,11 +33,12 @@ const placeholder = { id: 'mdom_cl#########################', name: '#########.e
  * Makes the events of one domain, about ten: added, provisioned, looked at until it is verified, broken and repaired;
  * some are deleted.
  */
-function life(random: () => number): DomainEvent[] {
+function life(random: () => number, givenTeam?: string): DomainEvent[] {
   const { id, name } = placeholder;
-  const team = `team_${Math.floor(random() * 1e9)
+  const ownTeam = `team_${Math.floor(random() * 1e9)
     .toString(36)
     .padStart(10, '0')}`;
+  const team = givenTeam ?? ownTeam;
   const dkimTokens = Array.from({ length: 3 }, () => random().toString(36).slice(2).padEnd(32, 'x').slice(0, 32));
   const domain = { name, team, dkimTokens, dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1' };
   const identity = { dkimTokens, dkimZone: domain.dkimZone, sesRegion: 'eu-west-1', sesDkimStatus: 'pending' } as const;
@@ -100,11 +101,19 @@ const nameOf = (n: number): string => `d${n.toString(36).padStart(8, '0')}.examp
  * Fills an empty log with about that many events. The streams are interleaved, so the events of each are spread over
  * the whole log.
  *
+ * @param teams whose the domains are, in turn; absent for a team of its own for each life that is made up.
  * @returns the number of events and of streams.
  */
-export async function fillLog(url: string, about: number, seed = 7): Promise<{ events: number; streams: number }> {
+export async function fillLog(
+  url: string,
+  about: number,
+  seed = 7,
+  teams: readonly string[] = [],
+): Promise<{ events: number; streams: number }> {
   const random = numbers(seed);
-  const templates = Array.from({ length: 100 }, () => life(random)).map((events) => events.map(rowOf));
+  const templates = Array.from({ length: 100 }, (_, i) => life(random, teams[i % teams.length])).map((events) =>
+    events.map(rowOf),
+  );
   const perRound = templates.reduce((sum, { length }) => sum + length, 0);
   const streams = Math.ceil((about * templates.length) / perRound);
   const client = new Client({ connectionString: url });
