@@ -37,7 +37,7 @@ import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { numbers } from '../test/support/numbers';
 import { freePortBlock } from '../test/support/processes';
-import { addWebhook, webhookKeySetting } from '../test/support/webhooks';
+import { addWebhook, webhookSecretKeys } from '../test/support/webhooks';
 import { fillLog } from './lives';
 
 const seed = 7;
@@ -168,7 +168,7 @@ class Sender {
         MAIL_SERVER_DATABASE_URL: url,
         SMTP_URL: 'smtp://127.0.0.1:1',
         DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query',
-        WEBHOOK_SECRET_KEYS: webhookKeySetting,
+        WEBHOOK_SECRET_KEYS: webhookSecretKeys,
         WEBHOOKS_ALLOW_LOOPBACK: 'true',
         NODE_OPTIONS: process.env.WEBHOOKS_NODE_OPTIONS,
       },

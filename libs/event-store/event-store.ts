@@ -138,8 +138,8 @@ export class EventStore {
   }
 
   /**
-   * Reads parts of several streams with one query: at most `limit` events, stream by stream in the order of `parts`, and
-   * each in the order of its versions. No two parts are of the same stream.
+   * Reads parts of several streams with one query: at most `limit` events, stream by stream in the order of `parts`,
+   * and each in the order of its versions. No two parts are of the same stream.
    */
   async readStreams(parts: readonly StreamPart[], limit: number): Promise<RecordedEvent[]> {
     const { rows } = await this.pool.query<EventRow>({

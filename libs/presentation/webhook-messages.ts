@@ -304,7 +304,7 @@ function domainData({ event: recorded, before, state, version }: Moment<MailDoma
   };
 }
 
-/** The log knows the last look that was recorded, and not when the cycle looks next: as a read with `as_of` shows it. */
+/** As a read with `as_of`: the log knows the last look that was recorded, and not when the cycle looks next. */
 const timesOf = ({ checkedAt }: DomainView) => ({ lastCheckedAt: checkedAt, nextCheckAt: null });
 
 function mailboxData({ state, version }: Moment<Mailbox>, domainProvider: string | null) {

@@ -181,7 +181,7 @@ export class WebhookReplays {
     return this.find(webhook, id);
   }
 
-  /** Claims up to `limit` replays of enabled endpoints that are due, for `leaseMs`: the one first that is due longest. */
+  /** Claims up to `limit` due replays of enabled endpoints for `leaseMs`, the one first that is due longest. */
   async claim(limit: number, leaseMs: number): Promise<ClaimedReplay[]> {
     const { rows } = await this.pool.query<ClaimedReplay & PositionsOfRow>({
       name: 'webhook-replays-claim',

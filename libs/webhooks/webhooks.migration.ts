@@ -88,8 +88,8 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
         PRIMARY KEY (webhook, lane)
       )`);
     await runner.query('CREATE INDEX webhook_lanes_due ON webhook_lanes (due) WHERE due IS NOT NULL');
-    // Everything above `after` and up to `up_to` is still to be put on the queues, from the time `due` on, by the process
-    // that holds the lease.
+    // Everything above `after` and up to `up_to` is still to be put on the queues, from the time `due` on, by the
+    // process that holds the lease.
     await runner.query(`
       CREATE TABLE webhook_replays (
         id text PRIMARY KEY,
