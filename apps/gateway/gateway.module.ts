@@ -11,7 +11,7 @@ import { outboundProviders, publicUrlOf, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { PublishedRecords, Resolvers, VerificationModule, Verifier } from '@app/verification';
-import { SecretKeys, WebhookDeliveries, WebhookEndpoints, webhooksMigrations } from '@app/webhooks';
+import { SecretKeys, WebhookDeliveries, WebhookEndpoints, WebhookReplays, webhooksMigrations } from '@app/webhooks';
 import { Pool } from 'pg';
 import { KeysController } from './accounts/keys.controller';
 import { MeController } from './accounts/me.controller';
@@ -54,6 +54,8 @@ import { MailboxAvailability } from './mailboxes/availability.service';
 import { Mailboxes } from './mailboxes/mailboxes.service';
 import { DeliveriesController } from './webhooks/deliveries.controller';
 import { Deliveries } from './webhooks/deliveries.service';
+import { ReplaysController } from './webhooks/replays.controller';
+import { Replays } from './webhooks/replays.service';
 import { WebhooksController } from './webhooks/webhooks.controller';
 import { Webhooks } from './webhooks/webhooks.service';
 import { OutboundProviders } from './mailboxes/outbound-providers';
@@ -145,6 +147,7 @@ export class GatewayModule {
         OwnersController,
         WebhooksController,
         DeliveriesController,
+        ReplaysController,
         MeController,
         SessionController,
         InvitationsController,
@@ -214,7 +217,9 @@ export class GatewayModule {
         },
         { provide: WebhookDeliveries, inject: [Pool], useFactory: (pool: Pool) => new WebhookDeliveries(pool) },
         { provide: WebhookMessages, inject: [Pool], useFactory: (pool: Pool) => new WebhookMessages(pool) },
+        { provide: WebhookReplays, inject: [Pool], useFactory: (pool: Pool) => new WebhookReplays(pool) },
         Deliveries,
+        Replays,
         { provide: RateLimit, useValue: new RateLimit(settings.RATE_LIMIT_PER_MINUTE) },
         {
           provide: RequestLimits,

@@ -504,6 +504,10 @@ it('every operation of the OpenAPI document with a key needs one permission, its
     'GET /webhooks/{id}/deliveries/{delivery_id}': by('webhook', 'read'),
     'GET /webhooks/{id}/deliveries/{delivery_id}/payload': by('webhook', 'read'),
     'POST /webhooks/{id}/deliveries/{delivery_id}/redeliver': by('webhook', 'update'),
+    'POST /webhooks/{id}/replay': by('webhook', 'update'),
+    'GET /webhooks/{id}/replays': by('webhook', 'read'),
+    'GET /webhooks/{id}/replays/{replay_id}': by('webhook', 'read'),
+    'POST /webhooks/{id}/replays/{replay_id}/stop': by('webhook', 'update'),
     'GET /me': [...keys.keys()].sort().join(' '),
   });
 });
@@ -522,6 +526,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
     'PUT /api/v1/mailboxes/{id}/outbound-provider': { outbound_provider: 'mailgun' },
     'POST /api/v1/domains/{id}/setup-link': {},
     'PATCH /api/v1/webhooks/{id}': { description: 'CRM' },
+    'POST /api/v1/webhooks/{id}/replay': { from: '-1d' },
     'POST /api/v1/domains/{id}/setup-instructions': { email: 'dns@acme.com' },
   };
   const deletionsLast = (a: Operation, b: Operation) => Number(a.method === 'DELETE') - Number(b.method === 'DELETE');
@@ -529,9 +534,8 @@ describe('every operation of the OpenAPI document that takes an id', () => {
   /** The ids by their kind: `domains`, `domains/claims`, `mailboxes`, `keys` and `webhooks`. */
   const ids: Record<string, Record<'own' | 'foreign' | 'deleted' | 'random' | 'malformed', string>> = {};
   const keys: Record<string, string | undefined> = {};
-  /** A setup link of the own domain, and a delivery to the own webhook. */
-  let link: string;
-  let delivery: string;
+  /** Ids of what belongs to the own domain and the own webhook, by their names in paths. */
+  const within: Record<'link' | 'delivery_id' | 'replay_id', string> = { link: '', delivery_id: '', replay_id: '' };
   /** The operations that also show a team what it has deleted. */
   const past: string[] = ['/api/v1/domains/{id}/history'];
 
@@ -560,7 +564,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
       random: newId('mdom'),
       malformed: 'mdom_%00..',
     };
-    link = (await call('POST', `/domains/${own.id}/setup-link`, {})).body.data.id;
+    within.link = idOf(await call('POST', `/domains/${own.id}/setup-link`, {}));
     const living = await verified();
     ids.mailboxes = {
       own: idOf(await create(`own@${living.name}`)),
@@ -604,7 +608,10 @@ describe('every operation of the OpenAPI document that takes an id', () => {
     };
     await call('POST', `/webhooks/${ids.webhooks.own}/test`);
     const deliveries = await call('GET', `/webhooks/${ids.webhooks.own}/deliveries`);
-    delivery = (deliveries.body.data as unknown as [{ id: string }])[0].id;
+    within.delivery_id = (deliveries.body.data as unknown as [{ id: string }])[0].id;
+    const replay = await call('POST', `/webhooks/${ids.webhooks.own}/replay`, { from: '-1d' });
+    within.replay_id = idOf(replay);
+    await call('POST', `/webhooks/${ids.webhooks.own}/replays/${within.replay_id}/stop`);
 
     const grant = async (given: Parameters<typeof accounts.createKey>[1]) =>
       (await accounts.createKey(acme.team, given)).key;
@@ -624,7 +631,9 @@ describe('every operation of the OpenAPI document that takes an id', () => {
   const send = ({ method, path }: Operation, id: string, key: string | undefined) =>
     gateway.call(
       method,
-      path.replace('{id}', id).replace('{link}', link).replace('{delivery_id}', delivery) +
+      path
+        .replace('{id}', id)
+        .replace(/\{(link|delivery_id|replay_id)\}/, (_, name: keyof typeof within) => within[name]) +
         (path.endsWith('zone-file') ? '?format=bind' : ''),
       {
         key,
@@ -691,6 +700,7 @@ describe('every operation of the OpenAPI document that takes an id', () => {
         'setup-link': 201,
         'setup-instructions': 202,
         redeliver: 202,
+        replay: 201,
       };
       const expected = others[operation.path.split('/').at(-1)!] ?? 200;
       expect({ what, status }).toEqual({ what, status: expected });

@@ -161,7 +161,8 @@ describe('R16: the OpenAPI document', () => {
       }[name];
       expect([name, status]).toEqual([
         name,
-        expected ?? (/\/(mailboxes|keys|webhooks|rotate|setup-link|owners\/invitations)$/.test(path) ? 201 : 200),
+        expected ??
+          (/\/(mailboxes|keys|webhooks|replay|rotate|setup-link|owners\/invitations)$/.test(path) ? 201 : 200),
       ]);
     }
   });

@@ -6,6 +6,7 @@ import type { Pool } from 'pg';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import type { DeliverySchema } from './webhooks/deliveries.dto';
+import type { ReplaySchema } from './webhooks/replays.dto';
 import type { NewWebhookSchema } from './webhooks/webhooks.dto';
 
 let database: TestDatabase;
@@ -492,6 +493,107 @@ describe('the deliveries of a webhook', () => {
     expect((await deliveriesOf(team, id, '?result=success')).length).toBe(1);
     await call(team, 'PATCH', `/${id}`, { enabled: false });
     expect((await call(team, 'POST', path)).status).toBe(409);
+  });
+});
+
+describe('replaying', () => {
+  const begin = (team: Team, id: string, body: object, headers?: Record<string, string>) =>
+    call(team, 'POST', `/${id}/replay`, body, headers);
+  const replayOf = ({ body }: Answer) => body.data as unknown as ReplaySchema;
+
+  it('answers with a replay that runs, and where to see how far it has come', async () => {
+    const { team, id } = await given({ event_types: ['domain.created'] });
+    const domain = await domainOf(team);
+    const begun = await begin(team, id, { from: '2026-03-01', to: '-1m', types: ['domain.failed'], domains: [domain] });
+    const replay = replayOf(begun);
+    expect(begun.status).toBe(201);
+    expect(replay).toMatchObject({
+      from: '2026-03-01T00:00:00Z',
+      types: ['domain.failed'],
+      domains: [domain],
+      status: 'running',
+      queued: 0,
+      delivered: 0,
+      failed: 0,
+      ended_at: null,
+    });
+    expect(begun.headers.get('location')).toBe(`${base}/${id}/replays/${replay.id}`);
+    const read = await gateway.call('GET', begun.headers.get('location')!, { key: team.key });
+    expect([read.status, read.body.data]).toEqual([200, replay]);
+  });
+
+  it('takes the types and domains of the webhook, and ends now, where nothing else is said', async () => {
+    const domains = [await domainOf(await gateway.key())];
+    const { team, id } = await given();
+    await pool.query('UPDATE webhooks SET event_types = $2, domains = $3 WHERE id = $1', [
+      id,
+      ['mailbox.created'],
+      domains,
+    ]);
+    const replay = replayOf(await begin(team, id, { from: '-1d' }));
+    expect(replay).toMatchObject({ types: ['mailbox.created'], domains });
+    expect(Math.abs(Date.parse(replay.to) - Date.now())).toBeLessThan(60_000);
+  });
+
+  it('is one at a time, and another one once it is stopped', async () => {
+    const { team, id } = await given();
+    const first = replayOf(await begin(team, id, { from: '-1d' }));
+    const second = await begin(team, id, { from: '-1d' });
+    expect([second.status, second.body.error.code]).toEqual([409, 'conflict']);
+    const stop = () => call(team, 'POST', `/${id}/replays/${first.id}/stop`);
+    const stopped = await stop();
+    expect([stopped.status, replayOf(stopped).status]).toEqual([200, 'stopped']);
+    expect(replayOf(stopped).ended_at).not.toBeNull();
+    expect((await stop()).body.data).toEqual(stopped.body.data);
+    const next = replayOf(await begin(team, id, { from: '-1d' }));
+    const list = await call(team, 'GET', `/${id}/replays?limit=1`);
+    expect((list.body.data as unknown as ReplaySchema[]).map((each) => each.id)).toEqual([next.id]);
+    const rest = await call(team, 'GET', `/${id}/replays?cursor=${list.body.pagination.next_cursor}`);
+    expect((rest.body.data as unknown as ReplaySchema[]).map((each) => each.id)).toEqual([first.id]);
+  });
+
+  it('is begun once for each Idempotency-Key, also by a process that died before it could answer', async () => {
+    const { team, id } = await given();
+    const header = { 'idempotency-key': 'replay' };
+    const first = await begin(team, id, { from: '-1d' }, header);
+    expect((await begin(team, id, { from: '-1d' }, header)).body.data).toEqual(first.body.data);
+    await pool.query(
+      `UPDATE idempotency_keys SET status = NULL, response = NULL, claimed_until = now()
+        WHERE team = $1 AND key = 'replayWebhook replay'`,
+      [team.team],
+    );
+    const again = await begin(team, id, { from: '-1d' }, header);
+    expect([again.status, again.body.data]).toEqual([201, first.body.data]);
+  });
+
+  it.each([
+    [{}, 400, 'missing_parameter', 'from'],
+    [{ from: 'last week' }, 400, 'invalid_parameter', 'from'],
+    [{ from: '2026-02-30' }, 400, 'invalid_parameter', 'from'],
+    [{ from: 5 }, 400, 'invalid_parameter', 'from'],
+    [{ from: 'tomorrow' }, 400, 'invalid_parameter', 'from'],
+    [{ from: '-1d', to: 'tomorrow' }, 400, 'invalid_parameter', 'to'],
+    [{ from: '-1d', to: 'never' }, 400, 'invalid_parameter', 'to'],
+    [{ from: '-1d', to: '-2d' }, 400, 'invalid_parameter', 'from'],
+    [{ from: '-1d', types: ['sendmux.test'] }, 400, 'invalid_parameter', 'types'],
+    [{ from: '-1d', types: [] }, 400, 'invalid_parameter', 'types'],
+    [{ from: '-1d', domains: [newId('mdom')] }, 404, 'not_found', 'domains'],
+    [{ from: '-1d', event_types: ['domain.failed'] }, 400, 'invalid_parameter', 'event_types'],
+  ])('refuses %j with %i %s of %s', async (body, status, code, param) => {
+    const { team, id } = await given();
+    const answer = await begin(team, id, body);
+    expect([answer.status, answer.body.error.code, answer.body.error.param]).toEqual([status, code, param]);
+    expect((await call(team, 'GET', `/${id}/replays`)).body.data).toEqual([]);
+  });
+
+  it('is refused for one that is disabled, and one of another webhook is not found', async () => {
+    const { team, id } = await given();
+    const replay = replayOf(await begin(team, id, { from: '-1d' }));
+    const other = dataOf(await create(team, { enabled: false })).id;
+    expect((await begin(team, other, { from: '-1d' })).status).toBe(409);
+    expect((await call(team, 'GET', `/${other}/replays/${replay.id}`)).status).toBe(404);
+    expect((await call(team, 'POST', `/${other}/replays/${replay.id}/stop`)).status).toBe(404);
+    expect(replayOf(await call(team, 'GET', `/${id}/replays/${replay.id}`)).status).toBe('running');
   });
 });
 

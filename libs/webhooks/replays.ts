@@ -14,6 +14,8 @@ export type ReplayStatus = 'running' | 'stopped' | 'completed';
 
 /** What is to be sent once more. */
 export interface ReplayRequest {
+  /** An id for the replay; a new one when absent. One that was begun with it before is given as it is. */
+  readonly id?: string | undefined;
   /** The earliest time of an event, inclusive. */
   readonly from: Date;
   /** The end of the times, exclusive; the current time when absent. */
@@ -95,7 +97,7 @@ export class WebhookReplays {
    */
   async begin(
     webhook: string,
-    { from, to, types, domains }: ReplayRequest,
+    { id = newId('rpl'), from, to, types, domains }: ReplayRequest,
     spanOf: (from: Date, to: Date) => Promise<ReplaySpan>,
     now = new Date(),
   ): Promise<WebhookReplay | undefined> {
@@ -115,10 +117,11 @@ export class WebhookReplays {
             (id, webhook, from_time, to_time, event_types, domains, begins_after, after, up_to)
           SELECT $2, w.id, $3, $4, coalesce($5::text[], w.event_types), coalesce($6::text[], w.domains), $7, $7, $8
           FROM webhooks w WHERE w.id = $1
+          ON CONFLICT (id) DO NOTHING
           RETURNING ${columns}`,
-        values: [webhook, newId('rpl'), from, end, types ?? null, domains ?? null, after, upTo],
+        values: [webhook, id, from, end, types ?? null, domains ?? null, after, upTo],
       });
-      return rows.map(replayOf)[0];
+      return rows.map(replayOf)[0] ?? (await this.find(webhook, id));
     } catch (error) {
       if (error instanceof DatabaseError && error.constraint === 'webhook_replays_running')
         throw new ReplayRefused('Another replay of this endpoint is running. Stop it, or wait until it is completed.');

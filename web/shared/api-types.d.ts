@@ -555,6 +555,213 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the webhooks of your team, the newest first */
+        get: operations["managementListWebhooks"];
+        put?: never;
+        /** Create a webhook */
+        post: operations["managementCreateWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a webhook */
+        get: operations["managementGetWebhook"];
+        put?: never;
+        post?: never;
+        /** Delete a webhook */
+        delete: operations["managementDeleteWebhook"];
+        options?: never;
+        head?: never;
+        /** Change a webhook, enable or disable it */
+        patch: operations["managementUpdateWebhook"];
+        trace?: never;
+    };
+    "/webhooks/{id}/rotate-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Replace the secret of a webhook by a new one */
+        post: operations["managementRotateWebhookSecret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a test to a webhook */
+        post: operations["managementTestWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what was sent to a webhook, and what waits, the newest first */
+        get: operations["managementListDelivery"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}/deliveries/{delivery_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read what became of a delivery */
+        get: operations["getWebhookDelivery"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}/deliveries/{delivery_id}/payload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read the body of a delivery */
+        get: operations["managementGetDeliveryPayload"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}/deliveries/{delivery_id}/redeliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Have a message delivered once more */
+        post: operations["redeliverWebhookDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Have everything of a span of time sent once more */
+        post: operations["replayWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}/replays": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the replays of a webhook, the newest first */
+        get: operations["listWebhookReplays"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}/replays/{replay_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read how far a replay has come */
+        get: operations["getWebhookReplay"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/{id}/replays/{replay_id}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Stop a replay */
+        post: operations["stopWebhookReplay"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/me": {
         parameters: {
             query?: never;
@@ -609,7 +816,692 @@ export interface paths {
         trace?: never;
     };
 }
-export type webhooks = Record<string, never>;
+export interface webhooks {
+    "domain.created": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A domain was added, and can be set up: its DNS records are known. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["DomainMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "domain.created";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "domain.verified": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A domain was verified. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["DomainMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "domain.verified";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "domain.lapsed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A domain that was verified is pending: a look has found it failing. The next one decides. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["FailingDomainMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "domain.lapsed";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "domain.failed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A domain has failed: it was verified, and two looks in a row have found it failing. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["FailingDomainMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "domain.failed";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "domain.recovered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A domain that had failed is verified again. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["DomainMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "domain.recovered";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "domain.records_changed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A domain needs other DNS records than before: place them. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["DomainMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "domain.records_changed";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "domain.deleted": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A domain is deleted, and its name free. The records to remove are named. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["DeletedDomainMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "domain.deleted";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "mailbox.created": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A mailbox was created. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["MailboxMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "mailbox.created";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "mailbox.suspended": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A mailbox was suspended. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["MailboxMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "mailbox.suspended";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "mailbox.resumed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A mailbox was resumed. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["MailboxMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "mailbox.resumed";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "mailbox.deleted": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A mailbox was deleted. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["MailboxMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "mailbox.deleted";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "sendmux.test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A test was asked for, by `POST /webhooks/{id}/test`. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    "webhook-id": string;
+                    "webhook-timestamp": string;
+                    "webhook-signature": string;
+                    "webhook-replay"?: string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/cloudevents+json": components["schemas"]["TestMessageSchema"] & {
+                        /** @enum {unknown} */
+                        type?: "sendmux.test";
+                    };
+                };
+            };
+            responses: {
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                "2XX": {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export interface components {
     schemas: {
         FaultSchema: {
@@ -1341,7 +2233,7 @@ export interface components {
             name: string;
             /** @enum {string} */
             role?: "root:full" | "root:readonly";
-            permissions?: ("domain.create" | "domain.read" | "domain.verify" | "domain.update" | "domain.delete" | "mailbox.create" | "mailbox.read" | "mailbox.update" | "mailbox.delete" | "key.create" | "key.read" | "key.update" | "key.delete" | "owner.create" | "owner.read" | "owner.delete" | "domain.*" | "mailbox.*" | "key.*" | "owner.*")[];
+            permissions?: ("domain.create" | "domain.read" | "domain.verify" | "domain.update" | "domain.delete" | "mailbox.create" | "mailbox.read" | "mailbox.update" | "mailbox.delete" | "key.create" | "key.read" | "key.update" | "key.delete" | "owner.create" | "owner.read" | "owner.delete" | "webhook.create" | "webhook.read" | "webhook.update" | "webhook.delete" | "domain.*" | "mailbox.*" | "key.*" | "owner.*" | "webhook.*")[];
         };
         KeySchema: {
             id: string;
@@ -1402,6 +2294,202 @@ export interface components {
         };
         InviteOwnerRequest: {
             email: string;
+        };
+        NoFilters: {
+            mailbox_ids: string[];
+        };
+        NewWebhookSchema: {
+            id: string;
+            /** Format: uri */
+            url: string;
+            description: string | null;
+            name: string | null;
+            event_types: string[];
+            domains: string[] | null;
+            filters: components["schemas"]["NoFilters"];
+            enabled: boolean;
+            failing: boolean;
+            disabled_reason: string | null;
+            /** Format: date-time */
+            old_secret_expires_at: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            updated_at: string;
+            secret: string;
+        };
+        NewWebhookEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["NewWebhookSchema"];
+        };
+        CreateWebhookRequest: {
+            url: string;
+            event_types?: ("*" | "domain.created" | "domain.verified" | "domain.lapsed" | "domain.failed" | "domain.recovered" | "domain.records_changed" | "domain.deleted" | "mailbox.created" | "mailbox.suspended" | "mailbox.resumed" | "mailbox.deleted" | "sendmux.test")[];
+            domains?: string[] | null;
+            description?: string | null;
+            name?: string | null;
+            filters?: components["schemas"]["NoFilters"];
+            enabled?: boolean;
+        };
+        WebhookSchema: {
+            id: string;
+            /** Format: uri */
+            url: string;
+            description: string | null;
+            name: string | null;
+            event_types: string[];
+            domains: string[] | null;
+            filters: components["schemas"]["NoFilters"];
+            enabled: boolean;
+            failing: boolean;
+            disabled_reason: string | null;
+            /** Format: date-time */
+            old_secret_expires_at: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            updated_at: string;
+        };
+        WebhookPageEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            pagination: components["schemas"]["PaginationSchema"];
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["WebhookSchema"][];
+        };
+        WebhookEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["WebhookSchema"];
+        };
+        UpdateWebhookRequest: {
+            url?: string;
+            event_types?: ("*" | "domain.created" | "domain.verified" | "domain.lapsed" | "domain.failed" | "domain.recovered" | "domain.records_changed" | "domain.deleted" | "mailbox.created" | "mailbox.suspended" | "mailbox.resumed" | "mailbox.deleted" | "sendmux.test")[];
+            domains?: string[] | null;
+            description?: string | null;
+            name?: string | null;
+            filters?: components["schemas"]["NoFilters"];
+            enabled?: boolean;
+        };
+        DeletedWebhookSchema: {
+            /** @enum {boolean} */
+            deleted: true;
+            id: string;
+        };
+        DeletedWebhookEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["DeletedWebhookSchema"];
+        };
+        RotateSecretRequest: {
+            /** @default 86400 */
+            overlap_seconds?: number;
+        };
+        TestedWebhookSchema: {
+            event_id: string;
+        };
+        TestedWebhookEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["TestedWebhookSchema"];
+        };
+        DeliverySchema: {
+            id: string;
+            event_id: string;
+            event_type: string;
+            subject: string;
+            result: string;
+            lane: string;
+            replay_id: string | null;
+            delivery_attempt: number;
+            max_attempts: number;
+            /** Format: date-time */
+            attempted_at: string | null;
+            /** Format: date-time */
+            next_retry_at: string | null;
+            response_status: number | null;
+            response_ms: number | null;
+            response_body: string | null;
+            error_message: string | null;
+            payload_available: boolean;
+            /** Format: date-time */
+            payload_expires_at: string;
+            /** Format: date-time */
+            created_at: string;
+        };
+        DeliveryPageEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            pagination: components["schemas"]["PaginationSchema"];
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["DeliverySchema"][];
+        };
+        DeliveryEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["DeliverySchema"];
+        };
+        PayloadSchema: {
+            id: string;
+            event_id: string;
+            event_type: string;
+            delivery_attempt: number;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            payload: {
+                [key: string]: unknown;
+            };
+        };
+        PayloadEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["PayloadSchema"];
+        };
+        ReplaySchema: {
+            id: string;
+            /** Format: date-time */
+            from: string;
+            /** Format: date-time */
+            to: string;
+            types: string[];
+            domains: string[] | null;
+            status: string;
+            progress: number;
+            queued: number;
+            delivered: number;
+            failed: number;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            ended_at: string | null;
+        };
+        ReplayEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["ReplaySchema"];
+        };
+        ReplayRequest: {
+            from: string;
+            to?: string;
+            types?: ("domain.created" | "domain.verified" | "domain.lapsed" | "domain.failed" | "domain.recovered" | "domain.records_changed" | "domain.deleted" | "mailbox.created" | "mailbox.suspended" | "mailbox.resumed" | "mailbox.deleted")[];
+            domains?: string[] | null;
+        };
+        ReplayPageEnvelope: {
+            /** @enum {boolean} */
+            ok: true;
+            pagination: components["schemas"]["PaginationSchema"];
+            meta: components["schemas"]["MetaSchema"];
+            data: components["schemas"]["ReplaySchema"][];
         };
         TeamSchema: {
             id: string;
@@ -1483,6 +2571,110 @@ export interface components {
         };
         AcceptInvitationRequest: {
             token: string;
+        };
+        DomainDataSchema: {
+            team: string;
+            domain: components["schemas"]["DomainSchema"];
+        };
+        DomainMessageSchema: {
+            /** @enum {string} */
+            specversion: "1.0";
+            id: string;
+            /** @enum {string} */
+            source: "/sendmux-domains";
+            type: string;
+            subject: string;
+            /** Format: date-time */
+            time: string;
+            /** @enum {string} */
+            datacontenttype: "application/json";
+            sequence: string;
+            replayid?: string;
+            data: components["schemas"]["DomainDataSchema"];
+        };
+        FailingSchema: {
+            check: string;
+            code: string;
+        };
+        FailingDomainDataSchema: {
+            team: string;
+            domain: components["schemas"]["DomainSchema"];
+            failing: components["schemas"]["FailingSchema"][];
+        };
+        FailingDomainMessageSchema: {
+            /** @enum {string} */
+            specversion: "1.0";
+            id: string;
+            /** @enum {string} */
+            source: "/sendmux-domains";
+            type: string;
+            subject: string;
+            /** Format: date-time */
+            time: string;
+            /** @enum {string} */
+            datacontenttype: "application/json";
+            sequence: string;
+            replayid?: string;
+            data: components["schemas"]["FailingDomainDataSchema"];
+        };
+        DeletedDomainDataSchema: {
+            team: string;
+            domain: components["schemas"]["DomainSchema"];
+            records_to_remove: components["schemas"]["RecordToRemoveSchema"][];
+        };
+        DeletedDomainMessageSchema: {
+            /** @enum {string} */
+            specversion: "1.0";
+            id: string;
+            /** @enum {string} */
+            source: "/sendmux-domains";
+            type: string;
+            subject: string;
+            /** Format: date-time */
+            time: string;
+            /** @enum {string} */
+            datacontenttype: "application/json";
+            sequence: string;
+            replayid?: string;
+            data: components["schemas"]["DeletedDomainDataSchema"];
+        };
+        MailboxDataSchema: {
+            team: string;
+            mailbox: components["schemas"]["MailboxSchema"];
+        };
+        MailboxMessageSchema: {
+            /** @enum {string} */
+            specversion: "1.0";
+            id: string;
+            /** @enum {string} */
+            source: "/sendmux-domains";
+            type: string;
+            subject: string;
+            /** Format: date-time */
+            time: string;
+            /** @enum {string} */
+            datacontenttype: "application/json";
+            sequence: string;
+            replayid?: string;
+            data: components["schemas"]["MailboxDataSchema"];
+        };
+        TestDataSchema: {
+            team: string;
+            webhook: string;
+        };
+        TestMessageSchema: {
+            /** @enum {string} */
+            specversion: "1.0";
+            id: string;
+            /** @enum {string} */
+            source: "/sendmux-domains";
+            type: string;
+            subject: string;
+            /** Format: date-time */
+            time: string;
+            /** @enum {string} */
+            datacontenttype: "application/json";
+            data: components["schemas"]["TestDataSchema"];
         };
     };
     responses: never;
@@ -2857,6 +4049,491 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OwnersEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementListWebhooks: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookPageEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementCreateWebhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateWebhookRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewWebhookEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementGetWebhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-None-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookEnvelope"];
+                };
+            };
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementDeleteWebhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedWebhookEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementUpdateWebhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateWebhookRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementRotateWebhookSecret: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RotateSecretRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewWebhookEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementTestWebhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestedWebhookEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementListDelivery: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+                event_type?: "domain.created" | "domain.verified" | "domain.lapsed" | "domain.failed" | "domain.recovered" | "domain.records_changed" | "domain.deleted" | "mailbox.created" | "mailbox.suspended" | "mailbox.resumed" | "mailbox.deleted" | "sendmux.test";
+                result?: "retrying" | "success" | "failed";
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryPageEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    getWebhookDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    managementGetDeliveryPayload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PayloadEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    redeliverWebhookDelivery: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    replayWebhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    listWebhookReplays: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayPageEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    getWebhookReplay: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                replay_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayEnvelope"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    stopWebhookReplay: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                replay_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayEnvelope"];
                 };
             };
             default: {

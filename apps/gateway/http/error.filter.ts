@@ -8,7 +8,7 @@ import { DomainRuleBroken } from '@app/mail-domain';
 import { NameRefused } from '@app/mail-records';
 import { AddressRefused, MailboxRuleBroken, SenderRuleRefused } from '@app/mailbox';
 import { CounterpartAlarm } from '@app/runtime';
-import { TargetRefused, WebhookRuleBroken } from '@app/webhooks';
+import { ReplayRefused, TargetRefused, WebhookRuleBroken } from '@app/webhooks';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 import { preconditionFailed } from './preconditions';
 import { quotaRefused } from './quota-refusals';
@@ -76,6 +76,10 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
       param: 'url',
       errors: [{ code: 'url_refused', param: 'url', message }],
     });
+  }
+  if (exception instanceof ReplayRefused) {
+    const { message, param } = exception;
+    return new ApiError(param === undefined ? 'conflict' : 'invalid_parameter', message, { param });
   }
   if (exception instanceof WebhookRuleBroken) return ofWebhookRule(exception, request);
   if (exception instanceof QuotaExceeded || exception instanceof InstallationFull) return quotaRefused(exception);

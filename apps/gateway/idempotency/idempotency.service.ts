@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { InstallationFull, QuotaExceeded } from '@app/commands';
 import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
-import { WebhookRuleBroken } from '@app/webhooks';
+import { ReplayRefused, WebhookRuleBroken } from '@app/webhooks';
 import { Pool } from 'pg';
 import { ApiError } from '../http/api-error';
 
@@ -205,6 +205,7 @@ const isRefusal = (error: unknown): boolean =>
   error instanceof QuotaExceeded ||
   error instanceof InstallationFull ||
   error instanceof WebhookRuleBroken ||
+  error instanceof ReplayRefused ||
   (error instanceof ApiError && error.code !== 'service_unavailable');
 
 const isMine = 'team = $1 AND key = $2 AND claimed_until = $3::timestamptz AND status IS NULL';

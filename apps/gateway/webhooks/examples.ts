@@ -1,7 +1,8 @@
 /** Examples of answers for the OpenAPI document. */
-import type { Delivery, Webhook } from '@app/webhooks';
+import type { Delivery, Webhook, WebhookReplay } from '@app/webhooks';
 import { presentDelivery, presentPayload } from './deliveries.dto';
 import { messages } from './messages';
+import { presentReplay } from './replays.dto';
 import { presentWebhook } from './webhooks.dto';
 
 const webhook: Webhook = {
@@ -63,3 +64,24 @@ export const delivery = { ok: true, data: presentDelivery(sent), meta };
 export const waiting = { ok: true, data: presentDelivery(again), meta };
 export const deliveries = { ok: true, data: [delivery.data], pagination: { has_more: false }, meta };
 export const payload = { ok: true, data: presentPayload(sent, JSON.stringify(messages['domain.verified'])), meta };
+
+const running: WebhookReplay = {
+  id: 'rpl_clxxxxxxxxxxxxxxxxxxxxxxxxx',
+  webhook: webhook.id,
+  from: new Date('2026-03-01T10:00:00Z'),
+  to: new Date('2026-03-02T10:00:00Z'),
+  types: ['domain.failed'],
+  domains: null,
+  status: 'running',
+  span: { after: 1_000, upTo: 2_000 },
+  position: 1_250,
+  queued: 120,
+  delivered: 110,
+  failed: 0,
+  createdAt: new Date('2026-04-15T10:00:00Z'),
+  endedAt: null,
+};
+const stopped: WebhookReplay = { ...running, status: 'stopped', endedAt: new Date('2026-04-15T10:00:05Z') };
+export const replay = { ok: true, data: presentReplay(running), meta };
+export const replays = { ok: true, data: [replay.data], pagination: { has_more: false }, meta };
+export const stoppedReplay = { ok: true, data: presentReplay(stopped), meta };

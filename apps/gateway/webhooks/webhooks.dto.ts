@@ -36,7 +36,7 @@ const everything = '*';
 const typesToChoose = [everything, ...webhookTypes, testType];
 const typesFault = { message: `"event_types" must be "*" alone, or some of ${[...webhookTypes, testType].join(', ')}` };
 const mostDomains = 100;
-const domainsFault = { message: `"domains" must be 1 to ${mostDomains} ids of domains, or null for all` };
+const domainsFault = { message: `"domains" must be 1 to ${mostDomains} ids of domains, or null` };
 const mostTypes = typesToChoose.length;
 
 const dayInSeconds = 86_400;
@@ -77,7 +77,8 @@ const EventTypes = (): PropertyDecorator =>
     MayBeAbsent(),
   );
 
-const Domains = (): PropertyDecorator =>
+/** Documents a list of domains, and checks it where it is neither absent nor null. */
+export const Domains = (description: string): PropertyDecorator =>
   applyDecorators(
     ApiPropertyOptional({
       type: 'array',
@@ -87,7 +88,7 @@ const Domains = (): PropertyDecorator =>
       maxItems: mostDomains,
       uniqueItems: true,
       example: null,
-      description: 'Only what is about these domains of your team, and mailboxes on them; null for all.',
+      description,
     }),
     ArrayUnique(domainsFault),
     Matches(domainIdForm, { each: true, ...domainsFault }),
@@ -139,6 +140,7 @@ const Enabled = (description: string): PropertyDecorator =>
     MayBeAbsent(),
   );
 
+const aboutDomains = 'Only what is about these domains of your team, and mailboxes on them; null for all.';
 const nameIs = 'The same as `description`, by the name of the mail API.';
 
 export class CreateWebhookRequest {
@@ -146,7 +148,7 @@ export class CreateWebhookRequest {
   url: string;
   @EventTypes()
   event_types?: string[];
-  @Domains()
+  @Domains(aboutDomains)
   domains?: string[] | null;
   @Description('description', 'What it is for, as you want to remember it.')
   description?: string | null;
@@ -164,7 +166,7 @@ export class UpdateWebhookRequest {
   url?: string;
   @EventTypes()
   event_types?: string[];
-  @Domains()
+  @Domains(aboutDomains)
   domains?: string[] | null;
   @Description('description', 'What it is for; null for nothing.')
   description?: string | null;
