@@ -4,7 +4,8 @@
  * the reverse order.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -110,6 +111,8 @@ class Launcher {
       progress('PostgreSQL', since, `embedded, its data in ${shown(home)}`);
     }
     if (this.kafkaNodes) embedded.KAFKA_BROKERS = await this.startKafka(this.kafkaNodes);
+    if (!this.given.WEBHOOK_SECRET_KEYS) embedded.WEBHOOK_SECRET_KEYS = webhookSecretKeys(this.directory);
+    embedded.WEBHOOKS_ALLOW_LOOPBACK = this.given.WEBHOOKS_ALLOW_LOOPBACK ?? 'true';
     Object.assign(this.env, embedded);
     const file = embeddedSettingsFile(this.directory);
     writePrivateFile(
@@ -332,6 +335,16 @@ Try, in another terminal (README.md has the whole tour):
     // Kafka and the database stop when this process ends.
     process.exit(1);
   }
+}
+
+/**
+ * Gives the keys that encrypt secrets of webhooks, from a file in the data directory, which has what they encrypt. It
+ * is made where there is none.
+ */
+function webhookSecretKeys(directory: string): string {
+  const file = join(directory, 'webhook-secret-keys');
+  if (!existsSync(file)) writePrivateFile(file, `local=${randomBytes(32).toString('base64')}\n`);
+  return readFileSync(file, 'utf8').trim();
 }
 
 const isSandbox = (app: AppProcess): boolean => app.name === 'sandbox';

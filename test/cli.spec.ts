@@ -18,6 +18,7 @@ import {
 import { CreateMailbox, DeleteMailbox } from '@app/mailbox';
 import { domainsProjection, mailboxesProjection, Quotas } from '@app/read-model';
 import { newId } from '@app/runtime';
+import { SecretKeys, WebhookEndpoints } from '@app/webhooks';
 import { Logger } from '@nestjs/common';
 import { SMTPServer } from 'smtp-server';
 import { commandsTo } from './support/commands';
@@ -99,6 +100,58 @@ describe('sendmux', () => {
     const last = sendmux(['team', 'owners', id, '--remove', 'grace@acme.com']);
     expect(last).toMatchObject({ status: 1, stdout: '' });
     expect(last.stderr).toMatch(/^sendmux: grace@acme\.com is the only owner .*\n$/);
+  });
+
+  it('lists webhooks, disables one, encrypts their secrets anew, and removes those of a deleted team', async () => {
+    const [old, recent] = [7, 9].map((octet) => Buffer.alloc(32, octet));
+    const setting = (ring: Record<string, Buffer>) => ({
+      WEBHOOK_SECRET_KEYS: Object.entries(ring)
+        .map(([id, key]) => `${id}=${key.toString('base64')}`)
+        .join(','),
+    });
+    const { id: team } = json<{ id: string }>('team', 'create', 'Webhooks', '--owner', 'Ada@acme.com');
+    expect(sendmux(['webhooks', 'list', '--team', team]).stdout).toBe('There is no webhook.\n');
+    const pool = openPool(database.url, 2);
+    const accounts = new Accounts(pool);
+    const endpoints = new WebhookEndpoints(pool, {
+      keys: new SecretKeys(new Map([['old', old!]])),
+      head: () => Promise.resolve(0),
+      inTeam: (id, work) => accounts.inTeam(id, work),
+      mostOfATeam: 9,
+    });
+    const choices = { description: 'CRM', eventTypes: ['domain.failed'], domains: null, enabled: true };
+    const make = (url: string) => endpoints.create(newId('whk'), team, { ...choices, url });
+    const [one, other] = [await make('https://hooks.acme.com/?token=hidden'), await make('https://acme.com/hooks')];
+    const { id } = one.webhook;
+
+    const list = sendmux(['webhooks', 'list', '--team', team]).stdout;
+    expect(list).toMatch(new RegExp(`^${id}  ${team}  enabled .*  https://hooks\\.acme\\.com/\\?…$`, 'm'));
+    expect(list).not.toContain('hidden');
+    expect(json<object[]>('webhooks', 'list')).toHaveLength(2);
+    expect(sendmux(['webhooks', 'show', id]).stdout).toContain('Types        domain.failed\n');
+    expect(sendmux(['webhooks', 'disable', id]).stdout).toContain(`${id}  of ${team}: disabled\n`);
+    expect(json('webhooks', 'show', id)).toMatchObject({ enabled: false, version: 2 });
+    expect(sendmux(['webhooks', 'show', 'whk_none'])).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: 'sendmux: There is no webhook whk_none.\n',
+    });
+
+    expect(sendmux(['webhooks', 'reseal'])).toMatchObject({ status: 3 });
+    const reseal = (ring: Record<string, Buffer>) => sendmux(['webhooks', 'reseal'], setting(ring));
+    expect(reseal({ recent: recent! })).toMatchObject({
+      status: 1,
+      stdout: expect.stringContaining('"old", which WEBHOOK_SECRET_KEYS does not name') as string,
+    });
+    const said = (count: string) => `${count} encrypted with the key "recent" since.\n`;
+    expect(reseal({ recent: recent!, old: old! }).stdout).toBe(said('2 webhooks are'));
+    expect(reseal({ recent: recent! })).toEqual({ status: 0, stdout: said('0 webhooks are'), stderr: '' });
+
+    expect(sendmux(['team', 'delete', team, '--yes']).stdout).toContain(
+      `Webhooks removed: ${id}, ${other.webhook.id}\n`,
+    );
+    expect(json('webhooks', 'list')).toEqual([]);
+    await pool.end();
   });
 
   it('shows and sets what a team may have, and deletes one that has nothing', async () => {

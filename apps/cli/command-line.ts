@@ -21,6 +21,10 @@ const groups: Record<string, Group> = {
     description: 'API keys of a team',
     load: async () => (await import('./key-commands.js')).addKeyCommands,
   },
+  webhooks: {
+    description: 'endpoints of teams, and the keys that encrypt their secrets',
+    load: async () => (await import('./webhook-commands.js')).addWebhookCommands,
+  },
   parked: {
     description:
       'messages that a consumer could not handle, and events that Kafka refuses: look at them, mend the cause, redrive them',
@@ -61,7 +65,7 @@ function groupOf(args: readonly string[]): string | undefined {
 export async function commandLine(args: readonly string[]): Promise<Command> {
   const program = new Command('sendmux')
     .description(
-      'Teams, their owners and their API keys; messages that no consumer could handle; identities of SES; the log: its audit, and read models made anew from it.',
+      'Teams, their owners, API keys and webhooks; messages that no consumer could handle; identities of SES; the log: its audit, and read models made anew from it.',
     )
     .option('--json', 'print one JSON document, for scripts; errors too')
     // `main.ts` prints all errors, in one form.

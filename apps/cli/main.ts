@@ -2,6 +2,7 @@ import { AccountRuleBroken } from '@app/accounts';
 import { KeyUnusable } from '@app/audit';
 import { SigningKeyUnusable } from '@app/domain-connect';
 import { SettingsInvalid } from '@app/runtime';
+import { WebhookRuleBroken } from '@app/webhooks';
 import { CommanderError } from 'commander';
 import { commandLine } from './command-line';
 import { Interrupted } from './interruption';
@@ -26,7 +27,8 @@ const setupFaults: Record<string, string> = {
 };
 
 function failure(error: unknown): Failure {
-  if (error instanceof AccountRuleBroken) return { exit: 'failed', code: error.code, message: error.message };
+  if (error instanceof AccountRuleBroken || error instanceof WebhookRuleBroken)
+    return { exit: 'failed', code: error.code, message: error.message };
   if (error instanceof CommanderError || error instanceof UsedWrongly)
     return { exit: 'usage', code: 'usage', message: error.message.replace(/^error: /, '') };
   if (error instanceof SettingsInvalid || error instanceof KeyUnusable || error instanceof SigningKeyUnusable)

@@ -130,7 +130,7 @@ function quotaOf(kind: QuotaKind, text: string): number | null {
 function addDelete(team: Command): void {
   team
     .command('delete')
-    .description('a team that has no domains and no mailboxes, with its keys, owners and invitations')
+    .description('a team that has no domains and no mailboxes, with its keys, owners, invitations and webhooks')
     .argument(...teamArgument)
     .option('--yes', 'delete it: its keys open nothing from now on, and nothing brings it back')
     .addHelpText(
@@ -147,6 +147,7 @@ It is kept with the time, and so are its keys: \`sendmux team list --deleted\`, 
         ...ended('Revoked', gone.keys),
         ...ended('No owners any more', gone.owners),
         ...ended('No longer invited', gone.invited),
+        ...ended('Webhooks removed', gone.webhooks),
       ]);
     });
 }
