@@ -18,7 +18,7 @@ import { startKafka, type KafkaCluster } from './embedded-kafka';
 import { startEmbeddedPostgres, stopAbandonedPostgres, type EmbeddedPostgres } from './embedded-postgres';
 import { RestartBackOff, startingAgain } from './restart-back-off';
 
-const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'sealer'] as const;
+const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'sealer', 'webhooks'] as const;
 /** The offset from `PORT` to the first port of the embedded Kafka: the brokers, then the controllers. */
 const kafkaPort = 20;
 const demo = { team: 'Demo', owner: 'demo-owner@example.com' };

@@ -2,9 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { Webhook } from 'standardwebhooks';
 import ts from 'typescript';
 import { report } from '../support/judges';
 import { breakingChanges, lastRelease, type Document } from '../support/openapi-changes';
+import { startEndpoint, type TestEndpoint } from '../support/endpoint';
 import { startSystem, type ApiClient, type System } from '../support/processes';
 import { docs, documented, tourInTypeScript } from './documented';
 import { McpClient, type ToolResult } from './mcp';
@@ -14,7 +16,7 @@ const root = resolve(__dirname, '../..');
 const itInPython = python ? it : it.skip;
 const itInRust = rust ? it : it.skip;
 
-/** Operations that the clients have, and this service has not: rules and passwords of single mailboxes. */
+/** Operations that the clients have, and this service has not, such as rules and passwords of single mailboxes. */
 const notOurs = {
   python: [
     'managementGetMailboxFilters',
@@ -29,9 +31,6 @@ const notOurs = {
     'management_get_email_log',
     'management_get_email_metrics',
     'management_get_spend_summary',
-    'management_list_webhooks',
-    'management_create_webhook',
-    'management_test_webhook',
   ],
 };
 
@@ -58,21 +57,24 @@ let system: System;
 let baseUrl: string;
 let folder: string;
 let many: { api: ApiClient; names: string[] };
+let endpoint: TestEndpoint;
 const servers: McpClient[] = [];
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sendmux-clients-'));
   system = await startSystem({
-    apps: ['sandbox', 'gateway', 'provisioning', 'verification-scheduler'],
-    env: { RATE_LIMIT_PER_MINUTE: String(limit), SES_CALLS_PER_SECOND: '1000' },
+    apps: ['sandbox', 'gateway', 'provisioning', 'verification-scheduler', 'webhooks'],
+    env: { RATE_LIMIT_PER_MINUTE: String(limit), SES_CALLS_PER_SECOND: '1000', WEBHOOKS_ALLOW_LOOPBACK: 'true' },
   });
   baseUrl = `http://127.0.0.1:${system.port}/api/v1`;
+  endpoint = await startEndpoint();
   many = await teamOfManyDomains(130);
 });
 
 afterAll(async () => {
   await Promise.all(servers.map((server) => server.close()));
   await system?.end();
+  await endpoint?.close();
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -114,6 +116,7 @@ async function given(client: string) {
     verified_domain: { id, domain },
     new_domain: `new.${client}.example.com`,
     new_mode: 'send_only',
+    webhook_url: `${endpoint.url}&client=${client}`,
   };
 }
 
@@ -160,7 +163,7 @@ itInPython('the Python client does all that this service does, and knows its err
   report(
     `Python client sendmux-management: ${answered.length} of ${operations.length} operations answer and parse; not ours: ${notOurs.python.join(', ')}`,
   );
-  expect(operations).toHaveLength(22);
+  expect(operations).toHaveLength(29);
   expect(operations.filter(({ call, outcome }) => outcome !== 'answer' && !notOurs.python.includes(call))).toEqual([]);
   for (const name of notOurs.python)
     expect(calls.get(name)).toMatchObject({ outcome: 'error', status: 404, code: 'not_found' });
@@ -187,6 +190,16 @@ itInRust('the Rust client does all that it has for this service, and knows its e
   expect((await api.list()).body).toMatchObject({ data: [{ domain: 'rust.acme.com' }] });
 });
 
+/** What the tests read of the answers of tools. */
+interface ToolData {
+  readonly data: {
+    readonly id: string;
+    readonly mailbox?: { readonly id: string };
+    readonly secret?: string;
+    readonly event_id?: string;
+  };
+}
+
 describe('the server of tools', () => {
   const { command, env } = JSON.parse(documented('json')) as { command: string; env: NodeJS.ProcessEnv };
 
@@ -212,14 +225,14 @@ describe('the server of tools', () => {
   /** Calls the tools that this service has, in an order in which each can do its work. Gives how each went. */
   async function useTools(
     client: McpClient,
-    { new_domain, verified_domain }: Awaited<ReturnType<typeof given>>,
+    { new_domain, verified_domain, webhook_url: url }: Awaited<ReturnType<typeof given>>,
     id: string,
   ) {
     const outcomes = new Map<string, string>();
     const use = async (tool: string, args: object = {}) => {
       const result = await client.call(`management_${tool}`, args);
       outcomes.set(`management_${tool}`, outcomeOf(result));
-      return result.structuredContent as { data: { id: string; mailbox?: { id: string } } } | undefined;
+      return result.structuredContent as ToolData | undefined;
     };
     await use('get_connection');
     const added = await use('create_domain', { domain: new_domain });
@@ -237,7 +250,11 @@ describe('the server of tools', () => {
     await use('update_mailbox', { ...mailbox, display_name: 'Mary Shelley' });
     await use('suspend_mailbox', mailbox);
     await use('resume_mailbox', mailbox);
-    return outcomes;
+    // The packaged document has no other type of ours.
+    const webhook = await use('create_webhook', { url, event_types: ['sendmux.test'] });
+    await use('list_webhooks');
+    const tested = await use('test_webhook', { [id]: webhook?.data.id ?? 'whk_none' });
+    return { outcomes, secret: webhook?.data.secret, test: tested?.data.event_id };
   }
 
   itInPython('has the tools of this service by its OpenAPI document, and tells of its errors', async () => {
@@ -246,7 +263,7 @@ describe('the server of tools', () => {
     const things = await given('mcp');
     const client = await start(things.key, document);
     const tools = await client.tools();
-    const outcomes = await useTools(client, things, 'id');
+    const { outcomes, secret, test } = await useTools(client, things, 'id');
     const answered = [...outcomes.values()].filter((outcome) => outcome === 'answer');
     report(
       `MCP server sendmux-mcp with our OpenAPI document: ${answered.length} of ${tools.length} tools answer; not ours: ${notOurs.mcp.join(', ')}`,
@@ -254,6 +271,11 @@ describe('the server of tools', () => {
     expect(tools).toHaveLength(22);
     expect([...outcomes.keys(), ...notOurs.mcp].sort()).toEqual([...tools].sort());
     expect([...outcomes].filter(([, outcome]) => outcome !== 'answer')).toEqual([]);
+    await system.until('the test has arrived', () => endpoint.arrivals.some((each) => each.id === test));
+    const { body, headers } = endpoint.arrivals.find((each) => each.id === test)!;
+    expect(new Webhook(secret!).verify(body, headers as Record<string, string>)).toMatchObject({
+      type: 'sendmux.test',
+    });
 
     const refused = async (tool: string, args: object, by = client) => {
       return outcomeOf(await by.call(`management_${tool}`, args));
@@ -263,7 +285,7 @@ describe('the server of tools', () => {
     const scope = { type: 'providers', provider_public_ids: ['nobody'] };
     const wrong = { email: `a@${things.verified_domain.domain}`, send_scope: scope };
     expect(await refused('create_mailbox', wrong)).toContain('validation_error');
-    expect(await refused('list_webhooks', {})).toContain('not_found');
+    expect(await refused('list_email_logs', {})).toContain('not_found');
     const names: string[] = [];
     const ofManyKey = await readonlyKey(many.api);
     const ofMany = await start(ofManyKey.key, document);
@@ -292,7 +314,7 @@ describe('the server of tools', () => {
   itInPython('does what it can by the document that it brings along', async () => {
     const things = await given('packaged');
     const client = await start(things.key);
-    const outcomes = await useTools(client, things, 'public_id');
+    const { outcomes } = await useTools(client, things, 'public_id');
     const answered = [...outcomes].flatMap(([tool, outcome]) => (outcome === 'answer' ? tool : []));
     report(
       `MCP server sendmux-mcp with its own document: ${answered.length} of 22 tools answer: ${answered.join(', ')}`,

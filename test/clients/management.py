@@ -1,4 +1,4 @@
-"""Calls each operation that the Python client has for domains, mailboxes and keys, and has each kind of error raised.
+"""Calls each operation that the Python client has for domains, mailboxes, keys and webhooks, and has each kind of error raised.
 
 Reads one line of JSON from stdin: where, with which keys, on what. Writes one line of JSON for each call.
 """
@@ -14,12 +14,15 @@ from sendmux_management.api.domain_filters_api import DomainFiltersApi
 from sendmux_management.api.domains_api import DomainsApi
 from sendmux_management.api.mailbox_filters_api import MailboxFiltersApi
 from sendmux_management.api.mailboxes_api import MailboxesApi
+from sendmux_management.api.webhooks_api import WebhooksApi
 from sendmux_management.models.management_create_domain_request import ManagementCreateDomainRequest
 from sendmux_management.models.management_create_mailbox_key_request import ManagementCreateMailboxKeyRequest
 from sendmux_management.models.management_create_mailbox_request import ManagementCreateMailboxRequest
 from sendmux_management.models.management_update_domain_request import ManagementUpdateDomainRequest
 from sendmux_management.models.set_filter_state_body import SetFilterStateBody
 from sendmux_management.models.update_mailbox_body import UpdateMailboxBody
+from sendmux_management.models.webhook_create_body import WebhookCreateBody
+from sendmux_management.models.webhook_update_body import WebhookUpdateBody
 
 given = json.loads(sys.stdin.readline())
 
@@ -110,6 +113,26 @@ call(
 call("managementDeleteMailboxKey", lambda: mailboxes.management_delete_mailbox_key(mailbox, "key_none"))
 call("managementDeleteMailbox", lambda: mailboxes.management_delete_mailbox(mailbox))
 call("managementDeleteDomain", lambda: domains.management_delete_domain(domain))
+
+# The client knows no type of ours but that of tests, and fails on deliveries of any other.
+webhooks = WebhooksApi(own)
+made = call(
+    "managementCreateWebhook",
+    lambda: webhooks.management_create_webhook(
+        idempotency_key="python-1",
+        webhook_create_body=WebhookCreateBody(url=given["webhook_url"], event_types=["sendmux.test"], name="CRM"),
+    ),
+)
+webhook = made.data.id if made else "whk_none"
+call("managementListWebhooks", webhooks.management_list_webhooks)
+call("managementGetWebhook", lambda: webhooks.management_get_webhook(webhook))
+call(
+    "managementUpdateWebhook",
+    lambda: webhooks.management_update_webhook(webhook, webhook_update_body=WebhookUpdateBody(name="ERP")),
+)
+call("managementRotateWebhookSecret", lambda: webhooks.management_rotate_webhook_secret(webhook))
+call("managementTestWebhook", lambda: webhooks.management_test_webhook(webhook))
+call("managementDeleteWebhook", lambda: webhooks.management_delete_webhook(webhook))
 
 call("401", lambda: DomainsApi(client("smx_root_nobodys")).management_list_domains())
 call("403", lambda: DomainsApi(client(given["readonly_key"])).management_delete_domain(verified["id"]))
