@@ -72,6 +72,7 @@ export class WebhooksModule {
         ProcessModule.forApp('webhooks', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
+          directUrl: settings.DATABASE_DIRECT_URL,
           connections,
           migrations: [
             ...eventStoreMigrations,

@@ -1,9 +1,7 @@
 import { inTransaction, type Connection } from '@app/database';
 import type { Pool } from 'pg';
+import type { DisabledBecause } from './notices';
 import { newSecret, type SealedSecret, type SecretKeys } from './secret-keys';
-
-/** Why an endpoint was disabled by us: it has answered 410, or nothing but failures for days. */
-export type DisabledBecause = 'gone' | 'failing';
 
 /** An endpoint of a team, to which messages are sent. */
 export interface Webhook {
