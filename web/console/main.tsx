@@ -16,6 +16,8 @@ import { go, Link, useAddress } from './router';
 import { SessionContext, type Me, type Session } from './session';
 import { SignIn } from './sign-in';
 import { UsagePage } from './usage';
+import { WebhookPage } from './webhook';
+import { WebhooksPage } from './webhooks';
 
 const api = apiClient();
 
@@ -23,6 +25,7 @@ const places = [
   ['/', 'Domains'],
   ['/mailboxes', 'Mailboxes'],
   ['/claims', 'Claims'],
+  ['/webhooks', 'Webhooks'],
   ['/keys', 'API keys'],
   ['/owners', 'Owners'],
   ['/usage', 'Usage'],
@@ -31,6 +34,8 @@ const places = [
 function Place({ path }: { readonly path: string }) {
   const [, id] = /^\/domains\/(mdom_[0-9a-z]{1,40})$/.exec(path) ?? [];
   if (id !== undefined) return <DomainPage key={id} id={id} />;
+  const [, webhook] = /^\/webhooks\/(whk_[0-9a-z]{1,40})$/.exec(path) ?? [];
+  if (webhook !== undefined) return <WebhookPage key={webhook} id={webhook} />;
   switch (path) {
     case '/':
       return <DomainsPage />;
@@ -40,6 +45,8 @@ function Place({ path }: { readonly path: string }) {
       return <MailboxesPage />;
     case '/claims':
       return <ClaimsPage />;
+    case '/webhooks':
+      return <WebhooksPage />;
     case '/keys':
       return <KeysPage />;
     case '/owners':
@@ -114,7 +121,7 @@ function Console() {
                 <ul>
                   {places.map(([to, words]) => (
                     <li key={to}>
-                      <Link to={to} current={path === to || (to === '/' && path.startsWith('/domains'))}>
+                      <Link to={to} current={path === to || path.startsWith(to === '/' ? '/domains' : `${to}/`)}>
                         {words}
                       </Link>
                     </li>
