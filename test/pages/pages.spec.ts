@@ -1,3 +1,5 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -5,8 +7,9 @@ import { join, resolve } from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { SigningKey } from '@app/domain-connect';
 import { portOf } from '@app/runtime';
+import { Webhook } from 'standardwebhooks';
+import { allApps, startSystem, type ApiClient, type System } from '../support/processes';
 import { chromiumIsInstalled, picture, startChromium, violations } from '../support/browser';
-import { startSystem, type ApiClient, type System } from '../support/processes';
 import { keyboard, mouse, type Hands } from './hands';
 
 const root = resolve(__dirname, '../..');
@@ -44,6 +47,7 @@ it('the picture of the README is a small one', () => {
     SigningKey.open(keyFile);
     [system, browser] = await Promise.all([
       startSystem({
+        apps: [...allApps, 'webhooks'],
         env: (port) => ({
           VERIFICATION_INTERVAL: '2s',
           RATE_LIMIT_PER_MINUTE: '100000',
@@ -416,6 +420,87 @@ it('the picture of the README is a small one', () => {
       'the other team has it no more',
       async () => ((await squatter.api.list()) as { body: { data: unknown[] } }).body.data.length === 0,
     );
+  });
+
+  it('make a webhook, show what it got, test it, replay to it and rotate its secret', async () => {
+    const received: { id: string; type: string; replay?: string }[] = [];
+    const secrets: string[] = [];
+    let status = 200;
+    const receiver = createServer((request, response) => {
+      const parts: Buffer[] = [];
+      request.on('data', (part: Buffer) => parts.push(part));
+      request.on('end', () => {
+        const body = Buffer.concat(parts).toString();
+        const headers = request.headers as Record<string, string>;
+        // Whoever has any of the secrets verifies it.
+        const event = secrets.map((secret) => new Webhook(secret).verify(body, headers))[0] as { type: string };
+        received.push({ id: headers['webhook-id']!, type: event.type, replay: headers['webhook-replay'] });
+        response.writeHead(status).end('<b>thanks</b>\u202e');
+      });
+    });
+    await new Promise<void>((ready) => receiver.listen(0, '127.0.0.1', ready));
+    const target = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/hook`;
+    const console = await newPage(`${origin}/webhooks`);
+    try {
+      await signIn(console);
+      await console.getByText('There is no webhook yet').waitFor();
+      expect(await violations(console, 'webhooks none')).toEqual([]);
+      await mouse.enter(console, 'Send to', 'http://169.254.169.254/latest');
+      await mouse.press(console, 'button', 'Create');
+      await console.getByRole('alert').waitFor();
+      await mouse.enter(console, 'Send to', target);
+      await mouse.enter(console, 'What it is for', 'the ledger');
+      await console.getByLabel('Tell of everything').uncheck();
+      await console.getByLabel('A domain is added').check();
+      await mouse.press(console, 'button', 'Create');
+      const secret = await console.locator('.note.good .value').textContent();
+      secrets.push(secret!);
+      expect(await violations(console, 'webhooks')).toEqual([]);
+
+      await add('hooked.acme.com');
+      await system.until('the message is there', () => received.length === 1);
+      expect(received[0]!.type).toBe('domain.created');
+      await mouse.press(console, 'link', target);
+      await heading(console, target);
+      await console.locator('.badge', { hasText: 'Delivered' }).first().waitFor();
+      await mouse.press(console, 'button', /^Details of domain.created/);
+      await console.getByText('hooked.acme.com').first().waitFor();
+      await console.getByText('<b>thanks</b>').waitFor();
+      expect(await violations(console, 'webhook')).toEqual([]);
+
+      await mouse.press(console, 'button', 'Send a test');
+      await system.until('the test is there', () => received.length === 2);
+      status = 500;
+      await mouse.press(console, 'button', /^Send again domain.created/);
+      await system.until('it is there again', () => received.length === 3);
+      expect(received[2]).toMatchObject({ id: received[0]!.id });
+      status = 200;
+      await mouse.enter(console, 'From', new Date(Date.now() - 86_400_000).toISOString().slice(0, 19));
+      await mouse.press(console, 'button', 'Replay');
+      await console.locator('.badge', { hasText: 'Completed' }).waitFor({ timeout: 60_000 });
+      const replayed = received.filter(({ replay }) => replay !== undefined);
+      expect(replayed.map(({ id }) => id)).toContain(received[0]!.id);
+
+      await mouse.press(console, 'button', 'Rotate the secret');
+      await console.getByRole('dialog').waitFor();
+      await mouse.press(console, 'button', 'Rotate it');
+      const second = await console.locator('.note.good .value').textContent();
+      expect(second).not.toBe(secret);
+      secrets.push(second!);
+      const before = received.length;
+      await mouse.press(console, 'button', 'Send a test');
+      await system.until('both secrets verify it', () => received.length > before);
+      await mouse.press(console, 'button', 'Disable');
+      await console.getByText('A replay brings').waitFor();
+      expect(await violations(console, 'webhook disabled')).toEqual([]);
+      await mouse.press(console, 'button', 'Delete the webhook');
+      await console.getByRole('dialog').waitFor();
+      await mouse.press(console, 'button', 'Delete it');
+      await console.getByText('There is no webhook yet').waitFor();
+    } finally {
+      receiver.close();
+      receiver.closeAllConnections();
+    }
   });
 
   it('show hostile zones as text, cut, and in their place', async () => {

@@ -78,7 +78,7 @@ export function DeliveriesSection({ id }: { readonly id: string }) {
               </tr>
             </thead>
             <tbody>
-              {deliveries.map((delivery) => (
+              {deliveries.map((delivery) => [
                 <tr key={delivery.id}>
                   <th scope="row">
                     <Outside text={delivery.event_type} />{' '}
@@ -115,16 +115,22 @@ export function DeliveriesSection({ id }: { readonly id: string }) {
                       <button
                         type="button"
                         disabled={isBusy}
-                        aria-label={`Send ${delivery.event_type} ${delivery.event_id} again`}
+                        aria-label={`Send again ${delivery.event_type} ${delivery.event_id}`}
                         onClick={() => again(delivery)}
                       >
                         Send again
                       </button>
                     )}
-                    {open === delivery.id && <Details webhook={id} delivery={delivery} />}
                   </td>
-                </tr>
-              ))}
+                </tr>,
+                open === delivery.id && (
+                  <tr key={`${delivery.id} details`}>
+                    <td colSpan={5}>
+                      <Details webhook={id} delivery={delivery} />
+                    </td>
+                  </tr>
+                ),
+              ])}
             </tbody>
           </table>
         )}
@@ -160,7 +166,7 @@ function Details({ webhook, delivery }: { readonly webhook: string; readonly del
       )}
       {payload.failure && <Problem failure={payload.failure} />}
       {payload.value && (
-        <pre class="value" tabIndex={0} aria-label="What is sent">
+        <pre class="value whole" tabIndex={0} role="group" aria-label="What is sent">
           {JSON.stringify(payload.value.data.payload, null, 2)}
         </pre>
       )}

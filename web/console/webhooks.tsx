@@ -183,26 +183,26 @@ function Create({ onCreated }: { readonly onCreated: () => Promise<void> }) {
           />
           <DomainChoice value={domain} onValue={setDomain} />
         </div>
-        <div>
+        <div class="choice">
           <input
             id="webhook-all"
             type="checkbox"
             checked={isAll}
             onChange={({ currentTarget }) => setAll(currentTarget.checked)}
-          />{' '}
+          />
           <label for="webhook-all">Tell of everything, also of what is added later</label>
         </div>
         {!isAll && (
           <fieldset>
             <legend>Tell of</legend>
             {(Object.keys(types) as Type[]).map((type) => (
-              <div key={type}>
+              <div key={type} class="choice">
                 <input
                   id={`webhook-${type}`}
                   type="checkbox"
                   checked={chosen.has(type)}
                   onChange={({ currentTarget }) => choose(type, currentTarget.checked)}
-                />{' '}
+                />
                 <label for={`webhook-${type}`}>
                   {types[type]} <span class="value small">{type}</span>
                 </label>
