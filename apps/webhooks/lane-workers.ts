@@ -49,7 +49,7 @@ export interface LaneWorkersOptions {
   readonly tries?: TryLimits;
   /** Lanes that are held at once; 1,000 and 250 when absent. */
   readonly held?: Readonly<Record<LaneHealth, number>>;
-  /** Milliseconds after which the lane of a process that died is taken over; 15,000 when absent. */
+  /** Milliseconds after which the lane of a process that died is taken over; 10,000 when absent. */
   readonly leaseMs?: number;
   /** Longest wait until due lanes are looked for again, in milliseconds; 500 when absent. */
   readonly pollMs?: number;
@@ -90,7 +90,7 @@ export class LaneWorkers {
       times: retryTimes,
       tries: { steady: 192, troubled: 64, all: 1_024 },
       held: { steady: 1_000, failing: 250 },
-      leaseMs: 15_000,
+      leaseMs: 10_000,
       pollMs: 500,
       ...options,
     };
