@@ -11,6 +11,8 @@ interface Waiting<Item, Result> {
 export interface BatchesOptions {
   /** The most items of one batch. */
   readonly limit: number;
+  /** Milliseconds for which the first item waits for others; none when absent. */
+  readonly gatherMs?: number;
   /** Told of a fault that passes, after which the batch is repeated. */
   readonly failed: (error: unknown, retryInMs: number) => void;
   /** Ends the repetitions. */
@@ -39,7 +41,9 @@ export class Batches<Item, Result> {
 
   private async runAll(): Promise<void> {
     this.running = true;
+    const { gatherMs } = this.options;
     while (this.waiting.length > 0) {
+      if (gatherMs !== undefined && this.waiting.length < this.options.limit / 4) await delay(gatherMs);
       const batch = this.waiting.splice(0, this.options.limit);
       try {
         const results = await this.untilDone(batch.map(({ item }) => item));

@@ -72,6 +72,8 @@ const concurrency: Readonly<Record<Lane, number>> = { live: 8, replay: 6, reques
 const ofEndpoint = 8;
 /** Milliseconds for which a lane is kept when nothing waits, since the next event often follows. */
 const idleMs = 250;
+/** Subjects that are ready below which more are read, so that none waits for PostgreSQL meanwhile. */
+const readBelow = 24;
 /** Milliseconds until a read is repeated that has failed. */
 const againMs = 1_000;
 /** Milliseconds until a message is tried again that could not be made. */
@@ -154,7 +156,7 @@ export class LaneRun {
       void this.tryFirst(this.ready.shift()!, place);
     }
     if (this.underWay > 0 || this.isReading) {
-      if (this.ready.length < 2 * concurrency.live) this.readMore();
+      if (this.ready.length < readBelow) this.readMore();
       return;
     }
     if (this.ready.length > 0) return;

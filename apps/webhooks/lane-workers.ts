@@ -56,11 +56,13 @@ export interface LaneWorkersOptions {
 }
 
 /** Deliveries that all lanes together read ahead, one lane at most, and one subject. */
-const readAhead = { all: 8_192, most: 128, subject: 16 };
+const readAhead = { all: 8_192, most: 256, subject: 16 };
 /** Lanes that are claimed at once. */
 const claimedAtOnce = 100;
 /** Milliseconds after which a lane makes room for one that waits. */
 const heldLongMs = 2_000;
+/** Milliseconds for which the first outcome waits for others, since each statement has a price of its own. */
+const gatherMs = 5;
 /** Items of one statement. */
 const batchLimit = 500;
 /** Milliseconds between two lines of the log about the same kind of fault. */
@@ -100,7 +102,7 @@ export class LaneWorkers {
       signal: this.cut.signal,
       failed: (error: unknown, ms: number) => this.warn('outcomes wait for PostgreSQL', error, `again in ${ms} ms`),
     };
-    this.writes = new Batches((written) => this.write(written), batches);
+    this.writes = new Batches((written) => this.write(written), { ...batches, gatherMs });
     this.releases = new Batches(async (keys) => {
       const kept = await lanes.release(keys);
       return keys.map(({ token }) => !kept.has(token));

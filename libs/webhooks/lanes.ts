@@ -61,7 +61,7 @@ export interface DuePage {
   /** That of the endpoint; null where it is gone or disabled, or nothing is due. */
   readonly version: number | null;
   readonly subjects: DueSubject[];
-  /** Whether the limit was reached, so that there may be more. */
+  /** Whether as many subjects are due as may be read, so that there may be more. */
   readonly isFull: boolean;
 }
 
@@ -117,14 +117,14 @@ export class WebhookLanes {
     const { rows } = await this.pool.query<LaneKey & { failures: number } & Endpoint>({
       name: `webhooks-claim-${health}`,
       text: `
-        WITH free AS MATERIALIZED (
+        WITH ${relaxed}, free AS MATERIALIZED (
           SELECT l.webhook, l.lane FROM webhook_lanes l JOIN webhooks w ON w.id = l.webhook AND w.enabled
           WHERE l.due <= now() AND (l.lease_until IS NULL OR l.lease_until <= now())
             AND (l.paused_until IS NULL OR l.paused_until <= now()) AND ${health === 'steady' ? 'l.failures = 0' : 'l.failures > 0'}
           ORDER BY l.due LIMIT $1 FOR UPDATE OF l SKIP LOCKED
         )
         UPDATE webhook_lanes l SET lease_token = gen_random_uuid(), lease_until = now() + $2 * interval '1 ms'
-        FROM free JOIN webhooks w ON w.id = free.webhook
+        FROM free JOIN webhooks w ON w.id = free.webhook, relaxed
         WHERE l.webhook = free.webhook AND l.lane = free.lane
         RETURNING l.webhook, l.lane, l.lease_token AS token, l.failures, ${endpointColumns}`,
       values: [limit, leaseMs],
@@ -153,9 +153,9 @@ export class WebhookLanes {
     const { rows } = await this.pool.query<{ token: string }>({
       name: 'webhooks-renew',
       text: `
-        WITH ${held()}
+        WITH ${relaxed}, ${held()}
         UPDATE webhook_lanes l SET lease_until = now() + $4 * interval '1 ms'
-        FROM held h WHERE l.webhook = h.webhook AND l.lane = h.lane RETURNING l.lease_token AS token`,
+        FROM held h, relaxed WHERE l.webhook = h.webhook AND l.lane = h.lane RETURNING l.lease_token AS token`,
       values: [...keysOf(lanes), leaseMs],
     });
     return new Set(rows.map(({ token }) => token));
@@ -164,7 +164,7 @@ export class WebhookLanes {
   /**
    * Reads the subjects of a lane that are due, the one that is due longest first.
    *
-   * @param limit the most deliveries, of all subjects and of one.
+   * @param limit the most deliveries, which the subjects share, and those of one subject.
    * @param except subjects that are not read.
    */
   async due(
@@ -173,35 +173,36 @@ export class WebhookLanes {
     except: readonly string[],
   ): Promise<DuePage> {
     const { rows } = await this.pool.query<
-      WaitingDelivery & { subject: string; additions: string; endpoint: number | null }
+      WaitingDelivery & { subject: string; additions: string; share: number; endpoint: number | null }
     >({
       name: 'webhooks-due',
       text: `
-        SELECT q.subject, q.additions, d.id, d.message, d.type, d.replay, d.tries,
+        SELECT q.subject, q.additions, q.share, d.id, d.message, d.type, d.replay, d.tries,
           (SELECT version FROM webhooks WHERE id = $1 AND enabled) AS endpoint
         FROM (
-          SELECT subject, additions, due FROM webhook_queues
-          WHERE webhook = $1 AND lane = $2 AND due <= now() AND subject <> ALL ($3)
-          ORDER BY due LIMIT $4
+          SELECT *, least($5::integer, $4::integer / count(*) OVER ())::integer AS share FROM (
+            SELECT subject, additions, due FROM webhook_queues
+            WHERE webhook = $1 AND lane = $2 AND due <= now() AND subject <> ALL ($3)
+            ORDER BY due LIMIT $6
+          ) first
         ) q
         LEFT JOIN LATERAL (
           SELECT * FROM webhook_deliveries d
           WHERE d.webhook = $1 AND d.lane = $2 AND d.subject = q.subject AND d.status = 'waiting'
-          ORDER BY d.position LIMIT $5
+          ORDER BY d.position LIMIT q.share
         ) d ON true
-        ORDER BY q.due, q.subject, d.position LIMIT $4`,
-      values: [webhook, lane, except, limit.all, limit.subject],
+        ORDER BY q.due, q.subject, d.position`,
+      values: [webhook, lane, except, limit.all, limit.subject, subjectsOf(limit.all)],
     });
-    const isFull = rows.length === limit.all;
     const subjects = new Map<string, DueSubject & { more: boolean }>();
-    for (const { subject, additions, endpoint: _, ...delivery } of rows) {
+    for (const { subject, additions, share, endpoint: _, ...delivery } of rows) {
       const found = subjects.get(subject) ?? { subject, additions, deliveries: [], more: false };
       if (delivery.id !== null) found.deliveries.push(delivery);
-      found.more = found.deliveries.length === limit.subject;
+      found.more = found.deliveries.length === share;
       subjects.set(subject, found);
     }
     const all = [...subjects.values()];
-    if (isFull) all.at(-1)!.more = true;
+    const isFull = all.length === subjectsOf(limit.all);
     return { version: rows[0]?.endpoint ?? null, subjects: all, isFull };
   }
 
@@ -224,6 +225,7 @@ export class WebhookLanes {
         lanes.map(({ failures }) => failures),
         lanes.map(({ pausedMs }) => pausedMs ?? null),
         outcomes.map(({ key }) => key.token),
+        outcomes.map(({ key }) => key.webhook),
         outcomes.map(({ id }) => id),
         outcomes.map(({ status }) => status),
         outcomes.map(({ tries }) => tries),
@@ -315,6 +317,9 @@ export class WebhookLanes {
   }
 }
 
+/** Gives how many subjects share the deliveries of a page: several of each, since each subject costs a write too. */
+const subjectsOf = (deliveries: number): number => Math.ceil(deliveries / 4);
+
 const keysOf = (lanes: readonly LaneKey[]): unknown[][] => [
   lanes.map(({ webhook }) => webhook),
   lanes.map(({ lane }) => lane),
@@ -324,6 +329,13 @@ const keysOf = (lanes: readonly LaneKey[]): unknown[][] => [
 const endpointColumns = `w.id, w.team, w.url, w.secret, w.secret_key_id AS "secretKeyId", w.old_secret AS "oldSecret",
   w.old_secret_key_id AS "oldSecretKeyId", w.old_secret_until AS "oldSecretUntil",
   w.failing_since AS "failingSince", w.version`;
+
+/**
+ * Has the commit of this statement not wait for the disk: should the server lose it in a crash, a try is made again, as
+ * it would be after a crash of ours.
+ */
+const relaxed = `
+  relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))`;
 
 /** Locks the lanes of the first three parameters that this process still holds. */
 const held = (types = '', columns = ''): string => `
@@ -335,19 +347,20 @@ const held = (types = '', columns = ''): string => `
   )`;
 
 const record = `
-  WITH ${held(', $4::integer[], $5::float8[]', 'failures, paused_ms')},
+  WITH ${relaxed}, ${held(', $4::integer[], $5::float8[]', 'failures, paused_ms')},
   lanes AS (
     UPDATE webhook_lanes l SET failures = h.failures, paused_until = now() + h.paused_ms * interval '1 ms'
     FROM held h WHERE l.webhook = h.webhook AND l.lane = h.lane
+      AND (l.failures <> h.failures OR l.paused_until IS NOT NULL OR h.paused_ms IS NOT NULL)
   ),
   tried AS (
     UPDATE webhook_deliveries d SET status = o.status, tries = o.tries, tried_at = now(), duration_ms = o.duration_ms,
       response_status = o.response_status, response = o.response, error = o.error
-    FROM unnest($6::uuid[], $7::text[], $8::text[], $9::integer[], $10::integer[], $11::integer[], $12::bytea[],
-        $13::text[])
-      AS o (token, id, status, tries, duration_ms, response_status, response, error)
+    FROM unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::integer[], $11::integer[], $12::integer[],
+        $13::bytea[], $14::text[])
+      AS o (token, webhook, id, status, tries, duration_ms, response_status, response, error)
     JOIN held h ON h.lease_token = o.token
-    WHERE d.webhook = h.webhook AND d.id = o.id AND d.lane = h.lane AND d.status = 'waiting'
+    WHERE d.webhook = o.webhook AND d.id = o.id AND d.lane = h.lane AND d.status = 'waiting'
     RETURNING d.lane, d.replay, d.status
   ),
   replays AS (
@@ -360,7 +373,7 @@ const record = `
   ),
   subjects AS MATERIALIZED (
     SELECT h.webhook, h.lane, s.subject, s.additions, s.next_ms
-    FROM unnest($14::uuid[], $15::text[], $16::bigint[], $17::float8[]) AS s (token, subject, additions, next_ms)
+    FROM unnest($15::uuid[], $16::text[], $17::bigint[], $18::float8[]) AS s (token, subject, additions, next_ms)
     JOIN held h ON h.lease_token = s.token
   ),
   ended AS (
@@ -372,11 +385,11 @@ const record = `
     UPDATE webhook_queues q SET due = now() + s.next_ms * interval '1 ms' FROM subjects s
     WHERE s.next_ms IS NOT NULL AND q.webhook = s.webhook AND q.lane = s.lane AND q.subject = s.subject
   )
-  SELECT lease_token AS token FROM held`;
+  SELECT lease_token AS token FROM held, relaxed`;
 
 /** A lane to which something was added after this statement began is another version of its row, and stays held. */
 const release = `
-  WITH read AS MATERIALIZED (
+  WITH ${relaxed}, read AS MATERIALIZED (
     SELECT l.webhook, l.lane, l.lease_token, l.additions,
       (SELECT min(q.due) FROM webhook_queues q WHERE q.webhook = l.webhook AND q.lane = l.lane) AS due
     FROM unnest($1::text[], $2::text[], $3::uuid[]) AS r (webhook, lane, token)
@@ -390,7 +403,7 @@ const release = `
   ),
   released AS (
     UPDATE webhook_lanes l SET lease_token = NULL, lease_until = NULL, due = k.due
-    FROM locked k WHERE l.webhook = k.webhook AND l.lane = k.lane
+    FROM locked k, relaxed WHERE l.webhook = k.webhook AND l.lane = k.lane
     RETURNING l.webhook, l.lane
   )
   SELECT r.lease_token AS token FROM read r
