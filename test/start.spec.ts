@@ -179,6 +179,7 @@ describe('make start', () => {
         'apps/sandbox',
         'apps/sealer',
         'apps/verification-scheduler',
+        'apps/webhooks',
         'postgres',
         'stop-with',
       ],

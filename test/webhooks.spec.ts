@@ -17,8 +17,8 @@ interface Message {
 type Body<Data> = { readonly data: Data };
 
 /**
- * Sends events from the API to an endpoint of a customer, through all processes. Kafka is skipped where Java or Maven is
- * missing: see tools/install-counterparts.
+ * Sends events from the API to an endpoint of a customer, through all processes. Kafka is skipped where Java or Maven
+ * is missing: see tools/install-counterparts.
  */
 describe.each([
   ['the log', false],

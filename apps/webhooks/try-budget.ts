@@ -66,7 +66,7 @@ export class TryBudget {
     return this.used[kind] < this.limits[kind] && this.underWay < this.limits.all;
   }
 
-  /** Tells those that wait, in their order, for as long as there is room. One that does not take it is not asked again. */
+  /** Tells those that wait, in their order, while there is room. One that does not take it is not told again. */
   private tell(): void {
     for (const kind of ['steady', 'troubled'] as const)
       for (const waiting of this.waiting[kind]) {
