@@ -16,6 +16,7 @@ import { evolve, initialState, type DomainEvent, type MailDomain } from '@app/ma
 import { evolveMailbox, noMailbox, type Mailbox, type MailboxEvent } from '@app/mailbox';
 import { fromCloudEvent, toCloudEvent } from '@app/messaging';
 import { eventVersions } from '@app/subscriptions';
+import { testType, webhookTypes } from '@app/webhooks';
 import asyncApiSchema from '@asyncapi/specs/schemas/3.0.0.json';
 import Ajv from 'ajv';
 import addFormats from 'ajv-formats';
@@ -69,6 +70,15 @@ describe('the schemas', () => {
   });
 });
 
+interface Webhooks {
+  readonly components: {
+    readonly messages: Record<
+      string,
+      { headers: object; payload: object; examples: readonly Readonly<Record<string, unknown>>[] }
+    >;
+  };
+}
+
 describe('asyncapi.yaml', () => {
   it('is a valid AsyncAPI 3.0.0 document', () => {
     // The schema of AsyncAPI contains the meta-schema of JSON Schema, so Ajv must not add its own.
@@ -82,6 +92,24 @@ describe('asyncapi.yaml', () => {
       { ...document, components: { messages: { [name]: { ...message, payloads: {} } } } },
     ])
       expect(validate(broken)).toBe(false);
+  });
+
+  it('so is that of webhooks, whose examples fit their schemas', () => {
+    const webhooks = parse(readFileSync(join(eventsFolder, 'webhooks.yaml'), 'utf8')) as Webhooks;
+    const validator = addFormats(new Ajv({ strict: false, meta: false, validateSchema: false, unicodeRegExp: false }));
+    const validate = validator.compile(asyncApiSchema);
+    expect(validate(webhooks) || validate.errors).toBe(true);
+    const { messages } = webhooks.components;
+    expect(Object.keys(messages)).toEqual([...webhookTypes, testType]);
+    const ajv = addFormats(new Ajv({ strict: false, allErrors: true }));
+    ajv.addSchema({ $id: 'webhooks', components: webhooks.components });
+    for (const [type, { headers, payload, examples: all }] of Object.entries(messages))
+      for (const [part, schema] of Object.entries({ headers, payload })) {
+        const refs = JSON.stringify(schema).replaceAll('"#/components/', '"webhooks#/components/');
+        const fits = ajv.compile(JSON.parse(refs) as object);
+        for (const example of all) expect([type, fits(example[part]), fits.errors]).toEqual([type, true, null]);
+        expect(fits({})).toBe(false);
+      }
   });
 
   it('has every reference resolved', () => {

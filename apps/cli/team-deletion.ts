@@ -14,8 +14,8 @@ export interface DeletedWithWebhooks extends DeletedTeam {
 }
 
 /**
- * Deletes a team that has no domain and no mailbox, with its webhooks. A creation that is under way is either committed first, and the
- * deletion refused, or it is refused itself.
+ * Deletes a team that has no domain and no mailbox, with its webhooks. A creation that is under way is either committed
+ * first, and the deletion refused, or it is refused itself.
  *
  * @throws {AccountRuleBroken} `team_not_found`, and `team_in_use`, which names what the team has.
  */

@@ -7,8 +7,8 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     // The endpoints. `event_types` and `domains` are null for all, those included that are added later. Events at or
     // below `from_position` are not delivered: they are older than the endpoint, or than its last change to enabled.
-    // `failing_since` is the first failure after the last success. A secret is nonce, ciphertext and tag of AES-256-GCM;
-    // `rotation` is the id of the last rotation, so that one that is repeated is known.
+    // `failing_since` is the first failure after the last success. Secrets are nonce, ciphertext and tag of
+    // AES-256-GCM; `rotation` is the id of the last rotation, so that one that is repeated is known.
     await runner.query(`
       CREATE TABLE webhooks (
         id text PRIMARY KEY,
