@@ -142,6 +142,18 @@ describe('a system that loses an app', () => {
   });
   afterAll(() => system.end());
 
+  it('writes no secret of a webhook to its logs', async () => {
+    const { api } = await system.team();
+    const secretOf = ({ body }: { body: unknown }) => (body as { data: { id: string; secret: string } }).data;
+    const { id, secret } = secretOf(await api.call('POST', '/webhooks', { url: 'https://hooks.example.com/' }));
+    const { secret: next } = secretOf(await api.call('POST', `/webhooks/${id}/rotate-secret`));
+    await api.call('GET', `/webhooks/${id}?secret=${encodeURIComponent(next)}`);
+    await system.until('the request is in the log', () => system.log('gateway').includes('secret=whsec_[hidden]'));
+    for (const each of [secret, next].flatMap((one) => [one, encodeURIComponent(one)]))
+      expect(system.log('gateway')).not.toContain(each.slice('whsec_'.length));
+    await api.call('DELETE', `/webhooks/${id}`);
+  });
+
   it('finishes what was accepted, once the app is back', async () => {
     const { api } = await system.team();
     // Some clients put their key in the wrong place.

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, chmodSync } fr
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { parseEnv } from 'node:util';
 import { portOf } from '@app/runtime';
 import { commandOf } from '../local/embedded-postgres';
 import { kafkaIsInstalled } from './support/kafka';
@@ -108,6 +109,12 @@ describe('make start', () => {
     expect(launcher.output).toContain(key);
     expect(statSync(data('api-key')).mode & 0o777).toBe(0o600);
     expect(statSync(data('embedded.env')).mode & 0o777).toBe(0o600);
+    expect(statSync(data('webhook-secret-keys')).mode & 0o777).toBe(0o600);
+    const embedded = parseEnv(readFileSync(data('embedded.env'), 'utf8'));
+    expect(embedded).toMatchObject({
+      WEBHOOK_SECRET_KEYS: readFileSync(data('webhook-secret-keys'), 'utf8').trim(),
+      WEBHOOKS_ALLOW_LOOPBACK: 'true',
+    });
 
     const added = await shell.run(toVerified);
     expect(added).toMatch(/"domain":"mail\.acme\.com".*"verification_status":"pending"/);
@@ -126,6 +133,10 @@ describe('make start', () => {
     await launcher.says('whole tour');
     expect(launcher.output).not.toContain(key);
     expect(launcher.output).toContain(data('api-key'));
+    // What the keys have encrypted can be read after a restart.
+    expect(parseEnv(readFileSync(data('embedded.env'), 'utf8'))).toMatchObject({
+      WEBHOOK_SECRET_KEYS: embedded.WEBHOOK_SECRET_KEYS,
+    });
 
     const broken = await shell.run(toDeleted);
     expect(broken).toMatch(/"domain":"mail\.acme\.com".*"verification_status":"verified"/);

@@ -99,6 +99,9 @@ export const Domains = (description: string): PropertyDecorator =>
     IsOptional(),
   );
 
+/** Without NUL, which PostgreSQL text cannot contain. */
+const descriptionForm = /^[^\0]{1,255}$/u;
+
 /** Documents the field, and checks it where it is neither absent nor null. */
 const Description = (field: string, description: string): PropertyDecorator => {
   const fault = { message: `"${field}" must have 1 to 255 characters, or be null` };
@@ -108,10 +111,11 @@ const Description = (field: string, description: string): PropertyDecorator => {
       nullable: true,
       minLength: 1,
       maxLength: 255,
+      pattern: descriptionForm.source,
       example: 'CRM, production',
       description,
     }),
-    Matches(/^[^\0]{1,255}$/u, fault),
+    Matches(descriptionForm, fault),
     IsString(fault),
     IsOptional(),
   );
