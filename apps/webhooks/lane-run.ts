@@ -98,6 +98,8 @@ export class LaneRun {
   private isReading = false;
   /** Whether something may be due that was not read. */
   private mayBeMore = true;
+  /** Whether something was added while subjects were under way, which a read leaves out. */
+  private isAddedMeanwhile = false;
   private isClosing = false;
   private isLost = false;
   private isReleasing = false;
@@ -130,6 +132,7 @@ export class LaneRun {
   /** Reads what is due: something was added. */
   wake(): void {
     this.mayBeMore = true;
+    if (this.subjects.size > 0) this.isAddedMeanwhile = true;
     this.pump();
   }
 
@@ -333,8 +336,9 @@ export class LaneRun {
     const { subject: name, additions } = subject;
     const written = { key: this.key, subject: name, additions, nextInMs };
     void this.write({ lane: this.lane(), ...(outcome && { outcome }), subject: written }).then(() => {
-      if (nextInMs === 0) this.mayBeMore = true;
       this.forget(subject);
+      if (nextInMs === 0 || this.isAddedMeanwhile) this.mayBeMore = true;
+      if (this.subjects.size === 0) this.isAddedMeanwhile = false;
       this.pump();
     });
   }
