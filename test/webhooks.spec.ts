@@ -83,8 +83,8 @@ describe.each([
       expect([subject, data.domain.id]).toEqual([id, id]);
     }
     const page = await api.call('GET', `/webhooks/${hook.id}/deliveries`);
-    expect((page.body as Body<{ status: string }[]>).data.map(({ status }) => status)).toEqual(
-      Array<string>(3).fill('delivered'),
+    expect((page.body as Body<{ result: string }[]>).data.map(({ result }) => result)).toEqual(
+      Array<string>(3).fill('success'),
     );
   });
 
