@@ -72,9 +72,9 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
         PRIMARY KEY (webhook, lane, subject)
       )`);
     await runner.query('CREATE INDEX webhook_queues_due ON webhook_queues (webhook, lane, due)');
-    // One process at a time works on a lane, while it holds the lease. `due` is null while nothing waits; `failures` are
-    // those since the last success, after which the lane may be paused. `additions` counts what was put on, so that a
-    // lane becomes idle only as it was read.
+    // One process at a time works on a lane, while it holds the lease. `due` is null while nothing waits; `failures`
+    // are those since the last success, after which the lane may be paused. `additions` counts what was put on, so that
+    // a lane becomes idle only as it was read.
     await runner.query(`
       CREATE TABLE webhook_lanes (
         webhook text NOT NULL,
