@@ -91,15 +91,16 @@ async function post(file: string): Promise<void> {
     return { messages, pathname, pool: new HttpPool(origin, { connections, pipelining: 1 }) };
   });
   process.send!({ ready: true });
+  // The channel to the parent does not keep this process alive.
+  const waiting = setInterval(() => undefined, 1_000);
   await once(process, 'message');
+  clearInterval(waiting);
   const begin = performance.now();
   const connection = async ({ messages, pathname, pool }: (typeof targets)[number]) => {
     for (let message = messages.pop(); message; message = messages.pop()) await postOne(pool, pathname, message);
   };
   await Promise.all(targets.flatMap((target) => Array.from({ length: connections }, () => connection(target))));
   process.send!({ ms: performance.now() - begin });
-  await Promise.all(targets.map(({ pool }) => pool.close()));
-  process.disconnect();
 }
 
 async function postOne(pool: HttpPool, path: string, { id, secret, body }: Prepared): Promise<void> {
@@ -271,6 +272,7 @@ async function benchDeliveries(
     const [poster] = await Part.open('--post', file);
     await receiver.ask({ reset: true });
     const { ms } = await poster.ask<{ ms: number }>({ go: true });
+    poster.close();
     return (messages.length / ms) * 1_000;
   };
   const sender = await Sender.open(url);

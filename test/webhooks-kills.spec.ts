@@ -11,11 +11,11 @@ import { Logger } from '@nestjs/common';
 import type { Pool } from 'pg';
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { commandsTo } from './support/commands';
+import { DatabaseProxy } from './support/database-proxy';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
 import { numbers } from './support/numbers';
 import { startSystem, type System } from './support/processes';
 import { sample } from './support/sample';
-import { withAdmin } from './support/test-database';
 import { checkWebhooks, type ExpectedMessage } from './support/webhook-checker';
 import { WebhookReceiver } from './support/webhook-receiver';
 import { addWebhook, webhookSecretKeys } from './support/webhooks';
@@ -114,22 +114,18 @@ async function messagesOf(pool: Pool): Promise<ExpectedMessage[]> {
   return expected;
 }
 
-/** Lets nobody connect to a database of the server for a while. */
-async function shut(url: string, forMs: number): Promise<void> {
-  const name = new URL(url).pathname.slice(1);
-  await withAdmin(async (admin) => {
-    await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`);
-    await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [name]);
-    await delay(forMs);
-    await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`);
-  });
-}
-
 /** What breaks while the writer writes: the process at any time, PostgreSQL, and Kafka where there is one. */
-async function breakThings(system: System, kafka: KafkaCluster | undefined, isOver: () => boolean): Promise<number> {
+async function breakThings(
+  { system, database, kafka }: { system: System; database: DatabaseProxy; kafka: KafkaCluster | undefined },
+  isOver: () => boolean,
+): Promise<number> {
   const next = numbers(seed);
   const outages: (() => Promise<unknown>)[] = [
-    () => shut(system.databaseUrl, sample(2_000, 10_000)),
+    async () => {
+      database.away();
+      await delay(sample(2_000, 10_000));
+      await database.back();
+    },
     ...(kafka
       ? [
           async () => {
@@ -145,7 +141,7 @@ async function breakThings(system: System, kafka: KafkaCluster | undefined, isOv
     await delay(300 + next() * 1_500);
     await system.kill('webhooks');
     kills++;
-    await system.start('webhooks');
+    await system.start('webhooks', { DATABASE_URL: database.url });
     // The leases of the process that has died end by themselves after a while, for which a usual run does not wait.
     if (!process.env.WHOLE) await endLeases(system.databaseUrl);
     await outages.shift()?.();
@@ -159,17 +155,20 @@ async function endLeases(url: string): Promise<void> {
   await client.end();
 }
 
-async function survives(brokers: KafkaCluster | undefined): Promise<void> {
+async function survives(kafka: KafkaCluster | undefined): Promise<void> {
   const system = await startSystem({
-    apps: brokers ? ['webhooks', 'event-relay'] : ['webhooks'],
-    ...(brokers && { brokers: brokers.brokers }),
+    apps: [],
+    ...(kafka && { brokers: kafka.brokers }),
     env: { WEBHOOK_SECRET_KEYS: webhookSecretKeys, WEBHOOKS_ALLOW_LOOPBACK: 'true', LOG_LEVEL: 'warn' },
   });
   const pool = openPool(system.databaseUrl, 4);
   const { id: team } = await system.team();
   const writer = new Writer(system.databaseUrl, team);
   const receivers = await Promise.all([WebhookReceiver.open(), WebhookReceiver.open()]);
+  const database = await DatabaseProxy.open(system.databaseUrl);
   try {
+    const apps = kafka ? (['webhooks', 'event-relay'] as const) : (['webhooks'] as const);
+    await Promise.all(apps.map((app) => system.start(app, { DATABASE_URL: database.url })));
     const next = numbers(seed);
     for (const receiver of receivers)
       receiver.secrets.push((await addWebhook(pool, { team, url: receiver.url })).secret);
@@ -178,7 +177,7 @@ async function survives(brokers: KafkaCluster | undefined): Promise<void> {
 
     let isWritten = false;
     const written = writer.write().finally(() => (isWritten = true));
-    const kills = await breakThings(system, brokers, () => isWritten);
+    const kills = await breakThings({ system, database, kafka }, () => isWritten);
     await written;
 
     const expected = await messagesOf(pool);
@@ -204,6 +203,7 @@ async function survives(brokers: KafkaCluster | undefined): Promise<void> {
     await writer.close();
     await pool.end();
     await system.end();
+    database.away();
   }
 }
 
