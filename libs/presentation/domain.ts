@@ -93,9 +93,17 @@ export function presentDomain(view: DomainView, { lastCheckedAt, nextCheckAt }: 
     ses_mail_from_status: view.sesMailFromStatus,
     ...presentStanding(view),
     ses_identity_checked_at: lastLook?.sesAnswered ? seenAt : null,
-    records: recordsWithStatus(view, lastLook?.findings ?? []).map(({ observed, ...record }) => ({
-      ...record,
-      last_seen: observed,
+    records: recordsWithStatus(view, lastLook?.findings ?? []).map((record) => ({
+      // Named one by one: with a spread, this took as long as all the rest.
+      type: record.type,
+      name: record.name,
+      host: record.host,
+      value: record.value,
+      ttl: record.ttl,
+      purpose: record.purpose,
+      status: record.status,
+      code: record.code,
+      last_seen: record.observed,
       checked_at: record.status === 'not_checked' && record.code === null ? null : seenAt,
     })),
     last_checked_at: lastCheckedAt && shown(lastCheckedAt),
