@@ -95,12 +95,13 @@ async function post(file: string): Promise<void> {
   const waiting = setInterval(() => undefined, 1_000);
   await once(process, 'message');
   clearInterval(waiting);
-  const begin = performance.now();
+  const [begin, cpu] = [performance.now(), process.cpuUsage()];
   const connection = async ({ messages, pathname, pool }: (typeof targets)[number]) => {
     for (let message = messages.pop(); message; message = messages.pop()) await postOne(pool, pathname, message);
   };
   await Promise.all(targets.flatMap((target) => Array.from({ length: connections }, () => connection(target))));
-  process.send!({ ms: performance.now() - begin });
+  const { user, system } = process.cpuUsage(cpu);
+  process.send!({ ms: performance.now() - begin, cpuMs: (user + system) / 1_000 });
 }
 
 async function postOne(pool: HttpPool, path: string, { id, secret, body }: Prepared): Promise<void> {
@@ -143,6 +144,14 @@ class Part {
   }
 }
 
+/** One round of deliveries. */
+interface Run {
+  /** Deliveries a second. */
+  readonly rate: number;
+  /** CPU time of the process that sends, in microseconds for a delivery. */
+  readonly cpuUs: number;
+}
+
 interface Received {
   readonly received: number;
   readonly first: number;
@@ -180,6 +189,12 @@ class Sender {
       await delay(50);
     }
     return sender;
+  }
+
+  /** Milliseconds of CPU that it has used, by the ticks of 10 ms of Linux. */
+  cpuMs(): number {
+    const fields = readFileSync(`/proc/${this.child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    return (Number(fields[11]) + Number(fields[12])) * 10;
   }
 
   /** The resident memory in MiB. */
@@ -268,16 +283,16 @@ async function benchDeliveries(
   const file = join(tmpdir(), 'prepared.json');
   writeFileSync(file, JSON.stringify(prepared));
 
-  const bare = async (): Promise<number> => {
+  const bare = async (): Promise<Run> => {
     const [poster] = await Part.open('--post', file);
     await receiver.ask({ reset: true });
-    const { ms } = await poster.ask<{ ms: number }>({ go: true });
+    const { ms, cpuMs } = await poster.ask<{ ms: number; cpuMs: number }>({ go: true });
     poster.close();
-    return (messages.length / ms) * 1_000;
+    return { rate: (messages.length / ms) * 1_000, cpuUs: (cpuMs * 1_000) / messages.length };
   };
   const sender = await Sender.open(url);
   const deliveries = new WebhookDeliveries(pool);
-  const ours = async (): Promise<number> => {
+  const ours = async (): Promise<Run> => {
     await pool.query('TRUNCATE webhook_deliveries, webhook_queues, webhook_lanes');
     await receiver.ask({ reset: true });
     // Everything waits before the first is sent.
@@ -286,22 +301,29 @@ async function benchDeliveries(
     );
     await Promise.all(messages.map((message) => deliveries.enqueue(message)));
     await pool.query('VACUUM (ANALYZE) webhook_deliveries, webhook_queues');
+    const before = sender.cpuMs();
     await pool.query('UPDATE webhook_lanes SET paused_until = NULL');
     const { first, last } = await allReceived(receiver, messages.length);
-    return ((messages.length - 1) / (last - first)) * 1_000;
+    const cpuMs = sender.cpuMs() - before;
+    return {
+      rate: ((messages.length - 1) / (last - first)) * 1_000,
+      cpuUs: (cpuMs * 1_000) / messages.length,
+    };
   };
   await bare();
   await ours();
-  const runs: { ours: number; theirs: number }[] = [];
+  const runs: { ours: Run; theirs: Run }[] = [];
   for (let round = 0; round < rounds; round++)
     if (round % 2) runs.push({ theirs: await bare(), ours: await ours() });
     else runs.push({ ours: await ours(), theirs: await bare() });
-  const ratios = runs.map(({ ours, theirs }) => ours / theirs);
+  const ratios = runs.map(({ ours, theirs }) => ours.rate / theirs.rate);
   const octets = prepared.reduce((sum, { body }) => sum + body.length, 0) / prepared.length;
   console.log(
-    `deliveries   ${count(median(runs.map(({ theirs }) => theirs)))} bare/s   ${count(median(runs.map(({ ours }) => ours)))} webhooks/s   ` +
+    `deliveries   ${count(median(runs.map(({ theirs }) => theirs.rate)))} bare/s   ${count(median(runs.map(({ ours }) => ours.rate)))} webhooks/s   ` +
       `ratio ${median(ratios).toFixed(2)}  (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})   ` +
-      `${count(messages.length)} messages of ${count(octets)} octets to ${endpoints} endpoints`,
+      `${count(messages.length)} messages of ${count(octets)} octets to ${endpoints} endpoints\n` +
+      `             CPU of the process for a message: ${count(median(runs.map(({ theirs }) => theirs.cpuUs)))} µs bare, ` +
+      `${count(median(runs.map(({ ours }) => ours.cpuUs)))} µs webhooks`,
   );
   await sender.close();
   await pool.end();
