@@ -212,9 +212,10 @@ describe('a replay', () => {
       );
       return rows[0]!.count;
     };
-    expect([await waiting(), await waiting(), await waiting()]).toEqual([500, 1_000, 1_000]);
-    await deliver(begun, 499);
-    expect(await waiting()).toBe(501);
+    const filling = [await waiting(), await waiting(), await waiting(), await waiting(), await waiting()];
+    expect(filling).toEqual([250, 500, 750, 1_000, 1_000]);
+    await deliver(begun, 249);
+    expect(await waiting()).toBe(751);
     await deliver(begun, 1);
     expect(await waiting()).toBe(1_000);
   });
@@ -283,7 +284,7 @@ describe('a replay', () => {
     await deliver(begun, 5);
     const [claimed] = await replays.claim(1, 30_000);
     const stopped = (await replays.stop(id, begun.id))!;
-    expect(stopped).toMatchObject({ status: 'stopped', queued: 500, delivered: 5 });
+    expect(stopped).toMatchObject({ status: 'stopped', queued: 250, delivered: 5 });
     expect(await putOn(begun)).toHaveLength(5);
     expect((await pool.query('SELECT FROM webhook_queues')).rowCount).toBe(0);
     if (claimed) expect(await replays.feed(claimed, [], claimed.span.upTo)).toBe(false);

@@ -7,8 +7,8 @@ import { backOffMs } from '@app/runtime';
 import { mostWaiting, type ClaimedReplay, type ReplayedMessage, type WebhookReplays } from '@app/webhooks';
 import type { Pool } from 'pg';
 
-/** The most messages that are put on at once; that many fit once half of the deliveries that may wait are done. */
-const pageSize = mostWaiting / 2;
+/** The most messages that are put on at once. While they are, the others that may wait keep the lane busy. */
+const pageSize = mostWaiting / 4;
 /** Replays that are fed at once. Each is given back after a page. */
 const atOnce = 4;
 /** Milliseconds after which another process goes on with a replay whose process has died. */
@@ -16,9 +16,9 @@ const leaseMs = 30_000;
 /** Pages without a message that are read before a replay is given back, as in a part of the log that is of others. */
 const emptyPages = 16;
 /** Milliseconds until a replay is looked at again for which nothing is to be put on, growing while nothing is done. */
-const still = { baseMs: 50, capMs: 5_000 };
+const still = { baseMs: 20, capMs: 5_000 };
 /** Milliseconds between two looks for replays: where the last has found some, where none, and after a failure. */
-const pauses = { busy: 25, idle: 1_000, failed: 5_000 };
+const pauses = { busy: 5, idle: 1_000, failed: 5_000 };
 /** Replays whose streams are kept in memory. */
 const mostKept = 100;
 
