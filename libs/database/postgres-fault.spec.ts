@@ -15,6 +15,7 @@ it.each([
   ['busy', coded('40P01')],
   ['busy', coded('55P03')],
   ['busy', coded('57014')],
+  ['unreachable', coded('55000')],
   ['unreachable', coded('57P03')],
   ['unreachable', coded('53300')],
   ['unreachable', coded('25006')],

@@ -9,11 +9,11 @@ export type PostgresFault = 'unreachable' | 'busy' | 'data' | 'ours';
 
 /** The first SQLSTATE pattern that matches decides (PostgreSQL, appendix A). */
 const sqlStates: readonly [RegExp, PostgresFault][] = [
-  // Query cancelled, which a statement time-out is; object in use or locked, such as a database that takes no
-  // connections now; transaction rollback, such as a deadlock.
-  [/^(57014|55...|40...)$/, 'busy'],
-  // Connection exceptions, insufficient resources, operator intervention, system errors, read-only after a failover.
-  [/^(08...|53...|57P..|58...|25006)$/, 'unreachable'],
+  // Query cancelled, which a statement time-out is; object in use or locked; transaction rollback, such as a deadlock.
+  [/^(57014|55(?!000)...|40...)$/, 'busy'],
+  // Connection exceptions, insufficient resources, operator intervention, system errors, read-only after a failover, and
+  // a database that takes no connections now (55000, of which no statement here has another reason).
+  [/^(08...|53...|57P..|58...|25006|55000)$/, 'unreachable'],
   [/^(22|23)...$/, 'data'],
   [/^[0-9A-Z]{5}$/, 'ours'],
 ];

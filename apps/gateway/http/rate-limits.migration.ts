@@ -1,8 +1,8 @@
 import type { Migration } from '@app/database';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-class CountRequests1797000000200 implements MigrationInterface {
-  readonly name = 'CountRequests1797000000200';
+class CountRequests1797000000300 implements MigrationInterface {
+  readonly name = 'CountRequests1797000000300';
 
   async up(runner: QueryRunner): Promise<void> {
     // What a crash of the server loses are the counts of a minute, and so no write of it waits for a disk.
@@ -19,4 +19,4 @@ class CountRequests1797000000200 implements MigrationInterface {
   }
 }
 
-export const rateLimitMigrations: readonly Migration[] = [CountRequests1797000000200];
+export const rateLimitMigrations: readonly Migration[] = [CountRequests1797000000300];
