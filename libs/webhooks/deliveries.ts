@@ -270,13 +270,13 @@ const putOn = (added: string): string => `
     SELECT webhook, lane, now(), count(*) FROM added GROUP BY webhook, lane ORDER BY webhook, lane
     ON CONFLICT (webhook, lane) DO UPDATE SET
       due = least(l.due, excluded.due), additions = l.additions + excluded.additions
-    RETURNING webhook, lane
+    RETURNING webhook, lane, additions
   ),
   queued AS (
-    INSERT INTO webhook_queues AS q (webhook, lane, subject, additions)
-    SELECT webhook, lane, subject, count(*) FROM added JOIN woken USING (webhook, lane)
-    GROUP BY webhook, lane, subject ORDER BY webhook, lane, subject
-    ON CONFLICT (webhook, lane, subject) DO UPDATE SET additions = q.additions + excluded.additions
+    INSERT INTO webhook_queues (webhook, lane, subject, additions)
+    SELECT DISTINCT webhook, lane, subject, additions FROM added JOIN woken USING (webhook, lane)
+    ORDER BY webhook, lane, subject
+    ON CONFLICT (webhook, lane, subject) DO UPDATE SET additions = excluded.additions
   )
   SELECT webhook, lane, count(*)::int AS count FROM added GROUP BY webhook, lane`;
 

@@ -6,6 +6,7 @@ import type { TestDatabase } from '../../test/support/test-database';
 import { addWebhook, messageOf } from '../../test/support/webhooks';
 import { WebhookDeliveries, type Added } from './deliveries';
 import { WebhookLanes, type ClaimedLane, type LaneKey, type Outcome } from './lanes';
+import { WebhookReplays } from './replays';
 
 let database: TestDatabase;
 let pool: Pool;
@@ -204,6 +205,35 @@ describe('a lane', () => {
     });
     expect(await written).toEqual(new Set([lane.token]));
     expect((await dueOf(lane))[0]).toMatchObject({ deliveries: [{ message: 'mdom_1/2' }] });
+  });
+
+  it('loses nothing that is added before a record is repeated whose answer was lost', async () => {
+    await addWebhook(pool);
+    await enqueue(messageOf('mdom_1', 1));
+    const lane = await claimOne();
+    const [subject] = await dueOf(lane);
+    const ended = { key: lane, subject: 'mdom_1', additions: subject!.additions, nextInMs: undefined };
+    const record = () => lanes.record([steady(lane)], [success(lane, subject!.deliveries[0]!.id)], [ended]);
+    await record();
+    await enqueue(messageOf('mdom_1', 2));
+    await record();
+    expect((await dueOf(lane))[0]).toMatchObject({ deliveries: [{ message: 'mdom_1/2' }] });
+  });
+
+  it('loses nothing of a replay that begins while a try of one that was stopped is under way', async () => {
+    const { id } = await addWebhook(pool);
+    const replays = new WebhookReplays(pool);
+    const begin = async () =>
+      (await replays.begin(id, { from: new Date(0) }, () => Promise.resolve({ after: 0, upTo: 9 })))!.id;
+    const stopped = await begin();
+    await deliveries.enqueueReplay(id, stopped, [messageOf('mdom_1', 1)]);
+    const lane = await claimOne();
+    const [subject] = await dueOf(lane);
+    await replays.stop(id, stopped);
+    await deliveries.enqueueReplay(id, await begin(), [messageOf('mdom_1', 1)]);
+    const ended = { key: lane, subject: 'mdom_1', additions: subject!.additions, nextInMs: undefined };
+    await lanes.record([steady(lane)], [success(lane, subject!.deliveries[0]!.id)], [ended]);
+    expect((await dueOf(lane))[0]).toMatchObject({ deliveries: [{ message: 'mdom_1/1' }] });
   });
 
   it('is due again for what is added after it was given back', async () => {

@@ -61,7 +61,8 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
       CREATE INDEX webhook_deliveries_waiting ON webhook_deliveries (webhook, lane, subject, position)
       WHERE status = 'waiting'`);
     // The subjects of a lane for which deliveries wait. `due` is the time of the next try of the first of them, and
-    // `additions` counts what was put on, so that a queue is removed only as it was read.
+    // `additions` the count of the lane when something was last put on, so that a queue is removed only as it was read:
+    // one that was removed and is there again has another count.
     await runner.query(`
       CREATE TABLE webhook_queues (
         webhook text NOT NULL,
