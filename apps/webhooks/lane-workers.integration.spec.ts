@@ -1,7 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { openPool } from '@app/database';
-import { newSecret, WebhookDeliveries, WebhookLanes } from '@app/webhooks';
+import { inTransaction, openPool } from '@app/database';
+import {
+  disableWebhook,
+  newSecret,
+  WebhookDeliveries,
+  WebhookEndpoints,
+  WebhookLanes,
+  WebhookReplays,
+} from '@app/webhooks';
 import type { Pool } from 'pg';
 import { Webhook } from 'standardwebhooks';
 import { startEndpoint, type TestEndpoint } from '../../test/support/endpoint';
@@ -339,6 +346,48 @@ describe('an endpoint', () => {
     await enqueue(messageOf('mdom_1', 3));
     await delay(300);
     expect(other.arrivals).toHaveLength(count);
+  });
+
+  describe('gets nothing more of what was read before', () => {
+    const endpointsOf = () =>
+      new WebhookEndpoints(pool, {
+        keys: webhookKeys,
+        head: () => Promise.resolve(0),
+        inTeam: (_, act) => inTransaction(pool, act),
+        mostOfATeam: 9,
+      });
+    const changes: Readonly<Record<string, (id: string) => Promise<unknown>>> = {
+      'it has another URL': (id) => endpointsOf().update(id, 'team_a', { url: 'http://127.0.0.1:9/' }),
+      'it is disabled': (id) => endpointsOf().update(id, 'team_a', { enabled: false }),
+      'an operator disables it': (id) => disableWebhook(pool, id),
+      'it has another secret': (id) => endpointsOf().rotate(id, 'team_a', 'rot_1', 0),
+      'it is removed': (id) => endpointsOf().remove(id, 'team_a'),
+      'its replay is stopped': (id) => new WebhookReplays(pool).stop(id, 'rpl_1'),
+    };
+
+    it.each(Object.keys(changes))('once %s', async (what) => {
+      const to = await endpoint();
+      to.answer = (_, response) => void setTimeout(() => response.writeHead(204).end(), 50);
+      const span = () => Promise.resolve({ after: 0, upTo: 9 });
+      await new WebhookReplays(pool).begin(to.id, { id: 'rpl_1', from: new Date(0) }, span);
+      const read = Array.from({ length: 20 }, (_, i) => versions(`mdom_${i}`, 10)).flat();
+      await deliveries.enqueueReplay(to.id, 'rpl_1', read);
+      work();
+      await until('several arrive', () => to.arrivals.length > 10);
+      await changes[what]!(to.id);
+      const before = to.arrivals.length;
+      await delay(1_000);
+      const signed = new Webhook(to.secret);
+      const asBefore = to.arrivals.slice(before).filter(({ body, headers }) => {
+        try {
+          return signed.verify(body, headers as Record<string, string>) !== undefined;
+        } catch {
+          return false;
+        }
+      });
+      // Those that were being begun are not called back.
+      expect(asBefore.length).toBeLessThan(20);
+    });
   });
 
   it('whose URL is refused fails with the reason, and is not connected to', async () => {

@@ -146,6 +146,7 @@ export class WebhookEndpoints {
       if (sameChoices(webhook, next)) return webhook;
       const isEnabledAgain = next.enabled && !webhook.enabled;
       const startsAnew = isEnabledAgain || next.url !== webhook.url;
+      if (startsAnew || !next.enabled) await takeLanes(client, id);
       const { rows } = await client.query<Webhook>(
         `UPDATE webhooks SET url = $2, description = $3, event_types = $4, domains = $5, enabled = $6,
             from_position = coalesce($7, from_position),
@@ -197,6 +198,7 @@ export class WebhookEndpoints {
     return inTransaction(this.pool, async (client) => {
       const before = await lockExpected(client, id, team);
       if (before.rotation === rotation) return before;
+      await takeLanes(client, id);
       const { sealed, keyId } = keys.seal(id, newSecret());
       const { rows } = await client.query<Webhook>(
         `UPDATE webhooks SET secret = $2, secret_key_id = $3, rotation = $4,
@@ -304,9 +306,21 @@ async function removeEndpoints(client: Connection, ids: readonly string[]): Prom
     await client.query(`DELETE FROM ${table} WHERE webhook = ANY($1)`, [ids]);
 }
 
-/** Has all that waits for an endpoint tried now, as if nothing had failed. */
-async function tryAnew(client: Connection, id: string): Promise<void> {
+/**
+ * Takes the lanes of an endpoint, whose row is locked, from the processes that work on them, so that nothing goes on as
+ * it was read before a change, and what comes of the tries that are under way is not written after it: those are made
+ * again.
+ */
+export async function takeLanes(client: Connection, id: string): Promise<void> {
   await lockLanes(client, [id]);
+  await client.query(
+    'UPDATE webhook_lanes SET lease_token = NULL, lease_until = NULL WHERE webhook = $1 AND lease_token IS NOT NULL',
+    [id],
+  );
+}
+
+/** Has all that waits for an endpoint, whose lanes are locked, tried now, as if nothing had failed. */
+async function tryAnew(client: Connection, id: string): Promise<void> {
   await client.query(
     `UPDATE webhook_lanes SET failures = 0, paused_until = NULL, due = now(), additions = additions + 1
       WHERE webhook = $1

@@ -1,5 +1,6 @@
+import { inTransaction } from '@app/database';
 import type { Pool } from 'pg';
-import { webhookColumns, webhookNotFound, type Webhook } from './endpoints';
+import { takeLanes, webhookColumns, webhookNotFound, type Webhook } from './endpoints';
 import { SecretUnreadable, type SecretKeys } from './secret-keys';
 
 /** What `resealWebhooks` has done. */
@@ -39,10 +40,13 @@ export async function showWebhook(pool: Pool, id: string): Promise<Webhook> {
  * @throws {WebhookRuleBroken} `webhook_not_found`
  */
 export async function disableWebhook(pool: Pool, id: string): Promise<Webhook> {
-  await pool.query(
-    'UPDATE webhooks SET enabled = false, updated_at = now(), version = version + 1 WHERE id = $1 AND enabled',
-    [id],
-  );
+  await inTransaction(pool, async (client) => {
+    const { rowCount } = await client.query(
+      'UPDATE webhooks SET enabled = false, updated_at = now(), version = version + 1 WHERE id = $1 AND enabled',
+      [id],
+    );
+    if (rowCount === 1) await takeLanes(client, id);
+  });
   return showWebhook(pool, id);
 }
 

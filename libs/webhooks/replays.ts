@@ -169,6 +169,11 @@ export class WebhookReplays {
         [webhook, id],
       );
       if (rowCount === 0) return;
+      // Whoever works on the lane has read messages of this replay, and sends them no more.
+      await client.query(
+        `UPDATE webhook_lanes SET lease_token = NULL, lease_until = NULL WHERE webhook = $1 AND lane = 'replay'`,
+        [webhook],
+      );
       await client.query(
         `DELETE FROM webhook_deliveries WHERE webhook = $1 AND lane = 'replay' AND replay = $2 AND status = 'waiting'`,
         [webhook, id],
