@@ -32,7 +32,7 @@ export interface LaneServices {
   readonly endpoint: (id: string) => Promise<Endpoint | undefined>;
   /** Sends a message once. Never rejects; undefined where the process stops meanwhile. */
   readonly send: (message: MessageToSend) => Promise<TryResult | undefined>;
-  /** Makes the bodies of messages, by their ids. */
+  /** Makes the bodies of deliveries, by their ids. */
   readonly bodies: (endpoint: Endpoint, subjects: readonly DueSubject[]) => Promise<ReadonlyMap<string, Buffer>>;
   /** Writes what came of a try. @returns whether the lease was still held. */
   readonly write: (written: Written) => Promise<boolean>;
@@ -233,7 +233,7 @@ export class LaneRun {
 
   private async tryFirst(subject: SubjectRun, place: { becomeSlow(): void; free(): void }): Promise<void> {
     const delivery = subject.deliveries[0]!;
-    const body = subject.bodies.get(delivery.message);
+    const body = subject.bodies.get(delivery.id);
     if (!body) {
       place.free();
       this.services.failed('a message could not be made, and a newer release may be able to', delivery.message);

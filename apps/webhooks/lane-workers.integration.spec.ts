@@ -138,6 +138,21 @@ describe('a message', () => {
     expect(to.arrivals[1]!.id).toMatch(/^msg_/);
   });
 
+  it('that is asked for of the event and of a replay is marked as each was', async () => {
+    const to = await endpoint();
+    await enqueue(messageOf('mdom_1', 1));
+    await deliveries.enqueueReplay(to.id, 'rpl_7', [messageOf('mdom_1', 1)]);
+    await pool.query(`UPDATE webhook_deliveries SET status = 'failed'`);
+    for (const { id } of await deliveries.page(to.id, 9)) await deliveries.redeliver(to.id, id);
+    work();
+    await until('both arrive', () => to.arrivals.length === 2);
+    const marks = to.arrivals.map(({ headers, body }) => [
+      headers['webhook-replay'],
+      (JSON.parse(body) as { replayId?: string }).replayId,
+    ]);
+    expect(marks).toEqual(expect.arrayContaining([Array(2).fill(undefined), Array(2).fill('rpl_7')]));
+  });
+
   it('is signed with both secrets during a rotation', async () => {
     work();
     const to = await endpoint();

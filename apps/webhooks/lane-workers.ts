@@ -248,21 +248,26 @@ export class LaneWorkers {
     subjects: readonly DueSubject[],
   ): Promise<ReadonlyMap<string, Buffer>> {
     const { messages } = this.options;
-    const wanted = subjects.flatMap(({ deliveries }) => deliveries);
     const bodies = new Map<string, string>();
-    const ofReplays = new Map<string, { message: string; type: WebhookType; replayId?: string }[]>();
-    for (const { message, type, replay } of wanted) {
+    const ofReplays = new Map<string, Map<string, { readonly id: string; readonly type: WebhookType }>>();
+    for (const { id, message, type, replay } of subjects.flatMap(({ deliveries }) => deliveries)) {
       const { id: webhook, team } = endpoint;
-      if (type === testType) bodies.set(message, messages.testBody({ message, webhook, team, time: new Date() }));
+      if (type === testType) bodies.set(id, messages.testBody({ message, webhook, team, time: new Date() }));
       else {
-        const those = ofReplays.get(replay) ?? [];
-        those.push({ message, type, ...(replay !== '' && { replayId: replay }) });
-        ofReplays.set(replay, those);
+        const those = ofReplays.get(replay) ?? new Map<string, { readonly id: string; readonly type: WebhookType }>();
+        ofReplays.set(replay, those.set(message, { id, type }));
       }
     }
-    for (const those of ofReplays.values())
-      for (const [message, body] of await messages.bodies(those)) bodies.set(message, body);
-    return new Map([...bodies].map(([message, body]) => [message, Buffer.from(body)]));
+    // What is asked for once more may be the same message, of the event and of several replays.
+    for (const [replay, those] of ofReplays) {
+      const wanted = [...those].map(([message, { type }]) => ({
+        message,
+        type,
+        ...(replay !== '' && { replayId: replay }),
+      }));
+      for (const [message, body] of await messages.bodies(wanted)) bodies.set(those.get(message)!.id, body);
+    }
+    return new Map([...bodies].map(([id, body]) => [id, Buffer.from(body)]));
   }
 
   private async send({ endpoint, lane, message, replay, body, slow }: MessageToSend): Promise<TryResult | undefined> {
