@@ -74,6 +74,8 @@ const ofEndpoint = 8;
 const idleMs = 250;
 /** Subjects that are ready below which more are read, so that none waits for PostgreSQL meanwhile. */
 const readBelow = 24;
+/** How often a success is noted anew in the time of nothing but failures after which an endpoint is disabled. */
+const notesOfSuccess = 100;
 /** Milliseconds until a read is repeated that has failed. */
 const againMs = 1_000;
 /** Milliseconds until a message is tried again that could not be made. */
@@ -109,6 +111,8 @@ export class LaneRun {
   /** When the last failure ended, by the monotonic clock. */
   private failedAt = 0;
   private isNotedFailing: boolean;
+  /** When it was last noted, by the monotonic clock. */
+  private notedAt = performance.now();
   private readonly pumpAgain = () => this.pump();
 
   constructor(
@@ -302,7 +306,7 @@ export class LaneRun {
       response,
       error,
     };
-    if (isSuccess !== !this.isNotedFailing) this.noteHealth(!isSuccess);
+    if (isSuccess === this.isNotedFailing || (isSuccess && this.isNotedLongAgo)) this.noteHealth(!isSuccess);
     const next = waits === undefined && subject.deliveries.length > 1;
     if (next) {
       subject.deliveries.shift();
@@ -361,8 +365,14 @@ export class LaneRun {
     }
   }
 
+  /** Another lane may have noted a failure since, which is not the first after the last success. */
+  private get isNotedLongAgo(): boolean {
+    return performance.now() - this.notedAt > this.services.times.disableAfterMs / notesOfSuccess;
+  }
+
   private noteHealth(isFailing: boolean): void {
     this.isNotedFailing = isFailing;
+    this.notedAt = performance.now();
     this.services.noteHealth(this.key.webhook, isFailing).catch((error: unknown) => {
       this.isNotedFailing = !isFailing;
       this.services.failed('how an endpoint does could not be noted', error);

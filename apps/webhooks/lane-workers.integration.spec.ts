@@ -347,6 +347,21 @@ describe('an endpoint', () => {
     expect(await shown(fair.id)).toEqual({ enabled: true, because: null });
   });
 
+  it('one of whose lanes fails is not disabled while another one goes on without a pause', async () => {
+    work({ times: { ...short, waitsMs: Array<number>(100).fill(50), disableAfterMs: 1_000 } });
+    const to = await endpoint();
+    to.answer = ({ id }, response) => response.writeHead(id.startsWith('msg_') ? 500 : 204).end();
+    const tries = async () => (await deliveries.page(to.id, 999, { type: 'sendmux.test' }))[0]?.tries ?? 0;
+    const begun = performance.now();
+    for (let version = 1; performance.now() - begun < 2_500; version++) {
+      await enqueue(messageOf('mdom_1', version));
+      if (version === 3) await deliveries.enqueueTest(to.id);
+      await delay(50);
+    }
+    expect(await tries()).toBeGreaterThan(5);
+    expect(await shown(to.id)).toEqual({ enabled: true, because: null });
+  });
+
   it('that is changed gets what waits at its new URL, and one that is removed gets nothing', async () => {
     work();
     const [old, other] = [await endpoint(), await startEndpoint()];
