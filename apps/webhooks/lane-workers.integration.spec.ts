@@ -308,6 +308,13 @@ describe('an endpoint', () => {
     (await pool.query<{ payload: object }>(`SELECT payload FROM tasks WHERE list = 'webhook-notices'`)).rows.map(
       ({ payload }) => payload,
     );
+  const endpointsOf = () =>
+    new WebhookEndpoints(pool, {
+      keys: webhookKeys,
+      head: () => Promise.resolve(0),
+      inTeam: (_, act) => inTransaction(pool, act),
+      mostOfATeam: 9,
+    });
   const enable = (id: string) =>
     pool.query(`UPDATE webhooks SET enabled = true, failing_since = NULL, version = version + 1 WHERE id = $1`, [id]);
 
@@ -378,14 +385,22 @@ describe('an endpoint', () => {
     expect(other.arrivals).toHaveLength(count);
   });
 
+  it.each([410, 503])('that is enabled again while a try ends with %i is tried anew at once', async (status) => {
+    work();
+    const to = await endpoint();
+    let end: () => void = () => undefined;
+    to.answer = (_, response) => void (end = () => response.writeHead(status, { 'retry-after': '3600' }).end());
+    await enqueue(messageOf('mdom_1', 1));
+    await until('it is tried', () => to.arrivals.length === 1);
+    await endpointsOf().update(to.id, 'team_a', { enabled: false });
+    await endpointsOf().update(to.id, 'team_a', { enabled: true });
+    to.answer = (_, response) => response.writeHead(204).end();
+    end();
+    await until('it is delivered', async () => (await stored(to.id, 'mdom_1/1')).status === 'delivered', 5_000);
+    expect(await shown(to.id)).toEqual({ enabled: true, because: null });
+  });
+
   describe('gets nothing more of what was read before', () => {
-    const endpointsOf = () =>
-      new WebhookEndpoints(pool, {
-        keys: webhookKeys,
-        head: () => Promise.resolve(0),
-        inTeam: (_, act) => inTransaction(pool, act),
-        mostOfATeam: 9,
-      });
     const changes: Readonly<Record<string, (id: string) => Promise<unknown>>> = {
       'it has another URL': (id) => endpointsOf().update(id, 'team_a', { url: 'http://127.0.0.1:9/' }),
       'it is disabled': (id) => endpointsOf().update(id, 'team_a', { enabled: false }),
