@@ -49,7 +49,7 @@ afterEach(async () => {
 const messages: MessageBodies = {
   bodies: (wanted) =>
     Promise.resolve(new Map(wanted.map((each) => [each.message, JSON.stringify({ id: each.message, ...each })]))),
-  testBody: ({ message }) => JSON.stringify({ id: message }),
+  testBody: ({ message, time }) => JSON.stringify({ id: message, time }),
 };
 
 /** The waits of the product, thousands of times shorter. */
@@ -136,6 +136,15 @@ describe('a message', () => {
     await deliveries.enqueueTest(to.id);
     await until('the test arrives', () => to.arrivals.length === 2);
     expect(to.arrivals[1]!.id).toMatch(/^msg_/);
+  });
+
+  it('of a test is the same at each try, and the one that the API shows', async () => {
+    work();
+    const to = await endpoint();
+    to.answer = (_, response) => response.writeHead(to.arrivals.length > 1 ? 204 : 500).end();
+    const { createdAt } = (await deliveries.find(to.id, await deliveries.enqueueTest(to.id)))!;
+    await until('it is tried again', () => to.arrivals.length === 2);
+    for (const { body } of to.arrivals) expect(body).toContain(`"time":"${createdAt.toISOString()}"`);
   });
 
   it('that is asked for of the event and of a replay is marked as each was', async () => {

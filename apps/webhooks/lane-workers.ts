@@ -250,9 +250,9 @@ export class LaneWorkers {
     const { messages } = this.options;
     const bodies = new Map<string, string>();
     const ofReplays = new Map<string, Map<string, { readonly id: string; readonly type: WebhookType }>>();
-    for (const { id, message, type, replay } of subjects.flatMap(({ deliveries }) => deliveries)) {
+    for (const { id, message, type, replay, createdAt } of subjects.flatMap(({ deliveries }) => deliveries)) {
       const { id: webhook, team } = endpoint;
-      if (type === testType) bodies.set(id, messages.testBody({ message, webhook, team, time: new Date() }));
+      if (type === testType) bodies.set(id, messages.testBody({ message, webhook, team, time: createdAt }));
       else {
         const those = ofReplays.get(replay) ?? new Map<string, { readonly id: string; readonly type: WebhookType }>();
         ofReplays.set(replay, those.set(message, { id, type }));

@@ -43,6 +43,7 @@ export interface WaitingDelivery {
   /** Empty where it belongs to no replay. */
   readonly replay: string;
   readonly tries: number;
+  readonly createdAt: Date;
 }
 
 /** The first deliveries of a subject, in their order. */
@@ -178,6 +179,7 @@ export class WebhookLanes {
       name: 'webhooks-due',
       text: `
         SELECT q.subject, q.additions, q.share, d.id, d.message, d.type, d.replay, d.tries,
+          d.created_at AS "createdAt",
           (SELECT version FROM webhooks WHERE id = $1 AND enabled) AS endpoint
         FROM (
           SELECT *, least($5::integer, $4::integer / count(*) OVER ())::integer AS share FROM (
