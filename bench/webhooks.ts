@@ -90,6 +90,8 @@ async function post(file: string): Promise<void> {
     const { origin, pathname } = new URL(url);
     return { messages, pathname, pool: new HttpPool(origin, { connections, pipelining: 1 }) };
   });
+  // The channel does not keep a process running that was started so, and there is nothing else yet.
+  process.channel!.ref();
   process.send!({ ready: true });
   // The channel to the parent does not keep this process alive.
   const waiting = setInterval(() => undefined, 1_000);
@@ -129,14 +131,29 @@ class Part {
 
   static async open<First>(...args: string[]): Promise<[Part, First]> {
     const child = spawnWithParent([__filename, ...args], { stdio: ['ignore', 'inherit', 'inherit'] });
-    const [first] = (await once(child, 'message')) as [First];
-    return [new Part(child), first];
+    const part = new Part(child);
+    return [part, await part.said<First>()];
   }
 
-  async ask<Said>(question: object): Promise<Said> {
-    const answer = once(this.child, 'message');
+  ask<Said>(question: object): Promise<Said> {
+    const answer = this.said<Said>();
     this.child.send(question);
-    return ((await answer) as [Said])[0];
+    return answer;
+  }
+
+  /** @throws {Error} when it ends before it says something. */
+  private async said<Said>(): Promise<Said> {
+    const settled = new AbortController();
+    const ended = once(this.child, 'exit', settled).then(([status]) => {
+      throw new Error(`A process of the bench has ended with status ${status}`);
+    });
+    try {
+      const [said] = (await Promise.race([once(this.child, 'message', settled), ended])) as [Said];
+      return said;
+    } finally {
+      settled.abort();
+      await ended.catch(() => undefined);
+    }
   }
 
   close(): void {
@@ -278,7 +295,7 @@ async function benchDeliveries(
     const page = messages.slice(i, i + 500);
     const bodies = await made.bodies(page);
     for (const { message, team } of page)
-      prepared.push({ id: message, body: bodies.get(message)!, ...hooks.get(team)! });
+      prepared.push({ ...hooks.get(team)!, id: message, body: bodies.get(message)! });
   }
   const file = join(tmpdir(), 'prepared.json');
   writeFileSync(file, JSON.stringify(prepared));
