@@ -7,6 +7,11 @@ it('waits longer after each failure, and gives up after the last wait', () => {
   expect(waits.map((ms) => ms && ms / 1_000)).toEqual([5, 30, 120, 600, 3_600, 10_800, 21_600, 43_200, undefined]);
 });
 
+it('pauses a lane for ten minutes at most, and has an endpoint disabled after five days of failures', () => {
+  expect(retryTimes.pause.capMs).toBe(600_000);
+  expect(retryTimes.disableAfterMs).toBe(5 * 86_400_000);
+});
+
 it('varies each wait, so that what failed together is not tried together', () => {
   expect([0, 0.5, 1].map((random) => waitMs(retryTimes, 3, 0, () => random))).toEqual([102_000, 120_000, 138_000]);
 });
