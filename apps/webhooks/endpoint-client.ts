@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Socket } from 'node:net';
 import { Client, type Dispatcher } from 'undici';
 import { checkedUrl, TargetRefused } from '@app/webhooks';
 import { pinnedConnector, type PinnedConnectorOptions } from './pinned-connector';
@@ -40,6 +41,11 @@ export interface EndpointClientOptions extends PinnedConnectorOptions {
 /** Octets of the head of an answer, and of what is read of its body. */
 const headLimit = 16_384;
 const bodyLimit = 65_536;
+/**
+ * Octets of an answer in all. What has neither a bound of its own nor a place in the head or the body, such as a reason
+ * phrase or the extension of a chunk (RFC 9112 sections 4 and 7.1.1), is read as fast as it is sent.
+ */
+const answerLimit = 1_048_576;
 /** Octets of an answer that are kept. */
 const keptOctets = 1_024;
 /** Interim answers (RFC 9110 section 15.2) before the answer. */
@@ -108,6 +114,7 @@ export class EndpointClient {
   ): Promise<{ result: TryResult; wasClosed: boolean }> {
     const { timeoutMs, slowMs } = this.options;
     const path = kept.target.pathname + kept.target.search;
+    connection.readBefore = connection.socket?.bytesRead ?? 0;
     const outcome = await new Promise<Settled>((resolve) => {
       const attempt = new Attempt(begun, { timeoutMs, slowMs, slow }, resolve);
       connection.client.dispatch({ path, method: 'POST', headers, body, headersTimeout: 0, bodyTimeout: 0 }, attempt);
@@ -119,14 +126,19 @@ export class EndpointClient {
   }
 
   private connect({ target }: Kept): Connection {
+    const connector = pinnedConnector(this.options);
     const client = new Client(target.origin, {
-      connect: pinnedConnector(this.options),
+      connect: (to, done) =>
+        connector(to, (...made) => {
+          if (made[1]) limitAnswers(connection, made[1]);
+          done(...made);
+        }),
       pipelining: 1,
       maxHeaderSize: headLimit,
       keepAliveTimeout: idleMs,
       keepAliveMaxTimeout: idleMs,
     });
-    const connection = { client, since: performance.now() };
+    const connection: Connection = { client, since: performance.now(), readBefore: 0 };
     this.connections.add(connection);
     return connection;
   }
@@ -168,6 +180,23 @@ interface Connection {
   readonly client: Client;
   /** By the monotonic clock. */
   readonly since: number;
+  /** The one that is open, or was last. */
+  socket?: Socket;
+  /** Octets that were read on it before the request that is under way. */
+  readBefore: number;
+}
+
+/** Cuts a connection on which an answer has more octets than are read. */
+function limitAnswers(connection: Connection, socket: Socket): void {
+  connection.socket = socket;
+  connection.readBefore = 0;
+  socket.on('readable', () => {
+    if (socket.bytesRead - connection.readBefore > answerLimit) socket.destroy(new AnswerTooLong());
+  });
+}
+
+class AnswerTooLong extends Error {
+  readonly code = 'ANSWER_TOO_LONG';
 }
 
 interface Settled {
@@ -279,6 +308,8 @@ const failed = (begun: number, error: string, status?: number, response: Buffer 
   error,
 });
 
+const notHttp = 'Its answer is no HTTP/1.1.';
+
 const known: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'It refused the connection.',
   ECONNRESET: 'It closed the connection without an answer.',
@@ -288,6 +319,9 @@ const known: Readonly<Record<string, string>> = {
   ENETUNREACH: 'It cannot be reached.',
   ETIMEDOUT: 'It did not take the connection in time.',
   UND_ERR_HEADERS_OVERFLOW: `The head of its answer has more than ${headLimit / 1_024} KiB.`,
+  ANSWER_TOO_LONG: `Its answer has more than ${answerLimit / 1_048_576} MiB.`,
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'The content-length of its answer is wrong.',
+  ERR_ASSERTION: notHttp,
   CERT_HAS_EXPIRED: 'Its certificate has expired.',
   CERT_NOT_YET_VALID: 'Its certificate is not valid yet.',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'Its certificate is self-signed.',
@@ -306,7 +340,7 @@ function wordsOf(error: unknown, timeoutMs: number): string {
   if (code !== undefined && known[code]) return known[code];
   if (message.startsWith('no connection within'))
     return `It did not take the connection within ${timeoutMs / 1_000} seconds.`;
-  if (code?.startsWith('HPE_') || name === 'HTTPParserError') return 'Its answer is no HTTP/1.1.';
+  if (code?.startsWith('HPE_') || name === 'HTTPParserError') return notHttp;
   // eslint-disable-next-line no-control-regex -- what OpenSSL says may quote the other side
   return `The connection failed: ${message.replace(/[\x00-\x1f\x7f]+/g, ' ').slice(0, 200)}`;
 }

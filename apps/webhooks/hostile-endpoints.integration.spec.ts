@@ -2,6 +2,7 @@ import { createServer as createTlsServer } from 'node:https';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createServer as createSecureServer } from 'node:tls';
 import { gzipSync } from 'node:zlib';
 import { Logger } from '@nestjs/common';
 import { openPool } from '@app/database';
@@ -61,6 +62,17 @@ function endlessly(socket: Socket, text: string, everyMs: number): void {
   const timer = setInterval(() => (socket.destroyed ? clearInterval(timer) : void socket.write(text)), everyMs);
 }
 
+/** Writes a beginning, and then one octet again and again as fast as it is read. */
+function flood(socket: Socket, beginning: string, octet: string): void {
+  const more = octet.repeat(16_384);
+  const write = (): void => {
+    while (!socket.destroyed && socket.write(more));
+  };
+  socket.write(beginning);
+  socket.on('drain', write);
+  write();
+}
+
 const body = Buffer.from('{"id":"mdom_1/1"}');
 function clientOf(options: Partial<EndpointClientOptions> = {}): EndpointClient {
   const client = new EndpointClient({ resolvers: [], allowLoopback: true, timeoutMs, slowMs: 300, ...options });
@@ -86,7 +98,7 @@ function resolverOf(...addresses: string[][]): Resolver & { asked: number } {
 /** What the answers of hostile endpoints lead to: none takes longer than the limit, and none fills memory. */
 const answers: Record<
   string,
-  { readonly port: () => Promise<number>; readonly expected: Partial<TryResult> | RegExp }
+  { readonly port: () => Promise<number>; readonly expected: Partial<TryResult> | RegExp | string }
 > = {
   'never answers': { port: () => raw(() => undefined), expected: /no complete answer within 1 seconds/ },
   'does not even read': {
@@ -106,15 +118,7 @@ const answers: Record<
     expected: /no complete answer within 1 seconds/,
   },
   'sends a body without end': {
-    port: () =>
-      raw((socket) => {
-        socket.write('HTTP/1.1 200 OK\r\n\r\n');
-        const write = (): void => {
-          while (!socket.destroyed && socket.write('x'.repeat(16_384)));
-        };
-        socket.on('drain', write);
-        write();
-      }),
+    port: () => raw((socket) => flood(socket, 'HTTP/1.1 200 OK\r\n\r\n', 'x')),
     // What it says is clear by then; the rest is not read.
     expected: { isSuccess: true, status: 200, response: Buffer.alloc(1_024, 'x') },
   },
@@ -130,6 +134,26 @@ const answers: Record<
     port: () =>
       raw((socket) => (socket.write('HTTP/1.1 200 OK\r\n'), endlessly(socket, `x: ${'y'.repeat(1_000)}\r\n`, 1))),
     expected: /head of its answer has more than 16 KiB/,
+  },
+  'sends a reason phrase without end': {
+    port: () => raw((socket) => flood(socket, 'HTTP/1.1 200 ', 'x')),
+    expected: /more than 1 MiB/,
+  },
+  'sends an extension of a chunk without end': {
+    port: () => raw((socket) => flood(socket, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;a=', 'x')),
+    expected: /more than 1 MiB/,
+  },
+  'sends the size of a chunk without end': {
+    port: () => raw((socket) => flood(socket, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n', '0')),
+    expected: /more than 1 MiB/,
+  },
+  'answers by a status that there is not': {
+    port: () => raw((socket) => socket.write('HTTP/1.1 099 No\r\ncontent-length: 0\r\n\r\n')),
+    expected: 'Its answer is no HTTP/1.1.',
+  },
+  'says a length that is not that of its body': {
+    port: () => raw((socket) => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok')),
+    expected: 'The content-length of its answer is wrong.',
   },
   'sends one long field': {
     port: () => raw((socket) => socket.write(`HTTP/1.1 200 OK\r\nx: ${'y'.repeat(100_000)}\r\n\r\n`)),
@@ -177,8 +201,11 @@ it.each(Object.keys(answers))('an endpoint that %s', async (what) => {
   const begun = performance.now();
   const result = await sent(url);
   expect(performance.now() - begun).toBeLessThan(timeoutMs + 1_000);
-  if (expected instanceof RegExp)
-    expect(result).toMatchObject({ isSuccess: false, error: expect.stringMatching(expected) as string });
+  if (expected instanceof RegExp || typeof expected === 'string')
+    expect(result).toMatchObject({
+      isSuccess: false,
+      error: typeof expected === 'string' ? expected : (expect.stringMatching(expected) as string),
+    });
   else expect(result).toMatchObject(expected);
   expect(result.response?.length ?? 0).toBeLessThanOrEqual(1_024);
   expect(process.memoryUsage().rss - before).toBeLessThan(200 * 1_024 * 1_024);
@@ -404,6 +431,17 @@ text TXT "no address"
     const begun = performance.now();
     expect(await sent(`https://${name}:${port}/`, trusting())).toMatchObject({ isSuccess: false, status: null });
     expect(performance.now() - begun).toBeLessThan(timeoutMs + 1_000);
+  });
+
+  it('an answer without end is cut as well', async () => {
+    const port = await listen(
+      createSecureServer({ ...certificates.good }, (socket) =>
+        socket.on('error', () => undefined).once('data', () => flood(socket, 'HTTP/1.1 200 ', 'x')),
+      ),
+    );
+    expect(await sent(`https://${name}:${port}/`, trusting())).toMatchObject({
+      error: 'Its answer has more than 1 MiB.',
+    });
   });
 
   it('an endpoint that speaks without TLS is refused', async () => {
