@@ -463,7 +463,7 @@ it('none of them delays another endpoint', async () => {
       bodies: (wanted) => Promise.resolve(new Map(wanted.map(({ message }) => [message, '{}']))),
       testBody: () => '{}',
     },
-    tries: { steady: 12, troubled: 4, all: 100 },
+    tries: { steady: 12, troubled: 4, down: 4, all: 100 },
   });
   const deliveries = new WebhookDeliveries(pool, (added) => workers.wake(added));
   try {

@@ -40,7 +40,7 @@ it(`${good} endpoints get their messages as fast beside ${dead} that are dead an
       testBody: () => '{}',
     },
     // The first of these would be taken by those that hang, if they could.
-    tries: { steady: 24, troubled: 8, all: 200 },
+    tries: { steady: 24, troubled: 8, down: 8, all: 200 },
     times: { ...retryTimes, waitsMs: Array<number>(20).fill(300), pause: { baseMs: 300, capMs: 600 } },
   });
   const deliveries = new WebhookDeliveries(pool, (added) => workers.wake(added));

@@ -1,18 +1,20 @@
-import type {
-  Lane,
-  ClaimedLane,
-  DuePage,
-  DueSubject,
-  LaneKey,
-  LaneOutcome,
-  Outcome,
-  SubjectOutcome,
+import {
+  healthOf,
+  type ClaimedLane,
+  type DuePage,
+  type DueSubject,
+  type Lane,
+  type LaneHealth,
+  type LaneKey,
+  type LaneOutcome,
+  type Outcome,
+  type SubjectOutcome,
 } from '@app/webhooks';
 import { backOffMs } from '@app/runtime';
 import type { TryResult } from './endpoint-client';
 import type { EndpointState } from './endpoint-states';
 import { waitMs, type RetryTimes } from './retry-times';
-import type { TryBudget } from './try-budget';
+import type { TryBudget, TryKind } from './try-budget';
 
 /** One try, with what follows from it, as it is written. */
 export interface Written {
@@ -128,9 +130,9 @@ export class LaneRun {
     this.isNotedFailing = endpoint.failingSince !== null;
   }
 
-  /** Whether it counts among those that fail. */
-  get isFailing(): boolean {
-    return this.failures > 0;
+  /** Which of the lanes that a process holds it counts among. */
+  get health(): LaneHealth {
+    return healthOf(this.failures);
   }
 
   /** Reads what is due: something was added. */
@@ -158,7 +160,7 @@ export class LaneRun {
     if (performance.now() >= this.leaseEnd) this.isLost = true;
     if (this.isClosing || this.isLost) this.drop();
     while (this.ready.length > 0 && this.mayBegin()) {
-      const place = this.services.budget.take(this.isTroubled, this.pumpAgain);
+      const place = this.services.budget.take(this.kind, this.pumpAgain);
       if (!place) return;
       void this.tryFirst(this.ready.shift()!, place);
     }
@@ -176,8 +178,10 @@ export class LaneRun {
     else if (this.subjects.size === 0) this.idle = setTimeout(() => void this.release(), idleMs);
   }
 
-  private get isTroubled(): boolean {
-    return this.failures > 0 || this.state.isSlow;
+  /** A failure that comes at once costs a place for a moment only, and may be the only one. */
+  private get kind(): TryKind {
+    if (this.health === 'down') return 'down';
+    return this.state.isSlow ? 'troubled' : 'steady';
   }
 
   private mayBegin(): boolean {

@@ -473,6 +473,33 @@ it('nothing is sent, and nothing has failed, while a secret does not open', asyn
   work();
   await until('another process sends it', () => to.arrivals.length === 1);
 });
+it('one failure has an endpoint wait for none of those that are down, however many there are', async () => {
+  const dead = await startEndpoint();
+  endpoints.push(dead);
+  dead.answer = () => undefined;
+  const down = 30;
+  for (let i = 0; i < down; i++) await addWebhook(pool, { team: 'team_dead', url: dead.url });
+  const good = await endpoint();
+  work({
+    client: new EndpointClient({ resolvers: [], allowLoopback: true, timeoutMs: 500, slowMs: 50 }),
+    times: { ...short, waitsMs: Array<number>(1_000).fill(100), failuresBeforePause: 3 },
+    tries: { steady: 8, troubled: 2, down: 2, all: 100 },
+  });
+  await enqueue(...[1, 2, 3].map((i) => messageOf(`mdom_${i}`, 1, { team: 'team_dead', domain: `mdom_${i}` })));
+  await until(
+    'all are down',
+    async () => {
+      const { rows } = await pool.query('SELECT FROM webhook_lanes WHERE failures >= 3');
+      return rows.length === down;
+    },
+    50_000,
+  );
+  good.answer = (_, response) => response.writeHead(good.arrivals.length === 1 ? 500 : 204).end();
+  const begun = performance.now();
+  await enqueue(messageOf('mdom_1', 2));
+  await until('the next try has come', () => good.arrivals.length === 2);
+  expect(performance.now() - begun).toBeLessThan(2_000);
+}, 60_000);
 
 describe('several processes', () => {
   it('send each message, in order, when the lease of one ends while it sleeps', async () => {

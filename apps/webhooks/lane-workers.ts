@@ -47,7 +47,7 @@ export interface LaneWorkersOptions {
   readonly client: Pick<EndpointClient, 'send' | 'close' | 'forget'>;
   readonly times?: RetryTimes;
   readonly tries?: TryLimits;
-  /** Lanes that are held at once; 1,000 and 250 when absent. */
+  /** Lanes that are held at once; 1,000, 250 and 250 when absent. */
   readonly held?: Readonly<Record<LaneHealth, number>>;
   /** Milliseconds after which the lane of a process that died is taken over; 10,000 when absent. */
   readonly leaseMs?: number;
@@ -90,8 +90,8 @@ export class LaneWorkers {
   constructor(options: LaneWorkersOptions) {
     this.options = {
       times: retryTimes,
-      tries: { steady: 192, troubled: 64, all: 1_024 },
-      held: { steady: 1_000, failing: 250 },
+      tries: { steady: 192, troubled: 64, down: 64, all: 1_024 },
+      held: { steady: 1_000, failing: 250, down: 250 },
       leaseMs: 10_000,
       pollMs: 500,
       ...options,
@@ -178,7 +178,8 @@ export class LaneWorkers {
       this.awake = false;
       let waitMs = pollMs;
       try {
-        const claimed = (await this.claim('steady')) + (await this.claim('failing'));
+        let claimed = 0;
+        for (const health of ['steady', 'failing', 'down'] as const) claimed += await this.claim(health);
         if (claimed >= claimedAtOnce) waitMs = 0;
         failures = 0;
       } catch (error) {
@@ -192,7 +193,7 @@ export class LaneWorkers {
   /** @returns how many lanes were claimed. */
   private async claim(health: LaneHealth): Promise<number> {
     const { lanes, held, leaseMs } = this.options;
-    const mine = [...this.runs.values()].filter(({ isFailing }) => isFailing === (health === 'failing'));
+    const mine = [...this.runs.values()].filter((run) => run.health === health);
     const free = held[health] - mine.length;
     if (free <= 0) {
       const [oldest] = mine.sort((a, b) => a.begunAt - b.begunAt);

@@ -1,4 +1,5 @@
 import type { BackOff } from '@app/runtime';
+import { downFailures } from '@app/webhooks';
 
 /** When a message is tried again, and what becomes of an endpoint that fails. All times are milliseconds. */
 export interface RetryTimes {
@@ -20,7 +21,7 @@ const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
 export const retryTimes: RetryTimes = {
   waitsMs: [5 * second, 30 * second, 2 * minute, 10 * minute, hour, 3 * hour, 6 * hour, 12 * hour],
   retryAfterMs: 12 * hour,
-  failuresBeforePause: 3,
+  failuresBeforePause: downFailures,
   pause: { baseMs: 5 * second, capMs: 10 * minute },
   disableAfterMs: 5 * day,
 };

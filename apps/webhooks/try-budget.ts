@@ -1,12 +1,16 @@
 /** How many tries may be under way in a process. */
 export interface TryLimits {
-  /** Those of endpoints that answer in time. */
+  /** Those of endpoints that answer in time, be it with a failure. */
   readonly steady: number;
-  /** Those of endpoints whose last try has failed or was slow. */
+  /** Those of endpoints whose last try was slow. */
   readonly troubled: number;
+  /** Those of endpoints that have failed several times in a row. */
+  readonly down: number;
   /** All, those included that began as one of the first and turned out slow. */
   readonly all: number;
 }
+
+export type TryKind = 'steady' | 'troubled' | 'down';
 
 /** A try that is under way. */
 export interface Place {
@@ -16,13 +20,17 @@ export interface Place {
 }
 
 /**
- * Bounds the tries that are under way, so that endpoints that fail or are slow never take the place of those that
+ * Bounds the tries that are under way, so that endpoints that are down or slow never take the place of those that
  * answer: a try that takes long gives its place to another one, and its endpoint begins further ones on places of their
- * own.
+ * own. Those that are down, of which there may be thousands, do not take the places of those that are slow either.
  */
 export class TryBudget {
-  private readonly used = { steady: 0, troubled: 0 };
-  private readonly waiting = { steady: new Set<() => void>(), troubled: new Set<() => void>() };
+  private readonly used = { steady: 0, troubled: 0, down: 0 };
+  private readonly waiting = {
+    steady: new Set<() => void>(),
+    troubled: new Set<() => void>(),
+    down: new Set<() => void>(),
+  };
 
   constructor(private readonly limits: TryLimits) {}
 
@@ -32,8 +40,8 @@ export class TryBudget {
    * @param free is called once when there may be a place again.
    * @returns undefined where there is none.
    */
-  take(isTroubled: boolean, free: () => void): Place | undefined {
-    let kind: 'steady' | 'troubled' = isTroubled ? 'troubled' : 'steady';
+  take(of: TryKind, free: () => void): Place | undefined {
+    let kind = of;
     if (!this.hasRoom(kind)) {
       this.waiting[kind].add(free);
       return undefined;
@@ -42,7 +50,7 @@ export class TryBudget {
     let isTaken = true;
     return {
       becomeSlow: () => {
-        if (!isTaken || kind === 'troubled') return;
+        if (!isTaken || kind !== 'steady') return;
         this.used.steady--;
         this.used.troubled++;
         kind = 'troubled';
@@ -59,16 +67,16 @@ export class TryBudget {
 
   /** Gives the number of tries that are under way. */
   get underWay(): number {
-    return this.used.steady + this.used.troubled;
+    return this.used.steady + this.used.troubled + this.used.down;
   }
 
-  private hasRoom(kind: 'steady' | 'troubled'): boolean {
+  private hasRoom(kind: TryKind): boolean {
     return this.used[kind] < this.limits[kind] && this.underWay < this.limits.all;
   }
 
   /** Tells those that wait, in their order, while there is room. One that does not take it is not told again. */
   private tell(): void {
-    for (const kind of ['steady', 'troubled'] as const)
+    for (const kind of ['steady', 'troubled', 'down'] as const)
       for (const waiting of this.waiting[kind]) {
         if (!this.hasRoom(kind)) break;
         this.waiting[kind].delete(waiting);

@@ -23,6 +23,8 @@ const readers: Record<string, Reader> = {
 /** What reads nothing that others wrote. */
 const others = [
   'disableWebhook',
+  'findDisabled',
+  'healthOf',
   'isPublicAddress',
   'listWebhooks',
   'newSecret',

@@ -96,8 +96,25 @@ export interface LaneOutcome {
   readonly pausedMs: number | undefined;
 }
 
-/** Which lanes a process claims: those whose last try has failed, or the others. */
-export type LaneHealth = 'steady' | 'failing';
+/**
+ * Which lanes a process claims, each kind apart, so that none waits for another: those whose last try has not failed,
+ * those that have failed of late, and those that have failed so often in a row that nobody may be there.
+ */
+export type LaneHealth = 'steady' | 'failing' | 'down';
+
+/** Failures in a row after which a lane is down. */
+export const downFailures = 3;
+
+export function healthOf(failures: number): LaneHealth {
+  if (failures === 0) return 'steady';
+  return failures < downFailures ? 'failing' : 'down';
+}
+
+const ofHealth: Readonly<Record<LaneHealth, string>> = {
+  steady: 'l.failures = 0',
+  failing: `l.failures > 0 AND l.failures < ${downFailures}`,
+  down: `l.failures >= ${downFailures}`,
+};
 
 /**
  * Gives processes the lanes on which something is due, each to one process at a time, and writes what became of the
@@ -121,7 +138,7 @@ export class WebhookLanes {
         WITH ${relaxed}, free AS MATERIALIZED (
           SELECT l.webhook, l.lane FROM webhook_lanes l JOIN webhooks w ON w.id = l.webhook AND w.enabled
           WHERE l.due <= now() AND (l.lease_until IS NULL OR l.lease_until <= now())
-            AND (l.paused_until IS NULL OR l.paused_until <= now()) AND ${health === 'steady' ? 'l.failures = 0' : 'l.failures > 0'}
+            AND (l.paused_until IS NULL OR l.paused_until <= now()) AND ${ofHealth[health]}
           ORDER BY l.due LIMIT $1 FOR UPDATE OF l SKIP LOCKED
         )
         UPDATE webhook_lanes l SET lease_token = gen_random_uuid(), lease_until = now() + $2 * interval '1 ms'
