@@ -1,7 +1,15 @@
 import { inTransaction, openPool } from '@app/database';
 import { EventLog, EventStore } from '@app/event-store';
 import { WebhookMessages } from '@app/presentation';
-import { ReplayRefused, WebhookDeliveries, WebhookReplays, type WebhookReplay, type WebhookType } from '@app/webhooks';
+import {
+  mostWaiting,
+  ReplayRefused,
+  WebhookDeliveries,
+  WebhookReplays,
+  type ClaimedReplay,
+  type WebhookReplay,
+  type WebhookType,
+} from '@app/webhooks';
 import type { Pool } from 'pg';
 import { migratedDatabase } from '../../test/support/migrated-database';
 import { numbers } from '../../test/support/numbers';
@@ -327,4 +335,26 @@ describe('a replay', () => {
     expect(part.upTo).toBeLessThan(rows[0]!.last + 200);
     expect(await log.spanOf(at(0), new Date())).toEqual({ after: 0, upTo: head });
   });
+});
+
+it('a replay that does not go on is looked at ever more rarely, among hundreds of such', async () => {
+  const stuck = Array.from({ length: 400 }, (_, i) => ({
+    id: `rpl_${i}`,
+    waiting: mostWaiting,
+    delivered: 1,
+    failed: 0,
+  })) as unknown as ClaimedReplay[];
+  const pauses: number[] = [];
+  const claims: ClaimedReplay[][] = [];
+  const listed = {
+    claim: () => Promise.resolve(claims.shift() ?? []),
+    release: (_: ClaimedReplay, pauseMs: number) => Promise.resolve(void pauses.push(pauseMs)),
+  } as unknown as WebhookReplays;
+  const busy = new ReplayFeeder(pool, listed, log, new WebhookMessages(pool));
+  for (let look = 0; look < 8; look++) {
+    claims.push(stuck);
+    await busy.pass();
+  }
+  // The eighth pause is between 2.5 and 5 seconds; the first one was 50 ms at most.
+  expect(Math.min(...pauses.slice(-stuck.length))).toBeGreaterThan(1_000);
 });

@@ -19,8 +19,8 @@ const emptyPages = 16;
 const still = { baseMs: 20, capMs: 5_000 };
 /** Milliseconds between two looks for replays: where the last has found some, where none, and after a failure. */
 const pauses = { busy: 5, idle: 1_000, failed: 5_000 };
-/** Replays whose streams are kept in memory. */
-const mostKept = 100;
+/** Replays whose streams are kept in memory, which may be many, and of which it is known that they do not go on. */
+const mostKept = { streams: 100, stuck: 10_000 };
 
 /**
  * Puts the events of replays on their lanes, page by page in the order of the log, and no more than may wait there. Any
@@ -121,7 +121,7 @@ export class ReplayFeeder implements OnApplicationBootstrap, BeforeApplicationSh
 
   private async selectionOf({ id, team, domains, from, to }: ClaimedReplay): Promise<PageSelection> {
     const streams = this.streams.get(id) ?? (await teamStreams(this.pool, { team, domains }));
-    keep(this.streams, id, streams);
+    keep(this.streams, id, streams, mostKept.streams);
     return { types: announcedEvents, from, to, streams };
   }
 
@@ -134,14 +134,14 @@ export class ReplayFeeder implements OnApplicationBootstrap, BeforeApplicationSh
     const done = delivered + failed;
     const before = this.stuck.get(id);
     const looks = before?.done === done ? before.looks + 1 : 1;
-    keep(this.stuck, id, { done, looks });
+    keep(this.stuck, id, { done, looks }, mostKept.stuck);
     return backOffMs(still, looks);
   }
 }
 
-function keep<Value>(map: Map<string, Value>, id: string, value: Value): void {
+function keep<Value>(map: Map<string, Value>, id: string, value: Value, most: number): void {
   map.delete(id);
   map.set(id, value);
   const [oldest] = map.keys();
-  if (map.size > mostKept) map.delete(oldest!);
+  if (map.size > most) map.delete(oldest!);
 }
