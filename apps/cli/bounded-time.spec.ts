@@ -4,7 +4,7 @@ import { fromLine } from '@app/messaging';
 import { itIsLinear, ofText, outcomeOf, textsOf, type Reader } from '../../test/support/bounded-time';
 import { headerLine, readHeader, readSeal, sealLine } from './event-file';
 import { selectionOf } from './event-selection';
-import { table } from './output';
+import { table, visible } from './output';
 
 const time = '2026-03-01T10:00:00.000Z';
 const hash = '0'.repeat(64);
@@ -58,6 +58,7 @@ const readers: Record<string, Reader> = {
       ),
     ),
   ),
+  'a text of a customer': ofText(visible),
   'a table': (text, length) => {
     const rows = textsOf(text, length).map((each) => [each, each]);
     return { octets: 2 * length, run: () => table(['A', 'B'], rows) };

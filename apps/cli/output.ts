@@ -1,9 +1,16 @@
 import type { Command } from 'commander';
 
+/**
+ * Writes control characters, and those that are invisible or change the direction of text, as escapes: what customers
+ * have written must not move the cursor of an operator's terminal, nor pass for another line.
+ */
+export const visible = (text: string): string =>
+  text.replace(/[\p{C}\u2028\u2029]/gu, (mark) => `\\u{${mark.codePointAt(0)!.toString(16)}}`);
+
 /** Prints one JSON document with `--json`, and the lines without. */
 export function print(command: Command, document: unknown, lines: () => readonly string[]): void {
   const { json } = command.optsWithGlobals<{ json?: boolean }>();
-  process.stdout.write(`${json ? JSON.stringify(document) : lines().join('\n')}\n`);
+  process.stdout.write(`${json ? JSON.stringify(document) : lines().join('\n').split('\n').map(visible).join('\n')}\n`);
 }
 
 export const examples = (...lines: string[]): string =>
