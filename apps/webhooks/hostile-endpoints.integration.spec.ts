@@ -1,3 +1,4 @@
+import { createServer as createHttp2Server } from 'node:http2';
 import { createServer as createTlsServer } from 'node:https';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from 'node:net';
@@ -5,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createServer as createSecureServer } from 'node:tls';
 import { gzipSync } from 'node:zlib';
 import { Logger } from '@nestjs/common';
+import * as packet from 'dns-packet';
 import { openPool } from '@app/database';
 import { DohClient, type DnsAnswer } from '@app/dns';
 import { TargetRefused, WebhookDeliveries, WebhookLanes } from '@app/webhooks';
@@ -20,7 +22,7 @@ import { migratedDatabase } from '../../test/support/migrated-database';
 import { addWebhook, messageOf, webhookKeys } from '../../test/support/webhooks';
 import { EndpointClient, type EndpointClientOptions, type TryResult } from './endpoint-client';
 import { LaneWorkers } from './lane-workers';
-import type { Resolver } from './pinned-connector';
+import { resolversAt, type Resolver } from './pinned-connector';
 
 const timeoutMs = 1_000;
 const name = 'hooks.example.test';
@@ -328,6 +330,37 @@ describe('a name', () => {
       error: `The addresses of ${name} could not be looked up.`,
     });
   });
+});
+
+it('hundreds of names whose servers never answer hold the look-up of no other one up', async () => {
+  const port = await http((_, response) => response.writeHead(204).end());
+  const resolver = createHttp2Server().on('stream', (stream, request) => {
+    stream.on('error', () => undefined);
+    const dns = new URL(request[':path']!, 'http://x').searchParams.get('dns')!;
+    const { questions } = packet.decode(Buffer.from(dns, 'base64url'));
+    const [{ name: asked, type }] = questions as [packet.Question];
+    if (asked !== name) return;
+    stream.respond({ ':status': 200, 'content-type': 'application/dns-message' });
+    const answers: packet.Answer[] = type === 'A' ? [{ type, name, data: '127.0.0.1' }] : [];
+    stream.end(packet.encode({ type: 'response', id: 0, questions: questions!, answers }));
+  });
+  const resolvers = resolversAt([`http://127.0.0.1:${await listen(resolver)}/dns-query`], 3_000);
+  const client = clientOf({ resolvers, check: () => undefined, timeoutMs: 5_000 });
+  const under = Array.from({ length: 400 }, (_, i) =>
+    client.send({ webhook: `whk_${i}`, url: `http://silent${i}.example.test:${port}/`, headers: {}, body }),
+  );
+  await delay(100);
+  const { isSuccess, durationMs } = await client.send({
+    webhook: 'whk_good',
+    url: `http://${name}:${port}/`,
+    headers: {},
+    body,
+  });
+  expect(isSuccess).toBe(true);
+  expect(durationMs).toBeLessThan(2_000);
+  await client.close();
+  for (const each of resolvers) each.close();
+  await Promise.all(under);
 });
 
 /** Skipped where BIND is not installed: tools/install-counterparts. */

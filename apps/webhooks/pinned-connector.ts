@@ -1,11 +1,23 @@
 import { connect as connectTcp, isIP, isIPv6, type LookupFunction, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
-import type { DohClient } from '@app/dns';
+import { DohClient } from '@app/dns';
 import { checkAddresses, TargetRefused } from '@app/webhooks';
 import type { buildConnector } from 'undici';
 
 /** The questions for a resolver. */
 export type Resolver = Pick<DohClient, 'a' | 'aaaa'>;
+
+/** Connections to a resolver, of 100 questions each: two questions for each of the 1,024 tries that may be under way. */
+const sessions = 21;
+
+/**
+ * Makes the clients of our resolvers. None has to wait for others: the name servers of a customer may never answer, and
+ * each question to them takes as long as a resolver waits for them.
+ *
+ * @param timeoutMs milliseconds for a question.
+ */
+export const resolversAt = (urls: readonly string[], timeoutMs: number): DohClient[] =>
+  urls.map((url) => new DohClient({ url, timeoutMs, sessions }));
 
 export interface PinnedConnectorOptions {
   /** Asked in their order, until one answers. */

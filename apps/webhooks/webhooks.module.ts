@@ -7,7 +7,7 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { DatabaseModule } from '@app/database';
-import { DohClient } from '@app/dns';
+import type { DohClient } from '@app/dns';
 import { EventLog, EventStore, EventStoreModule, eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
 import { testBody, WebhookMessages } from '@app/presentation';
@@ -23,6 +23,7 @@ import { EventsController } from './events.controller';
 import { Housekeeping } from './housekeeping';
 import { LaneWorkers } from './lane-workers';
 import { measureLanes } from './metrics';
+import { resolversAt } from './pinned-connector';
 import { ReplayFeeder } from './replay-feeder';
 
 /** Connections to PostgreSQL: one is held by the reader of the log. */
@@ -90,7 +91,7 @@ export class WebhooksModule {
         Housekeeping,
         {
           provide: Resolvers,
-          useFactory: () => new Resolvers(DOH_RESOLVERS.map((url) => new DohClient({ url, timeoutMs: DOH_TIMEOUT }))),
+          useFactory: () => new Resolvers(resolversAt(DOH_RESOLVERS, DOH_TIMEOUT)),
         },
         { provide: WebhookMessages, inject: [Pool], useFactory: (pool: Pool) => new WebhookMessages(pool) },
         { provide: EventOwners, inject: [EventStore], useFactory: (store: EventStore) => new EventOwners(store) },
