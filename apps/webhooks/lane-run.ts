@@ -160,7 +160,7 @@ export class LaneRun {
     if (performance.now() >= this.leaseEnd) this.isLost = true;
     if (this.isClosing || this.isLost) this.drop();
     while (this.ready.length > 0 && this.mayBegin()) {
-      const place = this.services.budget.take(this.kind, this.pumpAgain);
+      const place = this.services.budget.take(this.kind, this.state.underWay > 0, this.pumpAgain);
       if (!place) return;
       void this.tryFirst(this.ready.shift()!, place);
     }
