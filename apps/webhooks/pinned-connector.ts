@@ -7,7 +7,7 @@ import type { buildConnector } from 'undici';
 /** The questions for a resolver. */
 export type Resolver = Pick<DohClient, 'a' | 'aaaa'>;
 
-/** Connections to a resolver, of 100 questions each: two questions for each of the 1,024 tries that may be under way. */
+/** Connections to a resolver, of 100 questions each: two questions for each of 1,024 tries that are under way. */
 const sessions = 21;
 
 /**
