@@ -224,6 +224,37 @@ it('a compressed answer is kept as it came', async () => {
   expect(response!.equals(packed.subarray(0, 1_024))).toBe(true);
 });
 
+it.each([
+  [65_536, 1],
+  [65_537, 2],
+])(
+  'of an answer of %i octets, 64 KiB are read, and the connection is kept only where that is all',
+  async (size, used) => {
+    const port = await http((_, response) => response.writeHead(200).end(Buffer.alloc(size)));
+    const client = clientOf();
+    for (let i = 0; i < 2; i++)
+      expect(await sent(`http://127.0.0.1:${port}/`, client)).toMatchObject({ isSuccess: true });
+    expect(sockets.size).toBe(used);
+  },
+);
+
+it('an endpoint has 15 seconds for its whole answer', async () => {
+  const port = await raw((socket) => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx'));
+  const client = new EndpointClient({ resolvers: [], allowLoopback: true });
+  clients.push(client);
+  jest.useFakeTimers({ advanceTimers: true });
+  try {
+    let result: TryResult | undefined;
+    void sent(`http://127.0.0.1:${port}/`, client).then((settled) => (result = settled));
+    await jest.advanceTimersByTimeAsync(14_000);
+    expect(result).toBeUndefined();
+    await jest.advanceTimersByTimeAsync(1_500);
+    expect(result).toMatchObject({ isSuccess: false, error: 'It gave no complete answer within 15 seconds.' });
+  } finally {
+    jest.useRealTimers();
+  }
+});
+
 it('an endpoint that refuses connections, and one that takes none', async () => {
   const port = await http(() => undefined);
   servers.pop()!.close();
