@@ -5,6 +5,10 @@ const coded = (code: string, syscall?: string) => Object.assign(new Error('x'), 
 it.each([
   ['the server is shut down', coded('57P01')],
   ['too many connections', coded('53300')],
+  [
+    'the database takes no connections now',
+    Object.assign(new Error('database "a" is not currently accepting connections'), { code: '55000' }),
+  ],
   ['nothing listens', coded('ECONNREFUSED', 'connect')],
   ['nothing listens on either address', new AggregateError([coded('ECONNREFUSED', 'connect')])],
   ['the socket broke', new Error('Connection terminated unexpectedly')],
