@@ -33,6 +33,7 @@ const others = [
   'resealWebhooks',
   'showWebhook',
   'signaturesOf',
+  'takeLanes',
   'webhookNotFound',
 ];
 
