@@ -460,6 +460,7 @@ describe('an endpoint', () => {
 it('nothing is sent, and nothing has failed, while a secret does not open', async () => {
   const to = await endpoint();
   const keys = {
+    ids: webhookKeys.ids,
     open: () => {
       throw new Error('there is no such key');
     },
@@ -502,6 +503,33 @@ it('one failure has an endpoint wait for none of those that are down, however ma
 }, 60_000);
 
 describe('several processes', () => {
+  it('leave the lanes of an endpoint to one that has its keys, and say which key is missing', async () => {
+    const said = jest.spyOn(Logger.prototype, 'warn').mockImplementation();
+    const without = work({ keys: { ids: ['other'], open: (...args) => webhookKeys.open(...args) }, leaseMs: 60_000 });
+    const [newest, before] = [await endpoint(), await endpoint()];
+    for (const [{ id }, keyId, oldKeyId] of [
+      [newest, 'test', null],
+      [before, 'other', 'test'],
+    ] as const) {
+      const { sealed } = webhookKeys.seal(id, newSecret());
+      await pool.query(
+        `UPDATE webhooks SET secret_key_id = $2, old_secret = $3, old_secret_key_id = $4,
+           old_secret_until = now() + interval '1 hour' WHERE id = $1`,
+        [id, keyId, oldKeyId && sealed, oldKeyId],
+      );
+    }
+    await enqueue(messageOf('mdom_1', 1));
+    await delay(300);
+    expect(without.load.lanes).toBe(0);
+    const opens: typeof webhookKeys.open = (id, sealed) => webhookKeys.open(id, sealed, 'test');
+    work({ keys: { ids: ['test', 'other'], open: opens } });
+    await until('another process sends it at once', () => newest.arrivals.length === 1, 3_000);
+    await until('to the other endpoint as well', () => before.arrivals.length === 1, 3_000);
+    work({ keys: { ids: ['other'], open: opens } });
+    await until('the key is named', () => said.mock.calls.some(([line]) => /2 webhooks .*"test"/.test(String(line))));
+    said.mockRestore();
+  });
+
   it('send each message, in order, when the lease of one ends while it sleeps', async () => {
     const to = await endpoint();
     // The first process cannot renew its lease, and its try takes longer than that.

@@ -43,7 +43,7 @@ export interface MessageBodies {
 export interface LaneWorkersOptions {
   readonly lanes: WebhookLanes;
   readonly messages: MessageBodies;
-  readonly keys: Pick<SecretKeys, 'open'>;
+  readonly keys: Pick<SecretKeys, 'open' | 'ids'>;
   readonly client: Pick<EndpointClient, 'send' | 'close' | 'forget'>;
   readonly times?: RetryTimes;
   readonly tries?: TryLimits;
@@ -67,6 +67,8 @@ const gatherMs = 5;
 const batchLimit = 500;
 /** Milliseconds between two lines of the log about the same kind of fault. */
 const quietMs = 5_000;
+/** Milliseconds between two looks for endpoints whose keys this process lacks. */
+const keysMs = 60_000;
 const userAgent = 'sendmux-webhooks/1';
 
 /** Claims lanes on which something is due, and runs them, from `run` to `stop`. */
@@ -82,6 +84,7 @@ export class LaneWorkers {
   private readonly services: LaneServices;
   private loop: Promise<void> | undefined;
   private renewal: NodeJS.Timeout | undefined;
+  private keysLook: NodeJS.Timeout | undefined;
   private isRenewing = false;
   private readonly warned = new Map<string, number>();
   private awake = false;
@@ -135,6 +138,8 @@ export class LaneWorkers {
     if (this.loop) throw new Error('The lanes are worked on already.');
     this.loop = this.work();
     this.renewal = setInterval(() => void this.renew(), this.options.leaseMs / 3);
+    this.keysLook = setInterval(() => void this.tellOfMissingKeys(), keysMs);
+    void this.tellOfMissingKeys();
   }
 
   /** Works on these lanes now: something was added to them. */
@@ -158,6 +163,7 @@ export class LaneWorkers {
    */
   async stop(withinMs = 5_000): Promise<void> {
     this.stopping.abort();
+    clearInterval(this.keysLook);
     this.wakeUp();
     await this.loop;
     for (const run of this.runs.values()) run.close();
@@ -192,7 +198,7 @@ export class LaneWorkers {
 
   /** @returns how many lanes were claimed. */
   private async claim(health: LaneHealth): Promise<number> {
-    const { lanes, held, leaseMs } = this.options;
+    const { lanes, held, leaseMs, keys } = this.options;
     const mine = [...this.runs.values()].filter((run) => run.health === health);
     const free = held[health] - mine.length;
     if (free <= 0) {
@@ -201,7 +207,7 @@ export class LaneWorkers {
       return 0;
     }
     const asked = performance.now();
-    const claimed = await lanes.claim(health, Math.min(free, claimedAtOnce), leaseMs);
+    const claimed = await lanes.claim(health, Math.min(free, claimedAtOnce), leaseMs, keys.ids);
     for (const lane of claimed) {
       const run = new LaneRun(lane, asked + leaseMs, this.states.of(lane.webhook), this.services);
       this.runs.get(laneOf(lane))?.lose();
@@ -209,6 +215,17 @@ export class LaneWorkers {
       run.pump();
     }
     return claimed.length;
+  }
+
+  private async tellOfMissingKeys(): Promise<void> {
+    try {
+      for (const { keyId, count } of await this.options.lanes.withoutKey(this.options.keys.ids))
+        this.logger.warn(
+          `nothing can be sent to ${count === 1 ? 'a webhook' : `${count} webhooks`} by this process: WEBHOOK_SECRET_KEYS does not name the key "${keyId}", with which the secrets are encrypted. Add it there.`,
+        );
+    } catch (error) {
+      this.warn('whether a key is missing could not be read', error);
+    }
   }
 
   private async renew(): Promise<void> {

@@ -130,13 +130,19 @@ export class WebhookLanes {
     this.tasks = new TaskList(pool);
   }
 
-  /** Claims up to `limit` lanes of enabled endpoints for `leaseMs`, the one that is due longest first. */
-  async claim(health: LaneHealth, limit: number, leaseMs: number): Promise<ClaimedLane[]> {
+  /**
+   * Claims up to `limit` lanes of enabled endpoints for `leaseMs`, the one that is due longest first.
+   *
+   * @param keyIds of the keys that this process has. A lane of an endpoint whose secrets need another one is left to a
+   * process that can sign; all are claimed where this is absent.
+   */
+  async claim(health: LaneHealth, limit: number, leaseMs: number, keyIds?: readonly string[]): Promise<ClaimedLane[]> {
     const { rows } = await this.pool.query<LaneKey & { failures: number } & Endpoint>({
       name: `webhooks-claim-${health}`,
       text: `
         WITH ${relaxed}, free AS MATERIALIZED (
           SELECT l.webhook, l.lane FROM webhook_lanes l JOIN webhooks w ON w.id = l.webhook AND w.enabled
+            AND ($3::text[] IS NULL OR ${neededKeys} <@ $3)
           WHERE l.due <= now() AND (l.lease_until IS NULL OR l.lease_until <= now())
             AND (l.paused_until IS NULL OR l.paused_until <= now()) AND ${ofHealth[health]}
           ORDER BY l.due LIMIT $1 FOR UPDATE OF l SKIP LOCKED
@@ -145,7 +151,7 @@ export class WebhookLanes {
         FROM free JOIN webhooks w ON w.id = free.webhook, relaxed
         WHERE l.webhook = free.webhook AND l.lane = free.lane
         RETURNING l.webhook, l.lane, l.lease_token AS token, l.failures, ${endpointColumns}`,
-      values: [limit, leaseMs],
+      values: [limit, leaseMs, keyIds ?? null],
     });
     return rows.map(({ webhook, lane, token, failures, ...endpoint }) => ({
       webhook,
@@ -326,6 +332,16 @@ export class WebhookLanes {
     return rows;
   }
 
+  /** Counts the enabled endpoints whose secrets need a key that is not among these, by the id of that key. */
+  async withoutKey(keyIds: readonly string[]): Promise<{ keyId: string; count: number }[]> {
+    const { rows } = await this.pool.query<{ keyId: string; count: number }>(
+      `SELECT needed AS "keyId", count(DISTINCT w.id)::int AS count FROM webhooks w, unnest(${neededKeys}) needed
+       WHERE w.enabled AND needed <> ALL($1) GROUP BY needed ORDER BY needed`,
+      [keyIds],
+    );
+    return rows;
+  }
+
   /** Counts the endpoints that we have disabled, by why. */
   async disabled(): Promise<{ because: WebhookNotice['because']; count: number }[]> {
     const { rows } = await this.pool.query<{ because: WebhookNotice['because']; count: number }>(
@@ -348,6 +364,10 @@ const keysOf = (lanes: readonly LaneKey[]): unknown[][] => [
 const endpointColumns = `w.id, w.team, w.url, w.secret, w.secret_key_id AS "secretKeyId", w.old_secret AS "oldSecret",
   w.old_secret_key_id AS "oldSecretKeyId", w.old_secret_until AS "oldSecretUntil",
   w.failing_since AS "failingSince", w.version`;
+
+/** The ids of the keys of the secrets that sign: the newest, and in a rotation the one before. */
+const neededKeys = `array_remove(
+  ARRAY[w.secret_key_id, CASE WHEN w.old_secret_until > now() THEN w.old_secret_key_id END], NULL)`;
 
 /**
  * Has the commit of this statement not wait for the disk: should the server lose it in a crash, a try is made again, as

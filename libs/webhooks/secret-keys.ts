@@ -41,6 +41,11 @@ export class SecretKeys {
     return this.ring.keys().next().value!;
   }
 
+  /** Gives the ids of all keys. */
+  get ids(): string[] {
+    return [...this.ring.keys()];
+  }
+
   /** Encrypts a secret of a webhook with the newest key. */
   seal(webhookId: string, secret: string): SealedSecret {
     const nonce = randomBytes(nonceOctets);
