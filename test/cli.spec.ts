@@ -143,9 +143,15 @@ describe('sendmux', () => {
       status: 1,
       stdout: expect.stringContaining('"old", which WEBHOOK_SECRET_KEYS does not name') as string,
     });
-    const said = (count: string) => `${count} encrypted with the key "recent" since.\n`;
-    expect(reseal({ recent: recent!, old: old! }).stdout).toBe(said('2 webhooks are'));
-    expect(reseal({ recent: recent! })).toEqual({ status: 0, stdout: said('0 webhooks are'), stderr: '' });
+    expect(reseal({ recent: recent!, old: old! }).stdout).toBe(
+      'The secrets of 2 webhooks are now encrypted with the key "recent".\n',
+    );
+    const nothing = 'There was nothing to encrypt anew with the key "recent".\n';
+    expect(reseal({ recent: recent! })).toEqual({ status: 0, stdout: nothing, stderr: '' });
+    expect(reseal({ recent: old! })).toMatchObject({
+      status: 1,
+      stdout: expect.stringContaining('does not open with the key "recent"') as string,
+    });
 
     expect(sendmux(['team', 'delete', team, '--yes']).stdout).toContain(
       `Webhooks removed: ${id}, ${other.webhook.id}\n`,

@@ -57,11 +57,15 @@ Then wait for a day, since answers that are kept for an Idempotency-Key have sec
       const keys = new SecretKeys(ring);
       const done = await withPool((pool) => resealWebhooks(pool, keys));
       print(command, { key: keys.newest, ...done }, () => [
-        `${done.resealed} ${done.resealed === 1 ? 'webhook is' : 'webhooks are'} encrypted with the key "${keys.newest}" since.`,
+        done.resealed > 0
+          ? `The secrets of ${done.resealed === 1 ? 'one webhook' : `${done.resealed} webhooks`} are now encrypted with the key "${keys.newest}".`
+          : `There was nothing to encrypt anew with the key "${keys.newest}".`,
         ...done.unreadable.map(({ why }) => why),
       ]);
       if (done.unreadable.length > 0)
-        throw new Error(`${done.unreadable.length} of the secrets cannot be read; all others are encrypted anew.`);
+        throw new Error(
+          `The secrets of ${done.unreadable.length === 1 ? 'one webhook' : `${done.unreadable.length} webhooks`} cannot be read; all others are encrypted with the first key.`,
+        );
     });
 }
 

@@ -276,6 +276,14 @@ describe('for operators', () => {
     );
   });
 
+  it('those that another key of the same id has encrypted are named as well', async () => {
+    const { webhook } = await created();
+    expect(await resealWebhooks(pool, new SecretKeys(new Map([['1', second]])))).toEqual({
+      resealed: 0,
+      unreadable: [{ id: webhook.id, why: expect.stringContaining('another key of that id') as string }],
+    });
+  });
+
   it('lists those of a team, and disables one', async () => {
     const { webhook, team } = await created();
     await created();

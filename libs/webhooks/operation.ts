@@ -58,7 +58,10 @@ type StoredSecrets = Readonly<{
   oldSecretKeyId: string | null;
 }>;
 
-/** Encrypts the secrets of all teams with the newest key, page by page. To do so again changes nothing. */
+/**
+ * Encrypts the secrets of all teams with the newest key, page by page. To do so again changes nothing. Those that are
+ * encrypted with it already are read too, since another key may have had the same id.
+ */
 export async function resealWebhooks(pool: Pool, keys: SecretKeys): Promise<Resealed> {
   const unreadable: { id: string; why: string }[] = [];
   let resealed = 0;
@@ -66,8 +69,8 @@ export async function resealWebhooks(pool: Pool, keys: SecretKeys): Promise<Rese
     const { rows } = await pool.query<StoredSecrets>(
       `SELECT id, secret, secret_key_id AS "secretKeyId", old_secret AS "oldSecret",
           old_secret_key_id AS "oldSecretKeyId"
-        FROM webhooks WHERE id > $1 AND (secret_key_id <> $2 OR old_secret_key_id <> $2) ORDER BY id LIMIT $3`,
-      [after, keys.newest, pageSize],
+        FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2`,
+      [after, pageSize],
     );
     for (const row of rows) {
       try {
@@ -82,14 +85,20 @@ export async function resealWebhooks(pool: Pool, keys: SecretKeys): Promise<Rese
   }
 }
 
-/** @returns false where the secrets were rotated meanwhile, in which case the next call does what is left. */
+/**
+ * @returns false where nothing is left to do, and where the secrets were rotated meanwhile, in which case the next call
+ * does what is left.
+ */
 async function resealOne(
   pool: Pool,
   keys: SecretKeys,
   { id, secret, secretKeyId, oldSecret, oldSecretKeyId }: StoredSecrets,
 ): Promise<boolean> {
-  const current = keys.seal(id, keys.open(id, secret, secretKeyId));
-  const old = oldSecret && keys.seal(id, keys.open(id, oldSecret, oldSecretKeyId!));
+  const opened = keys.open(id, secret, secretKeyId);
+  const oldOpened = oldSecret && keys.open(id, oldSecret, oldSecretKeyId!);
+  if (secretKeyId === keys.newest && (!oldSecret || oldSecretKeyId === keys.newest)) return false;
+  const current = keys.seal(id, opened);
+  const old = oldOpened === null ? null : keys.seal(id, oldOpened);
   const { rowCount } = await pool.query(
     `UPDATE webhooks SET secret = $3, secret_key_id = $4, old_secret = $5, old_secret_key_id = $6
       WHERE id = $1 AND secret = $2 AND old_secret IS NOT DISTINCT FROM $7`,
