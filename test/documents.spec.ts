@@ -49,3 +49,12 @@ it('each decision has a number of its own, which its title begins with', () => {
   for (const [i, name] of decisions.entries())
     expect(read(`docs/decisions/${name}`).split('\n')[0]).toMatch(new RegExp(`^# ${numbers[i]}\\. `));
 });
+
+it('docs/architecture.md has a row for each lib', () => {
+  const table = read('docs/architecture.md')
+    .split('\n')
+    .filter((line) => line.startsWith('| `libs/'))
+    .map((line) => line.split(' | ')[0]);
+  const libs = readdirSync(join(root, 'libs'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  expect(libs.map(({ name }) => `libs/${name}`).filter((lib) => !table.join().includes(`\`${lib}\``))).toEqual([]);
+});

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { newSecret, signaturesOf } from '@app/webhooks';
+import { newSecret, signaturesOf, testType, webhookTypes } from '@app/webhooks';
 import { python } from './support/judges';
 
 const root = resolve(__dirname, '..');
@@ -50,6 +50,13 @@ async function listening(port: number): Promise<void> {
   }
   throw new Error(`Nothing listens on ${port}.`);
 }
+
+it('docs/webhooks.md says of each type when it is sent', () => {
+  const text = readFileSync(join(root, 'docs/webhooks.md'), 'utf8');
+  const rows = [...text.matchAll(/^\| (`[a-z_.]+`.*?) \| /gm)].map(([, types]) => types!);
+  const types = rows.flatMap((row) => row.replaceAll('`', '').split(', ')).filter((type) => type.includes('.'));
+  expect(types).toEqual([...webhookTypes, testType]);
+});
 
 const withPython = python ? it : it.skip;
 
