@@ -42,8 +42,12 @@ export function checkedUrl(text: string, { allowLoopback }: TargetOptions): URL 
   if (url.username !== '' || url.password !== '' || /^[^:]*:\/\/[^/?#]*@/.test(text))
     throw new TargetRefused('The URL must have no user and no password: verify the signature instead.');
   if (text.includes('#')) throw new TargetRefused('The URL must have no fragment (#…): it is never sent.');
-  if (port === '0' || ((protocol === 'https:' ? port !== '' : true) && Number(port || 80) < 1_024))
-    throw new TargetRefused('The port of the URL must be 443, or between 1024 and 65535.');
+  const isHttps = protocol === 'https:';
+  const used = Number(port || (isHttps ? 443 : 80));
+  if (used < 1_024 && !(isHttps && used === 443))
+    throw new TargetRefused(
+      `The port of the URL must be ${isHttps ? '443, or ' : ''}between 1024 and 65535. It is ${used}${port === '' ? ', since the URL names none' : ''}.`,
+    );
   checkHost(hostname, allowLoopback);
   return url;
 }
