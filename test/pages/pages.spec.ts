@@ -451,6 +451,7 @@ it('the picture of the README is a small one', () => {
       await mouse.enter(console, 'Send to', target);
       await mouse.enter(console, 'What it is for', 'the ledger');
       await console.getByLabel('Tell of everything').uncheck();
+      await console.getByText('Choose at least one').waitFor();
       await console.getByLabel('A domain is added').check();
       await mouse.press(console, 'button', 'Create');
       const secret = await console.locator('.note.good .value').textContent();

@@ -160,8 +160,14 @@ function Details({ webhook, delivery }: { readonly webhook: string; readonly del
       {delivery.response_status !== null && (
         <p>
           Answered {delivery.response_status}
-          {delivery.response_ms !== null && <> after {delivery.response_ms} ms</>}:{' '}
-          {delivery.response_body ? <Value text={delivery.response_body} /> : 'nothing more'}
+          {delivery.response_ms !== null && <> after {delivery.response_ms} ms</>}
+          {delivery.response_body ? (
+            <>
+              : <Value text={delivery.response_body} />
+            </>
+          ) : (
+            ', without a body'
+          )}
         </p>
       )}
       {payload.failure && <Problem failure={payload.failure} />}

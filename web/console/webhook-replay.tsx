@@ -49,7 +49,16 @@ export function ReplaySection({ webhook: { id } }: { readonly webhook: Webhook }
         same ids as before.
       </p>
       <form class="row" onSubmit={begin}>
-        <Field id="from" label="From" type="datetime-local" step="1" required value={from} onValue={setFrom} />
+        <Field
+          id="from"
+          label="From"
+          hint="By the clock of this device."
+          type="datetime-local"
+          step="1"
+          required
+          value={from}
+          onValue={setFrom}
+        />
         <Field
           id="to"
           label="To"

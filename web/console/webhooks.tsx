@@ -13,8 +13,10 @@ import { SignatureExample } from './webhook-signature';
 
 export type Webhook = Schemas['WebhookSchema'];
 
+type Type = Exclude<NonNullable<Schemas['CreateWebhookRequest']['event_types']>[number], '*' | 'sendmux.test'>;
+
 /** What a webhook can be told of, with words for it. */
-const types = {
+const types: Readonly<Record<Type, string>> = {
   'domain.created': 'A domain is added, with its records to place',
   'domain.verified': 'A domain is verified',
   'domain.lapsed': 'A record of a verified domain is gone or wrong',
@@ -26,8 +28,7 @@ const types = {
   'mailbox.suspended': 'A mailbox is suspended',
   'mailbox.resumed': 'A mailbox is resumed',
   'mailbox.deleted': 'A mailbox is deleted',
-} as const;
-type Type = keyof typeof types;
+};
 
 export function WebhooksPage() {
   const may = useMay();
@@ -208,6 +209,7 @@ function Create({ onCreated }: { readonly onCreated: () => Promise<void> }) {
                 </label>
               </div>
             ))}
+            {chosen.size === 0 && <p class="quiet small">Choose at least one.</p>}
           </fieldset>
         )}
         <p>
@@ -234,7 +236,12 @@ function DomainChoice({ value, onValue }: { readonly value: string; readonly onV
   return (
     <div>
       <label for="webhook-domain">About</label>
-      <select id="webhook-domain" value={value} onChange={({ currentTarget }) => onValue(currentTarget.value)}>
+      <select
+        id="webhook-domain"
+        aria-describedby="webhook-domain-hint"
+        value={value}
+        onChange={({ currentTarget }) => onValue(currentTarget.value)}
+      >
         <option value="">all domains</option>
         {domains.value.map(({ id, domain }) => (
           <option key={id} value={id}>
@@ -242,6 +249,9 @@ function DomainChoice({ value, onValue }: { readonly value: string; readonly onV
           </option>
         ))}
       </select>
+      <p id="webhook-domain-hint" class="quiet small">
+        Mailboxes on it as well.
+      </p>
     </div>
   );
 }
