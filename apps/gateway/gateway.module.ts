@@ -11,7 +11,14 @@ import { outboundProviders, publicUrlOf, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { PublishedRecords, Resolvers, VerificationModule, Verifier } from '@app/verification';
-import { SecretKeys, WebhookDeliveries, WebhookEndpoints, WebhookReplays, webhooksMigrations } from '@app/webhooks';
+import {
+  checkSecretKeys,
+  SecretKeys,
+  WebhookDeliveries,
+  WebhookEndpoints,
+  WebhookReplays,
+  webhooksMigrations,
+} from '@app/webhooks';
 import { Pool } from 'pg';
 import { KeysController } from './accounts/keys.controller';
 import { MeController } from './accounts/me.controller';
@@ -201,13 +208,16 @@ export class GatewayModule {
         {
           provide: WebhookEndpoints,
           inject: [Pool, EventLog, Accounts],
-          useFactory: (pool: Pool, log: EventLog, accounts: Accounts) =>
-            new WebhookEndpoints(pool, {
-              keys: settings.WEBHOOK_SECRET_KEYS && new SecretKeys(settings.WEBHOOK_SECRET_KEYS),
+          useFactory: async (pool: Pool, log: EventLog, accounts: Accounts) => {
+            const keys = settings.WEBHOOK_SECRET_KEYS && new SecretKeys(settings.WEBHOOK_SECRET_KEYS);
+            if (keys) await checkSecretKeys(pool, keys);
+            return new WebhookEndpoints(pool, {
+              keys,
               head: () => log.head(),
               inTeam: (team, work) => accounts.inTeam(team, work),
               mostOfATeam: settings.MAX_WEBHOOKS_PER_TEAM,
-            }),
+            });
+          },
         },
         {
           provide: Webhooks,

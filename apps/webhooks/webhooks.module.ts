@@ -15,7 +15,14 @@ import { ProcessModule } from '@app/process';
 import { readModelMigrations } from '@app/read-model';
 import { HealthProbes, SettingsInvalid, type Settings } from '@app/runtime';
 import { tasksMigrations } from '@app/tasks';
-import { SecretKeys, WebhookDeliveries, WebhookLanes, WebhookReplays, webhooksMigrations } from '@app/webhooks';
+import {
+  checkSecretKeys,
+  SecretKeys,
+  WebhookDeliveries,
+  WebhookLanes,
+  WebhookReplays,
+  webhooksMigrations,
+} from '@app/webhooks';
 import { Pool } from 'pg';
 import { EndpointClient } from './endpoint-client';
 import { EventOwners } from './event-owners';
@@ -57,7 +64,7 @@ export class WebhooksModule {
     probes.add('ready', 'database', () => pool.query('SELECT 1'));
   }
 
-  /** @throws {SettingsInvalid} without `WEBHOOK_SECRET_KEYS`. */
+  /** @throws {SettingsInvalid} without `WEBHOOK_SECRET_KEYS`, and at its start with a key that is another one. */
   static forRoot(settings: Settings): DynamicModule {
     const { WEBHOOK_SECRET_KEYS, WEBHOOKS_ALLOW_LOOPBACK, DOH_RESOLVERS, DOH_TIMEOUT } = settings;
     if (!WEBHOOK_SECRET_KEYS)
@@ -98,11 +105,13 @@ export class WebhooksModule {
         {
           provide: LaneWorkers,
           inject: [Pool, Resolvers, WebhookMessages],
-          useFactory: (pool: Pool, { clients }: Resolvers, messages: WebhookMessages) => {
+          useFactory: async (pool: Pool, { clients }: Resolvers, messages: WebhookMessages) => {
             const lanes = new WebhookLanes(pool);
+            const keys = new SecretKeys(WEBHOOK_SECRET_KEYS);
+            await checkSecretKeys(pool, keys);
             const workers = new LaneWorkers({
               lanes,
-              keys: new SecretKeys(WEBHOOK_SECRET_KEYS),
+              keys,
               messages: { bodies: (wanted) => messages.bodies(wanted), testBody },
               client: new EndpointClient({ resolvers: clients, allowLoopback: WEBHOOKS_ALLOW_LOOPBACK }),
             });

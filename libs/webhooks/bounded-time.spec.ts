@@ -22,6 +22,7 @@ const readers: Record<string, Reader> = {
 
 /** What reads nothing that others wrote. */
 const others = [
+  'checkSecretKeys',
   'disableWebhook',
   'findDisabled',
   'healthOf',

@@ -4,7 +4,7 @@ import { newId } from '@app/runtime';
 import type { Pool } from 'pg';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { removeWebhooksOf, WebhookEndpoints, type WebhookChoices } from './endpoints';
-import { disableWebhook, listWebhooks, resealWebhooks, showWebhook } from './operation';
+import { checkSecretKeys, disableWebhook, listWebhooks, resealWebhooks, showWebhook } from './operation';
 import { SecretKeys, SecretUnreadable } from './secret-keys';
 import { webhooksMigrations } from './webhooks.migration';
 
@@ -282,6 +282,16 @@ describe('for operators', () => {
       resealed: 0,
       unreadable: [{ id: webhook.id, why: expect.stringContaining('another key of that id') as string }],
     });
+  });
+
+  it('a key is refused that opens nothing under its id, while one that is new or opens some is taken', async () => {
+    const wrong = new SecretKeys(new Map([['1', second]]));
+    await checkSecretKeys(pool, wrong);
+    const { webhook } = await created();
+    await created();
+    await expect(checkSecretKeys(pool, wrong)).rejects.toThrow('The key "1" of WEBHOOK_SECRET_KEYS opens none');
+    await pool.query("UPDATE webhooks SET secret = 'changed' WHERE id = $1", [webhook.id]);
+    await checkSecretKeys(pool, newRing);
   });
 
   it('lists those of a team, and disables one', async () => {
