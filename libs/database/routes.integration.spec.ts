@@ -73,7 +73,7 @@ class CreateNotes1790000000000 implements MigrationInterface {
 
   it('in session mode needs no other URL', async () => {
     const sessions = await startPgBouncer(database.url, 'session');
-    await migrate(sessions.through(database.url), [CreateNotes1790000000000]).finally(sessions.stop);
+    await migrate(sessions.through(database.url), [CreateNotes1790000000000]).finally(() => sessions.stop());
   });
 });
 
