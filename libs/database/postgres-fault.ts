@@ -9,7 +9,7 @@ export type PostgresFault = 'unreachable' | 'busy' | 'data' | 'ours';
 
 /** The first SQLSTATE pattern that matches decides (PostgreSQL, appendix A). */
 const sqlStates: readonly [RegExp, PostgresFault][] = [
-  // Query cancelled, which a statement time-out is; object in use or locked; transaction rollback, such as a deadlock.
+  // Query cancelled, as by a time-out; object in use or locked; transaction rollback, such as a deadlock.
   [/^(57014|55(?!000)...|40...)$/, 'busy'],
   // Connection exceptions, insufficient resources, operator intervention, system errors, read-only after a failover; and
   // 55000, with which a database takes no connections now. No statement here has another reason for it.
