@@ -65,7 +65,7 @@ const closings = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
 export class EndpointClient {
   private readonly options: Required<Pick<EndpointClientOptions, 'timeoutMs' | 'slowMs' | 'endpoints'>> &
     EndpointClientOptions;
-  /** By endpoint, the one that was used last at the end. */
+  /** The connections of each endpoint, by its id; the endpoint that was used last is at the end. */
   private readonly kept = new Map<string, Kept>();
   private readonly connections = new Set<Connection>();
 
@@ -178,7 +178,7 @@ interface Kept {
 /** A client of undici has one connection, and opens it again where it was closed while it was idle. */
 interface Connection {
   readonly client: Client;
-  /** By the monotonic clock. */
+  /** The time at which it was opened, in milliseconds of the monotonic clock. */
   readonly since: number;
   /** The one that is open, or was last. */
   socket?: Socket;

@@ -306,7 +306,7 @@ it('no proxy of the environment is used', async () => {
 });
 
 describe('a name', () => {
-  /** In these tests 127.0.0.2 stands for an address of the Internet, and 127.0.0.1 for one of our house. */
+  /** Stands in for the rule of addresses: 127.0.0.2 counts as one of the Internet, and 127.0.0.1 as one of our own. */
   const check = (host: string, addresses: readonly string[]) => {
     if (addresses.some((address) => address !== '127.0.0.2')) throw new TargetRefused(`${host} is refused.`);
   };

@@ -90,7 +90,7 @@ const unmadeMs = 3_600_000;
  */
 export class LaneRun {
   readonly key: LaneKey;
-  /** By the monotonic clock. */
+  /** The end of the lease, in milliseconds of the monotonic clock. */
   leaseEnd: number;
   readonly begunAt = performance.now();
   private endpoint: Endpoint;

@@ -25,7 +25,7 @@ export interface RecordWithStatus {
   /** The name relative to the registrable domain; `@` at its top. */
   readonly host: string;
   readonly value: string;
-  /** In seconds. */
+  /** The time to live that is advised, in seconds. */
   readonly ttl: number;
   /** The name of the check that wants it. */
   readonly purpose: string;

@@ -17,7 +17,7 @@ export interface PresentedRecord {
   readonly name: string;
   readonly host: string;
   readonly value: string;
-  /** In seconds. */
+  /** The time to live that is advised, in seconds. */
   readonly ttl: number;
   readonly purpose: string;
   readonly status: string;

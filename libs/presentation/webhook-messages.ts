@@ -304,7 +304,7 @@ function domainData({ event: recorded, before, state, version }: Moment<MailDoma
   };
 }
 
-/** As a read with `as_of`: the log knows the last look that was recorded, and not when the cycle looks next. */
+/** Gives the times of checks as a read with `as_of` does: the log has the last look, and not when the next one is. */
 const timesOf = ({ checkedAt }: DomainView) => ({ lastCheckedAt: checkedAt, nextCheckAt: null });
 
 function mailboxData({ state, version }: Moment<Mailbox>, domainProvider: string | null) {

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 export interface Arrival {
   /** The header `webhook-id`. */
   readonly id: string;
-  /** By the monotonic clock, in milliseconds. */
+  /** The time of the arrival, in milliseconds of the monotonic clock. */
   readonly at: number;
   readonly headers: IncomingMessage['headers'];
   readonly body: string;

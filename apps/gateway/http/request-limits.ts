@@ -15,9 +15,9 @@ const costOf = ({ routeOptions }: Pick<FastifyRequest, 'routeOptions'>): number 
 
 /** The most requests in a minute, over all gateways. */
 export interface RequestsPerMinute {
-  /** Of an API key, or a setup link. */
+  /** The requests of one API key, or of one setup link. */
   readonly key: number;
-  /** Of all keys of a team together. */
+  /** The requests of all keys of a team together. */
   readonly team: number;
 }
 

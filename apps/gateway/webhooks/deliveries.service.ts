@@ -10,7 +10,7 @@ interface DeliveryFilter {
   /** The id of the last delivery of the page before. */
   readonly before: string | undefined;
   readonly type: string | undefined;
-  /** As the API shows it. */
+  /** The result as the API shows it, such as `retrying`. */
   readonly result: string | undefined;
 }
 
