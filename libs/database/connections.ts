@@ -1,12 +1,4 @@
-import {
-  Client,
-  Pool,
-  type ClientBase,
-  type ClientConfig,
-  type PoolConfig,
-  type QueryConfig,
-  type Submittable,
-} from 'pg';
+import { Client, Pool, type ClientBase, type ClientConfig, type PoolConfig, type QueryConfig } from 'pg';
 
 /** Milliseconds after which a ROLLBACK without an answer is given up, together with its connection. */
 const rollbackWithinMs = 5_000;
@@ -29,10 +21,15 @@ const sessions = new WeakMap<Pool, ClientConfig>();
  */
 class PooledClient extends Client {
   override query(...[statement, ...rest]: unknown[]): never {
-    const { name, ...unnamed } = { ...(statement as QueryConfig) };
-    const isNamed = name !== undefined && typeof (statement as Submittable).submit !== 'function';
-    return super.query(...([isNamed ? unnamed : statement, ...rest] as Parameters<Client['query']>)) as never;
+    return super.query(...([unnamed(statement), ...rest] as Parameters<Client['query']>)) as never;
   }
+}
+
+/** Gives a statement without its name. What sends itself, such as a COPY, is left as it is. */
+function unnamed(statement: unknown): unknown {
+  if (typeof statement !== 'object' || statement === null || 'submit' in statement) return statement;
+  const { name: _, ...rest } = statement as QueryConfig;
+  return rest;
 }
 
 /** A connection as its user sees it. Only the code that opened it, or took it out of the pool, can end it. */
