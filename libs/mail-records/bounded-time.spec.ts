@@ -423,7 +423,7 @@ const readers: Record<string, Reader> = {
 };
 
 /** They only put together what they are given. */
-const makers = ['checksOf', 'fail', 'operation', 'pass', 'retryAllAfter', 'undecided'];
+const makers = ['checksOf', 'fail', 'ofLastDomain', 'operation', 'pass', 'retryAllAfter', 'undecided'];
 
 describe('what a zone holds is read in time linear in its length', () => {
   it('by every function that there is', () =>

@@ -4,6 +4,7 @@ import { inZoneOrder } from './checks';
 import { unseen } from './checks/finding';
 import { hostOf } from './entry';
 import type { Finding } from './findings';
+import { ofLastDomain } from './of-last-domain';
 import { setUpTtl, type RecordSet } from './record-set';
 
 /**
@@ -55,24 +56,31 @@ export const seenFinding = ({ check, outcome, code, expected, observed }: Findin
  * such as DKIM records from before a repair, says nothing of those that it wants.
  */
 export const recordsWithStatus = (domain: Expected, findings: readonly SeenFinding[]): RecordWithStatus[] =>
+  wantedRecords(domain).map(({ check, type, name, host, value }) => {
+    const finding = findings.find((each) => each.check === check.name && isAbout(each, name, value));
+    return {
+      type,
+      name,
+      host,
+      value,
+      ttl: setUpTtl,
+      purpose: check.name,
+      status: finding ? statusOf(check, finding) : 'not_checked',
+      code: finding?.code ?? null,
+      observed: finding?.observed ?? [],
+    };
+  });
+
+/** Gives each record that a domain wants, one value each, with the check that wants it. */
+const wantedRecords = ofLastDomain((domain) =>
   inZoneOrder(domain).flatMap((check) =>
-    check.records(domain).flatMap(({ type, name, values }) =>
-      values.map((value): RecordWithStatus => {
-        const finding = findings.find((each) => each.check === check.name && isAbout(each, name, value));
-        return {
-          type,
-          name,
-          host: hostOf(domain.name, name),
-          value,
-          ttl: setUpTtl,
-          purpose: check.name,
-          status: finding ? statusOf(check, finding) : 'not_checked',
-          code: finding?.code ?? null,
-          observed: finding?.observed ?? [],
-        };
-      }),
-    ),
-  );
+    check
+      .records(domain)
+      .flatMap(({ type, name, values }) =>
+        values.map((value) => ({ check, type, name, host: hostOf(domain.name, name), value })),
+      ),
+  ),
+);
 
 /** Whether a finding is about a record: it names its value, or, where it is about several records, its name. */
 const isAbout = ({ expected }: SeenFinding, name: string, value: string): boolean =>

@@ -1,5 +1,6 @@
 import type { Check, Expected } from './check';
 import { checks, inZoneOrder } from './checks';
+import { ofLastDomain } from './of-last-domain';
 import type { RecordSet } from './record-set';
 
 type OneOf = (typeof checks)[number];
@@ -14,19 +15,24 @@ export type DnsRecords = {
 };
 
 /** Gives the records of a domain as `dns_records` of the API shows them. */
-export const dnsRecords = (domain: Expected): DnsRecords =>
-  byField((check) => check.entry(domain)) as unknown as DnsRecords;
+export const dnsRecords: (domain: Expected) => DnsRecords = ofLastDomain(
+  (domain) => byField((check) => check.entry(domain)) as unknown as DnsRecords,
+);
 
 /** What each check gives, in the form of `dns_records`: checks with a dot in their field share an object. */
 export interface ByField<Given> {
   readonly [field: string]: Given | ByField<Given>;
 }
 
+const places = (checks as readonly Check[]).map((check) => {
+  const [outer, inner] = check.field.split('.') as [string, string?];
+  return { check, outer, inner };
+});
+
 /** Puts together what each check gives, by the fields of the checks. */
 export function byField<Given>(give: (check: Check) => Given): ByField<Given> {
   const fields: Record<string, Given | Record<string, Given>> = {};
-  for (const check of checks as readonly Check[]) {
-    const [outer, inner] = check.field.split('.') as [string, string?];
+  for (const { check, outer, inner } of places) {
     if (inner === undefined) fields[outer] = give(check);
     else ((fields[outer] ??= {}) as Record<string, Given>)[inner] = give(check);
   }

@@ -1,10 +1,16 @@
 import { getDomain } from 'tldts';
 
+/** What was asked last: each record of a domain asks for the same name. */
+let last = { name: '', domain: '' };
+
 /**
  * Gives the name that somebody registered: `acme.com` for `mail.acme.com`, by the public suffix list with its private
  * part. Most zones begin there, but only the DNS can tell where one really begins.
  */
-export const registrableDomain = (name: string): string => getDomain(name, { allowPrivateDomains: true }) ?? name;
+export function registrableDomain(name: string): string {
+  if (last.name !== name) last = { name, domain: getDomain(name, { allowPrivateDomains: true }) ?? name };
+  return last.domain;
+}
 
 /**
  * The most names to ask for. Of more labels, only the name and the shortest parents count, as in RFC 9989 section 4.10.

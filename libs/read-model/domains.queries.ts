@@ -99,17 +99,23 @@ const columns = Object.entries(columnOf)
   )
   .join(', ');
 
+const viewFields = Object.entries(columnOf).map(([field, column]) => ({
+  field,
+  column,
+  isTime: domainsProjection.columns[column] === 'timestamptz',
+}));
+
 /** Gives what a read of the row of a state gives, without a mailbox; undefined for a state that no read shows. */
 export function domainView(state: MailDomain, version: number): DomainView | undefined {
   if (state.status === 'absent' || !visibleStatuses.includes(state.status)) return undefined;
   // No view shows the time of the last event, so any time will do.
   const row = domainRow(state, version, state.addedAt);
-  const fields = Object.entries(columnOf).map(([field, column]) => {
+  const view: Record<string, unknown> = { mailboxCount: 0 };
+  for (const { field, column, isTime } of viewFields) {
     const value = row[column];
-    const isTime = domainsProjection.columns[column] === 'timestamptz' && value !== null;
-    return [field, isTime ? new Date(value as string) : value];
-  });
-  return { ...(Object.fromEntries(fields) as Omit<DomainView, 'mailboxCount'>), mailboxCount: 0 };
+    view[field] = isTime && value !== null ? new Date(value as string) : value;
+  }
+  return view as unknown as DomainView;
 }
 
 /** Reads the `domains` table. Teams see no domain that is not provisioned completely. */
