@@ -295,7 +295,7 @@ async function benchDeliveries(
     const page = messages.slice(i, i + 500);
     const bodies = await made.bodies(page);
     for (const { message, team } of page)
-      prepared.push({ ...hooks.get(team)!, id: message, body: bodies.get(message)! });
+      prepared.push({ ...hooks.get(team)!, id: message, body: bodies.get(message)!.toString() });
   }
   const file = join(tmpdir(), 'prepared.json');
   writeFileSync(file, JSON.stringify(prepared));

@@ -113,7 +113,7 @@ export class EndpointClient {
     begun: number,
   ): Promise<{ result: TryResult; wasClosed: boolean }> {
     const { timeoutMs, slowMs } = this.options;
-    const path = kept.target.pathname + kept.target.search;
+    const { path } = kept;
     connection.readBefore = connection.socket?.bytesRead ?? 0;
     const outcome = await new Promise<Settled>((resolve) => {
       const attempt = new Attempt(begun, { timeoutMs, slowMs, slow }, resolve);
@@ -125,9 +125,9 @@ export class EndpointClient {
     return outcome;
   }
 
-  private connect({ target }: Kept): Connection {
+  private connect({ origin }: Kept): Connection {
     const connector = pinnedConnector(this.options);
-    const client = new Client(target.origin, {
+    const client = new Client(origin, {
       connect: (to, done) =>
         connector(to, (...made) => {
           if (made[1]) limitAnswers(connection, made[1]);
@@ -157,7 +157,8 @@ export class EndpointClient {
       return known;
     }
     this.forget(webhook);
-    const kept: Kept = { url, target: checkedUrl(url, this.options), idle: [] };
+    const { origin, pathname, search } = checkedUrl(url, this.options);
+    const kept: Kept = { url, origin, path: pathname + search, idle: [] };
     this.kept.set(webhook, kept);
     for (const oldest of this.kept.keys()) {
       if (this.kept.size <= this.options.endpoints) break;
@@ -170,7 +171,8 @@ export class EndpointClient {
 /** What is kept of an endpoint. */
 interface Kept {
   readonly url: string;
-  readonly target: URL;
+  readonly origin: string;
+  readonly path: string;
   /** Its idle connections, the one that was used last at the end. */
   readonly idle: Connection[];
 }

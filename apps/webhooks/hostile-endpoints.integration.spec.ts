@@ -524,8 +524,8 @@ it('none of them delays another endpoint', async () => {
     keys: webhookKeys,
     client: clientOf({ timeoutMs: 3_000 }),
     messages: {
-      bodies: (wanted) => Promise.resolve(new Map(wanted.map(({ message }) => [message, '{}']))),
-      testBody: () => '{}',
+      bodies: (wanted) => Promise.resolve(new Map(wanted.map(({ message }) => [message, Buffer.from('{}')]))),
+      testBody: () => Buffer.from('{}'),
     },
     tries: { steady: 12, troubled: 4, down: 4, all: 100 },
   });

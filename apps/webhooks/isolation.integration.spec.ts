@@ -36,8 +36,9 @@ it(`${good} endpoints get their messages as fast beside ${dead} that are dead an
     keys: webhookKeys,
     client: new EndpointClient({ resolvers: [], allowLoopback: true, timeoutMs, slowMs: timeoutMs / 8 }),
     messages: {
-      bodies: (wanted) => Promise.resolve(new Map(wanted.map(({ message }) => [message, '{}'.repeat(1_000)]))),
-      testBody: () => '{}',
+      bodies: (wanted) =>
+        Promise.resolve(new Map(wanted.map(({ message }) => [message, Buffer.from('{}'.repeat(1_000))]))),
+      testBody: () => Buffer.from('{}'),
     },
     // The first of these would be taken by those that hang, if they could.
     tries: { steady: 24, troubled: 8, down: 8, all: 200 },

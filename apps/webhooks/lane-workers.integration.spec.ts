@@ -48,8 +48,10 @@ afterEach(async () => {
 
 const messages: MessageBodies = {
   bodies: (wanted) =>
-    Promise.resolve(new Map(wanted.map((each) => [each.message, JSON.stringify({ id: each.message, ...each })]))),
-  testBody: ({ message, time }) => JSON.stringify({ id: message, time }),
+    Promise.resolve(
+      new Map(wanted.map((each) => [each.message, Buffer.from(JSON.stringify({ id: each.message, ...each }))])),
+    ),
+  testBody: ({ message, time }) => Buffer.from(JSON.stringify({ id: message, time })),
 };
 
 /** The waits of the product, thousands of times shorter. */

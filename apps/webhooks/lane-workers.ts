@@ -31,13 +31,13 @@ export interface MessageBodies {
       readonly type: WebhookType;
       readonly replayId?: string | undefined;
     }[],
-  ): Promise<ReadonlyMap<string, string>>;
+  ): Promise<ReadonlyMap<string, Buffer>>;
   testBody(of: {
     readonly message: string;
     readonly webhook: string;
     readonly team: string;
     readonly time: Date;
-  }): string;
+  }): Buffer;
 }
 
 export interface LaneWorkersOptions {
@@ -266,7 +266,7 @@ export class LaneWorkers {
     subjects: readonly DueSubject[],
   ): Promise<ReadonlyMap<string, Buffer>> {
     const { messages } = this.options;
-    const bodies = new Map<string, string>();
+    const bodies = new Map<string, Buffer>();
     const ofReplays = new Map<string, Map<string, { readonly id: string; readonly type: WebhookType }>>();
     for (const { id, message, type, replay, createdAt } of subjects.flatMap(({ deliveries }) => deliveries)) {
       const { id: webhook, team } = endpoint;
@@ -285,7 +285,7 @@ export class LaneWorkers {
       }));
       for (const [message, body] of await messages.bodies(wanted)) bodies.set(those.get(message)!.id, body);
     }
-    return new Map([...bodies].map(([id, body]) => [id, Buffer.from(body)]));
+    return bodies;
   }
 
   private async send({ endpoint, lane, message, replay, body, slow }: MessageToSend): Promise<TryResult | undefined> {

@@ -63,7 +63,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-const parsed = (body: string | undefined): Body => JSON.parse(body!) as Body;
+const parsed = (body: Buffer | undefined): Body => JSON.parse(body!.toString()) as Body;
 
 /** Leads domains and mailboxes of a team through lives that a seed decides, one command at a time. */
 class Lives {
@@ -261,7 +261,7 @@ describe('the body of a message', () => {
 describe('the body of a test', () => {
   it('is a CloudEvent about the endpoint', () => {
     const time = new Date('2026-03-01T10:00:00.000Z');
-    expect(JSON.parse(testBody({ message: 'msg_1', webhook: 'whk_1', team: 'team_1', time }))).toEqual({
+    expect(JSON.parse(testBody({ message: 'msg_1', webhook: 'whk_1', team: 'team_1', time }).toString())).toEqual({
       specversion: '1.0',
       id: 'msg_1',
       source: '/sendmux-domains',

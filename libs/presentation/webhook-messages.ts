@@ -34,11 +34,9 @@ export const testBody = (of: {
   readonly webhook: string;
   readonly team: string;
   readonly time: Date;
-}): string =>
-  bodyOf({
-    head: attributes(of.message, testType, of.webhook, of.time.toISOString()),
-    data: JSON.stringify({ team: of.team, webhook: of.webhook }),
-  });
+}): Buffer =>
+  made(attributes(of.message, testType, of.webhook, of.time.toISOString()), { team: of.team, webhook: of.webhook })
+    .body;
 
 /**
  * Makes the bodies of messages from the log, when they are sent: each shows the domain or the mailbox as it was right
@@ -85,24 +83,24 @@ export class WebhookMessages {
    * @param messages each id once.
    * @returns the body by the id of the message.
    */
-  async bodies(messages: readonly WantedMessage[]): Promise<ReadonlyMap<string, string>> {
-    const parts = new Map<string, Made>();
+  async bodies(messages: readonly WantedMessage[]): Promise<ReadonlyMap<string, Buffer>> {
+    const all = new Map<string, Made>();
     const missing: WantedMessage[] = [];
     for (const wanted of messages) {
-      const made = this.known(wanted.message);
-      if (made) parts.set(wanted.message, made);
+      const known = this.known(wanted.message);
+      if (known) all.set(wanted.message, known);
       else missing.push(wanted);
     }
-    for (const [message, made] of missing.length > 0 ? await this.make(missing) : []) {
-      parts.set(message, made);
-      this.keep(message, made);
+    for (const [message, one] of missing.length > 0 ? await this.make(missing) : []) {
+      all.set(message, one);
+      this.keep(message, one);
     }
-    return new Map(
-      messages.flatMap(({ message, replayId }) => {
-        const made = parts.get(message);
-        return made ? [[message, bodyOf(made, replayId)]] : [];
-      }),
-    );
+    const bodies = new Map<string, Buffer>();
+    for (const { message, replayId } of messages) {
+      const one = all.get(message);
+      if (one) bodies.set(message, replayId === undefined ? one.body : replayed(one, replayId));
+    }
+    return bodies;
   }
 
   private async make(wanted: readonly WantedMessage[]): Promise<Map<string, Made>> {
@@ -123,7 +121,7 @@ export class WebhookMessages {
       data.flatMap(([event, each]): [string, Made][] => {
         const message = eventId(event);
         const head = attributes(message, typeOf.get(message)!, event.stream, event.time, event.position);
-        return each ? [[message, { head, data: JSON.stringify(each) }]] : [];
+        return each ? [[message, made(head, each)]] : [];
       }),
     );
   }
@@ -169,40 +167,42 @@ export class WebhookMessages {
   }
 
   private known(message: string): Made | undefined {
-    const made = this.made.get(message);
-    if (!made) return undefined;
+    const known = this.made.get(message);
+    if (!known) return undefined;
     this.made.delete(message);
-    this.made.set(message, made);
-    return made;
+    this.made.set(message, known);
+    return known;
   }
 
-  private keep(message: string, made: Made): void {
+  private keep(message: string, one: Made): void {
     if (this.made.has(message)) return;
-    this.made.set(message, made);
-    this.octets += octetsOf(made);
+    this.made.set(message, one);
+    this.octets += one.body.length;
     dropOldest(
       this.made,
       () => this.octets > keptOctets,
-      (dropped) => (this.octets -= octetsOf(dropped)),
+      (dropped) => (this.octets -= dropped.body.length),
     );
   }
 }
 
 type AskedEvent = Pick<RecordedEvent, 'stream' | 'version' | 'type' | 'data'>;
 
-/** A body without the mark of a replay. */
+/** A body without the mark of a replay. It is kept as octets, which lie outside of the heap that is collected. */
 interface Made {
-  /** The attributes, as JSON. */
-  readonly head: string;
-  /** The data, as JSON. */
-  readonly data: string;
+  readonly body: Buffer;
+  /** Octets before the place of the mark. */
+  readonly head: number;
 }
 
-/** A string of V8 takes up to two octets a character. */
-const octetsOf = ({ head, data }: Made): number => 2 * (head.length + data.length);
+/** @param head the attributes, as JSON. */
+const made = (head: string, data: object): Made => ({
+  body: Buffer.from(`${head.slice(0, -1)},"data":${JSON.stringify(data)}}`),
+  head: Buffer.byteLength(head) - 1,
+});
 
-const bodyOf = ({ head, data }: Made, replayId?: string): string =>
-  `${head.slice(0, -1)}${replayId === undefined ? '' : `,"replayid":${JSON.stringify(replayId)}`},"data":${data}}`;
+const replayed = ({ body, head }: Made, replayId: string): Buffer =>
+  Buffer.concat([body.subarray(0, head), Buffer.from(`,"replayid":${JSON.stringify(replayId)}`), body.subarray(head)]);
 
 /** Gives the context attributes (CloudEvents 1.0, section 3), as JSON. */
 const attributes = (id: string, type: string, subject: string, time: string, position?: number): string =>

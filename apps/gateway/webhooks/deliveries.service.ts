@@ -58,11 +58,11 @@ export class Deliveries {
    */
   async bodyOf(delivery: Delivery, webhook: string, team: string): Promise<string> {
     const { message, type, replay, createdAt } = delivery;
-    if (type === testType) return testBody({ message, webhook, team, time: createdAt });
+    if (type === testType) return testBody({ message, webhook, team, time: createdAt }).toString();
     const bodies = await this.messages.bodies([{ message, type, replayId: replay ?? undefined }]);
     const body = bodies.get(message);
     if (body === undefined) throw new ApiError('not_found', `The payload of ${delivery.id} cannot be made any more.`);
-    return body;
+    return body.toString();
   }
 
   /**

@@ -193,7 +193,7 @@ export const messages: Readonly<Record<WebhookType | typeof testType, object>> =
       webhook: 'whk_clxxxxxxxxxxxxxxxxxxxxxxxxx',
       team,
       time: new Date('2026-04-15T10:30:00Z'),
-    }),
+    }).toString(),
   ) as object,
 };
 
