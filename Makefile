@@ -16,8 +16,8 @@ start: $(built) ## everything on this machine; Ctrl-C stops it (PORT=3000 SENDMU
 
 build: $(built) ## compile into dist/, when sources are newer
 
-test: $(installed) ## everything: checks, build, unit, integration and whole-system tests, with a summary (NODE=22 or 24: on that one)
-	@tools/with-node node tools/test.mjs
+test: $(installed) ## everything: checks, build, unit, integration and whole-system tests, with a summary (NODE=22 or 24: on that one; INSTALL=1: installs counterparts meanwhile)
+	@tools/with-node node tools/test.mjs $(if $(INSTALL),--install)
 
 check: $(installed) ## format, lint, types, boundaries, event schemas, OpenAPI document
 	@tools/with-node npm run --silent check

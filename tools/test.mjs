@@ -1,5 +1,7 @@
-// Runs all checks and tests for `make test`, continues after failures, and ends with a summary of what was run.
-import { spawnSync } from 'node:child_process';
+// Runs all checks and tests for `make test`, continues after failures, and ends with a summary of what was run. With
+// `--install`, installs the counterparts of the tests while checks and unit tests run, which need none.
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
@@ -9,10 +11,13 @@ rmSync(results, { recursive: true, force: true });
 mkdirSync(results);
 
 /** The checks, each the `name` of an npm script. Each counts as one. */
-const checks = ['format:check', 'lint', 'typecheck', 'boundaries', 'events:check', 'openapi:check', 'build'];
-const levels = ['unit', 'integration', 'system'];
+const checks = ['lint', 'format:check', 'typecheck', 'build', 'boundaries', 'events:check', 'openapi:check'];
+/** Checks that run side by side. */
+const atOnce = 2;
 
-const counterparts = spawnSync('tools/install-counterparts', ['--check'], { encoding: 'utf8' });
+const installing = process.argv.includes('--install')
+  ? once(spawn('tools/install-counterparts', { stdio: 'inherit' }), 'exit')
+  : undefined;
 const rows = [];
 const skipped = [];
 const failures = [];
@@ -20,9 +25,23 @@ const flaky = [];
 /** How many failed suites of a level are run again. More of them are no accident of the machine. */
 const mostAgain = 3;
 
-for (const name of checks) rows.push(check(name));
-const built = rows.at(-1).failed === 0;
-for (const level of levels) rows.push(jest(level));
+const next = checks.values();
+const byName = new Map();
+await Promise.all(
+  Array.from({ length: atOnce }, async () => {
+    for (const name of next) byName.set(name, await check(name));
+  }),
+);
+for (const name of checks) rows.push(byName.get(name));
+const built = byName.get('build').failed === 0;
+if (built) writeFileSync('dist/.built', '');
+rows.push(jest('unit'));
+if (installing) {
+  console.log('\n── waiting for the counterparts');
+  await installing;
+}
+const counterparts = spawnSync('tools/install-counterparts', ['--check'], { encoding: 'utf8' });
+for (const level of ['integration', 'system']) rows.push(jest(level));
 
 const width = Math.max(...rows.map(({ name }) => name.length));
 console.log('\n');
@@ -69,15 +88,23 @@ function reason(message) {
 function run(command, args) {
   const since = performance.now();
   const { status } = spawnSync(command, args, { stdio: 'inherit' });
-  return { status, seconds: (performance.now() - since) / 1000 };
+  return { status, seconds: secondsSince(since) };
 }
 
-function check(name) {
-  console.log(`\n── ${name}`);
-  const { status, seconds } = run('npm', ['run', '--silent', name]);
-  if (status === 0 && name === 'build') writeFileSync('dist/.built', '');
+function secondsSince(since) {
+  return (performance.now() - since) / 1000;
+}
+
+/** Runs a check, and prints what it said when it has ended. */
+async function check(name) {
+  const since = performance.now();
+  const child = spawn('npm', ['run', '--silent', name], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  for (const output of [child.stdout, child.stderr]) output.setEncoding('utf8').on('data', (text) => (said += text));
+  const [status] = await once(child, 'close');
+  console.log(`\n── ${name}\n${said}`.trimEnd());
   if (status !== 0) failures.push(name);
-  return { name, passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skips: 0, seconds };
+  return { name, passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skips: 0, seconds: secondsSince(since) };
 }
 
 function jest(level) {

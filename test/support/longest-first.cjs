@@ -2,15 +2,18 @@ const Sequencer = require('@jest/test-sequencer').default;
 
 /** The suites that take longest, so that none of them is left to one worker while the other has nothing to do. */
 const longest = [
-  'provisioning',
-  'kafka-faults',
   'backends-ended',
+  'provisioning',
+  'pages',
   'start',
   'replay',
-  'kafka',
   'subscribe',
-  'cycle',
+  'kafka-faults',
   'judges/api',
+  'webhooks-kills',
+  'event-contract',
+  'kafka',
+  'cycle',
   'audit',
   'rebuild',
   'cycle-kills',
