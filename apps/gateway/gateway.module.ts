@@ -1,4 +1,4 @@
-import { Module, type DynamicModule } from '@nestjs/common';
+import { Logger, Module, type DynamicModule } from '@nestjs/common';
 import { Accounts, AccountsModule, accountsMigrations, Sessions } from '@app/accounts';
 import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { Checks, cycleMigrations } from '@app/cycle';
@@ -96,6 +96,7 @@ export const gatewaySettings = [
   'CLAIM_GRACE',
   'WEBHOOK_SECRET_KEYS',
   'WEBHOOKS_ALLOW_LOOPBACK',
+  'WEBHOOKS_DENIED_ADDRESSES',
   'MAX_WEBHOOKS_PER_TEAM',
   'LOG_LEVEL',
 ] as const satisfies readonly (keyof Settings)[];
@@ -211,6 +212,10 @@ export class GatewayModule {
           useFactory: async (pool: Pool, log: EventLog, accounts: Accounts) => {
             const keys = settings.WEBHOOK_SECRET_KEYS && new SecretKeys(settings.WEBHOOK_SECRET_KEYS);
             if (keys) await checkSecretKeys(pool, keys);
+            else
+              new Logger('webhooks').warn(
+                'WEBHOOK_SECRET_KEYS is not set: teams can create no webhooks, and rotate no secrets.',
+              );
             return new WebhookEndpoints(pool, {
               keys,
               head: () => log.head(),
@@ -223,7 +228,10 @@ export class GatewayModule {
           provide: Webhooks,
           inject: [WebhookEndpoints, DomainsReadModel],
           useFactory: (...parts: [WebhookEndpoints, DomainsReadModel]) =>
-            new Webhooks(...parts, settings.WEBHOOKS_ALLOW_LOOPBACK),
+            new Webhooks(...parts, {
+              allowLoopback: settings.WEBHOOKS_ALLOW_LOOPBACK,
+              denied: settings.WEBHOOKS_DENIED_ADDRESSES,
+            }),
         },
         { provide: WebhookDeliveries, inject: [Pool], useFactory: (pool: Pool) => new WebhookDeliveries(pool) },
         { provide: WebhookMessages, inject: [Pool], useFactory: (pool: Pool) => new WebhookMessages(pool) },

@@ -1,7 +1,7 @@
 import { connect as connectTcp, isIP, isIPv6, type LookupFunction, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import { DohClient } from '@app/dns';
-import { checkAddresses, TargetRefused } from '@app/webhooks';
+import { checkAddresses, TargetRefused, type TargetOptions } from '@app/webhooks';
 import type { buildConnector } from 'undici';
 
 /** The questions for a resolver. */
@@ -19,11 +19,9 @@ const sessions = 21;
 export const resolversAt = (urls: readonly string[], timeoutMs: number): DohClient[] =>
   urls.map((url) => new DohClient({ url, timeoutMs, sessions }));
 
-export interface PinnedConnectorOptions {
+export interface PinnedConnectorOptions extends TargetOptions {
   /** Asked in their order, until one answers. */
   readonly resolvers: readonly Resolver[];
-  /** Whether this machine may be connected to: for development only. */
-  readonly allowLoopback: boolean;
   /** Milliseconds for look-up, connection and TLS together; 15,000 when absent. */
   readonly timeoutMs?: number;
   /** Checks the addresses of a host; those of `@app/webhooks` when absent. @throws {TargetRefused} */

@@ -66,7 +66,8 @@ export class WebhooksModule {
 
   /** @throws {SettingsInvalid} without `WEBHOOK_SECRET_KEYS`, and at its start with a key that is another one. */
   static forRoot(settings: Settings): DynamicModule {
-    const { WEBHOOK_SECRET_KEYS, WEBHOOKS_ALLOW_LOOPBACK, DOH_RESOLVERS, DOH_TIMEOUT } = settings;
+    const { WEBHOOK_SECRET_KEYS, WEBHOOKS_ALLOW_LOOPBACK, WEBHOOKS_DENIED_ADDRESSES, DOH_RESOLVERS, DOH_TIMEOUT } =
+      settings;
     if (!WEBHOOK_SECRET_KEYS)
       throw new SettingsInvalid(
         'WEBHOOK_SECRET_KEYS is not set: without it the secrets of webhooks cannot be decrypted, and nothing can be\n' +
@@ -113,7 +114,11 @@ export class WebhooksModule {
               lanes,
               keys,
               messages: { bodies: (wanted) => messages.bodies(wanted), testBody },
-              client: new EndpointClient({ resolvers: clients, allowLoopback: WEBHOOKS_ALLOW_LOOPBACK }),
+              client: new EndpointClient({
+                resolvers: clients,
+                allowLoopback: WEBHOOKS_ALLOW_LOOPBACK,
+                denied: WEBHOOKS_DENIED_ADDRESSES,
+              }),
             });
             measureLanes(lanes, () => workers.load);
             return workers;

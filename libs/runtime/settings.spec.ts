@@ -51,6 +51,17 @@ describe('settings', () => {
       );
   });
 
+  it('takes addresses and ranges that webhooks never go to', () => {
+    const { WEBHOOKS_DENIED_ADDRESSES: denied } = loadSettings({
+      ...complete,
+      WEBHOOKS_DENIED_ADDRESSES: '203.0.113.7, 198.51.100.0/24,2001:db8::/32',
+    });
+    for (const address of ['203.0.113.7', '198.51.100.200']) expect(denied.check(address)).toBe(true);
+    for (const address of ['203.0.113.8', '198.51.101.1']) expect(denied.check(address)).toBe(false);
+    expect(denied.check('2001:db8:1::1', 'ipv6')).toBe(true);
+    expect(denied.check('2001:db9::1', 'ipv6')).toBe(false);
+  });
+
   it.each([
     ['https://dns.google/dns-query{?dns}', 'https://dns.google/dns-query'],
     ['https://dns.example/q?profile=a{&dns}', 'https://dns.example/q?profile=a'],
@@ -84,6 +95,9 @@ describe('settings', () => {
     ['POSTMASTER_ADDRESS', 'a@example.com,b@example.com'],
     ['ROLE_MAIL', 'everybody'],
     ['VERIFICATION_CONCURRENCY', '1.5'],
+    ['WEBHOOKS_DENIED_ADDRESSES', '203.0.113.0/33'],
+    ['WEBHOOKS_DENIED_ADDRESSES', '203.0.113.0/'],
+    ['WEBHOOKS_DENIED_ADDRESSES', '203.0.113.1,internal.example'],
   ])('R10: refuses at the start what cannot work: %s=%s', (setting, value, named = setting) => {
     const load = () => loadSettings({ ...complete, [setting]: value });
     expect(load).toThrow(SettingsInvalid);

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { BlockList, isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
@@ -124,6 +125,26 @@ const keyRing = z
         }),
       ),
   );
+
+/** Addresses and ranges of addresses, separated by commas. */
+const addressRanges = z
+  .string()
+  .default('')
+  .transform((text, context) => {
+    const ranges = new BlockList();
+    for (const range of text.split(',').flatMap((part) => part.trim() || [])) {
+      const [address = '', prefix] = range.split('/');
+      const longest = { 0: -1, 4: 32, 6: 128 }[isIP(address)]!;
+      const length = prefix === undefined ? longest : /^\d{1,3}$/.test(prefix) ? Number(prefix) : -1;
+      if (length >= 0 && length <= longest) ranges.addSubnet(address, length, longest === 32 ? 'ipv4' : 'ipv6');
+      else
+        context.addIssue({
+          code: 'custom',
+          message: `"${range}" is no address and no range, such as 203.0.113.7 or 2001:db8::/32`,
+        });
+    }
+    return ranges;
+  });
 
 const topicForm = /^(?!\.{1,2}$)[\w.-]{1,200}$/;
 const topicFault = 'must be letters, digits, dots, dashes and underscores, at most 200';
@@ -251,6 +272,7 @@ const environment = z.object({
     .enum(['true', 'false'], { error: 'must be true or false' })
     .default('false')
     .transform((text) => text === 'true'),
+  WEBHOOKS_DENIED_ADDRESSES: addressRanges,
   MAX_WEBHOOKS_PER_TEAM: wholeNumber(20, 0, 1_000_000_000),
   RATE_LIMIT_PER_MINUTE: number(600, 1, 10_000_000),
   RATE_LIMIT_PER_TEAM: z.coerce.number().min(1).max(100_000_000).optional(),

@@ -1,9 +1,10 @@
-import { checkAddresses, checkedUrl, TargetRefused } from './targets';
+import { BlockList } from 'node:net';
+import { checkAddresses, checkedUrl, TargetRefused, type TargetOptions } from './targets';
 
 const outside = { allowLoopback: false };
 const atHome = { allowLoopback: true };
 
-const refusalOf = (text: string, options = outside): string => {
+const refusalOf = (text: string, options: TargetOptions = outside): string => {
   try {
     return `taken: ${checkedUrl(text, options).href}`;
   } catch (error) {
@@ -105,4 +106,16 @@ it('refuses a host when one of its addresses is inside', () => {
   expect(() => checkAddresses('x.y', ['127.0.0.1'], outside)).toThrow(TargetRefused);
   expect(() => checkAddresses('x.y', ['127.0.0.1', '::1'], atHome)).not.toThrow();
   expect(() => checkAddresses('x.y', ['127.0.0.1', '10.0.0.1'], atHome)).toThrow(TargetRefused);
+});
+
+it('refuses the addresses of the operator on the public Internet', () => {
+  const denied = new BlockList();
+  denied.addSubnet('203.0.114.0', 24, 'ipv4');
+  denied.addSubnet('2606:4700::', 32, 'ipv6');
+  const options = { ...outside, denied };
+  expect(() => checkAddresses('x.y', ['1.1.1.1', '203.0.115.1', '2606:4701::1'], options)).not.toThrow();
+  expect(() => checkAddresses('x.y', ['1.1.1.1', '203.0.114.9'], options)).toThrow('x.y has the address 203.0.114.9');
+  expect(() => checkAddresses('x.y', ['2606:4700::9'], options)).toThrow(TargetRefused);
+  expect(refusalOf('https://203.0.114.9/', options)).toMatch(/to which nothing is delivered/);
+  expect(refusalOf('https://[2606:4700::9]/', options)).toMatch(/to which nothing is delivered/);
 });

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { isIP, isIPv6, type BlockList } from 'node:net';
 import { isLoopback, isLoopbackAddress, isPublicAddress } from '@app/ip-addresses';
 
 export { isPublicAddress };
@@ -11,6 +11,8 @@ export class TargetRefused extends Error {
 export interface TargetOptions {
   /** Whether `http://` and this machine are allowed: for development only. */
   readonly allowLoopback: boolean;
+  /** Addresses of the operator on the public Internet, to which nothing is delivered either. */
+  readonly denied?: BlockList | undefined;
 }
 
 /** The most characters of a URL. */
@@ -29,7 +31,8 @@ const nameForm = /^(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-
  * @returns the URL in its normal form: a name of another script in ASCII, an address in its usual notation.
  * @throws {TargetRefused}
  */
-export function checkedUrl(text: string, { allowLoopback }: TargetOptions): URL {
+export function checkedUrl(text: string, options: TargetOptions): URL {
+  const { allowLoopback } = options;
   if (text.length > longest) throw new TargetRefused(`The URL must have at most ${longest} characters.`);
   // The parser drops tabs and line ends, and trims blanks.
   if (/[\s\p{Cc}\\]/u.test(text))
@@ -48,14 +51,14 @@ export function checkedUrl(text: string, { allowLoopback }: TargetOptions): URL 
     throw new TargetRefused(
       `The port of the URL must be ${isHttps ? '443, or ' : ''}between 1024 and 65535. It is ${used}${port === '' ? ', since the URL names none' : ''}.`,
     );
-  checkHost(hostname, allowLoopback);
+  checkHost(hostname, options);
   return url;
 }
 
-function checkHost(hostname: string, allowLoopback: boolean): void {
-  if (allowLoopback && isLoopback(hostname)) return;
+function checkHost(hostname: string, options: TargetOptions): void {
+  if (options.allowLoopback && isLoopback(hostname)) return;
   const address = hostname.replace(/^\[|\]$/g, '');
-  if (isIP(address) !== 0) checkAddresses(hostname, [address], { allowLoopback });
+  if (isIP(address) !== 0) checkAddresses(hostname, [address], options);
   else if (specialNames.test(hostname.replace(/\.$/, '')))
     throw new TargetRefused(`The URL must name a host on the public Internet, which ${hostname} is not.`);
   else if (!nameForm.test(hostname))
@@ -63,14 +66,20 @@ function checkHost(hostname: string, allowLoopback: boolean): void {
 }
 
 /**
- * Checks the addresses of a host: all must be those of hosts on the public Internet, since whoever holds the name
- * chooses which one is used.
+ * Checks the addresses of a host: all must be those of hosts on the public Internet, and none may be denied, since
+ * whoever holds the name chooses which one is used.
  *
  * @throws {TargetRefused}
  */
-export function checkAddresses(host: string, addresses: readonly string[], { allowLoopback }: TargetOptions): void {
+export function checkAddresses(
+  host: string,
+  addresses: readonly string[],
+  { allowLoopback, denied }: TargetOptions,
+): void {
   const isAllowed = (address: string) => isPublicAddress(address) || (allowLoopback && isLoopbackAddress(address));
   const refused = addresses.find((address) => !isAllowed(address));
   if (refused !== undefined)
     throw new TargetRefused(`${host} has the address ${refused}, which is not on the public Internet.`);
+  const ours = addresses.find((address) => denied?.check(address, isIPv6(address) ? 'ipv6' : 'ipv4'));
+  if (ours !== undefined) throw new TargetRefused(`${host} has the address ${ours}, to which nothing is delivered.`);
 }

@@ -1,4 +1,4 @@
-import type { AddressInfo } from 'node:net';
+import { BlockList, type AddressInfo } from 'node:net';
 import type { DynamicModule } from '@nestjs/common';
 import { Commands } from '@app/commands';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -123,6 +123,7 @@ const settings = {
   VERIFICATION_INTERVAL: 21_600_000,
   WEBHOOK_SECRET_KEYS: new Map([['test', Buffer.alloc(32, 7)]]) as Map<string, Buffer> | undefined,
   WEBHOOKS_ALLOW_LOOPBACK: false,
+  WEBHOOKS_DENIED_ADDRESSES: new BlockList(),
   MAX_WEBHOOKS_PER_TEAM: 1_000_000,
   LOG_LEVEL: 'silent' as const,
 };

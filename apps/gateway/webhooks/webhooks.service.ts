@@ -5,6 +5,7 @@ import {
   WebhookEndpoints,
   webhookNotFound,
   type SealedSecret,
+  type TargetOptions,
   type Webhook,
   type WebhookChoices,
   type WebhookWithSecret,
@@ -17,11 +18,11 @@ import { choicesOf, presentWebhook, webhookIdForm, type UpdateWebhookRequest } f
 /** Does what customers ask for their endpoints. The app webhooks delivers to them. */
 @Injectable()
 export class Webhooks {
-  /** @param allowLoopback whether URLs may be those of this machine, for development. */
+  /** @param targets which URLs may be delivered to. */
   constructor(
     private readonly endpoints: WebhookEndpoints,
     private readonly domains: DomainsReadModel,
-    private readonly allowLoopback: boolean,
+    private readonly targets: TargetOptions,
   ) {}
 
   /**
@@ -33,8 +34,7 @@ export class Webhooks {
   async checked(body: UpdateWebhookRequest, team: string): Promise<Partial<WebhookChoices>> {
     const choices = choicesOf(body);
     await this.assertDomains(choices.domains, team);
-    const { allowLoopback } = this;
-    return { ...choices, url: body.url === undefined ? undefined : checkedUrl(body.url, { allowLoopback }).href };
+    return { ...choices, url: body.url === undefined ? undefined : checkedUrl(body.url, this.targets).href };
   }
 
   /**
