@@ -31,6 +31,8 @@ it.each([
   ['Sun, 06 Nov 1994 08:49:37 GMT', 37_000],
   ['Sun, 06 Nov 1994 08:48:37 GMT', 0],
   ['Sunday, 06-Nov-94 08:49:37 GMT', 37_000],
+  ['Sun Nov  6 08:49:37 1994', 37_000],
+  ['Sun Nov  6 08:49 1994', undefined],
   ['-1', undefined],
   ['1.5', undefined],
   ['soon', undefined],

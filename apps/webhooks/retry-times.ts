@@ -54,6 +54,8 @@ export function waitMs(
 export function retryAfterOf(value: string | undefined, now = Date.now()): number | undefined {
   if (value === undefined || value.length > 40) return undefined;
   if (/^\d+$/.test(value)) return Number(value) * 1_000;
-  const at = /^[A-Z][a-z]+, /.test(value) ? Date.parse(value) : NaN;
+  // The third form of a date names no zone, and is in UTC (RFC 9110 section 5.6.7).
+  const isAsctime = /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} \d{4}$/.test(value);
+  const at = isAsctime ? Date.parse(`${value} GMT`) : /^[A-Z][a-z]+, /.test(value) ? Date.parse(value) : NaN;
   return Number.isNaN(at) ? undefined : Math.max(0, at - now);
 }
