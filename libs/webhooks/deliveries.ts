@@ -173,13 +173,14 @@ export class WebhookDeliveries {
     }: { readonly before?: string; readonly status?: DeliveryStatus; readonly type?: string } = {},
   ): Promise<Delivery[]> {
     const { rows } = await this.pool.query<Delivery>({
-      name: 'webhooks-deliveries',
+      name: `webhooks-deliveries-${status ?? 'all'}`,
+      // The index of those that failed is used only by a statement that names the status.
       text: `
         SELECT ${deliveryColumns} FROM webhook_deliveries d ${withQueue}
-        WHERE d.webhook = $1 AND d.id < coalesce($3, '~') AND d.id >= $6
-          AND ($4::text IS NULL OR d.status = $4) AND ($5::text IS NULL OR d.type = $5)
+        WHERE d.webhook = $1 AND d.id < coalesce($3, '~') AND d.id >= $5
+          AND ($4::text IS NULL OR d.type = $4) ${status ? `AND d.status = '${status}'` : ''}
         ORDER BY d.id DESC LIMIT $2`,
-      values: [webhook, limit, before ?? null, status ?? null, type ?? null, oldestId()],
+      values: [webhook, limit, before ?? null, type ?? null, oldestId()],
     });
     return rows;
   }

@@ -321,6 +321,7 @@ describe('a delivery', () => {
     expect(shown(await deliveries.page(id, 9, { before: first[1]!.id }))).toEqual(['mdom_1/3', 'mdom_1/2', 'mdom_1/1']);
     expect(shown(await deliveries.page(id, 9, { type: 'domain.failed' }))).toEqual(['mdom_1/4', 'mdom_1/2']);
     expect(await deliveries.page(id, 9, { status: 'failed' })).toEqual([]);
+    expect(await deliveries.page(id, 9, { status: 'waiting' })).toHaveLength(5);
     // Only the first of a subject has a next try.
     expect((await deliveries.page(id, 9)).map(({ nextTryAt }) => nextTryAt !== null)).toEqual([
       false,

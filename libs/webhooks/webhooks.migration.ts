@@ -124,4 +124,21 @@ class CreateWebhooks1797000000100 implements MigrationInterface {
   }
 }
 
-export const webhooksMigrations: readonly Migration[] = [CreateWebhooks1797000000100];
+/** Customers look for what has failed, among all that was delivered. */
+class IndexFailedDeliveries1797600000100 implements MigrationInterface {
+  readonly name = 'IndexFailedDeliveries1797600000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE INDEX webhook_deliveries_failed ON webhook_deliveries (webhook, id) WHERE status = 'failed'`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP INDEX webhook_deliveries_failed');
+  }
+}
+
+export const webhooksMigrations: readonly Migration[] = [
+  CreateWebhooks1797000000100,
+  IndexFailedDeliveries1797600000100,
+];
