@@ -142,8 +142,8 @@ describe('GET /me', () => {
       label: 'Agent',
       permissions: ['mailbox.read', 'mailbox.admin.read'],
       mailboxes: [],
-      usage: { domains: 1, mailboxes: 0 },
-      limits: { domains: 1_000_000, mailboxes: 1_000_000, requests_per_minute: 1_000_000 },
+      usage: { domains: 1, mailboxes: 0, webhooks: 0 },
+      limits: { domains: 1_000_000, mailboxes: 1_000_000, webhooks: 1_000_000, requests_per_minute: 1_000_000 },
     });
     expect(me.headers.get('cache-control')).toBe('no-store');
   });

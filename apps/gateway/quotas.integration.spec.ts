@@ -69,8 +69,8 @@ it('adds exactly as many domains as a team may have, of those that two gateways 
   });
   expect(await refusals({ kind: 'domains', quota: 'team' })).toBe(before + 26);
   expect(await me(key)).toEqual({
-    usage: { domains: 4, mailboxes: 0 },
-    limits: { domains: 4, mailboxes: 2, requests_per_minute: 1_000_000 },
+    usage: { domains: 4, mailboxes: 0, webhooks: 0 },
+    limits: { domains: 4, mailboxes: 2, webhooks: 1_000_000, requests_per_minute: 1_000_000 },
   });
 
   // A name that is taken is told as such, and a deleted domain gives its place back.
@@ -87,7 +87,7 @@ it('a domain that is rolled back gives its place back', async () => {
   for (const { plans } of gateways) plans.set(name, { step: 'ses', kind: 'refused', reason: 'SES refuses it.' });
   expect((await add(key, 0, undefined, name)).status).toBe(502);
   while ((await add(key)).status === 409);
-  expect((await me(key)).usage).toEqual({ domains: 1, mailboxes: 0 });
+  expect((await me(key)).usage).toEqual({ domains: 1, mailboxes: 0, webhooks: 0 });
 });
 
 it('retries with an Idempotency-Key stay right, full or not', async () => {
@@ -106,7 +106,7 @@ it('retries with an Idempotency-Key stay right, full or not', async () => {
   expect((await add(key, 0, other, newName())).body.error.code).toBe('limit_exceeded');
   await setQuota(team, 'domains', null);
   expect((await add(key, 1, other, second)).status).toBe(201);
-  expect((await me(key)).usage).toEqual({ domains: 2, mailboxes: 0 });
+  expect((await me(key)).usage).toEqual({ domains: 2, mailboxes: 0, webhooks: 0 });
 });
 
 it('creates exactly as many mailboxes as a team may have', async () => {
@@ -127,7 +127,7 @@ it('creates exactly as many mailboxes as a team may have', async () => {
   await gateways[0].call('DELETE', `/api/v1/mailboxes/${mailbox}`, { key });
   const again = [0, 1].map((at) => post('mailboxes', key, { email: `n${at}@${domain}` }, at));
   expect(statuses(await Promise.all(again))).toEqual([201, 409]);
-  expect((await me(key)).usage).toEqual({ domains: 1, mailboxes: 2 });
+  expect((await me(key)).usage).toEqual({ domains: 1, mailboxes: 2, webhooks: 0 });
 });
 
 it('when all teams together have as many as there may be, every add is 503, and an operator is told', async () => {

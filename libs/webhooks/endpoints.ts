@@ -59,6 +59,12 @@ export interface WebhookEndpointsOptions {
   readonly mostOfATeam: number;
 }
 
+/** How many endpoints a team has, and may have. */
+export interface WebhookUse {
+  readonly current: number;
+  readonly limit: number;
+}
+
 /** Deliveries of a removed endpoint that are removed at once. */
 const removedAtOnce = 5_000;
 /** Milliseconds for which a removal goes on removing deliveries. What is left then is removed by its age. */
@@ -230,17 +236,22 @@ export class WebhookEndpoints {
     if (this.options.keys) return this.options.keys;
     throw new WebhookRuleBroken(
       'no_secret_keys',
-      'This installation has no keys to keep secrets with. An operator has to set WEBHOOK_SECRET_KEYS.',
+      'Webhooks cannot be created here yet, nor their secrets rotated. Ask support at contact@sendmux.ai.',
     );
   }
 
+  /** Gives how many endpoints a team has, and may have. */
+  async useOf(team: string, connection: Pick<Connection, 'query'> = this.pool): Promise<WebhookUse> {
+    const { rows } = await connection.query<{ current: number }>({
+      name: 'webhooks-count',
+      text: 'SELECT count(*)::int AS current FROM webhooks WHERE team = $1',
+      values: [team],
+    });
+    return { current: rows[0]!.current, limit: this.options.mostOfATeam };
+  }
+
   private async assertRoom(client: Connection, team: string): Promise<void> {
-    const { rows } = await client.query<{ current: number }>(
-      'SELECT count(*)::int AS current FROM webhooks WHERE team = $1',
-      [team],
-    );
-    const { current } = rows[0]!;
-    const limit = this.options.mostOfATeam;
+    const { current, limit } = await this.useOf(team, client);
     if (current >= limit)
       throw new WebhookRuleBroken(
         'too_many_webhooks',

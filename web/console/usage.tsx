@@ -5,7 +5,7 @@ import { Title } from './parts';
 import { useSession } from './session';
 
 const number = new Intl.NumberFormat('en-AU');
-const words = { domains: 'domain', mailboxes: 'mailbox' } as const;
+const words = { domains: 'domain', mailboxes: 'mailbox', webhooks: 'webhook' } as const;
 
 export function UsagePage() {
   const { me, refresh } = useSession();
@@ -17,7 +17,7 @@ export function UsagePage() {
         <h2>
           <Outside text={me.team.name} />
         </h2>
-        {(['domains', 'mailboxes'] as const).map((kind) => (
+        {(['domains', 'mailboxes', 'webhooks'] as const).map((kind) => (
           <div key={kind}>
             <label for={kind}>
               {number.format(me.usage[kind])} of {count(me.limits[kind], words[kind], kind)}

@@ -2508,10 +2508,12 @@ export interface components {
         UsageSchema: {
             domains: number;
             mailboxes: number;
+            webhooks: number;
         };
         LimitsSchema: {
             domains: number;
             mailboxes: number;
+            webhooks: number;
             requests_per_minute: number;
         };
         MeSchema: {

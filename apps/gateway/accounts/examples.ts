@@ -33,8 +33,8 @@ export const me = {
     label: made.name,
     permissions: ['domain.*', 'mailbox.read', 'mailbox.admin.read'],
     mailboxes: [],
-    usage: { domains: 3, mailboxes: 14 },
-    limits: { domains: 1_000, mailboxes: 10_000, requests_per_minute: 600 },
+    usage: { domains: 3, mailboxes: 14, webhooks: 2 },
+    limits: { domains: 1_000, mailboxes: 10_000, webhooks: 20, requests_per_minute: 600 },
   },
   meta,
 };

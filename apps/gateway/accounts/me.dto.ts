@@ -1,6 +1,7 @@
 import { ApiProperty } from '@nestjs/swagger';
 import type { ApiKey, Team } from '@app/accounts';
 import type { QuotaUses } from '@app/read-model';
+import type { WebhookUse } from '@app/webhooks';
 import { Envelope } from '../domains/domain.dto';
 
 class TeamSchema {
@@ -34,6 +35,8 @@ class UsageSchema {
   domains: number;
   @ApiProperty({ type: 'integer', description: 'Active and suspended ones.' })
   mailboxes: number;
+  @ApiProperty({ type: 'integer', description: 'Enabled and disabled ones.' })
+  webhooks: number;
 }
 
 class LimitsSchema {
@@ -41,6 +44,8 @@ class LimitsSchema {
   domains: number;
   @ApiProperty({ type: 'integer', description: 'Mailboxes that your team may have. Support can raise it.' })
   mailboxes: number;
+  @ApiProperty({ type: 'integer', description: 'Webhooks that your team may have. Support can raise it.' })
+  webhooks: number;
   @ApiProperty({ type: 'integer', description: 'Requests that this key may send in a minute.' })
   requests_per_minute: number;
 }
@@ -82,7 +87,7 @@ const mailApiNames: Readonly<Record<string, string>> = {
 export const presentMe = (
   { id, name }: Team,
   key: ApiKey,
-  { domains, mailboxes }: QuotaUses,
+  { domains, mailboxes, webhooks }: QuotaUses & { readonly webhooks: WebhookUse },
   requestsPerMinute: number,
 ): MeSchema => ({
   team: { id, name },
@@ -90,7 +95,12 @@ export const presentMe = (
   label: key.name,
   permissions: key.permissions.flatMap((permission) => [permission, mailApiNames[permission] ?? []].flat()),
   mailboxes: [],
-  usage: { domains: domains.current, mailboxes: mailboxes.current },
+  usage: { domains: domains.current, mailboxes: mailboxes.current, webhooks: webhooks.current },
   // A gateway that answers has set the limits.
-  limits: { domains: domains.limit!, mailboxes: mailboxes.limit!, requests_per_minute: requestsPerMinute },
+  limits: {
+    domains: domains.limit!,
+    mailboxes: mailboxes.limit!,
+    webhooks: webhooks.limit,
+    requests_per_minute: requestsPerMinute,
+  },
 });
