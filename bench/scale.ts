@@ -1,0 +1,189 @@
+/**
+ * Compares a small installation with a large one: reads of one domain, lists, searches, the verification of the sealed
+ * log and the rebuild of the table `domains`, with the memory of each process. All domains are of one team, and
+ * verified. Requests go to two gateways in turn, one of each size; the result is the ratio of the medians.
+ *
+ *     node dist/bench/scale.js [--sizes 10000,1000000] [--runs 300]
+ */
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpus, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Client } from 'undici';
+import { auditMigrations } from '@app/audit';
+import { migrate, openPool } from '@app/database';
+import { rebuild } from '@app/rebuild';
+import { startEmbeddedPostgres, type EmbeddedPostgres } from '../local/embedded-postgres';
+import { spawnWithParent } from '../local/spawn-with-parent';
+import { startGateway } from '../test/support/gateway';
+import { numbers } from '../test/support/numbers';
+import { fillLog, idOf } from './lives';
+import { alone, seal, type Taken } from './log-passes';
+
+const seed = 21;
+const eventsADomain = 4;
+
+/** The message of a gateway's process to its parent when it listens. */
+interface Serving {
+  readonly origin: string;
+  readonly team: string;
+  readonly key: string;
+}
+
+interface Installation extends Serving {
+  readonly url: string;
+  readonly domains: number;
+  readonly events: number;
+  readonly gateway: ChildProcess;
+  readonly http: Client;
+}
+
+const cursorOf = (id: string): string => Buffer.from(id).toString('base64url');
+
+/** The requests, each with a path that differs from run to run. */
+const requests: Readonly<Record<string, (domains: number, random: () => number) => string>> = {
+  'one domain': (domains, random) => `/api/v1/domains/${idOf(Math.floor(random() * domains))}`,
+  'list, its first page': () => '/api/v1/domains?limit=20',
+  'list, a page within': (domains, random) =>
+    `/api/v1/domains?limit=20&cursor=${cursorOf(idOf(Math.floor((0.1 + 0.9 * random()) * domains)))}`,
+  'list, verified alone': () => '/api/v1/domains?limit=20&status=verified',
+  // Names are `d` and eight digits of the number to the base of 36: the last ones differ most.
+  'search, 4 characters': (domains, random) =>
+    `/api/v1/domains?limit=20&name=${Math.floor(random() * domains)
+      .toString(36)
+      .padStart(8, '0')
+      .slice(4)}`,
+  'search, nobody has it': () => '/api/v1/domains?limit=20&name=qqqqq',
+};
+
+const quantile = (values: readonly number[], share: number): number =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))]!;
+const count = (number: number): string => Math.round(number).toLocaleString('en');
+
+/** Serves a gateway, for a team that is made here. */
+async function serve(url: string): Promise<Serving> {
+  const gateway = await startGateway(url, { LOG_LEVEL: 'warn' as 'silent' });
+  const { team, key } = await gateway.key({ role: 'root:full' });
+  return { origin: await gateway.app.getUrl(), team, key };
+}
+
+async function install(server: EmbeddedPostgres, domains: number): Promise<Installation> {
+  const url = await server.database(`scale_${domains}`);
+  const gateway = spawnWithParent([__filename, '--serve', url], { stdio: ['ignore', 'inherit', 'inherit'] });
+  const ended = once(gateway, 'exit').then(([status]) => {
+    throw new Error(`The gateway ended with ${status}.`);
+  });
+  const [serving] = (await Promise.race([once(gateway, 'message'), ended])) as [Serving];
+  ended.catch(() => undefined);
+  await migrate(url, auditMigrations);
+  const { events, streams } = await fillLog(url, domains * eventsADomain, seed, [serving.team], true);
+  await seal(url);
+  await rebuild(url, 'domains');
+  const pool = openPool(url, 1, 600_000);
+  await pool.query('VACUUM ANALYZE domains');
+  await pool.end();
+  return { ...serving, url, domains: streams, events, gateway, http: new Client(serving.origin) };
+}
+
+/** Gives the milliseconds of a request. */
+async function timeOf({ http, key }: Installation, path: string): Promise<number> {
+  const begin = performance.now();
+  const { statusCode, body } = await http.request({ method: 'GET', path, headers: { authorization: `Bearer ${key}` } });
+  const text = await body.text();
+  if (statusCode !== 200) throw new Error(`${path} answered ${statusCode}: ${text}`);
+  return performance.now() - begin;
+}
+
+/** The resident memory of a process in MiB. */
+const memoryOf = ({ pid }: ChildProcess): number =>
+  Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1_024;
+
+async function measureRequests(small: Installation, large: Installation, runs: number): Promise<void> {
+  console.log('\nrequest                   ms at p50, p99     ms at p50, p99   ratio of the medians');
+  for (const [name, pathOf] of Object.entries(requests)) {
+    const random = numbers(seed);
+    const [few, many] = [[] as number[], [] as number[]];
+    for (let run = 0; run < runs + 20; run++) {
+      const [small1, large1] = [
+        await timeOf(small, pathOf(small.domains, random)),
+        await timeOf(large, pathOf(large.domains, random)),
+      ];
+      // The first ones compile code and fill caches.
+      if (run < 20) continue;
+      few.push(small1);
+      many.push(large1);
+    }
+    const shown = (taken: readonly number[]) =>
+      `${quantile(taken, 0.5).toFixed(2).padStart(8)} ${quantile(taken, 0.99).toFixed(2).padStart(8)}`;
+    console.log(
+      `${name.padEnd(24)}${shown(few)}  ${shown(many)}   ${(quantile(many, 0.5) / quantile(few, 0.5)).toFixed(2)}`,
+    );
+  }
+  const [few, many] = [memoryOf(small.gateway), memoryOf(large.gateway)];
+  console.log(`memory of the gateway: ${few.toFixed(0)} MiB, ${many.toFixed(0)} MiB (${(many / few).toFixed(2)})`);
+}
+
+async function measurePasses(small: Installation, large: Installation): Promise<void> {
+  console.log('\npass             events/s      events/s   ratio   peak MiB   peak MiB');
+  for (const name of ['verify', 'rebuild'] as const) {
+    // The small one runs before and after the large one, in case the machine is less busy at one of these times.
+    const before = await alone(name, small.url);
+    const many = await alone(name, large.url);
+    const after = await alone(name, small.url);
+    const rateOf = (events: number, { seconds }: Taken) => events / seconds;
+    const few = (rateOf(small.events, before) + rateOf(small.events, after)) / 2;
+    const rate = rateOf(large.events, many);
+    console.log(
+      `${name.padEnd(12)}${count(few).padStart(13)}${count(rate).padStart(14)}${(rate / few).toFixed(2).padStart(8)}` +
+        `${String(before.peakMiB).padStart(11)}${String(many.peakMiB).padStart(11)}`,
+    );
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      sizes: { type: 'string', default: '10000,1000000' },
+      runs: { type: 'string', default: '300' },
+      serve: { type: 'string' },
+    },
+  });
+  if (values.serve) {
+    process.send!(await serve(values.serve));
+    return;
+  }
+  const [few, many] = values.sizes.split(',').map(Number);
+  const directory = mkdtempSync(join(tmpdir(), 'sendmux-bench-'));
+  chmodSync(directory, 0o755);
+  // A quarter of the memory, as the PostgreSQL manual recommends.
+  const buffers = Math.round(totalmem() / 4 / 1_048_576);
+  const server = await startEmbeddedPostgres(join(directory, 'postgres'), { shared_buffers: `${buffers}MB` });
+  const gateways: ChildProcess[] = [];
+  try {
+    const installed: Installation[] = [];
+    for (const size of [few!, many!]) {
+      const begin = performance.now();
+      const one = await install(server, size);
+      gateways.push(one.gateway);
+      installed.push(one);
+      console.log(
+        `${count(one.domains)} domains with ${count(one.events)} events, made in ${((performance.now() - begin) / 1_000).toFixed(0)} s`,
+      );
+    }
+    const [small, large] = installed as [Installation, Installation];
+    console.log(
+      `PostgreSQL 18 with shared_buffers of ${buffers} MB, Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model}; ` +
+        `${values.runs} runs of each request, seed ${seed}`,
+    );
+    await measureRequests(small, large, Number(values.runs));
+    await measurePasses(small, large);
+  } finally {
+    for (const gateway of gateways) gateway.kill('SIGKILL');
+    await server.stop();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+void main();
