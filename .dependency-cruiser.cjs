@@ -173,9 +173,9 @@ module.exports = {
     },
     {
       name: 'one-kafka-client-one-place',
-      comment: 'Which Kafka client is used is the business of one file.',
+      comment: 'Which Kafka client is used is the business of its driver.',
       severity: 'error',
-      from: { path: '^(apps|libs)/', pathNot: ['^libs/messaging/kafka-client\\.ts$', '\\.spec\\.ts$'] },
+      from: { path: '^(apps|libs)/', pathNot: ['^libs/messaging/kafkajs-driver\\.ts$', '\\.spec\\.ts$'] },
       to: { path: '^node_modules/kafkajs/' },
     },
     {

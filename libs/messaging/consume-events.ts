@@ -2,7 +2,8 @@ import type { INestApplication } from '@nestjs/common';
 import { Pool } from 'pg';
 import { EventLog } from '@app/event-store';
 import { HealthProbes, type Settings } from '@app/runtime';
-import { KafkaClient, kafkaSettings } from './kafka-client';
+import { KafkaClient } from './kafka-client';
+import { kafkaSettings } from './kafka-settings';
 import { KafkaTransport } from './kafka-transport';
 import { LogTransport } from './log-transport';
 

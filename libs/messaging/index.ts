@@ -12,6 +12,9 @@ export {
 } from './cloud-event';
 export * from './cloud-event-line';
 export * from './kafka-client';
+export * from './kafka-driver';
+export { KafkaAway, RecordRefused } from './kafka-errors';
+export * from './kafka-settings';
 export * from './kafka-transport';
 export * from './log-reader';
 export * from './log-transport';

@@ -1,6 +1,6 @@
 import type { Logger } from '@nestjs/common';
 import { within } from '@app/runtime';
-import type { KafkaAdmin, KafkaClient } from './kafka-client';
+import type { KafkaAdmin, KafkaDriver } from './kafka-driver';
 
 /** Milliseconds for which the brokers may take to answer a question about offsets. */
 const answerMs = 10_000;
@@ -22,7 +22,7 @@ export class KafkaOffsets {
   private admin: KafkaAdmin | undefined;
 
   constructor(
-    private readonly client: Pick<KafkaClient, 'admin'>,
+    private readonly client: Pick<KafkaDriver, 'admin'>,
     private readonly topic: string,
     private readonly groupId: string,
     private readonly logger: Pick<Logger, 'debug' | 'warn'>,

@@ -1,6 +1,6 @@
 import type { Logger } from '@nestjs/common';
 import { eventTypeOf, type ReceivedMessage } from './cloud-event';
-import type { GroupMember } from './kafka-client';
+import type { GroupMember } from './kafka-driver';
 import type { OrderedDispatch } from './ordered-dispatch';
 
 /** A message with its place in its partition. */

@@ -14,8 +14,10 @@ import { arrivalsOf } from '../../test/support/topic';
 import { toCloudEvent } from './cloud-event';
 import { checkDelivery, type Known } from '../../test/support/delivery-checker';
 import { EventConsumer } from './event-consumer';
-import { KafkaAway, KafkaClient, partitioner } from './kafka-client';
+import { KafkaClient } from './kafka-client';
+import { KafkaAway } from './kafka-errors';
 import { KafkaTransport, type KafkaTransportOptions } from './kafka-transport';
+import { partitioner } from './kafkajs-driver';
 import { messagingMigrations } from './migrations';
 import { ParkedMessages } from './parked-messages';
 

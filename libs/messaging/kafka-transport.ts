@@ -3,7 +3,8 @@ import { backOffMs, endLog } from '@app/runtime';
 import { fromCloudEvent } from './cloud-event';
 import { describeError } from './describe-error';
 import { EventTransport, stalledMs, type EventTransportOptions } from './event-transport';
-import { KafkaAway, type GroupMember, type KafkaClient } from './kafka-client';
+import type { GroupMember, KafkaDriver } from './kafka-driver';
+import { KafkaAway } from './kafka-errors';
 import { KafkaOffsets } from './kafka-offsets';
 import { messageToPark, parkOnceDatabaseAnswers } from './kafka-parking';
 import { KafkaPartitions, type KafkaDelivery } from './kafka-partitions';
@@ -11,7 +12,7 @@ import { aborted, pause } from './log-reader';
 import type { OrderedDispatch } from './ordered-dispatch';
 
 export interface KafkaTransportOptions extends EventTransportOptions {
-  readonly client: Pick<KafkaClient, 'admin' | 'member'>;
+  readonly client: Pick<KafkaDriver, 'admin' | 'member'>;
   readonly topic: string;
   /** The consumer group's id on the brokers. */
   readonly groupId: string;

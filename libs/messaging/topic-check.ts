@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { Gauge } from 'prom-client';
-import { KafkaAway, type KafkaAdmin, type TopicSetting } from './kafka-client';
+import type { KafkaAdmin, TopicSetting } from './kafka-driver';
+import { KafkaAway } from './kafka-errors';
 
 /** What keeps the brokers from deleting events: docs/subscribe.md promises that the topic has them for good. */
 const lasting: ReadonlyMap<string, string> = new Map([

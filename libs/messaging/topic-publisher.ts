@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { CloudEvent } from './cloud-event';
-import { RecordRefused, timestampRefused, type KafkaClient, type Publisher } from './kafka-client';
+import type { KafkaDriver, Publisher } from './kafka-driver';
+import { RecordRefused, timestampRefused } from './kafka-errors';
 
 /**
  * Sends batches to a topic through one producer after another. A producer that has failed is replaced: it does not know
@@ -12,7 +13,7 @@ export class TopicPublisher {
   private timestamps = true;
 
   constructor(
-    private readonly client: Pick<KafkaClient, 'publisher'>,
+    private readonly client: Pick<KafkaDriver, 'publisher'>,
     private readonly topic: string,
     private readonly partitions: number,
   ) {}
