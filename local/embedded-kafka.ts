@@ -35,8 +35,19 @@ export interface KafkaOptions extends DistributionOptions {
    * at the first start and kept.
    */
   readonly firstPort?: number;
+  /** Listeners for clients of a single node, beside the one of plain text that every node has. */
+  readonly listeners?: readonly KafkaListener[];
+  /** Properties of the brokers beside those that they have. */
+  readonly properties?: Readonly<Record<string, string>>;
   /** Called with the number of a node and the reason when it ends and nobody has stopped it. */
   readonly nodeEnded?: (node: number, reason: string) => void;
+}
+
+export interface KafkaListener {
+  /** In lower case, as properties have it: `listener.name.<name>.…`. */
+  readonly name: string;
+  readonly protocol: 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL';
+  readonly port: number;
 }
 
 /** A running cluster. Nodes are numbered from 0, in the order of `brokers`. */
@@ -82,6 +93,8 @@ interface ClusterFile {
   readonly ports: [number, number][];
 }
 
+type Cluster = ClusterFile & Required<Pick<KafkaOptions, 'listeners' | 'properties'>>;
+
 /**
  * Starts a cluster, or starts it again on the data of `directory`.
  *
@@ -96,12 +109,12 @@ export async function startKafka(options: KafkaOptions): Promise<KafkaCluster> {
 
 async function startCluster(
   distribution: KafkaDistribution,
-  { directory, nodes: count = 1, firstPort, nodeEnded, signal }: KafkaOptions,
+  { directory, nodes: count = 1, firstPort, listeners = [], properties = {}, nodeEnded, signal }: KafkaOptions,
   flags: string[] = [],
 ): Promise<KafkaCluster> {
   const home = resolve(directory);
   mkdirSync(home, { recursive: true });
-  const cluster = await clusterOf(home, count, firstPort);
+  const cluster = { ...(await clusterOf(home, count, firstPort)), listeners, properties };
   const nodes = cluster.ports.map((_, index) => new Node(index, home, cluster, distribution, flags, nodeEnded, signal));
   const all = (action: (node: Node) => Promise<void>) => Promise.all(nodes.map(action)).then(() => undefined);
   try {
@@ -161,7 +174,7 @@ class Node {
   constructor(
     private readonly index: number,
     directory: string,
-    private readonly cluster: ClusterFile,
+    private readonly cluster: Cluster,
     private readonly distribution: KafkaDistribution,
     private readonly flags: string[],
     private readonly nodeEnded: KafkaOptions['nodeEnded'],
@@ -327,17 +340,24 @@ class Node {
 
 const idOf = (index: number): number => index + 1;
 
-function propertiesOf({ nodes, ports }: ClusterFile, index: number, data: string): string {
+function propertiesOf({ nodes, ports, listeners, properties }: Cluster, index: number, data: string): string {
   const [broker, controller] = ports[index]!;
   const replicas = nodes;
+  const forClients = [
+    `PLAINTEXT://${host}:${broker}`,
+    ...listeners.map(({ name, port }) => `${name}://${host}:${port}`),
+  ];
   return Object.entries({
     'process.roles': 'broker,controller',
     'node.id': idOf(index),
     'controller.quorum.voters': ports.map(([, port], other) => `${idOf(other)}@${host}:${port}`).join(','),
-    listeners: `PLAINTEXT://${host}:${broker},CONTROLLER://${host}:${controller}`,
-    'advertised.listeners': `PLAINTEXT://${host}:${broker}`,
+    listeners: [...forClients, `CONTROLLER://${host}:${controller}`].join(','),
+    'advertised.listeners': forClients.join(','),
     'controller.listener.names': 'CONTROLLER',
-    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+    'listener.security.protocol.map': [
+      'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+      ...listeners.map(({ name, protocol }) => `${name}:${protocol}`),
+    ].join(','),
     // A backslash begins an escape in a properties file.
     'log.dirs': data.replaceAll('\\', '\\\\'),
     'default.replication.factor': replicas,
@@ -355,6 +375,7 @@ function propertiesOf({ nodes, ports }: ClusterFile, index: number, data: string
     'log.cleaner.dedupe.buffer.size': 2_097_152,
     'num.network.threads': 2,
     'num.io.threads': 4,
+    ...properties,
   })
     .map(([name, value]) => `${name}=${value}\n`)
     .join('');

@@ -89,6 +89,8 @@ describe('settings', () => {
     ['KAFKA_BROKERS', 'a:99999'],
     ['KAFKA_SASL_MECHANISM', 'plain', 'KAFKA_USERNAME'],
     ['KAFKA_PASSWORD', 'x'],
+    ['KAFKA_CA_FILE', 'ca.pem'],
+    ['KAFKA_CERTIFICATE_FILE', 'client.pem'],
     ['KAFKA_TOPIC', '..'],
     ['AUDIT_TOPIC', 'sendmux.domain-events'],
     ['OUTBOUND_PROVIDERS', 'mailgun=a.example:0'],

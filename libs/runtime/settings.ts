@@ -237,6 +237,9 @@ const environment = z.object({
     .enum(['true', 'false'], { error: 'must be true or false' })
     .default('false')
     .transform((text) => text === 'true'),
+  KAFKA_CA_FILE: z.string().min(1).optional(),
+  KAFKA_CERTIFICATE_FILE: z.string().min(1).optional(),
+  KAFKA_KEY_FILE: z.string().min(1).optional(),
   KAFKA_SASL_MECHANISM: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']).optional(),
   KAFKA_USERNAME: z.string().optional(),
   KAFKA_PASSWORD: z.string().optional(),
@@ -306,47 +309,62 @@ export class SettingsInvalid extends Error {
   override readonly name = 'SettingsInvalid';
 }
 
-/** Settings that cannot work together; the fault is said of the first. */
-const conflicts: readonly [keyof Settings, keyof Settings, (first: unknown, second: unknown) => string | undefined][] =
+/** Two settings that cannot work together; the fault is said of the first. */
+type Conflict = readonly [keyof Settings, keyof Settings, (first: unknown, second: unknown) => string | undefined];
+
+/** Refuses two settings of which only one is set. */
+const together = (one: keyof Settings, other: keyof Settings): Conflict => [
+  one,
+  other,
+  (first, second) =>
+    (first === undefined) === (second === undefined)
+      ? undefined
+      : `is ${first === undefined ? `not set, and ${other} is` : `set, and ${other} is not`}`,
+];
+
+/** Refuses a setting that has no effect unless the other is `true`. */
+const onlyWith = (one: keyof Settings, other: keyof Settings): Conflict => [
+  one,
+  other,
+  (first, second) => (first !== undefined && !second ? `is of no use without ${other}=true` : undefined),
+];
+
+const conflicts: readonly Conflict[] = [
+  ...(['KAFKA_USERNAME', 'KAFKA_PASSWORD'] as const).map((name): Conflict => [
+    name,
+    'KAFKA_SASL_MECHANISM',
+    (own, mechanism) =>
+      (own === undefined) === (mechanism === undefined)
+        ? undefined
+        : own === undefined
+          ? 'is not set, and KAFKA_SASL_MECHANISM needs it'
+          : 'is set, and is of no use without KAFKA_SASL_MECHANISM',
+  ]),
+  ...(['KAFKA_CA_FILE', 'KAFKA_CERTIFICATE_FILE', 'KAFKA_KEY_FILE'] as const).map((name) =>
+    onlyWith(name, 'KAFKA_TLS'),
+  ),
+  together('KAFKA_CERTIFICATE_FILE', 'KAFKA_KEY_FILE'),
+  together('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'),
   [
-    ...(['KAFKA_USERNAME', 'KAFKA_PASSWORD'] as const).map((name): (typeof conflicts)[number] => [
-      name,
-      'KAFKA_SASL_MECHANISM',
-      (own, mechanism) =>
-        (own === undefined) === (mechanism === undefined)
-          ? undefined
-          : own === undefined
-            ? 'is not set, and KAFKA_SASL_MECHANISM needs it'
-            : 'is set, and is of no use without KAFKA_SASL_MECHANISM',
-    ]),
-    [
-      'AWS_ACCESS_KEY_ID',
-      'AWS_SECRET_ACCESS_KEY',
-      (id, secret) =>
-        (id === undefined) === (secret === undefined)
-          ? undefined
-          : `is ${id === undefined ? 'not set, and AWS_SECRET_ACCESS_KEY is' : 'set, and AWS_SECRET_ACCESS_KEY is not'}`,
-    ],
-    [
-      'DOMAIN_CONNECT_PROVIDERS',
-      'DOMAIN_CONNECT_KEY_FILE',
-      (providers, file) =>
-        (providers as readonly string[]).length > 0 && file === undefined
-          ? 'is of no use without DOMAIN_CONNECT_KEY_FILE: `sendmux domain-connect key` makes one'
-          : undefined,
-    ],
-    [
-      'MAX_DOMAINS_PER_TEAM',
-      'MAX_DOMAINS',
-      (team, all) =>
-        Number(team) < Number(all) ? undefined : 'must be below MAX_DOMAINS: no team may take the place of all others',
-    ],
-    [
-      'AUDIT_TOPIC',
-      'KAFKA_TOPIC',
-      (audit, events) => (audit === events ? 'must not be KAFKA_TOPIC: seals are no events' : undefined),
-    ],
-  ];
+    'DOMAIN_CONNECT_PROVIDERS',
+    'DOMAIN_CONNECT_KEY_FILE',
+    (providers, file) =>
+      (providers as readonly string[]).length > 0 && file === undefined
+        ? 'is of no use without DOMAIN_CONNECT_KEY_FILE: `sendmux domain-connect key` makes one'
+        : undefined,
+  ],
+  [
+    'MAX_DOMAINS_PER_TEAM',
+    'MAX_DOMAINS',
+    (team, all) =>
+      Number(team) < Number(all) ? undefined : 'must be below MAX_DOMAINS: no team may take the place of all others',
+  ],
+  [
+    'AUDIT_TOPIC',
+    'KAFKA_TOPIC',
+    (audit, events) => (audit === events ? 'must not be KAFKA_TOPIC: seals are no events' : undefined),
+  ],
+];
 
 /** Gives the file that `make start` writes with the addresses of the embedded services, and removes when they stop. */
 export const embeddedSettingsFile = (dataDirectory: string): string => join(dataDirectory, 'embedded.env');

@@ -1,5 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -19,8 +20,9 @@ export interface Certificates {
 
 export const opensslIsInstalled = (): boolean => spawnSync('openssl', ['version']).status === 0;
 
-/** Makes certificates for a name of the DNS. */
+/** Makes certificates for a name of the DNS, or an IP address. */
 export function certificatesFor(name: string): Certificates {
+  const alternative = `subjectAltName=${isIP(name) ? 'IP' : 'DNS'}:${name}`;
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-certificates-'));
   const path = (file: string) => join(directory, file);
   const read = (file: string) => readFileSync(path(file), 'utf8');
@@ -28,7 +30,7 @@ export function certificatesFor(name: string): Certificates {
   try {
     for (const key of ['ca.key', 'host.key'])
       openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', key);
-    writeFileSync(path('extensions'), `subjectAltName=DNS:${name}\n`);
+    writeFileSync(path('extensions'), `${alternative}\n`);
     openssl('req', '-x509', '-new', '-key', 'ca.key', '-subj', '/CN=Authority', '-days', '2', '-out', 'ca.pem');
     openssl('req', '-new', '-key', 'host.key', '-subj', '/CN=Host', '-out', 'host.csr');
     const sign = (days: string, file: string) =>
@@ -64,7 +66,7 @@ export function certificatesFor(name: string): Certificates {
       '-out',
       'self.pem',
       '-addext',
-      `subjectAltName=DNS:${name}`,
+      alternative,
     );
     const key = read('host.key');
     return {
