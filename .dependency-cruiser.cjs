@@ -159,10 +159,13 @@ module.exports = {
     },
     {
       name: 'one-sdk-one-place',
-      comment: 'The AWS SDK is imported by the two libs of SES alone.',
+      comment: 'The AWS SDK is imported by the two libs of SES, and where tokens of Amazon MSK are signed.',
       severity: 'error',
-      from: { path: '^(apps|libs)/', pathNot: ['^libs/ses(-writer)?/', '\\.spec\\.ts$'] },
-      to: { path: '^node_modules/@aws-sdk/' },
+      from: {
+        path: '^(apps|libs)/',
+        pathNot: ['^libs/ses(-writer)?/', '^libs/messaging/msk-tokens\\.ts$', '\\.spec\\.ts$'],
+      },
+      to: { path: '^node_modules/(@aws-sdk|@smithy)/' },
     },
     {
       name: 'one-door-for-commands',

@@ -3,6 +3,7 @@ import { fromCloudEvent } from './cloud-event';
 import { fromLine } from './cloud-event-line';
 import { isConnectionLoss } from './connection-loss';
 import { describeError } from './describe-error';
+import { assertAccepted } from './sasl-oauthbearer';
 
 /** Gives what is read, or why it is refused. */
 function outcomeOf(read: () => unknown): unknown {
@@ -23,6 +24,7 @@ const headers = {
 };
 
 const readers: Record<string, Reader> = {
+  assertAccepted: ofText((text) => outcomeOf(() => assertAccepted(Buffer.from(text)))),
   describeError: ofText((text) => describeError(new Error(text))),
   fromCloudEvent: ofText((text) => [
     outcomeOf(() => fromCloudEvent({ headers: { ...headers, ce_time: text }, value: Buffer.from(text) })),

@@ -19,6 +19,11 @@ export class RecordRefused extends Error {
   }
 }
 
+/** Thrown when no token for the brokers is given to this installation, so that no retry helps. */
+export class TokenRefused extends Error {
+  override readonly name = 'TokenRefused';
+}
+
 /**
  * What `RecordRefused.reason` is for a timestamp too far from the broker's clock (`message.timestamp.after.max.ms`).
  */
@@ -60,7 +65,7 @@ export function kafkaError(error: unknown, codeOf: (each: Error) => string | und
   for (const each of causesOf(error)) {
     const code = codeOf(each) ?? '';
     if (refusals.has(code)) return new RecordRefused(code, each);
-    if (code === 'lasting' || lasting.has(code)) return each;
+    if (code === 'lasting' || lasting.has(code) || each instanceof TokenRefused) return each;
   }
   return new KafkaAway(`Kafka: ${(error as Error).message}`, { cause: error });
 }

@@ -3,17 +3,32 @@ import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { SettingsInvalid, type Settings } from '@app/runtime';
 import type { TopicSettings } from './kafka-driver';
+import { mskToken } from './msk-tokens';
+import { OAuthTokens } from './oauth-tokens';
 
 export interface KafkaSettings {
   /** `host:port` */
   readonly brokers: readonly string[];
   /** False for connections without TLS. */
   readonly tls: false | TlsSettings;
-  readonly sasl?: {
-    readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
-    readonly username: string;
-    readonly password: string;
-  };
+  readonly sasl?: PasswordSasl | TokenSasl;
+}
+
+export interface PasswordSasl {
+  readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
+  readonly username: string;
+  readonly password: string;
+}
+
+export interface TokenSasl {
+  readonly mechanism: 'oauthbearer';
+  /**
+   * Gives a token that is valid now. It is called for each connection, and when the brokers want a new one.
+   *
+   * @throws {KafkaAway}
+   * @throws {TokenRefused}
+   */
+  token(): Promise<string>;
 }
 
 /** Texts in PEM. */
@@ -28,7 +43,8 @@ export interface TlsSettings {
 /** The settings that a process needs in order to publish. */
 export const kafkaSettingNames = [
   ...(['KAFKA_BROKERS', 'KAFKA_TLS', 'KAFKA_CA_FILE', 'KAFKA_CERTIFICATE_FILE', 'KAFKA_KEY_FILE'] as const),
-  ...(['KAFKA_SASL_MECHANISM', 'KAFKA_USERNAME', 'KAFKA_PASSWORD'] as const),
+  ...(['KAFKA_SASL_MECHANISM', 'KAFKA_USERNAME', 'KAFKA_PASSWORD', 'KAFKA_AWS_REGION', 'AWS_REGION'] as const),
+  ...(['KAFKA_OAUTH_TOKEN_URL', 'KAFKA_OAUTH_CLIENT_ID', 'KAFKA_OAUTH_CLIENT_SECRET', 'KAFKA_OAUTH_SCOPE'] as const),
   ...(['KAFKA_TOPIC', 'KAFKA_PARTITIONS', 'KAFKA_REPLICATION'] as const),
 ];
 
@@ -42,13 +58,11 @@ type Given = Pick<Settings, (typeof kafkaSettingNames)[number]>;
  */
 export function kafkaSettings(settings: Given): KafkaSettings | undefined {
   if (!settings.KAFKA_BROKERS) return undefined;
-  const mechanism = settings.KAFKA_SASL_MECHANISM;
+  const sasl = saslOf(settings);
   return {
     brokers: settings.KAFKA_BROKERS,
     tls: settings.KAFKA_TLS && tlsSettings(settings),
-    ...(mechanism && {
-      sasl: { mechanism, username: settings.KAFKA_USERNAME ?? '', password: settings.KAFKA_PASSWORD ?? '' },
-    }),
+    ...(sasl && { sasl }),
   };
 }
 
@@ -57,6 +71,25 @@ export const topicSettings = (settings: Given): TopicSettings => ({
   partitions: settings.KAFKA_PARTITIONS,
   replication: settings.KAFKA_REPLICATION,
 });
+
+/** Takes what each mechanism needs as given, since `loadSettings` has refused anything else. */
+function saslOf(settings: Given): KafkaSettings['sasl'] {
+  const mechanism = settings.KAFKA_SASL_MECHANISM;
+  if (mechanism === undefined) return undefined;
+  if (mechanism === 'aws-msk-iam') {
+    const region = settings.KAFKA_AWS_REGION ?? settings.AWS_REGION;
+    return { mechanism: 'oauthbearer', token: () => mskToken(region) };
+  }
+  if (mechanism !== 'oauthbearer')
+    return { mechanism, username: settings.KAFKA_USERNAME!, password: settings.KAFKA_PASSWORD! };
+  const tokens = new OAuthTokens({
+    url: settings.KAFKA_OAUTH_TOKEN_URL!,
+    clientId: settings.KAFKA_OAUTH_CLIENT_ID!,
+    clientSecret: settings.KAFKA_OAUTH_CLIENT_SECRET!,
+    ...(settings.KAFKA_OAUTH_SCOPE !== undefined && { scope: settings.KAFKA_OAUTH_SCOPE }),
+  });
+  return { mechanism, token: () => tokens.token() };
+}
 
 function tlsSettings(settings: Given): TlsSettings {
   const [ca, cert, key] = (['KAFKA_CA_FILE', 'KAFKA_CERTIFICATE_FILE', 'KAFKA_KEY_FILE'] as const).map((name) => {

@@ -11,6 +11,7 @@ import {
   type IHeaders,
   type KafkaConfig,
   type logCreator,
+  type Mechanism,
   type Producer,
   type SASLOptions,
 } from 'kafkajs';
@@ -26,6 +27,7 @@ import type {
 } from './kafka-driver';
 import { kafkaError, notYetKnown } from './kafka-errors';
 import type { KafkaSettings } from './kafka-settings';
+import { assertAccepted, bearerMessage } from './sasl-oauthbearer';
 
 /*
  * The one file that depends on kafkajs. It calls version 2.2.4 in the way that loses nothing: one send at a time, which
@@ -55,6 +57,30 @@ async function withKafkaErrors<T>(request: () => Promise<T>): Promise<T> {
   }
 }
 
+function saslOf(sasl: NonNullable<KafkaSettings['sasl']>): SASLOptions | Mechanism {
+  if (sasl.mechanism !== 'oauthbearer') return sasl as SASLOptions;
+  return {
+    mechanism: sasl.mechanism,
+    // That of kafkajs does not read the answer, and takes a refusal for an acceptance.
+    authenticationProvider: ({ saslAuthenticate }) => ({
+      authenticate: async () => {
+        const message = bearerMessage(await sasl.token());
+        await saslAuthenticate({
+          request: { encode: () => withLength(message) },
+          response: { decode: (answer) => answer.subarray(4), parse: assertAccepted },
+        });
+      },
+    }),
+  };
+}
+
+/** Puts the length before an octet string, as kafkajs wants it. */
+function withLength(text: string): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeInt32BE(Buffer.byteLength(text));
+  return Buffer.concat([length, Buffer.from(text)]);
+}
+
 const initialRetryTime = 100;
 const maxRetryTime = 1_000;
 
@@ -68,9 +94,11 @@ export class KafkajsDriver implements KafkaDriver {
       clientId,
       brokers: [...settings.brokers],
       ssl: settings.tls,
-      ...(settings.sasl && { sasl: settings.sasl as SASLOptions }),
+      ...(settings.sasl && { sasl: saslOf(settings.sasl) }),
       connectionTimeout: 3_000,
       requestTimeout: 10_000,
+      // A token that lives a quarter of a minute has more than this left when it is shown.
+      reauthenticationThreshold: 2_000,
       retry: { initialRetryTime, maxRetryTime, retries: 5, restartOnFailure: () => Promise.resolve(false) },
       logLevel: logLevel.INFO,
       logCreator: this.logs(),

@@ -89,6 +89,13 @@ describe('settings', () => {
     ['KAFKA_BROKERS', 'a:99999'],
     ['KAFKA_SASL_MECHANISM', 'plain', 'KAFKA_USERNAME'],
     ['KAFKA_PASSWORD', 'x'],
+    ['KAFKA_SASL_MECHANISM', 'gssapi'],
+    ['KAFKA_SASL_MECHANISM', 'aws-msk-iam'],
+    ['KAFKA_SASL_MECHANISM', 'oauthbearer', 'KAFKA_OAUTH_TOKEN_URL'],
+    ['KAFKA_SASL_MECHANISM', 'oauthbearer', 'KAFKA_OAUTH_CLIENT_SECRET'],
+    ['KAFKA_OAUTH_TOKEN_URL', 'http://idp.example/token'],
+    ['KAFKA_OAUTH_SCOPE', 'kafka'],
+    ['KAFKA_AWS_REGION', 'eu-west-1'],
     ['KAFKA_CA_FILE', 'ca.pem'],
     ['KAFKA_CERTIFICATE_FILE', 'client.pem'],
     ['KAFKA_TOPIC', '..'],
@@ -104,6 +111,33 @@ describe('settings', () => {
     const load = () => loadSettings({ ...complete, [setting]: value });
     expect(load).toThrow(SettingsInvalid);
     expect(load).toThrow(new RegExp(`^  ${named}( \\(entry \\d\\))? `, 'm'));
+  });
+
+  it('takes what each mechanism of SASL needs, and nothing else', () => {
+    const load = (settings: object) => () =>
+      loadSettings({ ...complete, KAFKA_TLS: 'true', KAFKA_BROKERS: 'a:9092', ...settings });
+    const password = { KAFKA_USERNAME: 'u', KAFKA_PASSWORD: 'p' };
+    const oauth = {
+      KAFKA_OAUTH_TOKEN_URL: 'https://idp.example/token',
+      KAFKA_OAUTH_CLIENT_ID: 'id',
+      KAFKA_OAUTH_CLIENT_SECRET: 'secret',
+    };
+    for (const mechanism of ['plain', 'scram-sha-256', 'scram-sha-512'])
+      expect(load({ KAFKA_SASL_MECHANISM: mechanism, ...password })).not.toThrow();
+    expect(load({ KAFKA_SASL_MECHANISM: 'oauthbearer', ...oauth, KAFKA_OAUTH_SCOPE: 'kafka' })).not.toThrow();
+    expect(load({ KAFKA_SASL_MECHANISM: 'aws-msk-iam', KAFKA_AWS_REGION: 'us-east-1' })).not.toThrow();
+    expect(load({ KAFKA_SASL_MECHANISM: 'oauthbearer', ...oauth, ...password })).toThrow(
+      /KAFKA_USERNAME is set, and is of no use without KAFKA_SASL_MECHANISM plain or scram-sha-256 or scram-sha-512/,
+    );
+    expect(load({ KAFKA_SASL_MECHANISM: 'plain', ...oauth })).toThrow(
+      /KAFKA_USERNAME is not set, and KAFKA_SASL_MECHANISM=plain needs it\n.*\n.*KAFKA_OAUTH_TOKEN_URL is set, and is of no/,
+    );
+    for (const url of ['http://localhost:8080/token', 'http://127.0.0.1/token', 'http://[::1]/token'])
+      expect(load({ KAFKA_SASL_MECHANISM: 'oauthbearer', ...oauth, KAFKA_OAUTH_TOKEN_URL: url })).not.toThrow();
+    for (const url of ['http://localhost.example/token', 'http://127.0.0.1.example/token', 'ftp://127.0.0.1/token'])
+      expect(load({ KAFKA_SASL_MECHANISM: 'oauthbearer', ...oauth, KAFKA_OAUTH_TOKEN_URL: url })).toThrow(
+        /KAFKA_OAUTH_TOKEN_URL must/,
+      );
   });
 
   it('always has Sendmux SES among the outbound providers', () => {

@@ -146,6 +146,12 @@ const addressRanges = z
     return ranges;
   });
 
+const region = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be the name of a Region, such as eu-west-1');
+
+const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
+
 const topicForm = /^(?!\.{1,2}$)[\w.-]{1,200}$/;
 const topicFault = 'must be letters, digits, dots, dashes and underscores, at most 200';
 
@@ -168,10 +174,7 @@ const environment = z.object({
     .transform((text) => text.split(',').map((part) => part.trim()))
     .pipe(z.array(dohServer).min(1).refine(allDiffer, 'names the same resolver twice: two must be independent')),
   DOH_TIMEOUT: duration('5s', 50),
-  AWS_REGION: z
-    .string()
-    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be the name of a Region, such as eu-west-1')
-    .default('eu-west-1'),
+  AWS_REGION: region.default('eu-west-1'),
   AWS_ENDPOINT_URL_SESV2: serverUrl('https:', 'http:').optional(),
   AWS_ACCESS_KEY_ID: z.string().optional(),
   AWS_SECRET_ACCESS_KEY: z.string().optional(),
@@ -240,9 +243,23 @@ const environment = z.object({
   KAFKA_CA_FILE: z.string().min(1).optional(),
   KAFKA_CERTIFICATE_FILE: z.string().min(1).optional(),
   KAFKA_KEY_FILE: z.string().min(1).optional(),
-  KAFKA_SASL_MECHANISM: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']).optional(),
+  KAFKA_SASL_MECHANISM: z
+    .enum(['plain', 'scram-sha-256', 'scram-sha-512', 'oauthbearer', 'aws-msk-iam'], {
+      error: 'must be plain, scram-sha-256, scram-sha-512, oauthbearer or aws-msk-iam',
+    })
+    .optional(),
   KAFKA_USERNAME: z.string().optional(),
   KAFKA_PASSWORD: z.string().optional(),
+  KAFKA_OAUTH_TOKEN_URL: serverUrl('https:', 'http:')
+    .refine(
+      (text) => !URL.canParse(text) || new URL(text).protocol === 'https:' || loopback.test(new URL(text).hostname),
+      'must start with https://, since the secret is sent there; http:// may only lead to this machine',
+    )
+    .optional(),
+  KAFKA_OAUTH_CLIENT_ID: z.string().min(1).optional(),
+  KAFKA_OAUTH_CLIENT_SECRET: z.string().min(1).optional(),
+  KAFKA_OAUTH_SCOPE: z.string().min(1).optional(),
+  KAFKA_AWS_REGION: region.optional(),
   AUDIT_SIGNING_KEY_FILE: z.string().min(1).optional(),
   AUDIT_PUBLIC_KEYS_FILE: z.string().min(1).optional(),
   AUDIT_SEAL_INTERVAL: duration('60s', 100),
@@ -329,17 +346,43 @@ const onlyWith = (one: keyof Settings, other: keyof Settings): Conflict => [
   (first, second) => (first !== undefined && !second ? `is of no use without ${other}=true` : undefined),
 ];
 
+/**
+ * Refuses a setting that only some mechanisms of SASL use, without one of them; and one of these without the setting.
+ *
+ * @param optional whether these mechanisms work without the setting.
+ */
+const ofMechanisms = (one: keyof Settings, mechanisms: readonly string[], optional = false): Conflict => [
+  one,
+  'KAFKA_SASL_MECHANISM',
+  (first, mechanism) => {
+    const isUsed = mechanisms.includes(mechanism as string);
+    if (first !== undefined && !isUsed)
+      return `is set, and is of no use without KAFKA_SASL_MECHANISM ${mechanisms.join(' or ')}`;
+    return first === undefined && isUsed && !optional
+      ? `is not set, and KAFKA_SASL_MECHANISM=${mechanism as string} needs it`
+      : undefined;
+  },
+];
+
+const byPassword = ['plain', 'scram-sha-256', 'scram-sha-512'];
+const byToken = ['oauthbearer', 'aws-msk-iam'];
+
 const conflicts: readonly Conflict[] = [
-  ...(['KAFKA_USERNAME', 'KAFKA_PASSWORD'] as const).map((name): Conflict => [
-    name,
+  ofMechanisms('KAFKA_USERNAME', byPassword),
+  ofMechanisms('KAFKA_PASSWORD', byPassword),
+  ofMechanisms('KAFKA_OAUTH_TOKEN_URL', ['oauthbearer']),
+  ofMechanisms('KAFKA_OAUTH_CLIENT_ID', ['oauthbearer']),
+  ofMechanisms('KAFKA_OAUTH_CLIENT_SECRET', ['oauthbearer']),
+  ofMechanisms('KAFKA_OAUTH_SCOPE', ['oauthbearer'], true),
+  ofMechanisms('KAFKA_AWS_REGION', ['aws-msk-iam'], true),
+  [
     'KAFKA_SASL_MECHANISM',
-    (own, mechanism) =>
-      (own === undefined) === (mechanism === undefined)
-        ? undefined
-        : own === undefined
-          ? 'is not set, and KAFKA_SASL_MECHANISM needs it'
-          : 'is set, and is of no use without KAFKA_SASL_MECHANISM',
-  ]),
+    'KAFKA_TLS',
+    (mechanism, tls) =>
+      byToken.includes(mechanism as string) && !tls
+        ? 'sends a token that whoever sees it can use: set KAFKA_TLS=true'
+        : undefined,
+  ],
   ...(['KAFKA_CA_FILE', 'KAFKA_CERTIFICATE_FILE', 'KAFKA_KEY_FILE'] as const).map((name) =>
     onlyWith(name, 'KAFKA_TLS'),
   ),

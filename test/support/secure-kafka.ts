@@ -9,7 +9,11 @@ import { testKafka } from './kafka';
 const listeners = [
   { name: 'tls', protocol: 'SSL' },
   { name: 'mutual', protocol: 'SSL' },
+  { name: 'password', protocol: 'SASL_SSL' },
+  { name: 'oauth', protocol: 'SASL_SSL' },
 ] as const;
+
+const modules = 'org.apache.kafka.common.security';
 
 export type SecureListener = (typeof listeners)[number]['name'];
 
@@ -24,7 +28,8 @@ export interface SecureKafka {
 
 /**
  * Starts a real broker with listeners for clients that do not trust the network: `tls` has a certificate for 127.0.0.1,
- * and `mutual` wants one of the same authority from the client.
+ * `mutual` wants one of the same authority from the client, `password` the user and password of `SASL/PLAIN` below, and
+ * `oauth` a token that is not signed (RFC 7515 appendix A.5), and a new one every 12 seconds.
  */
 export async function startSecureKafka(): Promise<SecureKafka> {
   const certificates = certificatesFor('127.0.0.1');
@@ -44,6 +49,11 @@ export async function startSecureKafka(): Promise<SecureKafka> {
         'ssl.truststore.type': 'PEM',
         'ssl.truststore.location': file('ca.pem', certificates.ca),
         'listener.name.mutual.ssl.client.auth': 'required',
+        'listener.name.password.sasl.enabled.mechanisms': 'PLAIN',
+        'listener.name.password.plain.sasl.jaas.config': `${modules}.plain.PlainLoginModule required user_sendmux="secret";`,
+        'listener.name.oauth.sasl.enabled.mechanisms': 'OAUTHBEARER',
+        'listener.name.oauth.oauthbearer.connections.max.reauth.ms': '12000',
+        'listener.name.oauth.oauthbearer.sasl.jaas.config': `${modules}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";`,
       },
     });
   } catch (error) {
