@@ -148,7 +148,7 @@ module.exports = {
       comment: 'The gateway sends commands and reads; what it has to know of SES, libs/verification reads for it.',
       severity: 'error',
       from: { path: '^apps/gateway/' },
-      to: { path: '^(libs/ses/|node_modules/(@aws-sdk|kafkajs)/)' },
+      to: { path: '^(libs/ses/|node_modules/(@aws-sdk|kafkajs|@platformatic/kafka)/)' },
     },
     {
       name: 'gateway-writes-to-no-counterpart',
@@ -178,8 +178,11 @@ module.exports = {
       name: 'one-kafka-client-one-place',
       comment: 'Which Kafka client is used is the business of its driver.',
       severity: 'error',
-      from: { path: '^(apps|libs)/', pathNot: ['^libs/messaging/kafkajs-driver\\.ts$', '\\.spec\\.ts$'] },
-      to: { path: '^node_modules/kafkajs/' },
+      from: {
+        path: '^(apps|libs)/',
+        pathNot: ['^libs/messaging/(kafkajs|platformatic)-driver\\.ts$', '\\.spec\\.ts$'],
+      },
+      to: { path: '^node_modules/(kafkajs|@platformatic/kafka)/' },
     },
     {
       name: 'product-packages',

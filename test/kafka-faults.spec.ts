@@ -9,7 +9,7 @@ import { EventPattern, Payload, type MicroserviceOptions } from '@nestjs/microse
 import type { Pool } from 'pg';
 import { checkDelivery, type Known } from './support/delivery-checker';
 import type { KafkaCluster } from '../local/embedded-kafka';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaClientsOfRun, kafkaIsInstalled, testKafka } from './support/kafka';
 import { startSystem, type ApiClient, type System } from './support/processes';
 import { sample } from './support/sample';
 import { arrivalsOf } from './support/topic';
@@ -23,7 +23,7 @@ const writers = 24;
  * minute; meanwhile the relay is killed repeatedly. Skipped where Java or Maven is missing: see
  * tools/install-counterparts.
  */
-(kafkaIsInstalled() ? describe : describe.skip)('thousands of adds and checks while Kafka breaks', () => {
+(kafkaIsInstalled() ? describe : describe.skip).each(kafkaClientsOfRun)('while Kafka breaks, on %s', (library) => {
   let kafka: KafkaCluster;
   let system: System;
   let api: ApiClient;
@@ -46,6 +46,7 @@ const writers = 24;
         PROVISIONING_DEADLINE: '4m',
         VERIFICATION_INTERVAL: '24h',
         KAFKA_REPLICATION: '3',
+        KAFKA_CLIENT: library,
       },
     });
     ({ api } = await system.team());
@@ -67,7 +68,7 @@ const writers = 24;
         group: 'witness',
         groupId: 'witness',
         topic: system.settings.KAFKA_TOPIC!,
-        client: new KafkaClient({ brokers: kafka.brokers, tls: false }, 'witness'),
+        client: new KafkaClient({ client: library, brokers: kafka.brokers, tls: false }, 'witness'),
       }),
     });
     await witness.listen();
@@ -142,7 +143,7 @@ const writers = 24;
     await system.until('the witness has seen every event', () => seen() >= committed.length, 120_000);
     const effects = creations.map(({ name }) => name);
     const faults = checkDelivery(committed, arrivals, handled, effects);
-    console.log(`${committed.length} events; ${faults.duplicated} records beyond the first of an event`);
+    console.log(`${library}: ${committed.length} events; ${faults.duplicated} records beyond the first of an event`);
     expect({ ...faults, duplicated: 0 }).toEqual({
       lost: 0,
       duplicated: 0,

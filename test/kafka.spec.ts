@@ -5,17 +5,17 @@ import { openPool } from '@app/database';
 import { portOf } from '@app/runtime';
 import { Kafka, logLevel, type IHeaders } from 'kafkajs';
 import type { KafkaCluster } from '../local/embedded-kafka';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaClientsOfRun, kafkaIsInstalled, testKafka } from './support/kafka';
 import { startSystem, type AppName, type System } from './support/processes';
 
 /** The whole system on a real Kafka. Skipped where Java or Maven is missing: see tools/install-counterparts. */
-(kafkaIsInstalled() ? describe : describe.skip)('on Kafka', () => {
+(kafkaIsInstalled() ? describe : describe.skip).each(kafkaClientsOfRun)('on Kafka through %s', (library) => {
   let kafka: KafkaCluster;
   let system: System;
 
   beforeAll(async () => {
     kafka = await testKafka();
-    system = await startSystem({ brokers: kafka.brokers, env: { PROVISIONING_DEADLINE: '2m' } });
+    system = await startSystem({ brokers: kafka.brokers, env: { PROVISIONING_DEADLINE: '2m', KAFKA_CLIENT: library } });
   });
   afterAll(async () => {
     await system?.end();

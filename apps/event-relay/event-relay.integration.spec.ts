@@ -9,7 +9,7 @@ import type { Pool } from 'pg';
 import { register } from 'prom-client';
 import { checkDelivery, type Known } from '../../test/support/delivery-checker';
 import type { KafkaCluster } from '../../local/embedded-kafka';
-import { kafkaIsInstalled, testKafka } from '../../test/support/kafka';
+import { kafkaClientsOfRun, kafkaIsInstalled, testKafka } from '../../test/support/kafka';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { arrivalsOf, watchTopic } from '../../test/support/topic';
 import { EventRelay } from './event-relay';
@@ -23,7 +23,7 @@ const well = { lost: 0, duplicated: 0, reordered: 0, scattered: 0, invented: 0 }
 const arrivesWithinMs = 60_000;
 
 /** Relays from a real log to a real broker. Skipped where Java or Maven is missing: see tools/install-counterparts. */
-(kafkaIsInstalled() ? describe : describe.skip)('the event relay', () => {
+(kafkaIsInstalled() ? describe : describe.skip).each(kafkaClientsOfRun)('the event relay on %s', (library) => {
   let database: TestDatabase;
   let pool: Pool;
   let log: EventLog;
@@ -37,7 +37,7 @@ const arrivesWithinMs = 60_000;
   beforeAll(async () => {
     Logger.overrideLogger(false);
     kafka = await testKafka();
-    client = new KafkaClient({ brokers: kafka.brokers, tls: false }, 'test');
+    client = new KafkaClient({ client: library, brokers: kafka.brokers, tls: false }, 'test');
   });
   afterAll(() => kafka?.destroy());
 
@@ -72,7 +72,7 @@ const arrivesWithinMs = 60_000;
     publisher: async (name: string, partitions: number) => {
       const publisher = await client.publisher(name, partitions);
       const send = publisher.send.bind(publisher);
-      const inner = { send, close: () => publisher.close() } as Publisher;
+      const inner = { send, close: () => publisher.close() };
       publisher.send = (...args) => sent(inner, ...args);
       return publisher;
     },

@@ -31,6 +31,10 @@ export class KafkaClient implements KafkaDriver {
 }
 
 async function load(settings: KafkaSettings, clientId: string): Promise<KafkaDriver> {
+  if (settings.client === 'platformatic') {
+    const { PlatformaticDriver } = await import('./platformatic-driver.js');
+    return new PlatformaticDriver(settings, clientId);
+  }
   const { KafkajsDriver } = await import('./kafkajs-driver.js');
   return new KafkajsDriver(settings, clientId);
 }

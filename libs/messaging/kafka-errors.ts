@@ -1,3 +1,5 @@
+import { isNativeError } from 'node:util/types';
+
 /** Thrown when the brokers do not answer, or not yet, so that trying again may help. */
 export class KafkaAway extends Error {
   override readonly name = 'KafkaAway';
@@ -62,18 +64,20 @@ export const notYetKnown: ReadonlySet<string> = new Set(['UNKNOWN_TOPIC_OR_PARTI
  * of the library's own that retrying does not repair.
  */
 export function kafkaError(error: unknown, codeOf: (each: Error) => string | undefined): Error {
-  for (const each of causesOf(error)) {
+  const causes = [...causesOf(error)];
+  for (const each of causes) {
     const code = codeOf(each) ?? '';
     if (refusals.has(code)) return new RecordRefused(code, each);
     if (code === 'lasting' || lasting.has(code) || each instanceof TokenRefused) return each;
   }
-  return new KafkaAway(`Kafka: ${(error as Error).message}`, { cause: error });
+  const [first, last] = [(error as Error).message, causes.at(-1)?.message ?? ''];
+  return new KafkaAway(`Kafka: ${first.includes(last) ? first : `${first} (${last})`}`, { cause: error });
 }
 
 /** Gives the error, and those that it names as its causes. */
 export function* causesOf(error: unknown): Generator<Error> {
-  if (!(error instanceof Error)) return;
+  if (!isNativeError(error)) return;
   yield error;
-  if (error instanceof AggregateError) for (const each of error.errors) yield* causesOf(each);
+  if ('errors' in error && Array.isArray(error.errors)) for (const each of error.errors) yield* causesOf(each);
   yield* causesOf(error.cause);
 }

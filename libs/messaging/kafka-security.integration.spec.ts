@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadSettings } from '@app/runtime';
 import { Logger } from '@nestjs/common';
-import { kafkaIsInstalled } from '../../test/support/kafka';
+import { kafkaClients, kafkaIsInstalled } from '../../test/support/kafka';
 import { startSecureKafka, type SecureKafka, type SecureListener } from '../../test/support/secure-kafka';
 import { sample } from '../../test/support/sample';
 import { startTokenServer, unsignedToken, type TokenServer } from '../../test/support/token-server';
@@ -12,25 +12,31 @@ import type { GroupMember } from './kafka-driver';
 import { KafkaAway, TokenRefused } from './kafka-errors';
 import { kafkaSettingNames, kafkaSettings } from './kafka-settings';
 
+let kafka: SecureKafka;
+
+beforeAll(async () => {
+  Logger.overrideLogger(false);
+  if (kafkaIsInstalled()) kafka = await startSecureKafka();
+});
+afterAll(() => kafka?.destroy());
+
 /** Speaks to a real broker as settings say. Skipped where Java or Maven is missing: see tools/install-counterparts. */
-(kafkaIsInstalled() ? describe : describe.skip)('on a network that nobody trusts', () => {
-  let kafka: SecureKafka;
+(kafkaIsInstalled() ? describe : describe.skip).each(kafkaClients)('%s on a network that nobody trusts', (library) => {
   let topics = 0;
 
-  beforeAll(async () => {
-    Logger.overrideLogger(false);
-    kafka = await startSecureKafka();
-  });
-  afterAll(() => kafka?.destroy());
-
   function client(listener: SecureListener, env: NodeJS.ProcessEnv): KafkaClient {
-    const given = { SENDMUX_DATA_DIR: '/nonexistent', KAFKA_BROKERS: kafka.broker(listener), ...env };
+    const given = {
+      SENDMUX_DATA_DIR: '/nonexistent',
+      KAFKA_CLIENT: library,
+      KAFKA_BROKERS: kafka.broker(listener),
+      ...env,
+    };
     return new KafkaClient(kafkaSettings(loadSettings(given, kafkaSettingNames))!, 'test');
   }
 
   /** Makes a topic, publishes an event to it, and reads it as a member of a group. Gives the id of what arrives. */
   async function roundTrip(client: KafkaClient): Promise<string> {
-    const topic = `events-${(topics += 1)}`;
+    const topic = `${library}-${(topics += 1)}`;
     const admin = await client.admin();
     await admin.ensureTopic({ topic, partitions: 1, replication: 1 });
     await admin.close();
@@ -161,14 +167,14 @@ import { kafkaSettingNames, kafkaSettings } from './kafka-settings';
     // The brokers ask for a new token after 12 seconds, which a whole run waits for.
     (sample(0, 1) ? it : it.skip)('shows a new token on the connections that it has', async () => {
       server.answer = () => ({ body: JSON.stringify({ access_token: unsignedToken(20), expires_in: 20 }) });
-      const topic = 'long';
+      const topic = `${library}-long`;
       const long = client('oauth', byToken());
       const admin = await long.admin();
       await admin.ensureTopic({ topic, partitions: 1, replication: 1 });
       const publisher = await long.publisher(topic, 1);
       const arrived: string[] = [];
       const crashes: Error[] = [];
-      const member = await long.member('long', topic, {
+      const member = await long.member(topic, topic, {
         assigned: () => undefined,
         records: (_partition, messages) => arrived.push(...messages.map(({ headers }) => headers.ce_id!)),
         rebalancing: () => undefined,

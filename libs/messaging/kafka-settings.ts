@@ -7,6 +7,8 @@ import { mskToken } from './msk-tokens';
 import { OAuthTokens } from './oauth-tokens';
 
 export interface KafkaSettings {
+  /** The client library; kafkajs when absent. */
+  readonly client?: Settings['KAFKA_CLIENT'];
   /** `host:port` */
   readonly brokers: readonly string[];
   /** False for connections without TLS. */
@@ -42,7 +44,14 @@ export interface TlsSettings {
 
 /** The settings that a process needs in order to publish. */
 export const kafkaSettingNames = [
-  ...(['KAFKA_BROKERS', 'KAFKA_TLS', 'KAFKA_CA_FILE', 'KAFKA_CERTIFICATE_FILE', 'KAFKA_KEY_FILE'] as const),
+  ...([
+    'KAFKA_CLIENT',
+    'KAFKA_BROKERS',
+    'KAFKA_TLS',
+    'KAFKA_CA_FILE',
+    'KAFKA_CERTIFICATE_FILE',
+    'KAFKA_KEY_FILE',
+  ] as const),
   ...(['KAFKA_SASL_MECHANISM', 'KAFKA_USERNAME', 'KAFKA_PASSWORD', 'KAFKA_AWS_REGION', 'AWS_REGION'] as const),
   ...(['KAFKA_OAUTH_TOKEN_URL', 'KAFKA_OAUTH_CLIENT_ID', 'KAFKA_OAUTH_CLIENT_SECRET', 'KAFKA_OAUTH_SCOPE'] as const),
   ...(['KAFKA_TOPIC', 'KAFKA_PARTITIONS', 'KAFKA_REPLICATION'] as const),
@@ -60,6 +69,7 @@ export function kafkaSettings(settings: Given): KafkaSettings | undefined {
   if (!settings.KAFKA_BROKERS) return undefined;
   const sasl = saslOf(settings);
   return {
+    client: settings.KAFKA_CLIENT,
     brokers: settings.KAFKA_BROKERS,
     tls: settings.KAFKA_TLS && tlsSettings(settings),
     ...(sasl && { sasl }),

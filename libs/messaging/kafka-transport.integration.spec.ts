@@ -7,7 +7,7 @@ import { EventPattern, Payload, type MicroserviceOptions } from '@nestjs/microse
 import { Kafka, logLevel, type Producer } from 'kafkajs';
 import type { Pool } from 'pg';
 import type { KafkaCluster } from '../../local/embedded-kafka';
-import { kafkaIsInstalled, testKafka } from '../../test/support/kafka';
+import { kafkaClients, kafkaIsInstalled, testKafka } from '../../test/support/kafka';
 import { sample } from '../../test/support/sample';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { arrivalsOf } from '../../test/support/topic';
@@ -28,7 +28,7 @@ const partitionOf = partitioner(partitions);
 const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
 
 /** Needs a real broker. Skipped where Java or Maven is missing: tools/install-counterparts. */
-(kafkaIsInstalled() ? describe : describe.skip)('the Kafka transport', () => {
+(kafkaIsInstalled() ? describe : describe.skip).each(kafkaClients)('the Kafka transport on %s', (library) => {
   let database: TestDatabase;
   let pool: Pool;
   let kafka: KafkaCluster;
@@ -47,7 +47,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     pool = openPool(database.url, 20);
     parkedMessages = new ParkedMessages((text, values) => pool.query(text, values));
     kafka = await testKafka();
-    client = new KafkaClient({ brokers: kafka.brokers, tls: false }, 'test');
+    client = new KafkaClient({ client: library, brokers: kafka.brokers, tls: false }, 'test');
     producer = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING }).producer({
       createPartitioner: () => () => 0,
     });
@@ -65,7 +65,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     apps = [];
     tests += 1;
     topic = `events-${tests}`;
-    group = `group ${tests}`;
+    group = `group-${tests}`;
     const admin = await client.admin();
     await admin.ensureTopic({ topic, partitions, replication: 1 });
     await admin.close();
@@ -447,7 +447,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
   });
 
   it('through a rebalance every two seconds loses, reorders and leaves out nothing', async () => {
-    const seconds = sample(20, 60);
+    const seconds = sample(10, 60);
     const handled: Known[] = [];
     const handle: Handler = async ({ stream, version }) => {
       await sleep(Math.random() * 3);

@@ -89,6 +89,7 @@ describe('settings', () => {
     ['KAFKA_BROKERS', 'a:99999'],
     ['KAFKA_SASL_MECHANISM', 'plain', 'KAFKA_USERNAME'],
     ['KAFKA_PASSWORD', 'x'],
+    ['KAFKA_CLIENT', 'librdkafka'],
     ['KAFKA_SASL_MECHANISM', 'gssapi'],
     ['KAFKA_SASL_MECHANISM', 'aws-msk-iam'],
     ['KAFKA_SASL_MECHANISM', 'oauthbearer', 'KAFKA_OAUTH_TOKEN_URL'],

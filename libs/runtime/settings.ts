@@ -226,6 +226,7 @@ const environment = z.object({
     .default('false')
     .transform((text) => text === 'true'),
   KAFKA_BROKERS: list(brokerForm, 'must be host:port, or several of them separated by commas').optional(),
+  KAFKA_CLIENT: z.enum(['kafkajs', 'platformatic'], { error: 'must be kafkajs or platformatic' }).default('kafkajs'),
   KAFKA_TOPIC: z.string().regex(topicForm, topicFault).default('sendmux.domain-events'),
   KAFKA_GROUP_PREFIX: z
     .string()

@@ -130,6 +130,7 @@ export async function startSystem({
       KAFKA_BROKERS: brokers.join(','),
       KAFKA_TOPIC: `events-${port}-${Date.now()}`,
       KAFKA_GROUP_PREFIX: `test-${port}-${Date.now()}.`,
+      ...(process.env.KAFKA_CLIENT && { KAFKA_CLIENT: process.env.KAFKA_CLIENT }),
     }),
     ...(typeof env === 'function' ? env(port) : env),
   };
