@@ -6,8 +6,8 @@ import { kafkaClients, kafkaIsInstalled, testKafka } from '../../test/support/ka
 import { toCloudEvent, type CloudEvent } from './cloud-event';
 import { KafkaClient } from './kafka-client';
 import type { GroupMember, Reading } from './kafka-driver';
-import { RecordRefused } from './kafka-errors';
-import type { KafkaSettings } from './kafka-settings';
+import { KafkaAway, RecordRefused } from './kafka-errors';
+import type { Compression, KafkaSettings } from './kafka-settings';
 import { partitioner as kafkajsPartitioner } from './kafkajs-driver';
 import { partitioner as platformaticPartitioner } from './platformatic-driver';
 
@@ -164,6 +164,50 @@ import { partitioner as platformaticPartitioner } from './platformatic-driver';
     });
   });
 
+  const written: [NonNullable<KafkaSettings['client']>, Compression][] = [
+    ['kafkajs', 'gzip'],
+    ['kafkajs', 'zstd'],
+    ['platformatic', 'gzip'],
+    ['platformatic', 'zstd'],
+  ];
+  const text = 'mail.acme.com '.repeat(1_000);
+  async function publishCompressed(topic: string, library: (typeof written)[0][0], compression: Compression) {
+    const publisher = await client({ client: library, compression }).publisher(topic, 1);
+    await publisher.send([anEvent(`${library}-${compression}`, 1, text)]);
+    await publisher.close();
+  }
+
+  it('read what the other has compressed', async () => {
+    const topic = await makeTopic(client({}), 1);
+    for (const [library, compression] of written) await publishCompressed(topic, library, compression);
+    expect(await sizeOf(topic)).toBeLessThan((written.length * text.length) / 2);
+    for (const library of kafkaClients) {
+      const read: string[] = [];
+      await join(client({ client: library }), `compressed-${library}`, topic, {
+        records: (_partition, messages) => {
+          for (const { headers, value } of messages) if (value!.includes(text)) read.push(headers.ce_subject!);
+        },
+      });
+      await until(() => read.length >= written.length);
+      expect(read).toEqual(written.map((each) => each.join('-')));
+    }
+  });
+
+  it('end with an error that is for good at what they cannot decompress', async () => {
+    const topic = await makeTopic(client({}), 1);
+    await publishCompressed(topic, 'platformatic', 'lz4');
+    const read: string[] = [];
+    await join(client({ client: 'platformatic' }), 'lz4', topic, {
+      records: (_partition, messages) => read.push(...messages.map(({ headers }) => headers.ce_subject!)),
+    });
+    await until(() => read.length > 0);
+    const crashes: Error[] = [];
+    await join(client({ client: 'kafkajs' }), 'no-lz4', topic, { crashed: (error) => crashes.push(error) });
+    await until(() => crashes.length > 0);
+    expect(crashes[0]).not.toBeInstanceOf(KafkaAway);
+    expect(crashes[0]!.message).toBe('LZ4 compression not implemented');
+  });
+
   it('share a group while an installation goes from one to the other', async () => {
     const topic = await makeTopic(client({}), 4);
     const assigned = new Map<number, readonly number[]>();
@@ -183,6 +227,14 @@ import { partitioner as platformaticPartitioner } from './platformatic-driver';
     expect(new Set(read)).toEqual(new Set(events.map(({ headers }) => headers.ce_id)));
     await publisher.close();
   });
+
+  async function sizeOf(topic: string): Promise<number> {
+    const { Admin } = await import('@platformatic/kafka');
+    const admin = new Admin({ clientId: 'test', bootstrapBrokers: [...kafka.brokers] });
+    const [described] = await admin.describeLogDirs({ topics: [{ name: topic, partitions: [0] }] });
+    await admin.close();
+    return Number(described!.results[0]!.topics[0]!.partitions[0]!.partitionSize);
+  }
 });
 
 it('both put a key into the partition that the Java client would', () => {

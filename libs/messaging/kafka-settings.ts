@@ -14,7 +14,11 @@ export interface KafkaSettings {
   /** False for connections without TLS. */
   readonly tls: false | TlsSettings;
   readonly sasl?: PasswordSasl | TokenSasl;
+  /** How records are compressed that are published; not at all when absent. */
+  readonly compression?: 'none' | Compression;
 }
+
+export type Compression = 'gzip' | 'lz4' | 'zstd';
 
 export interface PasswordSasl {
   readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
@@ -54,7 +58,7 @@ export const kafkaSettingNames = [
   ] as const),
   ...(['KAFKA_SASL_MECHANISM', 'KAFKA_USERNAME', 'KAFKA_PASSWORD', 'KAFKA_AWS_REGION', 'AWS_REGION'] as const),
   ...(['KAFKA_OAUTH_TOKEN_URL', 'KAFKA_OAUTH_CLIENT_ID', 'KAFKA_OAUTH_CLIENT_SECRET', 'KAFKA_OAUTH_SCOPE'] as const),
-  ...(['KAFKA_TOPIC', 'KAFKA_PARTITIONS', 'KAFKA_REPLICATION'] as const),
+  ...(['KAFKA_TOPIC', 'KAFKA_PARTITIONS', 'KAFKA_REPLICATION', 'KAFKA_COMPRESSION'] as const),
 ];
 
 type Given = Pick<Settings, (typeof kafkaSettingNames)[number]>;
@@ -73,6 +77,7 @@ export function kafkaSettings(settings: Given): KafkaSettings | undefined {
     brokers: settings.KAFKA_BROKERS,
     tls: settings.KAFKA_TLS && tlsSettings(settings),
     ...(sasl && { sasl }),
+    compression: settings.KAFKA_COMPRESSION,
   };
 }
 

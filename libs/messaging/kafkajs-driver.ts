@@ -1,6 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import zlib from 'node:zlib';
 import { Logger } from '@nestjs/common';
 import {
+  CompressionCodecs,
+  CompressionTypes,
   ConfigResourceTypes,
   ConfigSource,
   Kafka,
@@ -81,6 +85,23 @@ function withLength(text: string): Buffer {
   return Buffer.concat([length, Buffer.from(text)]);
 }
 
+const codecs: Readonly<Record<NonNullable<KafkaSettings['compression']>, CompressionTypes>> = {
+  none: CompressionTypes.None,
+  gzip: CompressionTypes.GZIP,
+  // Refused with kafkajs at the start.
+  lz4: CompressionTypes.LZ4,
+  zstd: CompressionTypes.ZSTD,
+};
+
+// Gives kafkajs the codec of Node, where it has it, also to read what another client has compressed.
+if ('zstdCompress' in zlib) {
+  const [compress, decompress] = [promisify(zlib.zstdCompress), promisify(zlib.zstdDecompress)];
+  CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+    compress: ({ buffer }: { readonly buffer: Buffer }) => compress(buffer),
+    decompress: (buffer: Buffer) => decompress(buffer),
+  });
+}
+
 const initialRetryTime = 100;
 const maxRetryTime = 1_000;
 
@@ -88,6 +109,7 @@ const maxRetryTime = 1_000;
 export class KafkajsDriver implements KafkaDriver {
   private readonly logger = new Logger('kafka');
   private readonly kafka: Kafka;
+  private readonly compression: CompressionTypes;
 
   constructor(settings: KafkaSettings, clientId: string) {
     const config: KafkaConfig = {
@@ -104,6 +126,7 @@ export class KafkajsDriver implements KafkaDriver {
       logCreator: this.logs(),
     };
     this.kafka = new Kafka(config);
+    this.compression = codecs[settings.compression ?? 'none'];
   }
 
   admin(): Promise<KafkaAdmin> {
@@ -125,7 +148,7 @@ export class KafkajsDriver implements KafkaDriver {
     });
     return withKafkaErrors(async () => {
       await producer.connect();
-      return new KafkajsPublisher(producer, topic, partitions);
+      return new KafkajsPublisher(producer, topic, partitions, this.compression);
     });
   }
 
@@ -248,11 +271,13 @@ class KafkajsPublisher implements Publisher {
     private readonly producer: Producer,
     private readonly topic: string,
     partitions: number,
+    private readonly compression: CompressionTypes,
   ) {
     this.partitionOf = partitioner(partitions);
   }
 
   async send(events: readonly CloudEvent[], timestamps = true): Promise<void> {
+    const { topic, compression } = this;
     const expected = new Set<number>();
     const now = Date.now();
     const messages = events.map(({ key, value, headers, timestamp }) => {
@@ -267,7 +292,7 @@ class KafkajsPublisher implements Publisher {
       };
     });
     await withKafkaErrors(async () => {
-      const results = await this.producer.send({ topic: this.topic, acks: -1, messages });
+      const results = await this.producer.send({ topic, compression, acks: -1, messages });
       // When the client retries, it can leave out a partition whose leader has moved to a broker that had answered
       // already, and still resolves.
       for (const { partition, errorCode } of results) if (errorCode === 0) expected.delete(partition);

@@ -69,9 +69,11 @@ const retryDelay = (attempt: number) => Math.min(100 * 2 ** attempt, 1_000);
 /** Speaks to Kafka through @platformatic/kafka. */
 export class PlatformaticDriver implements KafkaDriver {
   private readonly options: BaseOptions;
+  private readonly compression: NonNullable<KafkaSettings['compression']>;
 
   constructor(settings: KafkaSettings, clientId: string) {
-    const { brokers, tls, sasl } = settings;
+    const { brokers, tls, sasl, compression = 'none' } = settings;
+    this.compression = compression;
     const hosts = brokers.map((broker) => broker.slice(0, broker.lastIndexOf(':')).replace(/^\[|\]$/g, ''));
     this.options = {
       clientId,
@@ -96,7 +98,7 @@ export class PlatformaticDriver implements KafkaDriver {
   publisher(topic: string, partitions: number): Promise<Publisher> {
     // With fewer than two retries the library would retry for ever. After these the caller makes a new producer and
     // starts again at its checkpoint.
-    const producer = new Producer({ ...this.options, idempotent: true, retries: 2 });
+    const producer = new Producer({ ...this.options, compression: this.compression, idempotent: true, retries: 2 });
     return this.connected(producer, () => new PlatformaticPublisher(producer, topic, partitions));
   }
 

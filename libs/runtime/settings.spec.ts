@@ -90,6 +90,8 @@ describe('settings', () => {
     ['KAFKA_SASL_MECHANISM', 'plain', 'KAFKA_USERNAME'],
     ['KAFKA_PASSWORD', 'x'],
     ['KAFKA_CLIENT', 'librdkafka'],
+    ['KAFKA_COMPRESSION', 'snappy'],
+    ['KAFKA_COMPRESSION', 'lz4'],
     ['KAFKA_SASL_MECHANISM', 'gssapi'],
     ['KAFKA_SASL_MECHANISM', 'aws-msk-iam'],
     ['KAFKA_SASL_MECHANISM', 'oauthbearer', 'KAFKA_OAUTH_TOKEN_URL'],

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { join } from 'node:path';
+import zlib from 'node:zlib';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
 import { parseDuration } from './duration';
@@ -237,6 +238,13 @@ const environment = z.object({
     (replicas) => Number.isInteger(replicas) && replicas !== 0,
     "must be a number of replicas, or -1 for the brokers' own default",
   ),
+  KAFKA_COMPRESSION: z
+    .enum(['none', 'gzip', 'lz4', 'zstd'], { error: 'must be none, gzip, lz4 or zstd' })
+    .refine(
+      (text) => text !== 'zstd' || 'zstdCompressSync' in zlib,
+      'is zstd, which Node has from 22.15 on: take gzip, or another Node',
+    )
+    .default('none'),
   KAFKA_TLS: z
     .enum(['true', 'false'], { error: 'must be true or false' })
     .default('false')
@@ -376,6 +384,14 @@ const conflicts: readonly Conflict[] = [
   ofMechanisms('KAFKA_OAUTH_CLIENT_SECRET', ['oauthbearer']),
   ofMechanisms('KAFKA_OAUTH_SCOPE', ['oauthbearer'], true),
   ofMechanisms('KAFKA_AWS_REGION', ['aws-msk-iam'], true),
+  [
+    'KAFKA_COMPRESSION',
+    'KAFKA_CLIENT',
+    (compression, client) =>
+      compression === 'lz4' && client === 'kafkajs'
+        ? 'is lz4, which kafkajs does not have: take gzip or zstd, or KAFKA_CLIENT=platformatic'
+        : undefined,
+  ],
   [
     'KAFKA_SASL_MECHANISM',
     'KAFKA_TLS',
