@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseDuration } from './duration';
 import { newId } from './ids';
+import { sesShards } from './ses-shards';
 import { embeddedSettingsFile, loadSettings, outboundProviders, SettingsInvalid } from './settings';
 
 const complete = {
@@ -141,6 +142,55 @@ describe('settings', () => {
       expect(load({ KAFKA_SASL_MECHANISM: 'oauthbearer', ...oauth, KAFKA_OAUTH_TOKEN_URL: url })).toThrow(
         /KAFKA_OAUTH_TOKEN_URL must/,
       );
+  });
+
+  describe('SES_SHARDS', () => {
+    const load = (text: string, settings: object = {}) => loadSettings({ ...complete, ...settings, SES_SHARDS: text });
+    const two = [
+      { name: 'default', region: 'eu-west-1' },
+      { name: 'us-1', region: 'us-east-1', profile: 'other', capacity: 20, callsPerSecond: 0.5 },
+    ];
+
+    it('is absent by default: one shard of the account and Region of the AWS SDK, as large as all domains', () => {
+      const settings = { AWS_REGION: 'us-east-1', SES_CALLS_PER_SECOND: '3', MAX_DOMAINS: '50000' };
+      expect(sesShards(loadSettings({ ...complete, ...settings }))).toEqual([
+        { name: 'default', region: 'us-east-1', endpoint: undefined, capacity: 50_000, callsPerSecond: 3 },
+      ]);
+    });
+
+    it('lists shards, in a text or in a file', () => {
+      const directory = mkdtempSync(join(tmpdir(), 'shards-'));
+      writeFileSync(join(directory, 'shards.json'), JSON.stringify(two));
+      const settings = { SES_CALLS_PER_SECOND: '2', AWS_ENDPOINT_URL_SESV2: 'http://127.0.0.1:1' };
+      for (const text of [JSON.stringify(two), `@${join(directory, 'shards.json')}`])
+        expect(sesShards(load(text, settings))).toEqual([
+          { ...two[0], endpoint: 'http://127.0.0.1:1', capacity: 10_000, callsPerSecond: 2 },
+          { ...two[1], endpoint: 'http://127.0.0.1:1' },
+        ]);
+      rmSync(directory, { recursive: true });
+    });
+
+    it.each([
+      ['{', /SES_SHARDS must be JSON/],
+      ['@/nonexistent/shards.json', /SES_SHARDS cannot be read from its file: ENOENT/],
+      ['{"name":"a"}', /SES_SHARDS must be an array of shards/],
+      ['[]', /SES_SHARDS must have a shard/],
+      [JSON.stringify([...two, { region: 'eu-west-2' }]), /SES_SHARDS \(entry 3\) name must be there/],
+      [JSON.stringify([{ ...two[0], region: 'eu west' }]), /\(entry 1\) region must be the name of a Region/],
+      [JSON.stringify([{ ...two[0], name: 'A' }]), /\(entry 1\) name must be lower case letters/],
+      [JSON.stringify([{ ...two[0], capacity: 1.5 }]), /\(entry 1\) capacity must be a whole number/],
+      [JSON.stringify([{ ...two[0], endpoint: 'ftp://a' }]), /\(entry 1\) endpoint must be a URL/],
+      [JSON.stringify([{ ...two[0], roleArn: 'arn:aws:iam::1:user/a' }]), /\(entry 1\) roleArn must be the ARN/],
+      [
+        JSON.stringify([{ ...two[1], roleArn: 'arn:aws:iam::123456789012:role/a' }]),
+        /\(entry 1\) has roleArn and profile/,
+      ],
+      [JSON.stringify([{ ...two[0], rate: 1 }]), /\(entry 1\) Unrecognized key: "rate"/],
+      [JSON.stringify([two[0], two[0]]), /SES_SHARDS names two shards the same/],
+      [JSON.stringify([two[0], { ...two[0], name: 'b' }]), /SES_SHARDS has the same account and Region twice/],
+    ])('refuses %s', (text, fault) => {
+      expect(() => load(text)).toThrow(fault);
+    });
   });
 
   it('always has Sendmux SES among the outbound providers', () => {

@@ -5,6 +5,7 @@ import zlib from 'node:zlib';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
 import { parseDuration } from './duration';
+import { regionFault, regionForm, shardList } from './ses-shards';
 
 const url = (...protocols: string[]) =>
   z
@@ -147,9 +148,7 @@ const addressRanges = z
     return ranges;
   });
 
-const region = z
-  .string()
-  .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be the name of a Region, such as eu-west-1');
+const region = z.string().regex(regionForm, regionFault);
 
 const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 
@@ -179,6 +178,7 @@ const environment = z.object({
   AWS_ENDPOINT_URL_SESV2: serverUrl('https:', 'http:').optional(),
   AWS_ACCESS_KEY_ID: z.string().optional(),
   AWS_SECRET_ACCESS_KEY: z.string().optional(),
+  SES_SHARDS: shardList.optional(),
   SES_CALLS_PER_SECOND: number(1, 0.1, 10_000),
   SES_TIMEOUT: duration('10s', 50),
   SMTP_URL: z.string({ error: nothingRuns }).pipe(serverUrl('smtp:', 'smtps:')),
@@ -459,8 +459,9 @@ export function loadSettings<Name extends keyof Settings = keyof Settings>(
     if (parsed.success) settings[name] = parsed.data;
     else
       for (const { path, message } of parsed.error.issues) {
-        const entry = typeof path[0] === 'number' ? ` (entry ${path[0] + 1})` : '';
-        faults.push(`  ${name}${entry} ${message}`);
+        const [index, field] = path;
+        const entry = typeof index === 'number' ? ` (entry ${index + 1})` : '';
+        faults.push(`  ${[name + entry, field, message].filter((word) => word !== undefined).join(' ')}`);
       }
   }
   for (const [first, second, faultOf] of conflicts) {
