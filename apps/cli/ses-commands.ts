@@ -2,8 +2,8 @@ import { Logger } from '@nestjs/common';
 import { EventStore } from '@app/event-store';
 import { domainEvent, evolve, initialState, isLive, type MailDomain } from '@app/mail-domain';
 import { parseDomainName } from '@app/mail-records';
-import { loadSettings } from '@app/runtime';
-import { adoptedTag, type SesIdentity } from '@app/ses';
+import { loadSettings, sesShards, shardSettings } from '@app/runtime';
+import { adoptedTag, SesShards, type SesIdentity } from '@app/ses';
 import { SesWriter } from '@app/ses-writer';
 import type { Command } from 'commander';
 import { examples, print } from './output';
@@ -17,21 +17,36 @@ import { withPool } from './with-pool';
  */
 type Holder = 'live' | 'ended' | 'adopted' | 'nobody';
 
+/** The option of commands about one identity. */
+interface OfShard {
+  readonly shard?: string;
+}
+
+/** An identity with what can change it. */
+interface Found {
+  readonly identity: SesIdentity;
+  readonly holder: Holder;
+  readonly shard: string;
+  readonly writer: SesWriter;
+}
+
 /** Adds `sendmux ses …`: what an operator does with identities of SES that have the name of a customer's domain. */
 export function addSesCommands(ses: Command): void {
   const domain = ['<domain>', 'name of the identity, such as mail.acme.com'] as const;
+  const shard = ['--shard <name>', 'shard that has it; where absent, all are asked'] as const;
 
   ses
     .command('show')
     .description('whose the identity is, and what can be done')
     .argument(...domain)
+    .option(...shard)
     .addHelpText('after', examples('sendmux ses show mail.acme.com'))
-    .action((name: string, _options: object, command: Command) =>
-      withIdentity(name, (identity, holder) => {
+    .action((name: string, options: OfShard, command: Command) =>
+      withIdentity(name, options, ({ identity, holder, shard }) => {
         const { domainId, status, tokens, mailFrom } = identity;
-        const shown = { name: identity.name, holder, domainId, status, easyDkim: tokens.length === 3, mailFrom };
+        const shown = { name: identity.name, holder, domainId, status, easyDkim: tokens.length === 3, mailFrom, shard };
         print(command, shown, () => [
-          `${identity.name}: DKIM ${status}, ${shown.easyDkim ? 'Easy DKIM' : 'no Easy DKIM'}`,
+          `${identity.name} in the shard ${shard}: DKIM ${status}, ${shown.easyDkim ? 'Easy DKIM' : 'no Easy DKIM'}`,
           mailFrom ? `MAIL FROM ${mailFrom.domain}: ${mailFrom.status}` : 'no MAIL FROM domain',
           whatCanBeDone(identity, holder),
         ]);
@@ -41,10 +56,11 @@ export function addSesCommands(ses: Command): void {
     .command('adopt')
     .description('tags an identity, so that the domain that has its name, or gets it, takes it for its own')
     .argument(...domain)
+    .option(...shard)
     .option('--account <number>', 'number of the AWS account, where the credentials do not name it')
     .addHelpText('after', examples('sendmux ses adopt mail.acme.com --account 123456789012'))
-    .action((name: string, options: { account?: string }, command: Command) =>
-      withIdentity(name, async (identity, holder, writer) => {
+    .action((name: string, options: OfShard & { account?: string }, command: Command) =>
+      withIdentity(name, options, async ({ identity, holder, writer }) => {
         if (holder === 'live') throw new Error(whatCanBeDone(identity, holder));
         if (identity.tokens.length !== 3)
           throw new Error(`${identity.name} has no Easy DKIM, which every domain here needs. Release it instead.`);
@@ -62,10 +78,11 @@ export function addSesCommands(ses: Command): void {
     .command('release')
     .description('deletes an identity from SES, so that the domain can be added with one of its own')
     .argument(...domain)
+    .option(...shard)
     .option('--yes', 'delete it: what is sent with it is no longer signed, and SES refuses to send it')
     .addHelpText('after', examples('sendmux ses release mail.acme.com --yes'))
-    .action((name: string, { yes }: { yes?: boolean }, command: Command) =>
-      withIdentity(name, async (identity, holder, writer) => {
+    .action((name: string, { yes, ...options }: OfShard & { yes?: boolean }, command: Command) =>
+      withIdentity(name, options, async ({ identity, holder, writer }) => {
         if (holder === 'live') throw new Error(whatCanBeDone(identity, holder));
         if (!yes) throw new UsedWrongly(`This deletes ${identity.name} from SES for good. Say so with --yes.`);
         await writer.delete(identity.name);
@@ -112,36 +129,45 @@ function whatCanBeDone({ name, domainId }: SesIdentity, holder: Holder): string 
   }
 }
 
-/** @throws {Error} when SES has no identity of that name. */
+/** @throws {Error} when no shard has an identity of that name, or several have one and none of them is named. */
 async function withIdentity(
   given: string,
-  work: (identity: SesIdentity, holder: Holder, writer: SesWriter) => void | Promise<void>,
+  { shard: only }: OfShard,
+  work: (found: Found) => void | Promise<void>,
 ): Promise<void> {
   const { name } = parseDomainName(given);
-  const settings = loadSettings(process.env, [
-    'AWS_REGION',
-    'AWS_ENDPOINT_URL_SESV2',
-    'SES_CALLS_PER_SECOND',
-    'SES_TIMEOUT',
-  ]);
-  const writer = new SesWriter({
-    region: settings.AWS_REGION,
-    endpoint: settings.AWS_ENDPOINT_URL_SESV2,
-    callsPerSecond: settings.SES_CALLS_PER_SECOND,
-    timeoutMs: settings.SES_TIMEOUT,
-  });
+  const settings = loadSettings(process.env, [...shardSettings, 'SES_TIMEOUT']);
+  const shards = new SesShards(
+    sesShards(settings),
+    (shard) => new SesWriter({ ...shard, timeoutMs: settings.SES_TIMEOUT }),
+  );
   // Its log goes to standard output, and the error says what SES has said.
   Logger.overrideLogger(false);
   try {
-    const identity = await writer.get(name);
-    if (!identity) throw new Error(`SES has no identity ${name} in ${settings.AWS_REGION}.`);
-    await work(identity, await holderOf(identity), writer);
+    const asked = only === undefined ? shards.names() : [known(only, shards.names())];
+    const identities = await Promise.all(
+      asked.map(async (shard) => ({ shard, writer: shards.of(shard), identity: await shards.get(name, {}, shard) })),
+    );
+    const found = identities.flatMap(({ identity, ...at }) => (identity ? [{ ...at, identity }] : []));
+    const [first, ...others] = found;
+    if (!first) throw new Error(`SES has no identity ${name} in ${list(asked)}.`);
+    if (others.length > 0)
+      throw new UsedWrongly(`${list(found.map(({ shard }) => shard))} have ${name}: say which with --shard.`);
+    await work({ ...first, holder: await holderOf(first.identity) });
   } catch (error) {
     const { message, cause } = error as Error;
     throw cause instanceof Error ? new Error(`${message}: ${cause.message}`, { cause: error }) : error;
   } finally {
-    writer.close();
+    shards.close();
   }
+}
+
+const list = (names: readonly string[]): string => new Intl.ListFormat('en-AU').format(names);
+
+/** @throws {UsedWrongly} naming the shards that there are. */
+function known(shard: string, names: readonly string[]): string {
+  if (names.includes(shard)) return shard;
+  throw new UsedWrongly(`The settings have no shard ${shard}: there is ${list(names)}.`);
 }
 
 async function holderOf({ name, domainId }: SesIdentity): Promise<Holder> {

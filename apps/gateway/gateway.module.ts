@@ -7,7 +7,7 @@ import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
 import { DomainsReadModel, MailboxesReadModel, Quotas, readModelMigrations } from '@app/read-model';
 import { WebhookMessages } from '@app/presentation';
 import { ProcessModule } from '@app/process';
-import { outboundProviders, publicUrlOf, type Settings } from '@app/runtime';
+import { outboundProviders, publicUrlOf, sesShards, shardSettings, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { PublishedRecords, Resolvers, VerificationModule, Verifier } from '@app/verification';
@@ -76,10 +76,8 @@ export const gatewaySettings = [
   'DATABASE_DIRECT_URL',
   'DOH_RESOLVERS',
   'DOH_TIMEOUT',
-  'AWS_REGION',
+  ...shardSettings,
   'OUTBOUND_PROVIDERS',
-  'AWS_ENDPOINT_URL_SESV2',
-  'SES_CALLS_PER_SECOND',
   'SES_TIMEOUT',
   'PROVISIONING_DEADLINE',
   'DOMAIN_CONNECT_PROVIDERS',
@@ -90,7 +88,6 @@ export const gatewaySettings = [
   'RATE_LIMIT_PER_TEAM',
   'MAX_DOMAINS_PER_TEAM',
   'MAX_MAILBOXES_PER_TEAM',
-  'MAX_DOMAINS',
   'VERIFICATION_INTERVAL',
   'MAIL_FROM_REQUIRED',
   'CLAIM_GRACE',
@@ -109,12 +106,7 @@ export class GatewayModule {
     verification: DynamicModule = VerificationModule.forRoot({
       resolvers: settings.DOH_RESOLVERS,
       timeoutMs: settings.DOH_TIMEOUT,
-      ses: {
-        region: settings.AWS_REGION,
-        endpoint: settings.AWS_ENDPOINT_URL_SESV2,
-        callsPerSecond: settings.SES_CALLS_PER_SECOND,
-        timeoutMs: settings.SES_TIMEOUT,
-      },
+      ses: { shards: sesShards(settings), timeoutMs: settings.SES_TIMEOUT },
       required: settings.MAIL_FROM_REQUIRED ? ['mail_from'] : [],
     }),
   ): DynamicModule {

@@ -184,7 +184,7 @@ class World {
     const commands = commandsTo(domains, new MailboxCommandHandler(this.while(process, this.store)));
     const times = new ProvisioningTimes(1, 5, 1_000);
     const mailServer = this.while(process, this.mailServer);
-    const ses = this.while(process, this.identities);
+    const ses = { of: () => this.while(process, this.identities) };
     return {
       commands,
       domains,

@@ -24,10 +24,10 @@ import { mailFromName } from '@app/mail-records';
 import { adoptedTag, belongsTo, SesDenied, SesRefused, SesUnavailable, type SesIdentity } from '@app/ses';
 import type { MailboxesReadModel } from '@app/read-model';
 import { CounterpartAlarm } from '@app/runtime';
-import { SesWriter } from '@app/ses-writer';
+import type { SesWriter } from '@app/ses-writer';
 
 type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
-type Named = Pick<Provisioning, 'id' | 'name' | 'mode'>;
+type Named = Pick<Provisioning, 'id' | 'name' | 'mode' | 'sesShard'>;
 type Ended = Named & Pick<MailDomain, 'status'>;
 
 /** The times of provisioning, in milliseconds. */
@@ -57,6 +57,11 @@ const recorded = ({ tokens, hostedZone, region, status, mailFrom }: SesIdentity)
   ...(mailFrom && { mailFromDomain: mailFrom.domain }),
 });
 
+/** Gives what changes the identities of a shard; throws `SesUnavailable` where there is no such shard. */
+export interface SesOfShards {
+  of(shard: string | undefined): Pick<SesWriter, 'get' | 'create' | 'restartDkim' | 'setMailFrom' | 'delete'>;
+}
+
 /** Mailboxes that are read at once. */
 const mailboxesAtOnce = 500;
 
@@ -84,7 +89,7 @@ export class Provisioner {
     private readonly commands: Commands,
     private readonly domains: DomainCommandHandler,
     private readonly mailServer: MailServer,
-    private readonly ses: SesWriter,
+    private readonly ses: SesOfShards,
     private readonly times: ProvisioningTimes,
     private readonly mailboxes: Pick<MailboxesReadModel, 'idsOn'>,
   ) {}
@@ -217,10 +222,10 @@ export class Provisioner {
    * is replaced, as `register` does.
    */
   private async identify(domain: Named, signal: AbortSignal): Promise<SesIdentity | 'foreign'> {
-    const identity = await this.ses.create(domain.name, domain.id, { signal });
-    if (belongsTo(identity, domain.id)) return this.withMailFrom(identity, signal);
+    const identity = await this.ses.of(domain.sesShard).create(domain.name, domain.id, { signal });
+    if (belongsTo(identity, domain.id)) return this.withMailFrom(identity, domain.sesShard, signal);
     if (identity.domainId === null || !(await this.hasEnded(identity.domainId))) return 'foreign';
-    await this.ses.delete(domain.name, { signal });
+    await this.ses.of(domain.sesShard).delete(domain.name, { signal });
     return this.identify(domain, signal);
   }
 
@@ -228,12 +233,16 @@ export class Provisioner {
    * Gives the identity its MAIL FROM domain, and has SES look for its records anew where it gave up. An adopted
    * identity keeps the one that it has: others send with it.
    */
-  private async withMailFrom(identity: SesIdentity, signal: AbortSignal): Promise<SesIdentity> {
+  private async withMailFrom(
+    identity: SesIdentity,
+    shard: string | undefined,
+    signal: AbortSignal,
+  ): Promise<SesIdentity> {
     const { name, mailFrom, domainId } = identity;
     const wanted = mailFromName(name);
     const isTheirs = domainId === adoptedTag && mailFrom !== null && mailFrom.domain !== wanted;
     if (isTheirs || (mailFrom?.domain === wanted && mailFrom.status !== 'failed')) return identity;
-    const set = await this.ses.setMailFrom(name, wanted, { signal });
+    const set = await this.ses.of(shard).setMailFrom(name, wanted, { signal });
     if (!set) throw new SesUnavailable(`SES has ${name} no more: it is changed by somebody else right now`);
     return { ...identity, mailFrom: set };
   }
@@ -253,11 +262,12 @@ export class Provisioner {
     domain: Named & Pick<LiveDomain, 'isMailFromAskedFor'>,
     signal: AbortSignal,
   ): Promise<SesIdentity | { readonly failure: string }> {
-    const existing = await this.ses.get(domain.name, { signal });
+    const ses = this.ses.of(domain.sesShard);
+    const existing = await ses.get(domain.name, { signal });
     if (existing && belongsTo(existing, domain.id)) {
       if (existing.tokens.length !== 3) return { failure: `Amazon SES has ${domain.name} without Easy DKIM` };
       if (!domain.isMailFromAskedFor && identityFault(existing.status, 'requested'))
-        await this.ses.restartDkim(domain.name, { signal });
+        await ses.restartDkim(domain.name, { signal });
     }
     try {
       const identity = await this.identify(domain, signal);
@@ -290,7 +300,8 @@ export class Provisioner {
    */
   private async remove(domain: Ended, signal: AbortSignal): Promise<void> {
     await this.mailServer.remove(domain.name, domain.id);
-    const identity = await this.ses.get(domain.name, { signal }).catch((error: unknown) => {
+    const ses = this.ses.of(domain.sesShard);
+    const identity = await ses.get(domain.name, { signal }).catch((error: unknown) => {
       // SES has no identity of a name that it does not accept.
       if (error instanceof SesRefused) return null;
       throw error;
@@ -298,6 +309,6 @@ export class Provisioner {
     if (!identity) return;
     const goes = domain.status === 'deleting' || domain.status === 'released';
     const isIts = goes ? belongsTo(identity, domain.id) : identity.domainId === domain.id;
-    if (isIts) await this.ses.delete(domain.name, { signal });
+    if (isIts) await ses.delete(domain.name, { signal });
   }
 }

@@ -7,8 +7,9 @@ import { MailServer, MailServerModule } from '@app/mail-server';
 import { messagingMigrations } from '@app/messaging';
 import { DomainsReadModel, MailboxesReadModel, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
-import { outboundProviders, type Settings } from '@app/runtime';
-import { SesWriter, SesWriterModule } from '@app/ses-writer';
+import { outboundProviders, sesShards, type Settings } from '@app/runtime';
+import { SesShards } from '@app/ses';
+import { SesWriterModule, type SesWriter } from '@app/ses-writer';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { Pool } from 'pg';
@@ -44,12 +45,7 @@ export class ProvisioningModule {
           url: settings.MAIL_SERVER_DATABASE_URL,
           directUrl: settings.MAIL_SERVER_DATABASE_DIRECT_URL,
         }),
-        SesWriterModule.forRoot({
-          region: settings.AWS_REGION,
-          endpoint: settings.AWS_ENDPOINT_URL_SESV2,
-          callsPerSecond: settings.SES_CALLS_PER_SECOND,
-          timeoutMs: settings.SES_TIMEOUT,
-        }),
+        SesWriterModule.forRoot({ shards: sesShards(settings), timeoutMs: settings.SES_TIMEOUT }),
       ],
       controllers: [DomainEventsController, MailboxEventsController],
       providers: [
@@ -71,12 +67,12 @@ export class ProvisioningModule {
         },
         {
           provide: Provisioner,
-          inject: [Commands, DomainCommandHandler, MailServer, SesWriter, ProvisioningTimes, Pool],
+          inject: [Commands, DomainCommandHandler, MailServer, SesShards, ProvisioningTimes, Pool],
           useFactory: (
             commands: Commands,
             domains: DomainCommandHandler,
             mailServer: MailServer,
-            ses: SesWriter,
+            ses: SesShards<SesWriter>,
             times: ProvisioningTimes,
             pool: Pool,
           ) => new Provisioner(commands, domains, mailServer, ses, times, new MailboxesReadModel(pool)),

@@ -3,7 +3,7 @@ import { identityFault, type IdentityFault } from '@app/mail-domain';
 import { checkNamed, isUndecided, ownership, type Assessment } from '@app/mail-records';
 import type { Verifier } from '@app/verification';
 import { lookSeconds, ownershipDisputes, type Outcome } from './metrics';
-import type { SesStatuses } from './ses-statuses';
+import type { ShardStatuses } from './shard-statuses';
 import { changesNothing, type WatchedDomain } from './watched-domain';
 
 /** A domain with an assessment that has to be recorded. */
@@ -37,7 +37,7 @@ export class Looks {
 
   constructor(
     private readonly verifier: Pick<Verifier, 'check'>,
-    private readonly sesStatuses: Pick<SesStatuses, 'of'>,
+    private readonly sesStatuses: Pick<ShardStatuses, 'of'>,
     /** Milliseconds since the epoch. */
     private readonly clock: () => number,
   ) {}
@@ -50,7 +50,8 @@ export class Looks {
   async at(domain: WatchedDomain, onFault?: (faulty: FaultyIdentity) => void): Promise<AssessedDomain | Outcome> {
     try {
       const lookedAt = this.clock();
-      const dkim = await this.sesStatuses.of(domain.name, domain.status === 'verified' || domain.lapsed);
+      const hasSomethingToLose = domain.status === 'verified' || domain.lapsed;
+      const dkim = await this.sesStatuses.of(domain.name, hasSomethingToLose, domain.sesShard);
       const fault = identityFault(dkim, 'scheduled');
       if (fault) onFault?.({ id: domain.id, fault });
       const startedAt = performance.now();

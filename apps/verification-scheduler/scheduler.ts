@@ -10,7 +10,7 @@ import { DomainVisits } from './domain-visits';
 import { Looks } from './looks';
 import { RateLimiter, unlessAborted } from './rate-limiter';
 import { withDefaults, type SchedulerOptions } from './scheduler-options';
-import type { SesStatuses } from './ses-statuses';
+import type { ShardStatuses } from './shard-statuses';
 import { SlotRunner } from './slot-runner';
 import type { ClaimedSlot, Slots } from './slots';
 import type { WatchedDomains } from './watched-domains';
@@ -43,7 +43,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     private readonly slots: Slots,
     watchedDomains: WatchedDomains,
     verifier: Pick<Verifier, 'check'>,
-    sesStatuses: Pick<SesStatuses, 'of'>,
+    sesStatuses: Pick<ShardStatuses, 'of'>,
     commands: Pick<Commands, 'execute'>,
     canary: Pick<Canary, 'isFound' | 'name'>,
     options: SchedulerOptions,

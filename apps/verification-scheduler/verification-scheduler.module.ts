@@ -6,14 +6,14 @@ import { eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
 import { DomainsReadModel, readModelMigrations } from '@app/read-model';
 import { ProcessModule } from '@app/process';
-import { HealthProbes, queriedGauge, type Settings } from '@app/runtime';
-import { SesIdentities } from '@app/ses';
+import { HealthProbes, queriedGauge, sesShards, type Settings } from '@app/runtime';
+import { SesShards } from '@app/ses';
 import { Canary, VerificationModule, Verifier } from '@app/verification';
 import { Pool } from 'pg';
 import { DomainEventsController } from './domain-events.controller';
 import { Expiry } from './expiry';
 import { Scheduler } from './scheduler';
-import { SesStatuses } from './ses-statuses';
+import { ShardStatuses } from './shard-statuses';
 import { Slots } from './slots';
 import { WatchedDomains } from './watched-domains';
 
@@ -50,12 +50,7 @@ export class VerificationSchedulerModule {
           resolvers: settings.DOH_RESOLVERS,
           canary: settings.VERIFICATION_CANARY,
           timeoutMs: settings.DOH_TIMEOUT,
-          ses: {
-            region: settings.AWS_REGION,
-            endpoint: settings.AWS_ENDPOINT_URL_SESV2,
-            callsPerSecond: settings.SES_CALLS_PER_SECOND,
-            timeoutMs: settings.SES_TIMEOUT,
-          },
+          ses: { shards: sesShards(settings), timeoutMs: settings.SES_TIMEOUT },
           required: settings.MAIL_FROM_REQUIRED ? ['mail_from'] : [],
         }),
       ],
@@ -73,10 +68,10 @@ export class VerificationSchedulerModule {
 }
 
 const sesStatuses = (settings: Settings): Provider => ({
-  provide: SesStatuses,
-  inject: [SesIdentities],
-  useFactory: (ses: SesIdentities) =>
-    new SesStatuses(ses, {
+  provide: ShardStatuses,
+  inject: [SesShards],
+  useFactory: (shards: SesShards) =>
+    new ShardStatuses(shards, {
       maxAgeMs: Math.min(60_000, settings.VERIFICATION_INTERVAL / 4),
       timeoutMs: listingTimeoutMs,
     }),
@@ -91,12 +86,12 @@ const expiry = (settings: Settings): Provider => ({
 
 const scheduler = (settings: Settings): Provider => ({
   provide: Scheduler,
-  inject: [Slots, WatchedDomains, Verifier, SesStatuses, Commands, Canary],
+  inject: [Slots, WatchedDomains, Verifier, ShardStatuses, Commands, Canary],
   useFactory: (
     slots: Slots,
     watchedDomains: WatchedDomains,
     verifier: Verifier,
-    statuses: SesStatuses,
+    statuses: ShardStatuses,
     commands: Commands,
     canary: Canary,
   ) =>

@@ -1,11 +1,14 @@
 /** Describes a domain as the cycle watches it, and what it has seen of it. Pure. */
 import { hash } from 'node:crypto';
 import type { LiveDomain } from '@app/mail-domain';
+import { defaultShard } from '@app/runtime';
 import { allPass, isBroken, type Assessment, type Expected } from '@app/mail-records';
 
 /** The data of a domain that the cycle needs: a pure function of its stream up to `version`. */
 export interface WatchedDomain extends Expected {
   readonly id: string;
+  /** The shard of SES that has its identity. */
+  readonly sesShard: string;
   readonly status: LiveDomain['status'];
   /** Whether the domain was verified before, so that strikes count. */
   readonly lapsed: boolean;
@@ -33,6 +36,7 @@ export const watched = (state: LiveDomain, version: number): WatchedDomain => ({
   dkimTokens: state.dkimTokens,
   dkimZone: state.dkimZone,
   sesRegion: state.sesRegion,
+  sesShard: state.sesShard ?? defaultShard,
   status: state.status,
   lapsed: state.status === 'pending' && state.lapsed,
   look: state.lastAssessment && fingerprint(state.lastAssessment),

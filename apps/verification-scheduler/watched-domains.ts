@@ -18,7 +18,7 @@ export interface YoungDomain extends WatchedDomain {
  * model has it then.
  */
 const keys = `dkim_tokens AS "dkimTokens", dkim_zone AS "dkimZone",
-          coalesce(w.ses_region, ${sesRegionOf('w.id')}, '') AS "sesRegion", w.mode`;
+          coalesce(w.ses_region, ${sesRegionOf('w.id')}, '') AS "sesRegion", w.ses_shard AS "sesShard", w.mode`;
 
 /** Keeps the scheduler's own table of the domains to watch, by slot. */
 @Injectable()
@@ -52,17 +52,21 @@ export class WatchedDomains {
   /** Writes the state of the stream when its events arrive, in order. */
   async follow(id: string, state: MailDomain, version: number): Promise<void> {
     if (!isLive(state)) return this.remove(id);
-    const { name, team, mode, dkimTokens, dkimZone, sesRegion, status, lapsed, look } = watched(state, version);
+    const { name, team, mode, dkimTokens, dkimZone, sesRegion, sesShard, status, lapsed, look } = watched(
+      state,
+      version,
+    );
     await this.pool.query({
       name: 'watched-follow',
       text: `
         INSERT INTO watched_domains AS w
-          (id, slot, name, team, dkim_tokens, dkim_zone, ses_region, status, lapsed, look, version, added_at, mode)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+          (id, slot, name, team, dkim_tokens, dkim_zone, ses_region, status, lapsed, look, version, added_at, mode,
+            ses_shard)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         ON CONFLICT (id) DO UPDATE SET
           dkim_tokens = excluded.dkim_tokens, dkim_zone = excluded.dkim_zone, ses_region = excluded.ses_region,
           status = excluded.status, lapsed = excluded.lapsed, look = excluded.look, version = excluded.version,
-          mode = excluded.mode
+          mode = excluded.mode, ses_shard = excluded.ses_shard
         WHERE w.version < excluded.version`,
       values: [
         id,
@@ -78,6 +82,7 @@ export class WatchedDomains {
         version,
         state.addedAt,
         mode,
+        sesShard,
       ],
     });
   }
@@ -88,14 +93,14 @@ export class WatchedDomains {
    */
   async refresh(id: string, state: MailDomain, version: number): Promise<void> {
     if (!isLive(state)) return this.remove(id);
-    const { status, lapsed, look, dkimTokens, dkimZone, sesRegion, mode } = watched(state, version);
+    const { status, lapsed, look, dkimTokens, dkimZone, sesRegion, sesShard, mode } = watched(state, version);
     await this.pool.query({
       name: 'watched-refresh',
       text: `
         UPDATE watched_domains SET status = $2, lapsed = $3, look = $4, version = $5, dkim_tokens = $6, dkim_zone = $7,
-          ses_region = $8, mode = $9
+          ses_region = $8, mode = $9, ses_shard = $10
         WHERE id = $1 AND (version < $5 OR (version = $5 AND look IS DISTINCT FROM $4))`,
-      values: [id, status, lapsed, look, version, dkimTokens, dkimZone, sesRegion, mode],
+      values: [id, status, lapsed, look, version, dkimTokens, dkimZone, sesRegion, mode, sesShard],
     });
   }
 

@@ -92,10 +92,23 @@ class KnowTheModeOfWatchedDomains1796400000300 implements MigrationInterface {
   }
 }
 
+class KnowTheShardOfWatchedDomains1797100000300 implements MigrationInterface {
+  readonly name = 'KnowTheShardOfWatchedDomains1797100000300';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`ALTER TABLE watched_domains ADD COLUMN ses_shard text NOT NULL DEFAULT 'default'`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE watched_domains DROP COLUMN ses_shard');
+  }
+}
+
 export const cycleMigrations: readonly Migration[] = [
   CreateVerificationCycle1795400000300,
   WatchYoungDomains1795400000500,
   KeepRequestedLooks1795900000500,
   KnowTheRegionOfWatchedDomains1796300000300,
   KnowTheModeOfWatchedDomains1796400000300,
+  KnowTheShardOfWatchedDomains1797100000300,
 ];

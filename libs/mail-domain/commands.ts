@@ -27,6 +27,8 @@ export class AddDomain {
       readonly claim?: string;
       /** The domain that it was won from, where another team had it. */
       readonly replaces?: string;
+      /** The shard of SES that has its identity. */
+      readonly sesShard?: string;
     },
     readonly context: CommandContext,
   ) {}

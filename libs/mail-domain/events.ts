@@ -41,6 +41,11 @@ export type DomainAdded = Event<
      * moment, by the same claim, and this one is provisioned once that one is deleted. Absent where the name was free.
      */
     readonly replaces?: string;
+    /**
+     * The shard, an account and Region of Amazon SES, that has its identity. Absent in events from before there were
+     * shards: then it is the shard `default`. `IdentityMoved` changes it.
+     */
+    readonly sesShard?: string;
   }
 >;
 

@@ -30,6 +30,8 @@ interface Named {
   readonly mode?: 'send_only' | undefined;
   /** The time from which a domain that only sent is to receive mail too; absent where it always was. */
   readonly receivingSince?: string | undefined;
+  /** The shard of SES that has its identity; absent where its events name none. */
+  readonly sesShard?: string | undefined;
 }
 
 /** The state that every provisioned domain has, whatever its verification status. */
@@ -344,8 +346,9 @@ function strikesAfter(state: LiveDomain, broken: boolean): number {
 export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
   switch (event.type) {
     case 'DomainAdded': {
-      const { name, team, deadline, mode, replaces } = event.data;
-      return { status: 'provisioning', id: event.domainId, name, team, addedAt: event.at, deadline, mode, replaces };
+      const { name, team, deadline, mode, replaces, sesShard } = event.data;
+      const named = { id: event.domainId, name, team, addedAt: event.at, mode, sesShard };
+      return { ...named, status: 'provisioning', deadline, replaces };
     }
     case 'DomainProvisioned':
       return changed(changed(named(expectStatus(state, event, 'provisioning')), event.data), {
@@ -473,13 +476,14 @@ const changed = <State extends object, const Values extends object>(state: State
 /** Distributes over the union, so that each kind of state keeps its own fields. */
 type Changed<State, Values> = State extends unknown ? Omit<State, keyof Values> & Values : never;
 
-const named = ({ id, name, team, addedAt, mode, receivingSince }: Named): Named => ({
+const named = ({ id, name, team, addedAt, mode, receivingSince, sesShard }: Named): Named => ({
   id,
   name,
   team,
   addedAt,
   mode,
   receivingSince,
+  sesShard,
 });
 
 const provisioned = (state: Provisioned): Provisioned => ({
@@ -489,6 +493,7 @@ const provisioned = (state: Provisioned): Provisioned => ({
   addedAt: state.addedAt,
   mode: state.mode,
   receivingSince: state.receivingSince,
+  sesShard: state.sesShard,
   dkimTokens: state.dkimTokens,
   dkimZone: state.dkimZone,
   sesRegion: state.sesRegion,

@@ -1,4 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { defaultShard } from '@app/runtime';
 import { FindDeletedMailboxes1797000000200, liveHome, mailboxMigrations } from './mailboxes.migration';
 import { CountForQuotas1796500000100 } from './quotas.migration';
 
@@ -183,6 +184,22 @@ class LetNamesChangeHands1796700000200 implements MigrationInterface {
   }
 }
 
+/**
+ * Knows in which shard of SES a domain is. The default is written once for all rows that are there, without a look at
+ * them, and is right for those of a release that does not know the column.
+ */
+class KnowTheShardOfDomains1797100000100 implements MigrationInterface {
+  readonly name = 'KnowTheShardOfDomains1797100000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`ALTER TABLE domains ADD COLUMN ses_shard text NOT NULL DEFAULT '${defaultShard}'`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE domains DROP COLUMN ses_shard');
+  }
+}
+
 export const readModelMigrations = [
   CreateDomains1770000000100,
   KnowWhenDomainsWereChecked1795400000600,
@@ -193,6 +210,7 @@ export const readModelMigrations = [
   LetDomainsExpire1796700000100,
   LetNamesChangeHands1796700000200,
   FindDeletedMailboxes1797000000200,
+  KnowTheShardOfDomains1797100000100,
 ];
 
 /** The unique index that reserves a name. */

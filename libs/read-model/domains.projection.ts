@@ -1,5 +1,6 @@
 import type { InlineProjection, ProjectedRow } from '@app/event-store';
 import type { MailDomain } from '@app/mail-domain';
+import { defaultShard } from '@app/runtime';
 import { seenFinding, type Assessment, type SeenFinding } from '@app/mail-records';
 
 /** The table `domains`: one row a stream, written in the append's transaction. */
@@ -16,6 +17,7 @@ export const domainsProjection: InlineProjection = {
     dkim_tokens: 'json',
     dkim_zone: 'text',
     ses_region: 'text',
+    ses_shard: 'text',
     ses_mail_from_status: 'text',
     ses_identity: 'jsonb',
     last_look: 'jsonb',
@@ -58,6 +60,7 @@ export function domainRow(state: MailDomain, version: number, at: string): Proje
     dkim_tokens: provisioned?.dkimTokens ?? null,
     dkim_zone: provisioned?.dkimZone ?? null,
     ses_region: provisioned?.sesRegion ?? null,
+    ses_shard: state.sesShard ?? defaultShard,
     ses_mail_from_status: provisioned?.sesMailFromStatus ?? null,
     ses_identity: provisioned?.sesIdentity ?? null,
     last_look: provisioned?.lastAssessment ? lastLook(provisioned.lastAssessment) : null,

@@ -15,6 +15,8 @@ export interface DomainView {
   readonly dkimTokens: readonly string[];
   readonly dkimZone: string;
   readonly sesRegion: string;
+  /** The shard of SES that has its identity. */
+  readonly sesShard: string;
   /** Null until a look has asked. */
   readonly sesMailFromStatus: SesMailFromStatus | null;
   /** Null until a look has asked. */
@@ -82,6 +84,7 @@ const columnOf: Record<Exclude<keyof DomainView, 'mailboxCount'>, string> = {
   dkimTokens: 'dkim_tokens',
   dkimZone: 'dkim_zone',
   sesRegion: 'ses_region',
+  sesShard: 'ses_shard',
   sesMailFromStatus: 'ses_mail_from_status',
   sesIdentity: 'ses_identity',
   lastLook: 'last_look',

@@ -1,20 +1,25 @@
 import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
-import type { SesOptions } from '@app/ses';
+import { SesShards, type SesModuleOptions } from '@app/ses';
 import { SesWriter } from './ses-writer';
 
 @Module({})
 export class SesWriterModule implements OnApplicationShutdown {
-  constructor(@Inject(SesWriter) private readonly writer: SesWriter) {}
+  constructor(@Inject(SesShards) private readonly shards: SesShards<SesWriter>) {}
 
-  static forRoot(options: SesOptions): DynamicModule {
+  static forRoot({ shards, timeoutMs }: SesModuleOptions): DynamicModule {
     return {
       module: SesWriterModule,
-      providers: [{ provide: SesWriter, useFactory: () => new SesWriter(options) }],
-      exports: [SesWriter],
+      providers: [
+        {
+          provide: SesShards,
+          useFactory: () => new SesShards(shards, (shard) => new SesWriter({ ...shard, timeoutMs })),
+        },
+      ],
+      exports: [SesShards],
     };
   }
 
   onApplicationShutdown(): void {
-    this.writer.close();
+    this.shards.close();
   }
 }

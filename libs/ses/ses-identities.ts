@@ -8,10 +8,11 @@ import {
   type DkimAttributes,
   type GetEmailIdentityCommandOutput,
 } from '@aws-sdk/client-sesv2';
+import { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import { Logger } from '@nestjs/common';
 import { z } from 'zod';
 import type { SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
-import { backOffMs, CounterpartAlarm } from '@app/runtime';
+import { backOffMs, CounterpartAlarm, defaultShard, type SesShard } from '@app/runtime';
 import { isKnownSesError, sesFault, type SesFault, type SesOperation } from './ses-fault';
 import { TokenBucket } from './token-bucket';
 
@@ -77,12 +78,10 @@ export class SesUnavailable extends Error {
   override readonly name = 'SesUnavailable';
 }
 
-export interface SesOptions {
-  readonly region: string;
-  /** The SES endpoint; the SDK's default when absent. */
-  readonly endpoint?: string;
-  /** Identity calls of this process a second. SES allows about one. */
-  readonly callsPerSecond: number;
+/** The shard that is asked, and how. */
+export interface SesOptions extends Pick<SesShard, 'region' | 'endpoint' | 'roleArn' | 'profile' | 'callsPerSecond'> {
+  /** The shard's name; that of the default shard when absent. */
+  readonly name?: string;
   /** Milliseconds after which a single call counts as unanswered. */
   readonly timeoutMs: number;
 }
@@ -159,6 +158,8 @@ export class SesIdentities {
     this.client = new SESv2Client({
       region: options.region,
       ...(options.endpoint && { endpoint: options.endpoint }),
+      ...(options.profile && { profile: options.profile }),
+      ...(options.roleArn && { credentials: roleCredentials(options.roleArn, options.region) }),
       // Retries are made in `call` only, since the SDK gives up on a throttle.
       maxAttempts: 1,
       requestHandler: {
@@ -285,7 +286,8 @@ export class SesIdentities {
   /** Gives an error without the text of SES, which goes to the log. */
   private translate(error: Error & Partial<Answered>, operation: SesOperation, signal?: AbortSignal): Error {
     const fault = faultOf(error, operation);
-    const said = { operation, error: error.name, said: error.message, request: error.$metadata?.requestId };
+    const { name: shard = defaultShard } = this.options;
+    const said = { shard, operation, error: error.name, said: error.message, request: error.$metadata?.requestId };
     if (fault === 'ours') {
       const reason = isKnownSesError(error.name) ? error.name : 'unknown';
       this.alarm.raise(reason, `SES refuses ${operation} to this installation`, said);
@@ -297,6 +299,10 @@ export class SesIdentities {
     return new SesUnavailable(`SES gave no answer to ${operation}`, { cause: error });
   }
 }
+
+/** Gives credentials of a role, which is assumed anew before they expire. */
+const roleCredentials = (RoleArn: string, region: string) =>
+  fromTemporaryCredentials({ params: { RoleArn, RoleSessionName: 'sendmux-domains' }, clientConfig: { region } });
 
 /**
  * Sorts whatever the SDK has thrown. An answer is believed only if it is one of AWS: with a name and a request id. A

@@ -1,19 +1,32 @@
 import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
-import { SesIdentities, type SesOptions } from './ses-identities';
+import type { SesShard } from '@app/runtime';
+import { SesIdentities } from './ses-identities';
+import { SesShards } from './ses-shards';
+
+export interface SesModuleOptions {
+  readonly shards: readonly SesShard[];
+  /** Milliseconds after which a single call counts as unanswered. */
+  readonly timeoutMs: number;
+}
 
 @Module({})
 export class SesModule implements OnApplicationShutdown {
-  constructor(@Inject(SesIdentities) private readonly identities: SesIdentities) {}
+  constructor(@Inject(SesShards) private readonly shards: SesShards) {}
 
-  static forRoot(options: SesOptions): DynamicModule {
+  static forRoot({ shards, timeoutMs }: SesModuleOptions): DynamicModule {
     return {
       module: SesModule,
-      providers: [{ provide: SesIdentities, useFactory: () => new SesIdentities(options) }],
-      exports: [SesIdentities],
+      providers: [
+        {
+          provide: SesShards,
+          useFactory: () => new SesShards(shards, (shard) => new SesIdentities({ ...shard, timeoutMs })),
+        },
+      ],
+      exports: [SesShards],
     };
   }
 
   onApplicationShutdown(): void {
-    this.identities.close();
+    this.shards.close();
   }
 }

@@ -2,7 +2,7 @@ import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '
 import { DohClient } from '@app/dns';
 import type { Requirement } from '@app/mail-records';
 import { defaultCanary } from '@app/runtime';
-import { SesIdentities, SesModule, type SesOptions } from '@app/ses';
+import { SesModule, SesShards, type SesModuleOptions } from '@app/ses';
 import { Canary } from './canary';
 import { Explainer } from './explainer';
 import { PublishedRecords } from './published-records';
@@ -13,7 +13,7 @@ export interface VerificationOptions {
   readonly resolvers: readonly string[];
   /** Time-out of one query, in milliseconds. */
   readonly timeoutMs: number;
-  readonly ses: SesOptions;
+  readonly ses: SesModuleOptions;
   /** Name of a TXT record of ours; the one at `sendmux.ai` when absent. */
   readonly canary?: string;
   /** What a domain needs to be verified, besides what every domain needs; nothing when absent. */
@@ -60,9 +60,8 @@ export class VerificationModule implements OnApplicationShutdown {
         },
         {
           provide: Verifier,
-          inject: [Resolvers, SesIdentities],
-          useFactory: ({ clients }: Resolvers, identities: SesIdentities) =>
-            new Verifier(clients, identities, required),
+          inject: [Resolvers, SesShards],
+          useFactory: ({ clients }: Resolvers, shards: SesShards) => new Verifier(clients, shards, required),
         },
       ],
       exports: [Canary, Explainer, Verifier, PublishedRecords, Resolvers, sesModule],

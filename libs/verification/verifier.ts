@@ -12,7 +12,7 @@ import {
   type Finding,
   type Requirement,
 } from '@app/mail-records';
-import type { SesIdentities, SesIdentity } from '@app/ses';
+import type { SesIdentity, SesShards } from '@app/ses';
 import { ask, everyResolver, follow, type Resolver } from './follow';
 
 /** A look's answers and its assessment. */
@@ -25,6 +25,12 @@ export interface Look {
   readonly assessment: Assessment;
 }
 
+/** The domain that is looked at. */
+export interface LookedAt extends Expected {
+  /** The shard of SES that has its identity; the default one when absent. */
+  readonly sesShard?: string | undefined;
+}
+
 /** Asks the resolvers and SES about a domain, and passes the answers to `judge`. It decides nothing itself. */
 export class Verifier {
   /**
@@ -33,7 +39,7 @@ export class Verifier {
    */
   constructor(
     private readonly resolvers: readonly Resolver[],
-    private readonly ses: Pick<SesIdentities, 'get'>,
+    private readonly ses: Pick<SesShards, 'get'>,
     private readonly required: readonly Requirement[] = [],
   ) {}
 
@@ -44,12 +50,12 @@ export class Verifier {
    *
    * @param dkim the answer of SES, where the caller has it already.
    */
-  async check(domain: Expected, dkim?: DkimAnswer): Promise<Assessment> {
+  async check(domain: LookedAt, dkim?: DkimAnswer): Promise<Assessment> {
     return dkim ? judge(domain, await this.dns(domain), dkim, this.required) : (await this.look(domain)).assessment;
   }
 
   /** Makes the same look, and gives all answers for an explanation. Never throws. */
-  async look(domain: Expected): Promise<Look> {
+  async look(domain: LookedAt): Promise<Look> {
     const [answers, identity] = await Promise.all([this.dns(domain), this.identity(domain)]);
     const dkim = typeof identity === 'string' ? identity : identity.status;
     const judged = judge(domain, answers, dkim, this.required);
@@ -95,9 +101,9 @@ export class Verifier {
     return answers;
   }
 
-  private async identity(domain: Expected): Promise<SesIdentity | 'unavailable' | 'identity_missing'> {
+  private async identity(domain: LookedAt): Promise<SesIdentity | 'unavailable' | 'identity_missing'> {
     try {
-      const identity = await this.ses.get(domain.name, { signal: AbortSignal.timeout(sesPatienceMs) });
+      const identity = await this.ses.get(domain.name, { signal: AbortSignal.timeout(sesPatienceMs) }, domain.sesShard);
       // An identity that signs with other keys says nothing about the records that the customer has to place.
       return identity && haveSameTokens(domain.dkimTokens, identity.tokens) ? identity : 'identity_missing';
     } catch {

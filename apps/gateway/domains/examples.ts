@@ -16,6 +16,7 @@ export const view: DomainView = {
   dkimTokens: ['token1', 'token2', 'token3'],
   dkimZone: 'dkim.amazonses.com',
   sesRegion: 'eu-west-1',
+  sesShard: 'default',
   sesMailFromStatus: null,
   sesIdentity: null,
   lastLook: null,

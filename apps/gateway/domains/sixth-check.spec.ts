@@ -178,6 +178,7 @@ describe('one more check', () => {
       sesDkimStatus: 'pending' as const,
       sesMailFromStatus: null,
       sesIdentity: null,
+      sesShard: 'default',
       lastLook: null,
       verifiedAt: null,
       checkedAt: null,
