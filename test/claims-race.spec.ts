@@ -76,7 +76,9 @@ class Gateway {
       check: ({ name, team }: Expected) => Promise.resolve(seen(name, team)),
     };
     const unheard = { expect: () => ({ within: () => Promise.resolve(undefined), drop: () => undefined }) };
-    this.claims = new Claims(new StoredClaims(this.pool), this.commands, this.readModel, verifier, unheard, graceMs);
+    const shards = { inOne: <T>(add: (shard: string) => Promise<T>) => add('default') };
+    const stored = new StoredClaims(this.pool);
+    this.claims = new Claims(stored, this.commands, this.readModel, verifier, unheard, shards, graceMs);
   }
 }
 

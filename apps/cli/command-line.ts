@@ -31,7 +31,7 @@ const groups: Record<string, Group> = {
     load: async () => (await import('./parked-commands.js')).addParkedCommands,
   },
   ses: {
-    description: 'identities of Amazon SES that were there before a customer added the domain',
+    description: 'shards of Amazon SES, and identities that were there before a customer added the domain',
     load: async () => (await import('./ses-commands.js')).addSesCommands,
   },
   events: {

@@ -8,6 +8,7 @@ import { SesWriter } from '@app/ses-writer';
 import type { Command } from 'commander';
 import { examples, print } from './output';
 import { MailFromRequests, type MailFromOutcome } from './ses-mail-from';
+import { addShardCommands } from './ses-shards';
 import { UsedWrongly } from './used-wrongly';
 import { withPool } from './with-pool';
 
@@ -32,6 +33,7 @@ interface Found {
 
 /** Adds `sendmux ses …`: what an operator does with identities of SES that have the name of a customer's domain. */
 export function addSesCommands(ses: Command): void {
+  addShardCommands(ses);
   const domain = ['<domain>', 'name of the identity, such as mail.acme.com'] as const;
   const shard = ['--shard <name>', 'shard that has it; where absent, all are asked'] as const;
 

@@ -4,7 +4,14 @@ import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { Checks, cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
-import { DomainsReadModel, MailboxesReadModel, Quotas, readModelMigrations } from '@app/read-model';
+import {
+  DomainsReadModel,
+  MailboxesReadModel,
+  Quotas,
+  readModelMigrations,
+  StoredShards,
+  storeShards,
+} from '@app/read-model';
 import { WebhookMessages } from '@app/presentation';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, publicUrlOf, sesShards, shardSettings, type Settings } from '@app/runtime';
@@ -30,6 +37,7 @@ import { Claims } from './claims/claims.service';
 import { StoredClaims } from './claims/stored-claims';
 import { DomainsController } from './domains/domains.controller';
 import { Domains } from './domains/domains.service';
+import { OpenShards } from './domains/open-shards';
 import { FiltersController } from './domains/filters.controller';
 import { SenderFilters } from './domains/filters.service';
 import { idempotencyMigrations } from './idempotency/idempotency.migration';
@@ -188,6 +196,12 @@ export class GatewayModule {
           inject: [Pool],
           useFactory: (pool: Pool) => new Checks(pool, settings.VERIFICATION_INTERVAL),
         },
+        {
+          provide: StoredShards,
+          inject: [Pool],
+          useFactory: (pool: Pool) => storeShards(pool, sesShards(settings)),
+        },
+        { provide: OpenShards, inject: [StoredShards], useFactory: (stored: StoredShards) => new OpenShards(stored) },
         Quotas,
         {
           provide: StoredQuotas,
@@ -241,15 +255,16 @@ export class GatewayModule {
         },
         {
           provide: Claims,
-          inject: [StoredClaims, Commands, DomainsReadModel, Verifier, Outcomes],
-          useFactory: (...parts: [StoredClaims, Commands, DomainsReadModel, Verifier, Outcomes]) =>
+          inject: [StoredClaims, Commands, DomainsReadModel, Verifier, Outcomes, OpenShards],
+          useFactory: (...parts: [StoredClaims, Commands, DomainsReadModel, Verifier, Outcomes, OpenShards]) =>
             new Claims(...parts, settings.CLAIM_GRACE),
         },
         {
           provide: Domains,
-          inject: [Commands, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes],
-          useFactory: (...parts: [Commands, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes]) =>
-            new Domains(...parts, { provisioningDeadlineMs: settings.PROVISIONING_DEADLINE }),
+          inject: [Commands, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes, OpenShards],
+          useFactory: (
+            ...parts: [Commands, DomainCommandHandler, EventStore, DomainsReadModel, Outcomes, OpenShards]
+          ) => new Domains(...parts, { provisioningDeadlineMs: settings.PROVISIONING_DEADLINE }),
         },
       ],
     };

@@ -5,7 +5,7 @@ import { DatabaseModule } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { MailServer, MailServerModule } from '@app/mail-server';
 import { messagingMigrations } from '@app/messaging';
-import { DomainsReadModel, MailboxesReadModel, readModelMigrations } from '@app/read-model';
+import { DomainsReadModel, MailboxesReadModel, readModelMigrations, StoredShards, storeShards } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, sesShards, type Settings } from '@app/runtime';
 import { SesShards } from '@app/ses';
@@ -49,6 +49,11 @@ export class ProvisioningModule {
       ],
       controllers: [DomainEventsController, MailboxEventsController],
       providers: [
+        {
+          provide: StoredShards,
+          inject: [Pool, SesShards],
+          useFactory: (pool: Pool, clients: SesShards) => storeShards(pool, sesShards(settings), clients),
+        },
         TaskList,
         ProvisioningWorker,
         PlacementWorker,

@@ -4,7 +4,7 @@ import { cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
-import { DomainsReadModel, readModelMigrations } from '@app/read-model';
+import { DomainsReadModel, readModelMigrations, StoredShards, storeShards } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { HealthProbes, queriedGauge, sesShards, type Settings } from '@app/runtime';
 import { SesShards } from '@app/ses';
@@ -56,6 +56,11 @@ export class VerificationSchedulerModule {
       ],
       controllers: [DomainEventsController],
       providers: [
+        {
+          provide: StoredShards,
+          inject: [Pool, SesShards],
+          useFactory: (pool: Pool, clients: SesShards) => storeShards(pool, sesShards(settings), clients),
+        },
         WatchedDomains,
         Slots,
         DomainsReadModel,

@@ -60,7 +60,7 @@ export const domainDecider: Decider<DomainCommand, DomainEvent, MailDomain> = {
  * Handles the commands on domains.
  *
  * @throws {DomainRuleBroken} `conflict` when the name is reserved or mailboxes are left, and whatever `decide` refuses.
- * @throws {QuotaExceeded} and {InstallationFull}, for an add.
+ * @throws {QuotaExceeded}, {InstallationFull} and {ShardClosed}, for an add.
  */
 @CommandHandler(CommandToDomain)
 export class DomainCommandHandler

@@ -4,4 +4,4 @@ export type { Decider } from './decider';
 export { StreamHasChanged, type Decision } from './decider.handler';
 export * from './domain-command.handler';
 export * from './mailbox-command.handler';
-export { InstallationFull, QuotaExceeded } from './quota-errors';
+export { InstallationFull, QuotaExceeded, ShardClosed } from './quota-errors';

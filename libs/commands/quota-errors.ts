@@ -1,5 +1,5 @@
 import type { ConstraintViolation } from '@app/event-store';
-import { installationQuota, singular, teamQuota, type QuotaKind } from '@app/read-model';
+import { installationQuota, shardCapacity, singular, teamQuota, type QuotaKind } from '@app/read-model';
 
 interface Count {
   readonly current: number;
@@ -25,8 +25,17 @@ export class InstallationFull extends Error {
   }
 }
 
+/** Thrown when a shard of SES takes no more identities: it is full, or drained. Nothing was appended. */
+export class ShardClosed extends Error {
+  override readonly name = 'ShardClosed';
+  constructor(readonly shard: string) {
+    super(`The shard ${shard} of SES takes no more identities.`);
+  }
+}
+
 /** Gives the error for the violation of a limit; undefined when another constraint is violated. */
 export function quotaRefusal(kind: QuotaKind, { constraint, detail = '' }: ConstraintViolation): Error | undefined {
+  if (constraint === shardCapacity) return new ShardClosed(detail);
   if (constraint !== teamQuota && constraint !== installationQuota) return undefined;
   const [current, limit] = detail.split('/').map(Number) as [number, number];
   return constraint === teamQuota

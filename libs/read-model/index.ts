@@ -20,3 +20,5 @@ export {
   type QuotaUses,
 } from './quotas';
 export { installationQuota, teamQuota } from './quotas.migration';
+export { recountShards, storeShards, StoredShards, type ShardReports, type ShardUse } from './ses-shards';
+export { shardCapacity } from './ses-shards.migration';

@@ -1,6 +1,7 @@
 import { domainDecider, mailboxDecider } from '@app/commands';
 import type { InlineProjection, ProjectedRow, StreamEvent } from '@app/event-store';
-import { domainsProjection, mailboxesProjection, type QuotaKind } from '@app/read-model';
+import { domainsProjection, mailboxesProjection, recountQuotas, recountShards } from '@app/read-model';
+import type { Client } from 'pg';
 
 /** The functions that turn a stream into a row; an append uses the same ones. */
 interface Fold<E, State> {
@@ -15,8 +16,8 @@ export interface Projection {
   readonly table: InlineProjection;
   /** The prefix of the names of its streams. */
   readonly prefix: string;
-  /** The quotas that its rows are counted for. */
-  readonly quotas: QuotaKind;
+  /** Counts anew what its rows are counted for, by those of a table that nobody else can write to. */
+  readonly recount: (client: Client, table: string) => Promise<void>;
   /** Makes a fold that takes one stream after another. */
   readonly folder: () => Folder;
 }
@@ -49,13 +50,16 @@ const projections = {
   domains: {
     table: domainsProjection,
     prefix: 'mdom_',
-    quotas: 'domains',
+    recount: async (client, table) => {
+      await recountQuotas(client, 'domains', table);
+      await recountShards(client, table);
+    },
     folder: () => folderOf(domainDecider),
   },
   mailboxes: {
     table: mailboxesProjection,
     prefix: 'mbx_',
-    quotas: 'mailboxes',
+    recount: (client, table) => recountQuotas(client, 'mailboxes', table),
     folder: () => folderOf(mailboxDecider),
   },
 } satisfies Record<string, Projection>;

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { copyIn, openPool, type TextRow } from '@app/database';
 import { estimatedEvents, EventLog } from '@app/event-store';
-import { recountQuotas } from '@app/read-model';
 import { DatabaseError, type Client } from 'pg';
 import { connect } from './connection';
 import { foldedRows } from './folded-rows';
@@ -289,7 +288,7 @@ class Rebuild {
           // before it draws a position.
           await writer.query(`LOCK TABLE ${table} IN SHARE ROW EXCLUSIVE MODE`);
           await this.refold(progress, position);
-          await recountQuotas(writer, this.projection.quotas, shadowOf(table));
+          await this.projection.recount(writer, shadowOf(table));
           await writer.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
           await swap(writer, table);
         }, 'ISOLATION LEVEL REPEATABLE READ');

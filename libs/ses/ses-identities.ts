@@ -10,10 +10,12 @@ import {
 } from '@aws-sdk/client-sesv2';
 import { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import { Logger } from '@nestjs/common';
+import { Counter } from 'prom-client';
 import { z } from 'zod';
 import type { SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
 import { backOffMs, CounterpartAlarm, defaultShard, type SesShard } from '@app/runtime';
 import { isKnownSesError, sesFault, type SesFault, type SesOperation } from './ses-fault';
+import type { CallOutcomes } from './shard-health';
 import { TokenBucket } from './token-bucket';
 
 /** The tag that marks an identity as ours; its value is the domain's id. */
@@ -136,6 +138,12 @@ const page = z.object({
   NextToken: z.string().optional(),
 });
 
+const errors = new Counter({
+  name: 'sendmux_ses_errors_total',
+  help: 'Calls that a shard of SES has refused this installation, or not answered, by reason',
+  labelNames: ['shard', 'reason'],
+});
+
 const throttleBackOff = { baseMs: 500, capMs: 8_000 };
 
 /**
@@ -147,6 +155,8 @@ const throttleBackOff = { baseMs: 500, capMs: 8_000 };
  * causes do, for the log.
  */
 export class SesIdentities {
+  /** Is told how each call ends; nobody when absent. */
+  outcomes: CallOutcomes | undefined;
   protected readonly client: SESv2Client;
   private readonly logger = new Logger(SesIdentities.name);
   private readonly alarm = new CounterpartAlarm('ses');
@@ -271,9 +281,13 @@ export class SesIdentities {
           // A proxy may answer with a page and status 200, and the SDK does not check an answer without required
           // fields.
           if (!answer.$metadata.requestId) throw new Error('what answered is not SES: there is no request id');
+          this.outcomes?.answered();
           return answer;
         } catch (error) {
-          if (expected && error instanceof expected && error.$metadata.requestId) return undefined;
+          if (expected && error instanceof expected && error.$metadata.requestId) {
+            this.outcomes?.answered();
+            return undefined;
+          }
           if (faultOf(error as Error, operation) !== 'throttled') throw error;
           await delay(backOffMs(throttleBackOff, throttled), undefined, { signal });
         }
@@ -290,13 +304,23 @@ export class SesIdentities {
     const said = { shard, operation, error: error.name, said: error.message, request: error.$metadata?.requestId };
     if (fault === 'ours') {
       const reason = isKnownSesError(error.name) ? error.name : 'unknown';
+      this.fails(reason, true);
       this.alarm.raise(reason, `SES refuses ${operation} to this installation`, said);
       return new SesDenied(`SES refuses ${operation} to this installation (${reason})`, { cause: error });
     }
     if (!signal?.aborted)
       this.logger.warn(said, fault === 'name' ? 'SES does not accept a name' : 'SES gave no answer');
-    if (fault === 'name') return new SesRefused('SES does not accept the name', { cause: error });
+    if (fault === 'name') {
+      this.outcomes?.answered();
+      return new SesRefused('SES does not accept the name', { cause: error });
+    }
+    if (!signal?.aborted) this.fails('no_answer', false);
     return new SesUnavailable(`SES gave no answer to ${operation}`, { cause: error });
+  }
+
+  private fails(reason: string, isDenied: boolean): void {
+    errors.inc({ shard: this.options.name ?? defaultShard, reason });
+    this.outcomes?.failed(reason, isDenied);
   }
 }
 

@@ -1,5 +1,6 @@
 import { defaultShard, type SesShard } from '@app/runtime';
 import { SesUnavailable, type Call, type SesIdentities, type SesIdentity } from './ses-identities';
+import { ShardHealth, type ShardReports } from './shard-health';
 
 /** Holds a client for each shard of the settings. */
 export class SesShards<Client extends SesIdentities = SesIdentities> {
@@ -28,6 +29,11 @@ export class SesShards<Client extends SesIdentities = SesIdentities> {
   /** Gives the names of the shards, in the order of the settings. */
   names(): string[] {
     return [...this.clients.keys()];
+  }
+
+  /** Has the errors of all shards reported, and whether a shard fails. */
+  reportTo(reports: ShardReports): void {
+    for (const [name, client] of this.clients) client.outcomes = new ShardHealth(name, reports);
   }
 
   close(): void {

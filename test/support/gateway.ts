@@ -1,4 +1,5 @@
 import { BlockList, type AddressInfo } from 'node:net';
+import type { Settings } from '@app/runtime';
 import type { DynamicModule } from '@nestjs/common';
 import { Commands } from '@app/commands';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -106,6 +107,7 @@ const settings = {
   DOH_TIMEOUT: 1_000,
   AWS_REGION: 'eu-west-1',
   AWS_ENDPOINT_URL_SESV2: undefined,
+  SES_SHARDS: undefined as Settings['SES_SHARDS'],
   OUTBOUND_PROVIDERS: new Map([['mailgun', 'smtp.eu.mailgun.org:587']]),
   MAIL_FROM_REQUIRED: false,
   CLAIM_GRACE: 7 * 86_400_000,

@@ -60,7 +60,7 @@ export async function replayedAndLive(url: string): Promise<{ replayed: Row[]; l
 
 /**
  * Gives how many rows each team has that hold a place: as they are counted for its quotas, and as the tables have them.
- * `all` is what all teams have together.
+ * `all` is what all teams have together. The identities of a shard of SES are counted in the same way.
  */
 export async function countedAndHeld(url: string): Promise<{ counted: Row[]; held: Row[] }> {
   const client = await openClient({ connectionString: url });
@@ -69,11 +69,14 @@ export async function countedAndHeld(url: string): Promise<{ counted: Row[]; hel
       (kind) => `SELECT '${kind}' AS kind, team, count(*)::integer AS used FROM ${kind}
         WHERE status NOT IN ('rolled_back', 'deleted') GROUP BY team`,
     );
+    held.push(`SELECT 'identities', ses_shard, count(*)::integer FROM domains
+        WHERE status NOT IN ('rolled_back', 'deleted') GROUP BY ses_shard`);
     // One statement sees one moment.
     const { rows } = await client.query<{ counted: Row[] | null; held: Row[] | null }>(
       `WITH held AS (${held.join(' UNION ALL ')}), counted AS (
         SELECT kind, team, used FROM team_quotas WHERE used <> 0
         UNION ALL SELECT kind, 'all', used FROM common_quotas WHERE used <> 0
+        UNION ALL SELECT 'identities', name, identities FROM ses_shards WHERE identities <> 0
       )
       SELECT (SELECT json_agg(counted ORDER BY kind, team) FROM counted) AS counted,
         (SELECT json_agg(held ORDER BY kind, team) FROM (

@@ -8,6 +8,7 @@ import { newId } from '@app/runtime';
 import type { Verifier } from '@app/verification';
 import { Counter } from 'prom-client';
 import { contextOf, type Request } from '../domains/domains.service';
+import type { OpenShards } from '../domains/open-shards';
 import type { Outcomes } from '../domains/outcomes.service';
 import { ApiError } from '../http/api-error';
 import type { Refusal, StoredClaim, StoredClaims } from './stored-claims';
@@ -44,6 +45,7 @@ export class Claims {
     private readonly readModel: Pick<DomainsReadModel, 'holderOf' | 'find'>,
     private readonly verifier: Pick<Verifier, 'ownership' | 'check'>,
     private readonly outcomes: Pick<Outcomes, 'expect'>,
+    private readonly shards: Pick<OpenShards, 'inOne'>,
     private readonly graceMs: number,
   ) {}
 
@@ -83,7 +85,7 @@ export class Claims {
    * has ended is returned as it is.
    *
    * @throws {ApiError} `service_unavailable` when the DNS cannot tell; `conflict` while the name changes hands.
-   * @throws {QuotaExceeded} and {InstallationFull}
+   * @throws {QuotaExceeded}, {InstallationFull} and {AllShardsClosed}
    */
   async verify(id: string, request: Request): Promise<StoredClaim> {
     const { team } = request.caller;
@@ -137,7 +139,7 @@ export class Claims {
   ): Promise<void> {
     const now = Date.now();
     const context = contextOf(request, now);
-    const add = (replaces?: string) =>
+    const add = (sesShard: string, replaces?: string) =>
       new AddDomain(
         domainId,
         {
@@ -146,16 +148,17 @@ export class Claims {
           deadline: new Date(now + provisioningDeadlineMs).toISOString(),
           ...(mode === 'send_only' && { mode }),
           claim,
+          sesShard,
           ...(replaces !== undefined && { replaces }),
         },
         context,
       );
     if (!holder) {
-      await this.commands.execute(add());
+      await this.shards.inOne((shard) => this.commands.execute(add(shard)));
       return;
     }
     const release = new ReleaseDomain(holder.id, { claim, ownership, graceMs: this.graceMs }, forOthers(claim, now));
-    await this.commands.executeBoth(release, add(holder.id));
+    await this.shards.inOne((shard) => this.commands.executeBoth(release, add(shard, holder.id)));
     this.logger.log({ claim, domain: domainId, replaces: holder.id }, 'a claim has won a name');
   }
 

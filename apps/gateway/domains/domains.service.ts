@@ -22,6 +22,7 @@ import { domainView, DomainsReadModel, type DomainFilter, type DomainView } from
 import { ApiError } from '../http/api-error';
 import type { Preconditions } from '../http/preconditions';
 import { domainIdForm } from './domain.dto';
+import { AllShardsClosed, type OpenShards } from './open-shards';
 import { Outcomes, type Expectation } from './outcomes.service';
 
 /**
@@ -63,6 +64,7 @@ export class Domains {
     private readonly store: EventStore,
     private readonly readModel: DomainsReadModel,
     private readonly outcomes: Outcomes,
+    private readonly shards: Pick<OpenShards, 'inOne'>,
     private readonly options: DomainsOptions,
   ) {}
 
@@ -76,7 +78,7 @@ export class Domains {
    * continues that add.
    *
    * @throws {ApiError} `conflict`, `provisioning_failed`, `provisioning_timeout`, `service_unavailable`
-   * @throws {QuotaExceeded} and {InstallationFull}
+   * @throws {QuotaExceeded}, {InstallationFull} and {AllShardsClosed}
    */
   async add(id: string, name: string, mode: DomainMode, { caller, requestId }: Request): Promise<DomainView> {
     await this.refuseWhenHeld(id, name, caller.team);
@@ -86,7 +88,7 @@ export class Domains {
       const deadline = new Date(now + this.options.provisioningDeadlineMs).toISOString();
       const context = contextOf({ caller, requestId }, now);
       const data = { name, team: caller.team, deadline, ...(mode === 'send_only' && { mode }) };
-      const added = await this.commands.execute(new AddDomain(id, data, context));
+      const added = await this.addedToAShard(id, (sesShard) => new AddDomain(id, { ...data, sesShard }, context));
       const timer = provisioningWait.startTimer();
       const { state, version } = await this.outcome(id, added, expectation, context);
       timer({ outcome: state.status });
@@ -98,6 +100,21 @@ export class Domains {
       throw error;
     } finally {
       expectation.drop();
+    }
+  }
+
+  /** Adds the domain to a shard that takes it. An add that was begun before goes on, whatever shards take by now. */
+  private async addedToAShard(
+    id: string,
+    command: (sesShard: string) => AddDomain,
+  ): Promise<Pick<Decided, 'state' | 'version'>> {
+    try {
+      return await this.shards.inOne((shard) => this.commands.execute(command(shard)));
+    } catch (error) {
+      if (!(error instanceof AllShardsClosed)) throw error;
+      const begun = await this.handler.load(id);
+      if (begun.state.status === 'absent') throw error;
+      return begun;
     }
   }
 

@@ -9,6 +9,7 @@ import { NameRefused } from '@app/mail-records';
 import { AddressRefused, MailboxRuleBroken, SenderRuleRefused } from '@app/mailbox';
 import { CounterpartAlarm } from '@app/runtime';
 import { ReplayRefused, TargetRefused, WebhookRuleBroken } from '@app/webhooks';
+import { AllShardsClosed } from '../domains/open-shards';
 import { ApiError, errorCodes, type ErrorCode } from './api-error';
 import { preconditionFailed } from './preconditions';
 import { quotaRefused } from './quota-refusals';
@@ -33,7 +34,8 @@ export class ErrorFilter implements ExceptionFilter {
       return;
     }
     const error = apiError(exception, request);
-    const isTold = exception instanceof ApiError || exception instanceof InstallationFull;
+    const isTold =
+      exception instanceof ApiError || exception instanceof InstallationFull || exception instanceof AllShardsClosed;
     if (error.status >= 500 && !isTold) this.logger.error({ err: exception, request_id: request.id }, error.message);
     void reply.status(error.status).headers(error.headers()).send(error.envelope(request.id, this.publicUrl));
   }
@@ -82,7 +84,12 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
     return new ApiError(param === undefined ? 'conflict' : 'invalid_parameter', message, { param });
   }
   if (exception instanceof WebhookRuleBroken) return ofWebhookRule(exception, request);
-  if (exception instanceof QuotaExceeded || exception instanceof InstallationFull) return quotaRefused(exception);
+  if (
+    exception instanceof QuotaExceeded ||
+    exception instanceof InstallationFull ||
+    exception instanceof AllShardsClosed
+  )
+    return quotaRefused(exception);
   if (exception instanceof StreamHasChanged) return preconditionFailed(request.method);
   if (exception instanceof WrongExpectedVersion)
     return new ApiError('service_unavailable', 'Too many changes of the same thing at once. Try again.', {

@@ -1,4 +1,5 @@
 import { InstallationFull, type QuotaExceeded } from '@app/commands';
+import { AllShardsClosed } from '../domains/open-shards';
 import { Alarm } from '@app/runtime';
 import { Counter } from 'prom-client';
 import { ApiError } from './api-error';
@@ -14,16 +15,20 @@ const alarm = new Alarm('quotas');
 const fullForSeconds = 60;
 
 /**
- * Counts a refusal, and makes its answer. A full installation is no fault of the customer, and an alarm tells an
- * operator, before SES would refuse.
+ * Counts a refusal, and makes its answer. A full installation, and shards of SES that are all closed, are no fault of
+ * the customer, and an alarm tells an operator, before SES would refuse.
  */
-export function quotaRefused(refusal: QuotaExceeded | InstallationFull): ApiError {
-  if (!(refusal instanceof InstallationFull)) {
+export function quotaRefused(refusal: QuotaExceeded | InstallationFull | AllShardsClosed): ApiError {
+  if (refusal instanceof AllShardsClosed) {
+    refusals.inc({ kind: 'domains', quota: 'shards' });
+    alarm.raise('shards_closed', `Adds are refused with 503. ${refusal.message}`);
+  } else if (refusal instanceof InstallationFull) {
+    refusals.inc({ kind: 'domains', quota: 'installation' });
+    alarm.raise('domains_full', `Adds are refused with 503. ${refusal.message}`, { ...refusal.count });
+  } else {
     refusals.inc({ kind: refusal.kind, quota: 'team' });
     return new ApiError('limit_exceeded', refusal.message, { count: refusal.count });
   }
-  refusals.inc({ kind: 'domains', quota: 'installation' });
-  alarm.raise('domains_full', `Adds are refused with 503. ${refusal.message}`, { ...refusal.count });
   return new ApiError(
     'service_unavailable',
     'We cannot take any more domains just now. We know about it; please try again later.',

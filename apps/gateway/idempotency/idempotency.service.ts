@@ -4,6 +4,7 @@ import { InstallationFull, QuotaExceeded } from '@app/commands';
 import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
 import { ReplayRefused, WebhookRuleBroken } from '@app/webhooks';
 import { Pool } from 'pg';
+import { AllShardsClosed } from '../domains/open-shards';
 import { ApiError } from '../http/api-error';
 
 /** How long an answer is kept, as a PostgreSQL interval. */
@@ -204,6 +205,7 @@ const isRefusal = (error: unknown): boolean =>
   error instanceof AddressRefused ||
   error instanceof QuotaExceeded ||
   error instanceof InstallationFull ||
+  error instanceof AllShardsClosed ||
   error instanceof WebhookRuleBroken ||
   error instanceof ReplayRefused ||
   (error instanceof ApiError && error.code !== 'service_unavailable');
