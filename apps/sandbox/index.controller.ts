@@ -51,6 +51,10 @@ export class IndexController {
         '/v2/email/identities': 'the API of Amazon SES v2, for the AWS SDK: the status follows the CNAMEs in the zone',
         'GET /ses/identities': 'all identities, with their tags',
         'GET /ses/calls': 'what SES was asked, oldest first',
+        'GET /ses/regions':
+          'the Regions that were called, each with its identities; the signature of a call names its Region',
+        'PUT /ses/regions/{region}':
+          '{"capacity":…,"calls_per_second":…,"is_away":true}: what it may have, how fast, and whether it answers',
         'PUT /ses/identities/{name}': 'an identity of somebody else; {"Tags":[{"Key":"…","Value":"…"}]}',
       },
       dns: 'the next port: /resolver-a/dns-query, /resolver-b/dns-query, over HTTP/2 in clear text (RFC 8484)',

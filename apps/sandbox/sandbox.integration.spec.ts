@@ -262,4 +262,81 @@ describe('the sandbox, used through the clients of the product', () => {
     expect(await ses.get('late.acme.com')).toMatchObject({ domainId: 'mdom_1' });
     expect((await http('GET', '/mails')).body).toHaveLength(1);
   });
+
+  describe('several Regions of SES', () => {
+    const regions = ['us-east-1', 'us-west-2'] as const;
+    const limit = (region: string, limits: object) => http('PUT', `/ses/regions/${region}`, limits);
+    let clients: Record<(typeof regions)[number], SesWriter>;
+
+    beforeEach(() => {
+      const of = (region: string) => new SesWriter({ region, endpoint: url, callsPerSecond: 1_000, timeoutMs: 500 });
+      clients = { 'us-east-1': of('us-east-1'), 'us-west-2': of('us-west-2') };
+    });
+    afterEach(async () => {
+      for (const region of regions) {
+        clients[region].close();
+        await limit(region, {});
+      }
+    });
+
+    it('have identities of their own, told apart by the signature of the request', async () => {
+      const east = await clients['us-east-1'].create('apart.acme.com', 'mdom_east');
+      const west = await clients['us-west-2'].create('apart.acme.com', 'mdom_west');
+      expect([east.domainId, west.domainId]).toEqual(['mdom_east', 'mdom_west']);
+      expect(east.tokens).not.toEqual(west.tokens);
+      await clients['us-east-1'].delete('apart.acme.com');
+      expect(await clients['us-east-1'].get('apart.acme.com')).toBeNull();
+      expect(await clients['us-west-2'].get('apart.acme.com')).toMatchObject({ tokens: west.tokens });
+      const listed = [];
+      for await (const { name } of clients['us-west-2'].list()) listed.push(name);
+      expect(listed).toEqual(['apart.acme.com']);
+      expect((await http('GET', '/ses/calls')).body).toContainEqual(
+        expect.objectContaining({ operation: 'CreateEmailIdentity', name: 'apart.acme.com', region: 'us-west-2' }),
+      );
+    });
+
+    it('take a MAIL FROM domain with the MX record of the Region alone', async () => {
+      await clients['us-west-2'].create('from.acme.com', 'mdom_1');
+      await clients['us-west-2'].setMailFrom('from.acme.com', 'bounce.from.acme.com');
+      const status = async () => (await clients['us-west-2'].get('from.acme.com'))?.mailFrom?.status;
+      await http('PUT', '/zone/bounce.from.acme.com/MX', ['10 feedback-smtp.us-east-1.amazonses.com']);
+      expect(await status()).toBe('pending');
+      await http('PUT', '/zone/bounce.from.acme.com/MX', ['10 feedback-smtp.us-west-2.amazonses.com']);
+      expect(await status()).toBe('success');
+    });
+
+    it('have as many identities as they may have', async () => {
+      await limit('us-east-1', { capacity: 2 });
+      const add = (n: number) => clients['us-east-1'].create(`full${n}.acme.com`, `mdom_${n}`);
+      await add(1);
+      await add(2);
+      await expect(add(3)).rejects.toThrow(SesDenied);
+      await add(2);
+      await clients['us-east-1'].delete('full1.acme.com');
+      await add(3);
+    });
+
+    it('answer calls that come too soon with a throttle, and those of other Regions at once', async () => {
+      await limit('us-east-1', { calls_per_second: 2 });
+      const began = performance.now();
+      const get = (region: (typeof regions)[number]) => clients[region].get('nobody.acme.com');
+      await Promise.all([1, 2, 3, 4].map(() => get('us-west-2')));
+      expect(performance.now() - began).toBeLessThan(400);
+      await Promise.all([1, 2].map(() => get('us-east-1')));
+      // The client repeats what is throttled, half a second later at the earliest.
+      expect(performance.now() - began).toBeGreaterThan(250);
+      const { body } = await http('GET', '/ses/regions');
+      expect(body).toMatchObject({ 'us-east-1': { calls_per_second: 2 }, 'us-west-2': { throttled: 0 } });
+      expect((body as Record<string, { throttled: number }>)['us-east-1']!.throttled).toBeGreaterThan(0);
+    });
+
+    it('are away one by one', async () => {
+      await limit('us-west-2', { is_away: true });
+      await expect(clients['us-west-2'].get('nobody.acme.com')).rejects.toThrow(SesUnavailable);
+      expect(await clients['us-east-1'].get('nobody.acme.com')).toBeNull();
+      await limit('us-west-2', { is_away: false });
+      expect(await clients['us-west-2'].get('nobody.acme.com')).toBeNull();
+      expect((await limit('us-west-2', { is_away: 'yes' })).status).toBe(400);
+    });
+  });
 });

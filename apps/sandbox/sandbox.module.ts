@@ -9,6 +9,7 @@ import { IndexController } from './index.controller';
 import { MailsController, SmtpSink } from './mails';
 import { AssetsController } from './page.controller';
 import { SesController } from './ses.controller';
+import { SesRegions } from './ses-regions';
 import { SandboxState } from './state';
 import { Zone } from './zone';
 import { ZoneController } from './zone.controller';
@@ -64,6 +65,7 @@ export class SandboxModule {
       ],
       providers: [
         Faults,
+        SesRegions,
         { provide: SandboxAddress, useValue: address },
         {
           provide: Zone,

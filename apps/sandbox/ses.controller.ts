@@ -18,7 +18,8 @@ import {
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { Faults, type SesOperation } from './faults';
-import { forcedStatuses, SandboxState, type ForcedStatus, type StoredIdentity } from './state';
+import { SesRegions } from './ses-regions';
+import { forcedStatuses, identityKey, SandboxState, type ForcedStatus, type StoredIdentity } from './state';
 import { canonical, isName, Zone } from './zone';
 
 const hostedZone = 'dkim.amazonses.com';
@@ -45,6 +46,13 @@ const list = z.object({
   NextToken: z.string().optional(),
 });
 
+/** The Region of requests that are not signed, such as those of people. */
+const defaultRegion = 'eu-west-1';
+
+/** Gives the Region of the credential scope: `Credential=<key>/<date>/<region>/ses/aws4_request`. */
+const signedRegion = (authorization: string | undefined): string | undefined =>
+  /\bCredential=[^/,\s]+\/\d{8}\/([a-z0-9-]{1,63})\//.exec(authorization ?? '')?.[1];
+
 /** An error of the SES API in the form that the SDK reads. */
 class SesError extends Error {
   constructor(
@@ -66,16 +74,27 @@ const denial = (operation: SesOperation, name: string) =>
  * Serves the identity operations of the SES v2 API at its REST paths. `DkimAttributes.Status` follows the zone: PENDING
  * until all three CNAMEs are present, SUCCESS while they are, TEMPORARY_FAILURE when one of them has gone.
  * `MailFromDomainStatus` follows the MX record of the MAIL FROM domain in the same way.
+ *
+ * Each Region has identities of its own: that of a request is in its signature (Signature Version 4, credential scope).
+ * A request without one means the Region that has the identity, or `eu-west-1`.
  */
 @Controller()
 export class SesController implements BeforeApplicationShutdown {
   private readonly hung = new Set<FastifyReply>();
-  private readonly calls: { readonly operation: SesOperation; readonly name: string; readonly at: string }[] = [];
+  private readonly calls: {
+    readonly operation: SesOperation;
+    readonly name: string;
+    readonly at: string;
+    readonly region: string;
+    /** Present where the Region was called faster than it may be. */
+    readonly throttled?: true;
+  }[] = [];
 
   constructor(
     private readonly state: SandboxState,
     private readonly zone: Zone,
     private readonly faults: Faults,
+    private readonly regions: SesRegions,
   ) {}
 
   @Post('v2/email/identities')
@@ -86,11 +105,13 @@ export class SesController implements BeforeApplicationShutdown {
   ): Promise<void> {
     const parsed = create.safeParse(body);
     const name = parsed.success ? parsed.data.EmailIdentity : '';
-    await this.play('CreateEmailIdentity', name, request, reply, () => {
+    await this.play('CreateEmailIdentity', name, request, reply, (region) => {
       if (!parsed.success) throw badRequest(parsed.error);
-      if (this.state.data.identities[name])
+      if (this.find(region, name))
         throw new SesError(400, 'AlreadyExistsException', `Email identity ${name} already exist.`);
-      const identity = this.keep(name, parsed.data.Tags);
+      if (this.regions.of(region).isFull(() => this.identitiesIn(region).length))
+        throw new SesError(400, 'LimitExceededException', 'The account may have no more identities.');
+      const identity = this.keep(region, name, parsed.data.Tags);
       return { IdentityType: 'DOMAIN', VerifiedForSendingStatus: false, DkimAttributes: this.dkim(identity) };
     });
   }
@@ -98,25 +119,25 @@ export class SesController implements BeforeApplicationShutdown {
   /** The SDK sends a POST with a body; the older form of the API is a GET with a query. */
   @Post('v2/email/list-identities')
   async list(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    await this.play('ListEmailIdentities', '', request, reply, () => {
+    await this.play('ListEmailIdentities', '', request, reply, (region) => {
       const parsed = list.safeParse(body ?? {});
       if (!parsed.success) throw badRequest(parsed.error);
       const { PageSize, NextToken = '' } = parsed.data;
-      const names = Object.keys(this.state.data.identities)
-        .filter((name) => name > NextToken)
-        .sort();
-      const page = names.slice(0, PageSize);
+      const identities = this.identitiesIn(region)
+        .filter(({ name }) => name > NextToken)
+        .sort((a, b) => (a.name < b.name ? -1 : 1));
+      const page = identities.slice(0, PageSize);
       return {
-        EmailIdentities: page.map((name) => {
-          const status = this.status(this.state.data.identities[name]!);
+        EmailIdentities: page.map((identity) => {
+          const status = this.status(identity);
           return {
-            IdentityName: name,
+            IdentityName: identity.name,
             IdentityType: 'DOMAIN',
             SendingEnabled: status === 'SUCCESS',
             VerificationStatus: status,
           };
         }),
-        ...(page.length < names.length && { NextToken: page.at(-1) ?? NextToken }),
+        ...(page.length < identities.length && { NextToken: page.at(-1)?.name ?? NextToken }),
       };
     });
   }
@@ -128,8 +149,8 @@ export class SesController implements BeforeApplicationShutdown {
 
   @Get('v2/email/identities/:name')
   async get(@Param('name') name: string, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    await this.play('GetEmailIdentity', name, request, reply, () => {
-      const identity = this.state.data.identities[name.toLowerCase()];
+    await this.play('GetEmailIdentity', name, request, reply, (region) => {
+      const identity = this.find(region, name);
       if (!identity) throw notFound(name);
       const dkim = this.dkim(identity);
       return {
@@ -138,7 +159,7 @@ export class SesController implements BeforeApplicationShutdown {
         VerificationStatus: dkim.Status,
         VerificationInfo: this.verificationInfo(identity),
         DkimAttributes: dkim,
-        ...(identity.mailFrom && { MailFromAttributes: this.mailFrom(identity.mailFrom) }),
+        ...(identity.mailFrom && { MailFromAttributes: this.mailFrom(identity.mailFrom, region) }),
         Tags: identity.tags,
       };
     });
@@ -150,8 +171,8 @@ export class SesController implements BeforeApplicationShutdown {
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    await this.play('PutEmailIdentityDkimSigningAttributes', name, request, reply, () => {
-      const identity = this.state.data.identities[name.toLowerCase()];
+    await this.play('PutEmailIdentityDkimSigningAttributes', name, request, reply, (region) => {
+      const identity = this.find(region, name);
       if (!identity) throw notFound(name);
       delete identity.forced;
       identity.seen = false;
@@ -168,10 +189,10 @@ export class SesController implements BeforeApplicationShutdown {
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    await this.play('PutEmailIdentityMailFromAttributes', name, request, reply, () => {
+    await this.play('PutEmailIdentityMailFromAttributes', name, request, reply, (region) => {
       const parsed = mailFromAttributes.safeParse(body ?? {});
       if (!parsed.success) throw badRequest(parsed.error);
-      const identity = this.state.data.identities[name.toLowerCase()];
+      const identity = this.find(region, name);
       if (!identity) throw notFound(name);
       const { MailFromDomain: domain, BehaviorOnMxFailure: onMxFailure } = parsed.data;
       if (domain === undefined) delete identity.mailFrom;
@@ -185,9 +206,10 @@ export class SesController implements BeforeApplicationShutdown {
 
   @Delete('v2/email/identities/:name')
   async delete(@Param('name') name: string, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    await this.play('DeleteEmailIdentity', name, request, reply, () => {
-      if (!this.state.data.identities[name.toLowerCase()]) throw notFound(name);
-      delete this.state.data.identities[name.toLowerCase()];
+    await this.play('DeleteEmailIdentity', name, request, reply, (region) => {
+      const identity = this.find(region, name);
+      if (!identity) throw notFound(name);
+      delete this.state.data.identities[identityKey(identity.region, identity.name)];
       this.state.changed();
       return {};
     });
@@ -197,9 +219,9 @@ export class SesController implements BeforeApplicationShutdown {
   async tag(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const parsed = tagResource.safeParse(body);
     const name = parsed.success ? parsed.data.ResourceArn : '';
-    await this.play('TagResource', name, request, reply, () => {
+    await this.play('TagResource', name, request, reply, (region) => {
       if (!parsed.success) throw badRequest(parsed.error);
-      const identity = this.state.data.identities[name];
+      const identity = this.find(region, name);
       if (!identity) throw notFound(name);
       const { Tags } = parsed.data;
       const others = identity.tags.filter(({ Key }) => !Tags.some((tag) => tag.Key === Key));
@@ -221,12 +243,36 @@ export class SesController implements BeforeApplicationShutdown {
     return Object.values(this.state.data.identities);
   }
 
+  /** Lists the Regions with what they have and may have. Not part of the SES API. */
+  @Get('ses/regions')
+  listRegions(): unknown {
+    return this.regions.list((region) => this.identitiesIn(region).length);
+  }
+
+  /** Sets what a Region may have, how fast it may be called, and whether it is away. Not part of the SES API. */
+  @Put('ses/regions/:region')
+  limitRegion(@Param('region') region: string, @Body() body: unknown): unknown {
+    const parsed = z
+      .strictObject({
+        capacity: z.int().min(0).optional(),
+        calls_per_second: z.number().positive().max(10_000).optional(),
+        is_away: z.boolean().optional(),
+      })
+      .safeParse(body ?? {});
+    if (!parsed.success) throw new BadRequestException(z.prettifyError(parsed.error));
+    if (!/^[a-z0-9-]{1,63}$/.test(region)) throw new BadRequestException('No name of a Region.');
+    const { capacity, calls_per_second: callsPerSecond, is_away: isAway } = parsed.data;
+    this.regions.limit(region, { capacity, callsPerSecond, isAway });
+    return this.listRegions();
+  }
+
   /** Creates an identity as somebody else would, or with the tags of the body. Not part of the SES API. */
   @Put('ses/identities/:name')
-  plant(@Param('name') name: string, @Body() body: { Tags?: unknown } | undefined): unknown {
+  plant(@Param('name') name: string, @Body() body: { Tags?: unknown; region?: unknown } | undefined): unknown {
     const parsed = create.safeParse({ EmailIdentity: name, Tags: body?.Tags ?? [] });
     if (!parsed.success) throw new BadRequestException(z.prettifyError(parsed.error));
-    return this.keep(parsed.data.EmailIdentity, parsed.data.Tags);
+    const region = typeof body?.region === 'string' ? body.region : defaultRegion;
+    return this.keep(region, parsed.data.EmailIdentity, parsed.data.Tags);
   }
 
   /**
@@ -237,7 +283,7 @@ export class SesController implements BeforeApplicationShutdown {
   force(@Param('name') name: string, @Body() body: unknown): unknown {
     const parsed = z.strictObject({ status: z.enum(forcedStatuses) }).safeParse(body);
     if (!parsed.success) throw new BadRequestException(z.prettifyError(parsed.error));
-    const identity = this.state.data.identities[name.toLowerCase()];
+    const identity = this.find(undefined, name);
     if (!identity) throw new NotFoundException(`There is no identity ${name}.`);
     identity.forced = parsed.data.status;
     this.state.changed();
@@ -261,13 +307,25 @@ export class SesController implements BeforeApplicationShutdown {
   private async play(
     operation: SesOperation,
     name: string,
-    { id }: FastifyRequest,
+    { id, headers }: FastifyRequest,
     reply: FastifyReply,
-    act: () => object,
+    actIn: (region: string) => object,
   ): Promise<void> {
-    this.calls.push({ operation, name, at: new Date().toISOString() });
+    const region = signedRegion(headers.authorization) ?? this.find(undefined, name)?.region ?? defaultRegion;
+    const isSigned = headers.authorization !== undefined;
+    const act = () => actIn(region);
+    const limits = this.regions.of(region);
+    if (isSigned && limits.isAway) {
+      reply.hijack();
+      reply.raw.destroy();
+      return;
+    }
+    const isThrottled = isSigned && !limits.takesCall(performance.now());
+    const at = new Date().toISOString();
+    this.calls.push({ operation, name, at, region, ...(isThrottled && { throttled: true }) });
     if (this.calls.length > 10_000) this.calls.shift();
     try {
+      if (isThrottled) throw new SesError(429, 'TooManyRequestsException', 'Rate exceeded');
       const fault = this.faults.take('ses', { operation, name: name.toLowerCase() });
       switch (fault?.mode) {
         case 'refuse':
@@ -313,10 +371,22 @@ export class SesController implements BeforeApplicationShutdown {
     reply.hijack();
   }
 
-  private keep(name: string, withTags: StoredIdentity['tags']): StoredIdentity {
+  /** Finds an identity of a Region, or of any where it is undefined. */
+  private find(region: string | undefined, name: string): StoredIdentity | undefined {
+    const { identities } = this.state.data;
+    const canonicalName = name.toLowerCase();
+    if (region !== undefined) return identities[identityKey(region, canonicalName)] ?? identities[canonicalName];
+    return Object.values(identities).find((each) => each.name === canonicalName);
+  }
+
+  private identitiesIn(region: string): StoredIdentity[] {
+    return Object.values(this.state.data.identities).filter((each) => (each.region ?? region) === region);
+  }
+
+  private keep(region: string, name: string, withTags: StoredIdentity['tags']): StoredIdentity {
     const tokens = [1, 2, 3].map(() => Array.from({ length: 32 }, () => randomInt(36).toString(36)).join(''));
-    const identity = { name, tags: withTags, tokens, seen: false };
-    this.state.data.identities[name] = identity;
+    const identity = { name, region, tags: withTags, tokens, seen: false };
+    this.state.data.identities[identityKey(region, name)] = identity;
     this.state.changed();
     return identity;
   }
@@ -331,10 +401,10 @@ export class SesController implements BeforeApplicationShutdown {
     };
   }
 
-  /** SES takes the domain while the MX record of a Region of its own is the only one there. */
-  private mailFrom(mailFrom: NonNullable<StoredIdentity['mailFrom']>) {
+  /** SES takes the domain while the MX record of the Region is the only one there. */
+  private mailFrom(mailFrom: NonNullable<StoredIdentity['mailFrom']>, region: string) {
     const records = this.zone.values(mailFrom.domain, 'MX').map(canonical);
-    const isThere = records.length === 1 && /^10 feedback-smtp\.[a-z0-9-]+\.amazonses\.com$/.test(records[0]!);
+    const isThere = records.length === 1 && records[0] === `10 feedback-smtp.${region}.amazonses.com`;
     if (isThere && !mailFrom.seen) {
       mailFrom.seen = true;
       this.state.changed();

@@ -19,6 +19,8 @@ export type ForcedStatus = (typeof forcedStatuses)[number];
 
 export interface StoredIdentity {
   readonly name: string;
+  /** The Region that has it; absent in the state of an earlier release, which had one for all. */
+  readonly region?: string;
   tags: readonly { Key: string; Value: string }[];
   readonly tokens: readonly string[];
   /** Whether SES has found all three CNAMEs at any time. */
@@ -32,9 +34,14 @@ export interface StoredIdentity {
 interface Data {
   /** Values in presentation form, by name and type. */
   zone: Record<string, Record<string, string[]>>;
+  /** By Region and name, as `identityKey` gives it. */
   identities: Record<string, StoredIdentity>;
   mails: CaughtMail[];
 }
+
+/** Gives the key of an identity in the state. */
+export const identityKey = (region: string | undefined, name: string): string =>
+  region === undefined ? name : `${region}/${name}`;
 
 /** Milliseconds between a change and its write to the file; a stop writes at once. */
 const writeAfterMs = 50;

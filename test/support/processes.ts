@@ -290,6 +290,7 @@ export class SandboxClient {
   identities = async () =>
     (await this.call('GET', '/ses/identities')).body as {
       name: string;
+      region: string;
       tags: { Key: string; Value: string }[];
       tokens: string[];
       mailFrom?: { domain: string };
@@ -302,7 +303,16 @@ export class SandboxClient {
     return (await this.call('PUT', `/ses/identities/${name}`, { Tags })).body as { tokens: string[] };
   };
   sesCalls = async () =>
-    (await this.call('GET', '/ses/calls')).body as { operation: string; name: string; at: string }[];
+    (await this.call('GET', '/ses/calls')).body as {
+      operation: string;
+      name: string;
+      at: string;
+      region: string;
+      throttled?: true;
+    }[];
+  /** Says what a Region of SES may have, how fast it may be called, and whether it is away. */
+  limitRegion = (region: string, limits: { capacity?: number; calls_per_second?: number; is_away?: boolean }) =>
+    this.call('PUT', `/ses/regions/${region}`, limits);
 
   private async call(method: string, path: string, body?: unknown): Promise<Answer> {
     const answer = await request(method, `${this.base}${path}`, body);
