@@ -7,7 +7,10 @@ import { adoptedTag, SesShards, type SesIdentity } from '@app/ses';
 import { SesWriter } from '@app/ses-writer';
 import type { Command } from 'commander';
 import { examples, print } from './output';
+import { interruption } from './interruption';
+import { Progress, stoppable } from './progress';
 import { MailFromRequests, type MailFromOutcome } from './ses-mail-from';
+import { Moves, type MoveOutcome } from './ses-moves';
 import { addShardCommands } from './ses-shards';
 import { UsedWrongly } from './used-wrongly';
 import { withPool } from './with-pool';
@@ -21,6 +24,12 @@ type Holder = 'live' | 'ended' | 'adopted' | 'nobody';
 /** The option of commands about one identity. */
 interface OfShard {
   readonly shard?: string;
+}
+
+interface MoveOptions {
+  readonly from?: string;
+  readonly to?: string;
+  readonly cancel?: boolean;
 }
 
 /** An identity with what can change it. */
@@ -94,6 +103,36 @@ export function addSesCommands(ses: Command): void {
       }),
     );
   ses
+    .command('move')
+    .description('moves a domain, or all of a shard, to another shard of SES; its owners get further DKIM records')
+    .argument('[domain]', 'name of the domain')
+    .option('--from <shard>', 'every domain of this shard, one after the other; it goes on where it was stopped')
+    .option('--to <shard>', 'shard that is to have it; that with most room where absent')
+    .option('--cancel', 'ends a move whose new records SES has not seen')
+    .addHelpText(
+      'after',
+      examples(
+        'sendmux ses move mail.acme.com --to us-1',
+        'sendmux ses move mail.acme.com --cancel',
+        'sendmux ses move --from us-1',
+      ),
+    )
+    .action((name: string | undefined, options: MoveOptions, command: Command) => {
+      const { from, to, cancel } = options;
+      if ((name === undefined) === (from === undefined)) throw new UsedWrongly('Give a domain, or --from.');
+      if (cancel && (name === undefined || to !== undefined))
+        throw new UsedWrongly('Give --cancel with a domain alone.');
+      Logger.overrideLogger(false);
+      return withPool(async (pool) => {
+        const moves = new Moves(pool);
+        if (name === undefined) return moveAll(moves, from!, to, command);
+        const domain = parseDomainName(name).name;
+        const outcome = cancel ? await moves.cancel(domain) : await moves.one(domain, to);
+        print(command, outcome, () => told(outcome));
+        if (outcome.step === 'failed') throw new Error(`${outcome.name} was not moved: ${outcome.reason}.`);
+      });
+    });
+  ses
     .command('mail-from')
     .description('has provisioning give SES the MAIL FROM domain of a domain, such as bounce.mail.acme.com')
     .argument('[domain]', 'name of the domain; where SES has given up on its MAIL FROM records, it looks for them anew')
@@ -116,6 +155,46 @@ export function addSesCommands(ses: Command): void {
           throw new Error(`SES could not be given ${failed.length} of them: \`sendmux ses show\` says what it has.`);
       });
     });
+}
+
+function told({ name, from, to, step, records }: MoveOutcome): string[] {
+  switch (step) {
+    case 'prepared':
+      return [
+        `${name} moves from ${from} to ${to} once SES has seen these records, of which its owners are told:`,
+        ...records.map((record) => `  ${record.name} CNAME ${record.value}`),
+      ];
+    case 'moved':
+      return [`${name} has moved from ${from} to ${to}; ${from} loses it when the time of SES_MOVE_GRACE is over.`];
+    case 'completed':
+      return [`${name} has moved from ${from} to ${to}.`];
+    case 'cancelled':
+    case 'failed':
+      return [`${name} stays in ${from}.`];
+    case 'gone':
+      return [`${name} was deleted meanwhile.`];
+  }
+}
+
+async function moveAll(moves: Moves, from: string, to: string | undefined, command: Command): Promise<void> {
+  const interrupted = interruption();
+  const outcomes: MoveOutcome[] = [];
+  const { movable } = await moves.left(from);
+  const progress = new Progress({ label: `Moving domains of ${from}`, unit: 'domains', total: movable });
+  await stoppable(progress, 'The same command goes on where it was stopped.', async () => {
+    for await (const outcome of moves.all(from, to)) {
+      outcomes.push(outcome);
+      progress.reached(outcomes.length);
+      interrupted.throwIfAborted();
+    }
+  });
+  const left = await moves.left(from);
+  const failed = outcomes.filter(({ step }) => step === 'failed');
+  print(command, { from, outcomes, left }, () => [
+    ...failed.map(({ name, reason }) => `${name}: ${reason}`),
+    `${outcomes.length - failed.length} begun, ${failed.length} failed; ${left.moving} wait for the records of their owners, ${left.movable} are left`,
+  ]);
+  if (failed.length > 0) throw new Error(`${failed.length} could not be moved.`);
 }
 
 function whatCanBeDone({ name, domainId }: SesIdentity, holder: Holder): string {

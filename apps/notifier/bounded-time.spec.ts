@@ -51,7 +51,7 @@ const readers: Record<string, Reader> = {
     nameMail({ about: 'released', at }, { status: 'deleted', id: 'mdom_1', name, team: 'team_1', addedAt: at }, 1),
   ),
   newRecordsMail: (text, length) => {
-    const records = textsOf(text, length).map((value) => ({ name: value, value }));
+    const records = textsOf(text, length).map((value) => ({ name: value, type: 'CNAME' as const, value }));
     return { octets: 2 * length, run: () => newRecordsMail({ name: 'mail.acme.com', at, records }) };
   },
   recipientOf: ofText(recipientOf),

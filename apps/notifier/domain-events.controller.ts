@@ -51,11 +51,17 @@ export class DomainEventsController {
 
   @OnEvent('IdentityRepaired')
   async putNewRecordsOnTheList(event: Delivered<'IdentityRepaired'>): Promise<void> {
-    if (!event.data.recordsChanged) return;
-    const { stream, version, time, metadata } = event;
-    const { correlationId } = metadata;
-    const change: NewRecordsTask = { domainId: stream, version, at: time, correlationId };
-    await this.tasks.put(notifierTasks, newRecordsOf(change), 'TellOfNewRecords', change);
+    if (event.data.recordsChanged) await this.putNewRecords(event);
+  }
+
+  @OnEvent('IdentityMovePrepared')
+  putRecordsOfMoveOnTheList(event: Delivered<'IdentityMovePrepared'>): Promise<void> {
+    return this.putNewRecords(event, 'move');
+  }
+
+  @OnEvent('IdentityMoved')
+  async putRecordsAfterMoveOnTheList(event: Delivered<'IdentityMoved'>): Promise<void> {
+    if (event.data.mailFromChanged) await this.putNewRecords(event, 'moved');
   }
 
   @OnEvent('DomainVerified')
@@ -84,6 +90,19 @@ export class DomainEventsController {
     const { state } = await this.domains.load(event.stream);
     const due = new Date(Date.parse(event.time) + this.times.ownershipPatienceMs);
     await this.putNews('ownership_gone', event, due, { hadFailed: state.status === 'failed' });
+  }
+
+  private async putNewRecords(event: NewsEvent, because?: NewRecordsTask['because']): Promise<void> {
+    const { stream, version, time, metadata } = event;
+    const { correlationId } = metadata;
+    const change: NewRecordsTask = {
+      domainId: stream,
+      version,
+      at: time,
+      correlationId,
+      ...(because && { because }),
+    };
+    await this.tasks.put(notifierTasks, newRecordsOf(change), 'TellOfNewRecords', change);
   }
 
   private async putNews(

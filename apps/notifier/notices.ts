@@ -22,10 +22,15 @@ export type RecoveryTask = Omit<FailureTask, 'failing' | 'team'>;
 export type NewRecordsTask = Omit<RecoveryTask, 'episode'> & {
   /** The version of the event in its stream. */
   readonly version: number;
+  /**
+   * `move`: another identity has them, which is to replace the one that signs. `moved`: it has replaced it. Absent
+   * where SES had lost the identity.
+   */
+  readonly because?: 'move' | 'moved';
 };
 
 /** What is news about the name of a domain, with the event that it is about. */
-export type NewsTask = NewRecordsTask & {
+export type NewsTask = Omit<NewRecordsTask, 'because'> & {
   readonly about: 'expiry' | 'ownership_gone' | 'released';
   /** Whether the domain had failed already when its ownership record was found gone. */
   readonly hadFailed?: boolean;

@@ -1,11 +1,11 @@
 import type { DomainCommandHandler } from '@app/commands';
-import { isLive } from '@app/mail-domain';
+import { isLive, type LiveDomain } from '@app/mail-domain';
 import { dnsRecords } from '@app/mail-records';
 import type { TaskOutcome } from '@app/tasks';
 import { recipientOf, type Deliveries } from './deliveries';
 import { failureMail, type Failure } from './failure-mail';
 import { nameMail } from './name-mail';
-import { newRecordsMail } from './new-records-mail';
+import { newRecordsMail, type NewRecord } from './new-records-mail';
 import {
   episodeOf,
   newRecordsOf,
@@ -193,10 +193,27 @@ export class Notifier {
     // Mail of this domain is not signed until the records are placed, so a sender of another domain is preferred.
     const { from } = this.mailer.sender([name]);
     if (!from) return noSender([name]);
-    const mail = () => newRecordsMail({ name, at: change.at, records: dnsRecords(state).dkim });
+    const records = recordsOf(change.because, state);
+    // A move that has gone on or ended by now asks for other records, of which another notice tells.
+    if (records.length === 0) return this.mailer.settle(change, key, 'superseded');
+    const mail = () => newRecordsMail({ name, at: change.at, records, because: change.because });
     const item = { task: change, key, about: 'new_records', notice: change.version } as const;
     return this.mailer.send({ items: [item], team, owners, from, mail }, signal);
   }
+}
+
+/** Gives the records that owners are told of; none where the domain does not want them any more. */
+function recordsOf(because: NewRecordsTask['because'], state: LiveDomain): NewRecord[] {
+  const { dkim, mail_from } = dnsRecords(state);
+  if (because === undefined) return dkim.map(({ name, value }) => ({ name, type: 'CNAME', value }));
+  if (because === 'moved') {
+    const { name, priority, target } = mail_from.mx;
+    return [{ name, type: 'MX', value: `${priority} ${target}` }];
+  }
+  const isNew = new Set(state.nextDkim?.dkimTokens);
+  return dkim
+    .filter(({ name }) => isNew.has(name.split('.', 1)[0]!))
+    .map(({ name, value }) => ({ name, type: 'CNAME', value }));
 }
 
 const noSender = (names: readonly string[]): TaskOutcome => ({

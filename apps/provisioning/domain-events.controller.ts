@@ -21,6 +21,8 @@ export class DomainEventsController {
     'DomainAdded',
     'ProvisioningFailed',
     'IdentityRepairRequested',
+    'IdentityMoveRequested',
+    'IdentityMoveCancelled',
     'DomainDeletionRequested',
     'DomainExpired',
     'DomainReleased',

@@ -3,6 +3,8 @@ import { DomainCommandHandler, MailboxCommandHandler, type Commands } from '@app
 import { WrongExpectedVersion, type Append, type EventStore, type RecordedEvent } from '@app/event-store';
 import {
   AddDomain,
+  CancelIdentityMove,
+  MoveIdentity,
   ReleaseDomain,
   RequestDeletion,
   RequestIdentityRepair,
@@ -15,7 +17,7 @@ import { MailServerDenied, type MailServer } from '@app/mail-server';
 import { commandsTo } from '../../test/support/commands';
 import { adoptedTag, SesDenied, SesRefused, type SesIdentity } from '@app/ses';
 import type { SesWriter } from '@app/ses-writer';
-import { Provisioner, ProvisioningTimes } from './provisioner';
+import { Provisioner, ProvisioningTimes, type Convergence } from './provisioner';
 
 type SesTrouble = 'refuses' | 'denies' | 'refuses MAIL FROM' | 'denies MAIL FROM' | 'hangs' | 'deletes late';
 
@@ -37,6 +39,7 @@ class World {
   onCreate: () => Promise<void> = () => Promise.resolve();
   points = 0;
   crashAt = 0;
+  moveGraceMs = 0;
   private alive = 0;
   private died: () => void = () => undefined;
 
@@ -102,24 +105,47 @@ class World {
 
   /** The DKIM tokens that SES gives to the next identity. */
   tokens = ['a', 'b', 'c'];
-  /** The DKIM status of all identities. */
+  /** The DKIM status of all identities in the domain's first shard, and in others. */
   status = 'pending';
+  statusElsewhere = 'pending';
 
   /** The MAIL FROM domains, by the names of their identities; they go with them. */
   readonly mailFrom = new Map<string, string>();
 
-  private readonly identity = (name: string): SesIdentity | null =>
-    this.ses.has(name)
+  private readonly identity = (key: string): SesIdentity | null => {
+    const [name, shard] = key.split(' in ');
+    return this.ses.has(key)
       ? ({
           name,
-          domainId: this.ses.get(name),
-          tokens: this.tokens,
+          domainId: this.ses.get(key),
+          tokens: shard ? this.tokens.map((token) => `${shard}-${token}`) : this.tokens,
           hostedZone: 'dkim.amazonses.com',
-          region: 'eu-west-1',
-          status: this.status,
-          mailFrom: this.mailFrom.has(name) ? { domain: this.mailFrom.get(name)!, status: 'pending' } : null,
+          region: shard ? `region-of-${shard}` : 'eu-west-1',
+          status: shard ? this.statusElsewhere : this.status,
+          mailFrom: this.mailFrom.has(key) ? { domain: this.mailFrom.get(key)!, status: 'pending' } : null,
         } as unknown as SesIdentity)
       : null;
+  };
+
+  /** The identities of another shard are kept under names that end with it. */
+  private readonly shards = {
+    of: (shard = 'default') => {
+      if (shard === 'default') return this.identities;
+      const elsewhere =
+        (method: keyof SesWriter) =>
+        (name: string, ...rest: unknown[]) =>
+          (this.identities[method] as (...all: unknown[]) => unknown)(`${name} in ${shard}`, ...rest);
+      const methods = ['get', 'create', 'restartDkim', 'setMailFrom', 'delete'] as const;
+      return Object.fromEntries(methods.map((method) => [method, elsewhere(method)])) as unknown as SesWriter;
+    },
+  };
+
+  /** Whether the listings of shards are known. */
+  isListed = true;
+  private readonly listings = {
+    statusOf: (shard: string, name: string) =>
+      this.isListed ? (this.identity(`${name} in ${shard}`)?.status ?? null) : undefined,
+  };
 
   private readonly identities = {
     create: async (name: string, domainId: string, { signal }: { signal: AbortSignal }) => {
@@ -154,7 +180,7 @@ class World {
       });
     },
     restartDkim: async (name: string) => {
-      await this.effect(() => (this.status = 'pending'));
+      await this.effect(() => (name.includes(' in ') ? (this.statusElsewhere = 'pending') : (this.status = 'pending')));
       return this.identity(name)?.tokens ?? null;
     },
     delete: async (name: string) => {
@@ -182,13 +208,13 @@ class World {
     const process = this.alive;
     const domains = new DomainCommandHandler(this.while(process, this.store));
     const commands = commandsTo(domains, new MailboxCommandHandler(this.while(process, this.store)));
-    const times = new ProvisioningTimes(1, 5, 1_000);
+    const times = new ProvisioningTimes(1, 5, 1_000, 1, this.moveGraceMs);
     const mailServer = this.while(process, this.mailServer);
-    const ses = { of: () => this.while(process, this.identities) };
+    const ses = { of: (shard?: string) => this.while(process, this.shards.of(shard)) };
     return {
       commands,
       domains,
-      provisioner: new Provisioner(commands, domains, mailServer, ses, times, this.readModel),
+      provisioner: new Provisioner(commands, domains, mailServer, ses, times, this.readModel, this.listings),
     };
   }
 
@@ -204,8 +230,14 @@ class World {
     return (await this.start().domains.load(id)).state;
   }
 
-  converge(id: string, triedBefore = false): Promise<'done' | 'waits'> {
+  converge(id: string, triedBefore = false): Promise<Convergence> {
     return this.start().provisioner.converge(id, new AbortController().signal, triedBefore);
+  }
+
+  /** Converges as the task list does once, with a new process where this one dies; undefined then. */
+  async turn(id: string): Promise<Convergence | undefined> {
+    const death = new Promise<undefined>((died) => (this.died = () => died(undefined)));
+    return Promise.race([this.start().provisioner.converge(id, new AbortController().signal), death]);
   }
 
   /** Converges as the task list does until the state needs no more, with a new process after each death. */
@@ -296,7 +328,7 @@ describe('a name that a claim has won, with a death at every point', () => {
   it('the loser is gone from both before the winner has anything, and its mailboxes are suspended', async () => {
     const points = await atEveryPoint(async (world) => {
       await win(world);
-      expect(await world.converge('mdom_2')).toBe('waits');
+      expect(await world.converge('mdom_2')).toMatchObject({ error: 'Waits for another domain of the name to go' });
       expect([world.mail.get(name), world.ses.get(name)]).toEqual(['mdom_1', 'mdom_1']);
       await world.settle('mdom_1');
       nothingLeft(world);
@@ -638,5 +670,142 @@ describe('foreign domains and identities', () => {
     await world.execute(add('mdom_1'));
     await world.settle('mdom_1');
     expect((await world.state('mdom_1')).status).toBe('pending');
+  });
+});
+
+describe('a move to another shard of SES, with a death at every point', () => {
+  const id = 'mdom_1';
+  const there = `${name} in us-1`;
+  /** Adds a domain and asks for its move, by other processes, which do not die. */
+  const asked = async (world: World) => {
+    const { crashAt } = world;
+    world.crashAt = 0;
+    await world.execute(add(id));
+    await world.settle(id);
+    world.status = 'success';
+    await world.execute(new MoveIdentity(id, { from: 'default', to: 'us-1' }, context));
+    Object.assign(world, { points: 0, crashAt });
+  };
+  const typesOf = (world: World) => world.streams.get(id)!.map(({ type }) => type);
+  const moving = async (world: World) => {
+    const state = await world.state(id);
+    return 'move' in state ? state.move?.step : undefined;
+  };
+  /** Takes turns until none is left, or something has to happen outside. */
+  const turnsUntil = async (world: World, step: string | undefined) => {
+    for (let turn = 0; (await moving(world)) !== step; turn++) {
+      if (turn > 20) throw new Error(`never is at ${step}`);
+      await world.turn(id);
+    }
+  };
+  const identities = (world: World) => Object.fromEntries(world.ses);
+  it('ends whole, and the old identity is there until SES has seen the new one', async () => {
+    const points = await atEveryPoint(async (world) => {
+      await asked(world);
+      await turnsUntil(world, 'prepared');
+      // Nobody has placed the records.
+      expect(await world.turn(id)).not.toBe('done');
+      expect(await moving(world)).toBe('prepared');
+      expect(identities(world)).toEqual({ [name]: id, [there]: id });
+      const before = await world.state(id);
+      expect(before).toMatchObject({ dkimTokens: ['a', 'b', 'c'], sesShard: undefined, sesRegion: 'eu-west-1' });
+      expect(before).toMatchObject({ nextDkim: { dkimTokens: ['us-1-a', 'us-1-b', 'us-1-c'] } });
+      world.statusElsewhere = 'success';
+      await turnsUntil(world, undefined);
+      expect(identities(world)).toEqual({ [there]: id });
+      expect(world.mailFrom.get(there)).toBe(`bounce.${name}`);
+      expect(await world.state(id)).toMatchObject({
+        dkimTokens: ['us-1-a', 'us-1-b', 'us-1-c'],
+        nextDkim: undefined,
+        sesShard: 'us-1',
+        sesRegion: 'region-of-us-1',
+        sesDkimStatus: 'success',
+      });
+      expect(typesOf(world).slice(2).join(' ')).toBe(
+        'IdentityMoveRequested IdentityMovePrepared IdentityMoved IdentityMoveCompleted',
+      );
+    });
+    expect(points).toBe(12);
+  });
+
+  it('is cancelled, and nothing of it is left', async () => {
+    await atEveryPoint(async (world) => {
+      await asked(world);
+      await turnsUntil(world, 'prepared');
+      const { crashAt, points } = world;
+      world.crashAt = 0;
+      await world.execute(new CancelIdentityMove(id, context));
+      Object.assign(world, { crashAt, points });
+      await turnsUntil(world, undefined);
+      expect(identities(world)).toEqual({ [name]: id });
+      expect(typesOf(world).slice(-2)).toEqual(['IdentityMoveCancelled', 'IdentityMoveFailed']);
+      expect(await world.state(id)).toMatchObject({ dkimTokens: ['a', 'b', 'c'], nextDkim: undefined });
+    });
+  });
+
+  it.each(['requested', 'prepared', 'moved'] as const)('a deletion at the step %s leaves nothing', async (step) => {
+    await atEveryPoint(async (world) => {
+      await asked(world);
+      if (step === 'moved') {
+        world.statusElsewhere = 'success';
+        world.moveGraceMs = 60_000;
+      }
+      await turnsUntil(world, step);
+      const { crashAt, points } = world;
+      world.crashAt = 0;
+      await world.execute(new RequestDeletion(id, context));
+      Object.assign(world, { crashAt, points });
+      await world.settle(id);
+      expect((await world.state(id)).status).toBe('deleted');
+      nothingLeft(world);
+    });
+  });
+
+  it('fails where the other shard has the name for somebody else, or refuses it, and changes nothing', async () => {
+    for (const trouble of ['foreign', 'refuses'] as const) {
+      const world = new World();
+      await asked(world);
+      if (trouble === 'foreign') world.ses.set(there, null);
+      else world.trouble.ses = trouble;
+      await turnsUntil(world, undefined);
+      expect(typesOf(world).at(-1)).toBe('IdentityMoveFailed');
+      expect(world.ses.get(name)).toBe(id);
+      expect(world.ses.get(there)).toBe(trouble === 'foreign' ? null : undefined);
+    }
+  });
+
+  it('has SES look again where it has given up, and fails where the new identity is lost', async () => {
+    const world = new World();
+    await asked(world);
+    await turnsUntil(world, 'prepared');
+    world.statusElsewhere = 'failed';
+    await world.turn(id);
+    expect([world.statusElsewhere, world.status]).toEqual(['pending', 'success']);
+    world.isListed = false;
+    world.statusElsewhere = 'success';
+    await world.turn(id);
+    expect(await moving(world)).toBe('prepared');
+    world.isListed = true;
+    world.lose(there);
+    await turnsUntil(world, undefined);
+    expect(typesOf(world).at(-1)).toBe('IdentityMoveFailed');
+    expect(identities(world)).toEqual({ [name]: id });
+  });
+
+  it('goes on after a repair that was asked for meanwhile', async () => {
+    await atEveryPoint(async (world) => {
+      await asked(world);
+      await turnsUntil(world, 'prepared');
+      const { crashAt, points } = world;
+      world.crashAt = 0;
+      world.lose(name);
+      await world.execute(new RequestIdentityRepair(id, { fault: 'missing' }, context));
+      Object.assign(world, { crashAt, points });
+      await world.settle(id);
+      expect(identities(world)).toEqual({ [name]: id, [there]: id });
+      world.statusElsewhere = 'success';
+      await turnsUntil(world, undefined);
+      expect(identities(world)).toEqual({ [there]: id });
+    });
   });
 });

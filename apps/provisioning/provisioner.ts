@@ -4,14 +4,21 @@ import { Commands, DomainCommandHandler } from '@app/commands';
 import type { CommandContext } from '@app/decider';
 import {
   CompleteDeletion,
+  CompleteIdentityMove,
   CompleteIdentityRepair,
   CompleteProvisioning,
   CompleteRollback,
+  FailIdentityMove,
   FailIdentityRepair,
   FailProvisioning,
   identityFault,
   isLive,
+  type DomainCommand,
+  type IdentityMove,
   type LiveDomain,
+  otherShardOf,
+  PrepareIdentityMove,
+  SwitchIdentity,
   provisioningFailure,
   type MailDomain,
   type ProvisioningFailed,
@@ -20,14 +27,15 @@ import {
 import { eventId } from '@app/event-store';
 import { MailServer, MailServerDenied } from '@app/mail-server';
 import { MailboxRuleBroken, SuspendMailbox } from '@app/mailbox';
-import { mailFromName } from '@app/mail-records';
+import { haveSameTokens, mailFromName } from '@app/mail-records';
 import { adoptedTag, belongsTo, SesDenied, SesRefused, SesUnavailable, type SesIdentity } from '@app/ses';
 import type { MailboxesReadModel } from '@app/read-model';
 import { CounterpartAlarm } from '@app/runtime';
 import type { SesWriter } from '@app/ses-writer';
+import type { ShardListings } from './shard-listings';
 
 type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
-type Named = Pick<Provisioning, 'id' | 'name' | 'mode' | 'sesShard'>;
+type Named = Pick<Provisioning, 'id' | 'name' | 'mode' | 'sesShard' | 'move'>;
 type Ended = Named & Pick<MailDomain, 'status'>;
 
 /** The times of provisioning, in milliseconds. */
@@ -42,6 +50,10 @@ export class ProvisioningTimes {
     readonly settleMs: number,
     /** Time after a rollback or a deletion at which provisioning removes late effects once more. */
     readonly lookAgainMs: number,
+    /** Shortest time between two looks whether SES has seen the DKIM records of a domain that moves. */
+    readonly moveLookMs = 10_000,
+    /** Time for which the old identity of a domain that has moved stays: mail that is under way has its signature. */
+    readonly moveGraceMs = 3_600_000,
   ) {}
 }
 
@@ -49,11 +61,14 @@ export class ProvisioningTimes {
 const isOurs = (error: unknown): boolean => error instanceof SesDenied || error instanceof MailServerDenied;
 
 /** Gives what the events of a domain say of its identity. */
-const recorded = ({ tokens, hostedZone, region, status, mailFrom }: SesIdentity): CompleteProvisioning['data'] => ({
+const recorded = (identity: SesIdentity): CompleteProvisioning['data'] => ({
+  ...recordedKeys(identity),
+  sesDkimStatus: identity.status,
+});
+const recordedKeys = ({ tokens, hostedZone, region, mailFrom }: SesIdentity): PrepareIdentityMove['data'] => ({
   dkimTokens: tokens,
   dkimZone: hostedZone,
   sesRegion: region,
-  sesDkimStatus: status,
   ...(mailFrom && { mailFromDomain: mailFrom.domain }),
 });
 
@@ -61,6 +76,21 @@ const recorded = ({ tokens, hostedZone, region, status, mailFrom }: SesIdentity)
 export interface SesOfShards {
   of(shard: string | undefined): Pick<SesWriter, 'get' | 'create' | 'restartDkim' | 'setMailFrom' | 'delete'>;
 }
+
+/** What a task has come to: the milliseconds to wait where something else has to happen first, with what that is. */
+export type Convergence = 'done' | { readonly retryInMs: number; readonly error: string };
+
+/** Milliseconds until a domain is tried again that waits for another one of the name to go. */
+const nameWaitMs = 300;
+
+/** Milliseconds between two looks at a domain whose new DKIM records nobody places. */
+const longestLookMs = 6 * 3_600_000;
+
+/** Gives that SES does not accept a name; throws every other error. */
+const unlessRefused = (error: unknown): 'refused' => {
+  if (error instanceof SesRefused) return 'refused';
+  throw error;
+};
 
 /** Mailboxes that are read at once. */
 const mailboxesAtOnce = 500;
@@ -70,9 +100,10 @@ const unlessGone = (error: unknown): void => {
   if (!(error instanceof MailboxRuleBroken)) throw error;
 };
 
-/** Whether the domain is being provisioned, rolled back, deleted or repaired. */
+/** Whether the domain is being provisioned, rolled back, deleted, repaired or moved. */
 export const isUnfinished = (state: MailDomain): boolean =>
-  ['provisioning', 'rolling_back', 'deleting', 'released'].includes(state.status) || (isLive(state) && state.inRepair);
+  ['provisioning', 'rolling_back', 'deleting', 'released'].includes(state.status) ||
+  (isLive(state) && (state.inRepair || state.move !== undefined));
 
 /**
  * Makes the mail server and SES agree with a domain's events: both have the domain, or neither.
@@ -92,16 +123,17 @@ export class Provisioner {
     private readonly ses: SesOfShards,
     private readonly times: ProvisioningTimes,
     private readonly mailboxes: Pick<MailboxesReadModel, 'idsOn'>,
+    private readonly listings: Pick<ShardListings, 'statusOf'>,
   ) {}
 
   /**
    * Executes the one action that the state requires, if any. Its event leads to the next action.
    *
-   * @returns `waits` where another domain of the same name has to be gone first.
+   * @returns the milliseconds to wait where something else has to happen first, with what that is.
    * @param triedBefore an earlier attempt ended without an answer, and its requests may still take effect.
    * @throws {Error} whatever prevents completion now; the caller tries again without a limit.
    */
-  async converge(domainId: string, signal: AbortSignal, triedBefore = false): Promise<'done' | 'waits'> {
+  async converge(domainId: string, signal: AbortSignal, triedBefore = false): Promise<Convergence> {
     const { state, last } = await this.domains.load(domainId);
     const context = (): CommandContext => ({
       at: new Date().toISOString(),
@@ -110,7 +142,8 @@ export class Provisioner {
       ...(last && { causationId: eventId(last) }),
     });
     if (state.status === 'provisioning') {
-      if (state.replaces !== undefined && !(await this.hasEnded(state.replaces))) return 'waits';
+      if (state.replaces !== undefined && !(await this.hasEnded(state.replaces)))
+        return { retryInMs: nameWaitMs, error: 'Waits for another domain of the name to go' };
       const result = await this.provision(state, signal, context().correlationId);
       await this.commands.execute(
         'failure' in result
@@ -128,19 +161,80 @@ export class Provisioner {
       if ('failure' in repaired) {
         this.logger.error(`${domainId} cannot be repaired, and an operator has to settle why: ${repaired.failure}`);
         const reason = `${repaired.failure}; an operator has to settle that.`;
-        await this.commands.execute(new FailIdentityRepair(domainId, { reason }, context()));
-        return 'done';
+        const { state: now } = await this.commands.execute(new FailIdentityRepair(domainId, { reason }, context()));
+        return isLive(now) && now.move ? this.move(now, now.move, signal, context) : 'done';
       }
       const complete = new CompleteIdentityRepair(domainId, recorded(repaired), context());
       const { state: now } = await this.commands.execute(complete);
       // A deletion that was requested meanwhile may have finished before the identity existed.
-      if (!isLive(now)) await this.remove(state, signal);
+      if (!isLive(now)) await this.remove(now.status === 'absent' ? state : now, signal);
+      else if (now.move) return this.move(now, now.move, signal, context);
+    } else if (isLive(state) && state.move) {
+      return this.move(state, state.move, signal, context);
     } else if (state.status === 'deleting' || state.status === 'released') {
       if (state.status === 'released') await this.suspendMailboxes(domainId, signal, context);
       await this.removeForGood(state, signal, triedBefore);
       await this.commands.execute(new CompleteDeletion(domainId, context()));
     }
     return 'done';
+  }
+
+  /**
+   * Takes a move of the identity one step further. Each step is idempotent, and its event says that it is done: what is
+   * repeated after a crash finds the identity that was made, or that it is gone. Until SES has seen the records of the
+   * new identity the old one is left alone.
+   */
+  private async move(
+    domain: LiveDomain,
+    move: IdentityMove,
+    signal: AbortSignal,
+    context: () => CommandContext,
+  ): Promise<Convergence> {
+    const next = async (command: DomainCommand): Promise<Convergence> => {
+      const { state } = await this.commands.execute(command);
+      if (isLive(state)) return state.move ? this.move(state, state.move, signal, context) : 'done';
+      // A deletion that was requested meanwhile may have finished before the identity existed.
+      if (state.status !== 'absent') await this.remove(state, signal);
+      return 'done';
+    };
+    const fail = (reason: string) => next(new FailIdentityMove(domain.id, { reason }, context()));
+    const there = { ...domain, sesShard: move.to };
+    const waitedMs = Date.now() - Date.parse(move.since);
+    switch (move.step) {
+      case 'requested': {
+        const made = await this.identify(there, signal).catch(unlessRefused);
+        if (typeof made !== 'string') return next(new PrepareIdentityMove(domain.id, recordedKeys(made), context()));
+        const why = made === 'foreign' ? 'has the name without our tag there' : 'refuses the name there';
+        return fail(`Amazon SES ${why}; an operator has to settle that`);
+      }
+      case 'prepared': {
+        const lookAgain = {
+          retryInMs: Math.min(longestLookMs, Math.max(this.times.moveLookMs, waitedMs / 10)),
+          error: `Waits until Amazon SES has seen the DKIM records of the shard ${move.to}`,
+        };
+        // A status that calls for something is confirmed by a request: the listing may be older than the identity.
+        const listed = this.listings.statusOf(move.to, domain.name);
+        if (listed === undefined) return { ...lookAgain, retryInMs: this.times.moveLookMs };
+        if (listed === 'pending' || listed === 'temporary_failure') return lookAgain;
+        const identity = await this.ses.of(move.to).get(domain.name, { signal });
+        const isMade = identity && belongsTo(identity, domain.id);
+        if (!isMade || !haveSameTokens(identity.tokens, move.identity!.dkimTokens))
+          return fail('Amazon SES has lost the new identity');
+        const { status } = identity;
+        if (status === 'success') return next(new SwitchIdentity(domain.id, context()));
+        if (identityFault(status, 'requested')) await this.ses.of(move.to).restartDkim(domain.name, { signal });
+        return lookAgain;
+      }
+      case 'moved': {
+        const leftMs = this.times.moveGraceMs - waitedMs;
+        if (leftMs > 0) return { retryInMs: leftMs, error: 'Waits for mail that is signed with the old keys' };
+        await this.removeIdentity({ ...domain, status: 'deleting' }, move.from, signal);
+        return next(new CompleteIdentityMove(domain.id, context()));
+      }
+      case 'cancelled':
+        await this.removeIdentity({ ...domain, status: 'rolling_back' }, move.to, signal);
+        return fail('An operator has cancelled it');
+    }
   }
 
   /** Suspends what lives on a domain whose name another team has. No mailbox is created on it any more. */
@@ -300,7 +394,13 @@ export class Provisioner {
    */
   private async remove(domain: Ended, signal: AbortSignal): Promise<void> {
     await this.mailServer.remove(domain.name, domain.id);
-    const ses = this.ses.of(domain.sesShard);
+    await this.removeIdentity(domain, domain.sesShard, signal);
+    const other = otherShardOf(domain);
+    if (other !== undefined) await this.removeIdentity(domain, other, signal);
+  }
+
+  private async removeIdentity(domain: Ended, shard: string | undefined, signal: AbortSignal): Promise<void> {
+    const ses = this.ses.of(shard);
     const identity = await ses.get(domain.name, { signal }).catch((error: unknown) => {
       // SES has no identity of a name that it does not accept.
       if (error instanceof SesRefused) return null;

@@ -19,6 +19,7 @@ import { OutboundRelays, PlacementWorker } from './placement.worker';
 import { RoleMail } from './role-mail';
 import { Provisioner, ProvisioningTimes } from './provisioner';
 import { ProvisioningWorker } from './provisioning.worker';
+import { ShardListings } from './shard-listings';
 import { SenderRulesWorker } from './sender-rules.worker';
 
 @Module({})
@@ -68,7 +69,10 @@ export class ProvisioningModule {
         { provide: OutboundRelays, useValue: new OutboundRelays(outboundProviders(settings)) },
         {
           provide: ProvisioningTimes,
-          useFactory: () => new ProvisioningTimes(200, settings.SES_TIMEOUT, 6 * settings.SES_TIMEOUT),
+          useFactory: () => {
+            const { SES_TIMEOUT: timeout, SES_MOVE_GRACE: grace } = settings;
+            return new ProvisioningTimes(200, timeout, 6 * timeout, timeout, grace);
+          },
         },
         {
           provide: Provisioner,
@@ -80,7 +84,10 @@ export class ProvisioningModule {
             ses: SesShards<SesWriter>,
             times: ProvisioningTimes,
             pool: Pool,
-          ) => new Provisioner(commands, domains, mailServer, ses, times, new MailboxesReadModel(pool)),
+          ) => {
+            const listings = new ShardListings(ses, times.moveLookMs);
+            return new Provisioner(commands, domains, mailServer, ses, times, new MailboxesReadModel(pool), listings);
+          },
         },
       ],
     };

@@ -11,9 +11,6 @@ export const provisioningTasks = 'provisioning';
 /** Domains that are handled at the same time. The number is high because a task mostly waits for SES. */
 const concurrency = 64;
 
-/** Milliseconds until a domain is tried again that waits for another one. */
-const waitMs = 300;
-
 @Injectable()
 export class ProvisioningWorker implements OnApplicationBootstrap, BeforeApplicationShutdown {
   private readonly worker: TaskWorker;
@@ -31,12 +28,7 @@ export class ProvisioningWorker implements OnApplicationBootstrap, BeforeApplica
       leaseMs: 5_000,
       // A customer may be waiting for the name, so retries follow soon after the mail server or SES is available again.
       backOff: { baseMs: 500, capMs: 10_000 },
-      handle: async ({ key, attempts }, signal) => {
-        const outcome = await provisioner.converge(key, signal, attempts > 1);
-        return outcome === 'waits'
-          ? { retryInMs: waitMs, error: 'Waits for another domain of the name to go' }
-          : 'done';
-      },
+      handle: ({ key, attempts }, signal) => provisioner.converge(key, signal, attempts > 1),
     });
     probes.add('ready', 'database', () => pool.query('SELECT 1'));
     probes.add('ready', 'mail-server', () => mailServer.ping());

@@ -80,7 +80,7 @@ const readers: Record<string, Reader> = {
 };
 
 /** They read words of ours, and times. */
-const others = ['detectionBegunAt', 'identityFault', 'isRepairDue', 'provisioningFailure'];
+const others = ['detectionBegunAt', 'identityFault', 'isRepairDue', 'otherShardOf', 'provisioningFailure'];
 
 describe('the life of a domain is read in time linear in the length of what others wrote', () => {
   it('by every function that there is', () =>

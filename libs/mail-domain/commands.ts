@@ -4,6 +4,7 @@ import type { Assessment, Expected, OwnershipSeen, SesDkimStatus } from '@app/ma
 import type {
   ExpiryAnnounced,
   IdentityFault,
+  IdentityMovePrepared,
   Notice,
   OwnersTold,
   ProvisioningFailureKind,
@@ -112,6 +113,64 @@ export class FailIdentityRepair {
   ) {}
 }
 
+export class MoveIdentity {
+  readonly type = 'MoveIdentity';
+  constructor(
+    readonly domainId: string,
+    /** The names of two shards of SES: that of the domain, and the one that is to have it. */
+    readonly data: { readonly from: string; readonly to: string },
+    readonly context: CommandContext,
+  ) {}
+}
+
+/** Records the new identity, in the shard that is to have the domain. */
+export class PrepareIdentityMove {
+  readonly type = 'PrepareIdentityMove';
+  constructor(
+    readonly domainId: string,
+    readonly data: IdentityMovePrepared['data'],
+    readonly context: CommandContext,
+  ) {}
+}
+
+/** Has the domain send with the new identity, whose DKIM records SES has seen. */
+export class SwitchIdentity {
+  readonly type = 'SwitchIdentity';
+  readonly data = {};
+  constructor(
+    readonly domainId: string,
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class CompleteIdentityMove {
+  readonly type = 'CompleteIdentityMove';
+  readonly data = {};
+  constructor(
+    readonly domainId: string,
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class CancelIdentityMove {
+  readonly type = 'CancelIdentityMove';
+  readonly data = {};
+  constructor(
+    readonly domainId: string,
+    readonly context: CommandContext,
+  ) {}
+}
+
+export class FailIdentityMove {
+  readonly type = 'FailIdentityMove';
+  constructor(
+    readonly domainId: string,
+    /** `reason`: a sentence for people. */
+    readonly data: { readonly reason: string },
+    readonly context: CommandContext,
+  ) {}
+}
+
 export class ChooseDomainOutboundProvider {
   readonly type = 'ChooseDomainOutboundProvider';
   constructor(
@@ -212,6 +271,12 @@ export type DomainCommand =
   | RequestIdentityRepair
   | CompleteIdentityRepair
   | FailIdentityRepair
+  | MoveIdentity
+  | PrepareIdentityMove
+  | SwitchIdentity
+  | CompleteIdentityMove
+  | CancelIdentityMove
+  | FailIdentityMove
   | ChooseDomainOutboundProvider
   | EnableReceiving
   | ChangeSenderFilters

@@ -260,6 +260,71 @@ export type IdentityRepairFailed = Event<
 >;
 
 /**
+ * The identity of the domain is to move to another shard of SES. It stays in its shard, and goes on to send, until
+ * `IdentityMoved`.
+ */
+export type IdentityMoveRequested = Event<
+  'IdentityMoveRequested',
+  {
+    /** The shard that has the identity. */
+    readonly from: string;
+    /** The shard that is to have it. */
+    readonly to: string;
+  }
+>;
+
+/**
+ * The other shard has an identity of the domain too, with DKIM records of its own: its customer has to place them,
+ * beside those that are there, and gets a notice.
+ */
+export type IdentityMovePrepared = Event<
+  'IdentityMovePrepared',
+  {
+    /** The Easy DKIM tokens of the new identity, as in `DomainProvisioned`. */
+    readonly dkimTokens: readonly string[];
+    /** The zone of the CNAME targets, as in `DomainProvisioned`. */
+    readonly dkimZone: string;
+    /** The AWS Region of the new identity, as in `DomainProvisioned`. */
+    readonly sesRegion: string;
+    /** The MAIL FROM domain of the new identity, as in `DomainProvisioned`. */
+    readonly mailFromDomain?: string;
+  }
+>;
+
+/**
+ * SES has seen the DKIM records of the new identity, and the domain sends with it from now on. The records of
+ * `IdentityMovePrepared` are those of the domain now; those from before may go.
+ */
+export type IdentityMoved = Event<
+  'IdentityMoved',
+  {
+    /** The shard that has the old identity, which is removed later. */
+    readonly from: string;
+    /** The shard that the domain is in from now on. */
+    readonly to: string;
+    /** Whether the MX record of the MAIL FROM domain is another one, of another Region; if so, owners get a notice. */
+    readonly mailFromChanged: boolean;
+  }
+>;
+
+/** The shard that the domain was in before has nothing of it any more, and the move has ended. */
+export type IdentityMoveCompleted = Event<'IdentityMoveCompleted', Record<string, never>>;
+
+/** An operator has cancelled the move before SES has seen the new records. `IdentityMoveFailed` follows. */
+export type IdentityMoveCancelled = Event<'IdentityMoveCancelled', Record<string, never>>;
+
+/** The move has ended without a change: the other shard has nothing of the domain, and the records are those before. */
+export type IdentityMoveFailed = Event<
+  'IdentityMoveFailed',
+  {
+    /** A sentence for people, not to be parsed. */
+    readonly reason: string;
+    /** Whether `IdentityMovePrepared` had given the domain further records, which it needs no more. */
+    readonly recordsChanged: boolean;
+  }
+>;
+
+/**
  * The outgoing mail of the domain's mailboxes leaves through another provider from now on. Mailboxes with a choice of
  * their own keep it.
  */
@@ -283,7 +348,8 @@ export type OwnersTold = Event<
   {
     /**
      * `failure`: `VerificationFailed`. `recovery`: the first `DomainVerified` after it. `new_records`:
-     * `IdentityRepaired` with other records. `expiry`: `ExpiryAnnounced`. `ownership_gone`: a `DnsChecked` that has
+     * `IdentityRepaired` with other records, `IdentityMovePrepared`, or `IdentityMoved` with another MAIL FROM record.
+     * `expiry`: `ExpiryAnnounced`. `ownership_gone`: a `DnsChecked` that has
      * found the ownership record of a verified domain gone. `released`: `DomainReleased`. Later releases have other
      * notices: subscribers must accept names that they do not know.
      *
@@ -390,6 +456,12 @@ export type DomainEvent =
   | IdentityRepairRequested
   | IdentityRepaired
   | IdentityRepairFailed
+  | IdentityMoveRequested
+  | IdentityMovePrepared
+  | IdentityMoved
+  | IdentityMoveCompleted
+  | IdentityMoveCancelled
+  | IdentityMoveFailed
   | DomainOutboundProviderChosen
   | ReceivingEnabled
   | SenderFiltersChanged
@@ -413,6 +485,12 @@ export const schemaVersions: Record<DomainEvent['type'], number> = {
   IdentityRepairRequested: 2,
   IdentityRepaired: 1,
   IdentityRepairFailed: 1,
+  IdentityMoveRequested: 1,
+  IdentityMovePrepared: 1,
+  IdentityMoved: 1,
+  IdentityMoveCompleted: 1,
+  IdentityMoveCancelled: 1,
+  IdentityMoveFailed: 1,
   DomainOutboundProviderChosen: 1,
   ReceivingEnabled: 1,
   SenderFiltersChanged: 1,

@@ -159,3 +159,22 @@ it.each([
   ['verification-scheduler', 'process', 'Sendmux, the verification cycle'],
   ['gateway', 'process', 'Sendmux, the process gateway'],
 ])('tells who %s is', (actor, type, words) => expect(actorOf(actor)).toEqual({ type, id: actor, words }));
+
+it('tells of a move to another shard of SES', () => {
+  const [from, to] = ['default', 'us-1'];
+  const requested = event('IdentityMoveRequested', { from, to });
+  const prepared = event('IdentityMovePrepared', { ...ses, sesRegion: 'us-east-1' });
+  const moved = (mailFromChanged: boolean) => event('IdentityMoved', { from, to, mailFromChanged });
+  const failed = event('IdentityMoveFailed', { reason: 'An operator has cancelled it', recordsChanged: true });
+  const life = [added, provisioned, requested, prepared, event('IdentityMoveCancelled', {}), failed];
+  expect(told(...life, requested, prepared, moved(true), event('IdentityMoveCompleted', {})).slice(2)).toEqual([
+    'mail.acme.com is to move to another account or Region of Amazon SES, and goes on to send meanwhile.',
+    'Amazon SES (us-east-1) has mail.acme.com a second time now, with other DKIM records, which have to be placed beside those that are there.',
+    'An operator has cancelled the move of mail.acme.com, which stays where it is.',
+    'mail.acme.com was not moved, and its DKIM records are those from before: An operator has cancelled it.',
+    'mail.acme.com is to move to another account or Region of Amazon SES, and goes on to send meanwhile.',
+    'Amazon SES (us-east-1) has mail.acme.com a second time now, with other DKIM records, which have to be placed beside those that are there.',
+    'Amazon SES has seen the new DKIM records of mail.acme.com, which sends with them from now on; the MX record of its MAIL FROM domain has to be changed.',
+    'Amazon SES no longer has mail.acme.com where it was before, and the DKIM records from before may be removed.',
+  ]);
+});

@@ -75,6 +75,17 @@ const sentences: Sentences = {
   IdentityRepaired: ({ recordsChanged }, { name }) =>
     `Amazon SES has ${name} as it should again${recordsChanged ? ', with other DKIM records, which have to be placed anew' : ''}.`,
   IdentityRepairFailed: ({ reason }, { name }) => `Amazon SES could not be given ${name} again: ${reason}`,
+  IdentityMoveRequested: (_, { name }) =>
+    `${name} is to move to another account or Region of Amazon SES, and goes on to send meanwhile.`,
+  IdentityMovePrepared: ({ sesRegion }, { name }) =>
+    `Amazon SES (${sesRegion}) has ${name} a second time now, with other DKIM records, which have to be placed beside those that are there.`,
+  IdentityMoved: ({ mailFromChanged }, { name }) =>
+    `Amazon SES has seen the new DKIM records of ${name}, which sends with them from now on${mailFromChanged ? '; the MX record of its MAIL FROM domain has to be changed' : ''}.`,
+  IdentityMoveCompleted: (_, { name }) =>
+    `Amazon SES no longer has ${name} where it was before, and the DKIM records from before may be removed.`,
+  IdentityMoveCancelled: (_, { name }) => `An operator has cancelled the move of ${name}, which stays where it is.`,
+  IdentityMoveFailed: ({ reason }, { name }) =>
+    `${name} was not moved, and its DKIM records are those from before: ${reason}.`,
   DomainOutboundProviderChosen: ({ provider }, { name }) =>
     `${provider ?? 'Sendmux SES'} was chosen for what the mailboxes on ${name} send, but those with a choice of their own.`,
   ReceivingEnabled: (_, { name }) => `${name} is to receive mail too; it is pending until its MX record is in place.`,

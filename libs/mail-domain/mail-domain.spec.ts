@@ -5,26 +5,40 @@ import {
   AddDomain,
   ChangeSenderFilters,
   AnnounceExpiry,
+  CancelIdentityMove,
   ChooseDomainOutboundProvider,
   CompleteDeletion,
+  CompleteIdentityMove,
   CompleteIdentityRepair,
+  FailIdentityMove,
   FailIdentityRepair,
   CompleteProvisioning,
   CompleteRollback,
   EnableReceiving,
   ExpireDomain,
   FailProvisioning,
+  MoveIdentity,
+  PrepareIdentityMove,
   RecordCheck,
   RecordOwnersTold,
   ReleaseDomain,
   RequestDeletion,
   RequestIdentityRepair,
+  SwitchIdentity,
   type DomainCommand,
 } from './commands';
 import { DomainHeld, DomainRuleBroken } from './errors';
 import type { DomainEvent, IdentityFault, SenderFilterMode } from './events';
 import { sentenceOf } from './history';
-import { decide, evolve, initialState, noSenderFilters, type MailDomain } from './mail-domain';
+import {
+  decide,
+  evolve,
+  initialState,
+  noSenderFilters,
+  otherShardOf,
+  type LiveDomain,
+  type MailDomain,
+} from './mail-domain';
 
 const id = 'mdom_cl1';
 const context: CommandContext = { at: '2026-04-15T10:00:00.000Z', actor: 'key_1', correlationId: 'req_1' };
@@ -63,7 +77,12 @@ const cycle = (number: number, outcomes: Outcomes = {}) => look('scheduled', num
 const broken: Outcomes = { mx: 'fail' };
 const unknown: Outcomes = { mx: 'indeterminate' };
 
-function run(commands: DomainCommand[]): { state: MailDomain; types: string[]; last: string[] } {
+function run(commands: readonly DomainCommand[]): {
+  state: MailDomain;
+  types: string[];
+  last: string[];
+  events: DomainEvent[];
+} {
   let state: MailDomain = initialState;
   const all: DomainEvent[] = [];
   let last: DomainEvent[] = [];
@@ -72,7 +91,7 @@ function run(commands: DomainCommand[]): { state: MailDomain; types: string[]; l
     state = last.reduce(evolve, state);
     all.push(...last);
   }
-  return { state, types: all.map((event) => event.type), last: last.map((event) => event.type) };
+  return { state, types: all.map((event) => event.type), last: last.map((event) => event.type), events: all };
 }
 const after = (...commands: DomainCommand[]) => run([add, provision, ...commands]);
 
@@ -587,6 +606,94 @@ describe('deletion goes forward only', () => {
   });
 });
 
+const moving = {
+  move: new MoveIdentity(id, { from: 'default', to: 'us-1' }, context),
+  prepare: new PrepareIdentityMove(
+    id,
+    {
+      dkimTokens: ['k', 'l', 'm'],
+      dkimZone: 'dkim.amazonses.com',
+      sesRegion: 'us-east-1',
+      mailFromDomain: 'bounce.mail.acme.com',
+    },
+    context,
+  ),
+  switched: new SwitchIdentity(id, context),
+  complete: new CompleteIdentityMove(id, context),
+  cancel: new CancelIdentityMove(id, context),
+  fail: new FailIdentityMove(id, { reason: 'No' }, context),
+};
+
+describe('a move to another shard of SES', () => {
+  const { move, prepare, switched, complete, cancel } = moving;
+  const verified = [add, provision, requested()];
+
+  it('keeps the identity until the new one is in use, step by step', () => {
+    const before = run(verified).state;
+    expect(run([...verified, move]).last).toEqual(['IdentityMoveRequested']);
+    const prepared = run([...verified, move, prepare]);
+    expect(prepared.state).toEqual({
+      ...before,
+      nextDkim: { dkimTokens: ['k', 'l', 'm'], dkimZone: 'dkim.amazonses.com' },
+      move: { from: 'default', to: 'us-1', step: 'prepared', since: context.at, identity: prepare.data },
+    });
+    expect(otherShardOf(prepared.state as LiveDomain)).toBe('us-1');
+    const moved = run([...verified, move, prepare, switched]);
+    expect(moved.state).toMatchObject({
+      status: 'verified',
+      dkimTokens: ['k', 'l', 'm'],
+      nextDkim: undefined,
+      sesShard: 'us-1',
+      sesRegion: 'us-east-1',
+      sesDkimStatus: 'success',
+      mailFromDomain: 'bounce.mail.acme.com',
+    });
+    expect(otherShardOf(moved.state as LiveDomain)).toBe('default');
+    const { state, last } = run([...verified, move, prepare, switched, complete]);
+    expect(last).toEqual(['IdentityMoveCompleted']);
+    expect(state).toEqual({ ...moved.state, move: undefined });
+    expect(otherShardOf(state as LiveDomain)).toBeUndefined();
+  });
+
+  it.each([
+    ['a second request', [move, move]],
+    ['a move to where it is', [new MoveIdentity(id, { from: 'us-1', to: 'us-1' }, context)]],
+    ['an identity that nobody asked for', [prepare]],
+    ['a second identity', [move, prepare, prepare]],
+    ['a switch to no identity', [move, switched]],
+    ['an end before the switch', [move, prepare, complete]],
+    ['a cancellation after the switch', [move, prepare, switched, cancel]],
+    ['a failure after the switch', [move, prepare, switched, moving.fail]],
+    ['a switch after the cancellation', [move, prepare, cancel, switched]],
+    ['a cancellation of nothing', [cancel]],
+  ])('changes nothing by %s', (_, commands) => expect(run([...verified, ...commands]).last).toEqual([]));
+
+  it.each([
+    [[move, cancel], false],
+    [[move], false],
+    [[move, prepare], true],
+    [[move, prepare, cancel], true],
+  ])('fails after %j with the records of before', (commands, recordsChanged) => {
+    const { state, events } = run([...verified, ...commands, moving.fail]);
+    expect(state).toEqual({ ...run(verified).state, nextDkim: undefined, move: undefined });
+    expect(events.at(-1)).toMatchObject({ type: 'IdentityMoveFailed', data: { reason: 'No', recordsChanged } });
+  });
+
+  it('says whether the MAIL FROM record is another one', () => {
+    const near = new PrepareIdentityMove(id, { ...prepare.data, sesRegion: 'eu-west-1' }, context);
+    const changed = (prepared: PrepareIdentityMove) => run([...verified, move, prepared, switched]).events.at(-1)?.data;
+    expect(changed(prepare)).toMatchObject({ mailFromChanged: true });
+    expect(changed(near)).toMatchObject({ mailFromChanged: false });
+  });
+
+  it('is remembered of a domain that is gone, so that late effects in both shards are found', () => {
+    const gone = [new RequestDeletion(id, context), new CompleteDeletion(id, context)];
+    const { state } = run([...verified, move, prepare, ...gone]);
+    expect(state).toMatchObject({ status: 'deleted', move: { to: 'us-1' } });
+    expect(() => run([...verified, ...gone, move])).toThrow(DomainRuleBroken);
+  });
+});
+
 describe('any life', () => {
   const outcome = fc.constantFrom<Finding['outcome']>('pass', 'fail', 'indeterminate');
   const outcomes = fc.record({ mx: outcome, dkim: outcome });
@@ -601,6 +708,7 @@ describe('any life', () => {
     fc
       .constantFrom('a', 'x')
       .map((token) => new CompleteIdentityRepair(id, { ...provision.data, dkimTokens: [token, 'b', 'c'] }, context)),
+    fc.constantFrom(...Object.values(moving)),
     fc.constantFrom('mailgun', null).map((provider) => new ChooseDomainOutboundProvider(id, { provider }, context)),
     fc
       .constantFrom<SenderFilterMode>('off', 'allowlist', 'denylist')

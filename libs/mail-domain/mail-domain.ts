@@ -4,7 +4,14 @@
  */
 import type { ChangeSenderFilters, CompleteProvisioning, DomainCommand, RecordCheck, ReleaseDomain } from './commands';
 import { DomainHeld, DomainRuleBroken } from './errors';
-import type { DnsChecked, DomainEvent, IdentityRepaired, ProvisioningFailed, SenderFiltersChanged } from './events';
+import type {
+  DnsChecked,
+  DomainEvent,
+  IdentityMovePrepared,
+  IdentityRepaired,
+  ProvisioningFailed,
+  SenderFiltersChanged,
+} from './events';
 import {
   allPass,
   failing,
@@ -14,6 +21,7 @@ import {
   ownershipSeen,
   sameAssessment,
   type Assessment,
+  type Expected,
   type Finding,
   type SesDkimStatus,
   type SesMailFromStatus,
@@ -32,12 +40,36 @@ interface Named {
   readonly receivingSince?: string | undefined;
   /** The shard of SES that has its identity; absent where its events name none. */
   readonly sesShard?: string | undefined;
+  /** The move to another shard that is under way; absent where there is none. */
+  readonly move?: IdentityMove | undefined;
 }
+
+/** A move of the identity from one shard of SES to another. */
+export interface IdentityMove {
+  readonly from: string;
+  readonly to: string;
+  /**
+   * `requested`: the shard `to` is to have an identity. `prepared`: both have one, and the records of the new one are
+   * to be placed. `moved`: the domain is in the shard `to`, and `from` is to lose the old one. `cancelled`: `to` is to
+   * lose the new one.
+   */
+  readonly step: 'requested' | 'prepared' | 'moved' | 'cancelled';
+  /** ISO 8601: when this step began. */
+  readonly since: string;
+  /** Absent until it is made. */
+  readonly identity?: IdentityMovePrepared['data'] | undefined;
+}
+
+/** Gives the shard that has, or may have, an identity of the domain besides its own shard. */
+export const otherShardOf = ({ move }: Pick<Named, 'move'>): string | undefined =>
+  move && (move.step === 'moved' ? move.from : move.to);
 
 /** The state that every provisioned domain has, whatever its verification status. */
 export interface Provisioned extends Named {
   readonly dkimTokens: readonly string[];
   readonly dkimZone: string;
+  /** The DKIM records of the identity that a move has made in another shard, to be placed beside the others. */
+  readonly nextDkim?: Expected['nextDkim'];
   readonly sesRegion: string;
   readonly sesDkimStatus: SesDkimStatus;
   /** The MAIL FROM domain that SES was given for it; absent when it has none, or before it was recorded. */
@@ -111,6 +143,13 @@ const strikesToFail = 2;
 export const isLive = (state: MailDomain): state is LiveDomain =>
   state.status === 'pending' || state.status === 'verified' || state.status === 'failed';
 
+/** Whether a domain that customers can see is at one of some steps of a move. */
+const isMoving = (
+  state: MailDomain,
+  ...steps: IdentityMove['step'][]
+): state is LiveDomain & { readonly move: IdentityMove } =>
+  isLive(state) && state.move !== undefined && steps.includes(state.move.step);
+
 /**
  * Decides what a command changes. A command that changes nothing gives no event, so that a redelivery is harmless.
  *
@@ -146,6 +185,33 @@ export function decide(command: DomainCommand, state: MailDomain): DomainEvent[]
 
     case 'FailIdentityRepair':
       return isLive(state) && state.inRepair ? [event('IdentityRepairFailed', command.data)] : [];
+
+    case 'MoveIdentity': {
+      const { from, to } = command.data;
+      if (!isLive(state)) throw new DomainRuleBroken('not_found', `There is no domain ${command.domainId} to move.`);
+      return state.move || from === to ? [] : [event('IdentityMoveRequested', { from, to })];
+    }
+
+    case 'PrepareIdentityMove':
+      return isMoving(state, 'requested') ? [event('IdentityMovePrepared', command.data)] : [];
+
+    case 'SwitchIdentity': {
+      if (!isMoving(state, 'prepared')) return [];
+      const { from, to, identity } = state.move;
+      const mailFromChanged = identity!.sesRegion !== state.sesRegion;
+      return [event('IdentityMoved', { from, to, mailFromChanged })];
+    }
+
+    case 'CompleteIdentityMove':
+      return isMoving(state, 'moved') ? [event('IdentityMoveCompleted', {})] : [];
+
+    case 'CancelIdentityMove':
+      return isMoving(state, 'requested', 'prepared') ? [event('IdentityMoveCancelled', {})] : [];
+
+    case 'FailIdentityMove':
+      return isMoving(state, 'requested', 'prepared', 'cancelled')
+        ? [event('IdentityMoveFailed', { ...command.data, recordsChanged: state.nextDkim !== undefined })]
+        : [];
 
     case 'ChooseDomainOutboundProvider': {
       const { provider } = command.data;
@@ -420,6 +486,36 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
       return changed(live, { inRepair: false, isMailFromAskedFor: undefined, repairFailedAt: event.at });
     }
+    case 'IdentityMoveRequested': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      const { from, to } = event.data;
+      return changed(live, { move: { from, to, step: 'requested', since: event.at } });
+    }
+    case 'IdentityMovePrepared': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      const { dkimTokens, dkimZone } = event.data;
+      const nextDkim = { dkimTokens, dkimZone };
+      return changed(live, { nextDkim, move: atStep(live, event, 'prepared', event.data) });
+    }
+    case 'IdentityMoved': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      const move = atStep(live, event, 'moved');
+      if (!move.identity) throw new Error(`IdentityMoved without an identity to move to, in ${event.domainId}.`);
+      const { dkimTokens, dkimZone, sesRegion, mailFromDomain } = move.identity;
+      const identity = { dkimTokens, dkimZone, sesRegion, mailFromDomain, sesDkimStatus: 'success' } as const;
+      // What SES said of the identity before is said of it no more, until a look asks again.
+      const unasked = { sesMailFromStatus: undefined, sesIdentity: undefined };
+      return changed(live, { ...identity, ...unasked, sesShard: event.data.to, nextDkim: undefined, move });
+    }
+    case 'IdentityMoveCancelled': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      return changed(live, { move: atStep(live, event, 'cancelled') });
+    }
+    case 'IdentityMoveCompleted':
+    case 'IdentityMoveFailed': {
+      const live = expectStatus(state, event, 'pending', 'verified', 'failed');
+      return changed(live, { nextDkim: undefined, move: undefined });
+    }
     case 'DomainOutboundProviderChosen': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
       return changed(live, { outboundProvider: event.data.provider });
@@ -458,6 +554,17 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
   }
 }
 
+/** Gives the move of a domain at its next step. */
+function atStep(
+  { move }: LiveDomain,
+  { type, domainId, at }: DomainEvent,
+  step: IdentityMove['step'],
+  identity = move?.identity,
+): IdentityMove {
+  if (!move) throw new Error(`${type} without a move, in stream ${domainId}.`);
+  return { ...move, step, since: at, identity };
+}
+
 function expectStatus<Status extends MailDomain['status']>(
   state: MailDomain,
   event: DomainEvent,
@@ -476,7 +583,7 @@ const changed = <State extends object, const Values extends object>(state: State
 /** Distributes over the union, so that each kind of state keeps its own fields. */
 type Changed<State, Values> = State extends unknown ? Omit<State, keyof Values> & Values : never;
 
-const named = ({ id, name, team, addedAt, mode, receivingSince, sesShard }: Named): Named => ({
+const named = ({ id, name, team, addedAt, mode, receivingSince, sesShard, move }: Named): Named => ({
   id,
   name,
   team,
@@ -484,6 +591,7 @@ const named = ({ id, name, team, addedAt, mode, receivingSince, sesShard }: Name
   mode,
   receivingSince,
   sesShard,
+  move,
 });
 
 const provisioned = (state: Provisioned): Provisioned => ({
@@ -494,8 +602,10 @@ const provisioned = (state: Provisioned): Provisioned => ({
   mode: state.mode,
   receivingSince: state.receivingSince,
   sesShard: state.sesShard,
+  move: state.move,
   dkimTokens: state.dkimTokens,
   dkimZone: state.dkimZone,
+  nextDkim: state.nextDkim,
   sesRegion: state.sesRegion,
   sesDkimStatus: state.sesDkimStatus,
   mailFromDomain: state.mailFromDomain,

@@ -20,12 +20,14 @@ export interface Expected {
   readonly team: string;
   readonly dkimTokens: readonly string[];
   readonly dkimZone: string;
+  /** The DKIM records of another identity, that are to be placed beside the others; absent where there is none. */
+  readonly nextDkim?: Pick<Expected, 'dkimTokens' | 'dkimZone'> | null | undefined;
   /** AWS Region of the SES identity; empty where the domain is not added yet. */
   readonly sesRegion: string;
 }
 
 /** What has to be known of a domain to read its names; it has no DKIM tokens until it is added. */
-export type ToRead = Pick<Expected, 'name' | 'mode' | 'dkimTokens'>;
+export type ToRead = Pick<Expected, 'name' | 'mode' | 'dkimTokens' | 'nextDkim'>;
 
 /** What an operator may require of every domain. Checks of it decide nothing unless he does. */
 export type Requirement = 'mail_from';

@@ -2,7 +2,7 @@ import type { Expected } from './check';
 import type { Finding } from './findings';
 import { answersInPlace } from './in-place';
 import { judge } from './judge';
-import { recordSets } from './records';
+import { dnsRecords, recordSets } from './records';
 import { recordsWithStatus, seenFinding, seenLimits } from './record-status';
 
 const domain: Expected = {
@@ -73,4 +73,23 @@ describe('the status of each record', () => {
     const { observed } = seenFinding({ ...inPlace[0]!, observed: much });
     expect(observed).toEqual(much.slice(0, seenLimits.values).map((each) => each.slice(0, seenLimits.characters)));
   });
+});
+
+it('asks for the records of a second identity too, and says of them only that no look has asked', () => {
+  const both = { ...domain, nextDkim: { dkimTokens: ['k', 'l', 'm'], dkimZone: 'dkim.amazonses.com' } };
+  const { findings } = judge(both, answersInPlace(domain), 'success');
+  expect(findings).toEqual(judge(domain, answersInPlace(domain), 'success').findings);
+  const ofDkim = recordsWithStatus(both, findings).filter(({ purpose }) => purpose === 'dkim');
+  expect(ofDkim.map(({ name, status }) => [name.split('.')[0], status])).toEqual([
+    ...['a', 'b', 'c'].map((token) => [token, 'verified']),
+    ...['k', 'l', 'm'].map((token) => [token, 'not_checked']),
+  ]);
+  expect(dnsRecords(both).dkim).toEqual([
+    ...dnsRecords(domain).dkim,
+    ...['k', 'l', 'm'].map((token) => ({
+      name: `${token}._domainkey.mail.acme.com`,
+      value: `${token}.dkim.amazonses.com`,
+      host: `${token}._domainkey.mail`,
+    })),
+  ]);
 });

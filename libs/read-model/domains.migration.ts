@@ -2,7 +2,7 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { defaultShard } from '@app/runtime';
 import { FindDeletedMailboxes1797000000200, liveHome, mailboxMigrations } from './mailboxes.migration';
 import { CountForQuotas1796500000100 } from './quotas.migration';
-import { CountIdentitiesOfShards1797100000200 } from './ses-shards.migration';
+import { CountIdentitiesOfShards1797100000200, CountIdentitiesThatMove1797100000400 } from './ses-shards.migration';
 
 class CreateDomains1770000000100 implements MigrationInterface {
   name = 'CreateDomains1770000000100';
@@ -213,6 +213,7 @@ export const readModelMigrations = [
   FindDeletedMailboxes1797000000200,
   KnowTheShardOfDomains1797100000100,
   CountIdentitiesOfShards1797100000200,
+  CountIdentitiesThatMove1797100000400,
 ];
 
 /** The unique index that reserves a name. */

@@ -1,5 +1,5 @@
 import type { InlineProjection, ProjectedRow } from '@app/event-store';
-import type { MailDomain } from '@app/mail-domain';
+import { otherShardOf, type MailDomain } from '@app/mail-domain';
 import { defaultShard } from '@app/runtime';
 import { seenFinding, type Assessment, type SeenFinding } from '@app/mail-records';
 
@@ -18,6 +18,8 @@ export const domainsProjection: InlineProjection = {
     dkim_zone: 'text',
     ses_region: 'text',
     ses_shard: 'text',
+    ses_other_shard: 'text',
+    next_dkim: 'json',
     ses_mail_from_status: 'text',
     ses_identity: 'jsonb',
     last_look: 'jsonb',
@@ -61,6 +63,8 @@ export function domainRow(state: MailDomain, version: number, at: string): Proje
     dkim_zone: provisioned?.dkimZone ?? null,
     ses_region: provisioned?.sesRegion ?? null,
     ses_shard: state.sesShard ?? defaultShard,
+    ses_other_shard: otherShardOf(state) ?? null,
+    next_dkim: provisioned?.nextDkim ?? null,
     ses_mail_from_status: provisioned?.sesMailFromStatus ?? null,
     ses_identity: provisioned?.sesIdentity ?? null,
     last_look: provisioned?.lastAssessment ? lastLook(provisioned.lastAssessment) : null,

@@ -17,6 +17,8 @@ export interface DomainView {
   readonly sesRegion: string;
   /** The shard of SES that has its identity. */
   readonly sesShard: string;
+  /** The DKIM records of an identity in another shard that the domain moves to; null where it does not. */
+  readonly nextDkim: { readonly dkimTokens: readonly string[]; readonly dkimZone: string } | null;
   /** Null until a look has asked. */
   readonly sesMailFromStatus: SesMailFromStatus | null;
   /** Null until a look has asked. */
@@ -85,6 +87,7 @@ const columnOf: Record<Exclude<keyof DomainView, 'mailboxCount'>, string> = {
   dkimZone: 'dkim_zone',
   sesRegion: 'ses_region',
   sesShard: 'ses_shard',
+  nextDkim: 'next_dkim',
   sesMailFromStatus: 'ses_mail_from_status',
   sesIdentity: 'ses_identity',
   lastLook: 'last_look',
@@ -246,6 +249,30 @@ export class DomainsReadModel {
       values: [addedBy, now, after, limit],
     });
     return rows;
+  }
+
+  /**
+   * Gives ids of domains in a shard of SES that could be moved to another one, and of which no move is under way. In
+   * their order: at most `limit`, above the id `after`.
+   */
+  async movable(shard: string, after: string, limit: number): Promise<string[]> {
+    const { rows } = await this.pool.query<{ id: string }>(
+      `SELECT id FROM domains WHERE ses_shard = $1 AND ses_other_shard IS NULL AND id > $2
+        AND status IN ('pending', 'verified', 'failed') ORDER BY id LIMIT $3`,
+      [shard, after, limit],
+    );
+    return rows.map(({ id }) => id);
+  }
+
+  /** Counts the domains of a shard that could be moved, and those that move to another one. */
+  async movesFrom(shard: string): Promise<{ readonly movable: number; readonly moving: number }> {
+    const { rows } = await this.pool.query<{ movable: number; moving: number }>(
+      `SELECT count(*) FILTER (WHERE ses_other_shard IS NULL)::integer AS movable,
+          count(*) FILTER (WHERE ses_other_shard IS NOT NULL)::integer AS moving
+        FROM domains WHERE ses_shard = $1 AND status IN ('pending', 'verified', 'failed')`,
+      [shard],
+    );
+    return rows[0]!;
   }
 
   /** Finds the domain that reserves a name, whatever its status. */

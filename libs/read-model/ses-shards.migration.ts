@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { holding } from './quotas';
-import { recountShards } from './ses-shards';
+import { recountShards, shardsOfRow } from './ses-shards';
 
 /**
  * The constraint against a shard's having more identities than it may have, and against new ones in a shard that is
@@ -43,6 +43,24 @@ const counting = (shards: string): string => {
 };
 
 /**
+ * Counts the identity in the other shard of a domain that moves: that which it moves to takes a place there from the
+ * request on, and the old one keeps its place until it is removed.
+ */
+export class CountIdentitiesThatMove1797100000400 implements MigrationInterface {
+  readonly name = 'CountIdentitiesThatMove1797100000400';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE domains ADD COLUMN ses_other_shard text, ADD COLUMN next_dkim json');
+    await runner.query(counting(shardsOfRow));
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(counting('ARRAY[ses_shard]'));
+    await runner.query('ALTER TABLE domains DROP COLUMN ses_other_shard, DROP COLUMN next_dkim');
+  }
+}
+
+/**
  * Counts the identities of each shard of SES in the transaction of the append that changes it, as `count_for_quotas`
  * counts the domains of teams. The triggers fire after those of the quotas, since triggers fire in the order of their
  * names, and lock the shards in the order of their names: so two statements cannot deadlock.
@@ -76,7 +94,7 @@ export class CountIdentitiesOfShards1797100000200 implements MigrationInterface 
       CREATE TRIGGER domains_shard_counted_out AFTER DELETE ON domains REFERENCING OLD TABLE AS gone
       FOR EACH STATEMENT EXECUTE FUNCTION count_for_shards()`);
     // A trigger is created under a lock that stops the writers until the migration is committed.
-    await recountShards(runner);
+    await recountShards(runner, 'domains', 'ARRAY[ses_shard]');
   }
 
   async down(runner: QueryRunner): Promise<void> {

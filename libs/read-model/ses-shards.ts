@@ -81,11 +81,17 @@ export class StoredShards implements ShardReports {
     return rows;
   }
 
-  /** Gives the name of the shard that has room for most new domains; undefined where none takes any. */
-  async mostOpen(): Promise<string | undefined> {
+  /**
+   * Gives the name of the shard that has room for most new domains; undefined where none takes any.
+   *
+   * @param except a shard that is left out; none when absent.
+   */
+  async mostOpen(except = ''): Promise<string | undefined> {
     const { rows } = await this.pool.query<{ name: string }>({
       name: 'shard-most-open',
-      text: `SELECT name FROM ses_shards WHERE ${open} ORDER BY capacity - identities DESC, name LIMIT 1`,
+      text: `SELECT name FROM ses_shards WHERE ${open} AND name <> $1
+        ORDER BY capacity - identities DESC, name LIMIT 1`,
+      values: [except],
     });
     return rows[0]?.name;
   }
@@ -140,6 +146,9 @@ export async function storeShards(
   return stored;
 }
 
+/** The SQL expression for the shards in which a row of `domains` takes a place. */
+export const shardsOfRow = 'ARRAY[ses_shard, ses_other_shard]';
+
 /** What runs statements: a connection, or a migration. */
 interface Queries {
   query(text: string): Promise<unknown>;
@@ -150,13 +159,15 @@ interface Queries {
  *
  * @param client a transaction in which nobody else can write to `domains`.
  * @param table the table whose rows are counted.
+ * @param shards the SQL expression for the shards in which a row takes a place.
  */
-export async function recountShards(client: Queries, table = 'domains'): Promise<void> {
+export async function recountShards(client: Queries, table: string, shards = shardsOfRow): Promise<void> {
   await client.query(
     `INSERT INTO ses_shards AS held (name, identities)
       SELECT name, coalesce(counted.identities, 0)
       FROM (
-        SELECT ses_shard AS name, count(*)::integer AS identities FROM ${table} WHERE ${holding} GROUP BY ses_shard
+        SELECT shard AS name, count(*)::integer AS identities FROM ${table}, unnest(${shards}) AS shard
+        WHERE ${holding} AND shard IS NOT NULL GROUP BY shard
       ) AS counted FULL JOIN (SELECT name, identities FROM ses_shards) AS known USING (name)
       WHERE coalesce(counted.identities, 0) IS DISTINCT FROM known.identities ORDER BY name
       ON CONFLICT (name) DO UPDATE SET identities = excluded.identities`,

@@ -181,6 +181,7 @@ const environment = z.object({
   SES_SHARDS: shardList.optional(),
   SES_CALLS_PER_SECOND: number(1, 0.1, 10_000),
   SES_TIMEOUT: duration('10s', 50),
+  SES_MOVE_GRACE: duration('1h', 0, longestAge),
   SMTP_URL: z.string({ error: nothingRuns }).pipe(serverUrl('smtp:', 'smtps:')),
   NOTIFY_FROM: z
     .string()

@@ -69,8 +69,9 @@ export async function countedAndHeld(url: string): Promise<{ counted: Row[]; hel
       (kind) => `SELECT '${kind}' AS kind, team, count(*)::integer AS used FROM ${kind}
         WHERE status NOT IN ('rolled_back', 'deleted') GROUP BY team`,
     );
-    held.push(`SELECT 'identities', ses_shard, count(*)::integer FROM domains
-        WHERE status NOT IN ('rolled_back', 'deleted') GROUP BY ses_shard`);
+    held.push(`SELECT 'identities', shard, count(*)::integer
+        FROM domains, unnest(ARRAY[ses_shard, ses_other_shard]) AS shard
+        WHERE shard IS NOT NULL AND status NOT IN ('rolled_back', 'deleted') GROUP BY shard`);
     // One statement sees one moment.
     const { rows } = await client.query<{ counted: Row[] | null; held: Row[] | null }>(
       `WITH held AS (${held.join(' UNION ALL ')}), counted AS (

@@ -17,6 +17,7 @@ export const view: DomainView = {
   dkimZone: 'dkim.amazonses.com',
   sesRegion: 'eu-west-1',
   sesShard: 'default',
+  nextDkim: null,
   sesMailFromStatus: null,
   sesIdentity: null,
   lastLook: null,

@@ -179,6 +179,7 @@ describe('one more check', () => {
       sesMailFromStatus: null,
       sesIdentity: null,
       sesShard: 'default',
+      nextDkim: null,
       lastLook: null,
       verifiedAt: null,
       checkedAt: null,

@@ -29,7 +29,7 @@ export const dkim = {
     finding.outcome === 'fail' && !isOurs(finding) ? standing(domain, clues) : [],
   refine: (domain, finding, evidence) => refine(domain, finding, evidence),
   hints: (domain) => [
-    `Confirm all three CNAMEs are in place, each with its own target: ${records(domain)
+    `Confirm all three CNAMEs are in place, each with its own target: ${recordsOf(domain)
       .map(({ name, values }) => `${name} to ${values[0]}`)
       .join(', ')}.`,
     'DKIM records must be set to “DNS only” (not proxied), same as MX.',
@@ -37,7 +37,8 @@ export const dkim = {
     'If failed persists for more than 72 hours with the records in place, contact support at contact@sendmux.ai.',
   ],
   isOurs: (finding) => isOurs(finding),
-  reads: ({ name, dkimTokens }) => dkimTokens.map((token) => ({ name: nameOf(token, name), mx: true })),
+  reads: ({ name, dkimTokens, nextDkim }) =>
+    [...dkimTokens, ...(nextDkim?.dkimTokens ?? [])].map((token) => ({ name: nameOf(token, name), mx: true })),
   plan: (domain, published) => records(domain).flatMap((record) => plan(record, published)),
 } as const satisfies Check;
 
@@ -55,7 +56,12 @@ const standing = ({ name, dkimTokens }: Expected, clues: Answers): Question[] =>
 
 const nameOf = (token: string, domain: string): string => `${token}._domainkey.${domain}`;
 
-function records({ name, dkimTokens, dkimZone }: Omit<Expected, 'team'>): RecordSet[] {
+/** Gives the records of the identity that signs, and of the one that is to: SES judges those of the first alone. */
+function records({ name, nextDkim, ...current }: Omit<Expected, 'team'>): RecordSet[] {
+  return [current, ...(nextDkim ? [nextDkim] : [])].flatMap((keys) => recordsOf({ name, ...keys }));
+}
+
+function recordsOf({ name, dkimTokens, dkimZone }: Pick<Expected, 'name' | 'dkimTokens' | 'dkimZone'>): RecordSet[] {
   return dkimTokens.map((token) => ({ name: nameOf(token, name), type: 'CNAME', values: [`${token}.${dkimZone}`] }));
 }
 
@@ -82,7 +88,7 @@ const said: Readonly<Record<DkimAnswer, Conclusion>> = {
 };
 
 function judge(domain: Expected, answer: DkimAnswer): Finding {
-  const expected = records(domain)
+  const expected = recordsOf(domain)
     .map(({ name, values }) => `${name} CNAME ${values[0]}`)
     .join('; ');
   const { outcome, code, message } = said[answer];
@@ -92,7 +98,7 @@ function judge(domain: Expected, answer: DkimAnswer): Finding {
 function refine(domain: Expected, finding: Finding, { ses, clues }: Evidence): Refined | undefined {
   if (finding.code !== 'dkim_pending' && finding.code !== 'dkim_failed') return undefined;
   const refined = ses ? refinedBySes(finding, ses) : undefined;
-  const appended = records(domain).flatMap(({ name, values: [value] }) => {
+  const appended = recordsOf(domain).flatMap(({ name, values: [value] }) => {
     const found = recordsIn(clues.at('CNAME', name))?.[0];
     return found !== undefined && isAppended(name, value!, found) ? [`${name} to ${found}`] : [];
   });
