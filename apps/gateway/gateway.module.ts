@@ -14,7 +14,7 @@ import {
 } from '@app/read-model';
 import { WebhookMessages } from '@app/presentation';
 import { ProcessModule } from '@app/process';
-import { outboundProviders, publicUrlOf, sesShards, shardSettings, type Settings } from '@app/runtime';
+import { providersForCustomers, publicUrlOf, sesShards, shardSettings, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { PublishedRecords, Resolvers, VerificationModule, Verifier } from '@app/verification';
@@ -168,7 +168,7 @@ export class GatewayModule {
         MailboxAvailability,
         SenderFilters,
         { provide: StoredSenderRules, inject: [Pool], useFactory: (pool: Pool) => new StoredSenderRules(pool) },
-        { provide: OutboundProviders, useValue: new OutboundProviders([...outboundProviders(settings).keys()]) },
+        { provide: OutboundProviders, useValue: new OutboundProviders(providersForCustomers(settings)) },
         ApiKeys,
         SetupCallers,
         {

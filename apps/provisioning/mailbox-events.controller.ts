@@ -15,6 +15,7 @@ export class MailboxEventsController {
   @OnEvent(
     ...everyMailboxEvent,
     'DomainOutboundProviderChosen',
+    'IdentityMoved',
     'ReceivingEnabled',
     'SenderFiltersChanged',
     'DomainDeleted',

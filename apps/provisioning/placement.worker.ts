@@ -2,6 +2,7 @@ import { Injectable, Logger, type BeforeApplicationShutdown, type OnApplicationB
 import { DomainCommandHandler, MailboxCommandHandler } from '@app/commands';
 import type { Provisioned } from '@app/mail-domain';
 import { MailServer } from '@app/mail-server';
+import { defaultShard, sesRelay } from '@app/runtime';
 import { StoredSenderRules } from '@app/sender-rules';
 import { TaskList, TaskWorker } from '@app/tasks';
 import { RoleMail } from './role-mail';
@@ -73,7 +74,8 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     if (state.status === 'deleted') return this.forgetSenders(domainId);
     if (!('outboundProvider' in state)) return;
     if (state.mode !== 'send_only') await this.mailServer.enableReceiving(domainId);
-    await this.mailServer.chooseProvider(domainId, state.outboundProvider, version);
+    const relay = sesRelay(state.sesShard ?? defaultShard);
+    await this.mailServer.chooseProvider(domainId, state.outboundProvider, version, relay);
     this.warnOfUnknown(state.outboundProvider, domainId);
     if (state.senderFilters) await this.placeFilters(domainId, state.senderFilters, version);
   }

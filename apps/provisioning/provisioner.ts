@@ -30,7 +30,7 @@ import { MailboxRuleBroken, SuspendMailbox } from '@app/mailbox';
 import { haveSameTokens, mailFromName } from '@app/mail-records';
 import { adoptedTag, belongsTo, SesDenied, SesRefused, SesUnavailable, type SesIdentity } from '@app/ses';
 import type { MailboxesReadModel } from '@app/read-model';
-import { CounterpartAlarm } from '@app/runtime';
+import { CounterpartAlarm, defaultShard, sesRelay } from '@app/runtime';
 import type { SesWriter } from '@app/ses-writer';
 import type { ShardListings } from './shard-listings';
 
@@ -305,7 +305,12 @@ export class Provisioner {
    */
   private async register(domain: Named): Promise<'registered' | 'foreign'> {
     const added = await this.mailServer.add(domain.name, domain.id, domain.mode !== 'send_only');
-    if (added.outcome === 'added') return 'registered';
+    if (added.outcome === 'added') {
+      // What its mail leaves through; a later event that says otherwise has a higher version than the first one.
+      if (domain.sesShard !== undefined && domain.sesShard !== defaultShard)
+        await this.mailServer.chooseProvider(domain.id, null, 1, sesRelay(domain.sesShard));
+      return 'registered';
+    }
     if (!(await this.hasEnded(added.domainId))) return 'foreign';
     await this.mailServer.remove(domain.name, added.domainId);
     return this.register(domain);

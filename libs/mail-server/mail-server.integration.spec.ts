@@ -118,6 +118,35 @@ describe('the mail server', () => {
       expect(await recipients()).toContain(`ada-abc@${sharedDomain} active`);
     });
 
+    it('has Sendmux SES stand for the relay of the shard that a domain is in', async () => {
+      const relays = new Map([
+        ['sendmux-ses', 'ses-1:587'],
+        ['sendmux-ses-us-1', 'ses-2:587'],
+        ['mailgun', 'mailgun:587'],
+      ]);
+      await mailServer.replaceProviders(relays);
+      await mailServer.add('shard.acme.com', 'mdom_20');
+      const bob = {
+        ...ada,
+        id: 'mbx_20',
+        address: 'bob@shard.acme.com',
+        domainId: 'mdom_20',
+        status: 'active',
+      } as const;
+      await mailServer.putMailbox({ ...bob, provider: 'sendmux-ses', version: 1 });
+      const relaysNow = async () => [await relayOf('@shard.acme.com'), await relayOf('bob@shard.acme.com')].flat();
+      expect(await relaysNow()).toEqual(['[ses-1]:587', '[ses-1]:587']);
+      await mailServer.chooseProvider('mdom_20', null, 2, 'sendmux-ses-us-1');
+      expect(await relaysNow()).toEqual(['[ses-2]:587', '[ses-2]:587']);
+      await mailServer.chooseProvider('mdom_20', 'mailgun', 3, 'sendmux-ses-us-1');
+      expect(await relaysNow()).toEqual(['[mailgun]:587', '[ses-2]:587']);
+      // The relay stays while a domain is in the shard.
+      expect(await mailServer.replaceProviders(new Map([...relays].slice(0, 1)))).toContain('sendmux-ses-us-1');
+      await mailServer.chooseProvider('mdom_20', 'sendmux-ses', 4, 'sendmux-ses');
+      expect(await relaysNow()).toEqual(['[ses-1]:587', '[ses-1]:587']);
+      await mailServer.remove('shard.acme.com', 'mdom_20');
+    });
+
     it('knows the relay of a sender: that of the mailbox, else of its domain, else Sendmux SES', async () => {
       const relays = new Map([
         ['sendmux-ses', 'email-smtp.eu-west-1.amazonaws.com:587'],

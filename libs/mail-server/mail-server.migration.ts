@@ -227,6 +227,43 @@ class FilterSenders1796500000200 implements MigrationInterface {
   }
 }
 
+/**
+ * Lets the mail of a domain leave through the relay of its shard of SES, where it and its mailboxes have chosen no
+ * other provider than SES.
+ */
+class LeaveThroughTheShard1797100000500 implements MigrationInterface {
+  readonly name = 'LeaveThroughTheShard1797100000500';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE mail_domain_choices ADD COLUMN ses_relay text');
+    const relay = (provider: string) =>
+      `CASE ${provider} WHEN 'sendmux-ses' THEN coalesce(c.ses_relay, 'sendmux-ses') ELSE ${provider} END`;
+    await runner.query(`
+      CREATE OR REPLACE VIEW mail_relays AS
+      SELECT m.address AS sender, p.nexthop FROM mail_mailboxes m
+      JOIN mail_domains d USING (domain_id) LEFT JOIN mail_domain_choices c USING (domain_id)
+      JOIN mail_providers p ON p.name = ${relay('m.provider')}
+      WHERE m.status <> 'deleted'
+      UNION ALL
+      SELECT '@' || d.domain, p.nexthop FROM mail_domains d
+      LEFT JOIN mail_domain_choices c USING (domain_id)
+      JOIN mail_providers p ON p.name = ${relay(`coalesce(c.provider, 'sendmux-ses')`)}`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE OR REPLACE VIEW mail_relays AS
+      SELECT m.address AS sender, p.nexthop FROM mail_mailboxes m
+      JOIN mail_domains d USING (domain_id) JOIN mail_providers p ON p.name = m.provider
+      WHERE m.status <> 'deleted'
+      UNION ALL
+      SELECT '@' || d.domain, p.nexthop FROM mail_domains d
+      LEFT JOIN mail_domain_choices c USING (domain_id)
+      JOIN mail_providers p ON p.name = coalesce(c.provider, 'sendmux-ses')`);
+    await runner.query('ALTER TABLE mail_domain_choices DROP COLUMN ses_relay');
+  }
+}
+
 /** Gives the A-labels of a domain, each with the U-label that stands for it. */
 export const unicodeLabels = (domain: string): { unicode: string; ascii: string }[] =>
   domain.split('.').flatMap((ascii) => {
@@ -243,4 +280,5 @@ export const mailServerMigrations: readonly Migration[] = [
   TakeMailForPostmaster1796200000900,
   KeepDomainsThatOnlySend1796400000100,
   FilterSenders1796500000200,
+  LeaveThroughTheShard1797100000500,
 ];

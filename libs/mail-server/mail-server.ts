@@ -123,13 +123,16 @@ export class MailServer {
   /**
    * Sets the provider for the mailboxes of a domain that have not chosen their own; null for Sendmux SES. The newest
    * version stays.
+   *
+   * @param sesRelay the relay that Sendmux SES stands for in this domain; `sendmux-ses` when absent.
    */
-  async chooseProvider(domainId: string, provider: string | null, version: number): Promise<void> {
+  async chooseProvider(domainId: string, provider: string | null, version: number, sesRelay?: string): Promise<void> {
     await this.query(
-      `INSERT INTO mail_domain_choices AS held (domain_id, provider, version) VALUES ($1, $2, $3)
-        ON CONFLICT (domain_id) DO UPDATE SET provider = EXCLUDED.provider, version = EXCLUDED.version
+      `INSERT INTO mail_domain_choices AS held (domain_id, provider, version, ses_relay) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (domain_id) DO UPDATE SET
+          provider = EXCLUDED.provider, version = EXCLUDED.version, ses_relay = EXCLUDED.ses_relay
         WHERE held.version < EXCLUDED.version`,
-      [domainId, provider, version],
+      [domainId, provider, version, sesRelay ?? null],
     );
   }
 
@@ -182,6 +185,7 @@ export class MailServer {
       ), chosen AS (
         SELECT provider FROM mail_mailboxes WHERE status <> 'deleted'
         UNION SELECT provider FROM mail_domain_choices JOIN mail_domains USING (domain_id)
+        UNION SELECT ses_relay FROM mail_domain_choices JOIN mail_domains USING (domain_id)
       ), removed AS (
         DELETE FROM mail_providers
         WHERE name <> ALL ($1) AND name NOT IN (SELECT provider FROM chosen WHERE provider IS NOT NULL)

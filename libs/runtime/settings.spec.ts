@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import { parseDuration } from './duration';
 import { newId } from './ids';
 import { sesShards } from './ses-shards';
-import { embeddedSettingsFile, loadSettings, outboundProviders, SettingsInvalid } from './settings';
+import {
+  embeddedSettingsFile,
+  loadSettings,
+  outboundProviders,
+  providersForCustomers,
+  SettingsInvalid,
+} from './settings';
 
 const complete = {
   DATABASE_URL: 'postgres://127.0.0.1/a',
@@ -201,6 +207,21 @@ describe('settings', () => {
       known({ AWS_REGION: 'us-east-1', OUTBOUND_PROVIDERS: 'mailgun=smtp.eu.Mailgun.org:587, own=[::1]:25' }),
     ).toEqual([ses, ['mailgun', 'smtp.eu.mailgun.org:587'], ['own', '[::1]:25']]);
     expect(known({ OUTBOUND_PROVIDERS: 'sendmux-ses=127.0.0.1:2525' })).toEqual([['sendmux-ses', '127.0.0.1:2525']]);
+    const SES_SHARDS = JSON.stringify([
+      { name: 'default', region: 'eu-west-1' },
+      { name: 'us-1', region: 'us-east-1' },
+    ]);
+    const sharded = { SES_SHARDS, OUTBOUND_PROVIDERS: 'mailgun=a.example:587,sendmux-ses-us-1=b.example:2587' };
+    expect(known(sharded)).toEqual([
+      ['sendmux-ses', 'email-smtp.eu-west-1.amazonaws.com:587'],
+      ['sendmux-ses-us-1', 'b.example:2587'],
+      ['mailgun', 'a.example:587'],
+    ]);
+    expect(providersForCustomers(loadSettings({ ...complete, ...sharded }))).toEqual(['sendmux-ses', 'mailgun']);
+    expect(known({ SES_SHARDS: '[{"name":"us-1","region":"us-east-1"}]' })).toEqual([
+      ['sendmux-ses', 'email-smtp.us-east-1.amazonaws.com:587'],
+      ['sendmux-ses-us-1', 'email-smtp.us-east-1.amazonaws.com:587'],
+    ]);
     expect(() => known({ OUTBOUND_PROVIDERS: 'a=b:1,mailgun' })).toThrow(
       /OUTBOUND_PROVIDERS \(entry 2\) must be name=host:port/,
     );

@@ -5,7 +5,7 @@ import zlib from 'node:zlib';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
 import { parseDuration } from './duration';
-import { regionFault, regionForm, shardList } from './ses-shards';
+import { defaultShard, regionFault, regionForm, sesShards, shardList, type ShardSettings } from './ses-shards';
 
 const url = (...protocols: string[]) =>
   z
@@ -319,15 +319,36 @@ export type Settings = Readonly<z.infer<typeof environment>>;
 export const publicUrlOf = ({ PUBLIC_URL, HOST, PORT }: Pick<Settings, 'PUBLIC_URL' | 'HOST' | 'PORT'>): string =>
   (PUBLIC_URL ?? `http://${HOST}:${PORT}`).replace(/\/$/, '');
 
+/** The name of the relay of the shard `default`, and of SES for customers, whichever shard their domains are in. */
+const sendmuxSes = 'sendmux-ses';
+
+/** Gives the name of the relay of a shard of SES. */
+export const sesRelay = (shard: string): string => (shard === defaultShard ? sendmuxSes : `${sendmuxSes}-${shard}`);
+
+type ProviderSettings = Pick<Settings, 'OUTBOUND_PROVIDERS'> & ShardSettings;
+
 /**
- * Gives the relays that outgoing mail may leave through: `host:port` by name. They include `sendmux-ses`, in the Region
- * in which SES is used unless the settings name another host.
+ * Gives the relays that outgoing mail may leave through: `host:port` by name. They include one for each shard of SES,
+ * in its Region unless the settings name another host, and `sendmux-ses` in any case.
  */
-export const outboundProviders = ({
-  OUTBOUND_PROVIDERS,
-  AWS_REGION,
-}: Pick<Settings, 'OUTBOUND_PROVIDERS' | 'AWS_REGION'>): ReadonlyMap<string, string> =>
-  new Map([['sendmux-ses', `email-smtp.${AWS_REGION}.amazonaws.com:587`], ...OUTBOUND_PROVIDERS]);
+export function outboundProviders(settings: ProviderSettings): ReadonlyMap<string, string> {
+  const shards = sesShards(settings);
+  const relayIn = (region: string) => `email-smtp.${region}.amazonaws.com:587`;
+  return new Map([
+    [sendmuxSes, relayIn(shards[0].region)],
+    ...shards.map(({ name, region }): [string, string] => [sesRelay(name), relayIn(region)]),
+    ...settings.OUTBOUND_PROVIDERS,
+  ]);
+}
+
+/** Gives the names of the providers that customers may choose: those of the settings, and SES, whatever its shards. */
+export function providersForCustomers(settings: ProviderSettings): string[] {
+  const ofShards = new Set(sesShards(settings).map(({ name }) => sesRelay(name)));
+  return [
+    sendmuxSes,
+    ...[...settings.OUTBOUND_PROVIDERS.keys()].filter((name) => name !== sendmuxSes && !ofShards.has(name)),
+  ];
+}
 
 export const settingNames = Object.keys(environment.shape) as (keyof Settings)[];
 
