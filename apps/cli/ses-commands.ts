@@ -107,7 +107,7 @@ export function addSesCommands(ses: Command): void {
     .description('moves a domain, or all of a shard, to another shard of SES; its owners get further DKIM records')
     .argument('[domain]', 'name of the domain')
     .option('--from <shard>', 'every domain of this shard, one after the other; it goes on where it was stopped')
-    .option('--to <shard>', 'shard that is to have it; that with most room where absent')
+    .option('--to <shard>', 'shard that is to have it; one that takes domains where absent')
     .option('--cancel', 'ends a move whose new records SES has not seen')
     .addHelpText(
       'after',

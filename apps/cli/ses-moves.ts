@@ -54,7 +54,7 @@ export class Moves {
   /**
    * Moves one domain, or joins a move that is under way.
    *
-   * @param to the shard; that with most room when absent.
+   * @param to the shard; one that takes domains when absent.
    * @throws {Error} when nobody has a domain of that name, it is in the shard already, or no shard takes it.
    */
   async one(name: string, to?: string): Promise<MoveOutcome> {
@@ -115,7 +115,7 @@ export class Moves {
     const from = state.sesShard ?? defaultShard;
     if (given !== undefined) await this.assertKnown(given);
     while (!state.move) {
-      const to = given ?? (await this.shards.mostOpen(from));
+      const to = given ?? (await this.shards.chooseOpen(from));
       if (to === undefined)
         throw new Error(`No shard but ${from} takes ${state.name}: \`sendmux ses shards\` says why.`);
       if (to === from) return undefined;

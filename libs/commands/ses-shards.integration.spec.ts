@@ -87,7 +87,7 @@ describe('a shard of SES', () => {
     expect(await shards.drain('default', true)).toBe(true);
     expect(await shards.drain('us-9', true)).toBe(false);
     await expect(gateways[1].addTo('default')).rejects.toThrow(ShardClosed);
-    expect(await shards.mostOpen()).toBeUndefined();
+    expect(await shards.chooseOpen()).toBeUndefined();
     // What is there is repeated, changed and removed as before.
     await gateways[1].addTo('default', id);
     await gateways[1].rollBack(id);
@@ -95,33 +95,40 @@ describe('a shard of SES', () => {
     await gateways[1].addTo('default');
   });
 
-  it('takes a domain where most room is left, and none while it fails', async () => {
+  it('is chosen in proportion to its room, and not while it fails', async () => {
     const [{ shards }] = gateways;
-    await shards.store([shard('default', 10), shard('us-1', 12), shard('us-2', 12)]);
-    expect(await shards.mostOpen()).toBe('us-1');
-    await gateways[0].addTo('us-1');
-    expect(await shards.mostOpen()).toBe('us-2');
-    await shards.failed('us-2', 4, 'no_answer', true);
-    expect(await shards.mostOpen()).toBe('us-1');
-    await shards.failed('us-1', 1, 'AccessDenied', true);
-    expect(await shards.mostOpen()).toBe('default');
-    await shards.failed('default', 1, 'no_answer', false);
-    expect(await shards.mostOpen()).toBe('default');
-    await shards.failed('default', 1, 'no_answer', true);
-    expect(await shards.mostOpen()).toBeUndefined();
-    expect(await useOf('us-2')).toMatchObject({ isFailing: true, errors: 4, lastError: 'no_answer' });
-    await shards.answers('us-2');
-    expect(await shards.mostOpen()).toBe('us-2');
-    expect(await useOf('us-2')).toMatchObject({ isFailing: false, errors: 4 });
-    await gateways[0].pool.query(`UPDATE ses_shards SET failing_until = now() - interval '1 ms' WHERE name = 'us-1'`);
-    expect(await useOf('us-1')).toMatchObject({ isFailing: false });
+    await shards.store([shard('default', 1), shard('us-1', 30), shard('us-2', 10)]);
+    await gateways[0].addTo('default');
+    const chosen = async (times = 40) => {
+      const names = await Promise.all(Array.from({ length: times }, () => shards.chooseOpen()));
+      return names.sort().filter((name, i) => name !== names[i - 1]);
+    };
+    const draws = await Promise.all(Array.from({ length: 600 }, () => shards.chooseOpen()));
+    const share = (name: string) => draws.filter((each) => each === name).length / draws.length;
+    expect(share('us-1')).toBeGreaterThan(0.65);
+    expect(share('us-2')).toBeGreaterThan(0.15);
+    expect(share('us-1') + share('us-2')).toBe(1);
+    await shards.failed('us-1', 4, 'no_answer', true);
+    expect(await chosen()).toEqual(['us-2']);
+    await shards.failed('us-2', 1, 'no_answer', false);
+    expect(await chosen()).toEqual(['us-2']);
+    await shards.failed('us-2', 1, 'AccessDenied', true);
+    expect(await chosen(1)).toEqual([undefined]);
+    expect(await useOf('us-1')).toMatchObject({ isFailing: true, errors: 4, lastError: 'no_answer' });
+    await shards.answers('us-1');
+    expect(await chosen()).toEqual(['us-1']);
+    expect(await useOf('us-1')).toMatchObject({ isFailing: false, errors: 4 });
+    expect(await shards.chooseOpen('us-1')).toBeUndefined();
+    await gateways[0].pool.query(`UPDATE ses_shards SET failing_until = now() - interval '1 ms' WHERE name = 'us-2'`);
+    expect(await useOf('us-2')).toMatchObject({ isFailing: false });
+    expect(await shards.chooseOpen('us-1')).toBe('us-2');
   });
 
   it('is tried although it fails where it is the only one', async () => {
     const [{ shards }] = gateways;
     await shards.store([shard('default', 10)]);
     await shards.failed('default', 4, 'no_answer', true);
-    expect(await shards.mostOpen()).toBe('default');
+    expect(await shards.chooseOpen()).toBe('default');
   });
 
   it('cannot be taken out of the settings while it has an identity', async () => {

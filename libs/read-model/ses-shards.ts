@@ -82,15 +82,16 @@ export class StoredShards implements ShardReports {
   }
 
   /**
-   * Gives the name of the shard that has room for most new domains; undefined where none takes any.
+   * Chooses a shard that takes new domains, by chance in proportion to the room that each has: of many adds at once not
+   * all go to the same one. Undefined where none takes any.
    *
    * @param except a shard that is left out; none when absent.
    */
-  async mostOpen(except = ''): Promise<string | undefined> {
+  async chooseOpen(except = ''): Promise<string | undefined> {
     const { rows } = await this.pool.query<{ name: string }>({
-      name: 'shard-most-open',
+      name: 'shard-choose-open',
       text: `SELECT name FROM ses_shards WHERE ${open} AND name <> $1
-        ORDER BY capacity - identities DESC, name LIMIT 1`,
+        ORDER BY -ln(1 - random()) / (capacity - identities) LIMIT 1`,
       values: [except],
     });
     return rows[0]?.name;

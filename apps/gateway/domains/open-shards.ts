@@ -19,12 +19,12 @@ const lookEveryMs = 60_000;
 /** The most shards that an add tries, each of which others have filled or closed since it was chosen. */
 const attempts = 20;
 
-/** Chooses the shards of SES of new domains: of those that take any, the one with room for most. */
+/** Chooses the shards of SES of new domains, of those that take any, by the room that they have. */
 export class OpenShards {
   private readonly alarm = new CounterpartAlarm('ses');
   private lookedAt = -Infinity;
 
-  constructor(private readonly stored: Pick<StoredShards, 'uses' | 'mostOpen'>) {
+  constructor(private readonly stored: Pick<StoredShards, 'uses' | 'chooseOpen'>) {
     measure(stored);
   }
 
@@ -37,7 +37,7 @@ export class OpenShards {
   async inOne<T>(add: (sesShard: string) => Promise<T>): Promise<T> {
     void this.alarmOfNearlyFull();
     for (let attempt = 1; attempt <= attempts; attempt++) {
-      const shard = await this.stored.mostOpen();
+      const shard = await this.stored.chooseOpen();
       if (shard === undefined) break;
       try {
         return await add(shard);
