@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { DomainCommandHandler, MailboxCommandHandler, type Commands } from '@app/commands';
 import { WrongExpectedVersion, type Append, type EventStore, type RecordedEvent } from '@app/event-store';
@@ -230,8 +231,8 @@ class World {
     return (await this.start().domains.load(id)).state;
   }
 
-  converge(id: string, triedBefore = false): Promise<Convergence> {
-    return this.start().provisioner.converge(id, new AbortController().signal, triedBefore);
+  converge(id: string, triedBefore = false, signal = new AbortController().signal): Promise<Convergence> {
+    return this.start().provisioner.converge(id, signal, triedBefore);
   }
 
   /** Converges as the task list does once, with a new process where this one dies; undefined then. */
@@ -741,6 +742,24 @@ describe('a move to another shard of SES, with a death at every point', () => {
       expect(typesOf(world).slice(-2)).toEqual(['IdentityMoveCancelled', 'IdentityMoveFailed']);
       expect(await world.state(id)).toMatchObject({ dkimTokens: ['a', 'b', 'c'], nextDkim: undefined });
     });
+  });
+
+  it('is cancelled while a request is under way, which takes effect after that', async () => {
+    const world = new World();
+    await asked(world);
+    world.trouble.ses = 'hangs';
+    const replaced = new AbortController();
+    const begun = world.converge(id, false, replaced.signal);
+    while (world.late.length === 0) await delay(1);
+    replaced.abort(new Error('the task was replaced'));
+    await expect(begun).rejects.toThrow();
+    delete world.trouble.ses;
+    await world.execute(new CancelIdentityMove(id, context));
+    const cancelled = world.turn(id);
+    setTimeout(() => world.late.forEach((act) => act()), 1);
+    await cancelled;
+    expect(identities(world)).toEqual({ [name]: id });
+    expect(typesOf(world).at(-1)).toBe('IdentityMoveFailed');
   });
 
   it.each(['requested', 'prepared', 'moved'] as const)('a deletion at the step %s leaves nothing', async (step) => {

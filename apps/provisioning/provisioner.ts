@@ -231,9 +231,16 @@ export class Provisioner {
         await this.removeIdentity({ ...domain, status: 'deleting' }, move.from, signal);
         return next(new CompleteIdentityMove(domain.id, context()));
       }
-      case 'cancelled':
-        await this.removeIdentity({ ...domain, status: 'rolling_back' }, move.to, signal);
+      case 'cancelled': {
+        const remove = () => this.removeIdentity({ ...domain, status: 'rolling_back' }, move.to, signal);
+        await remove();
+        if (!move.identity) {
+          // A request that was abandoned without an answer could still take effect.
+          await delay(this.times.settleMs, undefined, { signal });
+          await remove();
+        }
         return fail('An operator has cancelled it');
+      }
     }
   }
 
