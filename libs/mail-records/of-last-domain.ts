@@ -6,6 +6,7 @@ const fields = Object.keys({
   mode: true,
   team: true,
   dkimTokens: true,
+  nextDkim: true,
   dkimZone: true,
   sesRegion: true,
 } satisfies Record<keyof Expected, true>) as (keyof Expected)[];
