@@ -1,4 +1,5 @@
 /** Sorts the errors of PostgreSQL and of the connection to it. */
+import { types } from 'node:util';
 
 /**
  * `unreachable`: PostgreSQL could not be reached or went away. `busy`: the statement was given up because of others,
@@ -23,7 +24,8 @@ const driverMessages =
 
 /** Sorts an error of `pg`, or of the socket below it. Undefined for any other error. */
 export function postgresFault(error: unknown): PostgresFault | undefined {
-  if (!(error instanceof Error)) return undefined;
+  // Errors of sockets are of another realm where a test has one of its own.
+  if (!types.isNativeError(error)) return undefined;
   if (error instanceof AggregateError)
     return error.errors.every((each) => postgresFault(each) === 'unreachable') ? 'unreachable' : undefined;
   const { code, syscall } = error as NodeJS.ErrnoException;
