@@ -87,7 +87,7 @@ module.exports = {
     ),
     only('runtime-arrows', 'runtime', [], 'Below everything.'),
     only('sender-rules-arrows', 'sender-rules', ['mailbox', 'database'], 'What may be erased, beside the log.'),
-    only('ses-arrows', 'ses', ['mail-records', 'runtime'], 'An adapter, in the words of the findings.'),
+    only('ses-arrows', 'ses', ['mail-records', 'database', 'runtime'], 'An adapter, in the words of the findings.'),
     only('ses-writer-arrows', 'ses-writer', ['ses', 'runtime'], 'The part of it that changes something.'),
     only(
       'subscriptions-arrows',

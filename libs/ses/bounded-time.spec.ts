@@ -55,7 +55,8 @@ describe('what SES says is read in time linear in its length', () => {
       Object.keys(readers)
         .filter((name) => !/^get|^list/.test(name))
         .sort(),
-    ).toEqual(functionsIn(__dirname)));
+      // Turns are given by numbers, without any text.
+    ).toEqual(functionsIn(__dirname, (file) => file !== 'turns.ts')));
 
   itIsLinear(readers, 17, 20);
 });
