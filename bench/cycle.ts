@@ -32,6 +32,7 @@ import { WatchedDomains } from '../apps/verification-scheduler/watched-domains';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../local/embedded-postgres';
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { bindIsInstalled, startBind } from '../test/support/bind';
+import { atOnce } from '../test/support/turns';
 import {
   bare,
   domainAt,
@@ -71,7 +72,7 @@ async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
   Logger.overrideLogger(['error', 'warn']);
   const pool = openPool(databaseUrl);
   const client = new DohClient({ url: dohUrl, sessions });
-  const ses = new SesIdentities({ region: 'eu-west-1', endpoint: sesUrl, callsPerSecond: 1_000, timeoutMs: 30_000 });
+  const ses = new SesIdentities({ region: 'eu-west-1', endpoint: sesUrl, timeoutMs: 30_000 }, atOnce);
   let looks = 0;
   const verifier = new Verifier([client], ses);
   const nobody = { execute: () => Promise.reject(new Error('a healthy domain needs no command')) };

@@ -6,6 +6,7 @@ import { mailServerMigrations } from '@app/mail-server';
 import { messagingMigrations } from '@app/messaging';
 import { readModelMigrations } from '@app/read-model';
 import { senderRulesMigrations } from '@app/sender-rules';
+import { sesMigrations } from '@app/ses';
 import { tasksMigrations } from '@app/tasks';
 import { webhooksMigrations } from '@app/webhooks';
 
@@ -19,6 +20,7 @@ export async function migrateEverything(database: string, mailServerDatabase: st
     ...messagingMigrations,
     ...tasksMigrations,
     ...senderRulesMigrations,
+    ...sesMigrations,
     ...webhooksMigrations,
   ]);
   await migrate(mailServerDatabase, mailServerMigrations);

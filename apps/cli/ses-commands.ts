@@ -1,11 +1,13 @@
 import { Logger } from '@nestjs/common';
+import { openPool } from '@app/database';
 import { EventStore } from '@app/event-store';
 import { domainEvent, evolve, initialState, isLive, type MailDomain } from '@app/mail-domain';
 import { parseDomainName } from '@app/mail-records';
 import { loadSettings, sesShards, shardSettings } from '@app/runtime';
-import { adoptedTag, SesShards, type SesIdentity } from '@app/ses';
+import { adoptedTag, SesShards, SharedTurns, type Call, type SesIdentity } from '@app/ses';
 import { SesWriter } from '@app/ses-writer';
 import type { Command } from 'commander';
+import type { Pool } from 'pg';
 import { examples, print } from './output';
 import { interruption } from './interruption';
 import { Progress, stoppable } from './progress';
@@ -13,7 +15,7 @@ import { MailFromRequests, type MailFromOutcome } from './ses-mail-from';
 import { Moves, type MoveOutcome } from './ses-moves';
 import { addShardCommands } from './ses-shards';
 import { UsedWrongly } from './used-wrongly';
-import { withPool } from './with-pool';
+import { databaseUrl, withPool } from './with-pool';
 
 /**
  * Whose an identity is: `live`, a domain that is not gone; `ended`, one that is; `adopted`; or `nobody`, without our
@@ -38,6 +40,8 @@ interface Found {
   readonly holder: Holder;
   readonly shard: string;
   readonly writer: SesWriter;
+  /** How the command calls SES. */
+  readonly call: Call;
 }
 
 /** Adds `sendmux ses …`: what an operator does with identities of SES that have the name of a customer's domain. */
@@ -71,14 +75,14 @@ export function addSesCommands(ses: Command): void {
     .option('--account <number>', 'number of the AWS account, where the credentials do not name it')
     .addHelpText('after', examples('sendmux ses adopt mail.acme.com --account 123456789012'))
     .action((name: string, options: OfShard & { account?: string }, command: Command) =>
-      withIdentity(name, options, async ({ identity, holder, writer }) => {
+      withIdentity(name, options, async ({ identity, holder, writer, call }) => {
         if (holder === 'live') throw new Error(whatCanBeDone(identity, holder));
         if (identity.tokens.length !== 3)
           throw new Error(`${identity.name} has no Easy DKIM, which every domain here needs. Release it instead.`);
         const account = options.account ?? (await writer.account());
         if (!account || !/^\d{12}$/.test(account))
           throw new UsedWrongly('Give the twelve digits of the AWS account with --account.');
-        if (holder !== 'adopted' && !(await writer.adopt(identity.name, account)))
+        if (holder !== 'adopted' && !(await writer.adopt(identity.name, account, call)))
           throw new Error(`SES has no identity ${identity.name} in account ${account}.`);
         print(command, { name: identity.name, holder: 'adopted' }, () => [
           `${identity.name} is adopted: its customer can add the domain now, and its DKIM records stay as they are.`,
@@ -93,10 +97,10 @@ export function addSesCommands(ses: Command): void {
     .option('--yes', 'delete it: what is sent with it is no longer signed, and SES refuses to send it')
     .addHelpText('after', examples('sendmux ses release mail.acme.com --yes'))
     .action((name: string, { yes, ...options }: OfShard & { yes?: boolean }, command: Command) =>
-      withIdentity(name, options, async ({ identity, holder, writer }) => {
+      withIdentity(name, options, async ({ identity, holder, writer, call }) => {
         if (holder === 'live') throw new Error(whatCanBeDone(identity, holder));
         if (!yes) throw new UsedWrongly(`This deletes ${identity.name} from SES for good. Say so with --yes.`);
-        await writer.delete(identity.name);
+        await writer.delete(identity.name, call);
         print(command, { name: identity.name, released: true }, () => [
           `SES no longer has ${identity.name}: its customer can add the domain, and gets new DKIM records.`,
         ]);
@@ -210,6 +214,9 @@ function whatCanBeDone({ name, domainId }: SesIdentity, holder: Holder): string 
   }
 }
 
+/** Milliseconds that a command waits for its turns at SES and for the answers. */
+const patienceMs = 60_000;
+
 /** @throws {Error} when no shard has an identity of that name, or several have one and none of them is named. */
 async function withIdentity(
   given: string,
@@ -218,28 +225,32 @@ async function withIdentity(
 ): Promise<void> {
   const { name } = parseDomainName(given);
   const settings = loadSettings(process.env, [...shardSettings, 'SES_TIMEOUT']);
+  const timeoutMs = settings.SES_TIMEOUT;
+  const pool = openPool(databaseUrl(), 1);
   const shards = new SesShards(
     sesShards(settings),
-    (shard) => new SesWriter({ ...shard, timeoutMs: settings.SES_TIMEOUT }),
+    (shard) => new SesWriter({ ...shard, timeoutMs }, new SharedTurns(pool, shard)),
   );
+  const call: Call = { priority: 'check', signal: AbortSignal.timeout(patienceMs) };
   // Its log goes to standard output, and the error says what SES has said.
   Logger.overrideLogger(false);
   try {
     const asked = only === undefined ? shards.names() : [known(only, shards.names())];
     const identities = await Promise.all(
-      asked.map(async (shard) => ({ shard, writer: shards.of(shard), identity: await shards.get(name, {}, shard) })),
+      asked.map(async (shard) => ({ shard, writer: shards.of(shard), identity: await shards.get(name, call, shard) })),
     );
     const found = identities.flatMap(({ identity, ...at }) => (identity ? [{ ...at, identity }] : []));
     const [first, ...others] = found;
     if (!first) throw new Error(`SES has no identity ${name} in ${list(asked)}.`);
     if (others.length > 0)
       throw new UsedWrongly(`${list(found.map(({ shard }) => shard))} have ${name}: say which with --shard.`);
-    await work({ ...first, holder: await holderOf(first.identity) });
+    await work({ ...first, call, holder: await holderOf(first.identity, pool) });
   } catch (error) {
     const { message, cause } = error as Error;
     throw cause instanceof Error ? new Error(`${message}: ${cause.message}`, { cause: error }) : error;
   } finally {
     shards.close();
+    await pool.end();
   }
 }
 
@@ -251,10 +262,10 @@ function known(shard: string, names: readonly string[]): string {
   throw new UsedWrongly(`The settings have no shard ${shard}: there is ${list(names)}.`);
 }
 
-async function holderOf({ name, domainId }: SesIdentity): Promise<Holder> {
+async function holderOf({ name, domainId }: SesIdentity, pool: Pool): Promise<Holder> {
   if (domainId === null) return 'nobody';
   if (domainId === adoptedTag) return 'adopted';
-  const stream = await withPool((pool) => new EventStore(pool).readStream(domainId));
+  const stream = await new EventStore(pool).readStream(domainId);
   const state = stream.map(domainEvent).reduce<MailDomain>(evolve, initialState);
   if (state.status === 'absent')
     throw new Error(

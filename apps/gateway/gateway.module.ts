@@ -17,7 +17,7 @@ import { ProcessModule } from '@app/process';
 import { providersForCustomers, publicUrlOf, sesShards, shardSettings, type Settings } from '@app/runtime';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
-import { PublishedRecords, Resolvers, VerificationModule, Verifier } from '@app/verification';
+import { PublishedRecords, Resolvers, VerificationModule, verificationMigrations, Verifier } from '@app/verification';
 import {
   checkSecretKeys,
   SecretKeys,
@@ -136,6 +136,7 @@ export class GatewayModule {
             ...senderRulesMigrations,
             ...rateLimitMigrations,
             ...webhooksMigrations,
+            ...verificationMigrations,
           ],
         }),
         AccountsModule,

@@ -8,7 +8,7 @@ import { messagingMigrations } from '@app/messaging';
 import { DomainsReadModel, MailboxesReadModel, readModelMigrations, StoredShards, storeShards } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, sesShards, type Settings } from '@app/runtime';
-import { SesShards } from '@app/ses';
+import { sesMigrations, SesShards } from '@app/ses';
 import { SesWriterModule, type SesWriter } from '@app/ses-writer';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
@@ -39,6 +39,7 @@ export class ProvisioningModule {
             ...tasksMigrations,
             ...accountsMigrations,
             ...senderRulesMigrations,
+            ...sesMigrations,
           ],
         }),
         CommandsModule,

@@ -15,6 +15,7 @@ import { SmtpSink } from './mails';
 import { readAllAsJson, SandboxModule } from './sandbox.module';
 import type { CaughtMail } from './state';
 import { until } from '../../test/support/scheduler';
+import { atOnce } from '../../test/support/turns';
 
 const recordsOf = (name: string, tokens: readonly string[]) => ({
   mx: [{ priority: 10, target: 'mail.sendmux.ai' }],
@@ -44,9 +45,9 @@ describe('the sandbox at its edges', () => {
     });
     await app.listen(0, '127.0.0.1');
     base = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`;
-    const options = { region: 'eu-west-1', endpoint: base, callsPerSecond: 1_000 };
-    ses = new SesWriter({ ...options, timeoutMs: 30_000 });
-    impatient = new SesWriter({ ...options, timeoutMs: 400 });
+    const options = { region: 'eu-west-1', endpoint: base };
+    ses = new SesWriter({ ...options, timeoutMs: 30_000 }, atOnce);
+    impatient = new SesWriter({ ...options, timeoutMs: 400 }, atOnce);
     resolvers = app.get(DohServer).urls();
     h2 = connect(new URL(resolvers[0]!).origin);
   }

@@ -8,6 +8,7 @@ import { DohClient } from '@app/dns';
 import { createApp } from '@app/process';
 import { SesDenied, SesRefused, SesUnavailable } from '@app/ses';
 import { SesWriter } from '@app/ses-writer';
+import { atOnce } from '../../test/support/turns';
 import { DohServer } from './doh.server';
 import { SmtpSink } from './mails';
 import { SandboxModule } from './sandbox.module';
@@ -27,7 +28,7 @@ describe('the sandbox, used through the clients of the product', () => {
     app = await createApp({ host: '127.0.0.1', port: 0, module });
     await app.listen(0, '127.0.0.1');
     url = `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}`;
-    ses = new SesWriter({ region: 'eu-west-1', endpoint: url, callsPerSecond: 1_000, timeoutMs: 500 });
+    ses = new SesWriter({ region: 'eu-west-1', endpoint: url, timeoutMs: 500 }, atOnce);
     resolvers = app
       .get(DohServer)
       .urls()
@@ -269,7 +270,7 @@ describe('the sandbox, used through the clients of the product', () => {
     let clients: Record<(typeof regions)[number], SesWriter>;
 
     beforeEach(() => {
-      const of = (region: string) => new SesWriter({ region, endpoint: url, callsPerSecond: 1_000, timeoutMs: 500 });
+      const of = (region: string) => new SesWriter({ region, endpoint: url, timeoutMs: 500 }, atOnce);
       clients = { 'us-east-1': of('us-east-1'), 'us-west-2': of('us-west-2') };
     });
     afterEach(async () => {

@@ -8,7 +8,7 @@ import { DomainsReadModel, readModelMigrations, StoredShards, storeShards } from
 import { ProcessModule } from '@app/process';
 import { HealthProbes, queriedGauge, sesShards, type Settings } from '@app/runtime';
 import { SesShards } from '@app/ses';
-import { Canary, VerificationModule, Verifier } from '@app/verification';
+import { Canary, VerificationModule, verificationMigrations, Verifier } from '@app/verification';
 import { Pool } from 'pg';
 import { DomainEventsController } from './domain-events.controller';
 import { Expiry } from './expiry';
@@ -19,6 +19,14 @@ import { WatchedDomains } from './watched-domains';
 
 /** Milliseconds without a further page of a listing at SES, or without an answer about one domain. */
 const listingTimeoutMs = 300_000;
+
+const migrations = [
+  ...eventStoreMigrations,
+  ...readModelMigrations,
+  ...messagingMigrations,
+  ...cycleMigrations,
+  ...verificationMigrations,
+];
 
 @Module({})
 export class VerificationSchedulerModule {
@@ -43,7 +51,7 @@ export class VerificationSchedulerModule {
         DatabaseModule.forRoot({
           url: settings.DATABASE_URL,
           directUrl: settings.DATABASE_DIRECT_URL,
-          migrations: [...eventStoreMigrations, ...readModelMigrations, ...messagingMigrations, ...cycleMigrations],
+          migrations,
         }),
         CommandsModule,
         VerificationModule.forRoot({

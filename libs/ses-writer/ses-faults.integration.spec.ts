@@ -4,6 +4,7 @@ import * as sdk from '@aws-sdk/client-sesv2';
 import { Logger } from '@nestjs/common';
 import { register } from 'prom-client';
 import { isKnownSesError, SesDenied, sesOperations, SesRefused, SesUnavailable, type SesOperation } from '@app/ses';
+import { atOnce } from '../../test/support/turns';
 import { SesWriter } from './ses-writer';
 
 /** The errors of the API that the SDK was made of. */
@@ -109,7 +110,7 @@ describe('P1: the errors of SES', () => {
     await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
     const { port } = server.address() as AddressInfo;
     const endpoint = `http://127.0.0.1:${port}`;
-    ses = new SesWriter({ region: 'eu-west-1', endpoint, callsPerSecond: 10_000, timeoutMs: 2_000 });
+    ses = new SesWriter({ region: 'eu-west-1', endpoint, timeoutMs: 2_000 }, atOnce);
   });
   afterAll(async () => {
     Logger.overrideLogger(false);
@@ -161,12 +162,7 @@ describe('P1: the errors of SES', () => {
   });
 
   it('are logged once a minute for each reason, with the text of AWS', async () => {
-    const quiet = new SesWriter({
-      region: 'eu-west-1',
-      endpoint: addressOf(server),
-      callsPerSecond: 10_000,
-      timeoutMs: 2_000,
-    });
+    const quiet = new SesWriter({ region: 'eu-west-1', endpoint: addressOf(server), timeoutMs: 2_000 }, atOnce);
     answerWith(403, 'AccessDeniedException');
     for (let call = 0; call < 3; call++) await expect(quiet.get('mail.acme.com')).rejects.toThrow(SesDenied);
     expect(logged).toHaveLength(1);

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { Logger } from '@nestjs/common';
 import { adoptedTag, domainIdTag, SesRefused, SesUnavailable } from '@app/ses';
+import { atOnce } from '../../test/support/turns';
 import { SesWriter } from './ses-writer';
 
 type Answerer = (response: ServerResponse, request: IncomingMessage) => void;
@@ -42,12 +43,7 @@ describe('SES identities over the real SDK', () => {
     });
     await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
     const { port } = server.address() as AddressInfo;
-    ses = new SesWriter({
-      region: 'eu-west-1',
-      endpoint: `http://127.0.0.1:${port}`,
-      callsPerSecond: 1_000,
-      timeoutMs: 300,
-    });
+    ses = new SesWriter({ region: 'eu-west-1', endpoint: `http://127.0.0.1:${port}`, timeoutMs: 300 }, atOnce);
   });
   afterAll(async () => {
     ses.close();
@@ -278,12 +274,7 @@ describe('SES identities over the real SDK', () => {
   });
 
   it('reports a port without a listener', async () => {
-    const nowhere = new SesWriter({
-      region: 'eu-west-1',
-      endpoint: 'http://127.0.0.1:1',
-      callsPerSecond: 10,
-      timeoutMs: 300,
-    });
+    const nowhere = new SesWriter({ region: 'eu-west-1', endpoint: 'http://127.0.0.1:1', timeoutMs: 300 }, atOnce);
     await expect(nowhere.get('mail.acme.com')).rejects.toThrow(SesUnavailable);
     nowhere.close();
   });

@@ -1,5 +1,6 @@
 import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
-import { SesShards, type SesModuleOptions } from '@app/ses';
+import { SesShards, SharedTurns, type SesModuleOptions } from '@app/ses';
+import { Pool } from 'pg';
 import { SesWriter } from './ses-writer';
 
 @Module({})
@@ -12,7 +13,9 @@ export class SesWriterModule implements OnApplicationShutdown {
       providers: [
         {
           provide: SesShards,
-          useFactory: () => new SesShards(shards, (shard) => new SesWriter({ ...shard, timeoutMs })),
+          inject: [Pool],
+          useFactory: (pool: Pool) =>
+            new SesShards(shards, (shard) => new SesWriter({ ...shard, timeoutMs }, new SharedTurns(pool, shard))),
         },
       ],
       exports: [SesShards],

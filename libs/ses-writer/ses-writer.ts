@@ -29,15 +29,15 @@ export class SesWriter extends SesIdentities {
    * Creates an identity with Easy DKIM and our tag (`CreateEmailIdentity`). An existing identity is returned as it is,
    * and its tag says whether it is ours.
    */
-  async create(name: string, domainId: string, { signal }: Call = {}): Promise<SesIdentity> {
+  async create(name: string, domainId: string, call: Call = {}): Promise<SesIdentity> {
     const Tags = [{ Key: domainIdTag, Value: domainId }];
     const created = await this.call(
       'CreateEmailIdentity',
       (options) => this.client.send(new CreateEmailIdentityCommand({ EmailIdentity: name, Tags }), options),
-      { signal, expected: AlreadyExistsException },
+      { ...call, expected: AlreadyExistsException },
     );
     if (created) return this.withEasyDkim(name, domainId, created.DkimAttributes);
-    const existing = await this.get(name, { signal });
+    const existing = await this.get(name, call);
     if (!existing) throw new SesUnavailable(`SES has ${name} and has it not: it is changed by somebody else right now`);
     if (belongsTo(existing, domainId) && existing.tokens.length !== 3)
       throw new SesUnavailable(`SES has ${name} without Easy DKIM: it was changed by hand`);
@@ -51,12 +51,12 @@ export class SesWriter extends SesIdentities {
    *
    * @returns the tokens; null when there is no such identity.
    */
-  async restartDkim(name: string, { signal }: Call = {}): Promise<readonly string[] | null> {
+  async restartDkim(name: string, call: Call = {}): Promise<readonly string[] | null> {
     const input = { EmailIdentity: name, SigningAttributesOrigin: 'AWS_SES' as const };
     const restarted = await this.call(
       'PutEmailIdentityDkimSigningAttributes',
       (options) => this.client.send(new PutEmailIdentityDkimSigningAttributesCommand(input), options),
-      { signal, expected: NotFoundException },
+      { ...call, expected: NotFoundException },
     );
     return restarted ? (restarted.DkimTokens ?? []) : null;
   }
@@ -68,7 +68,7 @@ export class SesWriter extends SesIdentities {
    * @param domain a name below that of the identity.
    * @returns null when there is no such identity.
    */
-  async setMailFrom(name: string, domain: string, { signal }: Call = {}): Promise<SesMailFrom | null> {
+  async setMailFrom(name: string, domain: string, call: Call = {}): Promise<SesMailFrom | null> {
     const input = {
       EmailIdentity: name,
       MailFromDomain: domain,
@@ -77,17 +77,17 @@ export class SesWriter extends SesIdentities {
     const set = await this.call(
       'PutEmailIdentityMailFromAttributes',
       (options) => this.client.send(new PutEmailIdentityMailFromAttributesCommand(input), options),
-      { signal, expected: NotFoundException },
+      { ...call, expected: NotFoundException },
     );
     return set ? { domain, status: 'pending' } : null;
   }
 
   /** Deletes an identity (`DeleteEmailIdentity`). One that does not exist counts as deleted. */
-  async delete(name: string, { signal }: Call = {}): Promise<void> {
+  async delete(name: string, call: Call = {}): Promise<void> {
     await this.call(
       'DeleteEmailIdentity',
       (options) => this.client.send(new DeleteEmailIdentityCommand({ EmailIdentity: name }), options),
-      { signal, expected: NotFoundException },
+      { ...call, expected: NotFoundException },
     );
   }
 
@@ -98,7 +98,7 @@ export class SesWriter extends SesIdentities {
    * @param account the number of the AWS account, which is a part of the identity's ARN.
    * @returns false when there is no such identity.
    */
-  async adopt(name: string, account: string, { signal }: Call = {}): Promise<boolean> {
+  async adopt(name: string, account: string, call: Call = {}): Promise<boolean> {
     const { region } = this.options;
     const partition = region.startsWith('cn-') ? 'aws-cn' : region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
     const ResourceArn = `arn:${partition}:ses:${region}:${account}:identity/${name}`;
@@ -106,7 +106,7 @@ export class SesWriter extends SesIdentities {
     const tagged = await this.call(
       'TagResource',
       (options) => this.client.send(new TagResourceCommand({ ResourceArn, Tags }), options),
-      { signal, expected: NotFoundException },
+      { ...call, expected: NotFoundException },
     );
     return tagged !== undefined;
   }

@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { functionsIn, itIsLinear, ofText, outcomeOf, type Reader } from '../../test/support/bounded-time';
 import { isKnownSesError, sesFault } from './ses-fault';
+import { atOnce } from '../../test/support/turns';
 import { belongsTo, SesIdentities } from './ses-identities';
 
 /** What stands for SES: it answers each call with this, or throws it. */
@@ -14,7 +15,7 @@ class Ses extends SesIdentities {
     return this;
   }
 }
-const ses = new Ses({ region: 'eu-west-1', callsPerSecond: 1e9, timeoutMs: 10_000 });
+const ses = new Ses({ region: 'eu-west-1', timeoutMs: 10_000 }, atOnce);
 beforeAll(() => void Logger.overrideLogger(false));
 afterAll(() => ses.close());
 

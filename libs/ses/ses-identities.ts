@@ -16,7 +16,7 @@ import type { SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-re
 import { backOffMs, CounterpartAlarm, defaultShard, type SesShard } from '@app/runtime';
 import { isKnownSesError, sesFault, type SesFault, type SesOperation } from './ses-fault';
 import type { CallOutcomes } from './shard-health';
-import { TokenBucket } from './token-bucket';
+import type { Priority, Turns } from './turns';
 
 /** The tag that marks an identity as ours; its value is the domain's id. */
 export const domainIdTag = 'sendmux:domain-id';
@@ -81,7 +81,7 @@ export class SesUnavailable extends Error {
 }
 
 /** The shard that is asked, and how. */
-export interface SesOptions extends Pick<SesShard, 'region' | 'endpoint' | 'roleArn' | 'profile' | 'callsPerSecond'> {
+export interface SesOptions extends Pick<SesShard, 'region' | 'endpoint' | 'roleArn' | 'profile'> {
   /** The shard's name; that of the default shard when absent. */
   readonly name?: string;
   /** Milliseconds after which a single call counts as unanswered. */
@@ -95,7 +95,9 @@ interface Answered {
 
 export interface Call {
   /** Ends the wait for a turn, for a throttled SES, and for an answer. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
+  /** Who waits for the answer, and so which calls go first; `background` when absent. */
+  readonly priority?: Priority | undefined;
 }
 
 const statuses = {
@@ -144,7 +146,8 @@ const errors = new Counter({
   labelNames: ['shard', 'reason'],
 });
 
-const throttleBackOff = { baseMs: 500, capMs: 8_000 };
+/** Back-off of a listing, before it asks for a page once more. */
+const pageBackOff = { baseMs: 500, capMs: 8_000 };
 
 /**
  * Reads the domain identities of Amazon SES v2, each tagged with the id of the domain that asked for it. Calls wait for
@@ -160,10 +163,11 @@ export class SesIdentities {
   protected readonly client: SESv2Client;
   private readonly logger = new Logger(SesIdentities.name);
   private readonly alarm = new CounterpartAlarm('ses');
-  private readonly turns: TokenBucket;
 
-  constructor(protected readonly options: SesOptions) {
-    this.turns = new TokenBucket(options.callsPerSecond);
+  constructor(
+    protected readonly options: SesOptions,
+    private readonly turns: Turns,
+  ) {
     const timeout = options.timeoutMs;
     this.client = new SESv2Client({
       region: options.region,
@@ -181,11 +185,11 @@ export class SesIdentities {
   }
 
   /** Reads an identity (`GetEmailIdentity`); null when there is none. */
-  async get(name: string, { signal }: Call = {}): Promise<SesIdentity | null> {
+  async get(name: string, call: Call = {}): Promise<SesIdentity | null> {
     const found = await this.call(
       'GetEmailIdentity',
       (options) => this.client.send(new GetEmailIdentityCommand({ EmailIdentity: name }), options),
-      { signal, expected: NotFoundException },
+      { ...call, expected: NotFoundException },
     );
     if (!found) return null;
     const tag = found.Tags?.find(({ Key }) => Key === domainIdTag);
@@ -197,12 +201,13 @@ export class SesIdentities {
    * Lists each identity of the account with its status, a thousand a call (`ListEmailIdentities`). A page after the
    * first is retried twice when SES gives no answer, so that a long list does not start again because of one fault.
    */
-  async *list({ signal }: Call = {}): AsyncGenerator<{ name: string; status: SesDkimStatus }, void> {
+  async *list(call: Call = {}): AsyncGenerator<{ name: string; status: SesDkimStatus }, void> {
+    const { signal } = call;
     let next: string | undefined;
     let faults = 0;
     do {
       try {
-        const { EmailIdentities, NextToken } = await this.page(next, signal);
+        const { EmailIdentities, NextToken } = await this.page(next, call);
         for (const { IdentityName, VerificationStatus } of EmailIdentities)
           yield { name: IdentityName, status: statuses[VerificationStatus] };
         next = NextToken;
@@ -210,16 +215,16 @@ export class SesIdentities {
       } catch (error) {
         const isLast = next === undefined || ++faults > 2 || signal?.aborted;
         if (isLast || !(error instanceof SesUnavailable)) throw error;
-        await delay(backOffMs(throttleBackOff, faults), undefined, { signal }).catch(() => undefined);
+        await delay(backOffMs(pageBackOff, faults), undefined, { signal }).catch(() => undefined);
       }
     } while (next);
   }
 
-  private async page(NextToken: string | undefined, signal: AbortSignal | undefined): Promise<z.output<typeof page>> {
+  private async page(NextToken: string | undefined, call: Call): Promise<z.output<typeof page>> {
     const answer = await this.call(
       'ListEmailIdentities',
       (options) => this.client.send(new ListEmailIdentitiesCommand({ PageSize: 1_000, NextToken }), options),
-      { signal },
+      call,
     );
     const parsed = page.safeParse(answer);
     if (!parsed.success) throw new SesUnavailable('SES answered with a page that cannot be read');
@@ -269,11 +274,17 @@ export class SesIdentities {
   protected async call<Answer extends Answered>(
     operation: SesOperation,
     send: (options: { abortSignal: AbortSignal }) => Promise<Answer>,
-    { signal, expected }: Call & { expected?: new (...args: never[]) => SESv2ServiceException },
+    {
+      signal,
+      priority = 'background',
+      expected,
+    }: Call & { expected?: new (...args: never[]) => SESv2ServiceException },
   ): Promise<Answer | undefined> {
+    const since = performance.now();
     try {
-      for (let throttled = 1; ; throttled++) {
-        await this.turns.take(signal);
+      for (;;) {
+        await this.turns.take({ priority, signal, since });
+        const beganAt = performance.now();
         // The request handler's time-out ends with the headers of the answer, but the body can hang too.
         const late = AbortSignal.timeout(this.options.timeoutMs);
         try {
@@ -289,7 +300,7 @@ export class SesIdentities {
             return undefined;
           }
           if (faultOf(error as Error, operation) !== 'throttled') throw error;
-          await delay(backOffMs(throttleBackOff, throttled), undefined, { signal });
+          await this.turns.slowDown(beganAt);
         }
       }
     } catch (error) {

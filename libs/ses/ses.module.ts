@@ -1,7 +1,9 @@
 import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
 import type { SesShard } from '@app/runtime';
+import { Pool } from 'pg';
 import { SesIdentities } from './ses-identities';
 import { SesShards } from './ses-shards';
+import { SharedTurns } from './shared-turns';
 
 export interface SesModuleOptions {
   readonly shards: readonly SesShard[];
@@ -19,7 +21,9 @@ export class SesModule implements OnApplicationShutdown {
       providers: [
         {
           provide: SesShards,
-          useFactory: () => new SesShards(shards, (shard) => new SesIdentities({ ...shard, timeoutMs })),
+          inject: [Pool],
+          useFactory: (pool: Pool) =>
+            new SesShards(shards, (shard) => new SesIdentities({ ...shard, timeoutMs }, new SharedTurns(pool, shard))),
         },
       ],
       exports: [SesShards],

@@ -2,7 +2,7 @@ import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '
 import { DohClient } from '@app/dns';
 import type { Requirement } from '@app/mail-records';
 import { defaultCanary } from '@app/runtime';
-import { SesModule, SesShards, type SesModuleOptions } from '@app/ses';
+import { sesMigrations, SesModule, SesShards, type SesModuleOptions } from '@app/ses';
 import { Canary } from './canary';
 import { Explainer } from './explainer';
 import { PublishedRecords } from './published-records';
@@ -19,6 +19,9 @@ export interface VerificationOptions {
   /** What a domain needs to be verified, besides what every domain needs; nothing when absent. */
   readonly required?: readonly Requirement[];
 }
+
+/** What an app that looks at domains needs in its database. */
+export const verificationMigrations = sesMigrations;
 
 /** The clients of the resolvers, for whoever asks them something else. */
 export class Resolvers {

@@ -6,6 +6,7 @@ import { eventStoreMigrations } from '@app/event-store';
 import { mailServerMigrations } from '@app/mail-server';
 import { messagingMigrations } from '@app/messaging';
 import { readModelMigrations } from '@app/read-model';
+import { sesMigrations } from '@app/ses';
 import { tasksMigrations } from '@app/tasks';
 import { webhooksMigrations } from '@app/webhooks';
 import { idempotencyMigrations } from '../../apps/gateway/idempotency/idempotency.migration';
@@ -24,6 +25,7 @@ const migrations: Record<'service' | 'mail_server', readonly Migration[]> = {
     ...idempotencyMigrations,
     ...notifierMigrations,
     ...webhooksMigrations,
+    ...sesMigrations,
   ],
   mail_server: mailServerMigrations,
 };
