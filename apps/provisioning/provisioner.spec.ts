@@ -16,7 +16,7 @@ import {
 import { CreateMailbox } from '@app/mailbox';
 import { MailServerDenied, type MailServer } from '@app/mail-server';
 import { commandsTo } from '../../test/support/commands';
-import { adoptedTag, SesDenied, SesRefused, type SesIdentity } from '@app/ses';
+import { adoptedTag, SesDenied, SesRefused, type Call, type SesIdentity } from '@app/ses';
 import type { SesWriter } from '@app/ses-writer';
 import { Provisioner, ProvisioningTimes, type Convergence } from './provisioner';
 
@@ -38,6 +38,8 @@ class World {
   readonly late: (() => void)[] = [];
   /** Runs while a request to create an identity is under way. */
   onCreate: () => Promise<void> = () => Promise.resolve();
+  /** Those of the calls of SES. */
+  readonly priorities = new Set<string>();
   points = 0;
   crashAt = 0;
   moveGraceMs = 0;
@@ -62,6 +64,18 @@ class World {
     return new Proxy(adapter, {
       get: (target, name): unknown =>
         process === this.alive ? (target as Record<string | symbol, () => unknown>)[name] : () => never,
+    });
+  }
+
+  /** Notes the priority of each call. */
+  private noting(ses: SesWriter): SesWriter {
+    return new Proxy(ses, {
+      get:
+        (target, name) =>
+        (...given: unknown[]) => {
+          this.priorities.add((given.at(-1) as Call).priority ?? 'background');
+          return (target as unknown as Record<string | symbol, (...given: unknown[]) => unknown>)[name]!(...given);
+        },
     });
   }
 
@@ -211,7 +225,7 @@ class World {
     const commands = commandsTo(domains, new MailboxCommandHandler(this.while(process, this.store)));
     const times = new ProvisioningTimes(1, 5, 1_000, 1, this.moveGraceMs);
     const mailServer = this.while(process, this.mailServer);
-    const ses = { of: (shard?: string) => this.while(process, this.shards.of(shard)) };
+    const ses = { of: (shard?: string) => this.while(process, this.noting(this.shards.of(shard))) };
     return {
       commands,
       domains,
@@ -476,6 +490,26 @@ describe('both or neither, with a death at every point', () => {
       nothingLeft(world);
     });
   });
+});
+
+it('calls SES before others for what a customer waits for, and after them for the rest', async () => {
+  const world = new World();
+  const prioritiesOf = async (work: () => Promise<unknown>) => {
+    world.priorities.clear();
+    await work();
+    return [...world.priorities];
+  };
+  await world.execute(add('mdom_1'));
+  expect(await prioritiesOf(() => world.settle('mdom_1'))).toEqual(['change']);
+  world.status = 'failed';
+  await world.execute(new RequestIdentityRepair('mdom_1', { fault: 'gave_up' }, context));
+  expect(await prioritiesOf(() => world.settle('mdom_1'))).toEqual(['background']);
+  await world.execute(new RequestDeletion('mdom_1', context));
+  expect(await prioritiesOf(() => world.settle('mdom_1'))).toEqual(['change']);
+  expect(await prioritiesOf(() => world.converge('mdom_1'))).toEqual(['background']);
+  world.trouble.ses = 'refuses';
+  await world.execute(add('mdom_2'));
+  expect(await prioritiesOf(() => world.settle('mdom_2'))).toEqual(['change']);
 });
 
 describe('F9 an identity that SES has lost', () => {

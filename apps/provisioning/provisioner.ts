@@ -28,7 +28,7 @@ import { eventId } from '@app/event-store';
 import { MailServer, MailServerDenied } from '@app/mail-server';
 import { MailboxRuleBroken, SuspendMailbox } from '@app/mailbox';
 import { haveSameTokens, mailFromName } from '@app/mail-records';
-import { adoptedTag, belongsTo, SesDenied, SesRefused, SesUnavailable, type SesIdentity } from '@app/ses';
+import { adoptedTag, belongsTo, SesDenied, SesRefused, SesUnavailable, type Call, type SesIdentity } from '@app/ses';
 import type { MailboxesReadModel } from '@app/read-model';
 import { CounterpartAlarm, defaultShard, sesRelay } from '@app/runtime';
 import type { SesWriter } from '@app/ses-writer';
@@ -92,6 +92,9 @@ const unlessRefused = (error: unknown): 'refused' => {
   throw error;
 };
 
+/** A call of SES that a customer waits for, or his name. */
+const awaited = (signal: AbortSignal): Call => ({ signal, priority: 'change' });
+
 /** Mailboxes that are read at once. */
 const mailboxesAtOnce = 500;
 
@@ -151,13 +154,13 @@ export class Provisioner {
           : new CompleteProvisioning(domainId, result.provisioned, context()),
       );
     } else if (state.status === 'rolling_back') {
-      await this.removeForGood(state, signal, triedBefore || state.failure.kind === 'deadline');
+      await this.removeForGood(state, awaited(signal), triedBefore || state.failure.kind === 'deadline');
       await this.commands.execute(new CompleteRollback(domainId, context()));
     } else if (state.status === 'rolled_back' || state.status === 'deleted') {
       // Removal goes by the tag, so another domain that has the name by now is not affected.
-      await this.remove(state, signal);
+      await this.remove(state, { signal });
     } else if (isLive(state) && state.inRepair) {
-      const repaired = await this.repair(state, signal);
+      const repaired = await this.repair(state, { signal });
       if ('failure' in repaired) {
         this.logger.error(`${domainId} cannot be repaired, and an operator has to settle why: ${repaired.failure}`);
         const reason = `${repaired.failure}; an operator has to settle that.`;
@@ -167,13 +170,13 @@ export class Provisioner {
       const complete = new CompleteIdentityRepair(domainId, recorded(repaired), context());
       const { state: now } = await this.commands.execute(complete);
       // A deletion that was requested meanwhile may have finished before the identity existed.
-      if (!isLive(now)) await this.remove(now.status === 'absent' ? state : now, signal);
+      if (!isLive(now)) await this.remove(now.status === 'absent' ? state : now, awaited(signal));
       else if (now.move) return this.move(now, now.move, signal, context);
     } else if (isLive(state) && state.move) {
       return this.move(state, state.move, signal, context);
     } else if (state.status === 'deleting' || state.status === 'released') {
       if (state.status === 'released') await this.suspendMailboxes(domainId, signal, context);
-      await this.removeForGood(state, signal, triedBefore);
+      await this.removeForGood(state, awaited(signal), triedBefore);
       await this.commands.execute(new CompleteDeletion(domainId, context()));
     }
     return 'done';
@@ -194,7 +197,7 @@ export class Provisioner {
       const { state } = await this.commands.execute(command);
       if (isLive(state)) return state.move ? this.move(state, state.move, signal, context) : 'done';
       // A deletion that was requested meanwhile may have finished before the identity existed.
-      if (state.status !== 'absent') await this.remove(state, signal);
+      if (state.status !== 'absent') await this.remove(state, { signal });
       return 'done';
     };
     const fail = (reason: string) => next(new FailIdentityMove(domain.id, { reason }, context()));
@@ -202,7 +205,7 @@ export class Provisioner {
     const waitedMs = Date.now() - Date.parse(move.since);
     switch (move.step) {
       case 'requested': {
-        const made = await this.identify(there, signal).catch(unlessRefused);
+        const made = await this.identify(there, { signal }).catch(unlessRefused);
         if (typeof made !== 'string') return next(new PrepareIdentityMove(domain.id, recordedKeys(made), context()));
         const why = made === 'foreign' ? 'has the name without our tag there' : 'refuses the name there';
         return fail(`Amazon SES ${why}; an operator has to settle that`);
@@ -228,11 +231,11 @@ export class Provisioner {
       case 'moved': {
         const leftMs = this.times.moveGraceMs - waitedMs;
         if (leftMs > 0) return { retryInMs: leftMs, error: 'Waits for mail that is signed with the old keys' };
-        await this.removeIdentity({ ...domain, status: 'deleting' }, move.from, signal);
+        await this.removeIdentity({ ...domain, status: 'deleting' }, move.from, { signal });
         return next(new CompleteIdentityMove(domain.id, context()));
       }
       case 'cancelled': {
-        const remove = () => this.removeIdentity({ ...domain, status: 'rolling_back' }, move.to, signal);
+        const remove = () => this.removeIdentity({ ...domain, status: 'rolling_back' }, move.to, { signal });
         await remove();
         if (!move.identity) {
           // A request that was abandoned without an answer could still take effect.
@@ -291,7 +294,7 @@ export class Provisioner {
       if ((await attempt(() => this.register(domain))) === 'foreign')
         return { failure: provisioningFailure(step, 'foreign') };
       step = 'ses';
-      const identity = await attempt(() => this.identify(domain, inTime));
+      const identity = await attempt(() => this.identify(domain, awaited(inTime)));
       if (identity === 'foreign') {
         this.foreign.raise(
           'foreign_identity',
@@ -327,28 +330,24 @@ export class Provisioner {
    * Creates the identity in SES, with its MAIL FROM domain. An identity with the tag of a deleted or rolled back domain
    * is replaced, as `register` does.
    */
-  private async identify(domain: Named, signal: AbortSignal): Promise<SesIdentity | 'foreign'> {
-    const identity = await this.ses.of(domain.sesShard).create(domain.name, domain.id, { signal });
-    if (belongsTo(identity, domain.id)) return this.withMailFrom(identity, domain.sesShard, signal);
+  private async identify(domain: Named, call: Call): Promise<SesIdentity | 'foreign'> {
+    const identity = await this.ses.of(domain.sesShard).create(domain.name, domain.id, call);
+    if (belongsTo(identity, domain.id)) return this.withMailFrom(identity, domain.sesShard, call);
     if (identity.domainId === null || !(await this.hasEnded(identity.domainId))) return 'foreign';
-    await this.ses.of(domain.sesShard).delete(domain.name, { signal });
-    return this.identify(domain, signal);
+    await this.ses.of(domain.sesShard).delete(domain.name, call);
+    return this.identify(domain, call);
   }
 
   /**
    * Gives the identity its MAIL FROM domain, and has SES look for its records anew where it gave up. An adopted
    * identity keeps the one that it has: others send with it.
    */
-  private async withMailFrom(
-    identity: SesIdentity,
-    shard: string | undefined,
-    signal: AbortSignal,
-  ): Promise<SesIdentity> {
+  private async withMailFrom(identity: SesIdentity, shard: string | undefined, call: Call): Promise<SesIdentity> {
     const { name, mailFrom, domainId } = identity;
     const wanted = mailFromName(name);
     const isTheirs = domainId === adoptedTag && mailFrom !== null && mailFrom.domain !== wanted;
     if (isTheirs || (mailFrom?.domain === wanted && mailFrom.status !== 'failed')) return identity;
-    const set = await this.ses.of(shard).setMailFrom(name, wanted, { signal });
+    const set = await this.ses.of(shard).setMailFrom(name, wanted, call);
     if (!set) throw new SesUnavailable(`SES has ${name} no more: it is changed by somebody else right now`);
     return { ...identity, mailFrom: set };
   }
@@ -366,17 +365,17 @@ export class Provisioner {
    */
   private async repair(
     domain: Named & Pick<LiveDomain, 'isMailFromAskedFor'>,
-    signal: AbortSignal,
+    call: Call,
   ): Promise<SesIdentity | { readonly failure: string }> {
     const ses = this.ses.of(domain.sesShard);
-    const existing = await ses.get(domain.name, { signal });
+    const existing = await ses.get(domain.name, call);
     if (existing && belongsTo(existing, domain.id)) {
       if (existing.tokens.length !== 3) return { failure: `Amazon SES has ${domain.name} without Easy DKIM` };
       if (!domain.isMailFromAskedFor && identityFault(existing.status, 'requested'))
-        await ses.restartDkim(domain.name, { signal });
+        await ses.restartDkim(domain.name, call);
     }
     try {
-      const identity = await this.identify(domain, signal);
+      const identity = await this.identify(domain, call);
       return identity === 'foreign' ? { failure: `Amazon SES has ${domain.name} without our tag` } : identity;
     } catch (error) {
       if (!(error instanceof SesRefused)) throw error;
@@ -393,27 +392,27 @@ export class Provisioner {
    * Removes the domain before its name becomes available. A request that was abandoned without an answer could still
    * take effect, on the next domain with the name. So it is waited out, and removed as well.
    */
-  private async removeForGood(domain: Ended, signal: AbortSignal, somethingOnItsWay: boolean): Promise<void> {
-    await this.remove(domain, signal);
+  private async removeForGood(domain: Ended, call: Call, somethingOnItsWay: boolean): Promise<void> {
+    await this.remove(domain, call);
     if (!somethingOnItsWay) return;
-    await delay(this.times.settleMs, undefined, { signal });
-    await this.remove(domain, signal);
+    await delay(this.times.settleMs, undefined, { signal: call.signal });
+    await this.remove(domain, call);
   }
 
   /**
    * Removes what carries the domain's tag. The mail server is first, since it must not accept mail for a domain that is
    * gone. An adopted identity is removed with the domain that a customer deletes, and stays when an add is rolled back.
    */
-  private async remove(domain: Ended, signal: AbortSignal): Promise<void> {
+  private async remove(domain: Ended, call: Call): Promise<void> {
     await this.mailServer.remove(domain.name, domain.id);
-    await this.removeIdentity(domain, domain.sesShard, signal);
+    await this.removeIdentity(domain, domain.sesShard, call);
     const other = otherShardOf(domain);
-    if (other !== undefined) await this.removeIdentity(domain, other, signal);
+    if (other !== undefined) await this.removeIdentity(domain, other, call);
   }
 
-  private async removeIdentity(domain: Ended, shard: string | undefined, signal: AbortSignal): Promise<void> {
+  private async removeIdentity(domain: Ended, shard: string | undefined, call: Call): Promise<void> {
     const ses = this.ses.of(shard);
-    const identity = await ses.get(domain.name, { signal }).catch((error: unknown) => {
+    const identity = await ses.get(domain.name, call).catch((error: unknown) => {
       // SES has no identity of a name that it does not accept.
       if (error instanceof SesRefused) return null;
       throw error;
@@ -421,6 +420,6 @@ export class Provisioner {
     if (!identity) return;
     const goes = domain.status === 'deleting' || domain.status === 'released';
     const isIts = goes ? belongsTo(identity, domain.id) : identity.domainId === domain.id;
-    if (isIts) await ses.delete(domain.name, { signal });
+    if (isIts) await ses.delete(domain.name, call);
   }
 }

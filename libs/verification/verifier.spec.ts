@@ -48,10 +48,11 @@ describe('the verifier', () => {
     expect(isUndecided(await new Verifier([well], broken).check(domain))).toBe(true);
   });
   it('F9 a missing identity is a fault of ours and not of the customer’s records', async () => {
-    const none = { get: () => Promise.resolve(null) };
+    const none = { get: jest.fn(() => Promise.resolve(null)) };
     expect((await new Verifier([well], none).check(domain)).findings[4]).toMatchObject({
       code: 'ses_identity_missing',
     });
+    expect(none.get).toHaveBeenCalledWith(domain.name, expect.objectContaining({ priority: 'check' }), undefined);
   });
   it('F9 an identity with other tokens is not the domain’s', async () => {
     const other = { get: () => Promise.resolve({ status: 'success', tokens: ['x', 'y', 'z'] } as never) };

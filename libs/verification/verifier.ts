@@ -103,7 +103,8 @@ export class Verifier {
 
   private async identity(domain: LookedAt): Promise<SesIdentity | 'unavailable' | 'identity_missing'> {
     try {
-      const identity = await this.ses.get(domain.name, { signal: AbortSignal.timeout(sesPatienceMs) }, domain.sesShard);
+      const call = { signal: AbortSignal.timeout(sesPatienceMs), priority: 'check' as const };
+      const identity = await this.ses.get(domain.name, call, domain.sesShard);
       // An identity that signs with other keys says nothing about the records that the customer has to place.
       return identity && haveSameTokens(domain.dkimTokens, identity.tokens) ? identity : 'identity_missing';
     } catch {
