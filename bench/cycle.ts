@@ -22,10 +22,10 @@ import { eventStoreMigrations } from '@app/event-store';
 import type { LiveDomain } from '@app/mail-domain';
 import { answersInPlace, judge } from '@app/mail-records';
 import { readModelMigrations } from '@app/read-model';
-import { SesIdentities } from '@app/ses';
+import { defaultShard, type SesShard } from '@app/runtime';
+import { SesIdentities, SesLister, SesListings, sesMigrations, SesShards, SesStatuses } from '@app/ses';
 import { Canary, Verifier } from '@app/verification';
 import { Scheduler } from '../apps/verification-scheduler/scheduler';
-import { SesStatuses } from '../apps/verification-scheduler/ses-statuses';
 import { Slots } from '../apps/verification-scheduler/slots';
 import { watched } from '../apps/verification-scheduler/watched-domain';
 import { WatchedDomains } from '../apps/verification-scheduler/watched-domains';
@@ -72,7 +72,16 @@ async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
   Logger.overrideLogger(['error', 'warn']);
   const pool = openPool(databaseUrl);
   const client = new DohClient({ url: dohUrl, sessions });
-  const ses = new SesIdentities({ region: 'eu-west-1', endpoint: sesUrl, timeoutMs: 30_000 }, atOnce);
+  const shard: SesShard = {
+    name: defaultShard,
+    region: 'eu-west-1',
+    endpoint: sesUrl,
+    capacity: 1e9,
+    callsPerSecond: 1,
+  };
+  const ses = new SesShards([shard], () => new SesIdentities({ ...shard, timeoutMs: 30_000 }, atOnce));
+  const listings = new SesListings(pool);
+  const lister = new SesLister(listings, ses, { shards: ses.names(), refreshMs: 60_000, timeoutMs: 300_000 });
   let looks = 0;
   const verifier = new Verifier([client], ses);
   const nobody = { execute: () => Promise.reject(new Error('a healthy domain needs no command')) };
@@ -81,7 +90,7 @@ async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
     new Slots(pool),
     new WatchedDomains(pool),
     { check: (domain, dkim) => (looks++, verifier.check(domain, dkim)) },
-    new SesStatuses(ses, { maxAgeMs: 60_000, timeoutMs: 300_000 }),
+    new SesStatuses(listings, ses, { tooOldMs: intervalMs, timeoutMs: 300_000 }),
     nobody,
     new Canary([client], 'verification-canary.sendmux.ai'),
     { intervalMs, concurrency, clock: () => now, pollMs: 20 },
@@ -90,6 +99,7 @@ async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
     while ((await scheduler.lagMs()) > 0) await delay(50);
   };
   // A scheduler normally runs for months, so the measured cycle must not include its warm-up.
+  lister.onApplicationBootstrap();
   scheduler.onApplicationBootstrap();
   await done();
   tell('warm');
@@ -101,6 +111,7 @@ async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
   const { user, system } = process.cpuUsage(cpu);
   tell({ looks, cpuMicros: user + system, peakMiB: process.resourceUsage().maxRSS / 1_024 });
   await scheduler.beforeApplicationShutdown();
+  await lister.beforeApplicationShutdown();
   client.close();
   ses.close();
   await pool.end();
@@ -109,7 +120,7 @@ async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
 
 /** Fills the database with domains that the scheduler knows, verified and unchanged since the last look. */
 async function fill(databaseUrl: string, domains: readonly Domain[]): Promise<void> {
-  await migrate(databaseUrl, [...eventStoreMigrations, ...readModelMigrations, ...cycleMigrations]);
+  await migrate(databaseUrl, [...eventStoreMigrations, ...readModelMigrations, ...cycleMigrations, ...sesMigrations]);
   const pool = openPool(databaseUrl);
   for (let from = 0; from < domains.length; from += 5_000) {
     const rows = domains.slice(from, from + 5_000).map((domain) => {

@@ -114,7 +114,11 @@ export class GatewayModule {
     verification: DynamicModule = VerificationModule.forRoot({
       resolvers: settings.DOH_RESOLVERS,
       timeoutMs: settings.DOH_TIMEOUT,
-      ses: { shards: sesShards(settings), timeoutMs: settings.SES_TIMEOUT },
+      ses: {
+        shards: sesShards(settings),
+        timeoutMs: settings.SES_TIMEOUT,
+        cycleMs: settings.VERIFICATION_INTERVAL,
+      },
       required: settings.MAIL_FROM_REQUIRED ? ['mail_from'] : [],
     }),
   ): DynamicModule {

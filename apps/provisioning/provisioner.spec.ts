@@ -157,9 +157,9 @@ class World {
 
   /** Whether the listings of shards are known. */
   isListed = true;
-  private readonly listings = {
-    statusOf: (shard: string, name: string) =>
-      this.isListed ? (this.identity(`${name} in ${shard}`)?.status ?? null) : undefined,
+  private readonly statuses = {
+    listed: (name: string, shard: string) =>
+      Promise.resolve(this.isListed ? (this.identity(`${name} in ${shard}`)?.status ?? null) : undefined),
   };
 
   private readonly identities = {
@@ -229,7 +229,7 @@ class World {
     return {
       commands,
       domains,
-      provisioner: new Provisioner(commands, domains, mailServer, ses, times, this.readModel, this.listings),
+      provisioner: new Provisioner(commands, domains, mailServer, ses, times, this.readModel, this.statuses),
     };
   }
 

@@ -28,11 +28,19 @@ import { eventId } from '@app/event-store';
 import { MailServer, MailServerDenied } from '@app/mail-server';
 import { MailboxRuleBroken, SuspendMailbox } from '@app/mailbox';
 import { haveSameTokens, mailFromName } from '@app/mail-records';
-import { adoptedTag, belongsTo, SesDenied, SesRefused, SesUnavailable, type Call, type SesIdentity } from '@app/ses';
+import {
+  adoptedTag,
+  belongsTo,
+  SesDenied,
+  SesRefused,
+  SesUnavailable,
+  type Call,
+  type SesIdentity,
+  type SesStatuses,
+} from '@app/ses';
 import type { MailboxesReadModel } from '@app/read-model';
 import { CounterpartAlarm, defaultShard, sesRelay } from '@app/runtime';
 import type { SesWriter } from '@app/ses-writer';
-import type { ShardListings } from './shard-listings';
 
 type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
 type Named = Pick<Provisioning, 'id' | 'name' | 'mode' | 'sesShard' | 'move'>;
@@ -126,7 +134,7 @@ export class Provisioner {
     private readonly ses: SesOfShards,
     private readonly times: ProvisioningTimes,
     private readonly mailboxes: Pick<MailboxesReadModel, 'idsOn'>,
-    private readonly listings: Pick<ShardListings, 'statusOf'>,
+    private readonly statuses: Pick<SesStatuses, 'listed'>,
   ) {}
 
   /**
@@ -216,7 +224,7 @@ export class Provisioner {
           error: `Waits until Amazon SES has seen the DKIM records of the shard ${move.to}`,
         };
         // A status that calls for something is confirmed by a request: the listing may be older than the identity.
-        const listed = this.listings.statusOf(move.to, domain.name);
+        const listed = await this.statuses.listed(domain.name, move.to);
         if (listed === undefined) return { ...lookAgain, retryInMs: this.times.moveLookMs };
         if (listed === 'pending' || listed === 'temporary_failure') return lookAgain;
         const identity = await this.ses.of(move.to).get(domain.name, { signal });

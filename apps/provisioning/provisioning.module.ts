@@ -8,7 +8,7 @@ import { messagingMigrations } from '@app/messaging';
 import { DomainsReadModel, MailboxesReadModel, readModelMigrations, StoredShards, storeShards } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, sesShards, type Settings } from '@app/runtime';
-import { sesMigrations, SesShards } from '@app/ses';
+import { SesListings, sesMigrations, SesShards, statusesIn } from '@app/ses';
 import { SesWriterModule, type SesWriter } from '@app/ses-writer';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
@@ -19,7 +19,6 @@ import { OutboundRelays, PlacementWorker } from './placement.worker';
 import { RoleMail } from './role-mail';
 import { Provisioner, ProvisioningTimes } from './provisioner';
 import { ProvisioningWorker } from './provisioning.worker';
-import { ShardListings } from './shard-listings';
 import { SenderRulesWorker } from './sender-rules.worker';
 
 @Module({})
@@ -86,8 +85,8 @@ export class ProvisioningModule {
             times: ProvisioningTimes,
             pool: Pool,
           ) => {
-            const listings = new ShardListings(ses, times.moveLookMs);
-            return new Provisioner(commands, domains, mailServer, ses, times, new MailboxesReadModel(pool), listings);
+            const statuses = statusesIn(new SesListings(pool), ses, settings.VERIFICATION_INTERVAL);
+            return new Provisioner(commands, domains, mailServer, ses, times, new MailboxesReadModel(pool), statuses);
           },
         },
       ],

@@ -187,7 +187,7 @@ describe('the sandbox at its edges', () => {
       const names = Array.from({ length: 1_005 }, (_, i) => `n${i}.list.example`);
       for (const name of names) await call('PUT', `/ses/identities/${name}`, {});
       const listed = new Map<string, string>();
-      for await (const { name, status } of ses.list()) listed.set(name, status);
+      for await (const page of ses.list()) for (const { name, status } of page) listed.set(name, status);
       for (const name of names) expect(listed.get(name)).toBe('pending');
       for (const name of names) await ses.delete(name);
       expect(await call('GET', '/v2/email/identities?PageSize=2000')).toMatchObject({

@@ -288,8 +288,8 @@ describe('the sandbox, used through the clients of the product', () => {
       await clients['us-east-1'].delete('apart.acme.com');
       expect(await clients['us-east-1'].get('apart.acme.com')).toBeNull();
       expect(await clients['us-west-2'].get('apart.acme.com')).toMatchObject({ tokens: west.tokens });
-      const listed = [];
-      for await (const { name } of clients['us-west-2'].list()) listed.push(name);
+      const listed: string[] = [];
+      for await (const page of clients['us-west-2'].list()) listed.push(...page.map(({ name }) => name));
       expect(listed).toEqual(['apart.acme.com']);
       expect((await http('GET', '/ses/calls')).body).toContainEqual(
         expect.objectContaining({ operation: 'CreateEmailIdentity', name: 'apart.acme.com', region: 'us-west-2' }),

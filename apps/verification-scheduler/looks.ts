@@ -1,10 +1,11 @@
 import { Logger } from '@nestjs/common';
 import { identityFault, type IdentityFault } from '@app/mail-domain';
 import { checkNamed, isUndecided, ownership, type Assessment } from '@app/mail-records';
+import type { SesStatuses } from '@app/ses';
 import type { Verifier } from '@app/verification';
 import { lookSeconds, ownershipDisputes, type Outcome } from './metrics';
-import type { ShardStatuses } from './shard-statuses';
 import { changesNothing, type WatchedDomain } from './watched-domain';
+import type { DueDomain } from './watched-domains';
 
 /** A domain with an assessment that has to be recorded. */
 export interface AssessedDomain {
@@ -37,7 +38,7 @@ export class Looks {
 
   constructor(
     private readonly verifier: Pick<Verifier, 'check'>,
-    private readonly sesStatuses: Pick<ShardStatuses, 'of'>,
+    private readonly sesStatuses: Pick<SesStatuses, 'of'>,
     /** Milliseconds since the epoch. */
     private readonly clock: () => number,
   ) {}
@@ -47,11 +48,11 @@ export class Looks {
    *
    * @param onFault called when the domain's identity at SES is not as it should be, whatever the assessment.
    */
-  async at(domain: WatchedDomain, onFault?: (faulty: FaultyIdentity) => void): Promise<AssessedDomain | Outcome> {
+  async at(domain: DueDomain, onFault?: (faulty: FaultyIdentity) => void): Promise<AssessedDomain | Outcome> {
     try {
       const lookedAt = this.clock();
       const hasSomethingToLose = domain.status === 'verified' || domain.lapsed;
-      const dkim = await this.sesStatuses.of(domain.name, hasSomethingToLose, domain.sesShard);
+      const dkim = await this.sesStatuses.of(domain, hasSomethingToLose);
       const fault = identityFault(dkim, 'scheduled');
       if (fault) onFault?.({ id: domain.id, fault });
       const startedAt = performance.now();

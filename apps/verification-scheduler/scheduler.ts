@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import type { Commands } from '@app/commands';
+import type { SesStatuses } from '@app/ses';
 import type { Canary, Verifier } from '@app/verification';
 import { AssessmentRecorder } from './assessment-recorder';
 import { CircuitBreaker } from './circuit-breaker';
@@ -10,7 +11,6 @@ import { DomainVisits } from './domain-visits';
 import { Looks } from './looks';
 import { RateLimiter, unlessAborted } from './rate-limiter';
 import { withDefaults, type SchedulerOptions } from './scheduler-options';
-import type { ShardStatuses } from './shard-statuses';
 import { SlotRunner } from './slot-runner';
 import type { ClaimedSlot, Slots } from './slots';
 import type { WatchedDomains } from './watched-domains';
@@ -43,7 +43,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     private readonly slots: Slots,
     watchedDomains: WatchedDomains,
     verifier: Pick<Verifier, 'check'>,
-    sesStatuses: Pick<ShardStatuses, 'of'>,
+    sesStatuses: Pick<SesStatuses, 'of'>,
     commands: Pick<Commands, 'execute'>,
     canary: Pick<Canary, 'isFound' | 'name'>,
     options: SchedulerOptions,

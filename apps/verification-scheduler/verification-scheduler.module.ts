@@ -7,17 +7,16 @@ import { messagingMigrations } from '@app/messaging';
 import { DomainsReadModel, readModelMigrations, StoredShards, storeShards } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { HealthProbes, queriedGauge, sesShards, type Settings } from '@app/runtime';
-import { SesShards } from '@app/ses';
+import { SesLister, SesListings, SesShards, SesStatuses } from '@app/ses';
 import { Canary, VerificationModule, verificationMigrations, Verifier } from '@app/verification';
 import { Pool } from 'pg';
 import { DomainEventsController } from './domain-events.controller';
 import { Expiry } from './expiry';
 import { Scheduler } from './scheduler';
-import { ShardStatuses } from './shard-statuses';
 import { Slots } from './slots';
 import { WatchedDomains } from './watched-domains';
 
-/** Milliseconds without a further page of a listing at SES, or without an answer about one domain. */
+/** Milliseconds without a further page of a listing at SES. */
 const listingTimeoutMs = 300_000;
 
 const migrations = [
@@ -58,7 +57,11 @@ export class VerificationSchedulerModule {
           resolvers: settings.DOH_RESOLVERS,
           canary: settings.VERIFICATION_CANARY,
           timeoutMs: settings.DOH_TIMEOUT,
-          ses: { shards: sesShards(settings), timeoutMs: settings.SES_TIMEOUT },
+          ses: {
+            shards: sesShards(settings),
+            timeoutMs: settings.SES_TIMEOUT,
+            cycleMs: settings.VERIFICATION_INTERVAL,
+          },
           required: settings.MAIL_FROM_REQUIRED ? ['mail_from'] : [],
         }),
       ],
@@ -72,7 +75,7 @@ export class VerificationSchedulerModule {
         WatchedDomains,
         Slots,
         DomainsReadModel,
-        sesStatuses(settings),
+        lister(settings),
         scheduler(settings),
         expiry(settings),
       ],
@@ -80,12 +83,13 @@ export class VerificationSchedulerModule {
   }
 }
 
-const sesStatuses = (settings: Settings): Provider => ({
-  provide: ShardStatuses,
-  inject: [SesShards],
-  useFactory: (shards: SesShards) =>
-    new ShardStatuses(shards, {
-      maxAgeMs: Math.min(60_000, settings.VERIFICATION_INTERVAL / 4),
+const lister = (settings: Settings): Provider => ({
+  provide: SesLister,
+  inject: [SesListings, SesShards],
+  useFactory: (listings: SesListings, ses: SesShards) =>
+    new SesLister(listings, ses, {
+      shards: ses.names(),
+      refreshMs: Math.min(60_000, settings.VERIFICATION_INTERVAL / 4),
       timeoutMs: listingTimeoutMs,
     }),
 });
@@ -99,12 +103,12 @@ const expiry = (settings: Settings): Provider => ({
 
 const scheduler = (settings: Settings): Provider => ({
   provide: Scheduler,
-  inject: [Slots, WatchedDomains, Verifier, ShardStatuses, Commands, Canary],
+  inject: [Slots, WatchedDomains, Verifier, SesStatuses, Commands, Canary],
   useFactory: (
     slots: Slots,
     watchedDomains: WatchedDomains,
     verifier: Verifier,
-    statuses: ShardStatuses,
+    statuses: SesStatuses,
     commands: Commands,
     canary: Canary,
   ) =>

@@ -3,10 +3,17 @@ import { isLive, type MailDomain } from '@app/mail-domain';
 import { Pool } from 'pg';
 import { RequestedLooks, slotOf } from '@app/cycle';
 import { sesRegionOf } from '@app/read-model';
+import { listedStatusOf, type ListedDomain } from '@app/ses';
 import { watched, type WatchedDomain } from './watched-domain';
 
+/** A domain to look at, with what the last listing of SES had of it. */
+export interface DueDomain extends WatchedDomain, ListedDomain {
+  readonly name: string;
+  readonly sesShard: string;
+}
+
 /** A domain that was never verified, with the age that it has reached. */
-export interface YoungDomain extends WatchedDomain {
+export interface YoungDomain extends DueDomain {
   /** The number of that age in the list of ages, from 1. */
   readonly turn: number;
   /** The time at which it reached that age, in milliseconds since the epoch. */
@@ -18,7 +25,8 @@ export interface YoungDomain extends WatchedDomain {
  * model has it then.
  */
 const keys = `dkim_tokens AS "dkimTokens", dkim_zone AS "dkimZone",
-          coalesce(w.ses_region, ${sesRegionOf('w.id')}, '') AS "sesRegion", w.ses_shard AS "sesShard", w.mode`;
+          coalesce(w.ses_region, ${sesRegionOf('w.id')}, '') AS "sesRegion", w.ses_shard AS "sesShard",
+          ${listedStatusOf('w.ses_shard', 'w.name')} AS "listedStatus", w.mode`;
 
 /** Keeps the scheduler's own table of the domains to watch, by slot. */
 @Injectable()
@@ -107,8 +115,8 @@ export class WatchedDomains {
   /**
    * Reads the pending and verified domains of a slot in the order of their ids: at most `limit`, above the id `after`.
    */
-  async page(slot: number, after: string, limit: number): Promise<WatchedDomain[]> {
-    const { rows } = await this.pool.query<WatchedDomain>({
+  async page(slot: number, after: string, limit: number): Promise<DueDomain[]> {
+    const { rows } = await this.pool.query<DueDomain>({
       name: 'watched-page',
       text: `
         SELECT id, name, team, ${keys}, status, lapsed, look, version

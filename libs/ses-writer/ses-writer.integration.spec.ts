@@ -175,11 +175,11 @@ describe('SES identities over the real SDK', () => {
     const more = json({ EmailIdentities: [identity(1)], NextToken: 'more' });
     script = [more, fault, fault, json({ EmailIdentities: [identity(2)] })];
     const names: string[] = [];
-    for await (const { name } of ses.list()) names.push(name);
+    for await (const page of ses.list()) names.push(...page.map(({ name }) => name));
     expect(names).toEqual(['d1.acme.com', 'd2.acme.com']);
     script = [more, fault];
     const all = async () => {
-      for await (const each of ses.list()) names.push(each.name);
+      for await (const page of ses.list()) names.push(...page.map(({ name }) => name));
     };
     await expect(all()).rejects.toThrow(SesUnavailable);
     expect(requests).toHaveLength(8);
@@ -191,9 +191,9 @@ describe('SES identities over the real SDK', () => {
       json({ EmailIdentities: [identity(1), identity(2)], NextToken: 'more' }),
       json({ EmailIdentities: [identity(3)] }),
     ];
-    const names: string[] = [];
-    for await (const { name, status } of ses.list()) names.push(`${name} ${status}`);
-    expect(names).toEqual(['d1.acme.com success', 'd2.acme.com success', 'd3.acme.com success']);
+    const pages: string[][] = [];
+    for await (const page of ses.list()) pages.push(page.map(({ name, status }) => `${name} ${status}`));
+    expect(pages).toEqual([['d1.acme.com success', 'd2.acme.com success'], ['d3.acme.com success']]);
     expect(requests.map(({ line }) => line)).toEqual([
       'POST /v2/email/list-identities',
       'POST /v2/email/list-identities',

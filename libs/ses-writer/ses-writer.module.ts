@@ -7,7 +7,7 @@ import { SesWriter } from './ses-writer';
 export class SesWriterModule implements OnApplicationShutdown {
   constructor(@Inject(SesShards) private readonly shards: SesShards<SesWriter>) {}
 
-  static forRoot({ shards, timeoutMs }: SesModuleOptions): DynamicModule {
+  static forRoot({ shards, timeoutMs }: Omit<SesModuleOptions, 'cycleMs'>): DynamicModule {
     return {
       module: SesWriterModule,
       providers: [

@@ -3,6 +3,7 @@ import { functionsIn, itIsLinear, ofText, outcomeOf, type Reader } from '../../t
 import { isKnownSesError, sesFault } from './ses-fault';
 import { atOnce } from '../../test/support/turns';
 import { belongsTo, SesIdentities } from './ses-identities';
+import { listedStatusOf } from './ses-listings';
 
 /** What stands for SES: it answers each call with this, or throws it. */
 class Ses extends SesIdentities {
@@ -30,6 +31,7 @@ const dkim = { Status: 'PENDING', Tokens: ['a', 'b', 'c'], SigningHostedZone: 'x
 const readers: Record<string, Reader> = {
   belongsTo: ofText((text) => belongsTo({ domainId: text }, text)),
   isKnownSesError: ofText(isKnownSesError),
+  listedStatusOf: ofText((text) => listedStatusOf(text, text)),
   sesFault: ofText((text) => sesFault(text, 400, 'GetEmailIdentity')),
   'get, of an identity': ofAnswer((text) => ({
     $metadata,
@@ -54,7 +56,7 @@ describe('what SES says is read in time linear in its length', () => {
   it('by every function that there is', () =>
     expect(
       Object.keys(readers)
-        .filter((name) => !/^get|^list/.test(name))
+        .filter((name) => !/^(get, |list$)/.test(name))
         .sort(),
       // Turns are given by numbers, without any text.
     ).toEqual(functionsIn(__dirname, (file) => file !== 'turns.ts')));

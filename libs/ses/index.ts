@@ -1,6 +1,9 @@
 export { isKnownSesError, sesOperations, type SesOperation } from './ses-fault';
 export * from './ses-identities';
+export * from './ses-lister';
+export { listedStatusOf, SesListings, type Listing } from './ses-listings';
 export * from './ses-shards';
+export * from './ses-statuses';
 export type { ShardReports } from './shard-health';
 export * from './ses.migration';
 export * from './ses.module';

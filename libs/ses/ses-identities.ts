@@ -198,18 +198,21 @@ export class SesIdentities {
   }
 
   /**
-   * Lists each identity of the account with its status, a thousand a call (`ListEmailIdentities`). A page after the
-   * first is retried twice when SES gives no answer, so that a long list does not start again because of one fault.
+   * Lists the identities of the account with their statuses, in pages of a thousand (`ListEmailIdentities`). A page
+   * after the first is retried twice when SES gives no answer, so that a long list does not start again because of one
+   * fault.
    */
-  async *list(call: Call = {}): AsyncGenerator<{ name: string; status: SesDkimStatus }, void> {
+  async *list(call: Call = {}): AsyncGenerator<{ name: string; status: SesDkimStatus }[], void> {
     const { signal } = call;
     let next: string | undefined;
     let faults = 0;
     do {
       try {
         const { EmailIdentities, NextToken } = await this.page(next, call);
-        for (const { IdentityName, VerificationStatus } of EmailIdentities)
-          yield { name: IdentityName, status: statuses[VerificationStatus] };
+        yield EmailIdentities.map(({ IdentityName, VerificationStatus }) => ({
+          name: IdentityName.toLowerCase(),
+          status: statuses[VerificationStatus],
+        }));
         next = NextToken;
         faults = 0;
       } catch (error) {

@@ -36,4 +36,36 @@ class ShareTurnsAtSes1797100000200 implements MigrationInterface {
   }
 }
 
-export const sesMigrations: readonly Migration[] = [ShareTurnsAtSes1797100000200];
+class ListSesOnce1797100000400 implements MigrationInterface {
+  readonly name = 'ListSesOnce1797100000400';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE ses_statuses (
+        shard text NOT NULL,
+        name text NOT NULL,
+        status text NOT NULL,
+        PRIMARY KEY (shard, name)
+      )`);
+    // `listing_since` is of the listing under way, and `known_since` the time that each status is no older than.
+    await runner.query(`
+      CREATE TABLE ses_listings (
+        shard text PRIMARY KEY,
+        due_at timestamptz NOT NULL DEFAULT '-infinity',
+        lease_token uuid,
+        lease_until timestamptz,
+        listing_since timestamptz,
+        known_since timestamptz,
+        took interval,
+        identities bigint,
+        has_failed boolean NOT NULL DEFAULT false
+      )`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE ses_listings');
+    await runner.query('DROP TABLE ses_statuses');
+  }
+}
+
+export const sesMigrations: readonly Migration[] = [ShareTurnsAtSes1797100000200, ListSesOnce1797100000400];

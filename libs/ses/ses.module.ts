@@ -2,20 +2,37 @@ import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '
 import type { SesShard } from '@app/runtime';
 import { Pool } from 'pg';
 import { SesIdentities } from './ses-identities';
+import { SesListings } from './ses-listings';
 import { SesShards } from './ses-shards';
+import { SesStatuses } from './ses-statuses';
 import { SharedTurns } from './shared-turns';
 
 export interface SesModuleOptions {
   readonly shards: readonly SesShard[];
   /** Milliseconds after which a single call counts as unanswered. */
   readonly timeoutMs: number;
+  /** Length of a verification cycle, in milliseconds: the list of identities may be as old as that. */
+  readonly cycleMs: number;
 }
+
+/** The age that the list of identities may have whatever the length of a cycle, in milliseconds. */
+const leastTooOldMs = 300_000;
+/** Milliseconds without an answer of SES about one domain of the cycle. */
+const confirmationMs = 300_000;
+
+/**
+ * Gives the statuses of all shards from their listings.
+ *
+ * @param cycleMs length of a verification cycle, in milliseconds: a list of identities may be as old as that.
+ */
+export const statusesIn = (listings: SesListings, ses: SesShards, cycleMs: number): SesStatuses =>
+  new SesStatuses(listings, ses, { tooOldMs: Math.max(leastTooOldMs, cycleMs), timeoutMs: confirmationMs });
 
 @Module({})
 export class SesModule implements OnApplicationShutdown {
   constructor(@Inject(SesShards) private readonly shards: SesShards) {}
 
-  static forRoot({ shards, timeoutMs }: SesModuleOptions): DynamicModule {
+  static forRoot({ shards, timeoutMs, cycleMs }: SesModuleOptions): DynamicModule {
     return {
       module: SesModule,
       providers: [
@@ -25,8 +42,14 @@ export class SesModule implements OnApplicationShutdown {
           useFactory: (pool: Pool) =>
             new SesShards(shards, (shard) => new SesIdentities({ ...shard, timeoutMs }, new SharedTurns(pool, shard))),
         },
+        { provide: SesListings, inject: [Pool], useFactory: (pool: Pool) => new SesListings(pool) },
+        {
+          provide: SesStatuses,
+          inject: [SesListings, SesShards],
+          useFactory: (listings: SesListings, ses: SesShards) => statusesIn(listings, ses, cycleMs),
+        },
       ],
-      exports: [SesShards],
+      exports: [SesShards, SesListings, SesStatuses],
     };
   }
 

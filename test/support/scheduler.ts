@@ -12,6 +12,7 @@ import { checkNames, type Assessment, type DkimAnswer } from '@app/mail-records'
 import { LogTransport, messagingMigrations } from '@app/messaging';
 import { domainsProjection, readModelMigrations } from '@app/read-model';
 import { newId } from '@app/runtime';
+import { sesMigrations } from '@app/ses';
 import type { Pool } from 'pg';
 import { DomainEventsController } from '../../apps/verification-scheduler/domain-events.controller';
 import { Scheduler } from '../../apps/verification-scheduler/scheduler';
@@ -68,6 +69,7 @@ class SchedulerFixture {
       ...readModelMigrations,
       ...messagingMigrations,
       ...cycleMigrations,
+      ...sesMigrations,
     ]);
     this.pool = openPool(this.database.url);
     this.log = new EventLog(this.pool);
@@ -136,7 +138,7 @@ class SchedulerFixture {
       new Slots(on),
       new WatchedDomains(on),
       { check: ({ name }) => (looks.push(name), check(name)) },
-      { of: (name) => Promise.resolve(dkim.get(name) ?? 'success') },
+      { of: ({ name }) => Promise.resolve(dkim.get(name) ?? 'success') },
       commandsTo({ execute: ({ command }) => (commands.push(command), execute(command)) }),
       { name: 'canary.example', isFound: () => ((canary.asked += 1), Promise.resolve(canary.isFound)) },
       {
