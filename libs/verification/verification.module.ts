@@ -2,7 +2,7 @@ import { Inject, Module, type DynamicModule, type OnApplicationShutdown } from '
 import { DohClient } from '@app/dns';
 import type { Requirement } from '@app/mail-records';
 import { defaultCanary } from '@app/runtime';
-import { sesMigrations, SesModule, SesShards, type SesModuleOptions } from '@app/ses';
+import { sesMigrations, SesModule, SesShards, SesStatuses, type SesModuleOptions } from '@app/ses';
 import { Canary } from './canary';
 import { Explainer } from './explainer';
 import { PublishedRecords } from './published-records';
@@ -63,8 +63,9 @@ export class VerificationModule implements OnApplicationShutdown {
         },
         {
           provide: Verifier,
-          inject: [Resolvers, SesShards],
-          useFactory: ({ clients }: Resolvers, shards: SesShards) => new Verifier(clients, shards, required),
+          inject: [Resolvers, SesShards, SesStatuses],
+          useFactory: ({ clients }: Resolvers, shards: SesShards, statuses: SesStatuses) =>
+            new Verifier(clients, shards, required, statuses),
         },
       ],
       exports: [Canary, Explainer, Verifier, PublishedRecords, Resolvers, sesModule],

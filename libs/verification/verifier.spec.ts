@@ -47,6 +47,16 @@ describe('the verifier', () => {
     const broken = { get: () => Promise.reject(new Error('503')) };
     expect(isUndecided(await new Verifier([well], broken).check(domain))).toBe(true);
   });
+  it('F8 in an outage of SES the list of all identities says that a domain is verified, and nothing else', async () => {
+    const broken = { get: () => Promise.reject(new Error('503')) };
+    const listedAt = new Date();
+    const by = (verifiedSince: () => Promise<Date | null>) => new Verifier([well], broken, [], { verifiedSince });
+    const look = await by(() => Promise.resolve(listedAt)).look(domain);
+    expect(look).toMatchObject({ dkim: 'success', identity: null, listedAt });
+    expect(allPass(look.assessment.findings)).toBe(true);
+    for (const nothing of [() => Promise.resolve(null), () => Promise.reject(new Error('the database is away'))])
+      expect(isUndecided(await by(nothing).check(domain))).toBe(true);
+  });
   it('F9 a missing identity is a fault of ours and not of the customer’s records', async () => {
     const none = { get: jest.fn(() => Promise.resolve(null)) };
     expect((await new Verifier([well], none).check(domain)).findings[4]).toMatchObject({

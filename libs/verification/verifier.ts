@@ -12,7 +12,7 @@ import {
   type Finding,
   type Requirement,
 } from '@app/mail-records';
-import type { SesIdentity, SesShards } from '@app/ses';
+import type { SesIdentity, SesShards, SesStatuses } from '@app/ses';
 import { ask, everyResolver, follow, type Resolver } from './follow';
 
 /** A look's answers and its assessment. */
@@ -22,8 +22,13 @@ export interface Look {
   readonly dkim: DkimAnswer;
   /** The identity that SES has for the domain; null when SES was not asked or gave no answer. */
   readonly identity: SesIdentity | null;
+  /** Since when at the latest SES has its answer, where it is that of the list of all identities. */
+  readonly listedAt?: Date;
   readonly assessment: Assessment;
 }
+
+/** What SES has said, or why it has said nothing. */
+type SesAnswer = SesIdentity | 'unavailable' | 'identity_missing' | { readonly listedAt: Date };
 
 /** The domain that is looked at. */
 export interface LookedAt extends Expected {
@@ -36,11 +41,13 @@ export class Verifier {
   /**
    * @param resolvers independent of each other; each is asked every question.
    * @param required what a domain needs to be verified, besides what every domain needs.
+   * @param list what the list of all identities has; used where SES itself gives no answer.
    */
   constructor(
     private readonly resolvers: readonly Resolver[],
     private readonly ses: Pick<SesShards, 'get'>,
     private readonly required: readonly Requirement[] = [],
+    private readonly list?: Pick<SesStatuses, 'verifiedSince'>,
   ) {}
 
   /**
@@ -57,9 +64,10 @@ export class Verifier {
   /** Makes the same look, and gives all answers for an explanation. Never throws. */
   async look(domain: LookedAt): Promise<Look> {
     const [answers, identity] = await Promise.all([this.dns(domain), this.identity(domain)]);
-    const dkim = typeof identity === 'string' ? identity : identity.status;
+    const dkim = typeof identity === 'string' ? identity : 'listedAt' in identity ? 'success' : identity.status;
     const judged = judge(domain, answers, dkim, this.required);
     if (typeof identity === 'string') return { answers, dkim, identity: null, assessment: judged };
+    if ('listedAt' in identity) return { answers, dkim, identity: null, ...identity, assessment: judged };
     const { mailFrom, standing } = identity;
     const assessment = {
       ...judged,
@@ -101,15 +109,16 @@ export class Verifier {
     return answers;
   }
 
-  private async identity(domain: LookedAt): Promise<SesIdentity | 'unavailable' | 'identity_missing'> {
+  private async identity(domain: LookedAt): Promise<SesAnswer> {
     try {
       const call = { signal: AbortSignal.timeout(sesPatienceMs), priority: 'check' as const };
       const identity = await this.ses.get(domain.name, call, domain.sesShard);
       // An identity that signs with other keys says nothing about the records that the customer has to place.
       return identity && haveSameTokens(domain.dkimTokens, identity.tokens) ? identity : 'identity_missing';
     } catch {
-      // Whatever the error was, SES gave no answer, and the finding says so.
-      return 'unavailable';
+      // Whatever the error was, SES gave no answer. A bad status of the list may have been mended since.
+      const listedAt = await this.list?.verifiedSince(domain.name, domain.sesShard).catch(() => null);
+      return listedAt ? { listedAt } : 'unavailable';
     }
   }
 }

@@ -125,7 +125,7 @@ export class Verifications {
     const now = new Date(context.at);
     // Provisioning had an answer of SES before the first look.
     const answeredBefore = view.lastLook?.sesAnswered ? view.checkedAt! : view.createdAt;
-    const sesCheckedAt = assessment.sesDkimStatus === null ? answeredBefore : now;
+    const sesCheckedAt = assessment.sesDkimStatus === null ? answeredBefore : (look.listedAt ?? now);
     return presentVerification(state, assessment, explained, ses, now, sesCheckedAt);
   }
 }
