@@ -1,10 +1,12 @@
 /**
  * Measures the way of events over Kafka, on one real broker and one embedded PostgreSQL.
  *
- * - relay: from the log to the topic, as `apps/event-relay` does it, against a raw kafkajs producer that sends the same
- *   batches (idempotent, acks=all), prepared beforehand. Both run in turn; the result is the ratio.
- * - lag: from the commit of an event, at 1,000 per second, to the handler of a consumer; the relay is a process of its
- *   own.
+ * - relay: from the log to the topic, as `apps/event-relay` does it, with each client library, against a raw kafkajs
+ *   producer that sends the same batches (idempotent, acks=all), prepared beforehand. All run in turn; the results are
+ *   ratios.
+ * - group: a member of a group reads what the relay has published, with each client library, in turn.
+ * - lag: from the commit of an event, at 1,000 per second, to the handler of a consumer, with each client library; the
+ *   relay is a process of its own.
  * - POST: the gateway's POST /domains with provisioning on Kafka, against the same on the log; both are whole systems
  *   with the sandbox, loaded in turn.
  *
@@ -26,7 +28,7 @@ import { KafkaAway, KafkaClient, LogReader, toCloudEvent, type GroupMember } fro
 import { newId } from '@app/runtime';
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { PublishQueue } from '../apps/event-relay/publish-queue';
-import { kafkaIsInstalled, testKafka } from '../test/support/kafka';
+import { kafkaClients, kafkaIsInstalled, testKafka, type KafkaClientName } from '../test/support/kafka';
 import { freePortBlock, startSystem, type System } from '../test/support/processes';
 import startPostgres from '../test/support/start-postgres';
 import stopPostgres from '../test/support/stop-postgres';
@@ -62,8 +64,13 @@ const nothingRefused = {
 };
 
 /** Measures events per second from the log to a topic of its own; collects the sizes of the batches. */
-async function relayed(pool: Pool, log: EventLog, client: KafkaClient, batches: number[]): Promise<number> {
-  const topic = await topicOf(client);
+async function relayed(
+  pool: Pool,
+  log: EventLog,
+  client: KafkaClient,
+  topic: string,
+  batches: number[],
+): Promise<number> {
   const publisher = await client.publisher(topic, partitions);
   const total = await log.head();
   const begin = performance.now();
@@ -134,33 +141,58 @@ async function benchRelay(brokers: readonly string[], rounds: number, events: nu
     recorded.push(...page);
     if (recorded.length === events) break;
   }
-  const client = new KafkaClient({ brokers, tls: false }, 'bench');
-  const batches: number[] = [];
-  await relayed(pool, log, client, batches);
-  await produced(brokers, client, recorded, batches);
-  const runs: { ours: number; theirs: number }[] = [];
-  for (let round = 0; round < rounds; round++) {
-    batches.length = 0;
-    const ours = await relayed(pool, log, client, batches);
-    runs.push({ ours, theirs: await produced(brokers, client, recorded, batches) });
+  const clients = kafkaClients.map((client) => new KafkaClient({ client, brokers, tls: false }, 'bench'));
+  const runs = kafkaClients.map(() => ({ relay: [] as number[], group: [] as number[] }));
+  const raw: number[] = [];
+  let batches: number[] = [];
+  // The first round is the warm-up.
+  for (let round = -1; round < rounds; round++) {
+    for (const [index, client] of clients.entries()) {
+      batches = [];
+      const topic = await topicOf(client);
+      const relay = await relayed(pool, log, client, topic, batches);
+      const group = await readAll(client, topic, events);
+      if (round >= 0) runs[index]!.relay.push(relay);
+      if (round >= 0) runs[index]!.group.push(group);
+    }
+    const theirs = await produced(brokers, clients[0]!, recorded, batches);
+    if (round >= 0) raw.push(theirs);
   }
-  console.log(
-    `relay        ${count(median(runs.map(({ theirs }) => theirs)))} raw/s   ${count(median(runs.map(({ ours }) => ours)))} relay/s   ` +
-      `ratio ${ratios(runs.map(({ ours, theirs }) => ours / theirs))}   ${batches.length} sends of ${median(batches)} events`,
-  );
+  console.log(`raw producer ${count(median(raw))} events/s, kafkajs`);
+  for (const [index, library] of kafkaClients.entries()) {
+    const { relay, group } = runs[index]!;
+    const of = (own: readonly number[], other: readonly number[]) => ratios(own.map((each, at) => each / other[at]!));
+    console.log(`relay        ${count(median(relay))} events/s, ${library}   of the raw producer ${of(relay, raw)}`);
+    console.log(
+      `group        ${count(median(group))} events/s, ${library}   of ${kafkaClients[0]} ${of(group, runs[0]!.group)}`,
+    );
+  }
+  console.log(`             ${batches.length} sends of ${median(batches)} events`);
   await log.close();
   await pool.end();
   await database.drop();
 }
 
-async function benchLag(brokers: readonly string[], seconds: number): Promise<void> {
+/** Measures events per second that a member of a group reads, from the first one to the last. */
+async function readAll(client: KafkaClient, topic: string, events: number): Promise<number> {
+  let [read, begin] = [0, 0];
+  const readers = await joined(client, topic, () => {
+    if ((read += 1) === 1) begin = performance.now();
+  });
+  while (read < events) await delay(1);
+  const seconds = (performance.now() - begin) / 1000;
+  await readers.close();
+  return read / seconds;
+}
+
+async function benchLag(library: KafkaClientName, brokers: readonly string[], seconds: number): Promise<void> {
   const database = await testDatabase();
   await migrate(database.url, eventStoreMigrations);
   const pool = openPool(database.url, 8);
   const store = new EventStore(pool);
   const topic = `bench-${randomUUID()}`;
-  const relay = await startRelay(database.url, brokers, topic);
-  const client = new KafkaClient({ brokers, tls: false }, 'bench');
+  const relay = await startRelay(library, database.url, brokers, topic);
+  const client = new KafkaClient({ client: library, brokers, tls: false }, 'bench');
   const committedAt = new Map<string, number>();
   const lags = new Map<string, number>();
   const readers = await joined(client, topic, (subject) => {
@@ -193,7 +225,7 @@ async function benchLag(brokers: readonly string[], seconds: number): Promise<vo
   const steady = [...lags.values()].slice(1_000).sort((a, b) => a - b);
   const at = (share: number) => `${steady[Math.floor(steady.length * share)]!.toFixed(1)} ms`;
   console.log(
-    `lag          ${count(total / seconds)} events/s, commit to consumer: p50 ${at(0.5)}, p99 ${at(0.99)}, most ${at(0.9999)}`,
+    `lag          ${count(total / seconds)} events/s, ${library}, commit to consumer: p50 ${at(0.5)}, p99 ${at(0.99)}, most ${at(0.9999)}`,
   );
   await pool.end();
   await database.drop();
@@ -239,7 +271,12 @@ async function joined(
   };
 }
 
-async function startRelay(url: string, brokers: readonly string[], topic: string): Promise<ChildProcess> {
+async function startRelay(
+  library: KafkaClientName,
+  url: string,
+  brokers: readonly string[],
+  topic: string,
+): Promise<ChildProcess> {
   const port = await freePortBlock();
   const relay = spawnWithParent([resolve(__dirname, '../apps/event-relay/main.js')], {
     stdio: ['ignore', 'ignore', 'inherit'],
@@ -251,6 +288,7 @@ async function startRelay(url: string, brokers: readonly string[], topic: string
       DATABASE_URL: url,
       KAFKA_BROKERS: brokers.join(','),
       KAFKA_TOPIC: topic,
+      KAFKA_CLIENT: library,
       MAIL_SERVER_DATABASE_URL: url,
       SMTP_URL: 'smtp://127.0.0.1:1',
       DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query',
@@ -330,11 +368,11 @@ async function main(): Promise<void> {
   const kafka = await testKafka();
   try {
     console.log(
-      `Kafka 4.4.0 (one broker, ${partitions} partitions), kafkajs 2.2.4, PostgreSQL 18, Node ${process.versions.node}, ` +
+      `Kafka 4.4.0 (one broker, ${partitions} partitions), kafkajs 2.2.4, @platformatic/kafka 2.12.1, PostgreSQL 18, Node ${process.versions.node}, ` +
         `${cpus().length} × ${cpus()[0]?.model}; medians of ${rounds} rounds\n`,
     );
     await benchRelay(kafka.brokers, rounds, Number(values.events));
-    await benchLag(kafka.brokers, Number(values.seconds));
+    for (const library of kafkaClients) await benchLag(library, kafka.brokers, Number(values.seconds));
     await benchPost(kafka.brokers, rounds, connections);
   } finally {
     await kafka.destroy();

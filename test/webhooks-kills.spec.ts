@@ -12,7 +12,7 @@ import type { Pool } from 'pg';
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { commandsTo } from './support/commands';
 import { DatabaseProxy } from './support/database-proxy';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaClientsOfRun, kafkaIsInstalled, testKafka, type KafkaClientName } from './support/kafka';
 import { numbers } from './support/numbers';
 import { startSystem, type System } from './support/processes';
 import { sample } from './support/sample';
@@ -155,11 +155,16 @@ async function endLeases(url: string): Promise<void> {
   await client.end();
 }
 
-async function survives(kafka: KafkaCluster | undefined): Promise<void> {
+async function survives(kafka?: KafkaCluster, library?: KafkaClientName): Promise<void> {
   const system = await startSystem({
     apps: [],
     ...(kafka && { brokers: kafka.brokers }),
-    env: { WEBHOOK_SECRET_KEYS: webhookSecretKeys, WEBHOOKS_ALLOW_LOOPBACK: 'true', LOG_LEVEL: 'warn' },
+    env: {
+      WEBHOOK_SECRET_KEYS: webhookSecretKeys,
+      WEBHOOKS_ALLOW_LOOPBACK: 'true',
+      LOG_LEVEL: 'warn',
+      ...(library && { KAFKA_CLIENT: library }),
+    },
   });
   const pool = openPool(system.databaseUrl, 4);
   const { id: team } = await system.team();
@@ -208,12 +213,12 @@ async function survives(kafka: KafkaCluster | undefined): Promise<void> {
 }
 
 describe('the process of webhooks is killed, and what it needs goes away', () => {
-  it('on the log: every message arrives, in order', () => survives(undefined));
+  it('on the log: every message arrives, in order', () => survives());
 
-  (kafkaIsInstalled() ? it : it.skip)('on Kafka: every message arrives, in order', async () => {
+  (kafkaIsInstalled() ? it : it.skip).each(kafkaClientsOfRun)('on Kafka through %s: the same', async (library) => {
     const kafka = await testKafka(1);
     try {
-      await survives(kafka);
+      await survives(kafka, library);
     } finally {
       await kafka.destroy();
     }
