@@ -1,9 +1,10 @@
 import { functionsIn, itIsLinear, ofText, type Reader } from '../../test/support/bounded-time';
-import { isPassingFault, postgresFault } from './postgres-fault';
+import { isLockTimeout, isPassingFault, postgresFault } from './postgres-fault';
 
 const errorOf = (text: string) => Object.assign(new Error(text), { code: text });
 
 const readers: Record<string, Reader> = {
+  isLockTimeout: ofText((text) => isLockTimeout(errorOf(text))),
   isPassingFault: ofText((text) => isPassingFault(errorOf(text))),
   postgresFault: ofText((text) => postgresFault(errorOf(text))),
 };

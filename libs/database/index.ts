@@ -4,4 +4,5 @@ export * from './copy-rows';
 export * from './database.module';
 export * from './migrate';
 export * from './postgres-fault';
+export * from './replaced-table';
 export { RouteUnusable } from './routes';

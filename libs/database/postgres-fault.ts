@@ -43,3 +43,7 @@ export function isPassingFault(error: unknown): boolean {
   const fault = postgresFault(error);
   return fault === 'unreachable' || fault === 'busy';
 }
+
+/** Tells whether a lock was not had within `lock_timeout`, or was given up because others waited for each other. */
+export const isLockTimeout = (error: unknown): boolean =>
+  error instanceof Error && /^(55P03|40P01)$/.test((error as NodeJS.ErrnoException).code ?? '');

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { copyIn, openPool, type TextRow } from '@app/database';
+import { assertReplaceable, copyIn, isLockTimeout, openPool, type TextRow } from '@app/database';
 import { estimatedEvents, EventLog } from '@app/event-store';
 import { DatabaseError, type Client } from 'pg';
 import { connect } from './connection';
@@ -10,7 +10,6 @@ import {
   columnsOf,
   createShadow,
   progressOf,
-  refuseWhatCannotBeSwapped,
   replacedOf,
   shadowOf,
   swap,
@@ -122,7 +121,7 @@ class Rebuild {
     const { writer, table } = this;
     await this.lock();
     await this.dropReplaced();
-    await refuseWhatCannotBeSwapped(writer, table);
+    await assertReplaceable(writer, table);
     let progress = await this.begin();
     const resumedAt = progress.events;
     if (!progress.filled) progress = await this.fill(progress);
@@ -339,9 +338,6 @@ class Rebuild {
     }
   }
 }
-
-const isLockTimeout = (error: unknown): boolean =>
-  error instanceof DatabaseError && /^(55P03|40P01)$/.test(error.code ?? '');
 
 /** Tells whether an operator has set the quota of a team since the snapshot of the swap. */
 const isSerializationFailure = (error: unknown): boolean => error instanceof DatabaseError && error.code === '40001';

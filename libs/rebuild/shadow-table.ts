@@ -1,3 +1,4 @@
+import { copyRights } from '@app/database';
 import type { Client } from 'pg';
 
 export const shadowOf = (table: string): string => `${table}_rebuild`;
@@ -44,32 +45,6 @@ export async function writeProgress(client: Client, table: string, progress: Pro
 }
 
 /**
- * Checks that the table can be swapped.
- *
- * @throws {Error} when it belongs to another role, or another object depends on it that would stay with the old table.
- */
-export async function refuseWhatCannotBeSwapped(client: Client, table: string): Promise<void> {
-  const { rows } = await client.query<{ ours: boolean; owner: string; dependents: string[] }>(
-    `SELECT pg_has_role(c.relowner, 'USAGE') AS ours, pg_get_userbyid(c.relowner) AS owner, ARRAY(
-       SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
-       WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
-       UNION SELECT pg_describe_object('pg_constraint'::regclass, f.oid, 0) FROM pg_constraint f
-       WHERE f.contype = 'f' AND c.oid IN (f.conrelid, f.confrelid)
-       UNION SELECT pg_describe_object('pg_policy'::regclass, p.oid, 0) FROM pg_policy p WHERE p.polrelid = c.oid
-       UNION SELECT pg_describe_object('pg_publication_rel'::regclass, p.oid, 0) FROM pg_publication_rel p
-       WHERE p.prrelid = c.oid
-     ) AS dependents FROM pg_class c WHERE c.oid = $1::regclass`,
-    [table],
-  );
-  const { ours, owner, dependents } = rows[0]!;
-  if (!ours) throw new Error(`The table ${table} is ${owner}’s: only its owner can rebuild it.`);
-  if (dependents.length > 0)
-    throw new Error(
-      `The table ${table} cannot be swapped, since these would stay with the old one: ${dependents.join(', ')}. Drop them for as long as the rebuild takes.`,
-    );
-}
-
-/**
  * Creates an empty shadow without indexes and triggers, which are added when it is filled. The caller opens the
  * transaction.
  */
@@ -78,23 +53,13 @@ export async function createShadow(client: Client, table: string): Promise<void>
   await client.query(
     `CREATE TABLE ${shadow} (LIKE ${table} INCLUDING ALL EXCLUDING INDEXES) WITH (autovacuum_enabled = false)`,
   );
-  const { rows } = await client.query<{ owner: string; options: string[] | null; grants: string[] }>(
-    `SELECT quote_ident(pg_get_userbyid(c.relowner)) AS owner, c.reloptions AS options, ARRAY(
-       SELECT format('GRANT %s%s ON %s TO %s%s', a.privilege_type, '(' || quote_ident(a.attname) || ')', '${shadow}',
-         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
-         CASE WHEN a.is_grantable AND a.grantee <> c.relowner THEN ' WITH GRANT OPTION' END)
-       FROM (
-         SELECT NULL AS attname, x.* FROM aclexplode(c.relacl) x
-         UNION ALL SELECT t.attname, x.* FROM pg_attribute t, aclexplode(t.attacl) x WHERE t.attrelid = c.oid
-       ) a
-     ) AS grants FROM pg_class c WHERE c.oid = $1::regclass`,
+  await copyRights(client, table, shadow);
+  const { rows } = await client.query<{ options: string[] | null }>(
+    'SELECT reloptions AS options FROM pg_class WHERE oid = $1::regclass',
     [table],
   );
-  const { owner, options, grants } = rows[0]!;
-  await client.query(`ALTER TABLE ${shadow} OWNER TO ${owner}`);
-  const kept = (options ?? []).filter((option) => !option.startsWith('autovacuum_enabled='));
+  const kept = (rows[0]!.options ?? []).filter((option) => !option.startsWith('autovacuum_enabled='));
   if (kept.length > 0) await client.query(`ALTER TABLE ${shadow} SET (${kept.join(', ')})`);
-  for (const grant of grants) await client.query(grant);
 }
 
 interface Index {
