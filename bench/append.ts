@@ -112,8 +112,9 @@ async function main(): Promise<void> {
     await migrate(url, eventStoreMigrations);
     const pool = openPool(url);
     try {
-      await pool.query('CREATE TABLE baseline (LIKE events INCLUDING ALL)');
-      await pool.query('ALTER TABLE baseline DROP COLUMN previous, DROP COLUMN hash');
+      await pool.query('CREATE TABLE baseline (LIKE events_1 INCLUDING ALL)');
+      await pool.query(`ALTER TABLE baseline DROP COLUMN previous, DROP COLUMN hash,
+        ALTER COLUMN position ADD GENERATED ALWAYS AS IDENTITY`);
       const { rows } = await pool.query<{ version: string }>(`SELECT current_setting('server_version') AS version`);
       console.log(
         `PostgreSQL ${rows[0]!.version}, ${version.stdout.trim()}, Node ${process.versions.node}, ` +

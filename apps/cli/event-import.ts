@@ -44,7 +44,7 @@ async function importFile(file: string, archive: EventArchive, signal: AbortSign
   if (!header) throw lines.bad('it is not the first line of an export');
   const progress = new Progress({ label: 'Importing', total: header.events, unit: 'events' });
   await stoppable(progress, 'Nothing is imported. Begin again with the same command.', () =>
-    archive.fill(eventPages(lines, header, signal, progress), async (client) => {
+    archive.fill(eventPages(lines, header, signal, progress), header.head, async (client) => {
       for (let left = header.seals; left > 0; left--) {
         const seal = readSeal(await lines.required(`${left} more seals`));
         if (!seal) throw lines.bad('it is no seal');
@@ -52,7 +52,6 @@ async function importFile(file: string, archive: EventArchive, signal: AbortSign
       }
       if ((await lines.next()) !== undefined) throw lines.bad('the export ended before it');
       signal.throwIfAborted();
-      return header.head;
     }),
   );
   return header;

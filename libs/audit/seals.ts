@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Pool } from 'pg';
 import { inTransaction, type Connection } from '@app/database';
-import { eventHashSql, noHash, type EventLog } from '@app/event-store';
+import { boundsSql, eventHashSql, hashBeforeSql, noHash, type EventLog } from '@app/event-store';
 import { merkleRoot } from './merkle';
 import { hashOfStatement, nothingBefore, readStatement, type Seal, type SealingKey } from './seal';
 
@@ -99,10 +99,11 @@ export class Seals {
 
   private async leaves(client: Connection, after: number, head: number): Promise<Leaf[]> {
     const { rows } = await client.query<Leaf>(
-      `SELECT stream || '/' || version AS event, position::float8 AS position, hash, hash = ${eventHashSql()} AS "isTrue",
-         coalesce(previous = CASE version WHEN 1 THEN $4::bytea ELSE
-           (SELECT before.hash FROM events before WHERE before.stream = e.stream AND before.version = e.version - 1)
-         END, false) AS "isLinked"
+      `WITH ${boundsSql}
+       SELECT stream || '/' || version AS event, position::float8 AS position, hash, hash = ${eventHashSql()} AS "isTrue",
+         coalesce(
+           previous = CASE version WHEN 1 THEN $4::bytea ELSE ${hashBeforeSql('e.stream', 'e.version')} END, false
+         ) AS "isLinked"
        FROM events e WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3`,
       [after, head, this.most, noHash],
     );

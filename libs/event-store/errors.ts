@@ -40,3 +40,8 @@ export class AppendUnanswered extends Error {
     super(`The connection ended before an append to ${stream} had its answer: it may have happened.`);
   }
 }
+
+/** Thrown when the partition of the log that appends come to cannot be opened. Nothing was written. */
+export class PartitionClosed extends Error {
+  override readonly name = 'PartitionClosed';
+}

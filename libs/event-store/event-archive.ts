@@ -3,6 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { inTransaction, type Connection } from '@app/database';
 import type { Pool } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
+import { openEmptyUpTo } from './partition-table';
 import { eventHash, microsecondsOf, noHash, type HashedEvent } from './event-hash';
 
 /** An event as it is stored, with every column as text. */
@@ -107,18 +108,21 @@ export class EventArchive {
    * Fills an empty store with events in the order of the log, in one transaction: all of them, or none. It does not
    * check their hashes; `checkChain` does.
    *
-   * @param complete is called when the events are written but not committed. It writes what belongs to them and gives
-   * the last position that the source store has drawn; new events get positions above it.
+   * @param head the last position that the source store has drawn, at or above those of all events; new events get
+   * positions above it.
+   * @param complete is called when the events are written but not committed. It writes what belongs to them.
    * @throws {StoreNotEmpty} nothing was written; the same holds for whatever `pages` and `complete` throw.
    */
   async fill(
     pages: AsyncIterable<readonly KeptEvent[]>,
-    complete: (client: Connection) => Promise<number>,
+    head: number,
+    complete: (client: Connection) => Promise<void>,
   ): Promise<void> {
     await inTransaction(this.pool, async (client) => {
       // Other appends wait until the end of the transaction; readers see none of these events before it.
       await client.query('LOCK TABLE events IN EXCLUSIVE MODE');
       await assertEmpty(client);
+      await openEmptyUpTo(client, head);
       await pipeline(
         pages,
         new Transform({
@@ -131,7 +135,7 @@ export class EventArchive {
           ),
         ),
       );
-      const head = await complete(client);
+      await complete(client);
       // The last statement, because `setval` is not undone by a rollback.
       if (head > 0) await client.query(`SELECT setval('event_positions', $1)`, [head]);
     });

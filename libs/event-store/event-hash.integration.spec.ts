@@ -3,7 +3,8 @@ import { Pool, type PoolClient } from 'pg';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import type { Append } from './event';
 import { eventHash, eventHashSql, microsecondsOf, noHash } from './event-hash';
-import { inFlightTag, eventStoreMigrations } from './event-store.migration';
+import { eventStoreMigrations } from './event-store.migration';
+import { inFlightTag } from './in-flight';
 import { EventStore } from './event-store';
 
 const texts = ['plain', 'Zürich 🙂', 'a "quoted" \\ text\nwith a line', ''];

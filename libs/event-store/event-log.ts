@@ -3,7 +3,7 @@ import { backOffMs } from '@app/runtime';
 import type { Client, Pool } from 'pg';
 import type { RecordedEvent } from './event';
 import type { Span } from './event-archive';
-import { inFlightTag } from './event-store.migration';
+import { firstInFlightSql } from './in-flight';
 
 export const eventsChannel = 'sendmux_events';
 
@@ -175,10 +175,7 @@ export class EventLog {
     });
     const { rows: flights } = await this.pool.query<{ first: number | null }>({
       name: 'log in flight',
-      text: `SELECT min(((classid::int8 << 32) | objid::int8) & ((1::int8 << 48) - 1))::float8 AS first
-        FROM pg_locks
-        WHERE locktype = 'advisory' AND objsubid = 1 AND classid::int8 >> 16 = ${inFlightTag}
-          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      text: firstInFlightSql,
     });
     const { drawn } = sequence[0]!;
     return { settled: Math.min(drawn, flights[0]?.first ?? Infinity), drawn };

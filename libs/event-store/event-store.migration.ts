@@ -1,9 +1,8 @@
-import type { Migration } from '@app/database';
+import type { Connection, Migration } from '@app/database';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { eventHashSql, hashedColumns, noHash } from './event-hash';
-
-/** High 16 bits of the advisory locks that appends in flight hold; the low 48 bits are a position. */
-export const inFlightTag = 0x5e4d;
+import { inFlightTag } from './in-flight';
+import { partitionSmall } from './partitioning';
 
 class CreateEvents1770000000000 implements MigrationInterface {
   readonly name = 'CreateEvents1770000000000';
@@ -86,4 +85,57 @@ class ChainEvents1795700000000 implements MigrationInterface {
   }
 }
 
-export const eventStoreMigrations: readonly Migration[] = [CreateEvents1770000000000, ChainEvents1795700000000];
+/** Creates what is kept about partitions, for a log that has them and one that does not have them yet. */
+class CreateEventPartitions1797100000000 implements MigrationInterface {
+  readonly name = 'CreateEventPartitions1797100000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE event_partitions (
+        number integer PRIMARY KEY,
+        lower bigint NOT NULL UNIQUE,
+        upper bigint NOT NULL UNIQUE CHECK (upper > lower),
+        is_open boolean NOT NULL DEFAULT false,
+        is_indexed boolean NOT NULL DEFAULT false,
+        indexed_after text
+      )`);
+    // One row for a stream and a closed partition in which it has events: where they are, and the newest of them.
+    await runner.query(`
+      CREATE TABLE stream_spans (
+        stream text NOT NULL,
+        first_position bigint NOT NULL,
+        last_position bigint NOT NULL,
+        last_version integer NOT NULL,
+        last_hash bytea NOT NULL,
+        PRIMARY KEY (stream, last_position)
+      )`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE stream_spans, event_partitions');
+  }
+}
+
+/**
+ * Partitions a log that is new or small. `sendmux events partition` does it to a large one, which takes long and waits
+ * for nobody.
+ */
+class PartitionSmallLogs1797100000100 implements MigrationInterface {
+  readonly name = 'PartitionSmallLogs1797100000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    // The connection of the migration's own transaction.
+    await partitionSmall((await runner.connect()) as Connection);
+  }
+
+  async down(): Promise<void> {
+    // The release before reads a log in partitions as well.
+  }
+}
+
+export const eventStoreMigrations: readonly Migration[] = [
+  CreateEvents1770000000000,
+  ChainEvents1795700000000,
+  CreateEventPartitions1797100000000,
+  PartitionSmallLogs1797100000100,
+];

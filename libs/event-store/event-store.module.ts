@@ -3,8 +3,9 @@ import { Pool } from 'pg';
 import type { InlineProjection } from './event';
 import { EventLog } from './event-log';
 import { EventStore } from './event-store';
+import { PartitionUpkeep } from './partition-upkeep';
 
-/** Provides the store and the log over the process's pool. */
+/** Provides the store and the log over the process's pool, and keeps the partitions of the log. */
 @Module({})
 export class EventStoreModule implements BeforeApplicationShutdown {
   constructor(@Inject(EventLog) private readonly log: EventLog) {}
@@ -16,6 +17,7 @@ export class EventStoreModule implements BeforeApplicationShutdown {
       providers: [
         { provide: EventStore, inject: [Pool], useFactory: (pool: Pool) => new EventStore(pool, projection) },
         { provide: EventLog, inject: [Pool], useFactory: (pool: Pool) => new EventLog(pool) },
+        PartitionUpkeep,
       ],
       exports: [EventStore, EventLog],
     };

@@ -1,10 +1,11 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import { withClient } from '@app/database';
 import { DatabaseError, type Pool, type QueryConfig } from 'pg';
-import { AppendUnanswered, ConstraintViolation, WrongExpectedVersion } from './errors';
+import { AppendUnanswered, ConstraintViolation, PartitionClosed, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
 import { eventHashSql, noHash } from './event-hash';
 import { eventColumns, eventsChannel, recordedEvent, type EventRow } from './event-log';
+import { boundsSql, EventPartitions, newestOfStream, spansOfStreamSql, type AppendTarget } from './partitions';
 
 /** The largest number of appends in one statement. */
 const batchLimit = 500;
@@ -22,6 +23,21 @@ const longestAnswerMs = 35_000;
 export const newestTypeSql = (stream: string, upTo: string, types: readonly string[]): string => `(
   SELECT type FROM events WHERE events.stream = ${stream} AND events.position <= ${upTo}
     AND events.type IN (${types.map((type) => `'${type}'`).join(', ')}) ORDER BY events.version DESC LIMIT 1)`;
+
+/** How often the positions of an append may be in a partition that is not open. */
+const mostOpenings = 10;
+
+/** Milliseconds after which it is looked whether a partition before the newest one is indexed, or the log partitioned. */
+const provisionalMs = 10_000;
+const isProvisional = ({ table, unindexed }: AppendTarget): boolean => table === 'events' || unindexed.length > 1;
+
+/** What a statement of appends says of each. */
+interface Answer {
+  /** The version at which the stream was found. */
+  readonly version: number;
+  /** Nothing was written, since the positions are in a partition that is not open. */
+  readonly isClosed: boolean;
+}
 
 /** The events of a stream from the version `first` to the version `last`, both included. */
 export interface StreamPart {
@@ -54,7 +70,10 @@ export class EventStore {
   private sending = false;
   private hasNewEvents = false;
   private announcing = false;
-  private readonly statements: { one: Statement; many: Statement; together: Statement };
+  private readonly partitions: EventPartitions;
+  private statements: Promise<Statements> | undefined;
+  /** When the statements are made anew, in milliseconds of the clock of the process. */
+  private statementsUntil = 0;
 
   /**
    * @param pool whose server ends a statement sooner than `answerWithinMs`, as that of `openPool` does, so that most
@@ -67,14 +86,7 @@ export class EventStore {
     private readonly projection?: InlineProjection,
     private readonly answerWithinMs = longestAnswerMs,
   ) {
-    // A prepared statement's name stands for one text on a connection, and stores with other projections may share the
-    // pool.
-    const name = projection ? ` with ${projection.table}` : '';
-    this.statements = {
-      one: { name: `append one${name}`, text: appendOne(projection) },
-      many: { name: `append many${name}`, text: appendMany(projection) },
-      together: { name: `append together${name}`, text: appendMany(projection, true) },
-    };
+    this.partitions = new EventPartitions(pool);
   }
 
   /**
@@ -86,6 +98,7 @@ export class EventStore {
    * @throws {AppendUnanswered} it is not known whether the append happened or will happen: the connection broke while
    * the statement was under way, the server went down, or gave no answer within `answerWithinMs`. Callers must not
    * report it as a certain failure.
+   * @throws {PartitionClosed} the next partition of the log could not be opened: nothing was written.
    * @throws {Error} anything else: nothing was written. This includes a statement that the server ended by its time-out
    * (SQLSTATE 57014), since the server stops that clock before it commits, and a server that cannot be reached or
    * refuses the connection.
@@ -107,10 +120,9 @@ export class EventStore {
   async appendTogether(appends: readonly Append[]): Promise<void> {
     const batch = appends.map((append) => this.sent(append));
     const { stream: last } = batch.at(-1)!;
-    const statement = { ...this.statements.together, values: columnsOf(batch) };
     for (;;) {
       try {
-        const found = await this.run(statement);
+        const found = await this.run('together', columnsOf(batch));
         for (const [i, { stream, expected }] of batch.entries())
           if (found[i] !== expected) throw new WrongExpectedVersion(stream, expected, found[i]!);
         void this.announce();
@@ -131,7 +143,14 @@ export class EventStore {
   async readStream(stream: string, fromVersion = 1, limit?: number): Promise<RecordedEvent[]> {
     const { rows } = await this.pool.query<EventRow>({
       name: 'stream read',
-      text: `SELECT ${eventColumns} FROM events WHERE stream = $1 AND version >= $2 ORDER BY version LIMIT $3`,
+      text: `WITH ${boundsSql} SELECT ${eventColumns}
+        FROM ${spansOfStreamSql('$1', 'last_version >= $2')} AS span,
+          LATERAL (
+            SELECT * FROM events
+            WHERE stream = $1 AND version >= $2 AND position BETWEEN first_position AND last_position
+            ORDER BY version LIMIT $3
+          ) AS found
+        ORDER BY version LIMIT $3`,
       values: [stream, fromVersion, limit],
     });
     return rows.map(recordedEvent);
@@ -144,10 +163,13 @@ export class EventStore {
   async readStreams(parts: readonly StreamPart[], limit: number): Promise<RecordedEvent[]> {
     const { rows } = await this.pool.query<EventRow>({
       name: 'streams read',
-      text: `SELECT ${eventColumns}
+      text: `WITH ${boundsSql} SELECT ${eventColumns}
         FROM unnest($1::text[], $2::int[], $3::int[]) WITH ORDINALITY AS part (of_stream, first, last, nth),
+          LATERAL ${spansOfStreamSql('of_stream', 'last_version >= first')} AS span,
           LATERAL (
-            SELECT * FROM events WHERE stream = of_stream AND version BETWEEN first AND last
+            SELECT * FROM events
+            WHERE stream = of_stream AND version BETWEEN first AND last
+              AND position BETWEEN first_position AND last_position
             ORDER BY version LIMIT $4
           ) AS found
         ORDER BY nth, version LIMIT $4`,
@@ -172,14 +194,16 @@ export class EventStore {
   ): Promise<(RecordedEvent | undefined)[]> {
     const { rows } = await this.pool.query<EventRow & { nth: number }>({
       name: 'streams newest',
-      text: `SELECT nth::int, ${eventColumns}
+      text: `WITH ${boundsSql} SELECT DISTINCT ON (nth) nth::int, ${eventColumns}
         FROM unnest($1::text[], $2::int[], $3::bigint[]) WITH ORDINALITY AS asked (of_stream, below, up_to, nth),
+          LATERAL ${spansOfStreamSql('of_stream')} AS span,
           LATERAL (
             SELECT * FROM events
             WHERE stream = of_stream AND version < coalesce(below, 2147483647) AND type = ANY ($4)
-              AND (up_to IS NULL OR position <= up_to)
+              AND (up_to IS NULL OR position <= up_to) AND position BETWEEN first_position AND last_position
             ORDER BY version DESC LIMIT 1
-          ) AS newest`,
+          ) AS newest
+        ORDER BY nth, version DESC`,
       values: [
         asked.map(({ stream }) => stream),
         asked.map(({ below }) => below ?? null),
@@ -193,13 +217,8 @@ export class EventStore {
 
   /** Gives the newest event of a type below a version of a stream; undefined where there is none. */
   async lastBefore(stream: string, version: number, type: string): Promise<RecordedEvent | undefined> {
-    const { rows } = await this.pool.query<EventRow>({
-      name: 'stream last of type',
-      text: `SELECT ${eventColumns} FROM events WHERE stream = $1 AND version < $2 AND type = $3
-        ORDER BY version DESC LIMIT 1`,
-      values: [stream, version, type],
-    });
-    return rows.map(recordedEvent)[0];
+    const [newest] = await this.newestOf([{ stream, below: version }], [type]);
+    return newest;
   }
 
   /** Makes the JSON of an append at once, so that what cannot be JSON fails alone, and later changes are not sent. */
@@ -265,34 +284,59 @@ export class EventStore {
   private async execute(batch: readonly Sent[]): Promise<number[]> {
     const [first] = batch;
     const [event, ...more] = first!.events;
-    const lone = batch.length === 1 && more.length === 0 && event;
-    const statement = lone
-      ? {
-          ...this.statements.one,
-          values: [
-            first!.stream,
-            first!.expected,
-            event.type,
-            event.schemaVersion,
-            event.data,
-            first!.metadata,
-            event.time,
-            ...(this.projection ? [first!.row] : []),
-          ],
-        }
-      : { ...this.statements.many, values: columnsOf(batch) };
-    return this.run(statement);
+    if (batch.length > 1 || more.length > 0 || !event) return this.run('many', columnsOf(batch));
+    return this.run('one', [
+      first!.stream,
+      first!.expected,
+      event.type,
+      event.schemaVersion,
+      event.data,
+      first!.metadata,
+      event.time,
+      ...(this.projection ? [first!.row] : []),
+    ]);
   }
 
-  private async run(statement: QueryConfig): Promise<number[]> {
-    // Unlike the pool's own query, this keeps the connection after a refusal, since refusals are frequent under
-    // contention.
-    const { rows } = await withClient(
-      this.pool,
-      (client) => client.query<{ version: number }>(this.inTime(statement)),
-      isRefusal,
-    );
-    return rows.map(({ version }) => version);
+  /** Gives the statements for the partition that was opened last, as far as this process knows. */
+  private current(): Promise<Statements> {
+    if (this.statements && performance.now() < this.statementsUntil) return this.statements;
+    const made = this.answered(this.partitions.target()).then((target) => {
+      this.statementsUntil = isProvisional(target) ? performance.now() + provisionalMs : Infinity;
+      return statementsFor(target, this.projection);
+    });
+    this.statementsUntil = Infinity;
+    this.statements = made;
+    made.catch(() => (this.statements = undefined));
+    return made;
+  }
+
+  private async run(kind: keyof Statements, values: unknown[]): Promise<number[]> {
+    for (let tries = 0; tries < mostOpenings; tries++) {
+      const statement = { ...(await this.current())[kind], values };
+      // Unlike the pool's own query, this keeps the connection after a refusal, since refusals are frequent under
+      // contention.
+      const { rows } = await withClient(this.pool, (client) => client.query<Answer>(this.inTime(statement)), isRefusal);
+      if (rows.every(({ isClosed }) => !isClosed)) return rows.map(({ version }) => version);
+      await this.answered(this.partitions.open()).catch((error: unknown) => {
+        throw new PartitionClosed('The next partition of the log cannot be opened', { cause: error });
+      });
+      this.statements = undefined;
+    }
+    throw new PartitionClosed(`An append had positions in a closed partition of the log ${mostOpenings} times`);
+  }
+
+  /** Gives what is known of the partitions, or rejects when the time is up, so that no append waits for ever. */
+  private async answered<T>(known: Promise<T>): Promise<T> {
+    const over = new AbortController();
+    const late = delay(this.answerWithinMs, undefined, { signal: over.signal }).then(() => {
+      throw new PartitionClosed('It is not known in time which partition of the log is open');
+    });
+    try {
+      return await Promise.race([known, late]);
+    } finally {
+      late.catch(() => undefined);
+      over.abort();
+    }
   }
 
   /**
@@ -329,6 +373,7 @@ const noConnection = /^(timeout exceeded when trying to connect|Connection termi
  * end or the connection's, or a connection that was never made.
  */
 function isCertain(error: unknown): boolean {
+  if (error instanceof PartitionClosed) return true;
   if (error instanceof DatabaseError) return !/^(08|57P0[1245]|58|XX)/.test(error.code ?? '');
   const { code, syscall, message } = error as NodeJS.ErrnoException;
   return syscall === 'connect' || code === 'ECONNREFUSED' || code === 'ENOTFOUND' || noConnection.test(message);
@@ -346,7 +391,7 @@ const isRefusal = (error: unknown): error is DatabaseError =>
  * written.
  */
 const isLostRace = ({ code, constraint }: DatabaseError): boolean =>
-  constraint === 'events_stream_version' || code === '40P01';
+  /^events_(\d+_)?stream_version$/.test(constraint ?? '') || code === '40P01';
 
 const violation = (stream: string, error: DatabaseError): Error =>
   /^(23505|23514)$/.test(error.code ?? '') && error.constraint
@@ -375,11 +420,29 @@ interface Statement {
   readonly text: string;
 }
 
-/** Gives the version and the hash of the newest event of a stream, by a scan of the index from its end. */
-const newestOf = (stream: string) => `(
-      SELECT version, hash FROM events WHERE stream = ${stream} ORDER BY version DESC LIMIT 1
-    ) AS newest ON true`;
-const found = `coalesce(newest.version, 0) AS version, coalesce(newest.hash, '\\x${noHash.toString('hex')}') AS previous`;
+/** The statements of appends to one partition. */
+type Statements = Readonly<Record<'one' | 'many' | 'together', Statement>>;
+
+function statementsFor(target: AppendTarget, projection?: InlineProjection): Statements {
+  // A prepared statement's name stands for one text on a connection, and stores with other projections may share the
+  // pool. Partitions are indexed in their order, so that the newest and the oldest that is not say which are not.
+  const name = `${projection ? ` with ${projection.table}` : ''} ${target.table} ${target.unindexed.at(-1)}`;
+  return {
+    one: { name: `append one${name}`, text: appendOne(target, projection) },
+    many: { name: `append many${name}`, text: appendMany(target, projection) },
+    together: { name: `append together${name}`, text: appendMany(target, projection, true) },
+  };
+}
+
+/** Gives the joins that find the newest event of a stream, and the columns that say what was found. */
+function finding(stream: string, target: AppendTarget) {
+  const { joins, columns } = newestOfStream(stream, target);
+  return {
+    joins,
+    found: `coalesce(${columns.version}, 0) AS version,
+      coalesce(${columns.hash}, '\\x${noHash.toString('hex')}') AS previous`,
+  };
+}
 
 /**
  * Writes rows in an order that all processes share, so that two of them cannot deadlock.
@@ -399,24 +462,34 @@ function upsert({ table, key, columns, contended = key }: InlineProjection, from
 }
 
 /** Draws the position here and not by the column's default, since the hash covers it. */
-const insert = `INSERT INTO events (position, stream, version, type, schema_version, data, metadata, time, previous, hash)
+const insertInto = (
+  table: string,
+) => `INSERT INTO ${table} (position, stream, version, type, schema_version, data, metadata, time, previous, hash)
     OVERRIDING SYSTEM VALUE`;
 const draw = `nextval('event_positions') AS position`;
 
-function appendOne(projection?: InlineProjection): string {
+/**
+ * Tells that nothing was inserted of what was due, since the positions are above the bound. It asks what was inserted,
+ * and never what was drawn: the positions must be drawn by the insertion, which first marks the append as in flight.
+ */
+const isClosed = (due: string) => `(${due} AND NOT EXISTS (SELECT FROM inserted)) AS "isClosed"`;
+
+function appendOne(target: AppendTarget, projection?: InlineProjection): string {
+  const { joins, found } = finding('$1', target);
   const row = projection ? upsert(projection, 'FROM inserted, (SELECT $8::text AS row) AS a') : '';
   return `WITH found AS MATERIALIZED (
-    SELECT ${found} FROM (SELECT) AS one LEFT JOIN LATERAL ${newestOf('$1')}
+    SELECT ${found} FROM (SELECT) AS one
+      ${joins}
   ), event AS MATERIALIZED (
     SELECT ${draw}, $1::text AS stream, version + 1 AS version, $3::text AS type, $4::smallint AS schema_version,
       $5::text AS data, $6::text AS metadata, $7::timestamptz AS time, previous
     FROM found WHERE version = $2::int
   ), inserted AS (
-    ${insert}
+    ${insertInto(target.table)}
     SELECT position, stream, version, type, schema_version, data::json, metadata::json, time, previous, ${eventHashSql()}
-    FROM event
+    FROM event WHERE position <= ${target.bound}
     RETURNING version
-  )${row} SELECT version FROM found`;
+  )${row} SELECT version, ${isClosed('version = $2::int')} FROM found`;
 }
 
 /**
@@ -424,12 +497,13 @@ function appendOne(projection?: InlineProjection): string {
  *
  * @param isAllOrNone whether nothing is written where one stream has another version than it was expected to have.
  */
-function appendMany(projection?: InlineProjection, isAllOrNone = false): string {
+function appendMany(target: AppendTarget, projection?: InlineProjection, isAllOrNone = false): string {
+  const { joins, found } = finding('a.stream', target);
   const from = 'FROM inserted i JOIN appends a ON a.stream = i.stream AND a.version + 1 = i.version';
   return `WITH RECURSIVE found AS MATERIALIZED (
     SELECT a.*, ${found}
     FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::text[]) AS a(n, stream, expected, metadata, row)
-    LEFT JOIN LATERAL ${newestOf('a.stream')}
+      ${joins}
   ), appends AS (
     SELECT * FROM found WHERE ${isAllOrNone ? '(SELECT bool_and(version = expected) FROM found)' : 'version = expected'}
   ), events_in_order AS MATERIALIZED (
@@ -446,9 +520,9 @@ function appendMany(projection?: InlineProjection, isAllOrNone = false): string 
       ${eventHashSql({ position: 'e.position', previous: 'c.hash', stream: 'e.stream', version: 'e.version', type: 'e.type', schema_version: 'e.schema_version', time: 'e.time', data: 'e.data', metadata: 'e.metadata' })}
     FROM chained c JOIN events_in_order e ON e.stream = c.stream AND e.place = c.place + 1
   ), inserted AS (
-    ${insert}
+    ${insertInto(target.table)}
     SELECT position, stream, version, type, schema_version, data::json, metadata::json, time, previous, hash
-    FROM chained ORDER BY position
+    FROM chained WHERE (SELECT max(position) FROM events_in_order) <= ${target.bound} ORDER BY position
     RETURNING stream, version
-  )${projection ? upsert(projection, from, isAllOrNone ? 'a.version DESC' : undefined) : ''} SELECT version FROM found ORDER BY n`;
+  )${projection ? upsert(projection, from, isAllOrNone ? 'a.version DESC' : undefined) : ''} SELECT version, ${isClosed('EXISTS (SELECT FROM appends)')} FROM found ORDER BY n`;
 }

@@ -6,4 +6,6 @@ export { EventLog, type LogPage, type PageSelection } from './event-log';
 export * from './event-store';
 export * from './event-store.migration';
 export * from './event-store.module';
+export { isOneTable, partitionEvents, type Partitioned, type PartitionOptions } from './partitioning';
+export { boundsSql, EventPartitions, hashBeforeSql } from './partitions';
 export * from './stream-reader';

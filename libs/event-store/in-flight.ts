@@ -1,0 +1,11 @@
+/** High 16 bits of the advisory locks that appends in flight hold; the low 48 bits are a position. */
+export const inFlightTag = 0x5e4d;
+
+/**
+ * Query that gives `first`: the smallest position that an append in flight has put into its lock before it drew its
+ * own; null when no append is in flight.
+ */
+export const firstInFlightSql = `SELECT min(((classid::int8 << 32) | objid::int8) & ((1::int8 << 48) - 1))::float8 AS first
+        FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND classid::int8 >> 16 = ${inFlightTag}
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
