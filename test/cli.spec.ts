@@ -78,6 +78,12 @@ describe('sendmux', () => {
       stderr: 'sendmux: The database has no tables yet. Run `sendmux migrate` first.\n',
     });
     expect(sendmux(['migrate'])).toEqual({ status: 0, stdout: 'The tables are up to date.\n', stderr: '' });
+    expect(sendmux(['events', 'partition'])).toEqual({
+      status: 0,
+      stdout: 'The log is partitioned already.\n',
+      stderr: '',
+    });
+    expect(sendmux(['events', 'partition', '--size', '7'])).toMatchObject({ status: 2 });
     expect(sendmux(['migrate']).status).toBe(0);
     expect(sendmux(['team', 'list']).stdout).toContain('There is no team yet');
   });

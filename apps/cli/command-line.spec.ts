@@ -54,6 +54,7 @@ it('has a help with an example for every command', async () => {
     'events republish',
     'events export',
     'events import',
+    'events partition',
     'domain-connect key',
     'domain-connect template',
     'audit verify',

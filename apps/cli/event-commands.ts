@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { addExport } from './event-export';
 import { addImport } from './event-import';
+import { addPartition } from './event-partition';
 import { addRepublish } from './event-republish';
 
 /** Adds `sendmux events …`. */
@@ -8,4 +9,5 @@ export function addEventCommands(events: Command): void {
   addRepublish(events);
   addExport(events);
   addImport(events);
+  addPartition(events);
 }
