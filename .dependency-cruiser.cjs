@@ -86,6 +86,12 @@ module.exports = {
       'Folds as the handlers of commands do, and knows no event.',
     ),
     only('runtime-arrows', 'runtime', [], 'Below everything.'),
+    only(
+      'secret-keys-arrows',
+      'secret-keys',
+      ['runtime'],
+      'Encrypts for storage, whatever it is and wherever it lies.',
+    ),
     only('sender-rules-arrows', 'sender-rules', ['mailbox', 'database'], 'What may be erased, beside the log.'),
     only('ses-arrows', 'ses', ['mail-records', 'database', 'runtime'], 'An adapter, in the words of the findings.'),
     only('ses-writer-arrows', 'ses-writer', ['ses', 'runtime'], 'The part of it that changes something.'),
@@ -105,7 +111,7 @@ module.exports = {
     only(
       'webhooks-arrows',
       'webhooks',
-      ['ip-addresses', 'tasks', 'database', 'runtime'],
+      ['ip-addresses', 'secret-keys', 'tasks', 'database', 'runtime'],
       'Endpoints and what is sent to them, whatever it tells.',
     ),
     {

@@ -29,6 +29,7 @@ const planted: Record<string, Record<string, string>> = {
   'read-model-arrows': { 'libs/read-model/planted.ts': "import '@app/accounts';" },
   'rebuild-arrows': { 'libs/rebuild/planted.ts': "import '@app/mail-domain';" },
   'runtime-arrows': { 'libs/runtime/planted.ts': "import '@app/dns';" },
+  'secret-keys-arrows': { 'libs/secret-keys/planted.ts': "import '@app/database';" },
   'sender-rules-arrows': { 'libs/sender-rules/planted.ts': "import '@app/mail-domain';" },
   'ses-arrows': { 'libs/ses/planted.ts': "import '@app/mail-domain';" },
   'ses-writer-arrows': { 'libs/ses-writer/planted.ts': "import '@app/mail-domain';" },

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { inTransaction, migrate, openPool } from '@app/database';
 import { newId } from '@app/runtime';
+import { SecretUnreadable } from '@app/secret-keys';
 import type { Pool } from 'pg';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { removeWebhooksOf, WebhookEndpoints, type WebhookChoices } from './endpoints';
 import { checkSecretKeys, disableWebhook, listWebhooks, resealWebhooks, showWebhook } from './operation';
-import { SecretKeys, SecretUnreadable } from './secret-keys';
+import { SecretKeys } from './secret-keys';
 import { webhooksMigrations } from './webhooks.migration';
 
 let database: TestDatabase;

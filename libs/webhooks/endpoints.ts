@@ -1,7 +1,8 @@
 import { inTransaction, type Connection } from '@app/database';
+import type { SealedSecret } from '@app/secret-keys';
 import type { Pool } from 'pg';
 import type { DisabledBecause } from './notices';
-import { newSecret, type SealedSecret, type SecretKeys } from './secret-keys';
+import { newSecret, type SecretKeys } from './secret-keys';
 
 /** An endpoint of a team, to which messages are sent. */
 export interface Webhook {

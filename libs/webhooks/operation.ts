@@ -1,8 +1,8 @@
 import { inTransaction } from '@app/database';
-import { SettingsInvalid } from '@app/runtime';
+import { checkKeyRing, SecretUnreadable } from '@app/secret-keys';
 import type { Pool } from 'pg';
 import { takeLanes, webhookColumns, webhookNotFound, type Webhook } from './endpoints';
-import { SecretUnreadable, type SecretKeys } from './secret-keys';
+import type { SecretKeys } from './secret-keys';
 
 /** What `resealWebhooks` has done. */
 export interface Resealed {
@@ -108,32 +108,19 @@ async function resealOne(
   return rowCount === 1;
 }
 
-/** Secrets of each key that are tried; one alone may have been changed in the database. */
-const triedOfAKey = 3;
-
 /**
- * Looks whether the keys are those with which the newest secrets under their ids were encrypted. With another key, an
- * app would add secrets that the others cannot decrypt, and hold lanes for which it cannot sign.
+ * Checks that the keys are those with which the newest secrets under their ids were encrypted. With another key, an app
+ * would add secrets that the others cannot decrypt, and hold lanes for which it cannot sign.
  *
  * @throws {SettingsInvalid} for a key that opens none of them.
  */
 export async function checkSecretKeys(pool: Pool, keys: SecretKeys): Promise<void> {
-  for (const keyId of keys.ids) {
-    const { rows } = await pool.query<{ id: string; secret: Buffer }>(
-      'SELECT id, secret FROM webhooks WHERE secret_key_id = $1 ORDER BY updated_at DESC LIMIT $2',
-      [keyId, triedOfAKey],
+  const newestUnder = async (keyId: string, limit: number) => {
+    const { rows } = await pool.query<{ id: string; sealed: Buffer }>(
+      'SELECT id, secret AS sealed FROM webhooks WHERE secret_key_id = $1 ORDER BY updated_at DESC LIMIT $2',
+      [keyId, limit],
     );
-    const opens = ({ id, secret }: (typeof rows)[number]): boolean => {
-      try {
-        return keys.open(id, secret, keyId) !== '';
-      } catch {
-        return false;
-      }
-    };
-    if (rows.length > 0 && !rows.some(opens))
-      throw new SettingsInvalid(
-        `The key "${keyId}" of WEBHOOK_SECRET_KEYS opens none of the secrets that were encrypted under that id: it is\n` +
-          'another key. Set the one that was used, or give this one an id of its own. docs/webhooks.md explains it.',
-      );
-  }
+    return rows;
+  };
+  await checkKeyRing(keys.ring, newestUnder, 'docs/webhooks.md');
 }

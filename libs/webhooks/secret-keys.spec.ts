@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { newSecret, SecretKeys, SecretUnreadable } from './secret-keys';
+import { SecretUnreadable } from '@app/secret-keys';
+import { newSecret, SecretKeys } from './secret-keys';
 
 const [old, recent] = [randomBytes(32), randomBytes(32)];
 const keys = new SecretKeys(

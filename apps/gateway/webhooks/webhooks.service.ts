@@ -1,10 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { DomainsReadModel } from '@app/read-model';
+import type { SealedSecret } from '@app/secret-keys';
 import {
   checkedUrl,
   WebhookEndpoints,
   webhookNotFound,
-  type SealedSecret,
   type TargetOptions,
   type Webhook,
   type WebhookChoices,
