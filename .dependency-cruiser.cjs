@@ -27,7 +27,10 @@ module.exports = {
     only(
       'commands-arrows',
       'commands',
-      ['decider', 'mail-domain', 'mail-records', 'mailbox', 'event-store', 'read-model', 'runtime', 'database'],
+      [
+        ...['decider', 'mail-domain', 'mail-records', 'mailbox', 'mailbox-keys', 'event-store', 'read-model'],
+        ...['runtime', 'database'],
+      ],
       'The only place where model and store meet.',
     ),
     only('cycle-arrows', 'cycle', ['database'], 'A function of time, and how far it has come.'),
@@ -51,6 +54,12 @@ module.exports = {
     ),
     only('mail-records-arrows', 'mail-records', [], 'The records of a domain know nothing of its life.'),
     only(
+      'mailbox-keys-arrows',
+      'mailbox-keys',
+      ['decider', 'mailbox', 'secret-keys', 'database', 'runtime'],
+      'Encrypts what events say of people, and knows no life of a mailbox.',
+    ),
+    only(
       'messaging-arrows',
       'messaging',
       ['event-store', 'database', 'runtime'],
@@ -61,7 +70,7 @@ module.exports = {
       'presentation',
       [
         ...['decider', 'mail-domain', 'mail-records', 'mailbox', 'event-store', 'read-model', 'cycle', 'database'],
-        ...['runtime', 'webhooks'],
+        ...['mailbox-keys', 'runtime', 'webhooks'],
       ],
       'What customers are shown of a domain and a mailbox, by REST and by webhooks.',
     ),
@@ -82,7 +91,7 @@ module.exports = {
     only(
       'rebuild-arrows',
       'rebuild',
-      ['commands', 'event-store', 'read-model', 'database', 'runtime'],
+      ['commands', 'mailbox-keys', 'secret-keys', 'event-store', 'read-model', 'database', 'runtime'],
       'Folds as the handlers of commands do, and knows no event.',
     ),
     only('runtime-arrows', 'runtime', [], 'Below everything.'),

@@ -35,6 +35,7 @@ import { tasksMigrations } from '@app/tasks';
 import { WebhookDeliveries, WebhookReplays, webhooksMigrations, type Message } from '@app/webhooks';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { spawnWithParent } from '../local/spawn-with-parent';
+import { mailboxKeysIn } from '../test/support/mailbox-keys';
 import { numbers } from '../test/support/numbers';
 import { freePortBlock } from '../test/support/processes';
 import { addWebhook, webhookSecretKeys } from '../test/support/webhooks';
@@ -237,7 +238,7 @@ class Sender {
 /** Reads the messages of which the log tells, in its order. */
 async function messagesOf(pool: Pool, most = Infinity): Promise<Message[]> {
   const log = new EventLog(pool);
-  const messages = new WebhookMessages(pool);
+  const messages = new WebhookMessages(pool, mailboxKeysIn(pool));
   const teams = new Map<string, string>();
   const found: Message[] = [];
   for (let after = 0, head = await log.head(); after < head && found.length < most;) {
@@ -289,7 +290,7 @@ async function benchDeliveries(
     const target = `http://127.0.0.1:${port}/${i}`;
     hooks.set(teamOf(i), { url: target, ...(await addWebhook(pool, { team: teamOf(i), url: target })) });
   }
-  const made = new WebhookMessages(pool);
+  const made = new WebhookMessages(pool, mailboxKeysIn(pool));
   const prepared: Prepared[] = [];
   for (let i = 0; i < messages.length; i += 500) {
     const page = messages.slice(i, i + 500);

@@ -111,7 +111,8 @@ class Launcher {
       progress('PostgreSQL', since, `embedded, its data in ${shown(home)}`);
     }
     if (this.kafkaNodes) embedded.KAFKA_BROKERS = await this.startKafka(this.kafkaNodes);
-    if (!this.given.WEBHOOK_SECRET_KEYS) embedded.WEBHOOK_SECRET_KEYS = webhookSecretKeys(this.directory);
+    for (const [setting, file] of Object.entries(keyRings))
+      if (!this.given[setting]) embedded[setting] = keyRingIn(join(this.directory, file));
     embedded.WEBHOOKS_ALLOW_LOOPBACK = this.given.WEBHOOKS_ALLOW_LOOPBACK ?? 'true';
     Object.assign(this.env, embedded);
     const file = embeddedSettingsFile(this.directory);
@@ -337,12 +338,11 @@ Try, in another terminal (README.md has the whole tour):
   }
 }
 
-/**
- * Gives the keys that encrypt secrets of webhooks, from a file in the data directory, which has what they encrypt. It
- * is made where there is none.
- */
-function webhookSecretKeys(directory: string): string {
-  const file = join(directory, 'webhook-secret-keys');
+/** The files in the data directory, which has what they encrypt, with the keys of these settings. */
+const keyRings = { WEBHOOK_SECRET_KEYS: 'webhook-secret-keys', PERSONAL_DATA_KEYS: 'personal-data-keys' } as const;
+
+/** Gives the keys in a file, which is made where there is none. */
+function keyRingIn(file: string): string {
   if (!existsSync(file)) writePrivateFile(file, `local=${randomBytes(32).toString('base64')}\n`);
   return readFileSync(file, 'utf8').trim();
 }

@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { join, resolve } from 'node:path';
 import { embeddedSettingsFile, portOf } from '@app/runtime';
 import { open } from './support/raw-http';
+import { webhookSecretKeys } from './support/webhooks';
 import { allApps, startSystem, type Answer, type AppName, type System } from './support/processes';
 
 describe('each app', () => {
@@ -112,8 +113,13 @@ describe('each app', () => {
   );
 });
 
-it('webhooks without keys says what to do, and does not start', () => {
-  const { status, stderr } = spawnSync(process.execPath, [resolve(__dirname, '../dist/apps/webhooks/main.js')], {
+it.each([
+  ['webhooks', 'WEBHOOK_SECRET_KEYS', {}],
+  ['webhooks', 'PERSONAL_DATA_KEYS', { WEBHOOK_SECRET_KEYS: webhookSecretKeys }],
+  ['gateway', 'PERSONAL_DATA_KEYS', {}],
+  ['provisioning', 'PERSONAL_DATA_KEYS', {}],
+])('%s without %s says what to do, and does not start', (app, setting, given) => {
+  const { status, stderr } = spawnSync(process.execPath, [resolve(__dirname, `../dist/apps/${app}/main.js`)], {
     encoding: 'utf8',
     env: {
       PATH: process.env.PATH,
@@ -122,10 +128,11 @@ it('webhooks without keys says what to do, and does not start', () => {
       MAIL_SERVER_DATABASE_URL: 'postgres://127.0.0.1/x',
       DOH_RESOLVERS: 'http://127.0.0.1/dns-query',
       SMTP_URL: 'smtp://127.0.0.1',
+      ...given,
     },
   });
   expect(status).toBe(1);
-  expect(stderr).toMatch(/^webhooks cannot start\.\nWEBHOOK_SECRET_KEYS is not set: /);
+  expect(stderr).toMatch(new RegExp(`^${app} cannot start\\.\\n${setting} is not set: `));
   expect(stderr).toContain('openssl rand -base64 32');
 });
 

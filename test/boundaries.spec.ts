@@ -22,6 +22,7 @@ const planted: Record<string, Record<string, string>> = {
   'mail-server-arrows': { 'libs/mail-server/planted.ts': "import '@app/mail-domain';" },
   'mail-domain-arrows': { 'libs/mail-domain/planted-mailbox.ts': "import '@app/mailbox';" },
   'mail-records-arrows': { 'libs/mail-records/planted.ts': "import type {} from '@app/mailbox';" },
+  'mailbox-keys-arrows': { 'libs/mailbox-keys/planted.ts': "import '@app/read-model';" },
   'messaging-arrows': { 'libs/messaging/planted.ts': "import '@app/mail-domain';" },
   'presentation-arrows': { 'libs/presentation/planted.ts': "import '@app/accounts';" },
   'process-arrows': { 'libs/process/planted.ts': "import '@app/database';" },

@@ -22,6 +22,7 @@ import { SecretKeys, WebhookEndpoints } from '@app/webhooks';
 import { Logger } from '@nestjs/common';
 import { SMTPServer } from 'smtp-server';
 import { commandsTo } from './support/commands';
+import { mailboxKeysIn } from './support/mailbox-keys';
 import { testDatabase, type TestDatabase } from './support/test-database';
 
 const program = resolve(__dirname, '../bin/sendmux');
@@ -184,7 +185,7 @@ describe('sendmux', () => {
 
     const commands = commandsTo(
       new DomainCommandHandler(new EventStore(pool, domainsProjection)),
-      new MailboxCommandHandler(new EventStore(pool, mailboxesProjection)),
+      new MailboxCommandHandler(new EventStore(pool, mailboxesProjection), mailboxKeysIn(pool)),
     );
     const context = { at: new Date().toISOString(), actor: 'key_1', correlationId: 'req_1' };
     const [domain, mailbox] = [newId('mdom'), newId('mbx')];

@@ -109,10 +109,12 @@ describe('make start', () => {
     expect(launcher.output).toContain(key);
     expect(statSync(data('api-key')).mode & 0o777).toBe(0o600);
     expect(statSync(data('embedded.env')).mode & 0o777).toBe(0o600);
-    expect(statSync(data('webhook-secret-keys')).mode & 0o777).toBe(0o600);
+    for (const file of ['webhook-secret-keys', 'personal-data-keys'])
+      expect(statSync(data(file)).mode & 0o777).toBe(0o600);
     const embedded = parseEnv(readFileSync(data('embedded.env'), 'utf8'));
     expect(embedded).toMatchObject({
       WEBHOOK_SECRET_KEYS: readFileSync(data('webhook-secret-keys'), 'utf8').trim(),
+      PERSONAL_DATA_KEYS: readFileSync(data('personal-data-keys'), 'utf8').trim(),
       WEBHOOKS_ALLOW_LOOPBACK: 'true',
     });
 
@@ -136,6 +138,7 @@ describe('make start', () => {
     // What the keys have encrypted can be read after a restart.
     expect(parseEnv(readFileSync(data('embedded.env'), 'utf8'))).toMatchObject({
       WEBHOOK_SECRET_KEYS: embedded.WEBHOOK_SECRET_KEYS,
+      PERSONAL_DATA_KEYS: embedded.PERSONAL_DATA_KEYS,
     });
 
     const broken = await shell.run(toDeleted);

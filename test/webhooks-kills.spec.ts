@@ -13,6 +13,7 @@ import type { KafkaCluster } from '../local/embedded-kafka';
 import { commandsTo } from './support/commands';
 import { DatabaseProxy } from './support/database-proxy';
 import { kafkaClientsOfRun, kafkaIsInstalled, testKafka, type KafkaClientName } from './support/kafka';
+import { mailboxKeysIn } from './support/mailbox-keys';
 import { numbers } from './support/numbers';
 import { startSystem, type System } from './support/processes';
 import { sample } from './support/sample';
@@ -97,7 +98,7 @@ const lookOf = (passes: boolean) => ({
 /** Gives the messages that the log tells of. */
 async function messagesOf(pool: Pool): Promise<ExpectedMessage[]> {
   const log = new EventLog(pool);
-  const messages = new WebhookMessages(pool);
+  const messages = new WebhookMessages(pool, mailboxKeysIn(pool));
   const expected: ExpectedMessage[] = [];
   for (let after = 0, head = await log.head(); after < head;) {
     const { events, settledUpTo } = await log.read({ after, limit: 1_000 });

@@ -435,25 +435,41 @@ function exampleMessages() {
   );
   const states = new Map();
   const examples = new Map();
-  const ofMailbox = { decide: mailboxes.decideMailbox, evolve: mailboxes.evolveMailbox };
-  const ofDomain = { decide: domains.decide, evolve: domains.evolve };
+  // As long as a ciphertext of them is, and the same each time.
+  const seal = (personal) =>
+    Buffer.concat(
+      ['a', 'b', 'c'].map((part) =>
+        createHash('sha256')
+          .update(part + personal)
+          .digest(),
+      ),
+    )
+      .subarray(0, 92)
+      .toString('base64');
+  const ofMailbox = {
+    decide: mailboxes.decideMailbox,
+    evolve: mailboxes.evolveMailbox,
+    stored: (event) => mailboxes.storedData(event, seal),
+  };
+  const ofDomain = { decide: domains.decide, evolve: domains.evolve, stored: ({ data }) => data };
   let position = 40;
   for (const command of commands) {
     const { context } = command;
-    const { subject, initialState, decide, evolve } =
+    const { subject, initialState, decide, evolve, stored } =
       'mailboxId' in command
         ? { subject: command.mailboxId, initialState: mailboxes.noMailbox, ...ofMailbox }
         : { subject: command.domainId, initialState: domains.initialState, ...ofDomain };
     const { state, version } = states.get(subject) ?? { state: initialState, version: 0 };
     const events = decide(command, state);
-    events.forEach(({ type, data, at: time }, index) => {
+    events.forEach((event, index) => {
+      const { type, at: time } = event;
       const { actor, requestId, correlationId, causationId } = context;
       const recorded = {
         stream: subject,
         version: version + index + 1,
         position: ++position,
         type,
-        data,
+        data: stored(event),
         time,
         schemaVersion: schemaVersions[type],
         metadata: { actor, requestId, correlationId, causationId },

@@ -57,6 +57,7 @@ it('has a help with an example for every command', async () => {
     'events partition',
     'domain-connect key',
     'domain-connect template',
+    'erase reseal',
     'audit verify',
     'audit history',
     'audit seals',

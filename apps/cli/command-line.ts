@@ -42,6 +42,10 @@ const groups: Record<string, Group> = {
     description: 'the key that signs links to DNS providers, and the template that they accept',
     load: async () => (await import('./connect-commands.js')).addConnectCommands,
   },
+  erase: {
+    description: 'what is personal about people, for good; and the keys under which it is encrypted until then',
+    load: async () => (await import('./erase-commands.js')).addEraseCommands,
+  },
   audit: {
     description: 'whether the log is what was recorded, and proofs of it for others',
     load: async () => (await import('./audit-commands.js')).addAuditCommands,

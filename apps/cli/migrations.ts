@@ -3,6 +3,7 @@ import { auditMigrations } from '@app/audit';
 import { migrate } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { mailServerMigrations } from '@app/mail-server';
+import { mailboxKeysMigrations } from '@app/mailbox-keys';
 import { messagingMigrations } from '@app/messaging';
 import { readModelMigrations } from '@app/read-model';
 import { senderRulesMigrations } from '@app/sender-rules';
@@ -16,6 +17,7 @@ export async function migrateEverything(database: string, mailServerDatabase: st
     ...eventStoreMigrations,
     ...auditMigrations,
     ...readModelMigrations,
+    ...mailboxKeysMigrations,
     ...accountsMigrations,
     ...messagingMigrations,
     ...tasksMigrations,

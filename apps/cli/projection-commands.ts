@@ -5,7 +5,7 @@ import { interruption, Interrupted } from './interruption';
 import { examples, print, table } from './output';
 import { Progress } from './progress';
 import { UsedWrongly } from './used-wrongly';
-import { databaseUrl } from './with-pool';
+import { databaseUrl, givenKeyRing } from './with-pool';
 
 interface RebuildOptions {
   readonly check?: boolean;
@@ -77,6 +77,7 @@ async function remake(
   let progress: Progress | undefined;
   try {
     const rebuilt = await rebuild(url, name, {
+      keyRing: givenKeyRing(),
       ...options,
       signal,
       onProgress: (done, total) => {
@@ -104,6 +105,7 @@ async function check(url: string, name: ProjectionName, limit: number, command: 
   try {
     const found = await compare(url, name, (difference) => void (shown.length < limit && shown.push(difference)), {
       signal,
+      keyRing: givenKeyRing(),
       onProgress: (events) => progress.reached(events),
     });
     progress.finish();

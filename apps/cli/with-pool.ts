@@ -1,12 +1,20 @@
 import { openPool } from '@app/database';
 import { EventArchive, EventLog } from '@app/event-store';
+import { mailboxKeyRing } from '@app/mailbox-keys';
 import { loadSettings } from '@app/runtime';
+import type { KeyRing } from '@app/secret-keys';
 import type { Pool } from 'pg';
 
 /** Gives the URL at which commands reach the database: not through a pooler, where there is one. */
 export function databaseUrl(): string {
   const settings = loadSettings(process.env, ['DATABASE_URL', 'DATABASE_DIRECT_URL']);
   return settings.DATABASE_DIRECT_URL ?? settings.DATABASE_URL;
+}
+
+/** Gives the ring that opens the keys of mailboxes, where it is set. */
+export function givenKeyRing(): KeyRing | undefined {
+  const { PERSONAL_DATA_KEYS: keys } = loadSettings(process.env, ['PERSONAL_DATA_KEYS']);
+  return keys && mailboxKeyRing(keys);
 }
 
 /**

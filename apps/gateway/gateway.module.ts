@@ -4,6 +4,7 @@ import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { Checks, cycleMigrations } from '@app/cycle';
 import { DatabaseModule } from '@app/database';
 import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
+import { MailboxKeys, mailboxKeysMigrations } from '@app/mailbox-keys';
 import {
   DomainsReadModel,
   MailboxesReadModel,
@@ -99,6 +100,7 @@ export const gatewaySettings = [
   'VERIFICATION_INTERVAL',
   'MAIL_FROM_REQUIRED',
   'CLAIM_GRACE',
+  'PERSONAL_DATA_KEYS',
   'WEBHOOK_SECRET_KEYS',
   'WEBHOOKS_ALLOW_LOOPBACK',
   'WEBHOOKS_DENIED_ADDRESSES',
@@ -132,6 +134,7 @@ export class GatewayModule {
           migrations: [
             ...eventStoreMigrations,
             ...readModelMigrations,
+            ...mailboxKeysMigrations,
             ...accountsMigrations,
             ...idempotencyMigrations,
             ...claimsMigrations,
@@ -144,7 +147,7 @@ export class GatewayModule {
           ],
         }),
         AccountsModule,
-        CommandsModule,
+        CommandsModule.withMailboxes(settings.PERSONAL_DATA_KEYS),
         verification,
       ],
       controllers: [
@@ -245,7 +248,11 @@ export class GatewayModule {
             }),
         },
         { provide: WebhookDeliveries, inject: [Pool], useFactory: (pool: Pool) => new WebhookDeliveries(pool) },
-        { provide: WebhookMessages, inject: [Pool], useFactory: (pool: Pool) => new WebhookMessages(pool) },
+        {
+          provide: WebhookMessages,
+          inject: [Pool, MailboxKeys],
+          useFactory: (pool: Pool, keys: MailboxKeys) => new WebhookMessages(pool, keys),
+        },
         { provide: WebhookReplays, inject: [Pool], useFactory: (pool: Pool) => new WebhookReplays(pool) },
         Deliveries,
         Replays,

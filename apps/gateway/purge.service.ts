@@ -1,5 +1,8 @@
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { Sessions, SetupLinks } from '@app/accounts';
+import { isStreamSql } from '@app/event-store';
+import { removeUnusedMailboxKeys } from '@app/mailbox-keys';
+import { isMailboxSql } from '@app/read-model';
 import { WebhookEndpoints } from '@app/webhooks';
 import { Pool } from 'pg';
 import { StoredClaims } from './claims/stored-claims';
@@ -7,7 +10,7 @@ import { removeOldCounts } from './http/shared-rate-limit';
 
 const purgeEveryMs = 3_600_000;
 
-/** Removes links, sessions, claims, secrets of webhooks and counts that are over, at the start and every hour. */
+/** Removes links, sessions, claims, secrets of webhooks, counts and unused keys, at the start and every hour. */
 @Injectable()
 export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger(Purge.name);
@@ -38,6 +41,7 @@ export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
       await this.claims.purge();
       await removeOldCounts(this.pool);
       await this.webhooks.forgetOldSecrets();
+      await removeUnusedMailboxKeys(this.pool, [isStreamSql, isMailboxSql]);
     } catch (error) {
       this.logger.warn(`What is over will be removed later: ${(error as Error).message}`);
     }

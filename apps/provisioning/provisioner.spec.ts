@@ -19,6 +19,7 @@ import { commandsTo } from '../../test/support/commands';
 import { adoptedTag, SesDenied, SesRefused, type Call, type SesIdentity } from '@app/ses';
 import type { SesWriter } from '@app/ses-writer';
 import { Provisioner, ProvisioningTimes, type Convergence } from './provisioner';
+import { oneKey } from '../../test/support/mailbox-keys';
 
 type SesTrouble = 'refuses' | 'denies' | 'refuses MAIL FROM' | 'denies MAIL FROM' | 'hangs' | 'deletes late';
 
@@ -222,7 +223,7 @@ class World {
   private start(): { provisioner: Provisioner; commands: Commands; domains: DomainCommandHandler } {
     const process = this.alive;
     const domains = new DomainCommandHandler(this.while(process, this.store));
-    const commands = commandsTo(domains, new MailboxCommandHandler(this.while(process, this.store)));
+    const commands = commandsTo(domains, new MailboxCommandHandler(this.while(process, this.store), oneKey));
     const times = new ProvisioningTimes(1, 5, 1_000, 1, this.moveGraceMs);
     const mailServer = this.while(process, this.mailServer);
     const ses = { of: (shard?: string) => this.while(process, this.noting(this.shards.of(shard))) };

@@ -4,6 +4,7 @@ import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { DatabaseModule } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { MailServer, MailServerModule } from '@app/mail-server';
+import { mailboxKeysMigrations } from '@app/mailbox-keys';
 import { messagingMigrations } from '@app/messaging';
 import { DomainsReadModel, MailboxesReadModel, readModelMigrations, StoredShards, storeShards } from '@app/read-model';
 import { ProcessModule } from '@app/process';
@@ -34,6 +35,7 @@ export class ProvisioningModule {
           migrations: [
             ...eventStoreMigrations,
             ...readModelMigrations,
+            ...mailboxKeysMigrations,
             ...messagingMigrations,
             ...tasksMigrations,
             ...accountsMigrations,
@@ -41,7 +43,7 @@ export class ProvisioningModule {
             ...sesMigrations,
           ],
         }),
-        CommandsModule,
+        CommandsModule.withMailboxes(settings.PERSONAL_DATA_KEYS),
         MailServerModule.forRoot({
           url: settings.MAIL_SERVER_DATABASE_URL,
           directUrl: settings.MAIL_SERVER_DATABASE_DIRECT_URL,

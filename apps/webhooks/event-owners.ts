@@ -1,6 +1,6 @@
 import type { EventStore } from '@app/event-store';
 import { domainEvent } from '@app/mail-domain';
-import { mailboxEvent } from '@app/mailbox';
+import { storedMailboxEvent } from '@app/mailbox';
 
 /** Whose a stream is, which never changes. */
 export interface EventOwner {
@@ -46,7 +46,7 @@ export class EventOwners {
     const parts = streams.map((stream) => ({ stream, first: 1, last: 1 }));
     for (const event of await this.store.readStreams(parts, parts.length)) {
       if (event.stream.startsWith('mbx_')) {
-        const { type, data } = mailboxEvent(event);
+        const { type, data } = storedMailboxEvent(event);
         if (type === 'MailboxCreated') this.known.set(event.stream, { team: data.team, domain: data.domainId ?? null });
       } else {
         const { type, data } = domainEvent(event);

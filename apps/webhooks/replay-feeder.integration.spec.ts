@@ -11,6 +11,7 @@ import {
   type WebhookType,
 } from '@app/webhooks';
 import type { Pool } from 'pg';
+import { mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { migratedDatabase } from '../../test/support/migrated-database';
 import { numbers } from '../../test/support/numbers';
 import type { TestDatabase } from '../../test/support/test-database';
@@ -43,7 +44,9 @@ beforeEach(async () => {
 });
 
 const feederOf = () =>
-  new ReplayFeeder(pool, replays, log, new WebhookMessages(pool), (webhook) => added.push(webhook));
+  new ReplayFeeder(pool, replays, log, new WebhookMessages(pool, mailboxKeysIn(pool)), (webhook) =>
+    added.push(webhook),
+  );
 
 const epoch = Date.parse('2026-03-01T00:00:00.000Z');
 const minute = 60_000;
@@ -243,9 +246,11 @@ describe('a replay', () => {
       }
       if (dies === 2) broken.release = () => Promise.reject(new Error('died'));
       if (dies === 3) jest.spyOn(WebhookDeliveries.prototype, 'enqueueReplay').mockRejectedValueOnce(new Error('died'));
-      await new ReplayFeeder(pool, broken, log, new WebhookMessages(pool)).pass().catch((error: Error) => {
-        expect(error.message).toBe('died');
-      });
+      await new ReplayFeeder(pool, broken, log, new WebhookMessages(pool, mailboxKeysIn(pool)))
+        .pass()
+        .catch((error: Error) => {
+          expect(error.message).toBe('died');
+        });
       await pool.query(`UPDATE webhook_replays SET lease_until = now(), due = now() WHERE status = 'running'`);
       await deliver(begun, 400);
       status = (await replays.find(id, begun.id))!.status;
@@ -350,7 +355,7 @@ it('a replay that does not go on is looked at ever more rarely, among hundreds o
     claim: () => Promise.resolve(claims.shift() ?? []),
     release: (_: ClaimedReplay, pauseMs: number) => Promise.resolve(void pauses.push(pauseMs)),
   } as unknown as WebhookReplays;
-  const busy = new ReplayFeeder(pool, listed, log, new WebhookMessages(pool));
+  const busy = new ReplayFeeder(pool, listed, log, new WebhookMessages(pool, mailboxKeysIn(pool)));
   for (let look = 0; look < 8; look++) {
     claims.push(stuck);
     await busy.pass();

@@ -12,6 +12,7 @@ import { EventLog, EventStore, EventStoreModule, eventStoreMigrations } from '@a
 import { messagingMigrations } from '@app/messaging';
 import { testBody, WebhookMessages } from '@app/presentation';
 import { ProcessModule } from '@app/process';
+import { checkMailboxKeyRing, mailboxKeyRing, MailboxKeys, mailboxKeysMigrations } from '@app/mailbox-keys';
 import { readModelMigrations } from '@app/read-model';
 import { HealthProbes, SettingsInvalid, type Settings } from '@app/runtime';
 import { tasksMigrations } from '@app/tasks';
@@ -64,7 +65,10 @@ export class WebhooksModule {
     probes.add('ready', 'database', () => pool.query('SELECT 1'));
   }
 
-  /** @throws {SettingsInvalid} without `WEBHOOK_SECRET_KEYS`, and at its start with a key that is another one. */
+  /**
+   * @throws {SettingsInvalid} without `WEBHOOK_SECRET_KEYS` or `PERSONAL_DATA_KEYS`, and at its start with a key that
+   * is another one.
+   */
   static forRoot(settings: Settings): DynamicModule {
     const { WEBHOOK_SECRET_KEYS, WEBHOOKS_ALLOW_LOOPBACK, WEBHOOKS_DENIED_ADDRESSES, DOH_RESOLVERS, DOH_TIMEOUT } =
       settings;
@@ -75,6 +79,7 @@ export class WebhooksModule {
           '  WEBHOOK_SECRET_KEYS="2026-01=$(openssl rand -base64 32)"\n' +
           'docs/settings.md explains it.',
       );
+    const keyRing = mailboxKeyRing(settings.PERSONAL_DATA_KEYS);
     return {
       module: WebhooksModule,
       imports: [
@@ -86,6 +91,7 @@ export class WebhooksModule {
           migrations: [
             ...eventStoreMigrations,
             ...readModelMigrations,
+            ...mailboxKeysMigrations,
             ...messagingMigrations,
             ...tasksMigrations,
             ...webhooksMigrations,
@@ -101,7 +107,14 @@ export class WebhooksModule {
           provide: Resolvers,
           useFactory: () => new Resolvers(resolversAt(DOH_RESOLVERS, DOH_TIMEOUT)),
         },
-        { provide: WebhookMessages, inject: [Pool], useFactory: (pool: Pool) => new WebhookMessages(pool) },
+        {
+          provide: WebhookMessages,
+          inject: [Pool],
+          useFactory: async (pool: Pool) => {
+            await checkMailboxKeyRing(pool, keyRing);
+            return new WebhookMessages(pool, new MailboxKeys(pool, keyRing));
+          },
+        },
         { provide: EventOwners, inject: [EventStore], useFactory: (store: EventStore) => new EventOwners(store) },
         {
           provide: LaneWorkers,

@@ -3,6 +3,7 @@ import type { EventStore } from '@app/event-store';
 import { RequestDeletion } from '@app/mail-domain';
 import { CreateMailbox, MailboxRuleBroken, SuspendMailbox } from '@app/mailbox';
 import { commandsTo } from '../../test/support/commands';
+import { oneKey } from '../../test/support/mailbox-keys';
 import { DomainCommandHandler, type Decided } from './domain-command.handler';
 import { MailboxCommandHandler, type MailboxDecided } from './mailbox-command.handler';
 
@@ -16,7 +17,7 @@ const emptyStore = () =>
     readStream: () => Promise.resolve([]),
     append: ({ events }: { events: unknown[] }) => Promise.resolve(events.length),
   }) as unknown as EventStore;
-const commands = commandsTo(new DomainCommandHandler(emptyStore()), new MailboxCommandHandler(emptyStore()));
+const commands = commandsTo(new DomainCommandHandler(emptyStore()), new MailboxCommandHandler(emptyStore(), oneKey));
 
 const address = 'ada-abc123@myagent.mx';
 const create = new CreateMailbox('mbx_1', { address, team: 'team_abc123', home: null, provider: null }, context);

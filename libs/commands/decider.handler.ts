@@ -84,7 +84,7 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
   }
 
   private async decideOn(command: C, ifVersion?: number): Promise<Undone<C, E, State>> {
-    const { decide, evolve, streamOf, rowOf, schemaVersions } = this.decider;
+    const { decide, evolve, streamOf, rowOf, schemaVersions, storedData } = this.decider;
     const stream = streamOf(command);
     const { state: before, version: expectedVersion, last } = await this.load(stream);
     if (ifVersion !== undefined && ifVersion !== expectedVersion)
@@ -94,11 +94,12 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
     const state = events.reduce(evolve, before);
     const version = expectedVersion + events.length;
     const { at, ...metadata } = context;
-    const recorded = events.map(({ type, at: time, data }) => ({
+    const stored = storedData && events.length > 0 ? await storedData(stream, events) : events.map(({ data }) => data);
+    const recorded = events.map(({ type, at: time }, i) => ({
       type,
       schemaVersion: schemaVersions[type]!,
       time,
-      data,
+      data: stored[i],
     }));
     const row = events.length > 0 ? { row: rowOf(state, version, at) } : {};
     const append = { stream, expectedVersion, events: recorded, metadata, ...row };

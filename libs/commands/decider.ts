@@ -24,8 +24,10 @@ export interface Decider<C extends Command, E extends ModelEvent, State> {
   /** Folds one event into the state. Pure. */
   readonly evolve: (state: State, event: E) => State;
   readonly streamOf: (command: C) => string;
-  /** Reads a recorded event as an event of the model; throws when a newer release has recorded it. */
-  readonly eventOf: (recorded: StreamEvent) => E;
+  /** Reads recorded events as events of the model; rejects when a newer release has recorded one. */
+  readonly eventsOf: (recorded: readonly StreamEvent[]) => Promise<E[]>;
+  /** Gives the data of new events of a stream as they are stored; `data` itself where absent. */
+  readonly storedData?: (stream: string, events: readonly E[]) => Promise<unknown[]>;
   /** Gives the row of the read model after `version` events, the last of them at `at`. */
   readonly rowOf: (state: State, version: number, at: string) => ProjectedRow;
   /**

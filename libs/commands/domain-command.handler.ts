@@ -37,7 +37,7 @@ export const domainDecider: Decider<DomainCommand, DomainEvent, MailDomain> = {
   decide,
   evolve,
   streamOf: ({ domainId }) => domainId,
-  eventOf: domainEvent,
+  eventsOf: (recorded) => Promise.resolve().then(() => recorded.map(domainEvent)),
   rowOf: domainRow,
   refusalOf: (violation, command) => {
     const { constraint, detail } = violation;

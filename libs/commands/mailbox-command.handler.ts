@@ -4,16 +4,19 @@ import { EventStore } from '@app/event-store';
 import {
   decideMailbox,
   evolveMailbox,
+  hasPersonalData,
   mailboxEvent,
   MailboxRuleBroken,
   mailboxSchemaVersions,
   noMailbox,
   sharedDomain,
+  storedData,
   type CreateMailbox,
   type Mailbox,
   type MailboxCommand,
   type MailboxEvent,
 } from '@app/mailbox';
+import { MailboxKeys } from '@app/mailbox-keys';
 import { addressReservation, liveHome, mailboxRow, oneSharedMailbox } from '@app/read-model';
 import type { Decider } from './decider';
 import { DeciderHandler, type Decision } from './decider.handler';
@@ -35,14 +38,24 @@ export class CommandToMailbox extends Command<MailboxDecided> {
   }
 }
 
-export const mailboxDecider: Decider<MailboxCommand, MailboxEvent, Mailbox> = {
+/** What it takes to read and to write the personal data of mailboxes. */
+export type PersonalDataKeys = Pick<MailboxKeys, 'openerOf' | 'sealerFor'>;
+
+export const mailboxDecider = (keys: PersonalDataKeys): Decider<MailboxCommand, MailboxEvent, Mailbox> => ({
   kind: 'mailbox',
   initialState: noMailbox,
   schemaVersions: mailboxSchemaVersions,
   decide: decideMailbox,
   evolve: evolveMailbox,
   streamOf: ({ mailboxId }) => mailboxId,
-  eventOf: mailboxEvent,
+  eventsOf: async (recorded) => {
+    const open = await keys.openerOf(recorded);
+    return recorded.map((event) => mailboxEvent(event, open));
+  },
+  storedData: async (mailboxId, events) => {
+    const seal = events.some(hasPersonalData) ? await keys.sealerFor(mailboxId) : () => '';
+    return events.map((event) => storedData(event, seal));
+  },
   rowOf: mailboxRow,
   refusalOf: (violation, command) => {
     const { constraint, detail } = violation;
@@ -57,7 +70,7 @@ export const mailboxDecider: Decider<MailboxCommand, MailboxEvent, Mailbox> = {
       );
     return constraint === liveHome ? refusedBy(command, detail) : quotaRefusal('mailboxes', violation);
   },
-};
+});
 
 /**
  * Decides again with the domain's new status when the domain has changed since the command was made, so that the model
@@ -84,7 +97,7 @@ export class MailboxCommandHandler
   extends DeciderHandler<MailboxCommand, MailboxEvent, Mailbox>
   implements ICommandHandler<CommandToMailbox>
 {
-  constructor(@Inject(MAILBOX_STORE) store: EventStore) {
-    super(store, mailboxDecider);
+  constructor(@Inject(MAILBOX_STORE) store: EventStore, @Inject(MailboxKeys) keys: PersonalDataKeys) {
+    super(store, mailboxDecider(keys));
   }
 }

@@ -26,6 +26,8 @@ import {
 import { newId } from '@app/runtime';
 import type { Pool } from 'pg';
 import { commandsTo } from '../../test/support/commands';
+import { mailboxKeysMigrations } from '@app/mailbox-keys';
+import { mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { numbers } from '../../test/support/numbers';
 import { countedAndHeld } from '../../test/support/replayed-read-model';
 import { sample } from '../../test/support/sample';
@@ -44,7 +46,7 @@ class Gateway {
     this.pool = openPool(url, 8);
     this.commands = commandsTo(
       new DomainCommandHandler(new EventStore(this.pool, domainsProjection)),
-      new MailboxCommandHandler(new EventStore(this.pool, mailboxesProjection)),
+      new MailboxCommandHandler(new EventStore(this.pool, mailboxesProjection), mailboxKeysIn(this.pool)),
     );
   }
 
@@ -124,7 +126,7 @@ const setQuota = (team: string, kind: 'domains' | 'mailboxes', most: number | nu
 beforeAll(async () => {
   Logger.overrideLogger(false);
   database = await testDatabase();
-  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations]);
+  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
   gateways = [new Gateway(database.url), new Gateway(database.url)];
   quotas = new Quotas(gateways[0].pool);
 });

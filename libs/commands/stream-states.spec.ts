@@ -5,10 +5,11 @@ import { StreamStates } from './stream-states';
 /** A model that adds numbers. */
 const sum: Pick<
   Decider<never, { type: string; at: string; data: number }, number>,
-  'initialState' | 'eventOf' | 'evolve'
+  'initialState' | 'eventsOf' | 'evolve'
 > = {
   initialState: 0,
-  eventOf: ({ type, time, data }) => ({ type, at: time, data: data as number }),
+  eventsOf: (recorded) =>
+    Promise.resolve(recorded.map(({ type, time, data }) => ({ type, at: time, data: data as number }))),
   evolve: (state, { data }) => state + data,
 };
 

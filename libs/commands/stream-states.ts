@@ -28,10 +28,10 @@ export class StreamStates<C extends Command, E extends ModelEvent, State> {
 
   constructor(
     private readonly store: Pick<EventStore, 'readStream'>,
-    private readonly model: Pick<Decider<C, E, State>, 'initialState' | 'eventOf' | 'evolve'>,
+    private readonly model: Pick<Decider<C, E, State>, 'initialState' | 'eventsOf' | 'evolve'>,
   ) {}
 
-  /** @throws whatever `eventOf` throws for an event that this release does not understand. */
+  /** @throws whatever `eventsOf` throws for an event that this release does not understand. */
   async load(stream: string): Promise<StreamState<State>> {
     const known = this.known.get(stream);
     const loaded = (known && (await this.since(stream, known))) ?? (await this.fromTheStart(stream));
@@ -62,11 +62,14 @@ export class StreamStates<C extends Command, E extends ModelEvent, State> {
     page: readonly RecordedEvent[],
     skipped: number,
   ): Promise<StreamState<State>> {
-    const { eventOf, evolve } = this.model;
+    const { eventsOf, evolve } = this.model;
     let loaded = from;
     for (let events = page.slice(skipped), isFull = page.length === pageSize; ;) {
       const last = events.at(-1);
-      if (last) loaded = { state: events.map(eventOf).reduce(evolve, loaded.state), version: last.version, last };
+      if (last) {
+        const state = (await eventsOf(events)).reduce(evolve, loaded.state);
+        loaded = { state, version: last.version, last };
+      }
       if (!isFull) return loaded;
       events = await this.store.readStream(stream, loaded.version + 1, pageSize);
       isFull = events.length === pageSize;

@@ -39,6 +39,10 @@ interface Answer {
   readonly isClosed: boolean;
 }
 
+/** Gives the SQL condition that there is a stream of the name that an expression gives. */
+export const isStreamSql = (stream: string): string =>
+  `EXISTS (SELECT FROM events WHERE events.stream = ${stream} AND events.version = 1)`;
+
 /** The events of a stream from the version `first` to the version `last`, both included. */
 export interface StreamPart {
   readonly stream: string;

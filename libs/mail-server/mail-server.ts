@@ -25,8 +25,8 @@ export type Added = { readonly outcome: 'added' } | { readonly outcome: 'foreign
 /** A mailbox as of one event of its stream. */
 export interface PlacedMailbox {
   readonly id: string;
-  /** The canonical address: case folded, NFC, with the domain in A-labels. */
-  readonly address: string;
+  /** The canonical address: case folded, NFC, with the domain in A-labels; null once it is erased. */
+  readonly address: string | null;
   /** The domain that it was created on; null for the one that all teams share. */
   readonly domainId: string | null;
   readonly status: 'active' | 'suspended' | 'deleted';
@@ -108,15 +108,16 @@ export class MailServer {
 
   /**
    * Stores the state of a mailbox. Calls may come in any order and more than once: the newest version stays. A deleted
-   * mailbox keeps its row, so that an older version that comes late cannot restore it.
+   * mailbox keeps its row, so that an older version that comes late cannot restore it, nor an address that is erased.
    */
   async putMailbox({ id, address, domainId, status, provider, version }: PlacedMailbox): Promise<void> {
     await this.query(
       `INSERT INTO mail_mailboxes AS held (id, address, domain_id, status, provider, version)
         VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (id) DO UPDATE SET status = EXCLUDED.status, provider = EXCLUDED.provider, version = EXCLUDED.version
+        ON CONFLICT (id) DO UPDATE SET address = EXCLUDED.address, status = EXCLUDED.status,
+          provider = EXCLUDED.provider, version = EXCLUDED.version
         WHERE held.version < EXCLUDED.version`,
-      [id, address, domainId ?? sharedDomainId, status, provider, version],
+      [id, address ?? '', domainId ?? sharedDomainId, status, provider, version],
     );
   }
 

@@ -1,7 +1,8 @@
 /**
- * The events of a mailbox. They are the storage format and the wire format: names and fields are only ever added to,
- * and a change of meaning is a new schema version with an upcaster. The address and the display name are all that they
- * say of a person.
+ * The events of a mailbox as they are stored and sent: names and fields are only ever added to, and a change of meaning
+ * is a new schema version with an upcaster. The address and the display name are all that they say of a person. Both
+ * are encrypted here, under a key of the mailbox that is kept outside the log; models read them decrypted, as
+ * `MailboxEvent`.
  *
  * What is written here reaches subscribers: `npm run events:schemas` makes docs/events of these types and comments.
  */
@@ -18,8 +19,11 @@ interface Event<Type extends string, Data> {
 export type MailboxCreated = Event<
   'MailboxCreated',
   {
-    /** Canonical: case folded, NFC, the domain in A-labels. It never changes, and no later event repeats it. */
-    readonly address: string;
+    /**
+     * The address, encrypted. It never changes, and no later event repeats it. `GET /mailboxes/{id}` has it in clear,
+     * for as long as it is there.
+     */
+    readonly sealed: string;
     /** `team_…`: the team whose mailbox it is. It never changes. */
     readonly team: string;
     /** `mdom_…`: the custom domain that it lives on; null on the shared domain. It never changes. */
@@ -60,23 +64,26 @@ export type OutboundProviderChosen = Event<
 export type DisplayNameChanged = Event<
   'DisplayNameChanged',
   {
-    /** What stands beside the address in the From field of its mail: 1 to 254 characters; null: nothing. */
-    readonly displayName: string | null;
+    /**
+     * What stands beside the address in the From field of its mail, or that nothing does: encrypted.
+     * `GET /mailboxes/{id}` has it in clear, for as long as it is there.
+     */
+    readonly sealed: string;
   }
 >;
 
-export type MailboxEvent =
+export type StoredMailboxEvent =
   MailboxCreated | MailboxSuspended | MailboxResumed | MailboxDeleted | OutboundProviderChosen | DisplayNameChanged;
 
 /** Schema version that is written now, by event type. */
-export const mailboxSchemaVersions: Record<MailboxEvent['type'], number> = {
-  MailboxCreated: 1,
+export const mailboxSchemaVersions: Record<StoredMailboxEvent['type'], number> = {
+  MailboxCreated: 2,
   MailboxSuspended: 1,
   MailboxResumed: 1,
   MailboxDeleted: 1,
   OutboundProviderChosen: 1,
-  DisplayNameChanged: 1,
+  DisplayNameChanged: 2,
 };
 
 /** The names of all events of a mailbox. */
-export const everyMailboxEvent = Object.keys(mailboxSchemaVersions) as MailboxEvent['type'][];
+export const everyMailboxEvent = Object.keys(mailboxSchemaVersions) as StoredMailboxEvent['type'][];

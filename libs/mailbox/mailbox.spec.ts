@@ -7,7 +7,7 @@ import {
   type MailboxCommand,
 } from './commands';
 import { MailboxRuleBroken } from './errors';
-import type { MailboxEvent } from './events';
+import type { MailboxEvent } from './personal-data';
 import { decideMailbox, evolveMailbox, noMailbox, type Mailbox } from './mailbox';
 
 const context = { at: '2026-04-15T10:00:00.000Z', actor: 'key_1', correlationId: 'req_1' };

@@ -7,14 +7,15 @@
 import { sharedDomain, suffixOf } from './address';
 import type { CreateMailbox, Home, MailboxCommand } from './commands';
 import { MailboxRuleBroken } from './errors';
-import type { MailboxEvent } from './events';
+import type { MailboxEvent } from './personal-data';
 
 /** The provider that a mailbox uses when neither it nor its domain has chosen one, and always on the shared domain. */
 export const sendmuxSes = 'sendmux-ses';
 
 export interface Created {
   readonly id: string;
-  readonly address: string;
+  /** Null once it is erased. */
+  readonly address: string | null;
   readonly team: string;
   /** Null on the shared domain. */
   readonly domainId: string | null;

@@ -5,6 +5,7 @@ import { shown } from './shown-time';
 /** A mailbox as customers are shown it. */
 export interface PresentedMailbox {
   readonly id: string;
+  /** Empty once it is erased. */
   readonly address: string;
   /** The same as `address`. */
   readonly email: string;
@@ -21,8 +22,8 @@ export interface PresentedMailbox {
 
 export const presentMailbox = (view: MailboxView): PresentedMailbox => ({
   id: view.id,
-  address: view.address,
-  email: view.address,
+  address: view.address ?? '',
+  email: view.address ?? '',
   display_name: view.displayName,
   quota_bytes: null,
   send_scope: view.provider === null ? null : { type: 'providers', provider_public_ids: [view.provider] },

@@ -28,6 +28,7 @@ import { newId } from '@app/runtime';
 import { webhookTypes, type WebhookType } from '@app/webhooks';
 import type { Pool } from 'pg';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
+import { mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { migratedDatabase } from '../../test/support/migrated-database';
 import { numbers } from '../../test/support/numbers';
 import { sample } from '../../test/support/sample';
@@ -179,7 +180,7 @@ describe('the body of a message', () => {
     const seed = Number(process.env.SEED ?? 20);
     const { key, team } = await gateway.key();
     const lives = new Lives(seed, team);
-    const live = new WebhookMessages(pool);
+    const live = new WebhookMessages(pool, mailboxKeysIn(pool));
     const wanted: WantedMessage[] = [];
     const before = new Map<string, Answered>();
     const expected = new Map<string, Body>();
@@ -246,7 +247,7 @@ describe('the body of a message', () => {
     expect([...types].sort()).toEqual([...webhookTypes].sort());
     const next = numbers(seed);
     for (const each of [wanted, [...wanted].reverse(), [...wanted].sort(() => next() - 0.5)]) {
-      const later = new WebhookMessages(pool);
+      const later = new WebhookMessages(pool, mailboxKeysIn(pool));
       for (let i = 0; i < each.length; i += 50) {
         const page = each.slice(i, i + 50).map((message) => ({ ...message, replayId: 'rpl_1' }));
         const bodies = await later.bodies(page);

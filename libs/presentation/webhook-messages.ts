@@ -1,6 +1,7 @@
 import { eventId, eventSource, EventStore, sequenceOf, type RecordedEvent } from '@app/event-store';
 import { domainEvent, evolve, initialState, type DomainEvent, type MailDomain } from '@app/mail-domain';
-import { evolveMailbox, mailboxEvent, noMailbox, type Mailbox } from '@app/mailbox';
+import { evolveMailbox, mailboxEvent, noMailbox, type Mailbox, type OpenSealed } from '@app/mailbox';
+import type { MailboxKeys } from '@app/mailbox-keys';
 import { domainView, MailboxesReadModel, mailboxView, type DomainView } from '@app/read-model';
 import { testType, type WebhookType } from '@app/webhooks';
 import type { Pool } from 'pg';
@@ -40,7 +41,8 @@ export const testBody = (of: {
 
 /**
  * Makes the bodies of messages from the log, when they are sent: each shows the domain or the mailbox as it was right
- * after the event. A body is the same whenever it is made, since events never change.
+ * after the event. A body is the same whenever it is made, since events never change, but for the personal data of a
+ * mailbox: they are empty once they are erased. So nothing about mailboxes is kept in memory.
  */
 export class WebhookMessages {
   private readonly store: EventStore;
@@ -51,7 +53,10 @@ export class WebhookMessages {
   /** The events of the next query for types. */
   private asked: { readonly events: AskedEvent[]; readonly before: Promise<(RecordedEvent | undefined)[]> } | undefined;
 
-  constructor(pool: Pool) {
+  constructor(
+    pool: Pool,
+    private readonly keys: MailboxKeys,
+  ) {
     this.store = new EventStore(pool);
     this.mailboxes = new MailboxesReadModel(pool);
   }
@@ -151,7 +156,8 @@ export class WebhookMessages {
     );
     for (let parts = [...foldings.values()].map(({ part }) => part); parts.length > 0;) {
       const events = await this.store.readStreams(parts, pageSize);
-      for (const event of events) foldings.get(event.stream)!.take(event);
+      const open = await this.keys.openerOf(events);
+      for (const event of events) foldings.get(event.stream)!.take(event, open);
       if (events.length < pageSize) break;
       const { stream, version } = events.at(-1)!;
       const at = parts.findIndex((part) => part.stream === stream);
@@ -160,7 +166,7 @@ export class WebhookMessages {
     }
     for (const [stream, { folded }] of foldings) {
       this.states.delete(stream);
-      if (folded.version > 0) this.states.set(stream, folded);
+      if (folded.version > 0 && !isMailbox(stream)) this.states.set(stream, folded);
     }
     dropOldest(this.states, (states) => states.size > mostStates);
     return [...foldings.values()].flatMap(({ moments }) => moments);
@@ -175,7 +181,7 @@ export class WebhookMessages {
   }
 
   private keep(message: string, one: Made): void {
-    if (this.made.has(message)) return;
+    if (this.made.has(message) || isMailbox(message)) return;
     this.made.set(message, one);
     this.octets += one.body.length;
     dropOldest(
@@ -265,12 +271,12 @@ class Folding {
   }
 
   /** Takes the next event. Once one is not understood, nothing comes of those after it. */
-  take(event: RecordedEvent): void {
+  take(event: RecordedEvent, openSealed: OpenSealed): void {
     if (this.hasFailed) return;
     const before = this.state;
     try {
       this.state = isMailbox(event.stream)
-        ? evolveMailbox(before as Mailbox, mailboxEvent(event))
+        ? evolveMailbox(before as Mailbox, mailboxEvent(event, openSealed))
         : evolve(before as MailDomain, domainEvent(event));
     } catch {
       this.hasFailed = true;

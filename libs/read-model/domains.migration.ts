@@ -1,6 +1,11 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { defaultShard } from '@app/runtime';
-import { FindDeletedMailboxes1797000000200, liveHome, mailboxMigrations } from './mailboxes.migration';
+import {
+  EraseAddresses1798000000200,
+  FindDeletedMailboxes1797000000200,
+  liveHome,
+  mailboxMigrations,
+} from './mailboxes.migration';
 import { CountForQuotas1796500000100 } from './quotas.migration';
 import { CountIdentitiesOfShards1797100000200, CountIdentitiesThatMove1797100000400 } from './ses-shards.migration';
 
@@ -214,6 +219,7 @@ export const readModelMigrations = [
   KnowTheShardOfDomains1797100000100,
   CountIdentitiesOfShards1797100000200,
   CountIdentitiesThatMove1797100000400,
+  EraseAddresses1798000000200,
 ];
 
 /** The unique index that reserves a name. */

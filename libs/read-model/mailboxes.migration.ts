@@ -107,4 +107,17 @@ export class FindDeletedMailboxes1797000000200 implements MigrationInterface {
   }
 }
 
+/** Lets a mailbox whose personal data are erased have no address. */
+export class EraseAddresses1798000000200 implements MigrationInterface {
+  readonly name = 'EraseAddresses1798000000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE mailboxes ALTER COLUMN address DROP NOT NULL');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE mailboxes ALTER COLUMN address SET NOT NULL');
+  }
+}
+
 export const mailboxMigrations = [CreateMailboxes1795600000100, NameMailboxes1796300000100];

@@ -6,7 +6,8 @@ import type { Mailbox, MailboxEvent } from '@app/mailbox';
 /** A mailbox as its team sees it; a deleted one only in the list that is asked for with them. */
 export interface MailboxView {
   readonly id: string;
-  readonly address: string;
+  /** Null once it is erased. */
+  readonly address: string | null;
   readonly team: string;
   /** Null on the shared domain. */
   readonly domainId: string | null;
@@ -64,6 +65,9 @@ const skew = '5 minutes';
 
 /** The events that change the status of a mailbox. */
 const statusEvents: MailboxEvent['type'][] = ['MailboxCreated', 'MailboxSuspended', 'MailboxResumed', 'MailboxDeleted'];
+
+/** Gives the SQL condition that there is a mailbox, or was one, of the id that an expression gives. */
+export const isMailboxSql = (id: string): string => `EXISTS (SELECT FROM mailboxes m WHERE m.id = ${id})`;
 
 /** Reads the `mailboxes` table. */
 @Injectable()

@@ -1,5 +1,7 @@
-import { copyOut, type TextRow } from '@app/database';
+import { copyOut, openPool, type TextRow } from '@app/database';
 import { sortsByBytes } from '@app/event-store';
+import { MailboxKeys } from '@app/mailbox-keys';
+import type { KeyRing } from '@app/secret-keys';
 import { connect } from './connection';
 import { foldedRows } from './folded-rows';
 import { projectionOf, type ProjectionName } from './projections';
@@ -26,6 +28,13 @@ export interface Comparison {
   readonly differences: number;
 }
 
+export interface CompareOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (events: number) => void;
+  /** Opens the keys of mailboxes; needed where their addresses are encrypted. */
+  readonly keyRing?: KeyRing | undefined;
+}
+
 /**
  * Compares the rows that follow from the log with the live table, and writes nothing. Both are read in one snapshot, in
  * which an append and its row are either both visible or neither, so concurrent changes are no differences.
@@ -37,13 +46,14 @@ export async function compare(
   url: string,
   name: ProjectionName,
   tell: (difference: Difference) => void,
-  { signal, onProgress }: { signal?: AbortSignal; onProgress?: (events: number) => void } = {},
+  { signal, onProgress, keyRing }: CompareOptions = {},
 ): Promise<Comparison> {
   const projection = projectionOf(name);
   const { table, key, columns } = projection.table;
   const names = Object.keys(columns);
   const keyAt = names.indexOf(key);
   const [log, live] = [await connect(url), await connect(url)];
+  const pool = openPool(url, 1);
   try {
     const bytewise = !(await sortsByBytes(log));
     await log.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
@@ -60,7 +70,7 @@ export async function compare(
       tell(difference);
     };
     const unknown = (row: TextRow) => differs({ id: row[keyAt]!, kind: 'unknown', columns: [] });
-    for await (const folded of foldedRows(log, projection, { bytewise })) {
+    for await (const folded of foldedRows(log, projection, new MailboxKeys(pool, keyRing), { bytewise })) {
       signal?.throwIfAborted();
       for (const row of folded.rows) {
         found.rows++;
@@ -89,22 +99,27 @@ export async function compare(
     }
     return found;
   } finally {
-    await Promise.all([log.end(), live.end()]);
+    await Promise.all([log.end(), live.end(), pool.end()]);
   }
 }
 
 /** Folds all streams of the projection and discards the rows, to measure what a rebuild costs without the table. */
-export async function foldAll(url: string, name: ProjectionName): Promise<Omit<Comparison, 'differences'>> {
+export async function foldAll(
+  url: string,
+  name: ProjectionName,
+  keyRing?: KeyRing,
+): Promise<Omit<Comparison, 'differences'>> {
   const client = await connect(url);
+  const pool = openPool(url, 1);
   try {
     const read = { rows: 0, events: 0 };
-    for await (const { rows, events } of foldedRows(client, projectionOf(name))) {
+    for await (const { rows, events } of foldedRows(client, projectionOf(name), new MailboxKeys(pool, keyRing))) {
       read.rows += rows.length;
       read.events += events;
     }
     return read;
   } finally {
-    await client.end();
+    await Promise.all([client.end(), pool.end()]);
   }
 }
 

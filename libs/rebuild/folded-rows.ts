@@ -1,3 +1,4 @@
+import type { PersonalDataKeys } from '@app/commands';
 import type { TextRow } from '@app/database';
 import { eventsByStream, type InlineProjection, type ProjectedRow, type StreamRange } from '@app/event-store';
 import type { Client } from 'pg';
@@ -18,17 +19,13 @@ export interface FoldedRows {
 export async function* foldedRows(
   client: Client,
   { table, prefix, folder }: Projection,
+  keys: PersonalDataKeys,
   range: Omit<StreamRange, 'prefix'> = {},
 ): AsyncGenerator<FoldedRows, void> {
   const text = textRow(table);
-  const fold = folder();
+  const fold = folder(keys);
   for await (const events of eventsByStream(client, { ...range, prefix })) {
-    const rows: TextRow[] = [];
-    for (const event of events) {
-      const row = fold.take(event);
-      if (row) rows.push(text(row));
-    }
-    yield { rows, events: events.length };
+    yield { rows: (await fold.take(events)).map(text), events: events.length };
   }
   const row = fold.end();
   if (row) yield { rows: [text(row)], events: 0 };

@@ -1,4 +1,4 @@
-import { domainDecider, mailboxDecider } from '@app/commands';
+import { domainDecider, mailboxDecider, type PersonalDataKeys } from '@app/commands';
 import type { InlineProjection, ProjectedRow, StreamEvent } from '@app/event-store';
 import { domainsProjection, mailboxesProjection, recountQuotas, recountShards } from '@app/read-model';
 import type { Client } from 'pg';
@@ -6,7 +6,7 @@ import type { Client } from 'pg';
 /** The functions that turn a stream into a row; an append uses the same ones. */
 interface Fold<E, State> {
   readonly initialState: State;
-  readonly eventOf: (event: StreamEvent) => E;
+  readonly eventsOf: (events: readonly StreamEvent[]) => Promise<E[]>;
   readonly evolve: (state: State, event: E) => State;
   readonly rowOf: (state: State, version: number, at: string) => ProjectedRow;
 }
@@ -19,29 +19,35 @@ export interface Projection {
   /** Counts anew what its rows are counted for, by those of a table that nobody else can write to. */
   readonly recount: (client: Client, table: string) => Promise<void>;
   /** Makes a fold that takes one stream after another. */
-  readonly folder: () => Folder;
+  readonly folder: (keys: PersonalDataKeys) => Folder;
 }
 
 export interface Folder {
-  /** Takes the next event. Gives the row of the previous stream when the event begins a new one. */
-  take(event: StreamEvent): ProjectedRow | undefined;
+  /** Takes the next events. Gives the rows of the streams that ended with them or before. */
+  take(events: readonly StreamEvent[]): Promise<ProjectedRow[]>;
   /** Gives the row of the last stream. */
   end(): ProjectedRow | undefined;
 }
 
 /** Makes a fold that holds the state of one stream at a time. */
-function folderOf<E, State>({ initialState, eventOf, evolve, rowOf }: Fold<E, State>): Folder {
+function folderOf<E, State>({ initialState, eventsOf, evolve, rowOf }: Fold<E, State>): Folder {
   let last: StreamEvent | undefined;
   let state = initialState;
   const end = () => last && rowOf(state, last.version, last.time);
   return {
     end,
-    take: (event) => {
-      const row = event.stream === last?.stream ? undefined : end();
-      if (event.stream !== last?.stream) state = initialState;
-      state = evolve(state, eventOf(event));
-      last = event;
-      return row;
+    take: async (events) => {
+      const read = await eventsOf(events);
+      const rows: ProjectedRow[] = [];
+      for (const [i, event] of events.entries()) {
+        if (event.stream !== last?.stream) {
+          if (last) rows.push(end()!);
+          state = initialState;
+        }
+        state = evolve(state, read[i]!);
+        last = event;
+      }
+      return rows;
     },
   };
 }
@@ -60,7 +66,7 @@ const projections = {
     table: mailboxesProjection,
     prefix: 'mbx_',
     recount: (client, table) => recountQuotas(client, 'mailboxes', table),
-    folder: () => folderOf(mailboxDecider),
+    folder: (keys: PersonalDataKeys) => folderOf(mailboxDecider(keys)),
   },
 } satisfies Record<string, Projection>;
 

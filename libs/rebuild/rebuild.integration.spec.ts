@@ -27,6 +27,8 @@ import { Logger } from '@nestjs/common';
 import { Client, type Pool } from 'pg';
 import { fillLog } from '../../bench/lives';
 import { commandsTo } from '../../test/support/commands';
+import { mailboxKeysMigrations } from '@app/mailbox-keys';
+import { mailboxKeyRingOfTests as keyRing, mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { countedAndHeld, replayedAndLive } from '../../test/support/replayed-read-model';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { compare, isRebuilding, projectionNames, rebuild, type Difference } from '.';
@@ -37,7 +39,7 @@ let client: Client;
 beforeEach(async () => {
   Logger.overrideLogger(false);
   database = await testDatabase();
-  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations]);
+  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
   client = new Client({ connectionString: database.url });
   client.on('error', () => undefined);
   await client.connect();
@@ -60,7 +62,7 @@ class Gateway {
     this.pool = openPool(url, 4);
     this.commands = commandsTo(
       new DomainCommandHandler(new EventStore(this.pool, domainsProjection)),
-      new MailboxCommandHandler(new EventStore(this.pool, mailboxesProjection)),
+      new MailboxCommandHandler(new EventStore(this.pool, mailboxesProjection), mailboxKeysIn(this.pool)),
     );
     this.readDomains = new DomainsReadModel(this.pool);
     this.readMailboxes = new MailboxesReadModel(this.pool);
@@ -134,7 +136,7 @@ async function expectEqual(): Promise<void> {
 
 async function differences(name: (typeof projectionNames)[number]): Promise<Difference[]> {
   const found: Difference[] = [];
-  const { differences: count } = await compare(database.url, name, (difference) => found.push(difference));
+  const { differences: count } = await compare(database.url, name, (difference) => found.push(difference), { keyRing });
   expect(count).toBe(found.length);
   return found;
 }
@@ -168,7 +170,7 @@ describe('a rebuilt table', () => {
     );
     await client.query(`INSERT INTO mailboxes VALUES ('mbx_x', 'a@b', 't', NULL, 'active', NULL, now(), now(), 1)`);
     for (const name of projectionNames) {
-      const { rows, events, resumedAt } = await rebuild(database.url, name);
+      const { rows, events, resumedAt } = await rebuild(database.url, name, { keyRing });
       expect({ rows, resumedAt }).toEqual({ rows: name === 'domains' ? 30 : 10, resumedAt: 0 });
       expect(events).toBeGreaterThanOrEqual(rows);
     }
@@ -186,7 +188,7 @@ describe('a rebuilt table', () => {
       await client.query(`ALTER TABLE domains SET (fillfactor = 90, autovacuum_enabled = true)`);
       await client.query(`COMMENT ON TABLE domains IS 'it''s ours'`);
       const before = await catalogue();
-      for (const name of [...projectionNames, ...projectionNames]) await rebuild(database.url, name);
+      for (const name of [...projectionNames, ...projectionNames]) await rebuild(database.url, name, { keyRing });
       expect(await catalogue()).toEqual(before);
       expect(JSON.stringify(before)).toMatch(/domains_no_mailbox_left.*mailboxes_live_home/);
     } finally {
@@ -203,7 +205,7 @@ describe('a rebuilt table', () => {
       expect(before).toMatchObject({ domains: { current: 3, limit: 4 }, mailboxes: { current: 3 } });
       await client.query(`TRUNCATE domains, mailboxes; UPDATE team_quotas SET used = 7; UPDATE common_quotas SET used = 1
         WHERE used IS NOT NULL; INSERT INTO team_quotas (kind, team, used) VALUES ('domains', 'team_gone', 3)`);
-      for (const name of projectionNames) await rebuild(database.url, name);
+      for (const name of projectionNames) await rebuild(database.url, name, { keyRing });
       expect(await quotas.of('team_1')).toEqual(before);
       await expectEqual();
       await gateway!.verified('last.example.com', 'team_1');
@@ -216,7 +218,7 @@ describe('a rebuilt table', () => {
     await withGateways(1, async ([gateway]) => {
       const id = await gateway!.verified('rules.example.com', 'team_r');
       await gateway!.create('ada@rules.example.com', 'team_r');
-      for (const name of projectionNames) await rebuild(database.url, name);
+      for (const name of projectionNames) await rebuild(database.url, name, { keyRing });
       const taken = new AddDomain(
         newId('mdom'),
         { name: 'rules.example.com', team: 't', deadline: context().at },
@@ -278,7 +280,8 @@ describe('while a rebuild runs', () => {
           appends += 7;
         }),
       ]);
-      for (let round = 0; round < 3; round++) for (const name of projectionNames) await rebuild(database.url, name);
+      for (let round = 0; round < 3; round++)
+        for (const name of projectionNames) await rebuild(database.url, name, { keyRing });
       ended.abort();
       await Promise.all(load);
     });

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { assertReplaceable, copyIn, isLockTimeout, openPool, type TextRow } from '@app/database';
 import { estimatedEvents, EventLog } from '@app/event-store';
+import { MailboxKeys } from '@app/mailbox-keys';
+import type { KeyRing } from '@app/secret-keys';
 import { DatabaseError, type Client } from 'pg';
 import { connect } from './connection';
 import { foldedRows } from './folded-rows';
@@ -51,6 +53,8 @@ export interface RebuildOptions {
    * gives up; 60,000 when absent.
    */
   readonly patienceMs?: number;
+  /** Opens the keys of mailboxes; needed where their addresses are encrypted. */
+  readonly keyRing?: KeyRing | undefined;
   /** Called with the number of events read, including those of earlier runs, and an estimate of the total. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -88,7 +92,8 @@ export async function rebuild(url: string, name: ProjectionName, options: Rebuil
   const pool = openPool(url, 1);
   const clients = [await connect(url), await connect(url)] as const;
   try {
-    return await new Rebuild(name, clients[0], clients[1], new EventLog(pool), options).run();
+    const keys = new MailboxKeys(pool, options.keyRing);
+    return await new Rebuild(name, clients[0], clients[1], new EventLog(pool), keys, options).run();
   } catch (error) {
     if (error instanceof DatabaseError && error.code === '23505')
       throw new Error(`The log breaks a rule of the table (${error.message}): ${error.detail}`, { cause: error });
@@ -110,6 +115,7 @@ class Rebuild {
     private readonly writer: Client,
     private readonly reader: Client,
     private readonly log: EventLog,
+    private readonly keys: MailboxKeys,
     private readonly options: RebuildOptions,
   ) {
     this.projection = projectionOf(name);
@@ -195,7 +201,9 @@ class Rebuild {
       writing.catch(() => undefined);
       this.options.onProgress?.(now.events, total);
     };
-    for await (const { rows, events } of foldedRows(this.reader, this.projection, { ...(after && { after }) })) {
+    for await (const { rows, events } of foldedRows(this.reader, this.projection, this.keys, {
+      ...(after && { after }),
+    })) {
       this.read += events;
       chunk.push(...rows);
       if (chunk.length < chunkRows) continue;
@@ -222,7 +230,7 @@ class Rebuild {
   }
 
   private async refold(progress: Progress, position: number): Promise<{ changed: number; progress: Progress }> {
-    const { writer, reader, table, projection } = this;
+    const { writer, reader, table, projection, keys } = this;
     const { rows: exported } = await writer.query<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
     // All changed rows are deleted before the first is inserted, since a name may have passed from one stream to
     // another.
@@ -234,7 +242,7 @@ class Rebuild {
     await reader.query(`SET TRANSACTION SNAPSHOT '${exported[0]!.snapshot}'`);
     let changed = 0;
     let chunk: TextRow[] = [];
-    for await (const { rows, events } of foldedRows(reader, projection, { changedAbove: progress.position })) {
+    for await (const { rows, events } of foldedRows(reader, projection, keys, { changedAbove: progress.position })) {
       this.read += events;
       changed += rows.length;
       chunk.push(...rows);

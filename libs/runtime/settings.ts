@@ -297,6 +297,7 @@ const environment = z.object({
     .enum(['true', 'false'], { error: 'must be true or false' })
     .default('false')
     .transform((text) => text === 'true'),
+  PERSONAL_DATA_KEYS: keyRing.optional(),
   WEBHOOK_SECRET_KEYS: keyRing.optional(),
   WEBHOOKS_ALLOW_LOOPBACK: z
     .enum(['true', 'false'], { error: 'must be true or false' })

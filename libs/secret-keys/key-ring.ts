@@ -54,8 +54,8 @@ export class KeyRing {
   /**
    * Decrypts the secret of a row.
    *
-   * @throws {SecretUnreadable} where the ring has no such key, and where the secret was changed, is that of another row,
-   * or was encrypted with another key of the same id.
+   * @throws {SecretUnreadable} where the ring has no such key, and where the secret was changed, is that of another
+   * row, or was encrypted with another key of the same id.
    */
   open(row: string, sealed: Buffer, keyId: string): Buffer {
     const { setting, secret } = this.words;

@@ -2,10 +2,10 @@ import type { PipeTransform } from '@nestjs/common';
 import { EventPattern, Payload } from '@nestjs/microservices';
 import { upcast, type EventVersions } from '@app/decider';
 import { domainEventVersions, type DomainEvent } from '@app/mail-domain';
-import { mailboxEventVersions, type MailboxEvent } from '@app/mailbox';
+import { mailboxEventVersions, type StoredMailboxEvent } from '@app/mailbox';
 import type { DeliveredEvent } from '@app/messaging';
 
-type ModelEvent = DomainEvent | MailboxEvent;
+type ModelEvent = DomainEvent | StoredMailboxEvent;
 export type EventType = ModelEvent['type'];
 
 /** An event as its handler gets it. Its data always have the current schema version, whichever was recorded. */

@@ -30,6 +30,7 @@ import { ApiContract, type OpenApi } from './api-contract';
 import type { VerificationSchema } from '../../apps/gateway/domains/verification.dto';
 import { GatewayModule } from '../../apps/gateway/gateway.module';
 import { edgeOf } from '../../apps/gateway/http/configure';
+import { personalDataRing } from './mailbox-keys';
 
 export interface Answer {
   readonly status: number;
@@ -123,6 +124,7 @@ const settings = {
   MAX_MAILBOXES_PER_TEAM: 1_000_000,
   MAX_DOMAINS: 10_000_000,
   VERIFICATION_INTERVAL: 21_600_000,
+  PERSONAL_DATA_KEYS: personalDataRing as Map<string, Buffer> | undefined,
   WEBHOOK_SECRET_KEYS: new Map([['test', Buffer.alloc(32, 7)]]) as Map<string, Buffer> | undefined,
   WEBHOOKS_ALLOW_LOOPBACK: false,
   WEBHOOKS_DENIED_ADDRESSES: new BlockList(),

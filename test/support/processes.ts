@@ -11,6 +11,7 @@ import { Verification, type Fault } from '@app/audit';
 import { openPool } from '@app/database';
 import { EventLog } from '@app/event-store';
 import { portOf } from '@app/runtime';
+import { personalDataKeys } from './mailbox-keys';
 import { webhookSecretKeys } from './webhooks';
 import { migratedDatabase } from './migrated-database';
 import { startPgBouncer } from './pgbouncer';
@@ -123,6 +124,7 @@ export async function startSystem({
     SES_CALLS_PER_SECOND: '100',
     MAX_DOMAINS_PER_TEAM: '1000000',
     MAX_DOMAINS: '10000000',
+    PERSONAL_DATA_KEYS: personalDataKeys,
     WEBHOOK_SECRET_KEYS: webhookSecretKeys,
     WEBHOOKS_ALLOW_LOOPBACK: 'true',
     SMTP_URL: `smtp://127.0.0.1:${portOf('sandbox-smtp', port)}`,

@@ -1,9 +1,10 @@
 import type { Recorded } from '@app/decider';
 import { domainEvent, evolve, initialState, type MailDomain } from '@app/mail-domain';
-import { openClient } from '@app/database';
+import { openClient, openPool } from '@app/database';
 import type { InlineProjection, ProjectedRow } from '@app/event-store';
-import { evolveMailbox, mailboxEvent, noMailbox, type Mailbox } from '@app/mailbox';
+import { evolveMailbox, mailboxEvent, noMailbox, type Mailbox, type OpenSealed } from '@app/mailbox';
 import { domainRow, domainsProjection, mailboxesProjection, mailboxRow, quotaKinds } from '@app/read-model';
+import { mailboxKeysIn } from './mailbox-keys';
 
 type StoredEvent = Omit<Recorded, 'time'> & { readonly version: number; readonly time: Date };
 
@@ -14,7 +15,7 @@ interface Folded<State> {
   readonly prefix: string;
   readonly projection: InlineProjection;
   readonly initialState: State;
-  readonly evolve: (state: State, event: Recorded) => State;
+  readonly evolve: (state: State, event: Recorded, open: OpenSealed) => State;
   readonly row: (state: State, version: number, at: string) => ProjectedRow;
 }
 
@@ -30,7 +31,7 @@ const mailboxes: Folded<Mailbox> = {
   projection: mailboxesProjection,
   initialState: noMailbox,
   row: mailboxRow,
-  evolve: (state, event) => evolveMailbox(state, mailboxEvent(event)),
+  evolve: (state, event, open) => evolveMailbox(state, mailboxEvent(event, open)),
 };
 
 /** Folds every event of the log, and reads the live tables. Both have the same form, sorted by id. */
@@ -43,9 +44,10 @@ export async function replayedAndLive(url: string): Promise<{ replayed: Row[]; l
     const { rows: events } = await client.query<StoredEvent>(
       'SELECT stream, version, type, schema_version AS "schemaVersion", data, time FROM events ORDER BY stream, version',
     );
+    const open = await openerOf(url, events);
     const rowsOf = async <State>(model: Folded<State>) => {
       const { rows } = await client.query<Row>(`SELECT * FROM ${model.projection.table}`);
-      return { replayed: byId(fold(events, model), model.projection), live: byId(rows, model.projection) };
+      return { replayed: byId(fold(events, model, open), model.projection), live: byId(rows, model.projection) };
     };
     const [ofDomains, ofMailboxes] = [await rowsOf(domains), await rowsOf(mailboxes)];
     return {
@@ -90,7 +92,20 @@ export async function countedAndHeld(url: string): Promise<{ counted: Row[]; hel
   }
 }
 
-function fold<State>(events: readonly StoredEvent[], { prefix, initialState, evolve, row }: Folded<State>): Row[] {
+async function openerOf(url: string, events: readonly StoredEvent[]): Promise<OpenSealed> {
+  const pool = openPool(url, 1);
+  try {
+    return await mailboxKeysIn(pool).openerOf(events);
+  } finally {
+    await pool.end();
+  }
+}
+
+function fold<State>(
+  events: readonly StoredEvent[],
+  { prefix, initialState, evolve, row }: Folded<State>,
+  open: OpenSealed,
+): Row[] {
   const states = new Map<string, { state: State; version: number; at: string }>();
   for (const event of events) {
     const { stream, version, time } = event;
@@ -98,7 +113,7 @@ function fold<State>(events: readonly StoredEvent[], { prefix, initialState, evo
     const before = states.get(stream) ?? { state: initialState, version: 0, at: '' };
     if (version !== before.version + 1) throw new Error(`${stream} has no version ${before.version + 1}`);
     const at = time.toISOString();
-    states.set(stream, { state: evolve(before.state, { ...event, time: at }), version, at });
+    states.set(stream, { state: evolve(before.state, { ...event, time: at }, open), version, at });
   }
   return [...states.values()].map(({ state, version, at }) => row(state, version, at));
 }

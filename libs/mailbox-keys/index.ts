@@ -1,0 +1,3 @@
+export * from './mailbox-keys';
+export * from './mailbox-keys.migration';
+export * from './operation';
