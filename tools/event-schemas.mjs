@@ -432,6 +432,7 @@ function exampleMessages() {
     new mailboxes.SuspendMailbox(mailbox, byKey('11:40:31.220', suspending)),
     new mailboxes.ResumeMailbox(mailbox, byKey('11:58:07.914', resuming)),
     new mailboxes.DeleteMailbox(mailbox, byKey('16:20:45.033', removing)),
+    new mailboxes.EraseMailbox(mailbox, { at: at('09:02:17.440', '03'), actor: 'operator', correlationId: mailbox }),
   );
   const states = new Map();
   const examples = new Map();

@@ -55,6 +55,16 @@ export class DeleteMailbox {
   ) {}
 }
 
+/** Erases what is personal about a mailbox that is deleted. */
+export class EraseMailbox {
+  readonly type = 'EraseMailbox';
+  readonly data = {};
+  constructor(
+    readonly mailboxId: string,
+    readonly context: CommandContext,
+  ) {}
+}
+
 /** Changes what the customer keeps with a mailbox. A field that is absent stays as it is. */
 export class UpdateMailbox {
   readonly type = 'UpdateMailbox';
@@ -69,4 +79,5 @@ export class UpdateMailbox {
   ) {}
 }
 
-export type MailboxCommand = CreateMailbox | SuspendMailbox | ResumeMailbox | DeleteMailbox | UpdateMailbox;
+export type MailboxCommand =
+  CreateMailbox | SuspendMailbox | ResumeMailbox | DeleteMailbox | EraseMailbox | UpdateMailbox;

@@ -48,8 +48,14 @@ export type MailboxSuspended = Event<
 /** It takes mail and sends, again. */
 export type MailboxResumed = Event<'MailboxResumed', Record<string, never>>;
 
-/** Gone; the address is free. The last event of this mailbox. */
+/** Gone; the address is free. Nothing follows but `MailboxErased`. */
 export type MailboxDeleted = Event<'MailboxDeleted', Record<string, never>>;
+
+/**
+ * An operator has erased what was personal about it: nobody can read its `sealed` texts any more. Erase what you keep
+ * of it, too. The last event of this mailbox.
+ */
+export type MailboxErased = Event<'MailboxErased', Record<string, never>>;
 
 /** Its outgoing mail leaves through another provider from now on. */
 export type OutboundProviderChosen = Event<
@@ -73,7 +79,13 @@ export type DisplayNameChanged = Event<
 >;
 
 export type StoredMailboxEvent =
-  MailboxCreated | MailboxSuspended | MailboxResumed | MailboxDeleted | OutboundProviderChosen | DisplayNameChanged;
+  | MailboxCreated
+  | MailboxSuspended
+  | MailboxResumed
+  | MailboxDeleted
+  | MailboxErased
+  | OutboundProviderChosen
+  | DisplayNameChanged;
 
 /** Schema version that is written now, by event type. */
 export const mailboxSchemaVersions: Record<StoredMailboxEvent['type'], number> = {
@@ -81,6 +93,7 @@ export const mailboxSchemaVersions: Record<StoredMailboxEvent['type'], number> =
   MailboxSuspended: 1,
   MailboxResumed: 1,
   MailboxDeleted: 1,
+  MailboxErased: 1,
   OutboundProviderChosen: 1,
   DisplayNameChanged: 2,
 };

@@ -1,6 +1,7 @@
 import {
   CreateMailbox,
   DeleteMailbox,
+  EraseMailbox,
   ResumeMailbox,
   SuspendMailbox,
   UpdateMailbox,
@@ -34,12 +35,31 @@ const refusal = (command: MailboxCommand, state: Mailbox = noMailbox): string =>
 const suspend = new SuspendMailbox(id, context);
 const resume = new ResumeMailbox(id, context);
 const remove = new DeleteMailbox(id, context);
+const erase = new EraseMailbox(id, context);
 const choose = (provider: string | null) => new UpdateMailbox(id, { provider }, context);
 const name = (displayName: string | null) => new UpdateMailbox(id, { displayName }, context);
 
 const active = after(create());
 const suspended = after(create(), suspend);
 const deleted = after(create(), remove);
+
+describe('erasing a mailbox', () => {
+  it('is for one that is deleted, once', () => {
+    expect(refusal(erase)).toMatch(/^not_found/);
+    expect(refusal(erase, active)).toBe('conflict: mbx_1 is active: delete it before it is erased.');
+    expect(refusal(erase, suspended)).toMatch(/^conflict/);
+    expect(typesOf(erase, deleted)).toEqual(['MailboxErased']);
+    expect(typesOf(erase, after(create(), remove, erase))).toEqual([]);
+  });
+
+  it('leaves what is not personal', () => {
+    const erased = after(create({ displayName: 'Ada Lovelace' }), remove, erase);
+    expect(erased).toMatchObject({ status: 'deleted', team: 'team_abc123', address: null, displayName: null });
+    expect(JSON.stringify(erased)).not.toMatch(/ada/i);
+    for (const command of [suspend, resume, remove, name('Ada')])
+      expect(refusal(command, erased)).toMatch(/^not_found/);
+  });
+});
 
 describe('creating a mailbox', () => {
   it('on a verified domain of the team', () => {

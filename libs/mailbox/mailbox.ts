@@ -26,13 +26,19 @@ export interface Created {
   readonly createdAt: string;
   /** Present once its domain has gone to another team: it stays suspended. */
   readonly isReleased?: true | undefined;
+  /** Present once an operator has erased what was personal. */
+  readonly isErased?: true | undefined;
 }
 
 export type Mailbox =
   | { readonly status: 'absent' }
   | (Created & { readonly status: 'active' })
   | (Created & { readonly status: 'suspended' })
-  | (Created & { readonly status: 'deleted' });
+  | (Created & {
+      readonly status: 'deleted';
+      /** ISO 8601, UTC. */
+      readonly deletedAt: string;
+    });
 
 export const noMailbox: Mailbox = { status: 'absent' };
 
@@ -55,7 +61,15 @@ export function decideMailbox(command: MailboxCommand, state: Mailbox): MailboxE
     return [event('MailboxCreated', { address, team, domainId }), ...chosen, ...named];
   }
 
-  if (state.status === 'absent' || state.status === 'deleted')
+  if (command.type === 'EraseMailbox' && state.status !== 'absent') {
+    if (state.status !== 'deleted')
+      throw new MailboxRuleBroken(
+        'conflict',
+        `${command.mailboxId} is ${state.status}: delete it before it is erased.`,
+      );
+    return state.isErased ? [] : [event('MailboxErased', {})];
+  }
+  if (state.status === 'absent' || state.status === 'deleted' || command.type === 'EraseMailbox')
     throw new MailboxRuleBroken('not_found', `There is no mailbox ${command.mailboxId}.`);
   switch (command.type) {
     case 'SuspendMailbox':
@@ -165,7 +179,10 @@ export function evolveMailbox(state: Mailbox, event: MailboxEvent): Mailbox {
       return { ...state, status: 'active' };
     case 'MailboxDeleted':
       if (state.status !== 'active' && state.status !== 'suspended') break;
-      return { ...state, status: 'deleted' };
+      return { ...state, status: 'deleted', deletedAt: event.at };
+    case 'MailboxErased':
+      if (state.status !== 'deleted') break;
+      return { ...state, address: null, displayName: null, isErased: true };
     case 'OutboundProviderChosen':
       if (state.status !== 'active' && state.status !== 'suspended') break;
       return { ...state, provider: event.data.provider };

@@ -34,6 +34,7 @@ export function mailboxRow(state: Mailbox, version: number, at: string): Project
     outbound_provider: provider,
     display_name: displayName,
     created_at: createdAt,
-    updated_at: at,
+    // An erasure later on says nothing about until when it was there.
+    updated_at: state.status === 'deleted' ? state.deletedAt : at,
   };
 }
