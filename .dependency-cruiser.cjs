@@ -43,6 +43,7 @@ module.exports = {
       ['dns', 'ip-addresses', 'mail-records', 'runtime'],
       'Asks providers about a zone, and knows no domain’s life.',
     ),
+    only('erasure-arrows', 'erasure', ['database'], 'Searches whatever tables there are.'),
     only('event-store-arrows', 'event-store', ['database', 'runtime'], 'The store knows no aggregate.'),
     only('ip-addresses-arrows', 'ip-addresses', [], 'Ranges of addresses, whoever asks.'),
     only('mail-server-arrows', 'mail-server', ['database', 'runtime'], 'An adapter.'),

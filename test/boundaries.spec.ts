@@ -17,6 +17,7 @@ const planted: Record<string, Record<string, string>> = {
   'decider-arrows': { 'libs/decider/planted.ts': "import '@app/mail-domain';" },
   'dns-arrows': { 'libs/dns/planted.ts': "import '@app/runtime';" },
   'domain-connect-arrows': { 'libs/domain-connect/planted.ts': "import '@app/accounts';" },
+  'erasure-arrows': { 'libs/erasure/planted.ts': "import '@app/mailbox';" },
   'event-store-arrows': { 'libs/event-store/planted.ts': "import '@app/mail-domain';" },
   'ip-addresses-arrows': { 'libs/ip-addresses/planted.ts': "import '@app/runtime';" },
   'mail-server-arrows': { 'libs/mail-server/planted.ts': "import '@app/mail-domain';" },

@@ -57,6 +57,8 @@ it('has a help with an example for every command', async () => {
     'events partition',
     'domain-connect key',
     'domain-connect template',
+    'erase mailbox',
+    'erase team',
     'erase reseal',
     'audit verify',
     'audit history',

@@ -61,6 +61,9 @@ export const isAlive = 'revoked_at IS NULL AND (expires_at IS NULL OR expires_at
  */
 export const hashOf = (key: string): Buffer => createHash('sha256').update(key).digest();
 
+/** The name of what is erased. */
+const erasedName = 'erased';
+
 /** Manages teams, their owners, and their API keys. */
 @Injectable()
 export class Accounts {
@@ -146,6 +149,26 @@ export class Accounts {
         [id],
       );
       return { ...team, deletedAt: gone[0]!.deletedAt, keys, owners, invited };
+    });
+  }
+
+  /**
+   * Erases what a team that is deleted still says of people: its name, and those of its keys. To do so again changes
+   * nothing.
+   *
+   * @throws {AccountRuleBroken} `team_not_found`, and `team_in_use` for a team that is not deleted.
+   */
+  async eraseTeam(id: string): Promise<void> {
+    await inTransaction(this.pool, async (client) => {
+      const { rows } = await client.query<{ deletedAt: Date | null }>(
+        'SELECT deleted_at AS "deletedAt" FROM teams WHERE id = $1 FOR NO KEY UPDATE',
+        [id],
+      );
+      if (!rows[0]) throw teamNotFound(id);
+      if (rows[0].deletedAt === null)
+        throw new AccountRuleBroken('team_in_use', `${id} is not deleted. Delete it first: sendmux team delete ${id}.`);
+      await client.query('UPDATE teams SET name = $2 WHERE id = $1', [id, erasedName]);
+      await client.query('UPDATE api_keys SET name = $2 WHERE team = $1', [id, erasedName]);
     });
   }
 

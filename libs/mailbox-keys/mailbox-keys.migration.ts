@@ -26,4 +26,20 @@ class CreateMailboxKeys1798000000100 implements MigrationInterface {
   }
 }
 
-export const mailboxKeysMigrations: readonly Migration[] = [CreateMailboxKeys1798000000100];
+/** Keeps which erasures have begun, so that they go on after a crash, when the row of the mailbox has no address. */
+class KeepErasures1798000000300 implements MigrationInterface {
+  readonly name = 'KeepErasures1798000000300';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE mailbox_keys ADD COLUMN erasing_since timestamptz');
+    await runner.query(
+      'CREATE INDEX mailbox_keys_erasing ON mailbox_keys (mailbox_id) WHERE erasing_since IS NOT NULL AND key IS NOT NULL',
+    );
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE mailbox_keys DROP COLUMN erasing_since');
+  }
+}
+
+export const mailboxKeysMigrations: readonly Migration[] = [CreateMailboxKeys1798000000100, KeepErasures1798000000300];

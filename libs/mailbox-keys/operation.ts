@@ -80,3 +80,28 @@ export async function removeUnusedMailboxKeys(
   );
   return rowCount ?? 0;
 }
+
+/** Keeps that the erasure of a mailbox has begun, until its key is destroyed. */
+export async function beginErasure(pool: Pool, mailboxId: string): Promise<void> {
+  await pool.query(
+    'UPDATE mailbox_keys SET erasing_since = now() WHERE mailbox_id = $1 AND erasing_since IS NULL AND key IS NOT NULL',
+    [mailboxId],
+  );
+}
+
+/** Gives the ids of the mailboxes whose erasure has begun and whose key is not destroyed yet. */
+export async function unfinishedErasures(pool: Pool): Promise<string[]> {
+  const { rows } = await pool.query<{ id: string }>(
+    `SELECT mailbox_id AS id FROM mailbox_keys
+     WHERE erasing_since IS NOT NULL AND key IS NOT NULL ORDER BY mailbox_id`,
+  );
+  return rows.map(({ id }) => id);
+}
+
+/** Destroys the key of a mailbox, for good. To do so again changes nothing. */
+export async function destroyMailboxKey(pool: Pool, mailboxId: string): Promise<void> {
+  await pool.query(
+    'UPDATE mailbox_keys SET key = NULL, key_id = NULL, erased_at = now() WHERE mailbox_id = $1 AND key IS NOT NULL',
+    [mailboxId],
+  );
+}

@@ -40,6 +40,7 @@ describe('an address is read in time linear in its length', () => {
       'evolveMailbox',
       'hasPersonalData',
       'isEncrypted',
+      'isUnencrypted',
       'mailboxEvent',
       'storedData',
       'storedMailboxEvent',

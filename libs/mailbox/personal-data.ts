@@ -34,6 +34,10 @@ export const unencrypted = (personal: object): string => `${inClear}${JSON.strin
 export const isEncrypted = ({ type, schemaVersion }: { readonly type: string; readonly schemaVersion: number }) =>
   Object.hasOwn(personalFields, type) && schemaVersion > 1;
 
+/** Tells whether a recorded event has personal data in clear. */
+export const isUnencrypted = ({ type, schemaVersion }: { readonly type: string; readonly schemaVersion: number }) =>
+  Object.hasOwn(personalFields, type) && schemaVersion === 1;
+
 /** Tells whether an event has personal data. */
 export const hasPersonalData = ({ type }: MailboxEvent): boolean => Object.hasOwn(personalFields, type);
 

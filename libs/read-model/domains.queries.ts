@@ -285,6 +285,14 @@ export class DomainsReadModel {
     return rows[0];
   }
 
+  /** Gives the ids of all domains of a team, those that are gone too. */
+  async everOf(team: string): Promise<string[]> {
+    const { rows } = await this.pool.query<{ id: string }>('SELECT id FROM domains WHERE team = $1 ORDER BY id', [
+      team,
+    ]);
+    return rows.map(({ id }) => id);
+  }
+
   /** The teams of all domains whose names are reserved, by the id of the domain. */
   async teams(): Promise<Map<string, string>> {
     const { rows } = await this.pool.query<{ id: string; team: string }>(

@@ -169,6 +169,22 @@ export class MailboxesReadModel {
     return rowCount === 1;
   }
 
+  /** Gives the ids of the mailboxes that have an address or had it, of whichever team, the deleted ones too. */
+  async everWith(address: string): Promise<string[]> {
+    const { rows } = await this.pool.query<{ id: string }>('SELECT id FROM mailboxes WHERE address = $1 ORDER BY id', [
+      address,
+    ]);
+    return rows.map(({ id }) => id);
+  }
+
+  /** Gives the ids of all mailboxes of a team, the deleted ones too. */
+  async everOf(team: string): Promise<string[]> {
+    const { rows } = await this.pool.query<{ id: string }>('SELECT id FROM mailboxes WHERE team = $1 ORDER BY id', [
+      team,
+    ]);
+    return rows.map(({ id }) => id);
+  }
+
   /** Tells whether a team has its mailbox on the shared domain. */
   async hasShared(team: string): Promise<boolean> {
     const { rowCount } = await this.pool.query({

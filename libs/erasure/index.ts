@@ -1,0 +1,2 @@
+export * from './needles';
+export * from './search';
