@@ -1,12 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import { itIsLinear, ofText, type Reader } from '../../test/support/bounded-time';
 import { Pages } from './pages';
-import { requestId, withoutKeys } from './request-id';
+import { requestId, withoutAddresses, withoutKeys } from './request-id';
 
 const pages = new Pages({ directory: '/nothing', pages: { '/': 'index.html' }, fallback: '/' });
 
 const readers: Record<string, Reader> = {
   requestId: ofText((text) => requestId({ headers: { 'x-request-id': text } } as unknown as IncomingMessage)),
+  withoutAddresses: ofText(withoutAddresses),
   withoutKeys: ofText(withoutKeys),
   'Pages.fallBack': ofText((text) =>
     [text, `/${text}`].map((url) =>

@@ -2,9 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import { logLines } from '@app/runtime';
 import type { DynamicModule } from '@nestjs/common';
 import { LoggerModule } from 'nestjs-pino';
-import { requestId, withoutKeys } from './request-id';
+import { requestId, withoutAddresses, withoutKeys } from './request-id';
 
-/** Logs one JSON object a line. Keys and cookies never reach the logs. */
+/** Logs one JSON object a line. Keys, cookies and the addresses in URLs never reach the logs. */
 export function loggingModule(app: string, level: string): DynamicModule {
   return LoggerModule.forRoot({
     pinoHttp: {
@@ -28,7 +28,7 @@ export function loggingModule(app: string, level: string): DynamicModule {
       serializers: {
         req: (request: { method: string; url: string }) => ({
           method: request.method,
-          url: withoutKeys(request.url),
+          url: withoutAddresses(withoutKeys(request.url)),
         }),
         res: (response: { statusCode: number }) => ({ status: response.statusCode }),
       },

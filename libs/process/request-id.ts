@@ -22,6 +22,13 @@ export function requestId(request: IncomingMessage): string {
 const requestIds = new WeakMap<IncomingMessage, string>();
 
 /**
+ * Hides what has an email address in a URL, as a part of its path or its query: who asks whether an address can be had
+ * puts it there, and a log cannot be erased like a table.
+ */
+export const withoutAddresses = (url: string): string =>
+  url.replace(/[^/?&=#]+/g, (part) => (/@|%40|%2540/i.test(part) ? '[address]' : part));
+
+/**
  * Hides API keys, and secrets of webhooks, in a text. They do not belong in a URL or another header, but callers put
  * them there, and they must not reach logs or answers.
  */
