@@ -152,17 +152,25 @@ Exit status: 0 nothing is wrong, 1 something is.`,
       print(command, proven, () => [
         `${proven.stream}: ${proven.events} events are those that were recorded, in their order, with none missing between them.`,
         `Sealed from ${proven.sealed[0]} to ${proven.sealed[1]}, signed by ${proven.signers.join(', ')}.`,
+        ...(proven.amended > 0
+          ? [`${proven.amended} of them have changed since, as signed amendments say: personal data encrypted.`]
+          : []),
       ]);
     });
 }
 
-function summary({ events, seals, newest, unsealed, faultCount }: Verified): string[] {
+function summary({ events, seals, newest, unsealed, amendments, amended, faultCount }: Verified): string[] {
   const count = (number: number, one: string) => `${number.toLocaleString('en')} ${one}${number === 1 ? '' : 's'}`;
   const covered = newest
     ? `${count(seals, 'seal')}, the newest of ${minute(new Date(newest.time))} up to position ${newest.upTo}`
     : 'no seal: whoever can write to the database could have written all of it anew';
   return [
     `${count(events, 'event')}, ${covered}.`,
+    ...(amendments > 0
+      ? [
+          `${count(amended, 'event')} of these changed by ${count(amendments, 'signed amendment')}: personal data encrypted.`,
+        ]
+      : []),
     ...(unsealed > 0 && newest ? [`${count(unsealed, 'event')} after it: hashed and linked, not sealed yet.`] : []),
     ...(faultCount === 0 ? ['Nothing is wrong.'] : []),
   ];

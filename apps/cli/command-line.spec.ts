@@ -59,6 +59,7 @@ it('has a help with an example for every command', async () => {
     'domain-connect template',
     'erase mailbox',
     'erase team',
+    'erase migrate-log',
     'erase reseal',
     'audit verify',
     'audit history',

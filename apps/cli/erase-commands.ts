@@ -1,9 +1,14 @@
+import { Logger } from '@nestjs/common';
+import { keyFiles, SealingKey } from '@app/audit';
 import { parseAddress } from '@app/mailbox';
-import { mailboxKeyRing, resealMailboxKeys } from '@app/mailbox-keys';
+import { mailboxKeyRing, MailboxKeys, resealMailboxKeys } from '@app/mailbox-keys';
 import { loadSettings } from '@app/runtime';
 import type { Command } from 'commander';
 import { Erasure, type Left } from './erasure';
+import { interruption } from './interruption';
+import { encryptLog } from './log-encryption';
 import { examples, print } from './output';
+import { Progress, stoppable } from './progress';
 import { UsedWrongly } from './used-wrongly';
 import { withPool } from './with-pool';
 
@@ -11,6 +16,7 @@ import { withPool } from './with-pool';
 export function addEraseCommands(erase: Command): void {
   addMailbox(erase);
   addTeam(erase);
+  addMigrateLog(erase);
   addReseal(erase);
 }
 
@@ -109,6 +115,8 @@ function refuse(left: readonly Left[]): void {
 
 /** Runs `work` on the installation that the settings name. Statements have no time limit. */
 async function erasing<T>(work: (erasure: Erasure) => Promise<T>): Promise<T> {
+  // The handler of commands tells what it does, and standard output is for the result.
+  Logger.overrideLogger(false);
   const settings = loadSettings(process.env, [
     'PERSONAL_DATA_KEYS',
     'MAIL_SERVER_DATABASE_URL',
@@ -117,6 +125,42 @@ async function erasing<T>(work: (erasure: Erasure) => Promise<T>): Promise<T> {
   const keyRing = mailboxKeyRing(settings.PERSONAL_DATA_KEYS);
   const mailServerUrl = settings.MAIL_SERVER_DATABASE_DIRECT_URL ?? settings.MAIL_SERVER_DATABASE_URL;
   return withPool((pool) => work(new Erasure({ pool, mailServerUrl, keyRing })), 2, 0);
+}
+
+function addMigrateLog(erase: Command): void {
+  erase
+    .command('migrate-log')
+    .description('encrypts the addresses and display names that earlier releases have recorded in clear')
+    .addHelpText(
+      'after',
+      `${examples('sendmux erase migrate-log')}
+
+Everything goes on meanwhile; appends wait for some milliseconds now and then. Each change is signed with the key of the
+sealer (AUDIT_SIGNING_KEY_FILE), so that \`sendmux audit verify\` knows it. A kill at any point is safe: the same command goes on.`,
+    )
+    .action(async (_options: object, command: Command) => {
+      const settings = loadSettings(process.env, ['PERSONAL_DATA_KEYS', 'AUDIT_SIGNING_KEY_FILE', 'SENDMUX_DATA_DIR']);
+      const keyRing = mailboxKeyRing(settings.PERSONAL_DATA_KEYS);
+      const key = SealingKey.read(settings.AUDIT_SIGNING_KEY_FILE ?? keyFiles(settings.SENDMUX_DATA_DIR).signing);
+      const signal = interruption();
+      const progress = new Progress({ label: 'Encrypting', unit: 'mailboxes' });
+      const done = await stoppable(progress, 'Stopped; the same command goes on.', () =>
+        withPool(
+          (pool) =>
+            encryptLog(pool, new MailboxKeys(pool, keyRing), key, {
+              signal,
+              reached: (mailboxes) => progress.reached(mailboxes),
+            }),
+          2,
+          0,
+        ),
+      );
+      print(command, done, () => [
+        done.encrypted === 0
+          ? 'Nothing in the log is in clear.'
+          : `${done.encrypted} events of ${done.mailboxes} mailboxes are encrypted; ${done.rehashed} have another hash.`,
+      ]);
+    });
 }
 
 function addReseal(erase: Command): void {

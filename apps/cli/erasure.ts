@@ -148,8 +148,8 @@ export class Erasure {
   }
 
   /**
-   * Erases what is personal about a team that is deleted: its mailboxes, its name and those of its keys, the answers and
-   * claims that are kept of it, and whom it has mailed.
+   * Erases what is personal about a team that is deleted: its mailboxes, its name and those of its keys, the answers
+   * and claims that are kept of it, and whom it has mailed.
    *
    * @returns the ids of its mailboxes, and the addresses of those that were not erased before.
    * @throws {AccountRuleBroken} `team_not_found`, `team_in_use`

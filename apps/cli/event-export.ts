@@ -1,9 +1,9 @@
-import { storedSeals, type Seal } from '@app/audit';
+import { changesOf, storedAmendments, storedSeals, type Seal } from '@app/audit';
 import type { EventArchive, Selection, Span } from '@app/event-store';
 import { toLine } from '@app/messaging';
 import { newId } from '@app/runtime';
 import type { Command } from 'commander';
-import { headerLine, sealLine, writeLines, type ExportHeader } from './event-file';
+import { amendmentLine, headerLine, sealLine, writeLines, type ExportHeader, type KeptAmendment } from './event-file';
 import { selecting, selectionOf, type Selected } from './event-selection';
 import { interruption } from './interruption';
 import { examples, print } from './output';
@@ -38,10 +38,15 @@ A whole export has the seals of \`sendmux audit\` as well. Import takes one of t
         const span = { after: 0, upTo: head };
         const { events } = await archive.count(selection, span);
         const seals = Object.values(selection).every((part) => part === undefined) ? await storedSeals(pool, head) : [];
-        const header: ExportHeader = { format: 'sendmux-export/1', events, seals: seals.length, head };
+        const amendments = seals.length > 0 ? await storedAmendments(pool) : [];
+        const counts = { seals: seals.length, ...(amendments.length > 0 && { amendments: amendments.length }) };
+        const header: ExportHeader = { format: 'sendmux-export/1', events, ...counts, head };
+        const amended = async function* () {
+          for (const amendment of amendments) yield { amendment, changes: await changesOf(pool, amendment.number) };
+        };
         const progress = new Progress({ label: 'Exporting', total: events, unit: 'events' });
         await stoppable(progress, 'Nothing is written. Begin again with the same command.', () =>
-          writeLines(options.file, linesOf(archive, selection, span, { header, seals, signal, progress })),
+          writeLines(options.file, linesOf(archive, selection, span, { header, seals, amended, signal, progress })),
         );
         if (options.file !== undefined)
           print(command, { file: options.file, ...header }, () => [
@@ -55,17 +60,21 @@ A whole export has the seals of \`sendmux audit\` as well. Import takes one of t
 interface LineOptions {
   readonly header?: ExportHeader;
   readonly seals?: readonly Seal[];
+  readonly amended?: () => AsyncIterable<KeptAmendment>;
   readonly replayId?: string;
   readonly signal: AbortSignal;
   readonly progress: Progress;
 }
 
-/** Gives the lines of an export or a replay: a header if there is one, the events page by page, then the seals. */
+/**
+ * Gives the lines of an export or a replay: a header if there is one, the events page by page, then the amendments and
+ * the seals.
+ */
 export async function* linesOf(
   archive: EventArchive,
   selection: Selection,
   span: Span,
-  { header, seals = [], replayId, signal, progress }: LineOptions,
+  { header, seals = [], amended, replayId, signal, progress }: LineOptions,
 ): AsyncGenerator<string> {
   if (header) yield headerLine(newId('exp'), header, new Date());
   let done = 0;
@@ -74,5 +83,6 @@ export async function* linesOf(
     if (events.length > 0) yield events.map((event) => toLine(event, replayId)).join('\n');
     progress.reached((done += events.length));
   }
+  for await (const each of amended?.() ?? []) yield amendmentLine(each);
   for (const seal of seals) yield sealLine(seal);
 }

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
-import { readStatement, type Seal } from '@app/audit';
+import { readAmendment, readStatement, type Change, type Seal } from '@app/audit';
 
 /** The first line of an export. */
 export interface ExportHeader {
@@ -14,6 +14,8 @@ export interface ExportHeader {
   readonly events: number;
   /** Number of lines with seals, which follow the events. */
   readonly seals: number;
+  /** Number of lines with amendments, which come between them; absent for none. */
+  readonly amendments?: number;
   /** The last settled position of the log when the export began. */
   readonly head: number;
 }
@@ -36,6 +38,36 @@ export const headerLine = (id: string, header: ExportHeader, now: Date): string 
 export function sealLine({ statement, signer, signature }: Seal): string {
   const { log, number, time } = readStatement(statement)!;
   return envelope('audit.Sealed', `seal/${log}/${number}`, time, { statement, signer, signature });
+}
+
+/** An amendment with what it has changed. */
+export interface KeptAmendment {
+  readonly amendment: Seal;
+  readonly changes: readonly Change[];
+}
+
+export function amendmentLine({ amendment, changes }: KeptAmendment): string {
+  const { log, number, time } = readAmendment(amendment.statement)!;
+  return envelope('audit.Amended', `amendment/${log}/${number}`, time, {
+    statement: amendment.statement,
+    signer: amendment.signer,
+    signature: amendment.signature,
+    changes: changes.map(({ position, before, after }) => [position, before.toString('hex'), after.toString('hex')]),
+  });
+}
+
+export function readAmendmentLine(line: string): KeptAmendment | undefined {
+  const data = dataOf<Seal & { changes: [number, string, string][] }>('audit.Amended', line);
+  if (!data || !readAmendment(data.statement)) return undefined;
+  const { changes, ...amendment } = data;
+  return {
+    amendment,
+    changes: changes.map(([position, before, after]) => ({
+      position,
+      before: Buffer.from(before, 'hex'),
+      after: Buffer.from(after, 'hex'),
+    })),
+  };
 }
 
 /** Gives the data of a line of this type; undefined when the line is something else. */

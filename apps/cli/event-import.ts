@@ -1,8 +1,8 @@
-import { importSeal } from '@app/audit';
+import { importAmendment, importSeal } from '@app/audit';
 import { ChainBroken, checkChain, type EventArchive, type KeptEvent } from '@app/event-store';
 import { fromLine, LineRefused } from '@app/messaging';
 import type { Command } from 'commander';
-import { readHeader, readLines, readSeal, type ExportHeader } from './event-file';
+import { readAmendmentLine, readHeader, readLines, readSeal, type ExportHeader } from './event-file';
 import { interruption } from './interruption';
 import { examples, print } from './output';
 import { Progress, stoppable } from './progress';
@@ -45,6 +45,11 @@ async function importFile(file: string, archive: EventArchive, signal: AbortSign
   const progress = new Progress({ label: 'Importing', total: header.events, unit: 'events' });
   await stoppable(progress, 'Nothing is imported. Begin again with the same command.', () =>
     archive.fill(eventPages(lines, header, signal, progress), header.head, async (client) => {
+      for (let left = header.amendments ?? 0; left > 0; left--) {
+        const kept = readAmendmentLine(await lines.required(`${left} more amendments`));
+        if (!kept) throw lines.bad('it is no amendment');
+        await importAmendment(client, kept.amendment, kept.changes);
+      }
       for (let left = header.seals; left > 0; left--) {
         const seal = readSeal(await lines.required(`${left} more seals`));
         if (!seal) throw lines.bad('it is no seal');

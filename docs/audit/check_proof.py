@@ -22,6 +22,12 @@ STATEMENT = re.compile(
 )
 
 
+AMENDMENT = re.compile(
+    r"sendmux-amendment/1\nlog (\w+)\nnumber (\d+)\nprevious ([0-9a-f]{64})\nseals (\d+)\nevents (\d+)\n"
+    r"root ([0-9a-f]{64})\nreason ([\w-]+)\ntime (\S+)\n"
+)
+
+
 def is_signed(seal, key):
     with tempfile.NamedTemporaryFile() as text, tempfile.NamedTemporaryFile() as signature:
         text.write(seal["statement"].encode())
@@ -70,6 +76,12 @@ def check(proof, key):
         seals[int(said[1])] = {
             "events": int(said[3]), "after": int(said[4]), "up_to": int(said[5]), "root": said[6], "time": said[7],
         }
+    amendments = {}
+    for amendment in proof.get("amendments", {}).values():
+        if not is_signed(amendment, key):
+            raise ValueError("an amendment does not have the signature of this key")
+        said = AMENDMENT.fullmatch(amendment["statement"]).groups()
+        amendments[int(said[1])] = {"seals": int(said[3]), "events": int(said[4]), "root": said[5], "reason": said[6]}
     previous = bytes(32)
     for version, event in enumerate(proof["events"], 1):
         name = f"{proof['stream']}/{version}"
@@ -79,18 +91,31 @@ def check(proof, key):
             raise ValueError(f"{name} is not what was recorded")
         if not seal["after"] < event["position"] <= seal["up_to"] or not 0 <= event["index"] < seal["events"]:
             raise ValueError(f"{name} is not covered by its seal")
-        if root_of(found, event["index"], seal["events"], event["path"]).hex() != seal["root"]:
+        sealed = found
+        for change in event.get("amended", []):
+            amendment, before = amendments[change["amendment"]], bytes.fromhex(change["before"])
+            leaf = hashlib.sha256(b"\x00" + struct.pack(">q", event["position"]) + before + sealed).digest()
+            if amendment["seals"] < event["seal"] or not 0 <= change["index"] < amendment["events"]:
+                raise ValueError(f"{name} was sealed after its amendment")
+            if root_of(leaf, change["index"], amendment["events"], change["path"]).hex() != amendment["root"]:
+                raise ValueError(f"{name} was not changed by its amendment")
+            sealed = before
+        if root_of(sealed, event["index"], seal["events"], event["path"]).hex() != seal["root"]:
             raise ValueError(f"{name} is not in its seal")
         previous = found
-    return seals
+    return seals, amendments
 
 
 if __name__ == "__main__":
     with open(sys.argv[1], encoding="utf-8") as file:
         proof = json.load(file)
     try:
-        seals = check(proof, sys.argv[2])
+        seals, amendments = check(proof, sys.argv[2])
     except Exception as error:  # whatever it is, nothing is proven
         sys.exit(f"Proves nothing: {error!r}")
     times = sorted(seal["time"] for seal in seals.values())
     print(f"{proof['stream']}: {len(proof['events'])} events, sealed from {times[0]} to {times[-1]}")
+    changed = sum("amended" in event for event in proof["events"])
+    if changed:
+        reasons = ", ".join(sorted({amendment["reason"] for amendment in amendments.values()}))
+        print(f"{changed} of them have changed since, by signed amendments: {reasons}")

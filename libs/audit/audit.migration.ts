@@ -33,4 +33,36 @@ class CreateAuditSeals1795700000100 implements MigrationInterface {
   }
 }
 
-export const auditMigrations: readonly Migration[] = [CreateAuditSeals1795700000100];
+/** Keeps what was changed in events that were recorded, with a signed statement that says why. */
+class CreateAmendments1798000000400 implements MigrationInterface {
+  readonly name = 'CreateAmendments1798000000400';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE audit_amendments (
+        number integer PRIMARY KEY,
+        statement text NOT NULL,
+        signer text NOT NULL,
+        signature text NOT NULL
+      )`);
+    await runner.query(`
+      CREATE TABLE audit_amended_events (
+        position bigint NOT NULL,
+        number integer NOT NULL REFERENCES audit_amendments,
+        before bytea NOT NULL,
+        after bytea NOT NULL,
+        PRIMARY KEY (position, number)
+      )`);
+    await runner.query('CREATE INDEX audit_amended_events_of ON audit_amended_events (number, position)');
+    for (const table of ['audit_amendments', 'audit_amended_events'])
+      await runner.query(`
+        CREATE TRIGGER amendments_are_facts BEFORE UPDATE OR DELETE OR TRUNCATE ON ${table}
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_seal_change()`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE audit_amended_events, audit_amendments');
+  }
+}
+
+export const auditMigrations: readonly Migration[] = [CreateAuditSeals1795700000100, CreateAmendments1798000000400];

@@ -1,7 +1,9 @@
 import type { Pool } from 'pg';
 import { eventHash, microsecondsOf, noHash } from '@app/event-store';
+import { leafOf, readAmendment, type AmendmentStatement } from './amendment';
 import { inclusionPath, rootOfPath } from './merkle';
 import { isSigned, readStatement, type Seal, type Statement, type TrustedKeys } from './seal';
+import { changesOf, hashesBefore } from './stored-amendments';
 
 /**
  * Proves that the events of one stream are those that were recorded, and that they existed at the times of the seals.
@@ -14,6 +16,8 @@ export interface Proof {
   readonly events: readonly ProvenEvent[];
   /** The seals that cover the events, by number. */
   readonly seals: Readonly<Record<string, Seal>>;
+  /** The amendments that have changed the events, by number; absent where none has. */
+  readonly amendments?: Readonly<Record<string, Seal>>;
   /** The number of the stream's events that no seal covers yet; they are not in the proof. */
   readonly unsealed: number;
 }
@@ -34,6 +38,18 @@ export interface ProvenEvent {
   /** The event's index among the events of the seal, from 0. */
   readonly index: number;
   /** Hashes of the siblings on the path to the root, in hex (RFC 9162 section 2.1.3). */
+  readonly path: readonly string[];
+  /** What amendments have changed since it was sealed, the newest first; absent for none. */
+  readonly amended?: readonly ProvenChange[];
+}
+
+/** That an event has another hash since an amendment. */
+export interface ProvenChange {
+  readonly amendment: number;
+  /** The hash from before, in hex. */
+  readonly before: string;
+  /** The index of the change among those of the amendment, from 0, and its path to the root. */
+  readonly index: number;
   readonly path: readonly string[];
 }
 
@@ -62,16 +78,29 @@ export async function prove(pool: Pool, stream: string): Promise<Proof | undefin
   if (rows.length === 0) return undefined;
   const seals: Record<string, Seal> = {};
   const events: ProvenEvent[] = [];
-  let covering: { says: Statement; leaves: Buffer } | undefined;
+  const amendments: Record<string, Seal> = {};
+  let covering: { says: Statement; leaves: Buffer; before: Awaited<ReturnType<typeof hashesBefore>> } | undefined;
   for (const { position, version, type, schemaVersion, time, data, metadata, hash } of rows) {
     if (!covering || position > covering.says.upTo) {
       const seal = await sealOver(pool, position);
       if (!seal) break;
       const { statement, signer, signature, leaves, says } = seal;
       seals[says.number] = { statement, signer, signature };
-      covering = { says, leaves };
+      covering = { says, leaves, before: await hashesBefore(pool, says.number, says) };
     }
-    const index = covering.leaves.toString('hex').match(/.{64}/g)!.indexOf(hash.toString('hex'));
+    const was = covering.before.get(hash.toString('hex'));
+    const index = covering.leaves
+      .toString('hex')
+      .match(/.{64}/g)!
+      .indexOf((was?.before ?? hash).toString('hex'));
+    const amended: ProvenChange[] = [];
+    for (const { number, before } of was?.changes ?? []) {
+      const changes = await changesOf(pool, number);
+      const at = changes.findIndex((change) => change.position === position);
+      const path = inclusionPath(Buffer.concat(changes.map(leafOf)), at).map((sibling) => sibling.toString('hex'));
+      amended.push({ amendment: number, before: before.toString('hex'), index: at, path });
+      amendments[number] ??= await amendmentOf(pool, number);
+    }
     events.push({
       position,
       version,
@@ -84,9 +113,20 @@ export async function prove(pool: Pool, stream: string): Promise<Proof | undefin
       seal: covering.says.number,
       index,
       path: index < 0 ? [] : inclusionPath(covering.leaves, index).map((sibling) => sibling.toString('hex')),
+      ...(amended.length > 0 && { amended }),
     });
   }
-  return { format: 'sendmux-proof/1', stream, events, seals, unsealed: rows.length - events.length };
+  const isAmended = Object.keys(amendments).length > 0;
+  const unsealed = rows.length - events.length;
+  return { format: 'sendmux-proof/1', stream, events, seals, ...(isAmended && { amendments }), unsealed };
+}
+
+async function amendmentOf(pool: Pool, number: number): Promise<Seal> {
+  const { rows } = await pool.query<Seal>(
+    'SELECT statement, signer, signature FROM audit_amendments WHERE number = $1',
+    [number],
+  );
+  return rows[0]!;
 }
 
 async function sealOver(pool: Pool, position: number) {
@@ -106,6 +146,8 @@ export interface Proven {
   /** The times of the oldest and of the newest seal over the events, ISO 8601. */
   readonly sealed: readonly [from: string, to: string];
   readonly signers: readonly string[];
+  /** How many of the events amendments have changed since. */
+  readonly amended: number;
 }
 
 /** Thrown when a proof is not valid; the message says why. */
@@ -132,6 +174,12 @@ export function checkProof(given: unknown, trusted: TrustedKeys): Proven {
     if (!says) throw new ProofRefused(`A seal is not signed by ${[...trusted.keys()].join(' or ')}.`);
     seals.set(says.number, says);
   }
+  const amendments = new Map<number, AmendmentStatement>();
+  for (const amendment of Object.values(proof.amendments ?? {})) {
+    const says = isSigned(amendment, trusted) ? readAmendment(amendment.statement) : undefined;
+    if (!says) throw new ProofRefused(`An amendment is not signed by ${[...trusted.keys()].join(' or ')}.`);
+    amendments.set(says.number, says);
+  }
   let previous: Buffer = noHash;
   let position = 0;
   for (const [i, event] of events.entries()) {
@@ -157,14 +205,24 @@ export function checkProof(given: unknown, trusted: TrustedKeys): Proven {
       throw refuse('is not what its hash says');
     const says = seals.get(event.seal);
     if (!says || event.position <= says.after || event.position > says.upTo) throw refuse('is covered by no seal');
-    const path = event.path.map((sibling) => Buffer.from(sibling, 'hex'));
-    if (rootOfPath(hash, event.index, says.events, path)?.toString('hex') !== says.root)
+    const octets = (siblings: readonly string[]) => siblings.map((sibling) => Buffer.from(sibling, 'hex'));
+    let sealed = hash;
+    for (const { amendment, before, index, path } of event.amended ?? []) {
+      const amends = amendments.get(amendment);
+      const was = Buffer.from(before, 'hex');
+      const change = leafOf({ position: event.position, before: was, after: sealed });
+      const root = amends && amends.seals >= event.seal && rootOfPath(change, index, amends.events, octets(path));
+      if (!root || root.toString('hex') !== amends.root) throw refuse(`was not changed by amendment ${amendment}`);
+      sealed = was;
+    }
+    if (rootOfPath(sealed, event.index, says.events, octets(event.path))?.toString('hex') !== says.root)
       throw refuse(`is not among the events of seal ${event.seal}`);
     [previous, position] = [hash, event.position];
   }
   const times = events.map(({ seal }) => seals.get(seal)!.time).sort();
   const signers = [...new Set(Object.values(proof.seals as Record<string, Seal>).map(({ signer }) => signer))];
-  return { stream, events: events.length, sealed: [times[0]!, times.at(-1)!], signers };
+  const amended = events.filter((event) => event.amended).length;
+  return { stream, events: events.length, sealed: [times[0]!, times.at(-1)!], signers, amended };
 }
 
 /** Gives undefined when hashing throws, since an event whose numbers are out of range cannot be ours. */

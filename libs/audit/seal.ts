@@ -102,7 +102,11 @@ export class SealingKey {
   }
 
   seal(statement: Statement): Seal {
-    const text = statementText(statement);
+    return this.signText(statementText(statement));
+  }
+
+  /** Signs the text of a statement. */
+  signText(text: string): Seal {
     return { statement: text, signer: this.id, signature: sign(null, Buffer.from(text), this.key).toString('base64') };
   }
 }

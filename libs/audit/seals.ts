@@ -4,12 +4,7 @@ import { inTransaction, type Connection } from '@app/database';
 import { boundsSql, eventHashSql, hashBeforeSql, noHash, type EventLog } from '@app/event-store';
 import { merkleRoot } from './merkle';
 import { hashOfStatement, nothingBefore, readStatement, type Seal, type SealingKey } from './seal';
-
-/**
- * Key of the advisory lock under which one sealer at a time seals. The primary key on the number ensures the same
- * without it.
- */
-const sealingLock = 0x5ea1;
+import { sealingLock } from './sealing-lock';
 
 /** Thrown when an event does not have its own hash, or does not follow the one before it. Nothing is sealed over it. */
 export class LogBroken extends Error {

@@ -1,6 +1,7 @@
 import type { Connection } from '@app/database';
 import type { Pool } from 'pg';
 import { readStatement, type Seal } from './seal';
+import { hashesBefore } from './stored-amendments';
 
 /** Reads the seals whose last event is at or below position `upTo`, all when it is absent; the oldest first. */
 export async function storedSeals(pool: Pool, upTo?: number): Promise<Seal[]> {
@@ -10,6 +11,14 @@ export async function storedSeals(pool: Pool, upTo?: number): Promise<Seal[]> {
     [upTo ?? null],
   );
   return rows;
+}
+
+/** Reads the newest seal; undefined where there is none. */
+export async function newestSeal(pool: Pool): Promise<Seal | undefined> {
+  const { rows } = await pool.query<Seal>(
+    'SELECT statement, signer, signature FROM audit_seals ORDER BY number DESC LIMIT 1',
+  );
+  return rows[0];
 }
 
 /** Reads up to `limit` seals with a number above `after`, the oldest first. */
@@ -27,17 +36,21 @@ export async function storedSealsAfter(
 
 /**
  * Stores a seal that was made elsewhere, such as by the store that an export comes from. The events that it covers must
- * be stored already: their hashes are its leaves.
+ * be stored already, and the amendments: the hashes that it was made of are its leaves.
  *
  * @throws {Error} when its statement cannot be read.
  */
 export async function importSeal(client: Connection, { statement, signer, signature }: Seal): Promise<void> {
   const read = readStatement(statement);
   if (!read) throw new Error('The statement of the seal cannot be read.');
+  const before = await hashesBefore(client, read.number, read);
+  const { rows } = await client.query<{ hash: Buffer }>(
+    'SELECT hash FROM events WHERE position > $1 AND position <= $2 ORDER BY position',
+    [read.after, read.upTo],
+  );
+  const leaves = rows.map(({ hash }) => before.get(hash.toString('hex'))?.before ?? hash);
   await client.query(
-    `INSERT INTO audit_seals (number, up_to, statement, signer, signature, leaves)
-     SELECT $1, $2, $3, $4, $5, coalesce(string_agg(hash, ''::bytea ORDER BY position), '')
-     FROM events WHERE position > $6 AND position <= $2`,
-    [read.number, read.upTo, statement, signer, signature, read.after],
+    'INSERT INTO audit_seals (number, up_to, statement, signer, signature, leaves) VALUES ($1, $2, $3, $4, $5, $6)',
+    [read.number, read.upTo, statement, signer, signature, Buffer.concat(leaves)],
   );
 }

@@ -12,6 +12,7 @@ import {
   type Statement,
   type TrustedKeys,
 } from './seal';
+import { checkAmendments, hashesBefore } from './stored-amendments';
 
 /** A difference from what was recorded or sealed. */
 export interface Fault {
@@ -46,6 +47,8 @@ export type FaultCode =
   | 'seal_leaves_changed'
   /** An event that should have been sealed by now is not: the sealer does not run, or the seals were removed. */
   | 'seal_missing'
+  /** The amendment is not as it was signed, or its changes are others: what it has changed counts as changed. */
+  | 'amendment_unsigned'
   /** A witness has another seal of this number. */
   | 'seal_replaced'
   /** A witness has seen a seal that is missing here: the end of the log is cut off. */
@@ -56,6 +59,9 @@ export interface Verified {
   /** The number of events after the newest seal, which are hashed and linked but not signed yet. */
   readonly unsealed: number;
   readonly seals: number;
+  /** The number of signed amendments, and of the events that they have changed. */
+  readonly amendments: number;
+  readonly amended: number;
   /** The statement of the newest seal; undefined when there is none. */
   readonly newest: Statement | undefined;
   /** The first `mostFaults` faults in the order of the log. Empty when the log is as it was recorded. */
@@ -101,6 +107,8 @@ export class Verification {
   private readonly faults: Fault[] = [];
   private faultCount = 0;
   private events = 0;
+  /** The numbers of the amendments that are valid. */
+  private amendments: readonly number[] = [];
 
   /** The positions of the events that were gathered for the open seal. */
   private positions: number[] = [];
@@ -119,6 +127,9 @@ export class Verification {
       'SELECT coalesce(max(number), 0) AS count FROM audit_seals',
     );
     const { count } = rows[0]!;
+    const { valid, events: amended, faults: amiss } = await checkAmendments(this.pool, this.options.trusted);
+    this.amendments = valid;
+    for (const { message, position } of amiss) this.report({ position, code: 'amendment_unsigned', message });
     const head = await this.log.head();
     // A separate connection, since no other statement may take as long as these.
     const client = await openSession(this.pool, { statement_timeout: 0 });
@@ -130,7 +141,8 @@ export class Verification {
       const unsealed = await this.readEnd(client, newest?.upTo ?? 0, head);
       this.faults.sort((a, b) => a.position - b.position);
       const { faults, faultCount, events } = this;
-      return { events, unsealed, seals: count, newest, faults: faults.slice(0, mostFaults), faultCount };
+      const checked = { events, unsealed, seals: count, amendments: valid.length, amended };
+      return { ...checked, newest, faults: faults.slice(0, mostFaults), faultCount };
     } catch (error) {
       signal?.throwIfAborted();
       throw error;
@@ -197,7 +209,7 @@ export class Verification {
 
   /** Compares the gathered events of a seal with those that it was made from. */
   private async close({ says, leaves }: OpenSeal): Promise<void> {
-    const found = this.hashes.subarray(0, this.positions.length * hashLength);
+    const found = await this.asSealed(says);
     const { positions } = this;
     this.positions = [];
     const isWhole = positions.length === says.events && merkleRoot(found).toString('hex') === says.root;
@@ -211,6 +223,16 @@ export class Verification {
         message: `The hashes that are kept beside seal ${says.number} are not those that it was made of${isWhole ? '; its events are' : `, nor are its events (positions ${at} to ${says.upTo}): ${positions.length} where ${says.events} were sealed`}`,
       });
     else await this.compare(says, leaves, found, positions);
+  }
+
+  /** Gives the hashes that were gathered for a seal, with those that amendments have changed as they were before. */
+  private async asSealed(says: Statement): Promise<Buffer> {
+    const found = this.hashes.subarray(0, this.positions.length * hashLength);
+    if (this.amendments.length === 0) return found;
+    const before = await hashesBefore(this.pool, says.number, says, this.amendments);
+    for (let at = 0; before.size > 0 && at < found.length; at += hashLength)
+      before.get(found.toString('hex', at, at + hashLength))?.before.copy(found, at);
+    return found;
   }
 
   /** Reports the first place of a seal that has another event than the sealed one. */

@@ -133,9 +133,37 @@ class PartitionSmallLogs1797100000100 implements MigrationInterface {
   }
 }
 
+/**
+ * Lets `replaceData` change events, in its own transaction and for whoever could disable the trigger. A trigger that is
+ * disabled would be so for all transactions, and hold up all appends.
+ */
+class LetEventsBeAmended1798000000500 implements MigrationInterface {
+  readonly name = 'LetEventsBeAmended1798000000500';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE OR REPLACE FUNCTION refuse_event_change() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        IF TG_OP = 'UPDATE' AND current_setting('sendmux.amending', true) = 'on'
+          AND pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE')
+        THEN RETURN NULL; END IF;
+        RAISE EXCEPTION 'events are only ever added: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
+      END $$`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE OR REPLACE FUNCTION refuse_event_change() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        RAISE EXCEPTION 'events are only ever added: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
+      END $$`);
+  }
+}
+
 export const eventStoreMigrations: readonly Migration[] = [
   CreateEvents1770000000000,
   ChainEvents1795700000000,
   CreateEventPartitions1797100000000,
   PartitionSmallLogs1797100000100,
+  LetEventsBeAmended1798000000500,
 ];

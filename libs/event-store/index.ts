@@ -1,5 +1,6 @@
 export * from './errors';
 export * from './event';
+export * from './event-amendment';
 export * from './event-archive';
 export * from './event-hash';
 export { EventLog, type LogPage, type PageSelection } from './event-log';

@@ -38,6 +38,9 @@ export const isEncrypted = ({ type, schemaVersion }: { readonly type: string; re
 export const isUnencrypted = ({ type, schemaVersion }: { readonly type: string; readonly schemaVersion: number }) =>
   Object.hasOwn(personalFields, type) && schemaVersion === 1;
 
+/** The types of the events that have personal data. */
+export const personalTypes = Object.keys(personalFields);
+
 /** Tells whether an event has personal data. */
 export const hasPersonalData = ({ type }: MailboxEvent): boolean => Object.hasOwn(personalFields, type);
 

@@ -24,4 +24,11 @@ export * from './topic-check';
 export * from './topic-publisher';
 export { describeError } from './describe-error';
 export { consumerMetrics, measure, measureNoMore } from './metrics';
-export { parkedEvent, ParkedMessages, type ParkedMessage, type Query, type RawMessage } from './parked-messages';
+export {
+  parkedEvent,
+  ParkedMessages,
+  replaceParkedData,
+  type ParkedMessage,
+  type Query,
+  type RawMessage,
+} from './parked-messages';

@@ -1,5 +1,5 @@
-import { inTransaction } from '@app/database';
-import { eventId, type RecordedEvent } from '@app/event-store';
+import { inTransaction, type Connection } from '@app/database';
+import { eventId, type KeptEvent, type RecordedEvent } from '@app/event-store';
 import type { Pool, QueryResult, QueryResultRow } from 'pg';
 import type { ReceivedMessage } from './cloud-event';
 import { describeError } from './describe-error';
@@ -245,4 +245,26 @@ export function redriveOne(
     await client.query('DELETE FROM parked_messages WHERE consumer_group = $1 AND message = $2', [group, message]);
     return { message };
   });
+}
+
+/**
+ * Gives parked events the data that their events have now, in the open transaction.
+ *
+ * @param events each with its data as JSON text.
+ */
+export async function replaceParkedData(
+  client: Connection,
+  events: readonly Pick<KeptEvent, 'stream' | 'version' | 'schemaVersion' | 'data'>[],
+): Promise<void> {
+  await client.query(
+    `UPDATE parked_messages SET event = jsonb_set(
+       jsonb_set(event::jsonb, '{data}', changed.data::jsonb), '{schemaVersion}', to_jsonb(changed.schema_version))::json
+     FROM unnest($1::text[], $2::int[], $3::text[]) AS changed (message, schema_version, data)
+     WHERE parked_messages.message = changed.message AND parked_messages.event IS NOT NULL`,
+    [
+      events.map(({ stream, version }) => `${stream}/${version}`),
+      events.map(({ schemaVersion }) => schemaVersion),
+      events.map(({ data }) => data),
+    ],
+  );
 }

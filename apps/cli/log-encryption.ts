@@ -1,0 +1,89 @@
+import { holdSeals, KeyUnusable, newestSeal, recordAmendment, type SealingKey } from '@app/audit';
+import { inTransaction } from '@app/database';
+import { replaceData, streamsWithVersion, type Replaceable } from '@app/event-store';
+import { isUnencrypted, mailboxEvent, mailboxSchemaVersions, personalTypes, storedData, type Seal } from '@app/mailbox';
+import type { MailboxKeys } from '@app/mailbox-keys';
+import { replaceParkedData } from '@app/messaging';
+import type { Pool } from 'pg';
+
+/** Streams in one transaction, for which appends wait. */
+const streamsAtOnce = 50;
+/** Streams that are looked at at once. */
+const pageSize = 500;
+
+/** What the encryption of a log has done. */
+export interface EncryptedLog {
+  /** Mailboxes whose events it has changed. */
+  readonly mailboxes: number;
+  /** Events whose data are encrypted now. */
+  readonly encrypted: number;
+  /** Events with another hash: those, and all that follow them in their streams. */
+  readonly rehashed: number;
+}
+
+/**
+ * Encrypts the personal data that earlier releases have recorded in clear. It goes stream by stream, a few in each
+ * transaction, with a signed amendment of what was changed, so a run that was killed goes on with what is left.
+ *
+ * @throws {KeyUnusable} for another key than that of the newest seal: whoever verifies would not trust the amendments.
+ * @param signal ends it between two transactions.
+ * @param reached is told of the mailboxes that were looked at.
+ */
+export async function encryptLog(
+  pool: Pool,
+  keys: MailboxKeys,
+  key: SealingKey,
+  { signal, reached }: { readonly signal?: AbortSignal; readonly reached?: (mailboxes: number) => void } = {},
+): Promise<EncryptedLog> {
+  await assertSealer(pool, key);
+  const done = { mailboxes: 0, encrypted: 0, rehashed: 0 };
+  let looked = 0;
+  for (let after = ''; ;) {
+    const page = await inTransaction(pool, (client) =>
+      streamsWithVersion(client, { prefix: 'mbx_', after, types: personalTypes, schemaVersion: 1, limit: pageSize }),
+    );
+    const streams = page.filter(({ hasVersion }) => hasVersion).map(({ stream }) => stream);
+    for (let at = 0; at < streams.length; at += streamsAtOnce) {
+      signal?.throwIfAborted();
+      const some = streams.slice(at, at + streamsAtOnce);
+      const changed = await encryptStreams(pool, keys, key, some);
+      done.mailboxes += some.length;
+      done.encrypted += changed.encrypted;
+      done.rehashed += changed.rehashed;
+    }
+    reached?.((looked += page.length));
+    if (page.length < pageSize) return done;
+    after = page.at(-1)!.stream;
+  }
+}
+
+async function assertSealer(pool: Pool, key: SealingKey): Promise<void> {
+  const newest = await newestSeal(pool);
+  if (newest && newest.signer !== key.id)
+    throw new KeyUnusable(
+      `The newest seal is signed by the key ${newest.signer}, and this one is ${key.id}. Run it with the key of the sealer.`,
+    );
+}
+
+async function encryptStreams(pool: Pool, keys: MailboxKeys, key: SealingKey, streams: readonly string[]) {
+  // Before the transaction, since a key has to be there before what it encrypts, and appends wait for the latter.
+  const seals = new Map<string, Seal>();
+  for (const stream of streams) seals.set(stream, await keys.sealerFor(stream));
+  return inTransaction(pool, async (client) => {
+    await holdSeals(client);
+    const changed = await replaceData(client, streams, (event) =>
+      isUnencrypted(event) ? encrypted(event, seals.get(event.stream)!) : undefined,
+    );
+    if (changed.length > 0) await recordAmendment(client, key, 'personal-data-encrypted', changed);
+    const replaced = changed.filter(({ isReplaced }) => isReplaced);
+    await replaceParkedData(client, replaced);
+    return { encrypted: replaced.length, rehashed: changed.length };
+  });
+}
+
+/** Gives the data of an event of schema version 1 as this release would have recorded them. */
+function encrypted({ stream, type, schemaVersion, data }: Replaceable, seal: Seal) {
+  const recorded = { stream, type, schemaVersion, time: '', data: JSON.parse(data) as unknown };
+  const event = mailboxEvent(recorded, () => undefined);
+  return { schemaVersion: mailboxSchemaVersions[event.type], data: JSON.stringify(storedData(event, seal)) };
+}
