@@ -4,12 +4,17 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import {
+  changesOf,
   checkProof,
+  importAmendment,
+  importSeal,
   KeyUnusable,
   prove,
   ProofRefused,
   Seals,
   SealingKey,
+  storedAmendments,
+  storedSeals,
   trusting,
   Verification,
   type Proof,
@@ -18,7 +23,7 @@ import {
 import { Logger } from '@nestjs/common';
 import { openPool } from '@app/database';
 import { finder, needlesOf } from '@app/erasure';
-import { EventLog, EventStore } from '@app/event-store';
+import { EventArchive, EventLog, EventStore } from '@app/event-store';
 import { mailboxesProjection, mailboxRow } from '@app/read-model';
 import { evolveMailbox, noMailbox, type Mailbox, type MailboxEvent } from '@app/mailbox';
 import { rebuild } from '@app/rebuild';
@@ -27,6 +32,7 @@ import { mailboxKeyRingOfTests as keyRing, mailboxKeysIn } from '../../test/supp
 import { sample } from '../../test/support/sample';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { Erasure } from './erasure';
+import { amendmentLine, readAmendmentLine, readSeal, sealLine } from './event-file';
 import { encryptLog } from './log-encryption';
 import { migrateEverything } from './migrations';
 
@@ -187,6 +193,37 @@ describe('a log in clear that is encrypted', () => {
     expect((await verify()).faults).toEqual([]);
     await change(id);
     expect((await verify()).faults.map((fault) => fault.code)).toContain(code);
+  });
+
+  it('is the same log where it is exported to, by the lines of an export', async () => {
+    await recordInClear(0);
+    await seal();
+    await run();
+    await recordInClear(1);
+    await seal();
+    const kept = await Promise.all(
+      (await storedAmendments(pool)).map(async (amendment) =>
+        readAmendmentLine(amendmentLine({ amendment, changes: await changesOf(pool, amendment.number) })),
+      ),
+    );
+    const seals = (await storedSeals(pool)).map((each) => readSeal(sealLine(each))!);
+    const upTo = await log.head();
+    const pages = async function* () {
+      for await (const { events } of new EventArchive(pool).read({}, { after: 0, upTo })) yield events;
+    };
+    const other = await testDatabase();
+    await migrateEverything(other.url, mailServer.url);
+    const there = openPool(other.url, 2);
+    const logThere = new EventLog(there);
+    await new EventArchive(there).fill(pages(), async (client) => {
+      for (const each of kept) await importAmendment(client, each!.amendment, each!.changes);
+      for (const each of seals) await importSeal(client, each);
+      return upTo;
+    });
+    expect(await new Verification(there, logThere, { trusted }).run()).toMatchObject({ amended: 4, faults: [] });
+    await logThere.close();
+    await there.end();
+    await other.drop();
   });
 
   it('refuses changes to everybody else, as before', async () => {
