@@ -22,7 +22,10 @@ it.each([
   ['unreachable', coded('ECONNREFUSED', 'connect')],
   ['unreachable', new AggregateError([coded('ECONNREFUSED', 'connect')])],
   ['ours', new Error('No database', { cause: coded('28P01') })],
+  ['unreachable', new Error('timeout expired')],
+  ['unreachable', new Error('Query read timeout')],
   [undefined, new Error('x')],
+  [undefined, new Error('the timeout expired')],
   [undefined, coded('ENOENT', 'open')],
   [undefined, new AggregateError([coded('ECONNREFUSED', 'connect'), new Error('x')])],
 ] as const)('P1: an error of PostgreSQL is sorted: %s (%#)', (fault, error) =>

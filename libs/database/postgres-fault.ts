@@ -20,7 +20,7 @@ const sqlStates: readonly [RegExp, PostgresFault][] = [
 ];
 const networkCalls = new Set(['connect', 'read', 'write', 'getaddrinfo']);
 const driverMessages =
-  /connection (terminated|error|timeout|ended)|timeout exceeded when trying to connect|not queryable|encountered a connection/i;
+  /connection (terminated|error|timeout|ended)|timeout exceeded when trying to connect|^(timeout expired|Query read timeout)$|not queryable|encountered a connection/i;
 
 /** Sorts an error of `pg`, or of the socket below it. Undefined for any other error. */
 export function postgresFault(error: unknown): PostgresFault | undefined {
