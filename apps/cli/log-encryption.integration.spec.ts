@@ -215,10 +215,9 @@ describe('a log in clear that is encrypted', () => {
     await migrateEverything(other.url, mailServer.url);
     const there = openPool(other.url, 2);
     const logThere = new EventLog(there);
-    await new EventArchive(there).fill(pages(), async (client) => {
+    await new EventArchive(there).fill(pages(), upTo, async (client) => {
       for (const each of kept) await importAmendment(client, each!.amendment, each!.changes);
       for (const each of seals) await importSeal(client, each);
-      return upTo;
     });
     expect(await new Verification(there, logThere, { trusted }).run()).toMatchObject({ amended: 4, faults: [] });
     await logThere.close();

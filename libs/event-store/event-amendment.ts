@@ -47,8 +47,9 @@ export async function replaceData(
   streams: readonly string[],
   replace: (event: Replaceable) => Replacement | undefined,
 ): Promise<Rehashed[]> {
-  // An append that reads the newest hash of a stream while it changes would follow a hash that is gone.
-  await client.query('LOCK TABLE events IN EXCLUSIVE MODE');
+  // An append that reads the newest hash of a stream while it changes would follow a hash that is gone, and a partition
+  // that is indexed meanwhile would keep it.
+  await client.query('LOCK TABLE events, stream_spans IN EXCLUSIVE MODE');
   await client.query(`SET LOCAL sendmux.amending = 'on'`);
   const { rows } = await client.query<Row>(
     `SELECT position::float8 AS position, stream, version, type, schema_version AS "schemaVersion", data::text AS data,
@@ -86,6 +87,11 @@ export async function replaceData(
     ],
   );
   await client.query(`SET LOCAL sendmux.amending = 'off'`);
+  await client.query(
+    `UPDATE stream_spans s SET last_hash = c.hash FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS c (stream, position, hash)
+     WHERE s.stream = c.stream AND s.last_position = c.position`,
+    [changed.map(({ stream }) => stream), changed.map(({ position }) => position), changed.map(({ after }) => after)],
+  );
   return changed.sort((a, b) => a.position - b.position);
 }
 
