@@ -44,7 +44,11 @@ async function present() {
   const { loadSettings } = load('./libs/runtime/index.ts');
   const { GatewayModule, gatewaySettings } = load('./apps/gateway/gateway.module.ts');
   const { openApiDocument } = load('./apps/gateway/http/openapi-document.ts');
-  const unused = { DATABASE_URL: 'postgresql://localhost', DOH_RESOLVERS: 'http://localhost/dns-query' };
+  const unused = {
+    DATABASE_URL: 'postgresql://localhost',
+    DOH_RESOLVERS: 'http://localhost/dns-query',
+    PERSONAL_DATA_KEYS: `unused=${Buffer.alloc(32).toString('base64')}`,
+  };
   const module = GatewayModule.forRoot(loadSettings(unused, gatewaySettings));
   const options = { preview: true, abortOnError: false, logger: ['error'] };
   return openApiDocument(await NestFactory.create(module, new FastifyAdapter(), options));
