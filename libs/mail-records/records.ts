@@ -24,15 +24,11 @@ export interface ByField<Given> {
   readonly [field: string]: Given | ByField<Given>;
 }
 
-const places = (checks as readonly Check[]).map((check) => {
-  const [outer, inner] = check.field.split('.') as [string, string?];
-  return { check, outer, inner };
-});
-
 /** Puts together what each check gives, by the fields of the checks. */
 export function byField<Given>(give: (check: Check) => Given): ByField<Given> {
   const fields: Record<string, Given | Record<string, Given>> = {};
-  for (const { check, outer, inner } of places) {
+  for (const check of checks as readonly Check[]) {
+    const [outer, inner] = check.field.split('.') as [string, string?];
     if (inner === undefined) fields[outer] = give(check);
     else ((fields[outer] ??= {}) as Record<string, Given>)[inner] = give(check);
   }
