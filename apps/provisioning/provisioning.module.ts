@@ -9,7 +9,7 @@ import { messagingMigrations } from '@app/messaging';
 import { DomainsReadModel, MailboxesReadModel, readModelMigrations, StoredShards, storeShards } from '@app/read-model';
 import { ProcessModule } from '@app/process';
 import { outboundProviders, sesShards, type Settings } from '@app/runtime';
-import { SesListings, sesMigrations, SesShards, statusesIn } from '@app/ses';
+import { SesListings, sesMigrations, SesShards, SesStatuses } from '@app/ses';
 import { SesWriterModule, type SesWriter } from '@app/ses-writer';
 import { senderRulesMigrations, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
@@ -87,7 +87,7 @@ export class ProvisioningModule {
             times: ProvisioningTimes,
             pool: Pool,
           ) => {
-            const statuses = statusesIn(new SesListings(pool), ses, settings.VERIFICATION_INTERVAL);
+            const statuses = SesStatuses.ofCycle(new SesListings(pool), ses, settings.VERIFICATION_INTERVAL);
             return new Provisioner(commands, domains, mailServer, ses, times, new MailboxesReadModel(pool), statuses);
           },
         },

@@ -29,6 +29,10 @@ export interface ListedDomain {
   readonly listedStatus: SesDkimStatus | null;
 }
 
+/** The age that the list of identities may have whatever the length of a cycle, in milliseconds. */
+const leastTooOldMs = 300_000;
+/** Milliseconds without an answer of SES about one domain of the cycle. */
+const confirmationMs = 300_000;
 /** The most that statuses are older than when whole listings follow each other, in durations of a listing. */
 const durations = 4;
 
@@ -50,6 +54,15 @@ export class SesStatuses {
   ) {
     this.firstListingMs = options.firstListingMs ?? 300_000;
     this.freshMs = options.freshMs ?? 1_000;
+  }
+
+  /**
+   * Makes one for an installation.
+   *
+   * @param cycleMs length of a verification cycle, in milliseconds: statuses may be as old as that.
+   */
+  static ofCycle(listings: SesListings, ses: SesShards, cycleMs: number): SesStatuses {
+    return new SesStatuses(listings, ses, { tooOldMs: Math.max(leastTooOldMs, cycleMs), timeoutMs: confirmationMs });
   }
 
   /**

@@ -15,19 +15,6 @@ export interface SesModuleOptions {
   readonly cycleMs: number;
 }
 
-/** The age that the list of identities may have whatever the length of a cycle, in milliseconds. */
-const leastTooOldMs = 300_000;
-/** Milliseconds without an answer of SES about one domain of the cycle. */
-const confirmationMs = 300_000;
-
-/**
- * Gives the statuses of all shards from their listings.
- *
- * @param cycleMs length of a verification cycle, in milliseconds: a list of identities may be as old as that.
- */
-export const statusesIn = (listings: SesListings, ses: SesShards, cycleMs: number): SesStatuses =>
-  new SesStatuses(listings, ses, { tooOldMs: Math.max(leastTooOldMs, cycleMs), timeoutMs: confirmationMs });
-
 @Module({})
 export class SesModule implements OnApplicationShutdown {
   constructor(@Inject(SesShards) private readonly shards: SesShards) {}
@@ -46,7 +33,7 @@ export class SesModule implements OnApplicationShutdown {
         {
           provide: SesStatuses,
           inject: [SesListings, SesShards],
-          useFactory: (listings: SesListings, ses: SesShards) => statusesIn(listings, ses, cycleMs),
+          useFactory: (listings: SesListings, ses: SesShards) => SesStatuses.ofCycle(listings, ses, cycleMs),
         },
       ],
       exports: [SesShards, SesListings, SesStatuses],
