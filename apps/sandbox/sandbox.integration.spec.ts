@@ -124,7 +124,7 @@ describe('the sandbox, used through the clients of the product', () => {
   it('lists identities by pages, each with its status', async () => {
     for (const name of ['c.acme.com', 'a.acme.com', 'b.acme.com']) await ses.create(name, 'mdom_1');
     const listed = [];
-    for await (const each of ses.list()) listed.push(each);
+    for await (const each of ses.list()) listed.push(...each);
     expect(listed).toEqual(['a', 'b', 'c'].map((letter) => ({ name: `${letter}.acme.com`, status: 'pending' })));
     const page = await http('GET', '/v2/email/identities?PageSize=2');
     expect(page.body).toMatchObject({ NextToken: 'b.acme.com' });
