@@ -11,8 +11,6 @@ const fallbacks = new Counter({
 
 /** The part of a limit that a process takes at a time, so that the database is not asked for each request. */
 const leases = 60;
-/** Milliseconds that a request waits for the database at most. */
-const patienceMs = 150;
 /** Milliseconds for which a process counts for itself once the database was late. */
 const aloneMs = 5_000;
 
@@ -61,7 +59,11 @@ export class SharedRateLimit {
   private window = 0;
   private aloneUntil = 0;
 
-  constructor(private readonly count: Count) {}
+  /** @param patienceMs milliseconds that a request waits for the database at most. */
+  constructor(
+    private readonly count: Count,
+    private readonly patienceMs = 150,
+  ) {}
 
   /**
    * Takes the cost of a request from a limit, or nothing where less is left.
@@ -95,7 +97,7 @@ export class SharedRateLimit {
   private async add(key: string, window: number, amount: number, held: Held): Promise<number> {
     if (performance.now() >= this.aloneUntil)
       try {
-        return await within(patienceMs, this.count(key, window, amount));
+        return await within(this.patienceMs, this.count(key, window, amount));
       } catch (error) {
         this.aloneUntil = performance.now() + aloneMs;
         fallbacks.inc();
