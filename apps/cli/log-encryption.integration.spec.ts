@@ -3,6 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   changesOf,
   checkProof,
@@ -21,7 +22,7 @@ import {
   type Verified,
 } from '@app/audit';
 import { Logger } from '@nestjs/common';
-import { openPool } from '@app/database';
+import { inTransaction, openPool } from '@app/database';
 import { finder, needlesOf } from '@app/erasure';
 import { EventArchive, EventLog, EventStore } from '@app/event-store';
 import { mailboxesProjection, mailboxRow } from '@app/read-model';
@@ -152,6 +153,51 @@ describe('a log in clear that is encrypted', () => {
     await seal();
     const other = new SealingKey(generateKeyPairSync('ed25519').privateKey);
     await expect(encryptLog(pool, mailboxKeysIn(pool), other)).rejects.toThrow(KeyUnusable);
+  });
+
+  it('waits for whoever holds the table, and nobody waits behind it', async () => {
+    await recordInClear(0);
+    const holder = await pool.connect();
+    // As a conversion and a vacuum do, beside which appends go on.
+    await holder.query('BEGIN; LOCK TABLE events IN SHARE UPDATE EXCLUSIVE MODE');
+    const running = run();
+    const longest = { ms: 0 };
+    for (let n = 1; n <= 10; n++) {
+      const began = performance.now();
+      await new EventStore(pool).append({
+        stream: `mdom_9${n}`,
+        expectedVersion: 0,
+        metadata,
+        events: [{ type: 'Happened', schemaVersion: 1, time, data: {} }],
+      });
+      longest.ms = Math.max(longest.ms, performance.now() - began);
+      await delay(50);
+    }
+    expect(longest.ms).toBeLessThan(2_000);
+    await expect(encryptLog(pool, mailboxKeysIn(pool), key, { patienceMs: 0 })).rejects.toThrow(
+      'Others hold the table',
+    );
+    await holder.query('COMMIT');
+    holder.release();
+    expect(await running).toMatchObject({ mailboxes: 1 });
+    expect((await verify()).faults.filter(({ code }) => code !== 'seal_missing')).toEqual([]);
+  });
+
+  it('waits for a redrive of one of its messages, and no append waits for both', async () => {
+    const id = await recordInClear(0);
+    let encrypting: Promise<unknown> | undefined;
+    await inTransaction(pool, async (client) => {
+      await client.query('SELECT FROM parked_messages WHERE stream = $1 FOR UPDATE', [id]);
+      encrypting = run();
+      await delay(300);
+      await new EventStore(pool).append({
+        stream: id,
+        expectedVersion: 4,
+        metadata,
+        events: [{ type: 'Happened', schemaVersion: 1, time, data: {} }],
+      });
+    });
+    expect(await encrypting).toMatchObject({ mailboxes: 1, rehashed: 5 });
   });
 
   it.each<[string, (id: string) => Promise<void>, string]>([

@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { holdSeals, KeyUnusable, newestSeal, recordAmendment, type SealingKey } from '@app/audit';
-import { inTransaction } from '@app/database';
+import { inTransaction, isLockTimeout } from '@app/database';
 import { replaceData, streamsWithVersion, type Replaceable } from '@app/event-store';
 import { isUnencrypted, mailboxEvent, mailboxSchemaVersions, personalTypes, storedData, type Seal } from '@app/mailbox';
 import type { MailboxKeys } from '@app/mailbox-keys';
@@ -10,6 +11,9 @@ import type { Pool } from 'pg';
 const streamsAtOnce = 50;
 /** Streams that are looked at at once. */
 const pageSize = 500;
+/** Milliseconds for which a lock is waited for, so that appends do not queue behind the request for long. */
+const lockWithinMs = 100;
+const retryMs = 500;
 
 /** What the encryption of a log has done. */
 export interface EncryptedLog {
@@ -21,19 +25,27 @@ export interface EncryptedLog {
   readonly rehashed: number;
 }
 
+export interface EncryptOptions {
+  /** Ends it between two transactions. */
+  readonly signal?: AbortSignal;
+  /** Milliseconds to wait for others that hold the table, before it gives up; 60,000 when absent. */
+  readonly patienceMs?: number;
+  /** Told of the mailboxes that were looked at. */
+  readonly reached?: (mailboxes: number) => void;
+}
+
 /**
  * Encrypts the personal data that earlier releases have recorded in clear. It goes stream by stream, a few in each
  * transaction, with a signed amendment of what was changed, so a run that was killed goes on with what is left.
  *
  * @throws {KeyUnusable} for another key than that of the newest seal: whoever verifies would not trust the amendments.
- * @param signal ends it between two transactions.
- * @param reached is told of the mailboxes that were looked at.
+ * @throws {Error} when others hold the table for too long.
  */
 export async function encryptLog(
   pool: Pool,
   keys: MailboxKeys,
   key: SealingKey,
-  { signal, reached }: { readonly signal?: AbortSignal; readonly reached?: (mailboxes: number) => void } = {},
+  { signal, patienceMs = 60_000, reached }: EncryptOptions = {},
 ): Promise<EncryptedLog> {
   await assertSealer(pool, key);
   const done = { mailboxes: 0, encrypted: 0, rehashed: 0 };
@@ -46,7 +58,7 @@ export async function encryptLog(
     for (let at = 0; at < streams.length; at += streamsAtOnce) {
       signal?.throwIfAborted();
       const some = streams.slice(at, at + streamsAtOnce);
-      const changed = await encryptStreams(pool, keys, key, some);
+      const changed = await patiently(() => encryptStreams(pool, keys, key, some), patienceMs, signal);
       done.mailboxes += some.length;
       done.encrypted += changed.encrypted;
       done.rehashed += changed.rehashed;
@@ -65,12 +77,30 @@ async function assertSealer(pool: Pool, key: SealingKey): Promise<void> {
     );
 }
 
+/** Runs `work`, which waits for no lock for long, again and again until it has had its locks. */
+async function patiently<T>(work: () => Promise<T>, patienceMs: number, signal?: AbortSignal): Promise<T> {
+  for (const deadline = Date.now() + patienceMs; ; await sleep(retryMs)) {
+    signal?.throwIfAborted();
+    try {
+      return await work();
+    } catch (error) {
+      if (!isLockTimeout(error)) throw error;
+      if (Date.now() >= deadline)
+        throw new Error(
+          'Others hold the table events, or a parked message, without a pause: `sendmux events partition`, a vacuum, a redrive. What is encrypted stays so; the same command goes on.',
+          { cause: error },
+        );
+    }
+  }
+}
+
 async function encryptStreams(pool: Pool, keys: MailboxKeys, key: SealingKey, streams: readonly string[]) {
   // Before the transaction, since a key has to be there before what it encrypts, and appends wait for the latter.
   const seals = new Map<string, Seal>();
   for (const stream of streams) seals.set(stream, await keys.sealerFor(stream));
   return inTransaction(pool, async (client) => {
     await holdSeals(client);
+    await client.query(`SET LOCAL lock_timeout = ${lockWithinMs}`);
     const changed = await replaceData(client, streams, (event) =>
       isUnencrypted(event) ? encrypted(event, seals.get(event.stream)!) : undefined,
     );
