@@ -155,6 +155,18 @@ describe('a log in clear that is encrypted', () => {
     await expect(encryptLog(pool, mailboxKeysIn(pool), other)).rejects.toThrow(KeyUnusable);
   });
 
+  it.each([
+    ['an event in clear', `UPDATE events SET data = '{"address":"eve@mail.acme.com"}' WHERE type = 'MailboxCreated'`],
+    ['an event after it', `UPDATE events SET data = '{"reason":"domain_released"}' WHERE type = 'MailboxSuspended'`],
+    ['a link', `UPDATE events SET previous = sha256('x') WHERE type = 'MailboxDeleted'`],
+  ])('stays as it is where somebody has changed %s, so that it is found', async (_what, change) => {
+    await recordInClear(0);
+    await seal();
+    await tampered(change);
+    await expect(run()).rejects.toThrow(/^mbx_0\/\d .*run `sendmux audit verify`/);
+    expect((await verify()).faults).toMatchObject([{ code: 'event_changed' }]);
+  });
+
   it('waits for whoever holds the table, and nobody waits behind it', async () => {
     await recordInClear(0);
     const holder = await pool.connect();

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { holdSeals, KeyUnusable, newestSeal, recordAmendment, type SealingKey } from '@app/audit';
 import { inTransaction, isLockTimeout } from '@app/database';
-import { replaceData, streamsWithVersion, type Replaceable } from '@app/event-store';
+import { ChainBroken, replaceData, streamsWithVersion, type Replaceable } from '@app/event-store';
 import { isUnencrypted, mailboxEvent, mailboxSchemaVersions, personalTypes, storedData, type Seal } from '@app/mailbox';
 import type { MailboxKeys } from '@app/mailbox-keys';
 import { replaceParkedData } from '@app/messaging';
@@ -39,6 +39,7 @@ export interface EncryptOptions {
  * transaction, with a signed amendment of what was changed, so a run that was killed goes on with what is left.
  *
  * @throws {KeyUnusable} for another key than that of the newest seal: whoever verifies would not trust the amendments.
+ * @throws {ChainBroken} where a stream is not what was appended; nothing of it is changed.
  * @throws {Error} when others hold the table for too long.
  */
 export async function encryptLog(
@@ -84,6 +85,10 @@ async function patiently<T>(work: () => Promise<T>, patienceMs: number, signal?:
     try {
       return await work();
     } catch (error) {
+      if (error instanceof ChainBroken)
+        throw new ChainBroken(`${error.message}. It stays as it is: run \`sendmux audit verify\` and see to it first`, {
+          cause: error,
+        });
       if (!isLockTimeout(error)) throw error;
       if (Date.now() >= deadline)
         throw new Error(

@@ -1,5 +1,6 @@
 import type { Connection } from '@app/database';
-import { eventHash, microsecondsOf, noHash } from './event-hash';
+import { checkChain, type KeptEvent } from './event-archive';
+import { eventHash, microsecondsOf } from './event-hash';
 
 /** What replaces the data of an event. */
 export interface Replacement {
@@ -26,21 +27,18 @@ export interface Rehashed extends Replaceable {
   readonly isReplaced: boolean;
 }
 
-interface Row extends Replaceable {
-  readonly position: number;
-  readonly time: string;
-  readonly metadata: string;
-  readonly hash: Buffer;
-}
-
 /**
  * Replaces data of events in the open transaction, and the hashes of all that follow them in their streams. Appends
  * wait until the end of the transaction, so it is to be short. Nothing else lifts the rule that an event is never
  * changed, and the caller has to record what was changed and why.
  *
+ * The streams are checked before: a hash that is made anew over what somebody has tampered with would hide it.
+ *
+ * @param client whose transaction has a `lock_timeout`, since all appends wait behind this for whoever holds the table.
  * @param streams a hundred at most.
  * @param replace gives what replaces the data of an event; undefined leaves it as it is.
  * @returns the events with another hash, in the order of their positions.
+ * @throws {ChainBroken} where a stream is not what was appended.
  */
 export async function replaceData(
   client: Connection,
@@ -51,27 +49,27 @@ export async function replaceData(
   // that is indexed meanwhile would keep it.
   await client.query('LOCK TABLE events, stream_spans IN EXCLUSIVE MODE');
   await client.query(`SET LOCAL sendmux.amending = 'on'`);
-  const { rows } = await client.query<Row>(
+  const { rows } = await client.query<KeptEvent>(
     `SELECT position::float8 AS position, stream, version, type, schema_version AS "schemaVersion", data::text AS data,
-       metadata::text AS metadata, hash,
+       metadata::text AS metadata, previous, hash,
        to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS time
-     FROM events WHERE stream = ANY ($1) ORDER BY stream, version`,
+     FROM events WHERE stream = ANY ($1) ORDER BY events.position`,
     [streams],
   );
+  const check = checkChain();
   const changed: (Rehashed & { previous: Buffer })[] = [];
   const newest = new Map<string, Buffer>();
-  for (const { hash: before, time, metadata, ...event } of rows) {
-    const { stream, version, position, type } = event;
+  for (const event of rows) {
+    check(event);
+    const { position, stream, version, type, hash: before } = event;
     const replacement = replace(event);
-    const previous = version === 1 ? noHash : newest.get(stream);
-    if (replacement === undefined && previous === undefined) continue;
     const { schemaVersion, data } = replacement ?? event;
-    const follows = previous ?? (await previousOf(client, position));
-    const hashed = { position, previous: follows, stream, version, type, schemaVersion, data, metadata };
-    const after = eventHash({ ...hashed, microseconds: microsecondsOf(time) });
+    const previous = newest.get(stream) ?? event.previous;
+    const after = eventHash({ ...event, previous, schemaVersion, data, microseconds: microsecondsOf(event.time) });
     if (after.equals(before)) continue;
     newest.set(stream, after);
-    changed.push({ ...event, schemaVersion, data, before, after, previous: follows, isReplaced: !!replacement });
+    const is = { position, stream, version, type, schemaVersion, data };
+    changed.push({ ...is, before, after, previous, isReplaced: !!replacement });
   }
   await client.query(
     `UPDATE events SET schema_version = c.schema_version, data = c.data::json, previous = c.previous, hash = c.hash
@@ -92,14 +90,7 @@ export async function replaceData(
      WHERE s.stream = c.stream AND s.last_position = c.position`,
     [changed.map(({ stream }) => stream), changed.map(({ position }) => position), changed.map(({ after }) => after)],
   );
-  return changed.sort((a, b) => a.position - b.position);
-}
-
-async function previousOf(client: Connection, position: number): Promise<Buffer> {
-  const { rows } = await client.query<{ previous: Buffer }>('SELECT previous FROM events WHERE position = $1', [
-    position,
-  ]);
-  return rows[0]!.previous;
+  return changed;
 }
 
 /**
