@@ -195,6 +195,17 @@ describe('a log in clear that is encrypted', () => {
     expect((await verify()).faults.filter(({ code }) => code !== 'seal_missing')).toEqual([]);
   });
 
+  it('is no tampering to a verification that has begun before', async () => {
+    await recordInClear(0);
+    await seal();
+    const head = async () => {
+      const settled = await log.head();
+      await run();
+      return settled;
+    };
+    expect((await new Verification(pool, { head }, { trusted }).run()).faults).toEqual([]);
+  });
+
   it('waits for a redrive of one of its messages, and no append waits for both', async () => {
     const id = await recordInClear(0);
     let encrypting: Promise<unknown> | undefined;

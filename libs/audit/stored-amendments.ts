@@ -138,7 +138,7 @@ export interface CheckedAmendments {
 }
 
 /** Checks the amendments of a log. Memory grows with the changes of one of them alone. */
-export async function checkAmendments(pool: Pool, trusted: TrustedKeys): Promise<CheckedAmendments> {
+export async function checkAmendments(pool: Pool | Connection, trusted: TrustedKeys): Promise<CheckedAmendments> {
   const valid: number[] = [];
   const faults: { number: number; position: number; message: string }[] = [];
   let events = 0;

@@ -127,15 +127,17 @@ export class Verification {
       'SELECT coalesce(max(number), 0) AS count FROM audit_seals',
     );
     const { count } = rows[0]!;
-    const { valid, events: amended, faults: amiss } = await checkAmendments(this.pool, this.options.trusted);
-    this.amendments = valid;
-    for (const { message, position } of amiss) this.report({ position, code: 'amendment_unsigned', message });
     const head = await this.log.head();
     // A separate connection, since no other statement may take as long as these.
     const client = await openSession(this.pool, { statement_timeout: 0 });
     const interrupt = () => void client.end();
     signal?.addEventListener('abort', interrupt, { once: true });
     try {
+      // The events and the amendments of one moment: one that is made meanwhile would count as tampering.
+      await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+      const { valid, events: amended, faults: amiss } = await checkAmendments(client, this.options.trusted);
+      this.amendments = valid;
+      for (const { message, position } of amiss) this.report({ position, code: 'amendment_unsigned', message });
       const newest = await this.readAll(client, this.seals(count), head);
       reached?.(head);
       const unsealed = await this.readEnd(client, newest?.upTo ?? 0, head);
