@@ -1,8 +1,9 @@
-import { changesOf, storedAmendments, storedSeals, type Seal } from '@app/audit';
+import { changesOf, newestAmendment, storedAmendments, storedSeals, type Seal } from '@app/audit';
 import type { EventArchive, Selection, Span } from '@app/event-store';
 import { toLine } from '@app/messaging';
 import { newId } from '@app/runtime';
 import type { Command } from 'commander';
+import type { Pool } from 'pg';
 import { amendmentLine, headerLine, sealLine, writeLines, type ExportHeader, type KeptAmendment } from './event-file';
 import { selecting, selectionOf, type Selected } from './event-selection';
 import { interruption } from './interruption';
@@ -35,6 +36,7 @@ A whole export has the seals of \`sendmux audit\` as well. Import takes one of t
       const signal = interruption();
       await withArchive(async (pool, archive, head) => {
         const selection = await selectionOf(archive, options);
+        const newest = await newestAmendment(pool);
         const span = { after: 0, upTo: head };
         const { events } = await archive.count(selection, span);
         const seals = Object.values(selection).every((part) => part === undefined) ? await storedSeals(pool, head) : [];
@@ -46,7 +48,10 @@ A whole export has the seals of \`sendmux audit\` as well. Import takes one of t
         };
         const progress = new Progress({ label: 'Exporting', total: events, unit: 'events' });
         await stoppable(progress, 'Nothing is written. Begin again with the same command.', () =>
-          writeLines(options.file, linesOf(archive, selection, span, { header, seals, amended, signal, progress })),
+          writeLines(
+            options.file,
+            unamended(pool, newest, linesOf(archive, selection, span, { header, seals, amended, signal, progress })),
+          ),
         );
         if (options.file !== undefined)
           print(command, { file: options.file, ...header }, () => [
@@ -54,6 +59,18 @@ A whole export has the seals of \`sendmux audit\` as well. Import takes one of t
           ]);
       });
     });
+}
+
+/**
+ * Gives the lines of an export that was begun when the newest amendment had the number `newest`.
+ *
+ * @throws {Error} at the end, where the log was amended since: events that were read before and after do not follow
+ * each other, and no import takes them.
+ */
+export async function* unamended(pool: Pool, newest: number, lines: AsyncIterable<string>): AsyncGenerator<string> {
+  yield* lines;
+  if ((await newestAmendment(pool)) !== newest)
+    throw new Error('`sendmux erase migrate-log` has changed events meanwhile. Begin again once it is done.');
 }
 
 /** The lines that `linesOf` writes besides the events. */

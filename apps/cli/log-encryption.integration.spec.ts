@@ -10,6 +10,7 @@ import {
   importAmendment,
   importSeal,
   KeyUnusable,
+  newestAmendment,
   prove,
   ProofRefused,
   Seals,
@@ -34,6 +35,7 @@ import { sample } from '../../test/support/sample';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { Erasure } from './erasure';
 import { amendmentLine, readAmendmentLine, readSeal, sealLine } from './event-file';
+import { unamended } from './event-export';
 import { encryptLog } from './log-encryption';
 import { migrateEverything } from './migrations';
 
@@ -204,6 +206,20 @@ describe('a log in clear that is encrypted', () => {
       return settled;
     };
     expect((await new Verification(pool, { head }, { trusted }).run()).faults).toEqual([]);
+  });
+
+  it('makes no export that has begun before, since nobody could import it', async () => {
+    for (let n = 0; n < 2; n++) await recordInClear(n);
+    await seal();
+    const lines = async function* () {
+      yield* [''];
+      await run();
+    };
+    const read = async (all: AsyncIterable<string>) => {
+      for await (const line of all) expect(line).toBe('');
+    };
+    await expect(read(unamended(pool, await newestAmendment(pool), lines()))).rejects.toThrow('Begin again');
+    await read(unamended(pool, await newestAmendment(pool), lines()));
   });
 
   it('waits for a redrive of one of its messages, and no append waits for both', async () => {

@@ -85,6 +85,14 @@ export async function storedAmendments(pool: Pool | Connection): Promise<StoredA
   return rows;
 }
 
+/** Gives the number of the newest amendment; 0 where there is none. */
+export async function newestAmendment(pool: Pool): Promise<number> {
+  const { rows } = await pool.query<{ number: number }>(
+    'SELECT coalesce(max(number), 0) AS number FROM audit_amendments',
+  );
+  return rows[0]!.number;
+}
+
 /** Reads what an amendment has changed, in the order of the positions. */
 export async function changesOf(pool: Pool | Connection, number: number): Promise<Change[]> {
   const { rows } = await (pool as Connection).query<Change>(
