@@ -25,7 +25,8 @@ Run \`sendmux migrate\` first, and no app until it is done. Each event is checke
       const done = await withArchive((_pool, archive) => importFile(file, archive, signal));
       print(command, done, () => [
         `${done.events} events and ${done.seals} seals are in the store, each as its hash says; the next position is ${done.head + 1}.`,
-        'Next, the read models:  sendmux projections rebuild domains && sendmux projections rebuild mailboxes',
+        'Next, the keys of mailboxes, from the old database:  pg_dump --data-only -t mailbox_keys',
+        'Then the read models:  sendmux projections rebuild domains && sendmux projections rebuild mailboxes',
       ]);
     });
 }
