@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { openPool, withClient } from '@app/database';
+import { EventStore } from '@app/event-store';
 import { MailServer } from '@app/mail-server';
 import { newId } from '@app/runtime';
 import type { Pool } from 'pg';
@@ -132,6 +133,23 @@ describe('a mailbox that is erased', () => {
     expect(left).toEqual([{ place: 'mailboxes', count: 1, hint: expect.stringContaining('another') as string }]);
     expect((await call('GET', `/mailboxes/${other}`)).body.data).toMatchObject({ address });
     expect(await erasure().withAddress(address)).toEqual([other]);
+  });
+
+  it('is told of where the log, or a table that a rebuild has left, still has its address', async () => {
+    const { id, address } = await mailbox();
+    await pool.query('CREATE TABLE mailboxes_rebuild AS SELECT * FROM mailboxes WHERE id = $1', [id]);
+    await new EventStore(pool).append({
+      stream: 'mbx_clear',
+      expectedVersion: 0,
+      metadata: { actor: 'operator', correlationId: 'req_1' },
+      events: [{ type: 'MailboxCreated', schemaVersion: 1, data: { address }, time: '2026-04-15T10:00:00.000Z' }],
+    });
+    await erasure().erase([id], false);
+    expect(await erasure().search([address])).toEqual([
+      { place: 'events_1', count: 1, hint: expect.stringContaining('migrate-log') as string },
+      { place: 'mailboxes_rebuild', count: 1, hint: expect.stringContaining('projections rebuild') as string },
+    ]);
+    await pool.query('DROP TABLE mailboxes_rebuild');
   });
 
   it('stays erased, whatever comes late to the mail server', async () => {

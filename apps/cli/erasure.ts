@@ -31,6 +31,8 @@ const hints: Readonly<Record<string, string>> = {
   events: 'an earlier release has recorded it in clear: `sendmux erase migrate-log` encrypts it',
   parked_messages: 'a message of an earlier release is parked: `sendmux erase migrate-log` encrypts it',
   mailboxes: 'another mailbox has this address: erase that one too',
+  mailboxes_rebuild: 'a rebuild has begun and not ended: `sendmux projections rebuild mailboxes` ends it',
+  mailboxes_replaced: 'a rebuild has not dropped the old table: `sendmux projections rebuild mailboxes` does',
   mail_mailboxes: 'another mailbox has this address: erase that one too',
   owners: 'it is that of an owner of a team: `sendmux owner remove`',
   mail_domain_owners: 'it is that of an owner of a team: `sendmux owner remove`',
@@ -42,6 +44,9 @@ const hints: Readonly<Record<string, string>> = {
   tasks: 'something is about to be mailed to it: try again once it is',
   [statistics]: 'the planner has it: ANALYZE the tables',
 };
+
+/** Gives the hint for a table; those of the log are its partitions. */
+const hintFor = (table: string): string | undefined => hints[table.replace(/^events_\d+$/, 'events')];
 
 /** A place that still has an address. */
 export interface Left {
@@ -187,7 +192,7 @@ export class Erasure {
         ...(await search(this.of.pool, needles, searched)),
         ...(await search(mailServer, needles, searched)),
       ];
-      const left: Left[] = found.map(({ table, rows }) => ({ place: table, count: rows, hint: hints[table] }));
+      const left: Left[] = found.map(({ table, rows }) => ({ place: table, count: rows, hint: hintFor(table) }));
       const has = finder(needles);
       for (const file of files) {
         let count = 0;
