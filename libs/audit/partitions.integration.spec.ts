@@ -20,9 +20,10 @@ describe('the audit of a log in many partitions', () => {
 
   beforeAll(async () => {
     database = await testDatabase();
-    await migrate(database.url, [...eventStoreMigrations.slice(0, -1), ...auditMigrations]);
+    const oneTable = eventStoreMigrations.filter(({ name }) => !name.startsWith('PartitionSmallLogs'));
+    await migrate(database.url, [...oneTable, ...auditMigrations]);
     pool = openPool(database.url, 4);
-    await partitionEvents(pool, { size: 30 });
+    expect(await partitionEvents(pool, { size: 30 })).toMatchObject({ upTo: 30 });
     log = new EventLog(pool);
     seals = new Seals(pool, log, key, 50);
     store = new EventStore(pool);
