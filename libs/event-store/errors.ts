@@ -41,7 +41,17 @@ export class AppendUnanswered extends Error {
   }
 }
 
-/** Thrown when the partition of the log that appends come to cannot be opened. Nothing was written. */
+/**
+ * Thrown when the partition of the log that appends come to cannot be opened: for the reason in `cause`, or else since
+ * others hold it back for too long. Nothing was written.
+ */
 export class PartitionClosed extends Error {
   override readonly name = 'PartitionClosed';
+  /** Without a cause that of an object in use, as PostgreSQL has it, so that callers try again. */
+  readonly code: string | undefined;
+
+  constructor(message: string, options: ErrorOptions = {}) {
+    super(message, options);
+    this.code = options.cause === undefined ? '55006' : undefined;
+  }
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inTransaction, isLockTimeout, type Connection } from '@app/database';
 import type { Pool } from 'pg';
+import { PartitionClosed } from './errors';
 import { firstInFlightSql } from './in-flight';
 import { makeUpTo, partitionTable } from './partition-table';
 import { endUnfinished } from './partitioning';
@@ -129,7 +130,7 @@ export class EventPartitions {
    * Opens the partition of the newest position that was drawn, and makes it where nobody has. It waits until the
    * appends into the partitions before it have ended.
    *
-   * @throws {Error} when one of them does not end within 20 seconds.
+   * @throws {PartitionClosed} when one of them does not end within 20 seconds.
    */
   async open(): Promise<void> {
     const deadline = Date.now() + openWithinMs;
@@ -139,7 +140,7 @@ export class EventPartitions {
       // The sequence is past the bound. An append that is not in flight now draws its positions above the bound.
       while (await hasFlightsBelow(client, openUpTo)) {
         if (Date.now() >= deadline)
-          throw new Error('The next partition of the log waits for an append that does not end.');
+          throw new PartitionClosed('The next partition of the log waits for an append that does not end.');
         await sleep(2);
       }
       await makeUpTo(client, drawn);

@@ -1,7 +1,7 @@
 import { Logger, ServiceUnavailableException, type ArgumentsHost } from '@nestjs/common';
 import { DatabaseError } from 'pg';
 import { register } from 'prom-client';
-import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
+import { AppendUnanswered, PartitionClosed, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken } from '@app/mail-domain';
 import { NameRefused } from '@app/mail-records';
 import { ErrorFilter } from './error.filter';
@@ -34,6 +34,8 @@ function answerTo(exception: unknown, url = '/api/v1/domains', errored: Error | 
 const databaseError = (code: string) => Object.assign(new DatabaseError('secret', 1, 'error'), { code });
 const systemError = (code: string) => Object.assign(new Error('secret 10.0.0.1'), { code, syscall: 'connect' });
 
+const closed = (cause: Error) => new PartitionClosed('secret', { cause });
+
 describe('the answer to an exception', () => {
   it.each([
     ['a database that refuses', systemError('ECONNREFUSED'), 503, 'service_unavailable', '5'],
@@ -43,6 +45,8 @@ describe('the answer to an exception', () => {
     ['a statement that took too long', databaseError('57014'), 503, 'service_unavailable', '5'],
     ['a connection that broke', new Error('Connection terminated unexpectedly'), 503, 'service_unavailable', '5'],
     ['an append without an answer', new AppendUnanswered('secret', new Error('x')), 503, 'service_unavailable', '5'],
+    ['a partition that nobody can open', closed(new PartitionClosed('secret')), 503, 'service_unavailable', '5'],
+    ['a partition that we may not open', closed(databaseError('42501')), 503, 'service_unavailable', '60'],
     ['a race without end', new WrongExpectedVersion('secret', 1, 2), 503, 'service_unavailable', '1'],
     ['a table that is not there', databaseError('42P01'), 503, 'service_unavailable', '60'],
     ['a value that the schema refuses', databaseError('22P02'), 500, 'internal_error', undefined],
