@@ -4,7 +4,7 @@ import { inTransaction, isLockTimeout } from '@app/database';
 import { ChainBroken, replaceData, streamsWithVersion, type Replaceable } from '@app/event-store';
 import { isUnencrypted, mailboxEvent, mailboxSchemaVersions, personalTypes, storedData, type Seal } from '@app/mailbox';
 import type { MailboxKeys } from '@app/mailbox-keys';
-import { replaceParkedData } from '@app/messaging';
+import { alignParkedEvents } from '@app/messaging';
 import type { Pool } from 'pg';
 
 /** Streams in one transaction, for which appends wait. */
@@ -65,9 +65,12 @@ export async function encryptLog(
       done.rehashed += changed.rehashed;
     }
     reached?.((looked += page.length));
-    if (page.length < pageSize) return done;
+    if (page.length < pageSize) break;
     after = page.at(-1)!.stream;
   }
+  // Also those that a run before this one has encrypted: the topic still has them in clear, and they may be parked late.
+  await alignParkedEvents(pool, personalTypes);
+  return done;
 }
 
 async function assertSealer(pool: Pool, key: SealingKey): Promise<void> {
@@ -92,7 +95,7 @@ async function patiently<T>(work: () => Promise<T>, patienceMs: number, signal?:
       if (!isLockTimeout(error)) throw error;
       if (Date.now() >= deadline)
         throw new Error(
-          'Others hold the table events, or a parked message, without a pause: `sendmux events partition`, a vacuum, a redrive. What is encrypted stays so; the same command goes on.',
+          'Others hold the table events without a pause: `sendmux events partition`, or a vacuum. What is encrypted stays so; the same command goes on.',
           { cause: error },
         );
     }
@@ -110,9 +113,7 @@ async function encryptStreams(pool: Pool, keys: MailboxKeys, key: SealingKey, st
       isUnencrypted(event) ? encrypted(event, seals.get(event.stream)!) : undefined,
     );
     if (changed.length > 0) await recordAmendment(client, key, 'personal-data-encrypted', changed);
-    const replaced = changed.filter(({ isReplaced }) => isReplaced);
-    await replaceParkedData(client, replaced);
-    return { encrypted: replaced.length, rehashed: changed.length };
+    return { encrypted: changed.filter(({ isReplaced }) => isReplaced).length, rehashed: changed.length };
   });
 }
 

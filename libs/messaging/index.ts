@@ -25,9 +25,9 @@ export * from './topic-publisher';
 export { describeError } from './describe-error';
 export { consumerMetrics, measure, measureNoMore } from './metrics';
 export {
+  alignParkedEvents,
   parkedEvent,
   ParkedMessages,
-  replaceParkedData,
   type ParkedMessage,
   type Query,
   type RawMessage,

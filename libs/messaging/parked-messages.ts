@@ -1,5 +1,5 @@
-import { inTransaction, type Connection } from '@app/database';
-import { eventId, type KeptEvent, type RecordedEvent } from '@app/event-store';
+import { inTransaction } from '@app/database';
+import { eventId, EventStore, type RecordedEvent } from '@app/event-store';
 import type { Pool, QueryResult, QueryResultRow } from 'pg';
 import type { ReceivedMessage } from './cloud-event';
 import { describeError } from './describe-error';
@@ -247,24 +247,33 @@ export function redriveOne(
   });
 }
 
+/** Parked events that are read at once. */
+const alignedAtOnce = 500;
+
 /**
- * Gives parked events the data that their events have now, in the open transaction.
- *
- * @param events each with its data as JSON text.
+ * Gives parked events of some types the data and the schema version that they have in the log, where those differ: the
+ * topic may have them as they were before they were amended. To do so again changes nothing.
  */
-export async function replaceParkedData(
-  client: Connection,
-  events: readonly Pick<KeptEvent, 'stream' | 'version' | 'schemaVersion' | 'data'>[],
-): Promise<void> {
-  await client.query(
-    `UPDATE parked_messages SET event = jsonb_set(
-       jsonb_set(event::jsonb, '{data}', changed.data::jsonb), '{schemaVersion}', to_jsonb(changed.schema_version))::json
-     FROM unnest($1::text[], $2::int[], $3::text[]) AS changed (message, schema_version, data)
-     WHERE parked_messages.message = changed.message AND parked_messages.event IS NOT NULL`,
-    [
-      events.map(({ stream, version }) => `${stream}/${version}`),
-      events.map(({ schemaVersion }) => schemaVersion),
-      events.map(({ data }) => data),
-    ],
-  );
+export async function alignParkedEvents(pool: Pool, types: readonly string[]): Promise<void> {
+  const store = new EventStore(pool);
+  for (let after = { group: '', message: '' }; ;) {
+    const { rows } = await pool.query<{ group: string; message: string; event: RecordedEvent }>(
+      `SELECT consumer_group AS "group", message, event FROM parked_messages
+       WHERE event IS NOT NULL AND type = ANY ($1) AND (consumer_group, message) > ($2, $3)
+       ORDER BY consumer_group, message LIMIT $4`,
+      [types, after.group, after.message, alignedAtOnce],
+    );
+    for (const { group, message, event } of rows) {
+      const [recorded] = await store.readStream(event.stream, event.version, 1);
+      if (recorded?.version !== event.version || recorded.schemaVersion === event.schemaVersion) continue;
+      const { data, schemaVersion } = recorded;
+      await pool.query('UPDATE parked_messages SET event = $3 WHERE consumer_group = $1 AND message = $2', [
+        group,
+        message,
+        JSON.stringify({ ...event, data, schemaVersion }),
+      ]);
+    }
+    if (rows.length < alignedAtOnce) return;
+    after = rows.at(-1)!;
+  }
 }
