@@ -39,7 +39,7 @@ export interface EncryptOptions {
  * transaction, with a signed amendment of what was changed, so a run that was killed goes on with what is left.
  *
  * @throws {KeyUnusable} for another key than that of the newest seal: whoever verifies would not trust the amendments.
- * @throws {ChainBroken} where a stream is not what was appended; nothing of it is changed.
+ * @throws {ChainBroken} at the end, where streams are not what was appended: they stay as they are.
  * @throws {Error} when others hold the table for too long.
  */
 export async function encryptLog(
@@ -50,6 +50,19 @@ export async function encryptLog(
 ): Promise<EncryptedLog> {
   await assertSealer(pool, key);
   const done = { mailboxes: 0, encrypted: 0, rehashed: 0 };
+  const broken: string[] = [];
+  const encrypt = async (streams: readonly string[]): Promise<void> => {
+    try {
+      const changed = await patiently(() => encryptStreams(pool, keys, key, streams), patienceMs, signal);
+      done.mailboxes += streams.length;
+      done.encrypted += changed.encrypted;
+      done.rehashed += changed.rehashed;
+    } catch (error) {
+      if (!(error instanceof ChainBroken)) throw error;
+      if (streams.length === 1) broken.push(error.message);
+      else for (const stream of streams) await encrypt([stream]);
+    }
+  };
   let looked = 0;
   for (let after = ''; ;) {
     const page = await inTransaction(pool, (client) =>
@@ -58,11 +71,7 @@ export async function encryptLog(
     const streams = page.filter(({ hasVersion }) => hasVersion).map(({ stream }) => stream);
     for (let at = 0; at < streams.length; at += streamsAtOnce) {
       signal?.throwIfAborted();
-      const some = streams.slice(at, at + streamsAtOnce);
-      const changed = await patiently(() => encryptStreams(pool, keys, key, some), patienceMs, signal);
-      done.mailboxes += some.length;
-      done.encrypted += changed.encrypted;
-      done.rehashed += changed.rehashed;
+      await encrypt(streams.slice(at, at + streamsAtOnce));
     }
     reached?.((looked += page.length));
     if (page.length < pageSize) break;
@@ -70,6 +79,10 @@ export async function encryptLog(
   }
   // Also those that a run before this one has encrypted: the topic still has them in clear, and they may be parked late.
   await alignParkedEvents(pool, personalTypes);
+  if (broken.length > 0)
+    throw new ChainBroken(
+      `${broken.length} mailboxes stay in clear, since somebody has changed their events: ${broken.slice(0, 3).join('; ')}. All others are encrypted. Run \`sendmux audit verify\``,
+    );
   return done;
 }
 
@@ -88,10 +101,6 @@ async function patiently<T>(work: () => Promise<T>, patienceMs: number, signal?:
     try {
       return await work();
     } catch (error) {
-      if (error instanceof ChainBroken)
-        throw new ChainBroken(`${error.message}. It stays as it is: run \`sendmux audit verify\` and see to it first`, {
-          cause: error,
-        });
       if (!isLockTimeout(error)) throw error;
       if (Date.now() >= deadline)
         throw new Error(
