@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
+  auditMigrations,
   changesOf,
   checkProof,
   importAmendment,
@@ -23,10 +24,19 @@ import {
   type Verified,
 } from '@app/audit';
 import { Logger } from '@nestjs/common';
-import { inTransaction, openPool } from '@app/database';
+import { inTransaction, migrate, openPool } from '@app/database';
 import { finder, needlesOf } from '@app/erasure';
-import { EventArchive, EventLog, EventStore } from '@app/event-store';
-import { mailboxesProjection, mailboxRow } from '@app/read-model';
+import {
+  EventArchive,
+  EventLog,
+  EventPartitions,
+  EventStore,
+  eventStoreMigrations,
+  partitionEvents,
+} from '@app/event-store';
+import { mailboxKeysMigrations } from '@app/mailbox-keys';
+import { messagingMigrations } from '@app/messaging';
+import { mailboxesProjection, mailboxRow, readModelMigrations } from '@app/read-model';
 import { evolveMailbox, noMailbox, type Mailbox, type MailboxEvent } from '@app/mailbox';
 import { rebuild } from '@app/rebuild';
 import type { Pool } from 'pg';
@@ -68,7 +78,7 @@ afterEach(async () => {
 /** Records the life of a mailbox as an earlier release did: in clear. */
 async function recordInClear(n: number): Promise<string> {
   const id = `mbx_${n}`;
-  const data = { address: addressOf(n), team: 'team_a', domainId: null };
+  const data = { address: addressOf(n), team: `team_${n}`, domainId: null };
   const life: [MailboxEvent['type'], object][] = [
     ['MailboxCreated', data],
     ['MailboxSuspended', {}],
@@ -398,3 +408,43 @@ it('goes on after a kill before any statement, beside appends', async () => {
   const { rows } = await pool.query(`SELECT FROM events WHERE type = 'MailboxCreated' AND schema_version = 1`);
   expect(rows).toEqual([]);
 }, 120_000);
+
+it('breaks no chain beside appends that open partitions, and beside the indexing and sealing of them', async () => {
+  await log.close();
+  await pool.end();
+  await database.drop();
+  database = await testDatabase();
+  const inOneTable = eventStoreMigrations.filter(({ name }) => !name.startsWith('PartitionSmallLogs'));
+  await migrate(database.url, [...inOneTable, ...auditMigrations, ...readModelMigrations]);
+  await migrate(database.url, [...mailboxKeysMigrations, ...messagingMigrations]);
+  pool = openPool(database.url, 12);
+  log = new EventLog(pool);
+  await partitionEvents(pool, { size: 20 });
+  let isRecording = true;
+  const again = async (work: () => Promise<unknown>, everyMs = 5) => {
+    while (isRecording) await work().then(() => delay(everyMs));
+  };
+  const working = Promise.all([
+    again(() => new EventPartitions(pool).upkeep()),
+    again(() => run(), 300),
+    again(() => seal()),
+  ]);
+  const many = sample(8, 60);
+  await Promise.all(
+    [0, 1, 2, 3].map(async (of) => {
+      for (let n = of; n < many; n += 4) await recordInClear(n);
+    }),
+  );
+  isRecording = false;
+  await working;
+  await run();
+  await new EventPartitions(pool).upkeep();
+  await seal();
+  expect(await verify()).toMatchObject({ events: 8 * many, unsealed: 0, faults: [] });
+  const { rows: clear } = await pool.query(`SELECT FROM events WHERE type = 'MailboxCreated' AND schema_version = 1`);
+  const { rows: stale } = await pool.query(
+    'SELECT FROM stream_spans s JOIN events e ON e.position = s.last_position WHERE e.hash <> s.last_hash',
+  );
+  const { rows: spans } = await pool.query('SELECT FROM stream_spans');
+  expect([clear, stale, spans.length > many]).toEqual([[], [], true]);
+}, 60_000);
