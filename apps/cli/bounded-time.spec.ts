@@ -1,8 +1,8 @@
-import { isSigned, readStatement, checkProof } from '@app/audit';
+import { amendmentText, isSigned, readStatement, checkProof } from '@app/audit';
 import { checkChain } from '@app/event-store';
 import { fromLine } from '@app/messaging';
 import { itIsLinear, ofText, outcomeOf, textsOf, type Reader } from '../../test/support/bounded-time';
-import { headerLine, readHeader, readSeal, sealLine } from './event-file';
+import { headerLine, readAmendmentLine, readHeader, readSeal, sealLine } from './event-file';
 import { selectionOf } from './event-selection';
 import { table, visible } from './output';
 
@@ -30,11 +30,27 @@ const members = ['id', 'type', 'subject', 'time', 'dataschema', 'sequence', 'str
 const of = (type: string, data: unknown) => JSON.stringify({ type: `com.sendmux.${type}`, data });
 const archive = { streamsNamed: () => Promise.resolve([]), streamsWith: () => Promise.resolve([]) };
 
+const amendment = amendmentText({
+  log: 'a',
+  number: 1,
+  previous: hash,
+  seals: 0,
+  events: 1,
+  root: hash,
+  reason: 'personal-data-encrypted',
+  time,
+});
+
 const readers: Record<string, Reader> = {
   'the first line of a file': ofText((text) => [
     readHeader(text),
     readHeader(of('export.Begun', { format: text })),
     readHeader(headerLine(text, { format: 'sendmux-export/1', events: 1, seals: 0, head: 1 }, new Date(0))),
+  ]),
+  'an amendment of a file': ofText((text) => [
+    readAmendmentLine(text),
+    readAmendmentLine(of('audit.Amended', { statement: text })),
+    readAmendmentLine(of('audit.Amended', { statement: amendment, changes: [[1, text, text]] })),
   ]),
   'a seal of a file': ofText((text) => [
     readSeal(text),
@@ -66,3 +82,12 @@ const readers: Record<string, Reader> = {
 };
 
 describe('what a file or an operator gives is read in time linear in its length', () => itIsLinear(readers, 17, 20));
+
+it('takes no amendment whose changes are none', () => {
+  const line = (changes: unknown) => readAmendmentLine(of('audit.Amended', { statement: amendment, changes }));
+  for (const changes of [undefined, 'x', [null], [[1, hash]], [[1, hash, 'x']], [['1', hash, hash]]])
+    expect(line(changes)).toBeUndefined();
+  expect(line([[1, hash, hash]])?.changes).toEqual([
+    { position: 1, before: Buffer.alloc(32), after: Buffer.alloc(32) },
+  ]);
+});

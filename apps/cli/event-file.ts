@@ -56,9 +56,17 @@ export function amendmentLine({ amendment, changes }: KeptAmendment): string {
   });
 }
 
+const hashForm = /^[0-9a-f]{64}$/;
+const isChange = (given: unknown): boolean =>
+  Array.isArray(given) &&
+  Number.isSafeInteger(given[0]) &&
+  [1, 2].every((at) => typeof given[at] === 'string' && hashForm.test(given[at]));
+
+/** Reads the line of an amendment; undefined when the line is something else. */
 export function readAmendmentLine(line: string): KeptAmendment | undefined {
   const data = dataOf<Seal & { changes: [number, string, string][] }>('audit.Amended', line);
   if (!data || !readAmendment(data.statement)) return undefined;
+  if (!Array.isArray(data.changes) || !data.changes.every(isChange)) return undefined;
   const { changes, ...amendment } = data;
   return {
     amendment,
