@@ -77,7 +77,7 @@ export async function encryptLog(
     if (page.length < pageSize) break;
     after = page.at(-1)!.stream;
   }
-  // Also those that a run before this one has encrypted: the topic still has them in clear, and they may be parked late.
+  // Also those that an earlier run has encrypted: the topic still has them in clear, and they may be parked late.
   await alignParkedEvents(pool, personalTypes);
   if (broken.length > 0)
     throw new ChainBroken(
