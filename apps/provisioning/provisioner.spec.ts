@@ -19,6 +19,7 @@ import { commandsTo } from '../../test/support/commands';
 import { adoptedTag, SesDenied, SesRefused, type Call, type SesIdentity } from '@app/ses';
 import type { SesWriter } from '@app/ses-writer';
 import { Provisioner, ProvisioningTimes, type Convergence } from './provisioner';
+import { concurrency, ShardPlaces } from './shard-places';
 import { oneKey } from '../../test/support/mailbox-keys';
 
 type SesTrouble = 'refuses' | 'denies' | 'refuses MAIL FROM' | 'denies MAIL FROM' | 'hangs' | 'deletes late';
@@ -208,6 +209,8 @@ class World {
     },
   } as unknown as SesWriter;
 
+  readonly places = new ShardPlaces(2);
+
   private readonly readModel = {
     idsOn: (_: string, after: string) =>
       Promise.resolve([...this.streams.keys()].filter((id) => id.startsWith('mbx_') && id > after).sort()),
@@ -230,7 +233,16 @@ class World {
     return {
       commands,
       domains,
-      provisioner: new Provisioner(commands, domains, mailServer, ses, times, this.readModel, this.statuses),
+      provisioner: new Provisioner(
+        commands,
+        domains,
+        mailServer,
+        ses,
+        times,
+        this.readModel,
+        this.statuses,
+        this.places,
+      ),
     };
   }
 
@@ -623,6 +635,36 @@ describe('F9 a repair during which something else happens', () => {
     world.tokens = ['c', 'a', 'b'];
     await world.settle('mdom_1');
     expect(world.streams.get('mdom_1')!.at(-1)!.data).toMatchObject({ recordsChanged: false });
+  });
+});
+
+describe('the places of a process', () => {
+  const take = (world: World, priority: 'change' | 'background') => () => world.places.take('default', priority)!;
+  const places = concurrency / 2;
+
+  it('are not all taken by what nobody waits for, nor by one shard', async () => {
+    const world = new World();
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    await world.execute(new RequestIdentityRepair('mdom_1', { fault: 'missing' }, context));
+    const repairs = Array.from({ length: places / 2 }, take(world, 'background'));
+    expect(await world.converge('mdom_1')).toMatchObject({ retryInMs: 10_000 });
+    await world.execute(new RequestDeletion('mdom_1', context));
+    const adds = Array.from({ length: places / 2 }, take(world, 'change'));
+    expect(await world.converge('mdom_1')).toMatchObject({ retryInMs: 1_000 });
+    expect(world.places.take('us-1', 'background')).toBeDefined();
+    adds[0]!();
+    expect(await world.converge('mdom_1')).toBe('done');
+    expect((await world.state('mdom_1')).status).toBe('deleted');
+    for (const giveBack of repairs) giveBack();
+    expect(await world.converge('mdom_1')).toBe('done');
+  });
+
+  it('are four in a shard where there are more shards than places', () => {
+    const many = new ShardPlaces(10_000);
+    const takes = (priority: 'change' | 'background') => many.take('us-1', priority) !== undefined;
+    expect([1, 2, 3].map(() => takes('background'))).toEqual([true, true, false]);
+    expect([1, 2, 3].map(() => takes('change'))).toEqual([true, true, false]);
   });
 });
 

@@ -24,7 +24,7 @@ import {
   type ProvisioningFailed,
   type ProvisioningStep,
 } from '@app/mail-domain';
-import { eventId } from '@app/event-store';
+import { eventId, type RecordedEvent } from '@app/event-store';
 import { MailServer, MailServerDenied } from '@app/mail-server';
 import { MailboxRuleBroken, SuspendMailbox } from '@app/mailbox';
 import { haveSameTokens, mailFromName } from '@app/mail-records';
@@ -41,6 +41,7 @@ import {
 import type { MailboxesReadModel } from '@app/read-model';
 import { CounterpartAlarm, defaultShard, sesRelay } from '@app/runtime';
 import type { SesWriter } from '@app/ses-writer';
+import type { ShardPlaces } from './shard-places';
 
 type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
 type Named = Pick<Provisioning, 'id' | 'name' | 'mode' | 'sesShard' | 'move'>;
@@ -91,6 +92,9 @@ export type Convergence = 'done' | { readonly retryInMs: number; readonly error:
 /** Milliseconds until a domain is tried again that waits for another one of the name to go. */
 const nameWaitMs = 300;
 
+/** Milliseconds until a domain is tried again that waits for a place in its shard. */
+const placeWaitMs = { change: 1_000, background: 10_000 };
+
 /** Milliseconds between two looks at a domain whose new DKIM records nobody places. */
 const longestLookMs = 6 * 3_600_000;
 
@@ -103,6 +107,18 @@ const unlessRefused = (error: unknown): 'refused' => {
 /** A call of SES that a customer waits for, or his name. */
 const awaited = (signal: AbortSignal): Call => ({ signal, priority: 'change' });
 
+/** Whether a customer waits for what a state requires, or for the name. */
+const isAwaited = ({ status }: MailDomain): boolean =>
+  ['provisioning', 'rolling_back', 'deleting', 'released'].includes(status);
+
+/** Gives the shard that most of what a state requires is done in. */
+function busyShardOf(state: MailDomain): string {
+  if (state.status === 'absent') return defaultShard;
+  const { move, sesShard = defaultShard } = state;
+  if (!move || !isLive(state) || state.inRepair) return sesShard;
+  return move.step === 'moved' ? move.from : move.to;
+}
+
 /** Mailboxes that are read at once. */
 const mailboxesAtOnce = 500;
 
@@ -113,8 +129,7 @@ const unlessGone = (error: unknown): void => {
 
 /** Whether the domain is being provisioned, rolled back, deleted, repaired or moved. */
 export const isUnfinished = (state: MailDomain): boolean =>
-  ['provisioning', 'rolling_back', 'deleting', 'released'].includes(state.status) ||
-  (isLive(state) && (state.inRepair || state.move !== undefined));
+  isAwaited(state) || (isLive(state) && (state.inRepair || state.move !== undefined));
 
 /**
  * Makes the mail server and SES agree with a domain's events: both have the domain, or neither.
@@ -135,6 +150,7 @@ export class Provisioner {
     private readonly times: ProvisioningTimes,
     private readonly mailboxes: Pick<MailboxesReadModel, 'idsOn'>,
     private readonly statuses: Pick<SesStatuses, 'listed'>,
+    private readonly places: ShardPlaces,
   ) {}
 
   /**
@@ -146,6 +162,23 @@ export class Provisioner {
    */
   async converge(domainId: string, signal: AbortSignal, triedBefore = false): Promise<Convergence> {
     const { state, last } = await this.domains.load(domainId);
+    const priority = isAwaited(state) ? 'change' : 'background';
+    const giveBack = this.places.take(busyShardOf(state), priority);
+    if (!giveBack) return { retryInMs: placeWaitMs[priority], error: 'Waits for other domains of its shard of SES' };
+    try {
+      return await this.act(domainId, state, last, signal, triedBefore);
+    } finally {
+      giveBack();
+    }
+  }
+
+  private async act(
+    domainId: string,
+    state: MailDomain,
+    last: RecordedEvent | undefined,
+    signal: AbortSignal,
+    triedBefore: boolean,
+  ): Promise<Convergence> {
     const context = (): CommandContext => ({
       at: new Date().toISOString(),
       actor: 'provisioning',

@@ -21,6 +21,7 @@ import { RoleMail } from './role-mail';
 import { Provisioner, ProvisioningTimes } from './provisioner';
 import { ProvisioningWorker } from './provisioning.worker';
 import { SenderRulesWorker } from './sender-rules.worker';
+import { ShardPlaces } from './shard-places';
 
 @Module({})
 export class ProvisioningModule {
@@ -88,7 +89,9 @@ export class ProvisioningModule {
             pool: Pool,
           ) => {
             const statuses = SesStatuses.ofCycle(new SesListings(pool), ses, settings.VERIFICATION_INTERVAL);
-            return new Provisioner(commands, domains, mailServer, ses, times, new MailboxesReadModel(pool), statuses);
+            const places = new ShardPlaces(ses.names().length);
+            const mailboxes = new MailboxesReadModel(pool);
+            return new Provisioner(commands, domains, mailServer, ses, times, mailboxes, statuses, places);
           },
         },
       ],

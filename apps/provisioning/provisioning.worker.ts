@@ -4,12 +4,10 @@ import { MailServer } from '@app/mail-server';
 import { HealthProbes } from '@app/runtime';
 import { TaskList, TaskWorker } from '@app/tasks';
 import { Provisioner } from './provisioner';
+import { concurrency } from './shard-places';
 
 /** The task list of domains that need a change in the mail server or SES. A key is a domain's id. */
 export const provisioningTasks = 'provisioning';
-
-/** Domains that are handled at the same time. The number is high because a task mostly waits for SES. */
-const concurrency = 64;
 
 @Injectable()
 export class ProvisioningWorker implements OnApplicationBootstrap, BeforeApplicationShutdown {
