@@ -43,8 +43,10 @@ export class SesLister implements OnApplicationBootstrap, BeforeApplicationShutd
     const measured = (name: string, help: string, valueOf: (listing: Listing) => number | null) =>
       queriedGauge({ name, help, labelNames: ['shard'] }, async () =>
         (await listings.read()).flatMap((listing) => {
+          const { shard } = listing;
           const value = valueOf(listing);
-          return value === null ? [] : [{ labels: { shard: listing.shard }, value }];
+          // The list of a shard that has left the settings grows old, and nobody needs it.
+          return value === null || !options.shards.includes(shard) ? [] : [{ labels: { shard }, value }];
         }),
       );
     measured(

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
+import { register } from 'prom-client';
 import { migrate, openPool } from '@app/database';
 import type { SesDkimStatus } from '@app/mail-records';
 import type { Pool } from 'pg';
@@ -124,6 +125,16 @@ describe('the list of identities', () => {
     ]);
     const writtenAgain = after.filter(({ name, xmin }) => before.find((row) => row.name === name)?.xmin !== xmin);
     expect(writtenAgain.map(({ name }) => name)).toEqual(['b.com', 'e.com']);
+  });
+
+  it('has its age measured, and nobody that of a shard which has left the settings', async () => {
+    await pool.query(`INSERT INTO ses_listings (shard, known_since) VALUES ($1, now() - interval '1 year')`, [
+      `${shard}-gone`,
+    ]);
+    startLister();
+    await wholeListing();
+    const { values } = await register.getSingleMetric('sendmux_ses_listing_age_seconds')!.get();
+    expect(values.map(({ labels }) => labels.shard)).toEqual([shard]);
   });
 
   it('keeps what it has when a listing breaks off, and goes on by another process', async () => {

@@ -88,7 +88,10 @@ export class SesStatuses {
     }
   }
 
-  /** Gives the status that the table has of an identity: null for none, undefined where its shard was not listed of late. */
+  /**
+   * Gives the status that the table has of an identity: null for none, undefined where its shard was not listed as a
+   * whole, or its list is too old.
+   */
   async listed(name: string, sesShard: string): Promise<SesDkimStatus | null | undefined> {
     const listing = await this.listing(sesShard);
     if (!listing || listing.tookMs === null || !this.isUsable(listing)) return undefined;
