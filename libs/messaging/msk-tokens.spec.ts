@@ -1,19 +1,43 @@
 import { createHash, createHmac } from 'node:crypto';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KafkaAway } from './kafka-errors';
 import { mskToken } from './msk-tokens';
 
 const secret = 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY';
 
 describe('a token of Amazon MSK', () => {
   const before = { ...process.env };
-  beforeAll(() =>
+  beforeEach(() =>
     Object.assign(process.env, {
       AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
       AWS_SECRET_ACCESS_KEY: secret,
       AWS_SESSION_TOKEN: 'a/session+token==',
     }),
   );
-  afterAll(() => {
-    process.env = before;
+  afterEach(() => {
+    process.env = { ...before };
+  });
+
+  it('is waited for no longer than it may take, and is there once the credentials are', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sendmux-msk-'));
+    const file = join(directory, 'config');
+    const credentials = JSON.stringify({ Version: 1, AccessKeyId: 'AKIDEXAMPLE', SecretAccessKey: secret });
+    writeFileSync(join(directory, 'credentials.json'), credentials);
+    const command = `sleep 1.5; touch ${directory}/asked; cat ${directory}/credentials.json`;
+    writeFileSync(file, `[profile slow]\ncredential_process = ${command}\n`);
+    const given = { ...process.env };
+    for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN']) delete process.env[name];
+    Object.assign(process.env, { AWS_CONFIG_FILE: file, AWS_PROFILE: 'slow' });
+    await expect(mskToken('eu-west-1', 500)).rejects.toThrow(KafkaAway);
+    process.env = given;
+    expect(await mskToken('eu-west-1', 500)).toMatch(/^[\w-]+$/);
+    // The source that was given up has been asked, and answers at last.
+    while (!existsSync(join(directory, 'asked'))) await delay(50);
+    await delay(200);
+    rmSync(directory, { recursive: true });
   });
 
   it('is a URL for kafka-cluster:Connect whose signature another computation of Signature Version 4 gives', async () => {

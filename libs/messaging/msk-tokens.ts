@@ -1,3 +1,6 @@
+import { within } from '@app/runtime';
+import { KafkaAway } from './kafka-errors';
+
 /** Seconds for which a token of Amazon MSK is valid: the longest that its brokers take. */
 const lifetime = 900;
 
@@ -6,9 +9,20 @@ const lifetime = 900;
  * `kafka-cluster:Connect` (Signature Version 4, in the query), in base64url. The credentials are those that the AWS SDK
  * finds, which renews them; the brokers accept the token through SASL/OAUTHBEARER.
  *
- * @throws {Error} when there are no credentials.
+ * @param timeoutMs milliseconds for the credentials: some of their sources answer when they like.
+ * @throws {KafkaAway} when there are no credentials.
  */
-export async function mskToken(region: string): Promise<string> {
+export async function mskToken(region: string, timeoutMs = 10_000): Promise<string> {
+  try {
+    return await within(timeoutMs, signedUrl(region));
+  } catch (error) {
+    // The provider would go on waiting for a source that does not answer.
+    credentials = undefined;
+    throw new KafkaAway(`No token for Kafka: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function signedUrl(region: string): Promise<string> {
   const [{ defaultProvider }, { SignatureV4 }, { Sha256 }] = await load();
   const hostname = `kafka.${region}.amazonaws.com`;
   const signer = new SignatureV4({
