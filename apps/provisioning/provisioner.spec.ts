@@ -858,7 +858,7 @@ describe('a move to another shard of SES, with a death at every point', () => {
   });
 
   it('fails where the other shard has the name for somebody else, or refuses it, and changes nothing', async () => {
-    for (const trouble of ['foreign', 'refuses'] as const) {
+    for (const trouble of ['foreign', 'refuses', 'refuses MAIL FROM'] as const) {
       const world = new World();
       await asked(world);
       if (trouble === 'foreign') world.ses.set(there, null);
@@ -886,6 +886,17 @@ describe('a move to another shard of SES, with a death at every point', () => {
     await turnsUntil(world, undefined);
     expect(typesOf(world).at(-1)).toBe('IdentityMoveFailed');
     expect(identities(world)).toEqual({ [name]: id });
+  });
+
+  it('fails where somebody has made the new identity anew, and leaves none behind', async () => {
+    await atEveryPoint(async (world) => {
+      await asked(world);
+      await turnsUntil(world, 'prepared');
+      Object.assign(world, { tokens: ['x', 'y', 'z'], statusElsewhere: 'success' });
+      await turnsUntil(world, undefined);
+      expect(typesOf(world).at(-1)).toBe('IdentityMoveFailed');
+      expect(identities(world)).toEqual({ [name]: id });
+    });
   });
 
   it('goes on after a repair that was asked for meanwhile', async () => {

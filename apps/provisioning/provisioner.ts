@@ -241,7 +241,11 @@ export class Provisioner {
       if (state.status !== 'absent') await this.remove(state, { signal });
       return 'done';
     };
-    const fail = (reason: string) => next(new FailIdentityMove(domain.id, { reason }, context()));
+    const removeNew = () => this.removeIdentity({ ...domain, status: 'rolling_back' }, move.to, { signal });
+    const fail = async (reason: string) => {
+      await removeNew();
+      return next(new FailIdentityMove(domain.id, { reason }, context()));
+    };
     const there = { ...domain, sesShard: move.to };
     const waitedMs = Date.now() - Date.parse(move.since);
     switch (move.step) {
@@ -276,12 +280,10 @@ export class Provisioner {
         return next(new CompleteIdentityMove(domain.id, context()));
       }
       case 'cancelled': {
-        const remove = () => this.removeIdentity({ ...domain, status: 'rolling_back' }, move.to, { signal });
-        await remove();
         if (!move.identity) {
+          await removeNew();
           // A request that was abandoned without an answer could still take effect.
           await delay(this.times.settleMs, undefined, { signal });
-          await remove();
         }
         return fail('An operator has cancelled it');
       }
