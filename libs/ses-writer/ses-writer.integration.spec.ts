@@ -1,5 +1,9 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { adoptedTag, domainIdTag, SesRefused, SesUnavailable } from '@app/ses';
 import { atOnce } from '../../test/support/turns';
@@ -71,6 +75,29 @@ describe('SES identities over the real SDK', () => {
       EmailIdentity: 'mail.acme.com',
       Tags: [{ Key: domainIdTag, Value: 'mdom_1' }],
     });
+  });
+
+  it('waits no longer for credentials than for an answer, nor than its caller', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sendmux-ses-'));
+    const credentials = JSON.stringify({ Version: 1, AccessKeyId: 'AKIDEXAMPLE', SecretAccessKey: 'secret' });
+    writeFileSync(join(directory, 'credentials.json'), credentials);
+    const command = `sleep 1.5; cat ${directory}/credentials.json`;
+    writeFileSync(join(directory, 'config'), `[profile slow]\ncredential_process = ${command}\n`);
+    const before = process.env.AWS_CONFIG_FILE;
+    process.env.AWS_CONFIG_FILE = join(directory, 'config');
+    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const slow = new SesWriter({ region: 'eu-west-1', endpoint, profile: 'slow', timeoutMs: 300 }, atOnce);
+    script = [json({ DkimAttributes: easyDkim, Tags: [] })];
+    const since = performance.now();
+    await expect(slow.get('mail.acme.com')).rejects.toThrow(SesUnavailable);
+    await expect(slow.get('mail.acme.com', { signal: AbortSignal.timeout(50) })).rejects.toThrow(SesUnavailable);
+    expect(performance.now() - since).toBeLessThan(1_000);
+    await delay(1_600);
+    expect(await slow.get('mail.acme.com')).toMatchObject({ name: 'mail.acme.com' });
+    slow.close();
+    if (before === undefined) delete process.env.AWS_CONFIG_FILE;
+    else process.env.AWS_CONFIG_FILE = before;
+    rmSync(directory, { recursive: true });
   });
 
   it('takes dkim.amazonses.com where SES names no zone', async () => {

@@ -291,7 +291,8 @@ export class SesIdentities {
         // The request handler's time-out ends with the headers of the answer, but the body can hang too.
         const late = AbortSignal.timeout(this.options.timeoutMs);
         try {
-          const answer = await send({ abortSignal: signal ? AbortSignal.any([signal, late]) : late });
+          const abortSignal = signal ? AbortSignal.any([signal, late]) : late;
+          const answer = await unlessAborted(send({ abortSignal }), abortSignal);
           // A proxy may answer with a page and status 200, and the SDK does not check an answer without required
           // fields.
           if (!answer.$metadata.requestId) throw new Error('what answered is not SES: there is no request id');
@@ -335,6 +336,21 @@ export class SesIdentities {
   private fails(reason: string, isDenied: boolean): void {
     errors.inc({ shard: this.options.name ?? defaultShard, reason });
     this.outcomes?.failed(reason, isDenied);
+  }
+}
+
+/** Waits for an answer until a signal aborts. The SDK heeds the signal once it has credentials, and not before. */
+async function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
+  let give: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    give = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', give);
+    if (signal.aborted) give();
+  });
+  try {
+    return await Promise.race([answer, aborted]);
+  } finally {
+    signal.removeEventListener('abort', give!);
   }
 }
 
