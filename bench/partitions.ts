@@ -1,7 +1,7 @@
 /**
  * Compares what is done with a log in many partitions with the same in one of a single partition: appends, the tail, a
  * read of a stream, the state of a domain as of a time, the verification and the rebuild of a read model. The results
- * are the times of the large log as a multiple of those of the small one, for each event where a log is read as a whole.
+ * are the times of the large log as a multiple of those of the small one, for each event where a log is read whole.
  *
  *     node dist/bench/partitions.js [--few 1000000] [--events 20000000] [--size 1000000] [--rounds 3]
  */

@@ -27,7 +27,7 @@ export const newestTypeSql = (stream: string, upTo: string, types: readonly stri
 /** How often the positions of an append may be in a partition that is not open. */
 const mostOpenings = 10;
 
-/** Milliseconds after which it is looked whether a partition before the newest one is indexed, or the log partitioned. */
+/** Milliseconds after which it is looked whether a partition before the newest is indexed, or the log partitioned. */
 const provisionalMs = 10_000;
 const isProvisional = ({ table, unindexed }: AppendTarget): boolean => table === 'events' || unindexed.length > 1;
 

@@ -37,7 +37,7 @@ export function stepsToMake({ number, lower, upper }: Partition): string[] {
 }
 
 /**
- * Makes partitions until a position lies in one, each as large as the newest one; none where the log is not partitioned.
+ * Makes partitions until a position lies in one, each as large as the newest one; none where the log has none.
  */
 export async function makeUpTo(client: Connection, position: bigint): Promise<void> {
   for (;;) {

@@ -18,8 +18,8 @@ const openWithinMs = 20_000;
 const chunkStreams = 10_000;
 
 /**
- * Common table expression with `indexed_up_to`: at or below it, `stream_spans` says where the events of each stream are,
- * as the snapshot of the statement has them.
+ * Common table expression with `indexed_up_to`: at or below it, `stream_spans` says where the events of each stream
+ * are, as the snapshot of the statement has them.
  */
 export const boundsSql = `bounds AS MATERIALIZED (
     SELECT coalesce(max(upper), 0) AS indexed_up_to FROM event_partitions WHERE is_indexed
@@ -36,7 +36,7 @@ export interface AppendTarget {
   readonly bound: string;
 }
 
-/** The target in a log that is not partitioned. Should it be partitioned meanwhile, the first partition is the bound. */
+/** The target in a log that is not partitioned. Once it is partitioned, the first partition is the bound. */
 const oneTable: AppendTarget = {
   table: 'events',
   unindexed: ['events'],
