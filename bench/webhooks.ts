@@ -35,7 +35,7 @@ import { tasksMigrations } from '@app/tasks';
 import { WebhookDeliveries, WebhookReplays, webhooksMigrations, type Message } from '@app/webhooks';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { spawnWithParent } from '../local/spawn-with-parent';
-import { mailboxKeysIn } from '../test/support/mailbox-keys';
+import { mailboxKeysIn, personalDataKeys } from '../test/support/mailbox-keys';
 import { numbers } from '../test/support/numbers';
 import { freePortBlock } from '../test/support/processes';
 import { addWebhook, webhookSecretKeys } from '../test/support/webhooks';
@@ -197,6 +197,7 @@ class Sender {
         SMTP_URL: 'smtp://127.0.0.1:1',
         DOH_RESOLVERS: 'http://127.0.0.1:1/dns-query',
         WEBHOOK_SECRET_KEYS: webhookSecretKeys,
+        PERSONAL_DATA_KEYS: personalDataKeys,
         WEBHOOKS_ALLOW_LOOPBACK: 'true',
         NODE_OPTIONS: process.env.WEBHOOKS_NODE_OPTIONS,
       },
