@@ -282,4 +282,25 @@ describe('the status of a domain', () => {
     expect(await since()).toEqual([null, null, null]);
     expect(await statuses.verifiedSince('a.com', 'another')).toBeNull();
   });
+
+  it('is told to a move as the list has it, once a shard was listed as a whole and not too long ago', async () => {
+    const statuses = new SesStatuses(listings, ses, { tooOldMs: 60_000, timeoutMs: 1_000, freshMs: 0 });
+    const listed = () => Promise.all(['a.com', 'b.com', 'c.com'].map((name) => statuses.listed(name, shard)));
+    const unknown = [undefined, undefined, undefined];
+    let goOn: () => void = () => undefined;
+    let pages = 0;
+    ses.identities = { 'a.com': 'success', 'b.com': 'pending' };
+    expect(await listed()).toEqual(unknown);
+    ses.beforePage = () => (++pages === 1 ? new Promise<void>((resolve) => (goOn = resolve)) : Promise.resolve());
+    startLister();
+    await until(() => pages === 1);
+    const meanwhile = await listed();
+    goOn();
+    await wholeListing();
+    await stopAll();
+    expect(meanwhile).toEqual(unknown);
+    expect(await listed()).toEqual(['success', 'pending', null]);
+    await age('1 hour');
+    expect(await listed()).toEqual(unknown);
+  });
 });

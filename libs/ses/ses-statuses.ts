@@ -76,8 +76,7 @@ export class SesStatuses {
     const { name, sesShard } = domain;
     try {
       const listed = domain.listedStatus ?? (await this.inFirstListing(domain));
-      const listing = await this.listing(sesShard);
-      if (!listing || !this.isUsable(listing)) return 'unavailable';
+      if (!(await this.usable(sesShard))) return 'unavailable';
       if (listed === 'success' || (listed && !hasSomethingToLose)) return listed;
       const signal = AbortSignal.timeout(this.options.timeoutMs);
       const identity = await this.ses.get(name, { signal }, sesShard);
@@ -93,15 +92,14 @@ export class SesStatuses {
    * whole, or its list is too old.
    */
   async listed(name: string, sesShard: string): Promise<SesDkimStatus | null | undefined> {
-    const listing = await this.listing(sesShard);
-    if (!listing || listing.tookMs === null || !this.isUsable(listing)) return undefined;
-    return this.listings.statusOf(sesShard, name);
+    const listing = await this.usable(sesShard);
+    return listing && listing.tookMs !== null ? this.listings.statusOf(sesShard, name) : undefined;
   }
 
   /** Gives since when at the latest the table has a domain as verified; null where it has not, or is too old. */
   async verifiedSince(name: string, sesShard: string = defaultShard): Promise<Date | null> {
-    const listing = await this.listing(sesShard);
-    if (!listing || !this.isUsable(listing)) return null;
+    const listing = await this.usable(sesShard);
+    if (!listing) return null;
     const status = await this.listings.statusOf(sesShard, name);
     return status === 'success' ? new Date(Date.now() - listing.ageMs) : null;
   }
@@ -118,8 +116,12 @@ export class SesStatuses {
     }
   }
 
-  private isUsable({ ageMs, tookMs }: Listing): boolean {
-    return ageMs <= Math.max(this.options.tooOldMs, durations * (tookMs ?? 0));
+  /** Gives what is known of a shard; undefined where it is unknown, or its list is too old. */
+  private async usable(shard: string): Promise<Listing | undefined> {
+    const listing = await this.listing(shard);
+    if (!listing) return undefined;
+    const { ageMs, tookMs } = listing;
+    return ageMs <= Math.max(this.options.tooOldMs, durations * (tookMs ?? 0)) ? listing : undefined;
   }
 
   private async listing(shard: string): Promise<Listing | undefined> {

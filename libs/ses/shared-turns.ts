@@ -94,7 +94,7 @@ interface Waiting extends WaitingCall {
  */
 export class SharedTurns implements Turns {
   private readonly logger = new Logger(SharedTurns.name);
-  /** Of this process, for as long as it runs. */
+  /** Tells this process from others, for as long as it runs. */
   private readonly id = randomUUID();
   private readonly waiting = new Set<Waiting>();
   private readonly shard: string;
