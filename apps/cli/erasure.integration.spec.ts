@@ -7,6 +7,7 @@ import { EventStore } from '@app/event-store';
 import { MailServer } from '@app/mail-server';
 import { newId } from '@app/runtime';
 import type { Pool } from 'pg';
+import { dyingPool } from '../../test/support/dying-pool';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { mailboxKeyRingOfTests } from '../../test/support/mailbox-keys';
 import { sample } from '../../test/support/sample';
@@ -201,17 +202,7 @@ it('goes on after a kill before any statement', async () => {
   const ended: number[] = [];
   for (let after = 0; ended.length === 0; after += sample(3, 1)) {
     const { id, address } = await mailbox();
-    const dying = openPool(database.url, 1);
-    let left = after;
-    dying.on('connect', (client) => {
-      const query = client.query.bind(client) as (...args: unknown[]) => unknown;
-      Object.assign(client, {
-        query: (...args: unknown[]) => {
-          if (left-- > 0) return query(...args);
-          throw new Error('killed');
-        },
-      });
-    });
+    const dying = dyingPool(database.url, after);
     const outcome = await erasure(dying)
       .erase([id], false)
       .then(

@@ -40,6 +40,7 @@ import { mailboxesProjection, mailboxRow, readModelMigrations } from '@app/read-
 import { evolveMailbox, noMailbox, type Mailbox, type MailboxEvent } from '@app/mailbox';
 import { rebuild } from '@app/rebuild';
 import type { Pool } from 'pg';
+import { dyingPool } from '../../test/support/dying-pool';
 import { mailboxKeyRingOfTests as keyRing, mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { sample } from '../../test/support/sample';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
@@ -380,17 +381,7 @@ it('goes on after a kill before any statement, beside appends', async () => {
     const first = 10 * after;
     await recordInClear(first);
     await seal();
-    const dying = openPool(database.url, 1);
-    let left = after;
-    dying.on('connect', (client) => {
-      const query = client.query.bind(client) as (...args: unknown[]) => unknown;
-      Object.assign(client, {
-        query: (...args: unknown[]) => {
-          if (left-- > 0) return query(...args);
-          throw new Error('killed');
-        },
-      });
-    });
+    const dying = dyingPool(database.url, after);
     const [outcome] = await Promise.all([
       run(dying).then(
         () => 'done',
