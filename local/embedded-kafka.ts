@@ -44,7 +44,7 @@ export interface KafkaOptions extends DistributionOptions {
 }
 
 export interface KafkaListener {
-  /** In lower case, as properties have it: `listener.name.<name>.…`. */
+  /** The name in lower case, as properties have it: `listener.name.<name>.…`. */
   readonly name: string;
   readonly protocol: 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL';
   readonly port: number;

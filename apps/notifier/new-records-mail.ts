@@ -14,7 +14,7 @@ export interface NewRecords {
   readonly at: string;
   /** The records to place. */
   readonly records: readonly NewRecord[];
-  /** As `NewRecordsTask` has it: absent where Amazon SES had lost the domain and it was repaired. */
+  /** Why the records are new; absent where Amazon SES had lost the domain and it was repaired. */
   readonly because?: NewRecordsTask['because'];
 }
 

@@ -34,7 +34,7 @@ export interface StoredIdentity {
 interface Data {
   /** Values in presentation form, by name and type. */
   zone: Record<string, Record<string, string[]>>;
-  /** By Region and name, as `identityKey` gives it. */
+  /** Each identity, under its `identityKey`. */
   identities: Record<string, StoredIdentity>;
   mails: CaughtMail[];
 }

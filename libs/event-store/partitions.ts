@@ -81,7 +81,7 @@ export const spansOfStreamSql = (stream: string, condition = 'true'): string => 
 
 /**
  * Gives the hash of the event before a version of a stream; null where it is missing. It reads the row of that event.
- * For statements that begin with `boundsSql`.
+ * The statement has to begin with `boundsSql`.
  */
 export const hashBeforeSql = (stream: string, version: string): string => {
   const before = `SELECT hash FROM events AS before WHERE before.stream = ${stream} AND before.version = ${version} - 1`;

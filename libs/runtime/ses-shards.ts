@@ -9,7 +9,7 @@ const sesIdentities = 10_000;
 
 /** An account and Region of Amazon SES, which has the identities of some of the domains. */
 export interface SesShard {
-  /** By which events, metrics and commands name it. It must not change while a domain is in the shard. */
+  /** The name that events, metrics and commands use. It must not change while a domain is in the shard. */
   readonly name: string;
   /** AWS Region, such as `eu-west-1`. */
   readonly region: string;
