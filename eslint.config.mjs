@@ -2,10 +2,15 @@ import js from '@eslint/js';
 import regexp from 'eslint-plugin-regexp';
 import tseslint from 'typescript-eslint';
 import { oneWayToTheDatabase } from './tools/database-rules.mjs';
+import { orderByColumns } from './tools/order-rules.mjs';
 import { tablesAtHome } from './tools/table-rules.mjs';
 
 const sendmux = {
-  rules: { 'one-way-to-the-database': oneWayToTheDatabase, 'tables-at-home': tablesAtHome },
+  rules: {
+    'one-way-to-the-database': oneWayToTheDatabase,
+    'order-by-columns': orderByColumns,
+    'tables-at-home': tablesAtHome,
+  },
 };
 
 export default tseslint.config(
@@ -74,5 +79,11 @@ export default tseslint.config(
     ignores: ['**/*.spec.ts', '**/*{migration,migrations}.ts'],
     plugins: { sendmux },
     rules: { 'sendmux/tables-at-home': 'error' },
+  },
+  {
+    files: ['{apps,libs,local}/**/*.ts'],
+    ignores: ['**/*.spec.ts'],
+    plugins: { sendmux },
+    rules: { 'sendmux/order-by-columns': 'error' },
   },
 );

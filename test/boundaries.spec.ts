@@ -175,6 +175,20 @@ describe('the lint rules of this repository', () => {
       text: "export const planted = 'SELECT FROM mailboxes JOIN domains USING (id)';",
       breaks: [],
     },
+    'libs/tasks/planted-order.ts': {
+      text: "export const planted = 'SELECT due::float8 AS due, key FROM tasks ORDER BY key, due LIMIT 1';",
+      breaks: ['sendmux/order-by-columns'],
+    },
+    'libs/event-store/planted-order.ts': {
+      text:
+        "import { eventColumns } from './event-log';\n" +
+        'export const planted = `SELECT ${eventColumns} FROM events ORDER BY position`;',
+      breaks: ['sendmux/order-by-columns'],
+    },
+    'libs/audit/planted-column-order.ts': {
+      text: "export const planted = 'SELECT position::float8 AS position FROM events ORDER BY events.position';",
+      breaks: [],
+    },
     'libs/tasks/planted-overlap.ts': {
       text: 'export const planted = /^[ \\t,]+[; \\t]*!/;',
       breaks: ['regexp/no-super-linear-backtracking'],

@@ -99,7 +99,7 @@ export class Seals {
          coalesce(
            previous = CASE version WHEN 1 THEN $4::bytea ELSE ${hashBeforeSql('e.stream', 'e.version')} END, false
          ) AS "isLinked"
-       FROM events e WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3`,
+       FROM events e WHERE e.position > $1 AND e.position <= $2 ORDER BY e.position LIMIT $3`,
       [after, head, this.most, noHash],
     );
     return rows;

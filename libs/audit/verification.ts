@@ -376,7 +376,8 @@ export class Verification {
       });
     const { rows: strange } = await client.query<{ event: string; position: number }>(
       `SELECT stream || '/' || version AS event, position::float8 AS position FROM events
-       WHERE position < 1 OR position > (SELECT last_value FROM event_positions) ORDER BY position LIMIT ${mostFaults}`,
+       WHERE position < 1 OR position > (SELECT last_value FROM event_positions)
+       ORDER BY events.position LIMIT ${mostFaults}`,
     );
     for (const { event, position } of strange)
       this.report({
@@ -387,7 +388,7 @@ export class Verification {
       });
     const { rows: late } = await client.query<{ event: string; position: number; time: Date }>(
       `SELECT stream || '/' || version AS event, position::float8 AS position, time FROM events
-       WHERE position > $1 AND position <= $2 AND time < $3 ORDER BY position LIMIT 1`,
+       WHERE position > $1 AND position <= $2 AND time < $3 ORDER BY events.position LIMIT 1`,
       [after, head, this.options.sealedBefore ?? '-infinity'],
     );
     for (const { event, position, time } of late)

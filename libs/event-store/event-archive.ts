@@ -90,7 +90,7 @@ export class EventArchive {
         text: `SELECT position::float8 AS position, stream, version, type, schema_version AS "schemaVersion",
             data::text AS data, metadata::text AS metadata, previous, hash,
             to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS time
-          FROM events WHERE ${where} ORDER BY position`,
+          FROM events WHERE ${where} ORDER BY events.position`,
         values: values({ after: start, upTo: position }, selection),
       });
       return { position, events: rows.map((row) => ({ ...row, time: row.time.replace(/000Z$/, 'Z') })) };
