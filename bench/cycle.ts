@@ -44,6 +44,7 @@ import {
   type Domain,
   type Round,
 } from './healthy-domains';
+import { peakMiB } from './process-figures';
 
 const intervalMs = 6 * 3_600_000;
 const concurrency = 50;
@@ -109,7 +110,7 @@ async function scheduler({ databaseUrl, dohUrl, sesUrl }: Job): Promise<void> {
   now += intervalMs;
   await done();
   const { user, system } = process.cpuUsage(cpu);
-  tell({ looks, cpuMicros: user + system, peakMiB: process.resourceUsage().maxRSS / 1_024 });
+  tell({ looks, cpuMicros: user + system, peakMiB: peakMiB() });
   await scheduler.beforeApplicationShutdown();
   await lister.beforeApplicationShutdown();
   client.close();

@@ -8,6 +8,7 @@ import { openPool } from '@app/database';
 import { EventLog } from '@app/event-store';
 import { foldAll, rebuild } from '@app/rebuild';
 import { spawnWithParent } from '../local/spawn-with-parent';
+import { peakMiB } from './process-figures';
 
 /** The key is the same in all processes of a run, so that each can verify what another has sealed. */
 const key = new SealingKey(
@@ -77,7 +78,7 @@ async function main(name: Pass, url: string): Promise<void> {
   await passes[name](url);
   const taken: Taken = {
     seconds: (performance.now() - begin) / 1_000,
-    peakMiB: Math.round(process.resourceUsage().maxRSS / 1_024),
+    peakMiB: Math.round(peakMiB()),
   };
   console.log(JSON.stringify(taken));
 }

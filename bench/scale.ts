@@ -1,43 +1,42 @@
 /**
  * Compares a small installation with a large one: reads of one domain, lists, searches, the verification of the sealed
  * log and the rebuild of the table `domains`, with the memory of each process. All domains are of one team, and
- * verified. Requests go to two gateways in turn, one of each size; the result is the ratio of the medians.
+ * verified. Requests go to two gateways in turn, one of each size; the result is the ratio of the medians. The memory
+ * of a scheduler is in bench/cycle.ts.
  *
  *     node dist/bench/scale.js [--sizes 10000,1000000] [--runs 300]
  */
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Client } from 'undici';
-import { auditMigrations } from '@app/audit';
-import { migrate, openPool } from '@app/database';
+import { Accounts } from '@app/accounts';
+import { openPool } from '@app/database';
+import { advanceCheckpoint } from '@app/messaging';
 import { rebuild } from '@app/rebuild';
-import { startEmbeddedPostgres, type EmbeddedPostgres } from '../local/embedded-postgres';
-import { spawnWithParent } from '../local/spawn-with-parent';
-import { startGateway } from '../test/support/gateway';
+import { startEmbeddedPostgres } from '../local/embedded-postgres';
+import { migratedDatabase } from '../test/support/migrated-database';
 import { numbers } from '../test/support/numbers';
+import { startSystem, type AppName, type System } from '../test/support/processes';
+import { processesOfApps, residentMiB, type AppProcess } from './process-figures';
 import { fillLog, idOf } from './lives';
 import { alone, seal, type Taken } from './log-passes';
 
 const seed = 21;
 const eventsADomain = 4;
+const consumers = ['provisioning', 'notifier', 'webhooks'] as const;
+const apps: readonly AppName[] = ['sandbox', 'gateway', 'sealer', ...consumers];
 
-/** The message of a gateway's process to its parent when it listens. */
-interface Serving {
-  readonly origin: string;
-  readonly team: string;
-  readonly key: string;
-}
-
-interface Installation extends Serving {
+interface Installation {
   readonly url: string;
+  readonly key: string;
   readonly domains: number;
   readonly events: number;
-  readonly gateway: ChildProcess;
+  readonly system: System;
   readonly http: Client;
+  readonly processes: readonly AppProcess[];
 }
 
 const cursorOf = (id: string): string => Buffer.from(id).toString('base64url');
@@ -62,29 +61,24 @@ const quantile = (values: readonly number[], share: number): number =>
   [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))]!;
 const count = (number: number): string => Math.round(number).toLocaleString('en');
 
-/** Serves a gateway, for a team that is made here. */
-async function serve(url: string): Promise<Serving> {
-  const gateway = await startGateway(url, { LOG_LEVEL: 'warn' as 'silent' });
-  const { team, key } = await gateway.key({ role: 'root:full' });
-  return { origin: await gateway.app.getUrl(), team, key };
-}
-
-async function install(server: EmbeddedPostgres, domains: number): Promise<Installation> {
-  const url = await server.database(`scale_${domains}`);
-  const gateway = spawnWithParent([__filename, '--serve', url], { stdio: ['ignore', 'inherit', 'inherit'] });
-  const ended = once(gateway, 'exit').then(([status]) => {
-    throw new Error(`The gateway ended with ${status}.`);
-  });
-  const [serving] = (await Promise.race([once(gateway, 'message'), ended])) as [Serving];
-  ended.catch(() => undefined);
-  await migrate(url, auditMigrations);
-  const { events, streams } = await fillLog(url, domains * eventsADomain, seed, [serving.team], true);
+async function install(domains: number): Promise<Installation> {
+  const database = await migratedDatabase('service');
+  const { url } = database;
+  const pool = openPool(url, 1, 600_000);
+  const accounts = new Accounts(pool);
+  const team = await accounts.createTeam('Bench', ['ada@acme.example']);
+  const { key } = await accounts.createKey(team.id, { role: 'root:full' });
+  const { events, streams } = await fillLog(url, domains * eventsADomain, seed, [team.id], true);
   await seal(url);
   await rebuild(url, 'domains');
-  const pool = openPool(url, 1, 600_000);
   await pool.query('VACUUM ANALYZE domains');
+  for (const consumer of consumers) await advanceCheckpoint(pool, consumer, events);
   await pool.end();
-  return { ...serving, url, domains: streams, events, gateway, http: new Client(serving.origin) };
+  const known = new Set(processesOfApps().map(({ pid }) => pid));
+  const system = await startSystem({ database, apps, env: { RATE_LIMIT_PER_MINUTE: '10000000', LOG_LEVEL: 'warn' } });
+  const processes = processesOfApps().filter(({ pid }) => !known.has(pid));
+  const http = new Client(`http://127.0.0.1:${system.port}`);
+  return { url, key, domains: streams, events, system, http, processes };
 }
 
 /** Gives the milliseconds of a request. */
@@ -96,9 +90,18 @@ async function timeOf({ http, key }: Installation, path: string): Promise<number
   return performance.now() - begin;
 }
 
-/** The resident memory of a process in MiB. */
-const memoryOf = ({ pid }: ChildProcess): number =>
-  Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1_024;
+async function measureMemory(small: Installation, large: Installation): Promise<void> {
+  // Timers of the apps, such as counts for metrics, have run at least once by then.
+  await delay(30_000);
+  console.log('\nresident memory in MiB');
+  for (const { app, pid } of small.processes) {
+    const [few, many] = [residentMiB(pid), residentMiB(large.processes.find((process) => process.app === app)!.pid)];
+    if (app !== 'sandbox')
+      console.log(
+        `${app.padEnd(24)}${few.toFixed(0).padStart(8)}${many.toFixed(0).padStart(8)}${(many / few).toFixed(2).padStart(8)}`,
+      );
+  }
+}
 
 async function measureRequests(small: Installation, large: Installation, runs: number): Promise<void> {
   console.log('\nrequest                   ms at p50, p99     ms at p50, p99   ratio of the medians');
@@ -121,8 +124,6 @@ async function measureRequests(small: Installation, large: Installation, runs: n
       `${name.padEnd(24)}${shown(few)}  ${shown(many)}   ${(quantile(many, 0.5) / quantile(few, 0.5)).toFixed(2)}`,
     );
   }
-  const [few, many] = [memoryOf(small.gateway), memoryOf(large.gateway)];
-  console.log(`memory of the gateway: ${few.toFixed(0)} MiB, ${many.toFixed(0)} MiB (${(many / few).toFixed(2)})`);
 }
 
 async function measurePasses(small: Installation, large: Installation): Promise<void> {
@@ -144,29 +145,20 @@ async function measurePasses(small: Installation, large: Installation): Promise<
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: {
-      sizes: { type: 'string', default: '10000,1000000' },
-      runs: { type: 'string', default: '300' },
-      serve: { type: 'string' },
-    },
+    options: { sizes: { type: 'string', default: '10000,1000000' }, runs: { type: 'string', default: '300' } },
   });
-  if (values.serve) {
-    process.send!(await serve(values.serve));
-    return;
-  }
   const [few, many] = values.sizes.split(',').map(Number);
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-bench-'));
   chmodSync(directory, 0o755);
   // A quarter of the memory, as the PostgreSQL manual recommends.
   const buffers = Math.round(totalmem() / 4 / 1_048_576);
   const server = await startEmbeddedPostgres(join(directory, 'postgres'), { shared_buffers: `${buffers}MB` });
-  const gateways: ChildProcess[] = [];
+  process.env.TEST_DATABASE_URL = await server.database('postgres');
+  const installed: Installation[] = [];
   try {
-    const installed: Installation[] = [];
     for (const size of [few!, many!]) {
       const begin = performance.now();
-      const one = await install(server, size);
-      gateways.push(one.gateway);
+      const one = await install(size);
       installed.push(one);
       console.log(
         `${count(one.domains)} domains with ${count(one.events)} events, made in ${((performance.now() - begin) / 1_000).toFixed(0)} s`,
@@ -177,10 +169,18 @@ async function main(): Promise<void> {
       `PostgreSQL 18 with shared_buffers of ${buffers} MB, Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model}; ` +
         `${values.runs} runs of each request, seed ${seed}`,
     );
+    // What the tables have from being filled is written back before anything is measured.
+    const pool = openPool(process.env.TEST_DATABASE_URL, 1, 600_000);
+    await pool.query('CHECKPOINT');
+    await pool.end();
     await measureRequests(small, large, Number(values.runs));
+    await measureMemory(small, large);
     await measurePasses(small, large);
   } finally {
-    for (const gateway of gateways) gateway.kill('SIGKILL');
+    for (const { system, http } of installed) {
+      await http.close();
+      await system.end();
+    }
     await server.stop();
     rmSync(directory, { recursive: true, force: true });
   }

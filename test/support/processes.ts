@@ -14,6 +14,7 @@ import { portOf } from '@app/runtime';
 import { personalDataKeys } from './mailbox-keys';
 import { webhookSecretKeys } from './webhooks';
 import { migratedDatabase } from './migrated-database';
+import type { TestDatabase } from './test-database';
 import { startPgBouncer } from './pgbouncer';
 import { countedAndHeld, replayedAndLive } from './replayed-read-model';
 
@@ -90,6 +91,8 @@ export interface SystemOptions {
    * environment of the tests does it for all systems.
    */
   readonly pooled?: boolean;
+  /** The database of the service, where it is filled already; it stays, and its log is not folded at the end. */
+  readonly database?: TestDatabase;
 }
 
 /** Starts the built apps as processes, with databases and ports of this test. */
@@ -98,8 +101,9 @@ export async function startSystem({
   brokers,
   apps = brokers ? allAppsOnKafka : allApps,
   pooled = process.env.POOLED === '1',
+  database: given,
 }: SystemOptions = {}): Promise<System> {
-  const [database, mailServer] = [await migratedDatabase('service'), await migratedDatabase('mail_server')];
+  const [database, mailServer] = [given ?? (await migratedDatabase('service')), await migratedDatabase('mail_server')];
   const pooler = pooled ? await startPgBouncer(database.url) : undefined;
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-system-'));
   const port = await freePortBlock();
@@ -203,6 +207,7 @@ export async function startSystem({
     stop: (app) => ended(children.get(app), 'SIGTERM'),
     end: async (log) => {
       await stopAll();
+      if (given) return await clean();
       const { replayed, live, events } = await replayedAndLive(database.url);
       const { counted, held } = events > 0 ? await countedAndHeld(database.url) : { counted: [], held: [] };
       const faults = events > 0 ? await faultsOfLog(database.url) : [];
@@ -221,7 +226,7 @@ export async function startSystem({
   }
   async function clean(): Promise<void> {
     await pooler?.stop();
-    await database.drop();
+    if (!given) await database.drop();
     await mailServer.drop();
     rmSync(directory, { recursive: true, force: true });
   }
