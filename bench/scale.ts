@@ -23,6 +23,7 @@ import { startSystem, type AppName, type System } from '../test/support/processe
 import { processesOfApps, residentMiB, type AppProcess } from './process-figures';
 import { fillLog, idOf } from './lives';
 import { alone, seal, type Taken } from './log-passes';
+import { showTableSizes } from './table-sizes';
 
 const seed = 21;
 const eventsADomain = 4;
@@ -173,6 +174,9 @@ async function main(): Promise<void> {
     const pool = openPool(process.env.TEST_DATABASE_URL, 1, 600_000);
     await pool.query('CHECKPOINT');
     await pool.end();
+    const filled = openPool(large.url, 1, 600_000);
+    await showTableSizes(filled, large.domains);
+    await filled.end();
     await measureRequests(small, large, Number(values.runs));
     await measureMemory(small, large);
     await measurePasses(small, large);

@@ -16,6 +16,7 @@ import type { Pool } from 'pg';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../local/embedded-postgres';
 import { allApps, startSystem, type Answer, type AppName, type System } from '../test/support/processes';
 import { WebhookReceiver } from '../test/support/webhook-receiver';
+import { showTableSizes } from './table-sizes';
 import { cpuMs, cpuMsOfServer, processesOfApps } from './process-figures';
 import { inLanes } from './healthy-domains';
 
@@ -108,20 +109,6 @@ const difference = (before: Used, after: Used): Used => ({
   sesCalls: after.sesCalls - before.sesCalls,
 });
 
-/** The bytes of each table with its indexes, largest first. */
-async function tableSizes(pool: Pool, domains: number): Promise<void> {
-  await pool.query('VACUUM');
-  const { rows } = await pool.query<{ name: string; bytes: string }>(
-    `SELECT coalesce(parent.relname, c.relname) AS name, sum(pg_total_relation_size(c.oid)) AS bytes
-     FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class parent ON parent.oid = i.inhparent
-     WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
-     GROUP BY 1 ORDER BY 2 DESC LIMIT 8`,
-  );
-  console.log('\nbytes a verified domain, with indexes:');
-  for (const { name, bytes } of rows)
-    console.log(`  ${name.padEnd(24)}${(Number(bytes) / domains).toFixed(0).padStart(8)}`);
-}
-
 async function measure(server: EmbeddedPostgres, domains: number): Promise<void> {
   process.env.TEST_DATABASE_URL = await server.database('postgres');
   const env = { RATE_LIMIT_PER_MINUTE: '10000000', SES_CALLS_PER_SECOND: '1000', LOG_LEVEL: 'info' };
@@ -158,7 +145,8 @@ async function measure(server: EmbeddedPostgres, domains: number): Promise<void>
     await meter.during('verify', domains, () =>
       inLanes(added, lanes, async ({ id }) => void expected(200, await api.verify(id))),
     );
-    await tableSizes(pool, domains).then(() => console.log());
+    await showTableSizes(pool, domains);
+    console.log();
     await meter.during('GET', domains * 10, () =>
       inLanes(
         [...Array(10).keys()].flatMap(() => added),
