@@ -128,10 +128,24 @@ it('a throttled call slows all processes down, by more each time, and by one ste
   expect(await backOff()).toBe(1_000);
   await first.turns.take(call('check'));
   expect(performance.now() - again).toBeGreaterThanOrEqual(1_000);
-  // A throttle of a calm hour later begins anew.
-  await first.pool.query(`UPDATE ses_turns SET slowed_at = slowed_at - interval '1 hour'`);
-  await first.turns.slowDown(performance.now());
-  expect(await backOff()).toBe(500);
+});
+
+it.each([
+  [50, 9, 1_000],
+  [50, 12, 500],
+  [0.2, 45, 1_000],
+  [0.2, 52, 500],
+])('at %d calls a second, a throttle that comes %d s after another one waits for %d ms', async (rate, seconds, ms) => {
+  const { turns, pool } = startProcess(rate);
+  await turns.take(call('check'));
+  await turns.slowDown(performance.now());
+  await pool.query('UPDATE ses_turns SET slowed_at = slowed_at - $2 * interval $$1 s$$ WHERE shard = $1', [
+    shard,
+    seconds,
+  ]);
+  await turns.slowDown(performance.now());
+  const { rows } = await pool.query('SELECT back_off_ms AS ms FROM ses_turns WHERE shard = $1', [shard]);
+  expect(rows).toEqual([{ ms }]);
 });
 
 it('a process that dies holds up the others for two seconds at most, whatever it had leased or waited for', async () => {

@@ -40,9 +40,13 @@ const aheadMs = 100;
 const [leastPollMs, pollMs] = [10, 1_000];
 /** Milliseconds after which a process that has not asked again waits no more. It must be longer than `pollMs`. */
 const waitsMs = 2_000;
-/** Back-off after a throttle, for all processes; it doubles while throttles come within `calmMs` of its end. */
+/** Back-off after a throttle, for all processes; it doubles while throttles come within some windows of its end. */
 const throttleBackOff = { baseMs: 500, capMs: 8_000 };
-const calmMs = 60_000;
+/**
+ * Windows in which SES counts calls, without a throttle, after which the next throttle begins anew. Calls that are
+ * still too many are throttled in each window; one that comes later than that has another cause.
+ */
+const calmWindows = 10;
 /** Back-off while the database is away. */
 const absenceBackOff = { baseMs: 100, capMs: 2_000 };
 /** The most by which a process that is slow may be late for its turn, in milliseconds. */
@@ -159,7 +163,7 @@ export class SharedTurns implements Turns {
               FROM (SELECT CASE WHEN slowed_at + (back_off_ms + $3) * interval '1 ms' > now()
                 THEN least($5::integer, back_off_ms * 2) ELSE $4::integer END AS ms) AS longer)
             WHERE shard = $1 AND slowed_at < now() - $2 * interval '1 ms'`,
-          values: [this.shard, performance.now() - beganAt, calmMs, baseMs, capMs],
+          values: [this.shard, performance.now() - beganAt, calmWindows * windowMs(this.rate), baseMs, capMs],
         }),
       );
       if (rowCount) this.logger.warn(`SES throttles shard ${this.shard}: the calls of all processes wait for a while`);
