@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { Logger } from '@nestjs/common';
 import type { Recorded } from '@app/decider';
 import { isEncrypted, type OpenSealed, type Seal } from '@app/mailbox';
 import { SettingsInvalid } from '@app/runtime';
-import { decrypt, encrypt, keyOctets, KeyRing } from '@app/secret-keys';
+import { decrypt, encrypt, keyOctets, KeyRing, SecretUnreadable } from '@app/secret-keys';
 import type { Pool } from 'pg';
 
 /** The setting with the keys under which the keys of mailboxes are stored. */
@@ -11,7 +12,10 @@ const setting = 'PERSONAL_DATA_KEYS';
 /** Octets to whose multiples personal data are padded, so that a ciphertext does not tell how long an address is. */
 const paddedTo = 64;
 
-/** Thrown when a mailbox has no key and no erasure says why: what is encrypted under it cannot be read. */
+/**
+ * Thrown when a mailbox has no key and no erasure says why: what is encrypted under it cannot be read. Those who read
+ * several mailboxes at once go on with the others.
+ */
 export class MailboxKeyLost extends Error {
   override readonly name = 'MailboxKeyLost';
 }
@@ -48,6 +52,8 @@ interface StoredKey {
  * key that was destroyed opens nothing from then on, in whatever process.
  */
 export class MailboxKeys {
+  private readonly logger = new Logger(MailboxKeys.name);
+
   /** @param ring absent: reading what is encrypted, and encrypting, throws {SettingsInvalid}. */
   constructor(
     private readonly pool: Pool,
@@ -56,16 +62,14 @@ export class MailboxKeys {
 
   /**
    * Gives what decrypts the personal data of recorded events. Asks the database once for all of them, and not at all
-   * where none is encrypted.
-   *
-   * @throws {SecretUnreadable} where the ring cannot open a key.
-   * @throws {MailboxKeyLost}
+   * where none is encrypted. What it gives throws {MailboxKeyLost} for a mailbox without a key, and {SecretUnreadable}
+   * for one whose key the ring cannot open, and reads all others: the log has an error about each of these.
    */
   async openerOf(recorded: readonly Pick<Recorded, 'stream' | 'type' | 'schemaVersion'>[]): Promise<OpenSealed> {
     const ids = [...new Set(recorded.filter(isEncrypted).map(({ stream }) => stream))];
-    const keys = ids.length === 0 ? new Map<string, Buffer | undefined>() : await this.find(ids);
+    const keys = ids.length === 0 ? new Map<string, FoundKey>() : await this.find(ids);
     return (mailboxId, sealed) => {
-      const key = keys.get(mailboxId);
+      const key = usable(keys.get(mailboxId));
       return key && decrypt(key, mailboxId, Buffer.from(sealed, 'base64')).toString('utf8');
     };
   }
@@ -75,7 +79,7 @@ export class MailboxKeys {
    * before the event that needs it, and not waited for: the log of the database keeps both in their order, so whatever
    * keeps the event keeps the key.
    *
-   * @throws {MailboxKeyErased} and what `openerOf` throws.
+   * @throws {MailboxKeyErased} and what the result of `openerOf` throws.
    */
   async sealerFor(mailboxId: string): Promise<Seal> {
     const made = randomBytes(keyOctets);
@@ -90,29 +94,44 @@ export class MailboxKeys {
         RETURNING key = $2 AS "isNew"`,
       values: [mailboxId, sealed, keyId],
     });
-    const key = rows[0]?.isNew ? made : (await this.find([mailboxId])).get(mailboxId);
+    const key = rows[0]?.isNew ? made : usable((await this.find([mailboxId])).get(mailboxId));
     if (!key) throw new MailboxKeyErased(`The personal data of ${mailboxId} are erased, and it takes no new ones.`);
     return (personal) => encrypt(key, mailboxId, padded(personal)).toString('base64');
   }
 
-  /** Gives the keys of mailboxes by their ids; undefined for a key that is destroyed. */
-  private async find(ids: readonly string[]): Promise<Map<string, Buffer | undefined>> {
+  /** Gives the keys of mailboxes by their ids. */
+  private async find(ids: readonly string[]): Promise<Map<string, FoundKey>> {
     const { rows } = await this.pool.query<StoredKey>({
       name: 'mailbox-keys-find',
       text: `SELECT mailbox_id AS id, key, key_id AS "keyId" FROM mailbox_keys WHERE mailbox_id = ANY ($1)`,
       values: [ids],
     });
     const ring = this.ring ?? mailboxKeyRing();
-    const found = new Map(
-      rows.map(({ id, key, keyId }) => [id, key ? ring.open(id, key, keyId!) : undefined] as const),
-    );
-    const lost = ids.find((id) => !found.has(id));
-    if (lost !== undefined)
-      throw new MailboxKeyLost(
-        `${lost} has no key in mailbox_keys, and none was destroyed: restore that table from a backup of this log.`,
-      );
-    return found;
+    const stored = new Map(rows.map((row) => [row.id, row]));
+    return new Map(ids.map((id) => [id, this.opened(ring, id, stored.get(id))]));
   }
+
+  private opened(ring: KeyRing, id: string, stored: StoredKey | undefined): FoundKey {
+    try {
+      if (!stored)
+        throw new MailboxKeyLost(
+          `${id} has no key in mailbox_keys, and none was destroyed: restore that table from a backup of this log.`,
+        );
+      return stored.key ? ring.open(id, stored.key, stored.keyId!) : undefined;
+    } catch (error) {
+      if (!(error instanceof MailboxKeyLost) && !(error instanceof SecretUnreadable)) throw error;
+      this.logger.error(error.message);
+      return error;
+    }
+  }
+}
+
+/** A key; undefined for one that is destroyed, and the error of one that cannot be read. */
+type FoundKey = Buffer | undefined | MailboxKeyLost | SecretUnreadable;
+
+function usable(found: FoundKey): Buffer | undefined {
+  if (found instanceof Error) throw found;
+  return found;
 }
 
 /** Pads JSON with spaces, which it may end with. */

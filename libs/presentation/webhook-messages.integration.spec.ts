@@ -259,6 +259,20 @@ describe('the body of a message', () => {
   });
 });
 
+it('makes the bodies of a page but for that of a mailbox whose key is lost', async () => {
+  const [lost, kept] = [newId('mbx'), newId('mbx')];
+  const context = { at: new Date().toISOString(), actor: 'key_1', correlationId: 'req_1' };
+  for (const id of [lost, kept]) {
+    const data = { address: `a-${id}@myagent.mx`, team: `team_${id}`, home: null, provider: null };
+    await gateway.app.get(Commands, { strict: false }).execute(new CreateMailbox(id, data, context));
+  }
+  await pool.query('DELETE FROM mailbox_keys WHERE mailbox_id = $1', [lost]);
+  const wanted = [lost, kept].map((id) => ({ message: `${id}/1`, type: 'mailbox.created' as const }));
+  const bodies = await new WebhookMessages(pool, mailboxKeysIn(pool)).bodies(wanted);
+  expect([...bodies.keys()]).toEqual([`${kept}/1`]);
+  expect(parsed(bodies.get(`${kept}/1`)).data.mailbox).toMatchObject({ email: `a-${kept}@myagent.mx` });
+});
+
 describe('the body of a test', () => {
   it('is a CloudEvent about the endpoint', () => {
     const time = new Date('2026-03-01T10:00:00.000Z');
