@@ -19,6 +19,11 @@ export interface SesListerOptions {
 /** Listings that a process makes at the same time. Each waits for its shard of SES nearly all of the time. */
 const listingsAtOnce = 8;
 
+/** Milliseconds without a listing after which the statuses of a shard that this process does not know are forgotten. */
+const unlistedMs = 24 * 3_600_000;
+/** Milliseconds between two looks for such shards. */
+const forgetEveryMs = 3_600_000;
+
 /**
  * Lists all identities of each shard of SES into a table, one process at a time for each shard. Pages are written as
  * they come, and a listing that breaks off begins again, without forgetting what it had learnt. What a whole listing
@@ -74,6 +79,7 @@ export class SesLister implements OnApplicationBootstrap, BeforeApplicationShutd
   private async run(): Promise<void> {
     const { signal } = this.stopping;
     const { shards } = this.options;
+    let forgetAt = performance.now();
     for (let isKnown = false; !signal.aborted;) {
       try {
         if (!isKnown) await this.listings.add(shards);
@@ -81,6 +87,11 @@ export class SesLister implements OnApplicationBootstrap, BeforeApplicationShutd
         const free = listingsAtOnce - this.running.size;
         const claimed = free > 0 ? await this.listings.claim(shards, free, this.leaseMs) : [];
         for (const listing of claimed) this.start(listing);
+        if (performance.now() >= forgetAt) {
+          forgetAt = performance.now() + forgetEveryMs;
+          const forgotten = await this.listings.forget(shards, unlistedMs);
+          if (forgotten > 0) this.logger.log(`Forgot ${forgotten} statuses of shards that SES_SHARDS has no more`);
+        }
       } catch (error) {
         this.logger.warn(`Listings of SES cannot be claimed: ${(error as Error).message}`);
       }

@@ -137,6 +137,40 @@ describe('the list of identities', () => {
     expect(values.map(({ labels }) => labels.shard)).toEqual([shard]);
   });
 
+  it('forgets shards that nobody lists any more, and those of others that do never', async () => {
+    ses.identities = { 'a.com': 'success', 'b.com': 'pending' };
+    startLister();
+    await wholeListing();
+    await stopAll();
+    const own = await stored();
+    const due = (ago: string) =>
+      pool.query(`UPDATE ses_listings SET due_at = now() - $2::interval WHERE shard = $1`, [shard, ago]);
+    const [gone, unlistedMs] = [shard, 24 * 3_600_000];
+    // What another process has listed within a day stays, and so does what one lists just now, or has in its settings.
+    await due('23 hours');
+    expect(await listings.forget(['other'], unlistedMs)).toBe(0);
+    await due('25 hours');
+    expect(await listings.forget([gone], unlistedMs)).toBe(0);
+    await pool.query(`UPDATE ses_listings SET lease_until = now() + interval '10 s' WHERE shard = $1`, [gone]);
+    expect(await listings.forget(['other'], unlistedMs)).toBe(0);
+    expect(await stored()).toEqual(own);
+    await pool.query(`UPDATE ses_listings SET lease_until = NULL WHERE shard = $1`, [gone]);
+    shard = `${gone}-other`;
+    startLister();
+    await until(async () => (await pool.query('SELECT FROM ses_statuses WHERE shard = $1', [gone])).rowCount === 0);
+    await wholeListing();
+    expect(await stored()).toEqual(own);
+    // It was never listed, should it come back: nothing is missing of it before it is listed again.
+    await stopAll();
+    shard = gone;
+    expect(await known()).toBeUndefined();
+    const statuses = new SesStatuses(listings, ses, { tooOldMs: 60_000, timeoutMs: 1_000, freshMs: 0 });
+    expect(await statuses.listed('a.com', gone)).toBeUndefined();
+    startLister();
+    await wholeListing();
+    expect(await stored()).toEqual(own);
+  });
+
   it('keeps what it has when a listing breaks off, and goes on by another process', async () => {
     ses.identities = { 'a.com': 'success', 'b.com': 'success', 'c.com': 'success', 'd.com': 'success' };
     startLister();

@@ -160,6 +160,42 @@ export class SesListings {
     });
   }
 
+  /**
+   * Forgets the statuses of shards that no process lists any more, because the settings have them no more. One that
+   * comes back was never listed then. What any process lists, or tries to, is due again within that time.
+   *
+   * @param except shards of the settings of this process.
+   * @param unlistedMs milliseconds for which a listing has been due.
+   * @returns the number of statuses that are gone.
+   */
+  async forget(except: readonly string[], unlistedMs: number): Promise<number> {
+    const isUnlisted = `due_at < now() - $2 * interval '1 ms' AND (lease_until IS NULL OR lease_until < now())`;
+    const { rows } = await this.pool.query<{ shard: string }>(
+      `SELECT shard FROM ses_listings l WHERE shard <> ALL ($1) AND ${isUnlisted}
+        AND (known_since IS NOT NULL OR EXISTS (SELECT FROM ses_statuses s WHERE s.shard = l.shard))`,
+      [except, unlistedMs],
+    );
+    let forgotten = 0;
+    for (const { shard } of rows)
+      for (let isFull = true; isFull;) {
+        // It holds the row of the listing, so that no process begins to list the shard meanwhile.
+        const { rows: gone } = await this.pool.query<{ count: number }>(
+          `WITH held AS MATERIALIZED (
+            UPDATE ses_listings SET known_since = NULL, took = NULL, identities = NULL, has_failed = false
+            WHERE shard = $1 AND ${isUnlisted} RETURNING shard
+          ), gone AS (
+            DELETE FROM ses_statuses s USING held WHERE s.shard = held.shard
+              AND s.name = ANY (ARRAY(SELECT name FROM ses_statuses WHERE shard = $1 LIMIT $3)) RETURNING 1
+          )
+          SELECT count(*)::integer AS count FROM gone`,
+          [shard, unlistedMs, namesAtOnce],
+        );
+        forgotten += gone[0]!.count;
+        isFull = gone[0]!.count === namesAtOnce;
+      }
+    return forgotten;
+  }
+
   /** Reads what is known of the shards of which anything is. */
   async read(): Promise<Listing[]> {
     const { rows } = await this.pool.query<Listing>({
