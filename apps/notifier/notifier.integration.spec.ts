@@ -10,9 +10,12 @@ import {
   AddDomain,
   CompleteIdentityRepair,
   CompleteProvisioning,
+  MoveIdentity,
+  PrepareIdentityMove,
   RecordCheck,
   RequestDeletion,
   RequestIdentityRepair,
+  SwitchIdentity,
   type DomainCommand,
   schemaVersions,
 } from '@app/mail-domain';
@@ -640,6 +643,44 @@ it('F9 mails new DKIM records to every owner, and nothing when the records are t
   await until(async () => (await parts.get(Pool).query('SELECT FROM tasks')).rowCount === 0);
   expect(inbox).toHaveLength(2);
   expect(await told(id)).toEqual([{ about: 'new_records', notice: 8, owners: 2 }]);
+});
+
+describe('a domain that has moved to another shard of SES', () => {
+  const moved = async (sesRegion: string) => {
+    const { id: team } = await parts.get(Accounts).createTeam('Acme', ['ada@example.org', 'grace@example.net']);
+    const { id, name } = await verifiedDomain(team);
+    await run(new MoveIdentity(id, { from: 'default', to: 'us-1' }, context()));
+    const identity = { dkimTokens: ['d', 'e', 'f'], dkimZone: 'dkim.amazonses.com', sesRegion };
+    await run(new PrepareIdentityMove(id, { ...identity, mailFromDomain: `bounce.${name}` }, context()));
+    await run(new SwitchIdentity(id, context()));
+    return { id, name };
+  };
+  const changesMx = 'needs another MX record';
+  const noTasks = async () => (await parts.get(Pool).query('SELECT FROM tasks')).rowCount === 0;
+
+  it('has its owners told of the other MX record where the Region is another one, once each', async () => {
+    const { id, name } = await moved('us-east-1');
+    await startNotifier();
+    await until(() => receivers(name, changesMx).length === 2);
+    expect(receivers(name, changesMx)).toEqual(['ada@example.org', 'grace@example.net']);
+    const { mail } = inbox.find((one) => one.mail.subject?.startsWith(`${name} ${changesMx}`))!;
+    for (const part of [mail.text, mail.html || ''])
+      expect(part).toContain(`bounce.${name} MX 10 feedback-smtp.us-east-1.amazonses.com`);
+    await until(noTasks);
+    // The records of the move itself are in place by then.
+    expect(receivers(name, 'needs further DKIM records')).toEqual([]);
+    expect(await told(id)).toEqual([{ about: 'new_records', notice: 7, owners: 2 }]);
+  });
+
+  it('has them told of nothing where the Region is the same', async () => {
+    const { id, name } = await moved('eu-west-1');
+    await startNotifier();
+    const other = await failedDomain(['ada@example.org']);
+    await until(async () => (await settled(other.id)) === 'told');
+    await until(noTasks);
+    expect(inbox.filter(({ mail }) => mail.subject?.includes(name))).toEqual([]);
+    expect(await told(id)).toEqual([]);
+  });
 });
 
 it('H8 sends no mail about a recovery after which the domain has lapsed again', async () => {
