@@ -1,11 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { adoptedTag, domainIdTag, SesRefused, SesUnavailable } from '@app/ses';
+import { adoptedTag, domainIdTag, SesRefused, SesUnavailable, type Turns } from '@app/ses';
 import { atOnce } from '../../test/support/turns';
 import { SesWriter } from './ses-writer';
 
@@ -77,27 +77,57 @@ describe('SES identities over the real SDK', () => {
     });
   });
 
-  it('waits no longer for credentials than for an answer, nor than its caller', async () => {
+  describe('with credentials that a program gives', () => {
     const directory = mkdtempSync(join(tmpdir(), 'sendmux-ses-'));
-    const credentials = JSON.stringify({ Version: 1, AccessKeyId: 'AKIDEXAMPLE', SecretAccessKey: 'secret' });
-    writeFileSync(join(directory, 'credentials.json'), credentials);
-    const command = `sleep 1.5; cat ${directory}/credentials.json`;
-    writeFileSync(join(directory, 'config'), `[profile slow]\ncredential_process = ${command}\n`);
     const before = process.env.AWS_CONFIG_FILE;
-    process.env.AWS_CONFIG_FILE = join(directory, 'config');
-    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const slow = new SesWriter({ region: 'eu-west-1', endpoint, profile: 'slow', timeoutMs: 300 }, atOnce);
-    script = [json({ DkimAttributes: easyDkim, Tags: [] })];
-    const since = performance.now();
-    await expect(slow.get('mail.acme.com')).rejects.toThrow(SesUnavailable);
-    await expect(slow.get('mail.acme.com', { signal: AbortSignal.timeout(50) })).rejects.toThrow(SesUnavailable);
-    expect(performance.now() - since).toBeLessThan(1_000);
-    await delay(1_600);
-    expect(await slow.get('mail.acme.com')).toMatchObject({ name: 'mail.acme.com' });
-    slow.close();
-    if (before === undefined) delete process.env.AWS_CONFIG_FILE;
-    else process.env.AWS_CONFIG_FILE = before;
-    rmSync(directory, { recursive: true });
+    const credentials = JSON.stringify({ Version: 1, AccessKeyId: 'AKIDEXAMPLE', SecretAccessKey: 'secret' });
+    const clientAfter = (seconds: number, turns: Turns, timeoutMs: number) => {
+      writeFileSync(join(directory, 'credentials.json'), credentials);
+      const command = `sleep ${seconds}; touch ${directory}/given; cat ${directory}/credentials.json`;
+      writeFileSync(join(directory, 'config'), `[profile slow]\ncredential_process = ${command}\n`);
+      const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      rmSync(join(directory, 'given'), { force: true });
+      return new SesWriter({ region: 'eu-west-1', endpoint, profile: 'slow', timeoutMs }, turns);
+    };
+    beforeAll(() => (process.env.AWS_CONFIG_FILE = join(directory, 'config')));
+    afterAll(() => {
+      if (before === undefined) delete process.env.AWS_CONFIG_FILE;
+      else process.env.AWS_CONFIG_FILE = before;
+      rmSync(directory, { recursive: true });
+    });
+
+    it('waits no longer for them than for an answer, nor than its caller', async () => {
+      const slow = clientAfter(1.5, atOnce, 300);
+      script = [json({ DkimAttributes: easyDkim, Tags: [] })];
+      const since = performance.now();
+      await expect(slow.get('mail.acme.com')).rejects.toThrow(SesUnavailable);
+      await expect(slow.get('mail.acme.com', { signal: AbortSignal.timeout(50) })).rejects.toThrow(SesUnavailable);
+      expect(performance.now() - since).toBeLessThan(1_000);
+      await delay(1_600);
+      expect(await slow.get('mail.acme.com')).toMatchObject({ name: 'mail.acme.com' });
+      slow.close();
+    });
+
+    it('has them and a connection before its first call takes a turn, so that the call is not late', async () => {
+      let connections = 0;
+      const connected = () => connections++;
+      server.on('connection', connected);
+      const atTurns: [number, boolean][] = [];
+      const turns: Turns = {
+        take: () => {
+          atTurns.push([connections, existsSync(join(directory, 'given'))]);
+          return Promise.resolve();
+        },
+        slowDown: () => Promise.resolve(),
+      };
+      script = [json({ DkimAttributes: easyDkim, Tags: [] })];
+      const slow = clientAfter(0.3, turns, 5_000);
+      for (let call = 0; call < 3; call++) await slow.get('mail.acme.com');
+      slow.close();
+      server.off('connection', connected);
+      expect(atTurns).toEqual([1, 2, 3].map(() => [1, true]));
+      expect(connections).toBe(1);
+    });
   });
 
   it('takes dkim.amazonses.com where SES names no zone', async () => {

@@ -14,6 +14,7 @@ import { Counter } from 'prom-client';
 import { z } from 'zod';
 import type { SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
 import { backOffMs, CounterpartAlarm, defaultShard, type SesShard } from '@app/runtime';
+import { ConnectionAhead } from './connection-ahead';
 import { isKnownSesError, sesFault, type SesFault, type SesOperation } from './ses-fault';
 import type { CallOutcomes } from './shard-health';
 import type { Priority, Turns } from './turns';
@@ -163,12 +164,15 @@ export class SesIdentities {
   protected readonly client: SESv2Client;
   private readonly logger = new Logger(SesIdentities.name);
   private readonly alarm = new CounterpartAlarm('ses');
+  private readonly connections = new ConnectionAhead();
+  private readonly connectMs: number;
 
   constructor(
     protected readonly options: SesOptions,
     private readonly turns: Turns,
   ) {
     const timeout = options.timeoutMs;
+    this.connectMs = Math.min(timeout, 3_000);
     this.client = new SESv2Client({
       region: options.region,
       ...(options.endpoint && { endpoint: options.endpoint }),
@@ -177,9 +181,11 @@ export class SesIdentities {
       // Retries are made in `call` only, since the SDK gives up on a throttle.
       maxAttempts: 1,
       requestHandler: {
-        connectionTimeout: Math.min(timeout, 3_000),
+        connectionTimeout: this.connectMs,
         requestTimeout: timeout,
         throwOnRequestTimeout: true,
+        httpAgent: this.connections.http,
+        httpsAgent: this.connections.https,
       },
     });
   }
@@ -236,6 +242,29 @@ export class SesIdentities {
 
   close(): void {
     this.client.destroy();
+    this.connections.close();
+  }
+
+  /**
+   * Gets credentials and a connection. A call whose turn has come begins at once then, and not after a role is assumed
+   * or TLS is agreed on.
+   */
+  protected async ready(signal: AbortSignal | undefined): Promise<void> {
+    const late = AbortSignal.timeout(this.options.timeoutMs);
+    const both = Promise.all([this.client.config.credentials(), this.connect()]);
+    await unlessAborted(both, signal ? AbortSignal.any([signal, late]) : late);
+  }
+
+  private async connect(): Promise<void> {
+    const { endpointProvider, useFipsEndpoint, useDualstackEndpoint } = this.client.config;
+    const server = this.options.endpoint
+      ? new URL(this.options.endpoint)
+      : endpointProvider({
+          Region: this.options.region,
+          UseFIPS: await useFipsEndpoint(),
+          UseDualStack: await useDualstackEndpoint(),
+        }).url;
+    await this.connections.open(server, this.connectMs);
   }
 
   /** Makes an identity from an answer of SES which says that it has Easy DKIM. */
@@ -286,6 +315,7 @@ export class SesIdentities {
     const since = performance.now();
     try {
       for (;;) {
+        await this.ready(signal);
         await this.turns.take({ priority, signal, since });
         const beganAt = performance.now();
         // The request handler's time-out ends with the headers of the answer, but the body can hang too.
