@@ -29,6 +29,15 @@ export const sesOperations = [
   'PutEmailIdentityMailFromAttributes',
   'ListEmailIdentities',
   'TagResource',
+  'CreateConfigurationSet',
+  'PutEmailIdentityConfigurationSetAttributes',
+  'CreateTenant',
+  'GetTenant',
+  'DeleteTenant',
+  'ListTenants',
+  'ListResourceTenants',
+  'CreateTenantResourceAssociation',
+  'DeleteTenantResourceAssociation',
 ] as const;
 export type SesOperation = (typeof sesOperations)[number];
 

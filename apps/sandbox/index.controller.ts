@@ -50,6 +50,7 @@ export class IndexController {
       ses: {
         '/v2/email/identities': 'the API of Amazon SES v2, for the AWS SDK: the status follows the CNAMEs in the zone',
         'GET /ses/identities': 'all identities, with their tags',
+        'GET /ses/tenants': 'all tenants, with their resources',
         'GET /ses/calls': 'what SES was asked, oldest first',
         'GET /ses/regions':
           'the Regions that were called, each with its identities; the signature of a call names its Region',

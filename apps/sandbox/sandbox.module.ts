@@ -8,8 +8,10 @@ import { Faults, FaultsController } from './faults';
 import { IndexController } from './index.controller';
 import { MailsController, SmtpSink } from './mails';
 import { AssetsController } from './page.controller';
+import { SesCalls } from './ses-calls';
 import { SesController } from './ses.controller';
 import { SesRegions } from './ses-regions';
+import { SesTenantsController } from './ses-tenants.controller';
 import { SandboxState } from './state';
 import { Zone } from './zone';
 import { ZoneController } from './zone.controller';
@@ -59,6 +61,7 @@ export class SandboxModule {
         AssetsController,
         ZoneController,
         SesController,
+        SesTenantsController,
         MailsController,
         FaultsController,
         DomainConnectController,
@@ -66,6 +69,7 @@ export class SandboxModule {
       providers: [
         Faults,
         SesRegions,
+        SesCalls,
         { provide: SandboxAddress, useValue: address },
         {
           provide: Zone,

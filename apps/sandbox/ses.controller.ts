@@ -1,5 +1,4 @@
 import { randomInt } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import {
   BadRequestException,
   Body,
@@ -13,12 +12,12 @@ import {
   Query,
   Req,
   Res,
-  type BeforeApplicationShutdown,
 } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { Faults, type SesOperation } from './faults';
+import { alreadyExists, badRequest, defaultRegion, notFound, SesCalls, SesError } from './ses-calls';
 import { SesRegions } from './ses-regions';
+import { arnIn, tenantsIn } from './ses-tenants.controller';
 import { forcedStatuses, identityKey, SandboxState, type ForcedStatus, type StoredIdentity } from './state';
 import { canonical, isName, Zone } from './zone';
 
@@ -28,11 +27,12 @@ const domainName = z
   .string()
   .toLowerCase()
   .refine((name) => isName(name) && /^[a-z0-9-]+(\.[a-z0-9-]+)+$/.test(name), 'is not a domain name');
-const create = z.object({ EmailIdentity: domainName, Tags: tags });
+const create = z.object({ EmailIdentity: domainName, Tags: tags, ConfigurationSetName: z.string().optional() });
 const mailFromAttributes = z.object({
   MailFromDomain: domainName.optional(),
   BehaviorOnMxFailure: z.enum(['USE_DEFAULT_VALUE', 'REJECT_MESSAGE']).default('USE_DEFAULT_VALUE'),
 });
+const configurationSetAttributes = z.object({ ConfigurationSetName: z.string().optional() });
 const tagResource = z.object({
   /** The name of the identity that the ARN ends with. */
   ResourceArn: z
@@ -46,54 +46,19 @@ const list = z.object({
   NextToken: z.string().optional(),
 });
 
-/** The Region of requests that are not signed, such as those of people. */
-const defaultRegion = 'eu-west-1';
-
-/** Gives the Region of the credential scope: `Credential=<key>/<date>/<region>/ses/aws4_request`. */
-const signedRegion = (authorization: string | undefined): string | undefined =>
-  /\bCredential=[^/,\s]+\/\d{8}\/([a-z0-9-]{1,63})\//.exec(authorization ?? '')?.[1];
-
-/** An error of the SES API in the form that the SDK reads. */
-class SesError extends Error {
-  constructor(
-    readonly status: number,
-    readonly type: string,
-    message: string,
-  ) {
-    super(message);
-  }
-}
-const badRequest = (error: z.ZodError) => new SesError(400, 'BadRequestException', z.prettifyError(error));
-const notFound = (name: string) => new SesError(404, 'NotFoundException', `Email identity ${name} does not exist.`);
-
-/** Says no as AWS does, with the names of the account and its user. */
-const denial = (operation: SesOperation, name: string) =>
-  `User: arn:aws:iam::123456789012:user/sandbox is not authorized to perform: ses:${operation} on resource: arn:aws:ses:eu-west-1:123456789012:identity/${name}`;
+const noIdentity = (name: string) => notFound(`Email identity ${name} does not exist.`);
 
 /**
  * Serves the identity operations of the SES v2 API at its REST paths. `DkimAttributes.Status` follows the zone: PENDING
  * until all three CNAMEs are present, SUCCESS while they are, TEMPORARY_FAILURE when one of them has gone.
  * `MailFromDomainStatus` follows the MX record of the MAIL FROM domain in the same way.
- *
- * Each Region has identities of its own: that of a request is in its signature (Signature Version 4, credential scope).
- * A request without one means the Region that has the identity, or `eu-west-1`.
  */
 @Controller()
-export class SesController implements BeforeApplicationShutdown {
-  private readonly hung = new Set<FastifyReply>();
-  private readonly calls: {
-    readonly operation: SesOperation;
-    readonly name: string;
-    readonly at: string;
-    readonly region: string;
-    /** Present where the Region was called faster than it may be. */
-    readonly throttled?: true;
-  }[] = [];
-
+export class SesController {
   constructor(
     private readonly state: SandboxState,
     private readonly zone: Zone,
-    private readonly faults: Faults,
+    private readonly calls: SesCalls,
     private readonly regions: SesRegions,
   ) {}
 
@@ -105,13 +70,15 @@ export class SesController implements BeforeApplicationShutdown {
   ): Promise<void> {
     const parsed = create.safeParse(body);
     const name = parsed.success ? parsed.data.EmailIdentity : '';
-    await this.play('CreateEmailIdentity', name, request, reply, (region) => {
+    await this.calls.play('CreateEmailIdentity', name, request, reply, (region) => {
       if (!parsed.success) throw badRequest(parsed.error);
-      if (this.find(region, name))
-        throw new SesError(400, 'AlreadyExistsException', `Email identity ${name} already exist.`);
+      if (this.find(region, name)) throw alreadyExists(`Email identity ${name} already exist.`);
+      const { ConfigurationSetName: configurationSet, Tags } = parsed.data;
+      this.assertConfigurationSet(region, configurationSet);
       if (this.regions.of(region).isFull(() => this.identitiesIn(region).length))
         throw new SesError(400, 'LimitExceededException', 'The account may have no more identities.');
-      const identity = this.keep(region, name, parsed.data.Tags);
+      const identity = this.keep(region, name, Tags);
+      if (configurationSet !== undefined) identity.configurationSet = configurationSet;
       return { IdentityType: 'DOMAIN', VerifiedForSendingStatus: false, DkimAttributes: this.dkim(identity) };
     });
   }
@@ -119,7 +86,7 @@ export class SesController implements BeforeApplicationShutdown {
   /** The SDK sends a POST with a body; the older form of the API is a GET with a query. */
   @Post('v2/email/list-identities')
   async list(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    await this.play('ListEmailIdentities', '', request, reply, (region) => {
+    await this.calls.play('ListEmailIdentities', '', request, reply, (region) => {
       const parsed = list.safeParse(body ?? {});
       if (!parsed.success) throw badRequest(parsed.error);
       const { PageSize, NextToken = '' } = parsed.data;
@@ -149,9 +116,9 @@ export class SesController implements BeforeApplicationShutdown {
 
   @Get('v2/email/identities/:name')
   async get(@Param('name') name: string, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    await this.play('GetEmailIdentity', name, request, reply, (region) => {
+    await this.calls.play('GetEmailIdentity', name, request, reply, (region) => {
       const identity = this.find(region, name);
-      if (!identity) throw notFound(name);
+      if (!identity) throw noIdentity(name);
       const dkim = this.dkim(identity);
       return {
         IdentityType: 'DOMAIN',
@@ -160,6 +127,7 @@ export class SesController implements BeforeApplicationShutdown {
         VerificationInfo: this.verificationInfo(identity),
         DkimAttributes: dkim,
         ...(identity.mailFrom && { MailFromAttributes: this.mailFrom(identity.mailFrom, region) }),
+        ...(identity.configurationSet && { ConfigurationSetName: identity.configurationSet }),
         Tags: identity.tags,
       };
     });
@@ -171,9 +139,9 @@ export class SesController implements BeforeApplicationShutdown {
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    await this.play('PutEmailIdentityDkimSigningAttributes', name, request, reply, (region) => {
+    await this.calls.play('PutEmailIdentityDkimSigningAttributes', name, request, reply, (region) => {
       const identity = this.find(region, name);
-      if (!identity) throw notFound(name);
+      if (!identity) throw noIdentity(name);
       delete identity.forced;
       identity.seen = false;
       this.state.changed();
@@ -189,11 +157,11 @@ export class SesController implements BeforeApplicationShutdown {
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    await this.play('PutEmailIdentityMailFromAttributes', name, request, reply, (region) => {
+    await this.calls.play('PutEmailIdentityMailFromAttributes', name, request, reply, (region) => {
       const parsed = mailFromAttributes.safeParse(body ?? {});
       if (!parsed.success) throw badRequest(parsed.error);
       const identity = this.find(region, name);
-      if (!identity) throw notFound(name);
+      if (!identity) throw noIdentity(name);
       const { MailFromDomain: domain, BehaviorOnMxFailure: onMxFailure } = parsed.data;
       if (domain === undefined) delete identity.mailFrom;
       else if (!domain.endsWith(`.${identity.name}`))
@@ -204,11 +172,39 @@ export class SesController implements BeforeApplicationShutdown {
     });
   }
 
+  @Put('v2/email/identities/:name/configuration-set')
+  async setConfigurationSet(
+    @Param('name') name: string,
+    @Body() body: unknown,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    await this.calls.play('PutEmailIdentityConfigurationSetAttributes', name, request, reply, (region) => {
+      const parsed = configurationSetAttributes.safeParse(body ?? {});
+      if (!parsed.success) throw badRequest(parsed.error);
+      const identity = this.find(region, name);
+      if (!identity) throw noIdentity(name);
+      const { ConfigurationSetName: configurationSet } = parsed.data;
+      this.assertConfigurationSet(region, configurationSet);
+      if (configurationSet === undefined) delete identity.configurationSet;
+      else identity.configurationSet = configurationSet;
+      this.state.changed();
+      return {};
+    });
+  }
+
   @Delete('v2/email/identities/:name')
   async delete(@Param('name') name: string, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    await this.play('DeleteEmailIdentity', name, request, reply, (region) => {
+    await this.calls.play('DeleteEmailIdentity', name, request, reply, (region) => {
       const identity = this.find(region, name);
-      if (!identity) throw notFound(name);
+      if (!identity) throw noIdentity(name);
+      const arn = arnIn(region, 'identity', identity.name);
+      if (tenantsIn(this.state, region).some(({ resources }) => Object.hasOwn(resources, arn)))
+        throw new SesError(
+          400,
+          'BadRequestException',
+          `Cannot delete <${arn}> because it has tenant associations. Remove all tenant associations and try again.`,
+        );
       delete this.state.data.identities[identityKey(identity.region, identity.name)];
       this.state.changed();
       return {};
@@ -219,10 +215,10 @@ export class SesController implements BeforeApplicationShutdown {
   async tag(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const parsed = tagResource.safeParse(body);
     const name = parsed.success ? parsed.data.ResourceArn : '';
-    await this.play('TagResource', name, request, reply, (region) => {
+    await this.calls.play('TagResource', name, request, reply, (region) => {
       if (!parsed.success) throw badRequest(parsed.error);
       const identity = this.find(region, name);
-      if (!identity) throw notFound(name);
+      if (!identity) throw noIdentity(name);
       const { Tags } = parsed.data;
       const others = identity.tags.filter(({ Key }) => !Tags.some((tag) => tag.Key === Key));
       identity.tags = others.concat(Tags);
@@ -234,7 +230,7 @@ export class SesController implements BeforeApplicationShutdown {
   /** Lists the requests to SES, the oldest first. Not part of the SES API. */
   @Get('ses/calls')
   log(): unknown {
-    return this.calls;
+    return this.calls.all;
   }
 
   /** Lists all identities with their tags. Not part of the SES API. */
@@ -290,93 +286,17 @@ export class SesController implements BeforeApplicationShutdown {
     return identity;
   }
 
-  /** Closes the requests that are left without an answer, which would keep the process from ending. */
-  beforeApplicationShutdown(): void {
-    for (const reply of this.hung) reply.raw.destroy();
-  }
-
-  /** Performs an operation without an answer, so its refusals are ignored. */
-  private actUnanswered(act: () => object): void {
-    try {
-      act();
-    } catch (error) {
-      if (!(error instanceof SesError)) throw error;
-    }
-  }
-
-  private async play(
-    operation: SesOperation,
-    name: string,
-    { id, headers }: FastifyRequest,
-    reply: FastifyReply,
-    actIn: (region: string) => object,
-  ): Promise<void> {
-    const region = signedRegion(headers.authorization) ?? this.find(undefined, name)?.region ?? defaultRegion;
-    const isSigned = headers.authorization !== undefined;
-    const act = () => actIn(region);
-    const limits = this.regions.of(region);
-    if (isSigned && limits.isAway) {
-      reply.hijack();
-      reply.raw.destroy();
-      return;
-    }
-    const isThrottled = isSigned && !limits.takesCall(performance.now());
-    const at = new Date().toISOString();
-    this.calls.push({ operation, name, at, region, ...(isThrottled && { throttled: true }) });
-    if (this.calls.length > 10_000) this.calls.shift();
-    try {
-      if (isThrottled) throw new SesError(429, 'TooManyRequestsException', 'Rate exceeded');
-      const fault = this.faults.take('ses', { operation, name: name.toLowerCase() });
-      switch (fault?.mode) {
-        case 'refuse':
-          throw new SesError(400, 'BadRequestException', `Invalid domain name ${name}.`);
-        case 'deny':
-          throw new SesError(403, 'AccessDeniedException', denial(operation, name));
-        case 'full':
-          throw new SesError(400, 'LimitExceededException', 'The account may have no more identities.');
-        case 'throttle':
-          throw new SesError(429, 'TooManyRequestsException', 'Maximum sending rate exceeded.');
-        case 'error':
-          throw new SesError(500, 'InternalServiceErrorException', 'Internal failure.');
-        case 'garbage':
-          await reply.status(200).type('text/html').send('<html>this is no answer</html>');
-          return;
-        case 'hang_after':
-          act();
-          this.hang(reply);
-          return;
-        case 'act_late':
-          setTimeout(() => this.actUnanswered(act), fault?.afterMs).unref();
-          this.hang(reply);
-          return;
-        case 'hang':
-          this.hang(reply);
-          return;
-        default: {
-          const answer = act();
-          if (fault) await delay(fault.afterMs);
-          await reply.status(200).header('x-amzn-RequestId', id).send(answer);
-        }
-      }
-    } catch (error) {
-      if (!(error instanceof SesError)) throw error;
-      const { status, type, message } = error;
-      await reply.status(status).header('x-amzn-RequestId', id).header('x-amzn-ErrorType', type).send({ message });
-    }
-  }
-
-  private hang(reply: FastifyReply): void {
-    this.hung.add(reply);
-    reply.raw.on('close', () => this.hung.delete(reply));
-    reply.hijack();
-  }
-
   /** Finds an identity of a Region, or of any where it is undefined. */
   private find(region: string | undefined, name: string): StoredIdentity | undefined {
     const { identities } = this.state.data;
     const canonicalName = name.toLowerCase();
     if (region !== undefined) return identities[identityKey(region, canonicalName)] ?? identities[canonicalName];
     return Object.values(identities).find((each) => each.name === canonicalName);
+  }
+
+  private assertConfigurationSet(region: string, name: string | undefined): void {
+    if (name !== undefined && !this.state.data.configurationSets.includes(identityKey(region, name)))
+      throw notFound(`Configuration set <${name}> does not exist.`);
   }
 
   private identitiesIn(region: string): StoredIdentity[] {

@@ -29,6 +29,20 @@ export interface StoredIdentity {
   forced?: ForcedStatus;
   /** The MAIL FROM domain, and whether SES has found its MX record at any time; absent until it is set. */
   mailFrom?: { readonly domain: string; readonly onMxFailure: string; seen: boolean };
+  /** The configuration set that its mail uses by default; absent where there is none. */
+  configurationSet?: string;
+}
+
+/** A tenant of SES. */
+export interface StoredTenant {
+  readonly region: string;
+  readonly name: string;
+  readonly id: string;
+  /** Seconds since the Unix epoch. */
+  readonly createdAt: number;
+  readonly tags: readonly { Key: string; Value: string }[];
+  /** When each resource was associated, in seconds since the Unix epoch, by its ARN. */
+  readonly resources: Record<string, number>;
 }
 
 interface Data {
@@ -37,6 +51,10 @@ interface Data {
   /** Each identity, under its `identityKey`. */
   identities: Record<string, StoredIdentity>;
   mails: CaughtMail[];
+  /** Each tenant, under the `identityKey` of its name. */
+  tenants: Record<string, StoredTenant>;
+  /** The `identityKey` of each configuration set. */
+  configurationSets: string[];
 }
 
 /** Gives the key of an identity in the state. */
@@ -54,6 +72,8 @@ export class SandboxState implements OnApplicationShutdown {
     zone: Object.create(null) as Data['zone'],
     identities: Object.create(null) as Data['identities'],
     mails: [],
+    tenants: Object.create(null) as Data['tenants'],
+    configurationSets: [],
   };
   private readonly file: string;
   private timer: NodeJS.Timeout | undefined;
@@ -62,10 +82,14 @@ export class SandboxState implements OnApplicationShutdown {
     mkdirSync(directory, { recursive: true });
     this.file = join(directory, 'state.json');
     if (!existsSync(this.file)) return;
-    const { zone, identities, mails } = JSON.parse(readFileSync(this.file, 'utf8')) as Data;
+    const { zone, identities, mails, tenants, configurationSets } = JSON.parse(
+      readFileSync(this.file, 'utf8'),
+    ) as Partial<Data>;
     Object.assign(this.data.zone, zone);
     Object.assign(this.data.identities, identities);
-    this.data.mails.push(...mails);
+    Object.assign(this.data.tenants, tenants);
+    this.data.mails.push(...(mails ?? []));
+    this.data.configurationSets.push(...(configurationSets ?? []));
   }
 
   changed(): void {
