@@ -1,20 +1,34 @@
 import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
+import { DomainCommandHandler } from '@app/commands';
+import { openPool } from '@app/database';
+import { EventStore } from '@app/event-store';
+import { AddDomain, CompleteProvisioning } from '@app/mail-domain';
+import { domainsProjection } from '@app/read-model';
+import { newId } from '@app/runtime';
+import { commandsTo } from './support/commands';
 import { query, statusOf } from './support/both-or-neither';
 import { startSystem, type ApiClient, type System } from './support/processes';
 
 const program = resolve(__dirname, '../bin/sendmux');
 const regions = { default: 'eu-west-1', 'us-1': 'us-east-1', 'us-2': 'us-west-2' } as const;
 const capacities = { default: 8, 'us-1': 7, 'us-2': 6 } as const;
+/** The shards that have tenants. */
+const withTenants: readonly string[] = ['default', 'us-1'];
 
 /** Three shards of SES, each a Region of the sandbox, under the built processes. */
 describe('several shards of SES', () => {
   let system: System;
   let api: ApiClient;
+  let team: string;
   let count = 0;
 
   beforeAll(async () => {
-    const shards = Object.entries(regions).map(([name, region]) => ({ name, region }));
+    const shards = Object.entries(regions).map(([name, region]) => ({
+      name,
+      region,
+      ...(withTenants.includes(name) && { tenantConfigurationSet: 'customers' }),
+    }));
     system = await startSystem({
       env: {
         SES_SHARDS: JSON.stringify(
@@ -27,7 +41,9 @@ describe('several shards of SES', () => {
         SES_MOVE_GRACE: '0s',
       },
     });
-    ({ api } = await system.team({ owners: ['ada@acme.example'] }));
+    for (const region of [regions.default, regions['us-1']])
+      await system.sandbox.createConfigurationSet(region, 'customers');
+    ({ api, id: team } = await system.team({ owners: ['ada@acme.example'] }));
   });
   afterAll(() => system.end());
 
@@ -139,6 +155,9 @@ describe('several shards of SES', () => {
     await killed('IdentityMoved');
     await system.until('the old identity is gone', () => has(id, 'IdentityMoveCompleted'));
     expect(await regionsOf(id)).toEqual(['us-east-1']);
+    const tenants = await system.sandbox.tenants();
+    expect(tenants[`eu-west-1/${team}`]).not.toContain(`identity/${name}`);
+    expect(tenants[`us-east-1/${team}`]).toContain(`identity/${name}`);
     const after = await domain(id);
     expect(after.dns_records.dkim).toEqual(during.dns_records.dkim.slice(3));
     expect(after.verification_status).toBe('verified');
@@ -150,6 +169,68 @@ describe('several shards of SES', () => {
     });
     await api.delete(id);
     expect(await regionsOf(id)).toEqual([]);
+  });
+
+  it('those with tenants have each domain in that of its team, those from before once an operator asks for it', async () => {
+    const isIn = async (name: string) =>
+      Object.entries(await system.sandbox.tenants()).flatMap(([tenant, has]) =>
+        has.includes(`identity/${name}`) ? [tenant] : [],
+      );
+    /** The tenant that the mail of a domain names; null for none. */
+    const tenantOf = async (name: string) => {
+      const sql = 'SELECT tenant FROM mail_tenants WHERE sender = $1';
+      return (await query<{ tenant: string | null }>(system.mailServerDatabaseUrl, sql, [name]))[0]?.tenant ?? null;
+    };
+    const [name, without, before] = [newName(), newName(), newName()];
+    await open('default');
+    const id = await added(name);
+    expect(await isIn(name)).toEqual([`eu-west-1/${team}`]);
+    await system.until('its mail names the tenant', async () => (await tenantOf(name)) === team);
+    await open('us-2');
+    const idWithout = await added(without);
+    expect([await isIn(without), await tenantOf(without)]).toEqual([[], null]);
+    expect((await sendmux('ses', 'tenant', without)).stderr).toMatch(/The shard of .* has no tenant for it/);
+
+    await open();
+    await system.kill('provisioning');
+    const idBefore = newId('mdom');
+    const pool = openPool(system.databaseUrl, 1);
+    try {
+      const commands = commandsTo(new DomainCommandHandler(new EventStore(pool, domainsProjection)));
+      const { tokens } = await system.sandbox.plantIdentity(before, idBefore);
+      const context = { at: new Date().toISOString(), actor: 'provisioning', correlationId: newId('req') };
+      await commands.execute(new AddDomain(idBefore, { name: before, team, deadline: context.at }, context));
+      const keys = { dkimTokens: tokens, dkimZone: 'dkim.amazonses.com', sesRegion: 'eu-west-1' };
+      await commands.execute(new CompleteProvisioning(idBefore, { ...keys, sesDkimStatus: 'pending' }, context));
+    } finally {
+      await pool.end();
+    }
+    const sql = 'INSERT INTO mail_domains (domain, domain_id) VALUES ($1, $2)';
+    await query(system.mailServerDatabaseUrl, sql, [before, idBefore]);
+    await system.start('provisioning');
+    const all = await sendmux('ses', 'tenant', '--all', '--json');
+    expect(JSON.parse(all.stdout)).toEqual([{ name: before, tenant: team }]);
+    expect(await isIn(before)).toEqual([`eu-west-1/${team}`]);
+    await system.until('its mail names the tenant', async () => (await tenantOf(before)) === team);
+    expect(await sendmux('ses', 'tenant', '--all', '--json')).toMatchObject({ status: 0, stdout: '[]\n' });
+
+    for (const each of [id, idWithout, idBefore]) expect((await api.delete(each)).status).toBe(200);
+    expect((await system.sandbox.tenants())[`eu-west-1/${team}`]).toEqual(['configuration-set/customers']);
+    expect(await sendmux('ses', 'remove-tenant', team)).toMatchObject({ status: 2 });
+  });
+
+  it('the tenants of a team that is deleted are removed by an operator', async () => {
+    const other = await system.team();
+    await open('us-1');
+    const answer = await other.api.add(newName());
+    await open();
+    await other.api.delete((answer.body as { data: { id: string } }).data.id);
+    expect(Object.keys(await system.sandbox.tenants())).toContain(`us-east-1/${other.id}`);
+    expect(await sendmux('team', 'delete', other.id, '--yes')).toMatchObject({ status: 0 });
+    const removed = { team: other.id, shards: ['us-1'] };
+    expect(JSON.parse((await sendmux('ses', 'remove-tenant', other.id, '--json')).stdout)).toEqual(removed);
+    expect(Object.keys(await system.sandbox.tenants())).not.toContain(`us-east-1/${other.id}`);
+    expect((await sendmux('ses', 'remove-tenant', other.id)).stdout).toMatch(/No shard has the tenant/);
   });
 
   it('one is emptied by an operator, and a move that nobody answers is cancelled', async () => {

@@ -51,6 +51,8 @@ it('has a help with an example for every command', async () => {
     'ses release',
     'ses move',
     'ses mail-from',
+    'ses tenant',
+    'ses remove-tenant',
     'events republish',
     'events export',
     'events import',

@@ -1,9 +1,10 @@
+import { Accounts } from '@app/accounts';
 import { Logger } from '@nestjs/common';
 import { openPool } from '@app/database';
 import { EventStore } from '@app/event-store';
 import { domainEvent, evolve, initialState, isLive, type MailDomain } from '@app/mail-domain';
 import { parseDomainName } from '@app/mail-records';
-import { loadSettings, sesShards, shardSettings } from '@app/runtime';
+import { defaultShard, loadSettings, sesShards, shardSettings } from '@app/runtime';
 import { adoptedTag, SesShards, SharedTurns, type Call, type SesIdentity } from '@app/ses';
 import { SesWriter } from '@app/ses-writer';
 import type { Command } from 'commander';
@@ -11,7 +12,7 @@ import type { Pool } from 'pg';
 import { examples, print } from './output';
 import { interruption } from './interruption';
 import { Progress, stoppable } from './progress';
-import { MailFromRequests, type MailFromOutcome } from './ses-mail-from';
+import { IdentityRequests, type IdentityOutcome, type Wanted } from './ses-identity-requests';
 import { Moves, type MoveOutcome } from './ses-moves';
 import { addShardCommands } from './ses-shards';
 import { UsedWrongly } from './used-wrongly';
@@ -58,11 +59,13 @@ export function addSesCommands(ses: Command): void {
     .addHelpText('after', examples('sendmux ses show mail.acme.com'))
     .action((name: string, options: OfShard, command: Command) =>
       withIdentity(name, options, ({ identity, holder, shard }) => {
-        const { domainId, status, tokens, mailFrom } = identity;
-        const shown = { name: identity.name, holder, domainId, status, easyDkim: tokens.length === 3, mailFrom, shard };
+        const { domainId, status, tokens, mailFrom, configurationSet } = identity;
+        const easyDkim = tokens.length === 3;
+        const shown = { name: identity.name, holder, domainId, status, easyDkim, mailFrom, configurationSet, shard };
         print(command, shown, () => [
           `${identity.name} in the shard ${shard}: DKIM ${status}, ${shown.easyDkim ? 'Easy DKIM' : 'no Easy DKIM'}`,
           mailFrom ? `MAIL FROM ${mailFrom.domain}: ${mailFrom.status}` : 'no MAIL FROM domain',
+          ...(configurationSet ? [`configuration set ${configurationSet}`] : []),
           whatCanBeDone(identity, holder),
         ]);
       }),
@@ -143,22 +146,85 @@ export function addSesCommands(ses: Command): void {
     .option('--all', 'every domain that has none yet, one after the other; it goes on where it was stopped')
     .addHelpText('after', examples('sendmux ses mail-from mail.acme.com', 'sendmux ses mail-from --all'))
     .action((name: string | undefined, { all = false }: { all?: boolean }, command: Command) => {
-      if (all === (name !== undefined)) throw new UsedWrongly('Give a domain, or --all.');
-      Logger.overrideLogger(false);
-      return withPool(async (pool) => {
-        const requests = new MailFromRequests(pool);
-        const outcomes: MailFromOutcome[] = [];
-        if (name === undefined) for await (const each of requests.all()) outcomes.push(each);
-        else outcomes.push(await requests.one(parseDomainName(name).name));
-        const failed = outcomes.filter(({ mailFromDomain }) => mailFromDomain === null);
-        print(command, outcomes, () => [
-          ...outcomes.map(({ name, mailFromDomain }) => `${name}: ${mailFromDomain ?? 'failed'}`),
-          `${outcomes.length - failed.length} set, ${failed.length} failed`,
-        ]);
-        if (failed.length > 0)
-          throw new Error(`SES could not be given ${failed.length} of them: \`sendmux ses show\` says what it has.`);
-      });
+      return request(mailFrom, name, all, command, ({ name, value }) => ({ name, mailFromDomain: value }));
     });
+  ses
+    .command('tenant')
+    .description('has provisioning associate a domain with the tenant of its team, where its shard has tenants')
+    .argument('[domain]', 'name of the domain')
+    .option('--all', 'every domain that has none yet, one after the other; it goes on where it was stopped')
+    .addHelpText('after', examples('sendmux ses tenant mail.acme.com', 'sendmux ses tenant --all'))
+    .action((name: string | undefined, { all = false }: { all?: boolean }, command: Command) =>
+      request(tenant(), name, all, command, ({ name, value }) => ({ name, tenant: value })),
+    );
+  ses
+    .command('remove-tenant')
+    .description('deletes the tenants of a team that is deleted, with what SES knows of its reputation')
+    .argument('<team>', 'id of the team')
+    .addHelpText('after', examples('sendmux ses remove-tenant team_4kz81mq0xw'))
+    .action((team: string, _options: object, command: Command) =>
+      withWriters(async ({ shards, pool, call }) => {
+        const deleted = await new Accounts(pool).deletedTeams();
+        if (!deleted.some(({ id }) => id === team))
+          throw new UsedWrongly(
+            `${team} is not deleted, and its mail names its tenant: \`sendmux team delete\` first.`,
+          );
+        const removed: string[] = [];
+        for (const shard of shards.names()) if (await shards.of(shard).deleteTenant(team, call)) removed.push(shard);
+        print(command, { team, shards: removed }, () => [
+          removed.length > 0
+            ? `${list(removed)} no longer has the tenant ${team}.`
+            : `No shard has the tenant ${team}.`,
+        ]);
+      }),
+    );
+}
+
+const mailFrom: Wanted = {
+  fault: 'no_mail_from',
+  called: 'MAIL FROM domain',
+  of: ({ mailFromDomain }) => mailFromDomain,
+  isFor: () => true,
+};
+
+/** Gives what asks for tenants, for the domains of the shards that have them. */
+function tenant(): Wanted {
+  const settings = loadSettings(process.env, shardSettings);
+  const having = sesShards(settings).filter(({ tenantConfigurationSet }) => tenantConfigurationSet !== undefined);
+  if (having.length === 0)
+    throw new UsedWrongly('No shard of SES_SHARDS has tenants: docs/operations/shards.md says how to have them.');
+  const names = having.map(({ name }) => name);
+  return {
+    fault: 'no_tenant',
+    called: 'tenant',
+    of: ({ sesTenant }) => sesTenant,
+    isFor: ({ sesShard = defaultShard }) => names.includes(sesShard),
+  };
+}
+
+/** Asks for what identities are to have, of one domain or of all, and says what became of each. */
+function request(
+  wanted: Wanted,
+  name: string | undefined,
+  all: boolean,
+  command: Command,
+  shown: (outcome: IdentityOutcome) => object,
+): Promise<void> {
+  if (all === (name !== undefined)) throw new UsedWrongly('Give a domain, or --all.');
+  Logger.overrideLogger(false);
+  return withPool(async (pool) => {
+    const requests = new IdentityRequests(pool, wanted);
+    const outcomes: IdentityOutcome[] = [];
+    if (name === undefined) for await (const each of requests.all()) outcomes.push(each);
+    else outcomes.push(await requests.one(parseDomainName(name).name));
+    const failed = outcomes.filter(({ value }) => value === null);
+    print(command, outcomes.map(shown), () => [
+      ...outcomes.map(({ name, value }) => `${name}: ${value ?? 'failed'}`),
+      `${outcomes.length - failed.length} set, ${failed.length} failed`,
+    ]);
+    if (failed.length > 0)
+      throw new Error(`SES could not be given ${failed.length} of them: \`sendmux ses show\` says what it has.`);
+  });
 }
 
 function told({ name, from, to, step, records }: MoveOutcome): string[] {
@@ -217,13 +283,15 @@ function whatCanBeDone({ name, domainId }: SesIdentity, holder: Holder): string 
 /** Milliseconds that a command waits for its turns at SES and for the answers. */
 const patienceMs = 60_000;
 
-/** @throws {Error} when no shard has an identity of that name, or several have one and none of them is named. */
-async function withIdentity(
-  given: string,
-  { shard: only }: OfShard,
-  work: (found: Found) => void | Promise<void>,
-): Promise<void> {
-  const { name } = parseDomainName(given);
+/** What a command calls SES with. */
+interface Writers {
+  readonly shards: SesShards<SesWriter>;
+  readonly pool: Pool;
+  readonly call: Call;
+}
+
+/** Runs work with the shards of the settings. An error has the words of SES too. */
+async function withWriters(work: (writers: Writers) => Promise<void>): Promise<void> {
   const settings = loadSettings(process.env, [...shardSettings, 'SES_TIMEOUT']);
   const timeoutMs = settings.SES_TIMEOUT;
   const pool = openPool(databaseUrl(), 1);
@@ -231,10 +299,27 @@ async function withIdentity(
     sesShards(settings),
     (shard) => new SesWriter({ ...shard, timeoutMs }, new SharedTurns(pool, shard)),
   );
-  const call: Call = { priority: 'check', signal: AbortSignal.timeout(patienceMs) };
   // Its log goes to standard output, and the error says what SES has said.
   Logger.overrideLogger(false);
   try {
+    await work({ shards, pool, call: { priority: 'check', signal: AbortSignal.timeout(patienceMs) } });
+  } catch (error) {
+    const { message, cause } = error as Error;
+    throw cause instanceof Error ? new Error(`${message}: ${cause.message}`, { cause: error }) : error;
+  } finally {
+    shards.close();
+    await pool.end();
+  }
+}
+
+/** @throws {Error} when no shard has an identity of that name, or several have one and none of them is named. */
+async function withIdentity(
+  given: string,
+  { shard: only }: OfShard,
+  work: (found: Found) => void | Promise<void>,
+): Promise<void> {
+  const { name } = parseDomainName(given);
+  await withWriters(async ({ shards, pool, call }) => {
     const asked = only === undefined ? shards.names() : [known(only, shards.names())];
     const identities = await Promise.all(
       asked.map(async (shard) => ({ shard, writer: shards.of(shard), identity: await shards.get(name, call, shard) })),
@@ -245,13 +330,7 @@ async function withIdentity(
     if (others.length > 0)
       throw new UsedWrongly(`${list(found.map(({ shard }) => shard))} have ${name}: say which with --shard.`);
     await work({ ...first, call, holder: await holderOf(first.identity, pool) });
-  } catch (error) {
-    const { message, cause } = error as Error;
-    throw cause instanceof Error ? new Error(`${message}: ${cause.message}`, { cause: error }) : error;
-  } finally {
-    shards.close();
-    await pool.end();
-  }
+  });
 }
 
 const list = (names: readonly string[]): string => new Intl.ListFormat('en-AU').format(names);

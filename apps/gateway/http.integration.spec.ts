@@ -516,6 +516,7 @@ describe('verification', () => {
       tokens: [],
       hostedZone: 'x',
       mailFrom: null,
+      configurationSet: null,
       standing: null,
       region: 'x',
       verification,
@@ -557,6 +558,7 @@ describe('verification', () => {
       hostedZone: 'x',
       standing: null,
       mailFrom: { domain: `${label}${domain}`, status: 'failed' },
+      configurationSet: null,
       region: 'x',
       verification,
     };

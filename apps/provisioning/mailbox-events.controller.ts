@@ -1,6 +1,6 @@
 import { everyMailboxEvent } from '@app/mailbox';
 import { EventConsumer, type DeliveredEvent } from '@app/messaging';
-import { OnEvent } from '@app/subscriptions';
+import { OnEvent, type Delivered } from '@app/subscriptions';
 import { TaskList } from '@app/tasks';
 import { placementTasks } from './placement.worker';
 
@@ -15,6 +15,7 @@ export class MailboxEventsController {
   @OnEvent(
     ...everyMailboxEvent,
     'DomainOutboundProviderChosen',
+    'IdentityRepaired',
     'IdentityMoved',
     'ReceivingEnabled',
     'SenderFiltersChanged',
@@ -22,5 +23,11 @@ export class MailboxEventsController {
   )
   async putOnTheList({ stream, type, version }: Pick<DeliveredEvent, 'stream' | 'type' | 'version'>): Promise<void> {
     await this.tasks.put(placementTasks, stream, type, { version });
+  }
+
+  /** A domain whose mail names a tenant of SES has something to be told of from the start; others have not. */
+  @OnEvent('DomainProvisioned')
+  async putWithTenant(event: Delivered<'DomainProvisioned'>): Promise<void> {
+    if (event.data.sesTenant !== undefined) await this.putOnTheList(event);
   }
 }

@@ -75,7 +75,7 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     if (!('outboundProvider' in state)) return;
     if (state.mode !== 'send_only') await this.mailServer.enableReceiving(domainId);
     const relay = sesRelay(state.sesShard ?? defaultShard);
-    await this.mailServer.chooseProvider(domainId, state.outboundProvider, version, relay);
+    await this.mailServer.chooseProvider(domainId, state.outboundProvider, version, { relay, tenant: state.sesTenant });
     this.warnOfUnknown(state.outboundProvider, domainId);
     if (state.senderFilters) await this.placeFilters(domainId, state.senderFilters, version);
   }

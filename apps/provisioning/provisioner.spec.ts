@@ -16,13 +16,14 @@ import {
 import { CreateMailbox } from '@app/mailbox';
 import { MailServerDenied, type MailServer } from '@app/mail-server';
 import { commandsTo } from '../../test/support/commands';
-import { adoptedTag, SesDenied, SesRefused, type Call, type SesIdentity } from '@app/ses';
+import { adoptedTag, SesDenied, SesRefused, SesUnavailable, type Call, type SesIdentity } from '@app/ses';
 import type { SesWriter } from '@app/ses-writer';
 import { Provisioner, ProvisioningTimes, type Convergence } from './provisioner';
 import { concurrency, ShardPlaces } from './shard-places';
 import { oneKey } from '../../test/support/mailbox-keys';
 
-type SesTrouble = 'refuses' | 'denies' | 'refuses MAIL FROM' | 'denies MAIL FROM' | 'hangs' | 'deletes late';
+type SesTrouble =
+  'refuses' | 'denies' | 'refuses MAIL FROM' | 'denies MAIL FROM' | 'denies tenants' | 'hangs' | 'deletes late';
 
 const never = new Promise<never>(() => undefined);
 
@@ -144,15 +145,22 @@ class World {
       : null;
   };
 
+  /** The shards that have tenants, and the teams in whose tenants identities are, by the names of the identities. */
+  readonly shardsWithTenants = new Set<string>();
+  readonly tenants = new Map<string, string>();
+
   /** The identities of another shard are kept under names that end with it. */
   private readonly shards = {
     of: (shard = 'default') => {
       if (shard === 'default') return this.identities;
       const elsewhere =
         (method: keyof SesWriter) =>
-        (name: string, ...rest: unknown[]) =>
-          (this.identities[method] as (...all: unknown[]) => unknown)(`${name} in ${shard}`, ...rest);
-      const methods = ['get', 'create', 'restartDkim', 'setMailFrom', 'delete'] as const;
+        (about: string | SesIdentity, ...rest: unknown[]) => {
+          const there = (name: string) => `${name} in ${shard}`;
+          const key = typeof about === 'string' ? there(about) : { ...about, name: there(about.name) };
+          return (this.identities[method] as (...all: unknown[]) => unknown)(key, ...rest);
+        };
+      const methods = ['get', 'create', 'restartDkim', 'setMailFrom', 'joinTenant', 'delete'] as const;
       return Object.fromEntries(methods.map((method) => [method, elsewhere(method)])) as unknown as SesWriter;
     },
   };
@@ -200,11 +208,21 @@ class World {
       await this.effect(() => (name.includes(' in ') ? (this.statusElsewhere = 'pending') : (this.status = 'pending')));
       return this.identity(name)?.tokens ?? null;
     },
+    joinTenant: async ({ name }: SesIdentity, team: string) => {
+      if (!this.shardsWithTenants.has(name.split(' in ')[1] ?? 'default')) return undefined;
+      if (this.trouble.ses === 'denies tenants') throw new SesDenied('arn:aws:iam::123456789012:user/x');
+      return this.effect(() => {
+        if (!this.ses.has(name)) throw new SesUnavailable('no such identity');
+        this.tenants.set(name, team);
+        return team;
+      });
+    },
     delete: async (name: string) => {
       if (this.trouble.ses === 'deletes late') {
         this.late.push(() => this.lose(name));
         throw new Error('no answer');
       }
+      if (this.tenants.has(name)) await this.effect(() => this.tenants.delete(name));
       await this.effect(() => this.lose(name));
     },
   } as unknown as SesWriter;
@@ -321,6 +339,7 @@ const nothingLeft = (world: World) => {
   expect([...world.mail.keys()]).toEqual([]);
   expect([...world.ses.keys()]).toEqual([]);
   expect([...world.mailFrom.keys()]).toEqual([]);
+  expect([...world.tenants.keys()]).toEqual([]);
 };
 const retryWorks = async (world: World) => {
   world.crashAt = 0;
@@ -748,6 +767,90 @@ describe('foreign domains and identities', () => {
     await world.execute(add('mdom_1'));
     await world.settle('mdom_1');
     expect((await world.state('mdom_1')).status).toBe('pending');
+  });
+});
+
+describe('tenants of SES, with a death at every point', () => {
+  const id = 'mdom_1';
+  const there = `${name} in us-1`;
+  /** Has other processes do something, which do not die. */
+  const elsewhere = async (world: World, work: () => Promise<void>) => {
+    const { crashAt, points } = world;
+    world.crashAt = 0;
+    await work();
+    Object.assign(world, { crashAt, points });
+  };
+  const tenantOf = async (world: World) => ((await world.state(id)) as { sesTenant?: string }).sesTenant;
+  const tenants = (world: World) => Object.fromEntries(world.tenants);
+
+  it('an add is in that of its team, which its event names, and a deletion takes it out', async () => {
+    const points = await atEveryPoint(async (world) => {
+      world.shardsWithTenants.add('default');
+      await added(world, add(id));
+      await world.settle(id);
+      expect([tenants(world), await tenantOf(world)]).toEqual([{ [name]: 'team_a' }, 'team_a']);
+      await elsewhere(world, () => world.execute(new RequestDeletion(id, context)));
+      await world.settle(id);
+      nothingLeft(world);
+    });
+    expect(points).toBeGreaterThanOrEqual(18);
+  });
+
+  it('an account that refuses them ends an add with neither, and a retry works', async () => {
+    await atEveryPoint(async (world) => {
+      world.shardsWithTenants.add('default');
+      world.trouble.ses = 'denies tenants';
+      await added(world, add(id));
+      await world.settle(id);
+      const failed = world.streams.get(id)!.filter(({ type }) => type === 'ProvisioningFailed');
+      expect(failed.map(({ data }) => data)).toMatchObject([{ step: 'ses', kind: 'refused', isOurs: true }]);
+      nothingLeft(world);
+      await retryWorks(world);
+    });
+  });
+
+  it('a domain from before gets one when an operator asks for it, and nothing else changes', async () => {
+    await atEveryPoint(async (world) => {
+      await elsewhere(world, async () => {
+        await world.execute(add(id));
+        await world.settle(id);
+        world.shardsWithTenants.add('default');
+        world.status = 'failed';
+        await world.execute(new RequestIdentityRepair(id, { fault: 'no_tenant' }, context));
+      });
+      await world.settle(id);
+      expect([tenants(world), await tenantOf(world), world.status]).toEqual([{ [name]: 'team_a' }, 'team_a', 'failed']);
+      expect(world.streams.get(id)!.at(-1)).toMatchObject({
+        type: 'IdentityRepaired',
+        data: { recordsChanged: false },
+      });
+    });
+  });
+
+  it.each([
+    ['both shards have them', ['default', 'us-1'], 'team_a'],
+    ['only the new one has them', ['us-1'], 'team_a'],
+    ['only the old one has them', ['default'], undefined],
+  ])('a move where %s names that of the shard from which it sends', async (_, having, after) => {
+    await atEveryPoint(async (world) => {
+      const before = having.includes('default') ? 'team_a' : undefined;
+      for (const shard of having) world.shardsWithTenants.add(shard);
+      await elsewhere(world, async () => {
+        await world.execute(add(id));
+        await world.settle(id);
+        world.status = 'success';
+        await world.execute(new MoveIdentity(id, { from: 'default', to: 'us-1' }, context));
+      });
+      const isMoving = async () => ((await world.state(id)) as { move?: object }).move !== undefined;
+      while (!world.ses.has(there)) await world.turn(id);
+      expect(await tenantOf(world)).toBe(before);
+      world.statusElsewhere = 'success';
+      while (await isMoving()) await world.turn(id);
+      expect([tenants(world), await tenantOf(world)]).toEqual([after ? { [there]: after } : {}, after]);
+      await elsewhere(world, () => world.execute(new RequestDeletion(id, context)));
+      await world.settle(id);
+      nothingLeft(world);
+    });
   });
 });
 

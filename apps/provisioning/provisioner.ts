@@ -44,7 +44,7 @@ import type { SesWriter } from '@app/ses-writer';
 import type { ShardPlaces } from './shard-places';
 
 type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
-type Named = Pick<Provisioning, 'id' | 'name' | 'mode' | 'sesShard' | 'move'>;
+type Named = Pick<Provisioning, 'id' | 'name' | 'team' | 'mode' | 'sesShard' | 'move'>;
 type Ended = Named & Pick<MailDomain, 'status'>;
 
 /** The times of provisioning, in milliseconds. */
@@ -70,20 +70,26 @@ export class ProvisioningTimes {
 const isOurs = (error: unknown): boolean => error instanceof SesDenied || error instanceof MailServerDenied;
 
 /** Gives what the events of a domain say of its identity. */
-const recorded = (identity: SesIdentity): CompleteProvisioning['data'] => ({
+const recorded = (identity: OurIdentity): CompleteProvisioning['data'] => ({
   ...recordedKeys(identity),
   sesDkimStatus: identity.status,
 });
-const recordedKeys = ({ tokens, hostedZone, region, mailFrom }: SesIdentity): PrepareIdentityMove['data'] => ({
+const recordedKeys = ({ tokens, hostedZone, region, mailFrom, tenant }: OurIdentity): PrepareIdentityMove['data'] => ({
   dkimTokens: tokens,
   dkimZone: hostedZone,
   sesRegion: region,
   ...(mailFrom && { mailFromDomain: mailFrom.domain }),
+  ...(tenant !== undefined && { sesTenant: tenant }),
 });
+
+/** An identity of a domain of ours, with the tenant that it is associated with; undefined for none. */
+type OurIdentity = SesIdentity & { readonly tenant: string | undefined };
 
 /** Gives what changes the identities of a shard; throws `SesUnavailable` where there is no such shard. */
 export interface SesOfShards {
-  of(shard: string | undefined): Pick<SesWriter, 'get' | 'create' | 'restartDkim' | 'setMailFrom' | 'delete'>;
+  of(
+    shard: string | undefined,
+  ): Pick<SesWriter, 'get' | 'create' | 'restartDkim' | 'setMailFrom' | 'joinTenant' | 'delete'>;
 }
 
 /** What a task has come to: the milliseconds to wait where something else has to happen first, with what that is. */
@@ -361,7 +367,7 @@ export class Provisioner {
     if (added.outcome === 'added') {
       // What its mail leaves through; a later event that says otherwise has a higher version than the first one.
       if (domain.sesShard !== undefined && domain.sesShard !== defaultShard)
-        await this.mailServer.chooseProvider(domain.id, null, 1, sesRelay(domain.sesShard));
+        await this.mailServer.chooseProvider(domain.id, null, 1, { relay: sesRelay(domain.sesShard) });
       return 'registered';
     }
     if (!(await this.hasEnded(added.domainId))) return 'foreign';
@@ -370,15 +376,22 @@ export class Provisioner {
   }
 
   /**
-   * Creates the identity in SES, with its MAIL FROM domain. An identity with the tag of a deleted or rolled back domain
-   * is replaced, as `register` does.
+   * Creates the identity in SES, with its MAIL FROM domain and tenant. An identity with the tag of a deleted or rolled
+   * back domain is replaced, as `register` does.
    */
-  private async identify(domain: Named, call: Call): Promise<SesIdentity | 'foreign'> {
+  private async identify(domain: Named, call: Call): Promise<OurIdentity | 'foreign'> {
     const identity = await this.ses.of(domain.sesShard).create(domain.name, domain.id, call);
-    if (belongsTo(identity, domain.id)) return this.withMailFrom(identity, domain.sesShard, call);
+    if (belongsTo(identity, domain.id)) return this.complete(identity, domain, call);
     if (identity.domainId === null || !(await this.hasEnded(identity.domainId))) return 'foreign';
     await this.ses.of(domain.sesShard).delete(domain.name, call);
     return this.identify(domain, call);
+  }
+
+  /** Gives an identity of a domain what it is to have besides its keys. */
+  private async complete(identity: SesIdentity, domain: Named, call: Call): Promise<OurIdentity> {
+    const sending = await this.withMailFrom(identity, domain.sesShard, call);
+    const tenant = await this.ses.of(domain.sesShard).joinTenant(sending, domain.team, call);
+    return { ...sending, tenant };
   }
 
   /**
@@ -400,24 +413,24 @@ export class Provisioner {
    * status is `pending` from then on, so a repetition restarts nothing. An identity that is not ours, or no longer uses
    * Easy DKIM, stays as it is.
    *
-   * A repair that is about the MAIL FROM domain alone restarts no detection of DKIM records, which nobody may have
-   * placed.
+   * A repair that is about the MAIL FROM domain or the tenant alone restarts no detection of DKIM records, which nobody
+   * may have placed.
    *
    * @returns the identity, or the reason why an operator has to act first.
    * @throws {SesUnavailable | SesDenied} when SES gave no answer, or refuses this installation; the caller tries again.
    */
   private async repair(
-    domain: Named & Pick<LiveDomain, 'isMailFromAskedFor'>,
+    domain: Named & Pick<LiveDomain, 'repairLeavesDkim'>,
     call: Call,
-  ): Promise<SesIdentity | { readonly failure: string }> {
+  ): Promise<OurIdentity | { readonly failure: string }> {
     const ses = this.ses.of(domain.sesShard);
     const existing = await ses.get(domain.name, call);
-    if (existing && belongsTo(existing, domain.id)) {
-      if (existing.tokens.length !== 3) return { failure: `Amazon SES has ${domain.name} without Easy DKIM` };
-      if (!domain.isMailFromAskedFor && identityFault(existing.status, 'requested'))
-        await ses.restartDkim(domain.name, call);
-    }
     try {
+      if (existing && belongsTo(existing, domain.id)) {
+        if (existing.tokens.length !== 3) return { failure: `Amazon SES has ${domain.name} without Easy DKIM` };
+        if (domain.repairLeavesDkim) return await this.complete(existing, domain, call);
+        if (identityFault(existing.status, 'requested')) await ses.restartDkim(domain.name, call);
+      }
       const identity = await this.identify(domain, call);
       return identity === 'foreign' ? { failure: `Amazon SES has ${domain.name} without our tag` } : identity;
     } catch (error) {

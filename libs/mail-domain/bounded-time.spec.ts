@@ -80,7 +80,14 @@ const readers: Record<string, Reader> = {
 };
 
 /** They read words of ours, and times. */
-const others = ['detectionBegunAt', 'identityFault', 'isRepairDue', 'otherShardOf', 'provisioningFailure'];
+const others = [
+  'detectionBegunAt',
+  'identityFault',
+  'isRepairDue',
+  'leavesDkim',
+  'otherShardOf',
+  'provisioningFailure',
+];
 
 describe('the life of a domain is read in time linear in the length of what others wrote', () => {
   it('by every function that there is', () =>

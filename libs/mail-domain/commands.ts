@@ -46,6 +46,8 @@ export class CompleteProvisioning {
       readonly sesDkimStatus: SesDkimStatus;
       /** Absent when SES has none for it. */
       readonly mailFromDomain?: string;
+      /** Absent when it is associated with none. */
+      readonly sesTenant?: string;
     },
     readonly context: CommandContext,
   ) {}

@@ -69,6 +69,11 @@ export type DomainProvisioned = Event<
      * from before it was recorded.
      */
     readonly mailFromDomain?: string;
+    /**
+     * The tenant of Amazon SES that the identity is associated with, and that its mail names (`X-SES-TENANT`). Absent
+     * where its shard has no tenants.
+     */
+    readonly sesTenant?: string;
   }
 >;
 
@@ -204,7 +209,9 @@ export type IdentityFault =
   /** SES has looked for the DKIM records for 72 hours and has stopped. */
   | 'gave_up'
   /** SES has no MAIL FROM domain for it, or has looked for its records for 72 hours and has stopped. */
-  | 'no_mail_from';
+  | 'no_mail_from'
+  /** It is associated with no tenant of SES, and its shard has tenants now. */
+  | 'no_tenant';
 
 /**
  * The SES identity of a provisioned domain has a fault. `IdentityRepaired` or `IdentityRepairFailed` follows, however
@@ -216,10 +223,10 @@ export type IdentityRepairRequested = Event<
     /**
      * `missing`: SES has no identity for the domain. `not_started`: it has never begun to look for the DKIM records.
      * `gave_up`: it has looked for them for 72 hours and has stopped. `no_mail_from`: it has no MAIL FROM
-     * domain, or has stopped to look for its records. Later releases repair other faults: subscribers
-     * must accept names that they do not know.
+     * domain, or has stopped to look for its records. `no_tenant`: it is associated with no tenant of SES. Later
+     * releases repair other faults: subscribers must accept names that they do not know.
      *
-     * @examples ["missing", "not_started", "gave_up", "no_mail_from"]
+     * @examples ["missing", "not_started", "gave_up", "no_mail_from", "no_tenant"]
      */
     readonly fault: string;
   }
@@ -242,6 +249,8 @@ export type IdentityRepaired = Event<
     readonly sesDkimStatus: SesDkimStatus;
     /** The MAIL FROM domain that SES has, as in `DomainProvisioned`. */
     readonly mailFromDomain?: string;
+    /** The tenant of the identity, as in `DomainProvisioned`. */
+    readonly sesTenant?: string;
     /** Whether the DKIM records differ from those before; if so, the owners get a notice. */
     readonly recordsChanged: boolean;
   }
@@ -288,6 +297,8 @@ export type IdentityMovePrepared = Event<
     readonly sesRegion: string;
     /** The MAIL FROM domain of the new identity, as in `DomainProvisioned`. */
     readonly mailFromDomain?: string;
+    /** The tenant of the new identity, as in `DomainProvisioned`. */
+    readonly sesTenant?: string;
   }
 >;
 

@@ -116,6 +116,7 @@ const identityFaults: ReadonlyMap<string, (name: string) => string> = new Map([
   ['not_started', (name) => `Amazon SES was found not to look for the DKIM records of ${name}, and is to begin.`],
   ['gave_up', (name) => `Amazon SES was found to have given up on the DKIM records of ${name}, and is to look again.`],
   ['no_mail_from', (name) => `Amazon SES was asked to send the mail of ${name} with a MAIL FROM domain of its own.`],
+  ['no_tenant', (name) => `Amazon SES was asked to count the mail of ${name} with that of its team alone.`],
 ]);
 
 const notices: Record<Notice, (name: string) => string> = {

@@ -18,6 +18,9 @@ export function identityFault(answer: DkimAnswer, trigger: Trigger): IdentityFau
   return fault === 'gave_up' && trigger === 'scheduled' ? undefined : fault;
 }
 
+/** Whether a repair of a fault has SES look for no DKIM records, which nobody may have placed. */
+export const leavesDkim = (fault: string): boolean => fault === 'no_mail_from' || fault === 'no_tenant';
+
 /**
  * The minimum time between two repairs of a domain, in milliseconds. SES may report the old fault for a while after a
  * repair, and a repair that failed needs an operator first.
@@ -34,10 +37,10 @@ interface Repairs {
 
 /**
  * Tells whether to request a repair now. After SES has given up on the DKIM records, one request an hour is enough,
- * however often the customer asks and in however many processes. A MAIL FROM domain is always due.
+ * however often the customer asks and in however many processes. A MAIL FROM domain and a tenant are always due.
  */
 export function isRepairDue({ repairRequestedAt, repairFailedAt }: Repairs, fault: IdentityFault, at: string): boolean {
-  if (fault === 'no_mail_from') return true;
+  if (leavesDkim(fault)) return true;
   const last = fault === 'gave_up' ? repairRequestedAt : repairFailedAt;
   return last === undefined || Date.parse(at) - Date.parse(last) >= repairAgainAfterMs;
 }

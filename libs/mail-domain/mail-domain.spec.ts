@@ -548,7 +548,22 @@ describe('what SES says of the identity', () => {
       return after(seen, request, new CompleteIdentityRepair(id, provision.data, context)).state;
     };
     expect(repaired('missing')).toMatchObject({ sesIdentity: undefined, sesMailFromStatus: undefined });
-    expect(repaired('no_mail_from')).toMatchObject({ sesIdentity: standing, sesMailFromStatus: undefined });
+    for (const fault of ['no_mail_from', 'no_tenant'] as const) {
+      const left = { sesIdentity: standing, sesMailFromStatus: undefined, repairRequestedAt: undefined };
+      expect(repaired(fault)).toMatchObject(left);
+    }
+  });
+  it('has the tenant of the newest event that is about the identity, and of no other', () => {
+    const data = { ...provision.data, sesTenant: 'team_1' };
+    const request = new RequestIdentityRepair(id, { fault: 'no_tenant' }, context);
+    const given = [request, new CompleteIdentityRepair(id, data, context)];
+    expect(after().state).not.toHaveProperty('sesTenant');
+    expect(after(...given, requested()).state).toMatchObject({ status: 'verified', sesTenant: 'team_1' });
+    const lost = [
+      new RequestIdentityRepair(id, { fault: 'missing' }, context),
+      new CompleteIdentityRepair(id, provision.data, context),
+    ];
+    expect(after(...given, ...lost).state).toMatchObject({ sesTenant: undefined });
   });
   it('follows the status that a scheduled look has of it', () => {
     const then = (status: SesDkimStatus | null) => {

@@ -27,7 +27,7 @@ import {
   type SesMailFromStatus,
   type SesStanding,
 } from '@app/mail-records';
-import { isRepairDue } from './identity-repair';
+import { isRepairDue, leavesDkim } from './identity-repair';
 
 interface Named {
   readonly id: string;
@@ -74,6 +74,8 @@ export interface Provisioned extends Named {
   readonly sesDkimStatus: SesDkimStatus;
   /** The MAIL FROM domain that SES was given for it; absent when it has none, or before it was recorded. */
   readonly mailFromDomain?: string | undefined;
+  /** The tenant of SES that its identity is associated with; absent where there is none. */
+  readonly sesTenant?: string | undefined;
   /** The last known status of its records at SES; absent until a look has asked. */
   readonly sesMailFromStatus?: SesMailFromStatus | undefined;
   /** The last known standing of the identity at SES; absent until a look has asked. */
@@ -94,8 +96,8 @@ export interface Provisioned extends Named {
   readonly episodes: number;
   /** Whether a repair of the SES identity was requested and has not ended. */
   readonly inRepair: boolean;
-  /** Present while the repair that was requested is about the MAIL FROM domain alone. */
-  readonly isMailFromAskedFor?: true | undefined;
+  /** Present while the repair that was requested is about the MAIL FROM domain or the tenant alone. */
+  readonly repairLeavesDkim?: true | undefined;
   /** The time at which the last repair failed; absent when it succeeded or there was none. */
   readonly repairFailedAt?: string | undefined;
   /**
@@ -466,25 +468,25 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
     case 'IdentityRepairRequested': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
       const { fault } = event.data;
-      return fault === 'no_mail_from'
-        ? changed(live, { inRepair: true, isMailFromAskedFor: true })
+      return leavesDkim(fault)
+        ? changed(live, { inRepair: true, repairLeavesDkim: true })
         : changed(live, { inRepair: true, repairRequestedAt: event.at });
     }
     case 'IdentityRepaired': {
-      const { dkimTokens, dkimZone, sesRegion, sesDkimStatus, mailFromDomain } = event.data;
+      const { dkimTokens, dkimZone, sesRegion, sesDkimStatus, mailFromDomain, sesTenant } = event.data;
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
-      const identity = { dkimTokens, dkimZone, sesRegion, sesDkimStatus, mailFromDomain };
-      const ended = { inRepair: false, isMailFromAskedFor: undefined, repairFailedAt: undefined };
+      const identity = { dkimTokens, dkimZone, sesRegion, sesDkimStatus, mailFromDomain, sesTenant };
+      const ended = { inRepair: false, repairLeavesDkim: undefined, repairFailedAt: undefined };
       // What SES said of the identity before is said of it no more, until a look asks again.
       const unasked = {
         sesMailFromStatus: undefined,
-        sesIdentity: live.isMailFromAskedFor ? live.sesIdentity : undefined,
+        sesIdentity: live.repairLeavesDkim ? live.sesIdentity : undefined,
       };
       return changed(live, { ...identity, ...ended, ...unasked });
     }
     case 'IdentityRepairFailed': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
-      return changed(live, { inRepair: false, isMailFromAskedFor: undefined, repairFailedAt: event.at });
+      return changed(live, { inRepair: false, repairLeavesDkim: undefined, repairFailedAt: event.at });
     }
     case 'IdentityMoveRequested': {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
@@ -501,8 +503,15 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const live = expectStatus(state, event, 'pending', 'verified', 'failed');
       const move = atStep(live, event, 'moved');
       if (!move.identity) throw new Error(`IdentityMoved without an identity to move to, in ${event.domainId}.`);
-      const { dkimTokens, dkimZone, sesRegion, mailFromDomain } = move.identity;
-      const identity = { dkimTokens, dkimZone, sesRegion, mailFromDomain, sesDkimStatus: 'success' } as const;
+      const { dkimTokens, dkimZone, sesRegion, mailFromDomain, sesTenant } = move.identity;
+      const identity = {
+        dkimTokens,
+        dkimZone,
+        sesRegion,
+        mailFromDomain,
+        sesTenant,
+        sesDkimStatus: 'success',
+      } as const;
       // What SES said of the identity before is said of it no more, until a look asks again.
       const unasked = { sesMailFromStatus: undefined, sesIdentity: undefined };
       return changed(live, { ...identity, ...unasked, sesShard: event.data.to, nextDkim: undefined, move });
@@ -609,6 +618,7 @@ const provisioned = (state: Provisioned): Provisioned => ({
   sesRegion: state.sesRegion,
   sesDkimStatus: state.sesDkimStatus,
   mailFromDomain: state.mailFromDomain,
+  sesTenant: state.sesTenant,
   sesMailFromStatus: state.sesMailFromStatus,
   sesIdentity: state.sesIdentity,
   verifiedAt: state.verifiedAt,
@@ -620,7 +630,7 @@ const provisioned = (state: Provisioned): Provisioned => ({
   lastCycle: state.lastCycle,
   episodes: state.episodes,
   inRepair: state.inRepair,
-  isMailFromAskedFor: state.isMailFromAskedFor,
+  repairLeavesDkim: state.repairLeavesDkim,
   repairFailedAt: state.repairFailedAt,
   repairRequestedAt: state.repairRequestedAt,
   outboundProvider: state.outboundProvider,

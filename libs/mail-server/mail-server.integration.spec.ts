@@ -136,13 +136,13 @@ describe('the mail server', () => {
       await mailServer.putMailbox({ ...bob, provider: 'sendmux-ses', version: 1 });
       const relaysNow = async () => [await relayOf('@shard.acme.com'), await relayOf('bob@shard.acme.com')].flat();
       expect(await relaysNow()).toEqual(['[ses-1]:587', '[ses-1]:587']);
-      await mailServer.chooseProvider('mdom_20', null, 2, 'sendmux-ses-us-1');
+      await mailServer.chooseProvider('mdom_20', null, 2, { relay: 'sendmux-ses-us-1' });
       expect(await relaysNow()).toEqual(['[ses-2]:587', '[ses-2]:587']);
-      await mailServer.chooseProvider('mdom_20', 'mailgun', 3, 'sendmux-ses-us-1');
+      await mailServer.chooseProvider('mdom_20', 'mailgun', 3, { relay: 'sendmux-ses-us-1' });
       expect(await relaysNow()).toEqual(['[mailgun]:587', '[ses-2]:587']);
       // The relay stays while a domain is in the shard.
       expect(await mailServer.replaceProviders(new Map([...relays].slice(0, 1)))).toContain('sendmux-ses-us-1');
-      await mailServer.chooseProvider('mdom_20', 'sendmux-ses', 4, 'sendmux-ses');
+      await mailServer.chooseProvider('mdom_20', 'sendmux-ses', 4, { relay: 'sendmux-ses' });
       expect(await relaysNow()).toEqual(['[ses-1]:587', '[ses-1]:587']);
       await mailServer.remove('shard.acme.com', 'mdom_20');
     });

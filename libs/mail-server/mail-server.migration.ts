@@ -264,6 +264,32 @@ class LeaveThroughTheShard1797100000500 implements MigrationInterface {
   }
 }
 
+/**
+ * Says which tenant of SES the mail of a sender names: that of the domain, where the mail leaves through SES. A sender
+ * that leaves through another provider has a row without a tenant, so that Postfix does not ask for its domain.
+ */
+class NameTheTenant1798200000100 implements MigrationInterface {
+  readonly name = 'NameTheTenant1798200000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE mail_domain_choices ADD COLUMN ses_tenant text');
+    const tenant = (provider: string) =>
+      `CASE WHEN coalesce(${provider}, 'sendmux-ses') = 'sendmux-ses' THEN c.ses_tenant END AS tenant`;
+    await runner.query(`
+      CREATE VIEW mail_tenants AS
+      SELECT m.address AS sender, ${tenant('m.provider, c.provider')} FROM mail_mailboxes m
+      JOIN mail_domains d USING (domain_id) LEFT JOIN mail_domain_choices c USING (domain_id)
+      WHERE m.status <> 'deleted'
+      UNION ALL
+      SELECT d.domain, ${tenant('c.provider')} FROM mail_domains d LEFT JOIN mail_domain_choices c USING (domain_id)`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP VIEW mail_tenants');
+    await runner.query('ALTER TABLE mail_domain_choices DROP COLUMN ses_tenant');
+  }
+}
+
 /** Gives the A-labels of a domain, each with the U-label that stands for it. */
 export const unicodeLabels = (domain: string): { unicode: string; ascii: string }[] =>
   domain.split('.').flatMap((ascii) => {
@@ -281,4 +307,5 @@ export const mailServerMigrations: readonly Migration[] = [
   KeepDomainsThatOnlySend1796400000100,
   FilterSenders1796500000200,
   LeaveThroughTheShard1797100000500,
+  NameTheTenant1798200000100,
 ];

@@ -125,15 +125,22 @@ export class MailServer {
    * Sets the provider for the mailboxes of a domain that have not chosen their own; null for Sendmux SES. The newest
    * version stays.
    *
-   * @param sesRelay the relay that Sendmux SES stands for in this domain; `sendmux-ses` when absent.
+   * @param ses the relay that Sendmux SES stands for in this domain, `sendmux-ses` when absent; and the tenant of SES
+   * that its mail names there, none when absent.
    */
-  async chooseProvider(domainId: string, provider: string | null, version: number, sesRelay?: string): Promise<void> {
+  async chooseProvider(
+    domainId: string,
+    provider: string | null,
+    version: number,
+    ses: { readonly relay?: string; readonly tenant?: string | undefined } = {},
+  ): Promise<void> {
     await this.query(
-      `INSERT INTO mail_domain_choices AS held (domain_id, provider, version, ses_relay) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (domain_id) DO UPDATE SET
-          provider = EXCLUDED.provider, version = EXCLUDED.version, ses_relay = EXCLUDED.ses_relay
+      `INSERT INTO mail_domain_choices AS held (domain_id, provider, version, ses_relay, ses_tenant)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (domain_id) DO UPDATE SET provider = EXCLUDED.provider, version = EXCLUDED.version,
+          ses_relay = EXCLUDED.ses_relay, ses_tenant = EXCLUDED.ses_tenant
         WHERE held.version < EXCLUDED.version`,
-      [domainId, provider, version, sesRelay ?? null],
+      [domainId, provider, version, ses.relay ?? null, ses.tenant ?? null],
     );
   }
 

@@ -60,6 +60,31 @@ import { MailServer } from './mail-server';
       expect(await postfix.rcpt(`ada@${other}`)).toMatch(/^554 /);
   });
 
+  it('has mail name the tenant of SES that counts it, once, and mail that leaves through others none', async () => {
+    await mailServer.add('counted.acme.com', 'mdom_3');
+    await mailServer.chooseProvider('mdom_3', null, 1, { tenant: 'team_4kz81mq0xw' });
+    const own = { domainId: 'mdom_3', status: 'active', version: 1 } as const;
+    const put = (name: string, provider: string | null) =>
+      mailServer.putMailbox({ ...own, id: `mbx_${name}`, address: `${name}@counted.acme.com`, provider });
+    await put('ada', null);
+    await put('grace', 'mailgun');
+    await put('joan', 'sendmux-ses');
+    const tenantsOf = async (sender: string) => {
+      const reply = await postfix.submit(sender, 'friend@example.net', 'other@example.org');
+      expect(reply).toMatch(/^250 /);
+      const headers = postfix.headers(reply);
+      expect(headers).toContain(`From: ${sender}`);
+      return headers.flatMap((line) => /^X-SES-TENANT: (.*)$/.exec(line)?.[1] ?? []);
+    };
+    for (const counted of ['ada@counted.acme.com', 'Joan@COUNTED.acme.com', 'nobody@counted.acme.com'])
+      expect([counted, await tenantsOf(counted)]).toEqual([counted, ['team_4kz81mq0xw']]);
+    for (const other of ['grace@counted.acme.com', 'ada@mail.acme.com', 'somebody@example.com'])
+      expect([other, await tenantsOf(other)]).toEqual([other, []]);
+    await mailServer.chooseProvider('mdom_3', 'mailgun', 2, { tenant: 'team_4kz81mq0xw' });
+    expect(await tenantsOf('ada@counted.acme.com')).toEqual([]);
+    expect(await tenantsOf('joan@counted.acme.com')).toEqual(['team_4kz81mq0xw']);
+  });
+
   it.each(['postmaster', 'Postmaster', 'POSTMASTER', 'abuse', 'Abuse'])(
     'R8: always takes mail for %s, also while a mailbox of that name is suspended or gone',
     async (role) => {

@@ -23,6 +23,11 @@ export interface SesShard {
   readonly capacity: number;
   /** Identity calls that all processes together make a second. */
   readonly callsPerSecond: number;
+  /**
+   * The configuration set that the mail of all teams uses. Where it is named, each team that has a domain in the shard
+   * gets a tenant of SES: a tenant cannot send without one.
+   */
+  readonly tenantConfigurationSet?: string | undefined;
 }
 
 export const regionForm = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
@@ -47,6 +52,10 @@ const shard = z
     profile: z.string().min(1).max(256).optional(),
     capacity: between(1, 1_000_000_000).int('must be a whole number').default(sesIdentities),
     callsPerSecond: between(0.1, 10_000).optional(),
+    tenantConfigurationSet: z
+      .string()
+      .regex(/^[\w-]{1,64}$/, 'must be letters, digits, dashes and underscores, at most 64')
+      .optional(),
   })
   .refine(
     ({ roleArn, profile }) => roleArn === undefined || profile === undefined,

@@ -154,7 +154,14 @@ describe('settings', () => {
     const load = (text: string, settings: object = {}) => loadSettings({ ...complete, ...settings, SES_SHARDS: text });
     const two = [
       { name: 'default', region: 'eu-west-1' },
-      { name: 'us-1', region: 'us-east-1', profile: 'other', capacity: 20, callsPerSecond: 0.5 },
+      {
+        name: 'us-1',
+        region: 'us-east-1',
+        profile: 'other',
+        capacity: 20,
+        callsPerSecond: 0.5,
+        tenantConfigurationSet: 'customers_1',
+      },
     ];
 
     it('is absent by default: one shard of the account and Region of the AWS SDK, as large as all domains', () => {
@@ -190,6 +197,10 @@ describe('settings', () => {
       [
         JSON.stringify([{ ...two[1], roleArn: 'arn:aws:iam::123456789012:role/a' }]),
         /\(entry 1\) has roleArn and profile/,
+      ],
+      [
+        JSON.stringify([{ ...two[0], tenantConfigurationSet: 'a b' }]),
+        /\(entry 1\) tenantConfigurationSet must be letters/,
       ],
       [JSON.stringify([{ ...two[0], rate: 1 }]), /\(entry 1\) Unrecognized key: "rate"/],
       [JSON.stringify([two[0], two[0]]), /SES_SHARDS names two shards the same/],

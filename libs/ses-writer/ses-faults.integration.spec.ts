@@ -3,7 +3,15 @@ import type { AddressInfo } from 'node:net';
 import * as sdk from '@aws-sdk/client-sesv2';
 import { Logger } from '@nestjs/common';
 import { register } from 'prom-client';
-import { isKnownSesError, SesDenied, sesOperations, SesRefused, SesUnavailable, type SesOperation } from '@app/ses';
+import {
+  isKnownSesError,
+  SesDenied,
+  sesOperations,
+  SesRefused,
+  SesUnavailable,
+  type SesIdentity,
+  type SesOperation,
+} from '@app/ses';
 import { atOnce } from '../../test/support/turns';
 import { SesWriter } from './ses-writer';
 
@@ -77,7 +85,31 @@ const calls: Record<SesOperation, (ses: SesWriter, signal: AbortSignal) => Promi
   PutEmailIdentityMailFromAttributes: (ses, signal) =>
     ses.setMailFrom('mail.acme.com', 'bounce.mail.acme.com', { signal }),
   TagResource: (ses, signal) => ses.adopt('mail.acme.com', '123456789012', { signal }),
+  PutEmailIdentityConfigurationSetAttributes: (ses, signal) => ses.joinTenant(identity, 'team_1', { signal }),
+  CreateTenant: (ses, signal) => ses.joinTenant(identity, 'team_1', { signal }),
+  GetTenant: (ses, signal) => ses.joinTenant(identity, 'team_1', { signal }),
+  DeleteTenant: (ses, signal) => ses.deleteTenant('team_1', { signal }),
+  ListTenants: (ses, signal) => ses.delete('mail.acme.com', { signal }),
+  ListResourceTenants: (ses, signal) => ses.delete('mail.acme.com', { signal }),
+  CreateTenantResourceAssociation: (ses, signal) => ses.joinTenant(identity, 'team_1', { signal }),
+  DeleteTenantResourceAssociation: (ses, signal) => ses.delete('mail.acme.com', { signal }),
 };
+const identity = { name: 'mail.acme.com', domainId: 'mdom_1', configurationSet: null } as SesIdentity;
+
+/** The paths of the operations that others precede, which are answered well. */
+const paths: Partial<Record<SesOperation, RegExp>> = {
+  PutEmailIdentityConfigurationSetAttributes: /\/configuration-set$/,
+  CreateTenant: /\/tenants$/,
+  GetTenant: /\/tenants\/get$/,
+  DeleteTenant: /\/tenants\/delete$/,
+  ListTenants: /\/email\/tenants\/list$/,
+  ListResourceTenants: /\/resources\/tenants\/list$/,
+  CreateTenantResourceAssociation: /\/tenants\/resources$/,
+  DeleteTenantResourceAssociation: /\/tenants\/resources\/delete$/,
+};
+const TenantArn = 'arn:aws:ses:eu-west-1:123456789012:tenant/team_1/tn-1';
+const well = { Tenant: { TenantArn }, Tenants: [{ TenantArn }], ResourceTenants: [{ TenantName: 'team_1' }] };
+
 /** Errors that are the answer to an operation. */
 const expected = new Map<string, readonly SesOperation[]>([
   [
@@ -88,15 +120,21 @@ const expected = new Map<string, readonly SesOperation[]>([
       'PutEmailIdentityDkimSigningAttributes',
       'PutEmailIdentityMailFromAttributes',
       'TagResource',
+      'DeleteTenant',
+      'ListResourceTenants',
+      'DeleteTenantResourceAssociation',
     ],
   ],
+  ['AlreadyExistsException', ['CreateTenant', 'CreateTenantResourceAssociation']],
 ]);
+/** Operations whose NotFoundException says that somebody else has changed something since the call before. */
+const changedMeanwhile: readonly SesOperation[] = ['GetTenant', 'CreateTenantResourceAssociation'];
 const takesAName: readonly SesOperation[] = ['CreateEmailIdentity', 'GetEmailIdentity', 'DeleteEmailIdentity'];
 
 describe('P1: the errors of SES', () => {
   let server: Server;
-  let ses: SesWriter;
-  let answer: (response: ServerResponse) => void;
+  let endpoint: string;
+  let answer: (response: ServerResponse, url: string) => void;
   const logged: string[] = [];
 
   beforeAll(async () => {
@@ -105,26 +143,33 @@ describe('P1: the errors of SES', () => {
     const log = (...words: unknown[]) => logged.push(JSON.stringify(words));
     Logger.overrideLogger({ error: log, warn: log, log });
     server = createServer((request, response) => {
-      request.resume().on('end', () => answer(response));
+      request.resume().on('end', () => answer(response, request.url!));
     });
     await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
-    const { port } = server.address() as AddressInfo;
-    const endpoint = `http://127.0.0.1:${port}`;
-    ses = new SesWriter({ region: 'eu-west-1', endpoint, timeoutMs: 2_000 }, atOnce);
+    endpoint = addressOf(server);
   });
   afterAll(async () => {
     Logger.overrideLogger(false);
-    ses.close();
     server.closeAllConnections();
     await new Promise((closed) => server.close(closed));
   });
   beforeEach(() => (logged.length = 0));
 
-  const answerWith = (status: number, type: string) => {
-    answer = (response) => {
-      // AlreadyExists leads to a look at what is there: the table is about the error itself.
-      response.setHeader('x-amzn-RequestId', 'f00d').setHeader('x-amzn-ErrorType', type);
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ message: secret }));
+  const answerWith = (status: number, type: string, operation?: SesOperation) => {
+    const path = operation && paths[operation];
+    answer = (response, url) => {
+      response.setHeader('x-amzn-RequestId', 'f00d').setHeader('content-type', 'application/json');
+      // Only of a tenant that is there already the ARN is asked for.
+      if (operation === 'GetTenant' && paths.CreateTenant!.test(url))
+        response.setHeader('x-amzn-ErrorType', 'AlreadyExistsException').writeHead(400).end('{}');
+      else if (path && !path.test(url)) response.end(JSON.stringify({ ...well, TenantArn }));
+      else {
+        // AlreadyExists leads to a look at what is there: the table is about the error itself.
+        response
+          .setHeader('x-amzn-ErrorType', type)
+          .writeHead(status)
+          .end(JSON.stringify({ message: secret }));
+      }
     };
   };
   const alarms = async () => {
@@ -141,18 +186,30 @@ describe('P1: the errors of SES', () => {
   const cases = Object.entries(table).flatMap(([type, [status, outcome]]) =>
     sesOperations.map((operation): [string, SesOperation, number, string] => {
       if (expected.get(type)?.includes(operation)) return [type, operation, status, 'an answer'];
+      if (type === 'NotFoundException' && changedMeanwhile.includes(operation))
+        return [type, operation, status, 'changed meanwhile'];
       return [type, operation, status, outcome === 'name' && !takesAName.includes(operation) ? 'ours' : outcome];
     }),
   );
   it.each(cases)('%s of %s (%i) is sorted: %s', async (type, operation, status, outcome) => {
-    answerWith(status, type);
+    answerWith(status, type, operation);
     const before = await alarms();
     const signal = AbortSignal.timeout(outcome === 'throttled' ? 50 : 5_000);
-    const error = await calls[operation](ses, signal).then(
+    // What it knows of tenants is that of no other case.
+    const tenantConfigurationSet = operation in paths ? 'customers' : undefined;
+    const own = new SesWriter({ region: 'eu-west-1', endpoint, timeoutMs: 2_000, tenantConfigurationSet }, atOnce);
+    const error = await calls[operation](own, signal).then(
       () => undefined,
       (thrown: Error) => thrown,
     );
-    const wanted = { name: SesRefused, ours: SesDenied, passing: SesUnavailable, throttled: SesUnavailable }[outcome];
+    own.close();
+    const wanted = {
+      name: SesRefused,
+      ours: SesDenied,
+      passing: SesUnavailable,
+      throttled: SesUnavailable,
+      'changed meanwhile': SesUnavailable,
+    }[outcome];
     if (outcome === 'an answer') expect(error).toBeUndefined();
     else expect(error).toBeInstanceOf(wanted);
     expect((await alarms()) - before).toBe(outcome === 'ours' ? 1 : 0);

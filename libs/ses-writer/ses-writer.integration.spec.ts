@@ -66,6 +66,7 @@ describe('SES identities over the real SDK', () => {
       hostedZone: 'x.dkim.example',
       region: 'eu-west-1',
       mailFrom: null,
+      configurationSet: null,
       standing: null,
       verification: { errorType: null, lastCheckedAt: null, lastSuccessAt: null },
     });

@@ -11,12 +11,17 @@ import {
   adoptedTag,
   belongsTo,
   domainIdTag,
-  SesIdentities,
+  SesRefused,
   SesUnavailable,
   type Call,
   type SesIdentity,
   type SesMailFrom,
 } from '@app/ses';
+import { SesTenants } from './ses-tenants';
+
+/** Whether SES refuses a deletion because of tenants, which it says in words alone. */
+const hasTenants = (error: unknown): boolean =>
+  error instanceof SesRefused && error.cause instanceof Error && /tenant association/i.test(error.cause.message);
 
 /**
  * Changes the identities of Amazon SES v2, besides reading them. It is a lib of its own so that a process that only
@@ -24,19 +29,21 @@ import {
  *
  * The methods throw what those of `SesIdentities` throw.
  */
-export class SesWriter extends SesIdentities {
+export class SesWriter extends SesTenants {
   /**
-   * Creates an identity with Easy DKIM and our tag (`CreateEmailIdentity`). An existing identity is returned as it is,
-   * and its tag says whether it is ours.
+   * Creates an identity with Easy DKIM and our tag (`CreateEmailIdentity`), and with the configuration set of tenants
+   * where the shard has them. An existing identity is returned as it is, and its tag says whether it is ours.
    */
   async create(name: string, domainId: string, call: Call = {}): Promise<SesIdentity> {
+    const { tenantConfigurationSet: ConfigurationSetName } = this.options;
     const Tags = [{ Key: domainIdTag, Value: domainId }];
+    const input = { EmailIdentity: name, Tags, ...(ConfigurationSetName && { ConfigurationSetName }) };
     const created = await this.call(
       'CreateEmailIdentity',
-      (options) => this.client.send(new CreateEmailIdentityCommand({ EmailIdentity: name, Tags }), options),
+      (options) => this.client.send(new CreateEmailIdentityCommand(input), options),
       { ...call, expected: AlreadyExistsException },
     );
-    if (created) return this.withEasyDkim(name, domainId, created.DkimAttributes);
+    if (created) return this.withEasyDkim(name, domainId, created.DkimAttributes, ConfigurationSetName);
     const existing = await this.get(name, call);
     if (!existing) throw new SesUnavailable(`SES has ${name} and has it not: it is changed by somebody else right now`);
     if (belongsTo(existing, domainId) && existing.tokens.length !== 3)
@@ -82,8 +89,22 @@ export class SesWriter extends SesIdentities {
     return set ? { domain, status: 'pending' } : null;
   }
 
-  /** Deletes an identity (`DeleteEmailIdentity`). One that does not exist counts as deleted. */
+  /**
+   * Deletes an identity (`DeleteEmailIdentity`). One that does not exist counts as deleted. It leaves its tenants
+   * first: SES refuses to delete one that has any, whoever has associated it.
+   */
   async delete(name: string, call: Call = {}): Promise<void> {
+    if (this.options.tenantConfigurationSet !== undefined) await this.leaveTenants(name, call);
+    try {
+      await this.deleteIdentity(name, call);
+    } catch (error) {
+      // An earlier setting of the shard, or somebody else, has associated it.
+      if (!hasTenants(error) || !(await this.leaveTenants(name, call))) throw error;
+      await this.deleteIdentity(name, call);
+    }
+  }
+
+  private async deleteIdentity(name: string, call: Call): Promise<void> {
     await this.call(
       'DeleteEmailIdentity',
       (options) => this.client.send(new DeleteEmailIdentityCommand({ EmailIdentity: name }), options),

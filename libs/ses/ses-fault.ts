@@ -9,6 +9,14 @@ export const sesOperations = [
   'PutEmailIdentityDkimSigningAttributes',
   'PutEmailIdentityMailFromAttributes',
   'TagResource',
+  'PutEmailIdentityConfigurationSetAttributes',
+  'CreateTenant',
+  'GetTenant',
+  'DeleteTenant',
+  'ListTenants',
+  'ListResourceTenants',
+  'CreateTenantResourceAssociation',
+  'DeleteTenantResourceAssociation',
 ] as const;
 export type SesOperation = (typeof sesOperations)[number];
 

@@ -50,6 +50,8 @@ export interface SesIdentity {
   readonly region: string;
   /** Null where it has none: SES then sends with a name of its own. */
   readonly mailFrom: SesMailFrom | null;
+  /** The configuration set that its mail uses unless it names another one; null where there is none. */
+  readonly configurationSet: string | null;
   /** Null where the answer does not have it. */
   readonly standing: SesStanding | null;
   readonly verification: SesVerification;
@@ -82,7 +84,10 @@ export class SesUnavailable extends Error {
 }
 
 /** The shard that is asked, and how. */
-export interface SesOptions extends Pick<SesShard, 'region' | 'endpoint' | 'roleArn' | 'profile'> {
+export interface SesOptions extends Pick<
+  SesShard,
+  'region' | 'endpoint' | 'roleArn' | 'profile' | 'tenantConfigurationSet'
+> {
   /** The shard's name; that of the default shard when absent. */
   readonly name?: string;
   /** Milliseconds after which a single call counts as unanswered. */
@@ -268,8 +273,14 @@ export class SesIdentities {
   }
 
   /** Makes an identity from an answer of SES which says that it has Easy DKIM. */
-  protected withEasyDkim(name: string, domainId: string, attributes: DkimAttributes | undefined): SesIdentity {
-    return this.identity(name, domainId, easyDkim.safeParse(attributes));
+  protected withEasyDkim(
+    name: string,
+    domainId: string,
+    DkimAttributes: DkimAttributes | undefined,
+    ConfigurationSetName?: string,
+  ): SesIdentity {
+    const answer = ConfigurationSetName === undefined ? {} : { ConfigurationSetName };
+    return this.identity(name, domainId, easyDkim.safeParse(DkimAttributes), answer);
   }
 
   private identity(
@@ -280,7 +291,7 @@ export class SesIdentities {
   ): SesIdentity {
     if (!dkim.success) throw new SesUnavailable(`SES answered for ${name} without three DKIM tokens and a status`);
     const { Status, Tokens, SigningHostedZone } = dkim.data;
-    const { VerificationInfo: verification, MailFromAttributes } = answer;
+    const { VerificationInfo: verification, MailFromAttributes, ConfigurationSetName } = answer;
     const { data: from } = mailFrom.safeParse(MailFromAttributes);
     return {
       name,
@@ -290,6 +301,7 @@ export class SesIdentities {
       hostedZone: SigningHostedZone,
       region: this.options.region,
       mailFrom: from ? { domain: from.MailFromDomain, status: statuses[from.MailFromDomainStatus] } : null,
+      configurationSet: ConfigurationSetName || null,
       standing: standing.safeParse(answer).data ?? null,
       verification: {
         errorType: verification?.ErrorType?.toLowerCase() ?? null,
@@ -300,7 +312,7 @@ export class SesIdentities {
   }
 
   /**
-   * Makes a call. Gives the answer of SES, or undefined for the expected error. A throttled call is repeated for as
+   * Makes a call. Gives the answer of SES, or undefined for an expected error. A throttled call is repeated for as
    * long as the caller waits; other failures are left to the caller.
    */
   protected async call<Answer extends Answered>(

@@ -12,7 +12,9 @@ export interface Postfix {
   /**
    * Sends a mail from an authorised client; gives the reply to the end of its data, or to the command that was refused.
    */
-  submit(sender: string, recipient: string): Promise<string>;
+  submit(sender: string, ...recipients: string[]): Promise<string>;
+  /** Gives the headers of a mail that waits in the queue, by the reply to its submission. */
+  headers(reply: string): string[];
   /** What a map of the documentation gives for a key (`postmap -q`); empty when it has none. */
   lookUp(file: string, key: string): string;
   stop(): void;
@@ -35,6 +37,7 @@ const lookups = [
   'sendmux-suspended-senders.cf',
   'sendmux-relays.cf',
   'sendmux-roles.cf',
+  'sendmux-tenants.cf',
 ].map((file, i): [string, string] => [file, `${blocks[i]!.at(-1)}\n`]);
 
 /** Whether Postfix is installed and can start, which needs root. */
@@ -139,7 +142,11 @@ export async function startPostfix(databaseUrl: string, policyPort?: number): Pr
   }
   return {
     rcpt: (address, sender) => rcpt(port, address, sender),
-    submit: (sender, recipient) => submit(submission, sender, recipient),
+    submit: (sender, ...recipients) => submit(submission, sender, recipients),
+    headers: (reply) => {
+      const id = /queued as (\w+)/.exec(reply)?.[1] ?? '';
+      return spawnSync('postcat', ['-c', conf, '-hq', id], { encoding: 'utf8' }).stdout.trim().split('\n');
+    },
     lookUp: (file, key) =>
       spawnSync('postmap', ['-c', conf, '-q', key, `pgsql:${join(conf, file)}`], { encoding: 'utf8' }).stdout.trim(),
     stop,
@@ -167,13 +174,13 @@ async function rcpt(port: number, address: string, sender = 'sender@example.net'
   return replies.at(-1)!;
 }
 
-async function submit(port: number, sender: string, recipient: string): Promise<string> {
+async function submit(port: number, sender: string, recipients: readonly string[]): Promise<string> {
   const replies = await dialogue(port, [
     'EHLO test',
-    `MAIL FROM:<${sender}>${utf8(sender, recipient)}`,
-    `RCPT TO:<${recipient}>`,
+    `MAIL FROM:<${sender}>${utf8(sender, ...recipients)}`,
+    ...recipients.map((recipient) => `RCPT TO:<${recipient}>`),
     'DATA',
-    `From: ${sender}\r\nTo: ${recipient}\r\nSubject: x\r\n\r\nx\r\n.`,
+    `From: ${sender}\r\nTo: ${recipients.join(', ')}\r\nSubject: x\r\n\r\nx\r\n.`,
   ]);
   return replies.at(-1)!;
 }

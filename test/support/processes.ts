@@ -309,6 +309,24 @@ export class SandboxClient {
     const Tags = domainId === undefined ? [] : [{ Key: 'sendmux:domain-id', Value: domainId }];
     return (await this.call('PUT', `/ses/identities/${name}`, { Tags })).body as { tokens: string[] };
   };
+  /** Gives what each tenant of SES has, by its Region and name: the ends of the ARNs. */
+  tenants = async () => {
+    type Tenant = { readonly region: string; readonly name: string; readonly resources: Record<string, number> };
+    const tenants = (await this.call('GET', '/ses/tenants')).body as Tenant[];
+    return Object.fromEntries(
+      tenants.map(({ region, name, resources }) => [
+        `${region}/${name}`,
+        Object.keys(resources).map((arn) => arn.split(':').at(-1)!),
+      ]),
+    );
+  };
+  createConfigurationSet = (region: string, ConfigurationSetName: string) =>
+    request(
+      'POST',
+      `${this.base}/v2/email/configuration-sets`,
+      { ConfigurationSetName },
+      { authorization: `AWS4-HMAC-SHA256 Credential=test/20260101/${region}/ses/aws4_request` },
+    );
   sesCalls = async () =>
     (await this.call('GET', '/ses/calls')).body as {
       operation: string;
