@@ -165,28 +165,29 @@ async function fingerprint(databaseUrl: string): Promise<string> {
   }
 }
 
-/** Serves the list of identities in pages of a thousand, as SES v2 does. */
+/** Serves the list of identities in pages of a thousand, and each by itself, as SES v2 does. */
 async function startSes(names: readonly string[]): Promise<Server> {
+  const pageFrom = (from: number) => ({
+    EmailIdentities: names.slice(from, from + 1_000).map((IdentityName) => ({
+      IdentityName,
+      IdentityType: 'DOMAIN',
+      SendingEnabled: true,
+      VerificationStatus: 'SUCCESS',
+    })),
+    ...(from + 1_000 < names.length && { NextToken: String(from + 1_000) }),
+  });
+  const one = {
+    VerificationStatus: 'SUCCESS',
+    DkimAttributes: { Status: 'SUCCESS', Tokens: ['a', 'b', 'c'], SigningHostedZone: 'dkim.amazonses.com' },
+  };
   const server = createServer((request, response) => {
     let body = '';
     request.on('data', (chunk) => (body += chunk));
     request.on('end', () => {
-      const { NextToken = '0' } = JSON.parse(body || '{}') as { NextToken?: string };
-      const from = Number(NextToken);
-      const page = names.slice(from, from + 1_000);
       response.setHeader('x-amzn-RequestId', 'bench');
       response.setHeader('content-type', 'application/json');
-      response.end(
-        JSON.stringify({
-          EmailIdentities: page.map((IdentityName) => ({
-            IdentityName,
-            IdentityType: 'DOMAIN',
-            SendingEnabled: true,
-            VerificationStatus: 'SUCCESS',
-          })),
-          ...(from + page.length < names.length && { NextToken: String(from + page.length) }),
-        }),
-      );
+      const { NextToken = '0' } = JSON.parse(body || '{}') as { NextToken?: string };
+      response.end(JSON.stringify(request.method === 'GET' ? one : pageFrom(Number(NextToken))));
     });
   });
   server.listen(0, '127.0.0.1');
