@@ -29,7 +29,7 @@ module.exports = {
       'commands',
       [
         ...['decider', 'mail-domain', 'mail-records', 'mailbox', 'mailbox-keys', 'event-store', 'read-model'],
-        ...['runtime', 'database'],
+        ...['runtime', 'database', 'tracing'],
       ],
       'The only place where model and store meet.',
     ),
@@ -46,7 +46,7 @@ module.exports = {
     only('erasure-arrows', 'erasure', ['database'], 'Searches whatever tables there are.'),
     only('event-store-arrows', 'event-store', ['database', 'runtime'], 'The store knows no aggregate.'),
     only('ip-addresses-arrows', 'ip-addresses', [], 'Ranges of addresses, whoever asks.'),
-    only('mail-server-arrows', 'mail-server', ['database', 'runtime'], 'An adapter.'),
+    only('mail-server-arrows', 'mail-server', ['database', 'runtime', 'tracing'], 'An adapter.'),
     only(
       'mail-domain-arrows',
       'mail-domain',
@@ -63,7 +63,7 @@ module.exports = {
     only(
       'messaging-arrows',
       'messaging',
-      ['event-store', 'database', 'runtime'],
+      ['event-store', 'database', 'runtime', 'tracing'],
       'Carries events, knows none of them.',
     ),
     only(
@@ -75,7 +75,7 @@ module.exports = {
       ],
       'What customers are shown of a domain and a mailbox, by REST and by webhooks.',
     ),
-    only('process-arrows', 'process', ['runtime'], 'What every process has, whatever it does.'),
+    only('process-arrows', 'process', ['runtime', 'tracing'], 'What every process has, whatever it does.'),
     {
       name: 'command-line-runs-no-process',
       comment: 'A command is over within a second: it does not load what only a process that stays needs.',
@@ -103,7 +103,12 @@ module.exports = {
       'Encrypts for storage, whatever it is and wherever it lies.',
     ),
     only('sender-rules-arrows', 'sender-rules', ['mailbox', 'database'], 'What may be erased, beside the log.'),
-    only('ses-arrows', 'ses', ['mail-records', 'database', 'runtime'], 'An adapter, in the words of the findings.'),
+    only(
+      'ses-arrows',
+      'ses',
+      ['mail-records', 'database', 'runtime', 'tracing'],
+      'An adapter, in the words of the findings.',
+    ),
     only('ses-writer-arrows', 'ses-writer', ['ses', 'runtime'], 'The part of it that changes something.'),
     only(
       'subscriptions-arrows',
@@ -111,17 +116,18 @@ module.exports = {
       ['decider', 'mail-domain', 'mailbox', 'messaging'],
       'Who is told of which events, by their names.',
     ),
-    only('tasks-arrows', 'tasks', ['database', 'runtime'], 'A list of things to do, whatever they are.'),
+    only('tasks-arrows', 'tasks', ['database', 'runtime', 'tracing'], 'A list of things to do, whatever they are.'),
+    only('tracing-arrows', 'tracing', [], 'Spans of whatever work.'),
     only(
       'verification-arrows',
       'verification',
-      ['dns', 'mail-records', 'ses', 'runtime'],
+      ['dns', 'mail-records', 'ses', 'runtime', 'tracing'],
       'Asks, and hands the answers to the verdicts.',
     ),
     only(
       'webhooks-arrows',
       'webhooks',
-      ['ip-addresses', 'secret-keys', 'tasks', 'database', 'runtime'],
+      ['ip-addresses', 'secret-keys', 'tasks', 'database', 'runtime', 'tracing'],
       'Endpoints and what is sent to them, whatever it tells.',
     ),
     {
@@ -199,6 +205,13 @@ module.exports = {
         pathNot: ['^libs/messaging/(kafkajs|platformatic)-driver\\.ts$', '\\.spec\\.ts$'],
       },
       to: { path: '^node_modules/(kafkajs|@platformatic/kafka)/' },
+    },
+    {
+      name: 'traces-are-loaded-on-demand',
+      comment: 'OpenTelemetry is loaded where the settings name a collector, by the one file that imports it.',
+      severity: 'error',
+      from: { path: '^(apps|libs)/', pathNot: ['^libs/tracing/open-telemetry\\.ts$', '\\.spec\\.ts$'] },
+      to: { path: '^node_modules/@opentelemetry/' },
     },
     {
       name: 'product-packages',

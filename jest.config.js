@@ -21,7 +21,7 @@ const common = {
   moduleNameMapper: {
     '^@app/([^/]+)$': '<rootDir>/libs/$1',
     // An import() of ours names the compiled file, as TypeScript wants it.
-    '^(\\./(?:\\w+-(?:commands|driver)|migrations))\\.js$': '$1',
+    '^(\\./(?:\\w+-(?:commands|driver)|migrations|open-telemetry))\\.js$': '$1',
   },
 };
 

@@ -1,4 +1,5 @@
-// Jest transformer: turns ESM-only packages of node_modules into CommonJS, leaves CommonJS files untouched.
+// Jest transformer: turns ESM-only packages of node_modules into CommonJS, and an import() of the exporter of traces
+// into a require; leaves other CommonJS files untouched.
 const { existsSync, readFileSync } = require('node:fs');
 const { dirname, join } = require('node:path');
 const { createTransformer } = require('@swc/jest');
@@ -21,8 +22,10 @@ function packageType(dir) {
   return types.get(dir);
 }
 const isEsm = (f) => f.endsWith('.mjs') || (f.endsWith('.js') && packageType(dirname(f)) === 'module');
+const importsLater = (src, f) => f.includes('/@opentelemetry/otlp-exporter-base/') && src.includes(' import(');
+const isTurned = (src, f) => isEsm(f) || importsLater(src, f);
 module.exports = {
   canInstrument: false,
-  getCacheKey: (src, f, o) => swc.getCacheKey(src, f, o) + (isEsm(f) ? 'e' : 'c'),
-  process: (src, f, o) => (isEsm(f) ? swc.process(src, f, o) : { code: src }),
+  getCacheKey: (src, f, o) => swc.getCacheKey(src, f, o) + (isTurned(src, f) ? 'e' : 'c'),
+  process: (src, f, o) => (isTurned(src, f) ? swc.process(src, f, o) : { code: src }),
 };

@@ -39,6 +39,7 @@ const planted: Record<string, Files | readonly Files[]> = {
   'ses-writer-arrows': { 'libs/ses-writer/planted.ts': "import '@app/mail-domain';" },
   'subscriptions-arrows': { 'libs/subscriptions/planted.ts': "import '@app/commands';" },
   'tasks-arrows': { 'libs/tasks/planted.ts': "import '@app/mail-domain';" },
+  'tracing-arrows': { 'libs/tracing/planted.ts': "import '@app/runtime';" },
   'verification-arrows': { 'libs/verification/planted.ts': "import '@app/accounts';" },
   'webhooks-arrows': { 'libs/webhooks/planted.ts': "import '@app/mail-domain';" },
   'libs-through-index': { 'apps/notifier/planted.ts': "import '../../libs/runtime/ids';" },
@@ -70,6 +71,7 @@ const planted: Record<string, Files | readonly Files[]> = {
     { 'libs/messaging/planted-client.ts': "import 'kafkajs';" },
     { 'libs/messaging/planted-second-client.ts': "import '@platformatic/kafka';" },
   ],
+  'traces-are-loaded-on-demand': { 'libs/tracing/planted-api.ts': "import '@opentelemetry/api';" },
   'product-packages': { 'apps/notifier/planted-package.ts': "import 'smtp-server';" },
   'no-cycles': {
     'libs/tasks/planted-a.ts': "import type { b } from './planted-b';\nexport type A = typeof b;",

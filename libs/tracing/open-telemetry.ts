@@ -1,0 +1,171 @@
+import { inspect } from 'node:util';
+import {
+  createTraceState,
+  diag,
+  DiagLogLevel,
+  ROOT_CONTEXT,
+  SpanKind as Kind,
+  SpanStatusCode,
+  trace,
+  TraceFlags,
+  type Context,
+  type Span as OpenTelemetrySpan,
+  type SpanContext,
+  type Tracer as OpenTelemetryTracer,
+} from '@opentelemetry/api';
+import { parseTraceParent, setGlobalErrorHandler } from '@opentelemetry/core';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
+import {
+  defaultResource,
+  detectResources,
+  envDetector,
+  resourceFromAttributes,
+  serviceInstanceIdDetector,
+} from '@opentelemetry/resources';
+import {
+  AlwaysOffSampler,
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+  type Sampler,
+} from '@opentelemetry/sdk-trace';
+import type { Attributes, Origin, Span, SpanOptions, TraceIds, Tracer, TracingOptions } from './span';
+
+/** The longest `traceparent` that is read; longer ones can only be of versions that are not known yet. */
+const longestParent = 200;
+/** The longest text that a span says, in characters. */
+const longestText = 500;
+
+const kinds = {
+  internal: Kind.INTERNAL,
+  server: Kind.SERVER,
+  client: Kind.CLIENT,
+  producer: Kind.PRODUCER,
+  consumer: Kind.CONSUMER,
+};
+
+/**
+ * Records spans by the SDK of OpenTelemetry, and exports them by OTLP over HTTP in the background. This file alone
+ * imports the packages of OpenTelemetry. Nothing is registered for the whole process, so that no library records spans
+ * of its own.
+ */
+export class OpenTelemetry implements Tracer {
+  private readonly provider: TracerProvider;
+  private readonly tracer: OpenTelemetryTracer;
+
+  constructor({ service, sampler, ratio, exportEveryMs, mostWaiting, failed }: TracingOptions) {
+    const told = (...said: unknown[]) => failed(said.map(reasonOf).join(' '));
+    const quiet = () => undefined;
+    diag.setLogger(
+      { error: told, warn: told, info: quiet, debug: quiet, verbose: quiet },
+      { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
+    );
+    setGlobalErrorHandler(told);
+    this.provider = new TracerProvider({
+      sampler: samplerOf(sampler, ratio),
+      spanLimits: { attributeValueLengthLimit: longestText },
+      // The environment comes last, so that it has its way.
+      resource: defaultResource()
+        .merge(resourceFromAttributes({ 'service.name': service }))
+        .merge(detectResources({ detectors: [serviceInstanceIdDetector, envDetector] })),
+      spanProcessors: [
+        new BatchSpanProcessor({
+          exporter: new OTLPTraceExporter(),
+          scheduledDelayMillis: exportEveryMs,
+          maxQueueSize: mostWaiting,
+        }),
+      ],
+    });
+    this.tracer = this.provider.getTracer('sendmux-domains');
+  }
+
+  start(name: string, { kind = 'internal', attributes = {} }: SpanOptions, from: Span | Origin): Span {
+    if (from instanceof Recording)
+      return new Recording(this.tracer.startSpan(name, { kind: kinds[kind], attributes }, below(from.recorded)));
+    const { parent, link, state } = from as Origin;
+    const linked = contextOf(link);
+    const options = { kind: kinds[kind], attributes, ...(linked && { links: [{ context: linked }] }) };
+    const remote = contextOf(parent, state);
+    return new Recording(
+      this.tracer.startSpan(name, options, remote ? trace.setSpanContext(ROOT_CONTEXT, remote) : ROOT_CONTEXT),
+    );
+  }
+
+  async end(): Promise<void> {
+    await this.provider.shutdown();
+  }
+}
+
+const below = (span: OpenTelemetrySpan): Context => trace.setSpan(ROOT_CONTEXT, span);
+
+/** Reads a `traceparent`; undefined where it is none. */
+function contextOf(parent: string | undefined, state?: string): SpanContext | undefined {
+  if (!parent || parent.length > longestParent) return undefined;
+  const read = parseTraceParent(parent);
+  if (!read) return undefined;
+  return { ...read, isRemote: true, ...(state && { traceState: createTraceState(state) }) };
+}
+
+class Recording implements Span {
+  private context: SpanContext;
+
+  constructor(readonly recorded: OpenTelemetrySpan) {
+    this.context = recorded.spanContext();
+  }
+
+  get traceparent(): string {
+    const { traceId, spanId } = this.context;
+    return `00-${traceId}-${spanId}-${this.isSampled ? '01' : '00'}`;
+  }
+
+  get isSampled(): boolean {
+    return (this.context.traceFlags & TraceFlags.SAMPLED) !== 0;
+  }
+
+  get ids(): TraceIds {
+    return { trace_id: this.context.traceId, span_id: this.context.spanId };
+  }
+
+  rename(name: string): void {
+    this.recorded.updateName(name);
+  }
+
+  set(attributes: Attributes): void {
+    for (const [name, value] of Object.entries(attributes))
+      if (value !== undefined) this.recorded.setAttribute(name, value);
+  }
+
+  fail(error: unknown): void {
+    this.recorded.setAttribute('error.type', nameOf(error));
+    this.recorded.setStatus({ code: SpanStatusCode.ERROR });
+  }
+
+  end(): void {
+    this.recorded.end();
+  }
+}
+
+/** Gives the class of an error, or its code where that says more. A text is a kind that the caller has chosen. */
+function nameOf(error: unknown): string {
+  if (typeof error === 'string') return error;
+  if (!(error instanceof Error)) return 'unknown';
+  const { code } = error as NodeJS.ErrnoException;
+  return typeof code === 'string' && /^\w{1,40}$/.test(code) ? `${error.name} ${code}` : error.name;
+}
+
+function reasonOf(said: unknown): string {
+  if (said instanceof Error) return said.message;
+  return typeof said === 'string' ? said : inspect(said);
+}
+
+/** Makes a sampler of the specification of OpenTelemetry (`OTEL_TRACES_SAMPLER`). */
+function samplerOf(name: string, ratio: number): Sampler {
+  const root = name.endsWith('ratio')
+    ? new TraceIdRatioBasedSampler(ratio)
+    : name.endsWith('_off')
+      ? new AlwaysOffSampler()
+      : new AlwaysOnSampler();
+  return name.startsWith('parentbased_') ? new ParentBasedSampler({ root }) : root;
+}
