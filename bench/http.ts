@@ -7,12 +7,16 @@
  * the log and recorded `DomainProvisioned`. The bare handler runs the same two transactions in sequence and receives no
  * events.
  *
+ * At last the gateway answers GET beside one that traces, with one trace of a hundred sampled and exported.
+ *
  *     node dist/bench/http.js [--rounds 5] [--seconds 3] [--connections 32]
  */
 import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -24,6 +28,7 @@ import { eventStoreMigrations } from '@app/event-store';
 import { dnsRecords } from '@app/mail-records';
 import { readModelMigrations, type DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
+import { startTracing } from '@app/tracing';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { startGateway } from '../test/support/gateway';
@@ -119,13 +124,34 @@ async function serveBare(url: string): Promise<Serving> {
   return { origin: await server.listen({ port: 0, host: '127.0.0.1' }), key };
 }
 
-async function serveGateway(url: string): Promise<Serving> {
-  const gateway = await startGateway(url, { LOG_LEVEL: 'warn' as 'silent' });
+async function serveGateway(url: string, isTraced: boolean): Promise<Serving> {
+  if (isTraced) await traceToNobody();
+  const traces = isTraced ? { continuesOthers: true } : undefined;
+  const gateway = await startGateway(url, { LOG_LEVEL: 'warn' as 'silent' }, undefined, undefined, traces);
   const { key } = await gateway.key({ role: 'root:full' });
   return { origin: await gateway.app.getUrl(), key };
 }
 
-async function inOwnProcess(kind: 'bare' | 'gateway', url: string): Promise<{ child: ChildProcess; serving: Serving }> {
+/** Traces this process, one request of a hundred, to a collector in the same process that forgets what it gets. */
+async function traceToNobody(): Promise<void> {
+  const collector = createServer((request, response) => request.resume().on('end', () => response.end()));
+  collector.listen(0, '127.0.0.1');
+  await once(collector, 'listening');
+  const { port } = collector.address() as AddressInfo;
+  process.env.OTEL_EXPORTER_OTLP_ENDPOINT = `http://127.0.0.1:${port}`;
+  await startTracing({
+    service: 'bench',
+    sampler: 'parentbased_traceidratio',
+    ratio: 0.01,
+    exportEveryMs: 5_000,
+    mostWaiting: 2_048,
+    failed: (reason) => console.log(`  (spans are lost: ${reason})`),
+  });
+}
+
+type Kind = 'bare' | 'gateway' | 'traced';
+
+async function inOwnProcess(kind: Kind, url: string): Promise<{ child: ChildProcess; serving: Serving }> {
   const child = spawnWithParent([__filename, '--serve', kind, '--url', url], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
@@ -188,7 +214,8 @@ async function main(): Promise<void> {
     },
   });
   if (values.serve) {
-    process.send!(await (values.serve === 'bare' ? serveBare(values.url!) : serveGateway(values.url!)));
+    const { serve, url } = values;
+    process.send!(await (serve === 'bare' ? serveBare(url!) : serveGateway(url!, serve === 'traced')));
     return;
   }
   const rounds = Number(values.rounds);
@@ -217,10 +244,7 @@ async function main(): Promise<void> {
     };
     const [bareId, gatewayId] = [await added(bare.serving), await added(gateway.serving)];
     console.log('request        bare/s   gateway/s   ratio (each round)');
-    for (const method of ['GET', 'POST'] as const) {
-      const path = (id: string) => (method === 'GET' ? `/api/v1/domains/${id}` : '/api/v1/domains');
-      const ours = () => load(gateway.serving, method, path(gatewayId), how);
-      const theirs = () => load(bare.serving, method, path(bareId), how);
+    const compare = async (what: string, ours: () => Promise<number>, theirs: () => Promise<number>) => {
       await ours();
       await theirs();
       const runs: { ours: number; theirs: number }[] = [];
@@ -231,10 +255,28 @@ async function main(): Promise<void> {
       const ratios = runs.map((run) => run.ours / run.theirs);
       const rate = (key: 'ours' | 'theirs') => Math.round(median(runs.map((run) => run[key]))).toLocaleString('en');
       console.log(
-        `${`${method} domain${method === 'GET' ? '' : 's'}`.padEnd(12)}${rate('theirs').padStart(9)}${rate('ours').padStart(12)}   ` +
+        `${what.padEnd(12)}${rate('theirs').padStart(9)}${rate('ours').padStart(12)}   ` +
           `${median(ratios).toFixed(2)}  (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})`,
       );
+    };
+    const get = (id: string) => `/api/v1/domains/${id}`;
+    for (const method of ['GET', 'POST'] as const) {
+      const path = (id: string) => (method === 'GET' ? get(id) : '/api/v1/domains');
+      await compare(
+        method === 'GET' ? 'GET domain' : 'POST domains',
+        () => load(gateway.serving, method, path(gatewayId), how),
+        () => load(bare.serving, method, path(bareId), how),
+      );
     }
+    const traced = await inOwnProcess('traced', await server.database('traced'));
+    children.push(traced.child);
+    const tracedId = await added(traced.serving);
+    console.log('\nrequest     gateway/s    traced/s   ratio (each round)');
+    await compare(
+      'GET domain',
+      () => load(traced.serving, 'GET', get(tracedId), how),
+      () => load(gateway.serving, 'GET', get(gatewayId), how),
+    );
   } finally {
     for (const child of children) child.kill('SIGKILL');
     await server.stop();

@@ -29,6 +29,7 @@ const { fromLine } = load('./libs/messaging/cloud-event-line.ts');
 
 /** The form of stream names: of a domain or a mailbox. */
 const stream = '(mdom|mbx)_[a-z0-9]+';
+const traceparent = '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$';
 
 const fileOf = (type, version) => `schemas/${type}.${version}.json`;
 /**
@@ -271,6 +272,14 @@ function headersSchema() {
       pattern: `^${stream}/[1-9][0-9]*$`,
     }),
     ce_requestid: text('The `request_id` of the API. Absent when no request did it.'),
+    ce_traceparent: text(
+      'The span that has recorded the event, as W3C Trace Context (extension: distributed tracing). Absent where nothing was traced.',
+      { pattern: traceparent },
+    ),
+    traceparent: text(
+      'The span that has published this message. Absent where nothing was traced, where the trace is not sampled, and in replays.',
+      { pattern: traceparent },
+    ),
     ce_replayid: text(
       'An operator has published the event once more, in this run; its ce_id is that of the first time. Absent otherwise.',
       { pattern: '^rpl_[a-z0-9]+$' },

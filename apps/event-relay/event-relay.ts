@@ -25,6 +25,7 @@ import {
 import { Pool } from 'pg';
 import { Counter, Histogram } from 'prom-client';
 import { PublishQueue } from './publish-queue';
+import { sendTraced } from './publish-spans';
 import { parkingGroup, RefusedEvents } from './refused-events';
 
 const published = new Counter({ name: 'sendmux_relay_published_total', help: 'Events that Kafka has acknowledged' });
@@ -117,7 +118,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
       refused: await RefusedEvents.open(query, topic, empty),
       send: async (events) => {
         const done = publishSeconds.startTimer();
-        await publisher.send(events);
+        await sendTraced(events, topic, (traced) => publisher.send(traced));
         done();
         published.inc(events.length);
       },

@@ -21,6 +21,7 @@ import { OwnerMailer } from './owner-mailer';
 import { senderDomain } from './sender';
 import { SetupInstructionsWorker } from './setup-instructions.worker';
 import { TeamFailures } from './team-failures';
+import { tracedSmtp } from './traced-smtp';
 import { WebhookNoticesWorker } from './webhook-notices.worker';
 
 /** The time-outs of the connection to the SMTP server, in milliseconds. */
@@ -35,12 +36,13 @@ export class NotifierModule {
   /** @throws {Error} when `NOTIFY_FROM` is no address. */
   static forRoot(settings: Settings): DynamicModule {
     senderDomain(settings.NOTIFY_FROM);
-    const smtp = createTransport({
+    const transport = createTransport({
       ...smtpTimeouts,
       url: settings.SMTP_URL,
       disableFileAccess: true,
       disableUrlAccess: true,
     });
+    const smtp = tracedSmtp(transport);
     const mailing = { smtp, from: settings.NOTIFY_FROM, publicUrl: publicUrlOf(settings) };
     return {
       module: NotifierModule,

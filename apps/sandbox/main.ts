@@ -17,6 +17,8 @@ void runApp('sandbox', () => {
     port: portOf('sandbox', PORT),
     bodyLimit: 1_048_576,
     configure: readAllAsJson,
+    // It stands for services of others, which would have traces of their own.
+    isTraced: false,
     module: SandboxModule.forRoot({
       host: HOST,
       dohPort: portOf('sandbox-doh', PORT),

@@ -3,6 +3,7 @@ import { Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } f
 import type { Commands } from '@app/commands';
 import { AnnounceExpiry, ExpireDomain } from '@app/mail-domain';
 import type { DomainsReadModel, ExpiringDomain } from '@app/read-model';
+import { trace } from '@app/tracing';
 import { Counter } from 'prom-client';
 import { unlessAborted } from './rate-limiter';
 
@@ -76,7 +77,9 @@ export class Expiry implements OnApplicationBootstrap, BeforeApplicationShutdown
       ? new ExpireDomain(id, context)
       : new AnnounceExpiry(id, { expiresAt: new Date(due).toISOString() }, context);
     try {
-      const { events } = await this.commands.execute(command);
+      const { events } = await trace('expiry', { attributes: { 'sendmux.domain': id } }, () =>
+        this.commands.execute(command),
+      );
       if (events.length > 0) expiries.inc({ step: expiresAt ? 'expired' : 'announced' });
     } catch (error) {
       this.logger.warn(`The expiry of ${id} is left to the next pass: ${(error as Error).message}`);

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { identityFault, type IdentityFault } from '@app/mail-domain';
 import { checkNamed, isUndecided, ownership, type Assessment } from '@app/mail-records';
 import type { SesStatuses } from '@app/ses';
+import { carried } from '@app/tracing';
 import type { Verifier } from '@app/verification';
 import { lookSeconds, ownershipDisputes, type Outcome } from './metrics';
 import { changesNothing, type WatchedDomain } from './watched-domain';
@@ -13,12 +14,16 @@ export interface AssessedDomain {
   readonly assessment: Assessment;
   /** Milliseconds since the epoch. */
   readonly lookedAt: number;
+  /** The span of the look, as W3C `traceparent`; absent where it was not traced. */
+  readonly traceparent?: string;
 }
 
 /** A domain whose identity at SES is not as it should be. */
 export interface FaultyIdentity {
   readonly id: string;
   readonly fault: IdentityFault;
+  /** The span of the look, as W3C `traceparent`; absent where it was not traced. */
+  readonly traceparent?: string;
 }
 
 /** Whether only one resolver sees the proof of ownership, while all agree about the rest (case G2). */
@@ -54,12 +59,12 @@ export class Looks {
       const hasSomethingToLose = domain.status === 'verified' || domain.lapsed;
       const dkim = await this.sesStatuses.of(domain, hasSomethingToLose);
       const fault = identityFault(dkim, 'scheduled');
-      if (fault) onFault?.({ id: domain.id, fault });
+      if (fault) onFault?.({ id: domain.id, fault, ...carried() });
       const startedAt = performance.now();
       const assessment = await this.verifier.check(domain, dkim);
       lookSeconds.observe((performance.now() - startedAt) / 1_000);
       if (isUndecided(assessment)) return 'undecided';
-      if (!changesNothing(domain, assessment)) return { domain, assessment, lookedAt };
+      if (!changesNothing(domain, assessment)) return { domain, assessment, lookedAt, ...carried() };
       if (isOwnershipDisputed(assessment)) this.reportDispute(domain);
       return 'unchanged';
     } catch (error) {

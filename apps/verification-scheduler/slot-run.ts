@@ -1,4 +1,5 @@
 import { isBroken } from '@app/mail-records';
+import { trace } from '@app/tracing';
 import type { Canary } from '@app/verification';
 import type { AssessmentRecorder } from './assessment-recorder';
 import { tolerated, type CircuitBreaker } from './circuit-breaker';
@@ -74,14 +75,17 @@ export class SlotRun {
       isWanted: (domain: WatchedDomain) => !only || only.has(domain.id),
       isActive: () => this.isActive() && !this.stopped,
     };
-    await visits.forEach(listing, async (domain) => {
-      const look = await looks.at(domain, onFault);
-      if (typeof look === 'string') return this.count(domain.id, look);
-      const fails = isBroken(look.assessment.findings);
-      const hasSomethingToLose = domain.status !== 'pending' || domain.lapsed;
-      if (fails && hasSomethingToLose) return this.withhold(look, verified);
-      this.count(domain.id, await recorder.record(look, cycle));
-    });
+    await visits.forEach(listing, (domain) =>
+      // Each look is a trace of its own: one of a slot would have the looks at all of its domains.
+      trace('look', { attributes: { 'sendmux.domain': domain.id, 'sendmux.slot': slot } }, async () => {
+        const look = await looks.at(domain, onFault);
+        if (typeof look === 'string') return this.count(domain.id, look);
+        const fails = isBroken(look.assessment.findings);
+        const hasSomethingToLose = domain.status !== 'pending' || domain.lapsed;
+        if (fails && hasSomethingToLose) return this.withhold(look, verified);
+        this.count(domain.id, await recorder.record(look, cycle));
+      }),
+    );
   }
 
   private withhold(assessed: AssessedDomain, verified: number): void {
@@ -108,9 +112,15 @@ export class SlotRun {
   private async recordWithheld(): Promise<void> {
     const { concurrency, recorder } = this.parts;
     const { cycle } = this.claim;
-    if (this.isActive()) await concurrency.forEach([this.faulty], (each) => recorder.requestRepair(each, cycle));
+    if (this.isActive())
+      await concurrency.forEach([this.faulty], (each) =>
+        trace('ask for a repair', { parent: each.traceparent }, () => recorder.requestRepair(each, cycle)),
+      );
     await concurrency.forEach([this.withheld], async (each) => {
-      if (this.isActive()) this.count(each.domain.id, await recorder.record(each, cycle));
+      if (!this.isActive()) return;
+      const { domain, traceparent: parent } = each;
+      const outcome = await trace('record a failing look', { parent }, () => recorder.record(each, cycle));
+      this.count(domain.id, outcome);
     });
   }
 

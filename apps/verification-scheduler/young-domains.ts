@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { youngCycle } from '@app/cycle';
+import { trace } from '@app/tracing';
 import type { Canary } from '@app/verification';
 import type { AssessmentRecorder } from './assessment-recorder';
 import type { DomainVisits } from './domain-visits';
@@ -80,9 +81,11 @@ export class YoungDomains {
       isActive,
     };
     await visits.forEach(listing, async (domain: YoungDomain) => {
-      const look = await looks.at(domain);
-      const cycle = youngCycle(domain.id, domain.dueAt, intervalMs, domain.turn);
-      const outcome = typeof look === 'string' ? look : await recorder.record(look, cycle);
+      const outcome = await trace('look', { attributes: { 'sendmux.domain': domain.id } }, async () => {
+        const look = await looks.at(domain);
+        const cycle = youngCycle(domain.id, domain.dueAt, intervalMs, domain.turn);
+        return typeof look === 'string' ? look : recorder.record(look, cycle);
+      });
       lookOutcomes.inc({ outcome });
       outcomes.add(outcome);
     });

@@ -9,6 +9,7 @@ import {
   type LaneOutcome,
   type Outcome,
   type SubjectOutcome,
+  type WaitingDelivery,
 } from '@app/webhooks';
 import { backOffMs } from '@app/runtime';
 import type { TryResult } from './endpoint-client';
@@ -58,8 +59,7 @@ export interface LaneLimits {
 export interface MessageToSend {
   readonly endpoint: Endpoint;
   readonly lane: Lane;
-  readonly message: string;
-  readonly replay: string;
+  readonly delivery: WaitingDelivery;
   readonly body: Buffer;
   readonly slow: () => void;
 }
@@ -255,13 +255,11 @@ export class LaneRun {
       place.becomeSlow();
     };
     const { endpoint } = this;
-    const { message, replay } = delivery;
     let isSlow = false;
     const result = await this.services.send({
       endpoint,
       lane: this.key.lane,
-      message,
-      replay,
+      delivery,
       body,
       slow: () => ((isSlow = true), slow()),
     });

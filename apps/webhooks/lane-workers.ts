@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { backOffMs } from '@app/runtime';
+import { originOf, trace } from '@app/tracing';
 import {
   signaturesOf,
   testType,
@@ -288,7 +289,28 @@ export class LaneWorkers {
     return bodies;
   }
 
-  private async send({ endpoint, lane, message, replay, body, slow }: MessageToSend): Promise<TryResult | undefined> {
+  /** Sends a message in the trace of its event. The endpoint is told nothing of that: ids of ours are not its own. */
+  private send(message: MessageToSend): Promise<TryResult | undefined> {
+    const { endpoint, lane, delivery } = message;
+    const { traceparent } = delivery;
+    const attributes = {
+      'http.request.method': 'POST',
+      'sendmux.webhook': endpoint.id,
+      'sendmux.webhook.lane': lane,
+      'messaging.message.id': delivery.message,
+      'http.request.resend_count': delivery.tries || undefined,
+    };
+    const origin = lane === 'replay' ? { link: traceparent ?? undefined } : originOf(traceparent, delivery.createdAt);
+    return trace('deliver', { kind: 'client', attributes, ...origin }, async (span) => {
+      const result = await this.post(message);
+      span.set({ 'http.response.status_code': result?.status ?? undefined });
+      if (result && !result.isSuccess) span.fail(String(result.status ?? 'no_answer'));
+      return result;
+    });
+  }
+
+  private async post({ endpoint, lane, delivery, body, slow }: MessageToSend): Promise<TryResult | undefined> {
+    const { message, replay } = delivery;
     const { client } = this.options;
     const timestamp = Math.floor(Date.now() / 1_000);
     let result: TryResult;

@@ -113,6 +113,7 @@ export class ReplayFeeder implements OnApplicationBootstrap, BeforeApplicationSh
               version: event.version,
               position: event.position,
               occurredAt: event.time,
+              traceparent: event.metadata.traceparent,
             },
           ]
         : [],

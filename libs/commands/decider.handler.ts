@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { ConstraintViolation, WrongExpectedVersion, type Append, type EventStore } from '@app/event-store';
+import { carried, span } from '@app/tracing';
 import type { Command, Decider, ModelEvent } from './decider';
 import { StreamStates, type StreamState } from './stream-states';
 
@@ -54,7 +55,17 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
    * refuses, by its decision or by a constraint of the store; {WrongExpectedVersion} when other writers were first too
    * many times in a row; whatever `EventStore.append` throws.
    */
-  async execute({ command, ifVersion, also }: ToExecute<C>): Promise<Decision<E, State>> {
+  execute(asked: ToExecute<C>): Promise<Decision<E, State>> {
+    const { command } = asked;
+    const attributes = { [`sendmux.${this.decider.kind}`]: this.decider.streamOf(command) };
+    return span(command.type, { attributes }, async (recorded) => {
+      const decision = await this.decideAndAppend(asked);
+      recorded.set({ 'sendmux.version': decision.version, 'sendmux.events': typesOf(decision.events) });
+      return decision;
+    });
+  }
+
+  private async decideAndAppend({ command, ifVersion, also }: ToExecute<C>): Promise<Decision<E, State>> {
     for (let attempt = 1; ; attempt++) {
       // 1. Read the streams, fold them, and decide.
       const decided = await this.decideOn(command, ifVersion);
@@ -65,8 +76,7 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
       if (besides?.events.length === 0) return { ...(await this.load(decided.stream)), events: [] };
       // 2. Append the events and the rows of the read model, in one transaction.
       try {
-        if (besides) await this.store.appendTogether(all.map(({ append }) => append));
-        else await this.store.append(decided.append);
+        await this.append(all.map(({ append }) => append));
         for (const each of all) this.tell(each);
         return { state, version, events };
       } catch (error) {
@@ -81,6 +91,16 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
         if (!(error instanceof WrongExpectedVersion) || attempt === attempts) throw error;
       }
     }
+  }
+
+  /** Appends, with the span that does it as the origin of whatever the events lead to. */
+  private append(appends: readonly Append[]): Promise<void> {
+    const attributes = { 'db.system.name': 'postgresql', 'db.operation.name': 'INSERT' };
+    return span('append', { kind: 'producer', attributes }, async () => {
+      const traced = appends.map((each) => ({ ...each, metadata: { ...each.metadata, ...carried() } }));
+      if (traced.length > 1) await this.store.appendTogether(traced);
+      else await this.store.append(traced[0]!);
+    });
   }
 
   private async decideOn(command: C, ifVersion?: number): Promise<Undone<C, E, State>> {
@@ -131,10 +151,12 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
         causation_id: causationId,
         ...this.decider.logged?.(events),
       },
-      events.map(({ type }) => type).join(', '),
+      typesOf(events),
     );
   }
 }
 
 /** Gives the later of two times as events store them: as texts they sort in the order of time. */
 const latest = (at: string, last = at): string => (last > at ? last : at);
+
+const typesOf = (events: readonly ModelEvent[]): string => events.map(({ type }) => type).join(', ');

@@ -5,6 +5,11 @@ export interface EventMetadata {
   readonly correlationId: string;
   /** `stream/version` of the event that led to this one. */
   readonly causationId?: string;
+  /**
+   * The span that has appended the event, as W3C `traceparent`; absent where nothing was traced. It is the context of
+   * the CloudEvents extension for distributed tracing.
+   */
+  readonly traceparent?: string;
 }
 
 export interface NewEvent {

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import type { Pool } from 'pg';
 import { migrate, openPool, postgresFault, type DatabaseUrls } from '@app/database';
 import { CounterpartAlarm, within } from '@app/runtime';
+import { span } from '@app/tracing';
 import { mailServerMigrations, sharedDomainId, unicodeLabels } from './mail-server.migration';
 
 /** Thrown when the database that Postfix reads is not available. Trying again may help. */
@@ -242,7 +243,13 @@ export class MailServer {
     await this.pool.end();
   }
 
-  private async query<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
+  private query<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
+    const operation = text.slice(0, text.indexOf(' '));
+    const attributes = { 'db.system.name': 'postgresql', 'db.operation.name': operation };
+    return span(`mail server ${operation}`, { kind: 'client', attributes }, () => this.run<Row>(text, values));
+  }
+
+  private async run<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
     try {
       // Migrated at the first use and not at the start, so that a process can start while this database is down. The
       // time is bounded, since a server may accept a connection and never answer.

@@ -1,6 +1,6 @@
 import type { RecordedEvent } from '@app/event-store';
 import * as fc from 'fast-check';
-import { eventTypeOf, fromCloudEvent, toCloudEvent } from './cloud-event';
+import { asPublishedBy, eventTypeOf, fromCloudEvent, toCloudEvent } from './cloud-event';
 import { CannotBeHandled } from './ordered-dispatch';
 
 const event: RecordedEvent = {
@@ -42,6 +42,32 @@ it('is the message that docs/subscribe.md describes', () => {
   });
 });
 
+const appendedBy = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+const publishedBy = '00-4bf92f3577b34da6a3ce929d0e0e4736-53995c3f42cd8ad8-01';
+
+describe('the trace of an event', () => {
+  const traced = { ...event, metadata: { ...event.metadata, traceparent: appendedBy } };
+
+  it('is an attribute, and the span that publishes it is a header of the message alone', () => {
+    const message = asPublishedBy(toCloudEvent(traced), publishedBy);
+    expect(message.headers).toEqual({
+      ...toCloudEvent(event).headers,
+      ce_traceparent: appendedBy,
+      traceparent: publishedBy,
+    });
+    expect(fromCloudEvent(received(message))).toEqual({ ...traced, publishedBy });
+  });
+
+  it.each(['', 'none', `${appendedBy} `, 'ä'.repeat(40), 'x'.repeat(10_000)])(
+    'is left out where it is %j, and the event is read',
+    (text) => {
+      const { headers, value } = received(toCloudEvent(event));
+      const message = { headers: { ...headers, ce_traceparent: text, traceparent: text }, value };
+      expect(fromCloudEvent(message)).toEqual(event);
+    },
+  );
+});
+
 it('is read as it was recorded, whatever it contains', () => {
   const word = fc.stringMatching(/^[\w.:-]{1,40}$/);
   const recorded = fc
@@ -56,7 +82,7 @@ it('is read as it was recorded, whatever it contains', () => {
         .date({ min: new Date(0), max: new Date('2100-01-01'), noInvalidDate: true })
         .map((at) => at.toISOString()),
       metadata: fc.record(
-        { actor: word, correlationId: word, causationId: word, requestId: word },
+        { actor: word, correlationId: word, causationId: word, requestId: word, traceparent: fc.constant(appendedBy) },
         { requiredKeys: ['actor', 'correlationId'] },
       ),
     })

@@ -1,4 +1,5 @@
 import { eventId, eventSource, sequenceOf, type EventMetadata, type RecordedEvent } from '@app/event-store';
+import { knownTraceparent } from '@app/tracing';
 import { CannotBeHandled } from './ordered-dispatch';
 
 const typePrefix = 'com.sendmux.';
@@ -32,12 +33,23 @@ export interface DeliveredEvent extends RecordedEvent {
    * time.
    */
   readonly replayId?: string;
+  /**
+   * The span that has published the event, as W3C `traceparent`; absent on the log, and where that was not traced. The
+   * span that has appended it is in the metadata.
+   */
+  readonly publishedBy?: string;
 }
+
+/** The header of a record with the span that has published it, which clients of Kafka that trace read and write. */
+const publishedByHeader = 'traceparent';
 
 /** Gives the URN of the JSON Schema of an event's data, by type and version. */
 export const dataSchema = (type: string, version: number): string => `urn:sendmux:event:${type}:${version}`;
 
-/** Gives the context attributes of an event: CloudEvents 1.0, with the extensions sequence and partitioning. */
+/**
+ * Gives the context attributes of an event: CloudEvents 1.0, with the extensions sequence, partitioning and distributed
+ * tracing.
+ */
 export function attributesOf(
   event: Omit<RecordedEvent, 'data' | 'metadata'>,
   metadata: EventMetadata,
@@ -59,6 +71,7 @@ export function attributesOf(
     correlationid: metadata.correlationId,
     ...(metadata.causationId && { causationid: metadata.causationId }),
     ...(metadata.requestId && { requestid: metadata.requestId }),
+    ...(metadata.traceparent && { traceparent: metadata.traceparent }),
     ...(replayId && { replayid: replayId }),
   };
 }
@@ -76,6 +89,12 @@ export function toCloudEvent({ replayId, ...event }: DeliveredEvent): CloudEvent
     },
   };
 }
+
+/** Gives the message with the span that publishes it, which is that of one hop and no attribute of the event. */
+export const asPublishedBy = (message: CloudEvent, traceparent: string): CloudEvent => ({
+  ...message,
+  headers: { ...message.headers, [publishedByHeader]: traceparent },
+});
 
 /** Reads only the event type of a message; undefined when it is not one of our events. */
 export function eventTypeOf({ headers }: Pick<ReceivedMessage, 'headers'>): string | undefined {
@@ -115,6 +134,9 @@ export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value
   if (headers.ce_dataschema !== dataSchema(type, schemaVersion) || !(schemaVersion >= 1))
     throw new CannotBeHandled(`The header ce_dataschema names no schema of ${type}: ${headers.ce_dataschema}`);
   const time = header('ce_time');
+  // What is no traceparent is left out: an event is handled, whatever is wrong with its trace.
+  const traceparent = knownTraceparent(headers.ce_traceparent);
+  const publishedBy = knownTraceparent(headers[publishedByHeader]);
   if (Number.isNaN(Date.parse(time))) throw new CannotBeHandled(`The header ce_time is no time: ${time}`);
   return {
     stream,
@@ -129,7 +151,9 @@ export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value
       correlationId: header('ce_correlationid'),
       ...(headers.ce_causationid && { causationId: header('ce_causationid') }),
       ...(headers.ce_requestid && { requestId: header('ce_requestid') }),
+      ...(traceparent && { traceparent }),
     },
+    ...(publishedBy && { publishedBy }),
     ...(headers.ce_replayid && { replayId: header('ce_replayid') }),
   };
 }

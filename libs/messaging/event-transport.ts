@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackOff } from '@app/runtime';
-import type { RecordedEvent } from '@app/event-store';
+import { eventId } from '@app/event-store';
+import { originOf, trace } from '@app/tracing';
 import { Logger } from '@nestjs/common';
 import { BaseRpcContext, Server, type CustomTransportStrategy } from '@nestjs/microservices';
 import type { Pool } from 'pg';
 import { isObservable, lastValueFrom } from 'rxjs';
-import { fromCloudEvent } from './cloud-event';
+import { fromCloudEvent, type DeliveredEvent } from './cloud-event';
 import { describeError } from './describe-error';
 import { isConnectionLoss } from './connection-loss';
 import { consumerMetrics, measure, measureNoMore } from './metrics';
@@ -135,8 +136,26 @@ export abstract class EventTransport<Status extends string>
     return this.schemaVersions !== undefined && !(type in this.schemaVersions);
   }
 
-  /** @throws {CannotBeHandled} when this release does not understand the event; whatever the handler throws. */
-  protected async handle(event: RecordedEvent): Promise<void> {
+  /**
+   * Handles an event as a part of the trace that has led to it. A replay has traces of its own, each with a link.
+   *
+   * @throws {CannotBeHandled} when this release does not understand the event; whatever the handler throws.
+   */
+  protected handle(event: DeliveredEvent): Promise<void> {
+    const { type, time, metadata, replayId, publishedBy } = event;
+    const origin = replayId
+      ? { parent: publishedBy, link: metadata.traceparent }
+      : originOf(publishedBy ?? metadata.traceparent, new Date(time));
+    const attributes = {
+      'messaging.operation.type': 'process',
+      'messaging.consumer.group.name': this.group,
+      'messaging.message.id': eventId(event),
+      'sendmux.replay': replayId,
+    };
+    return trace(`process ${type}`, { kind: 'consumer', attributes, ...origin }, () => this.pass(event));
+  }
+
+  private async pass(event: DeliveredEvent): Promise<void> {
     const { type, schemaVersion } = event;
     const known = this.schemaVersions?.[type];
     if (this.schemaVersions && known === undefined)

@@ -4,6 +4,7 @@ export * from './consume-events';
 export * from './event-consumer';
 export { stalledMs } from './event-transport';
 export {
+  asPublishedBy,
   fromCloudEvent,
   toCloudEvent,
   type CloudEvent,

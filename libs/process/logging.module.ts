@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { logLines } from '@app/runtime';
+import { traceIds } from '@app/tracing';
 import type { DynamicModule } from '@nestjs/common';
 import { LoggerModule } from 'nestjs-pino';
 import { requestId, withoutAddresses, withoutKeys } from './request-id';
@@ -12,6 +13,7 @@ export function loggingModule(app: string, level: string): DynamicModule {
       level,
       base: { app },
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      mixin: traceIds,
       genReqId: requestId,
       quietReqLogger: true,
       customAttributeKeys: { reqId: 'request_id' },

@@ -2,13 +2,16 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import { flushCompileCache } from 'node:module';
 import { setTimeout as delay } from 'node:timers/promises';
 import { completeEnvironment, endLog, isLogOpen, SettingsInvalid } from '@app/runtime';
+import { endTracing } from '@app/tracing';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { DynamicModule } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Logger } from 'nestjs-pino';
 import { HttpServers, type HttpServerOptions } from './http-server';
+import { HttpTraces, type HttpTracesOptions } from './http-traces';
 import { requestId } from './request-id';
+import { traceProcess } from './tracing';
 
 export interface AppToRun extends HttpServerOptions {
   readonly host: string;
@@ -18,6 +21,10 @@ export interface AppToRun extends HttpServerOptions {
   readonly bodyLimit?: number;
   /** Configures the app after its creation, before the port opens. */
   readonly configure?: (app: NestFastifyApplication) => Promise<void> | void;
+  /** How requests are traced; not at all when absent. `runApp` says it by the settings of traces. */
+  readonly traces?: HttpTracesOptions | undefined;
+  /** Whether the settings of traces are for this app; true when absent. */
+  readonly isTraced?: boolean;
 }
 
 /** Creates the app as `main.ts` and the tests run it. The caller listens. */
@@ -25,11 +32,13 @@ export async function createApp({
   module,
   configure,
   bodyLimit = 65_536,
+  traces,
   ...options
 }: AppToRun): Promise<NestFastifyApplication> {
   const servers = new HttpServers(options);
+  const traced = traces && new HttpTraces(traces);
   const adapter = new FastifyAdapter({
-    serverFactory: (handler: RequestListener) => servers.create(handler),
+    serverFactory: (handler: RequestListener) => servers.create(traced ? traced.around(handler) : handler),
     // The servers answer these themselves.
     clientErrorHandler: () => undefined,
     frameworkErrors: (_error: unknown, request: FastifyRequest, reply: FastifyReply) =>
@@ -44,6 +53,7 @@ export async function createApp({
     void servers.connections.close();
     done();
   });
+  traced?.followIn(adapter.getInstance());
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
     bufferLogs: true,
     abortOnError: false,
@@ -66,7 +76,8 @@ export async function runApp(name: string, describe: () => AppToRun): Promise<vo
   Object.assign(process.env, completeEnvironment(process.env));
   try {
     const description = describe();
-    const app = await createApp(description);
+    const traces = description.isTraced === false ? undefined : await traceProcess(name);
+    const app = await createApp({ ...description, traces });
     const logger = app.get(Logger);
     logWarnings(logger);
     endOnFaults(name, logger);
@@ -122,7 +133,7 @@ function endOnSignals(name: string, app: NestFastifyApplication, logger: Logger)
     if (stopping) return;
     stopping = true;
     try {
-      const isInOrder = await inTime(stopWithinMs, app.close());
+      const isInOrder = await inTime(stopWithinMs, app.close().then(endTracing));
       if (isInOrder) logger.log(`${name} has stopped after ${signal}`);
       else logger.warn(`${name} has stopped after ${signal}, with work that other processes will go on with`);
     } catch (error) {

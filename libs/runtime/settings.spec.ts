@@ -10,6 +10,7 @@ import {
   outboundProviders,
   providersForCustomers,
   SettingsInvalid,
+  tracingSettings,
 } from './settings';
 
 const complete = {
@@ -46,6 +47,17 @@ describe('settings', () => {
     [{ MAX_DOMAINS: '-1' }, /MAX_DOMAINS must be a number from 0/],
   ])('refuses the quotas %j', (settings, fault) => {
     expect(() => loadSettings({ ...complete, ...settings })).toThrow(fault);
+  });
+
+  it.each([
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4317' }, /OTEL_EXPORTER_OTLP_ENDPOINT must be a URL/],
+    [{ OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, /OTEL_EXPORTER_OTLP_PROTOCOL must be http\/protobuf.*4318/],
+    [{ OTEL_TRACES_SAMPLER: 'jaeger_remote' }, /OTEL_TRACES_SAMPLER must be always_on, .* or parentbased_traceidratio/],
+    [{ OTEL_TRACES_SAMPLER_ARG: '1%' }, /OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1/],
+    [{ OTEL_BSP_MAX_QUEUE_SIZE: '10' }, /OTEL_BSP_MAX_QUEUE_SIZE must be a number from 512/],
+  ])('refuses the traces %j', (settings, fault) => {
+    expect(() => loadSettings({ ...complete, ...settings })).toThrow(fault);
+    expect(() => loadSettings({ ...complete, ...settings }, tracingSettings)).toThrow(fault);
   });
 
   it('names the entry of a list that is at fault', () => {

@@ -155,6 +155,16 @@ const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 const topicForm = /^(?!\.{1,2}$)[\w.-]{1,200}$/;
 const topicFault = 'must be letters, digits, dots, dashes and underscores, at most 200';
 
+/** The samplers that the specification of OpenTelemetry names and that need no server. */
+const samplers = [
+  'always_on',
+  'always_off',
+  'traceidratio',
+  'parentbased_always_on',
+  'parentbased_always_off',
+  'parentbased_traceidratio',
+] as const;
+
 const nothingRuns = 'is not set, and no embedded service runs here: start one with `make start`, or set it';
 
 /** The default canary. Its TXT record must be published (docs/operations/running.md); the sandbox has it. */
@@ -310,6 +320,32 @@ const environment = z.object({
   MAX_DOMAINS_PER_TEAM: wholeNumber(1_000, 0, 1_000_000_000),
   MAX_MAILBOXES_PER_TEAM: wholeNumber(10_000, 0, 1_000_000_000),
   MAX_DOMAINS: wholeNumber(9_500, 0, 1_000_000_000),
+  OTEL_EXPORTER_OTLP_ENDPOINT: serverUrl('https:', 'http:').optional(),
+  OTEL_EXPORTER_OTLP_PROTOCOL: z
+    .literal('http/protobuf', {
+      error: 'must be http/protobuf, which collectors take on port 4318: grpc and http/json are not spoken here',
+    })
+    .default('http/protobuf'),
+  OTEL_EXPORTER_OTLP_HEADERS: z.string().optional(),
+  OTEL_EXPORTER_OTLP_TIMEOUT: wholeNumber(10_000, 1, 600_000),
+  OTEL_EXPORTER_OTLP_COMPRESSION: z.enum(['none', 'gzip'], { error: 'must be none or gzip' }).default('none'),
+  OTEL_EXPORTER_OTLP_CERTIFICATE: z.string().min(1).optional(),
+  OTEL_SERVICE_NAME: z.string().min(1).optional(),
+  OTEL_RESOURCE_ATTRIBUTES: z.string().optional(),
+  OTEL_TRACES_SAMPLER: z
+    .enum(samplers, { error: `must be ${samplers.slice(0, -1).join(', ')} or ${samplers.at(-1)}` })
+    .default('parentbased_always_on'),
+  OTEL_TRACES_SAMPLER_ARG: number(1, 0, 1),
+  OTEL_PROPAGATORS: z
+    .string()
+    .default('tracecontext')
+    .transform((text) => text.split(',').map((part) => part.trim())),
+  OTEL_BSP_SCHEDULE_DELAY: wholeNumber(5_000, 10, 600_000),
+  OTEL_BSP_MAX_QUEUE_SIZE: wholeNumber(2_048, 512, 1_000_000),
+  OTEL_SDK_DISABLED: z
+    .enum(['true', 'false'], { error: 'must be true or false' })
+    .default('false')
+    .transform((text) => text === 'true'),
   SENDMUX_DATA_DIR: z.string().min(1).default('.sendmux'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
@@ -350,6 +386,24 @@ export function providersForCustomers(settings: ProviderSettings): string[] {
     ...[...settings.OUTBOUND_PROVIDERS.keys()].filter((name) => name !== sendmuxSes && !ofShards.has(name)),
   ];
 }
+
+/** The settings of traces, by the names that OpenTelemetry has given them. Every process has them. */
+export const tracingSettings = [
+  'OTEL_EXPORTER_OTLP_ENDPOINT',
+  'OTEL_EXPORTER_OTLP_PROTOCOL',
+  'OTEL_EXPORTER_OTLP_HEADERS',
+  'OTEL_EXPORTER_OTLP_TIMEOUT',
+  'OTEL_EXPORTER_OTLP_COMPRESSION',
+  'OTEL_EXPORTER_OTLP_CERTIFICATE',
+  'OTEL_SERVICE_NAME',
+  'OTEL_RESOURCE_ATTRIBUTES',
+  'OTEL_TRACES_SAMPLER',
+  'OTEL_TRACES_SAMPLER_ARG',
+  'OTEL_PROPAGATORS',
+  'OTEL_BSP_SCHEDULE_DELAY',
+  'OTEL_BSP_MAX_QUEUE_SIZE',
+  'OTEL_SDK_DISABLED',
+] as const satisfies (keyof Settings)[];
 
 export const settingNames = Object.keys(environment.shape) as (keyof Settings)[];
 

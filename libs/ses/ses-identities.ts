@@ -14,6 +14,7 @@ import { Counter } from 'prom-client';
 import { z } from 'zod';
 import type { SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
 import { backOffMs, CounterpartAlarm, defaultShard, type SesShard } from '@app/runtime';
+import { span } from '@app/tracing';
 import { ConnectionAhead } from './connection-ahead';
 import { isKnownSesError, sesFault, type SesFault, type SesOperation } from './ses-fault';
 import type { CallOutcomes } from './shard-health';
@@ -104,6 +105,11 @@ export interface Call {
   readonly signal?: AbortSignal | undefined;
   /** Who waits for the answer, and so which calls go first; `background` when absent. */
   readonly priority?: Priority | undefined;
+}
+
+interface Expecting extends Call {
+  /** The error that is an answer too. */
+  readonly expected?: new (...args: never[]) => SESv2ServiceException;
 }
 
 const statuses = {
@@ -315,20 +321,35 @@ export class SesIdentities {
    * Makes a call. Gives the answer of SES, or undefined for an expected error. A throttled call is repeated for as
    * long as the caller waits; other failures are left to the caller.
    */
-  protected async call<Answer extends Answered>(
+  protected call<Answer extends Answered>(
     operation: SesOperation,
     send: (options: { abortSignal: AbortSignal }) => Promise<Answer>,
-    {
-      signal,
-      priority = 'background',
-      expected,
-    }: Call & { expected?: new (...args: never[]) => SESv2ServiceException },
+    how: Expecting,
+  ): Promise<Answer | undefined> {
+    const attributes = {
+      'rpc.system': 'aws-api',
+      'rpc.service': 'SESv2',
+      'rpc.method': operation,
+      'cloud.region': this.options.region,
+      'sendmux.ses.shard': this.options.name ?? defaultShard,
+    };
+    return span(`SES ${operation}`, { kind: 'client', attributes }, async (called) => {
+      const answer = await this.callInTurn(operation, send, how);
+      called.set({ 'aws.request_id': answer?.$metadata.requestId });
+      return answer;
+    });
+  }
+
+  private async callInTurn<Answer extends Answered>(
+    operation: SesOperation,
+    send: (options: { abortSignal: AbortSignal }) => Promise<Answer>,
+    { signal, priority = 'background', expected }: Expecting,
   ): Promise<Answer | undefined> {
     const since = performance.now();
     try {
       for (;;) {
         await this.ready(signal);
-        await this.turns.take({ priority, signal, since });
+        await span('wait for a turn at SES', {}, () => this.turns.take({ priority, signal, since }));
         const beganAt = performance.now();
         // The request handler's time-out ends with the headers of the answer, but the body can hang too.
         const late = AbortSignal.timeout(this.options.timeoutMs);

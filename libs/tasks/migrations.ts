@@ -28,4 +28,17 @@ class CreateTasks1795400000100 implements MigrationInterface {
   }
 }
 
-export const tasksMigrations: readonly Migration[] = [CreateTasks1795400000100];
+/** Old processes beside new ones neither write nor read the column. */
+class TraceTasks1799000000100 implements MigrationInterface {
+  readonly name = 'TraceTasks1799000000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE tasks ADD COLUMN traceparent text');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE tasks DROP COLUMN traceparent');
+  }
+}
+
+export const tasksMigrations: readonly Migration[] = [CreateTasks1795400000100, TraceTasks1799000000100];

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Connection } from '@app/database';
+import { carried } from '@app/tracing';
 import { Pool } from 'pg';
 
 /** A task as its handler sees it. */
@@ -13,6 +14,8 @@ export interface Task<Payload = unknown> {
   readonly attempts: number;
   readonly createdAt: Date;
   readonly lastError: string | null;
+  /** The span that has put it on, as W3C `traceparent`; null where that was not traced. */
+  readonly traceparent: string | null;
 }
 
 /** A task that one worker holds until `leaseUntil`, by the database's clock. */
@@ -63,12 +66,13 @@ export class TaskList {
     await client.query({
       name: 'task-put',
       text: `
-        INSERT INTO tasks AS t (list, key, kind, payload, due) VALUES ($1, $2, $3, $4, coalesce($5, now()))
+        INSERT INTO tasks AS t (list, key, kind, payload, due, traceparent)
+        VALUES ($1, $2, $3, $4, coalesce($5, now()), $6)
         ON CONFLICT (list, key) DO UPDATE SET
           id = excluded.id, kind = excluded.kind, payload = excluded.payload, due = excluded.due,
-          attempts = 0, last_error = NULL, created_at = excluded.created_at
+          attempts = 0, last_error = NULL, created_at = excluded.created_at, traceparent = excluded.traceparent
         WHERE t.kind <> excluded.kind OR t.payload <> excluded.payload`,
-      values: [list, key, kind, JSON.stringify(payload), due ?? null],
+      values: [list, key, kind, JSON.stringify(payload), due ?? null, carried()?.traceparent ?? null],
     });
     this.changed.emit(list, key);
   }
@@ -116,7 +120,7 @@ export class TaskList {
           lease_token = gen_random_uuid(), lease_until = now() + $3 * interval '1 ms', attempts = attempts + 1
         FROM free WHERE t.list = free.list AND t.key = free.key
         RETURNING t.list, t.key, t.id, t.kind, t.payload, t.attempts, t.created_at AS "createdAt",
-                  t.last_error AS "lastError", t.lease_token AS "leaseToken"`,
+                  t.last_error AS "lastError", t.lease_token AS "leaseToken", t.traceparent`,
       values: [list, limit, leaseMs],
     });
     return rows;

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { backOffMs, type BackOff } from '@app/runtime';
+import { originOf, trace } from '@app/tracing';
 import type { ClaimedTask, Task, TaskList } from './task-list';
 import { measure, measureNoMore } from './task-metrics';
 
@@ -164,7 +165,7 @@ export class TaskWorker {
   private async handle(task: ClaimedTask, signal: AbortSignal, settled: () => void): Promise<void> {
     let outcome: TaskOutcome;
     try {
-      outcome = await this.options.handle(task, signal);
+      outcome = await this.traced(task, signal);
     } catch (error) {
       outcome = { error: messageOf(error) };
     }
@@ -182,6 +183,23 @@ export class TaskWorker {
     } catch (error) {
       this.logger.warn(`${task.kind} of ${task.key} will be repeated when its lease ends: ${messageOf(error)}`);
     }
+  }
+
+  /** Runs one attempt in the trace of what has put the task on. */
+  private traced(task: ClaimedTask, signal: AbortSignal): Promise<TaskOutcome> {
+    // A key may have an address behind an id.
+    const of = /^[a-z]{2,5}_[a-z0-9]+/.exec(task.key)?.[0];
+    const attributes = { 'sendmux.task.of': of, 'sendmux.task.attempts': task.attempts };
+    const origin = originOf(task.traceparent, task.createdAt);
+    return trace(`${task.list} ${task.kind}`, { kind: 'consumer', attributes, ...origin }, async (span) => {
+      const outcome = await this.options.handle(task, signal);
+      if (outcome !== 'done') {
+        const isWaiting = outcome.retryInMs !== undefined;
+        span.set({ 'sendmux.task.outcome': isWaiting ? 'waits' : 'failed' });
+        if (!isWaiting) span.fail('failed');
+      }
+      return outcome;
+    });
   }
 
   private async sleep(milliseconds: number): Promise<void> {

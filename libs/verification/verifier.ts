@@ -13,6 +13,7 @@ import {
   type Requirement,
 } from '@app/mail-records';
 import type { SesIdentity, SesShards, SesStatuses } from '@app/ses';
+import { span } from '@app/tracing';
 import { ask, everyResolver, follow, type Resolver } from './follow';
 
 /** A look's answers and its assessment. */
@@ -93,8 +94,18 @@ export class Verifier {
     return teams.map((team) => ownership.judge(of(team), answers));
   }
 
-  private async dns(domain: Expected): Promise<Answers> {
+  /** Asks within one span, since a look has some dozens of questions. */
+  private dns(domain: Expected): Promise<Answers> {
     const questions = questionsOf(domain);
+    const attributes = {
+      'network.protocol.name': 'doh',
+      'sendmux.questions': questions.length,
+      'sendmux.resolvers': this.resolvers.length,
+    };
+    return span('ask the resolvers', { kind: 'client', attributes }, () => this.askAll(domain, questions));
+  }
+
+  private async askAll(domain: Expected, questions: ReturnType<typeof questionsOf>): Promise<Answers> {
     const said = await Promise.all(
       this.resolvers.map((resolver) => Promise.all(questions.map((question) => ask(resolver, question)))),
     );

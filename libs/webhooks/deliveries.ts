@@ -1,5 +1,6 @@
 import type { Connection } from '@app/database';
 import { newId } from '@app/runtime';
+import { carried } from '@app/tracing';
 import type { Pool } from 'pg';
 import { testType, type Lane, type WebhookType } from './event-types';
 
@@ -23,6 +24,8 @@ export interface Message {
   readonly position: number;
   /** ISO 8601. */
   readonly occurredAt: string;
+  /** The span that has led to it, as W3C `traceparent`; that of the caller when absent. */
+  readonly traceparent?: string | undefined;
 }
 
 /** A message of a replay, for its endpoint alone. */
@@ -84,7 +87,7 @@ export class WebhookDeliveries {
    */
   enqueue(message: Message): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.waiting.push({ message, resolve, reject });
+      this.waiting.push({ message: { ...carried(), ...message }, resolve, reject });
       if (!this.sending) void this.send();
     });
   }
@@ -121,7 +124,7 @@ export class WebhookDeliveries {
     const { rows } = await this.pool.query<Added>({
       name: 'webhooks-enqueue-test',
       text: enqueueTest,
-      values: [webhook, id, message, testType],
+      values: [webhook, id, message, testType, carried()?.traceparent ?? null],
     });
     this.added(rows);
     return id;
@@ -250,11 +253,12 @@ const columnsOf = (messages: readonly ReplayedMessage[]): unknown[][] => [
   messages.map(({ version }) => version),
   messages.map(({ position }) => position),
   messages.map(({ occurredAt }) => occurredAt),
+  messages.map(({ traceparent }) => traceparent ?? null),
 ];
 
-const messageColumns = 'id, message, type, subject, version, position, occurred_at';
+const messageColumns = 'id, message, type, subject, version, position, occurred_at, traceparent';
 const messageTypes = (first: number): string =>
-  ['text', 'text', 'text', 'text', 'integer', 'bigint', 'timestamptz']
+  ['text', 'text', 'text', 'text', 'integer', 'bigint', 'timestamptz', 'text']
     .map((type, i) => `$${first + i}::${type}[]`)
     .join(', ');
 
@@ -287,7 +291,7 @@ const returning = 'ON CONFLICT (webhook, replay, message) DO NOTHING RETURNING w
 
 const enqueue = putOn(`
   ${insertion}
-  SELECT w.id, 'live', '', m.id, m.message, m.type, m.subject, m.version, m.position, m.occurred_at
+  SELECT w.id, 'live', '', m.id, m.message, m.type, m.subject, m.version, m.position, m.occurred_at, m.traceparent
   FROM unnest($1::text[], $2::text[], ${messageTypes(3)}) AS m (team, domain, ${messageColumns})
   JOIN webhooks w ON w.team = m.team AND w.enabled AND w.from_position < m.position
     AND (w.event_types IS NULL OR m.type = ANY (w.event_types))
@@ -305,7 +309,7 @@ const requestedNow = '(extract(epoch FROM clock_timestamp()) * 1000000)::bigint'
 
 const enqueueTest = putOn(`
   ${insertion}
-  VALUES ($1, 'requested', '', $2, $3, $4, $1, 0, ${requestedNow}, now())
+  VALUES ($1, 'requested', '', $2, $3, $4, $1, 0, ${requestedNow}, now(), $5)
   ${returning}`);
 
 const redeliver = putOn(`

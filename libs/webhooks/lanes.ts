@@ -44,6 +44,8 @@ export interface WaitingDelivery {
   readonly replay: string;
   readonly tries: number;
   readonly createdAt: Date;
+  /** The span that has led to it, as W3C `traceparent`; null where that was not traced. */
+  readonly traceparent: string | null;
 }
 
 /** The first deliveries of a subject, in their order. */
@@ -202,7 +204,7 @@ export class WebhookLanes {
       name: 'webhooks-due',
       text: `
         SELECT q.subject, q.additions, q.share, d.id, d.message, d.type, d.replay, d.tries,
-          d.created_at AS "createdAt",
+          d.created_at AS "createdAt", d.traceparent,
           (SELECT version FROM webhooks WHERE id = $1 AND enabled) AS endpoint
         FROM (
           SELECT *, least($5::integer, $4::integer / count(*) OVER ())::integer AS share FROM (

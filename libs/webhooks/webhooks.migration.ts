@@ -138,7 +138,21 @@ class IndexFailedDeliveries1797600000100 implements MigrationInterface {
   }
 }
 
+/** Old processes beside new ones neither write nor read the column. */
+class TraceDeliveries1799000000200 implements MigrationInterface {
+  readonly name = 'TraceDeliveries1799000000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE webhook_deliveries ADD COLUMN traceparent text');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE webhook_deliveries DROP COLUMN traceparent');
+  }
+}
+
 export const webhooksMigrations: readonly Migration[] = [
   CreateWebhooks1797000000100,
   IndexFailedDeliveries1797600000100,
+  TraceDeliveries1799000000200,
 ];

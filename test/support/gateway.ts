@@ -21,7 +21,7 @@ import {
   type Finding,
   type TxtRr,
 } from '@app/mail-records';
-import { createApp, type TimeLimits } from '@app/process';
+import { createApp, type AppToRun, type TimeLimits } from '@app/process';
 import { Explainer, PublishedRecords, Resolvers, Verifier, type Look, type Questions } from '@app/verification';
 import type { ClaimSchema } from '../../apps/gateway/claims/claims.dto';
 import type { DeletionSchema, DomainSchema } from '../../apps/gateway/domains/domain.dto';
@@ -141,6 +141,7 @@ export async function startGateway(
   changes: Partial<typeof settings> = {},
   limits?: TimeLimits,
   pages?: string,
+  traces?: AppToRun['traces'],
 ): Promise<TestGateway> {
   const verifier: TestGateway['verifier'] = {
     findings: {},
@@ -202,6 +203,7 @@ export async function startGateway(
     module: GatewayModule.forRoot({ ...settings, DATABASE_URL: url, ...changes }, lookUps),
     ...edgeOf(publicUrl, pages),
     limits,
+    traces,
   });
   await app.listen(0, settings.HOST);
   const { port } = app.getHttpServer().address() as AddressInfo;

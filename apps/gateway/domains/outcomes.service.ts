@@ -10,6 +10,7 @@ import { EventLog, type RecordedEvent } from '@app/event-store';
 import type { DomainEvent } from '@app/mail-domain';
 import type { MailboxEvent } from '@app/mailbox';
 import { backOffMs, HealthProbes } from '@app/runtime';
+import { span } from '@app/tracing';
 import { ApiError } from '../http/api-error';
 
 /** Milliseconds that requests which wait for an outcome may continue after the process begins to stop. */
@@ -73,15 +74,16 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
       listeners.delete(listener);
       if (listeners.size === 0 && this.expected.get(stream) === listeners) this.expected.delete(stream);
     };
-    const within = async (milliseconds: number) => {
-      const timer = setTimeout(() => settle(undefined), Math.max(0, milliseconds));
-      try {
-        return await outcome;
-      } finally {
-        clearTimeout(timer);
-        drop();
-      }
-    };
+    const within = (milliseconds: number) =>
+      span('wait for the outcome', { attributes: { 'sendmux.events': types.join(', ') } }, async () => {
+        const timer = setTimeout(() => settle(undefined), Math.max(0, milliseconds));
+        try {
+          return await outcome;
+        } finally {
+          clearTimeout(timer);
+          drop();
+        }
+      });
     return { within, drop };
   }
 

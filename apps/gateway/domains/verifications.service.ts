@@ -12,6 +12,7 @@ import { isUndecided, mailFromName, type Assessment, type SesExplanation } from 
 import { Commands } from '@app/commands';
 import { Checks } from '@app/cycle';
 import type { DomainView } from '@app/read-model';
+import { span } from '@app/tracing';
 import { Explainer, Verifier, type Look } from '@app/verification';
 import { ApiError } from '../http/api-error';
 import { contextOf, notFound, type Request } from './domains.service';
@@ -121,7 +122,7 @@ export class Verifications {
     // one of this look.
     const newest = (await this.requestRepair(view, look, context)) ?? state;
     const ses = sesExplanation(newest, look);
-    const explained = await this.explainer.explain(view, look, ses);
+    const explained = await span('explain', {}, () => this.explainer.explain(view, look, ses));
     const now = new Date(context.at);
     // Provisioning had an answer of SES before the first look.
     const answeredBefore = view.lastLook?.sesAnswered ? view.checkedAt! : view.createdAt;
