@@ -1,5 +1,5 @@
-import type { IncomingMessage, RequestListener } from 'node:http';
-import { openTrace, runIn, type Span } from '@app/tracing';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { isIn, openTrace, runIn, type Span } from '@app/tracing';
 import type { FastifyInstance } from 'fastify';
 import { requestId } from './request-id';
 
@@ -26,15 +26,8 @@ export class HttpTraces {
       const opened = quiet.test(request.url ?? '') ? undefined : this.open(request);
       if (!opened) return handler(request, response);
       this.spans.set(request, opened);
-      response.once('close', () => {
-        const { statusCode, headersSent } = response;
-        if (!headersSent) opened.fail('unanswered');
-        else {
-          opened.set({ 'http.response.status_code': statusCode });
-          if (statusCode >= 500) opened.fail(String(statusCode));
-        }
-        opened.end();
-      });
+      // Most traces are not recorded as a rule, and nothing need be known of their requests.
+      if (opened.isSampled) describe(opened, request, response);
       runIn(opened, () => handler(request, response));
     };
   }
@@ -43,7 +36,7 @@ export class HttpTraces {
   followIn(fastify: FastifyInstance): void {
     fastify.addHook('onRequest', ({ raw, routeOptions: { url } }, _, done) => {
       const opened = this.spans.get(raw);
-      if (opened && url) {
+      if (opened?.isSampled && url) {
         opened.rename(`${raw.method} ${url}`);
         opened.set({ 'http.route': url });
       }
@@ -51,7 +44,7 @@ export class HttpTraces {
     });
     fastify.addHook('preValidation', ({ raw }, _, done) => {
       const opened = this.spans.get(raw);
-      if (opened) runIn(opened, done);
+      if (opened && !isIn(opened)) runIn(opened, done);
       else done();
     });
   }
@@ -60,15 +53,27 @@ export class HttpTraces {
     const { traceparent, tracestate } = this.options.continuesOthers ? request.headers : {};
     return openTrace(request.method ?? 'HTTP', {
       kind: 'server',
-      attributes: {
-        'http.request.method': request.method,
-        'network.protocol.version': request.httpVersion,
-        'sendmux.request_id': requestId(request),
-      },
       parent: textOf(traceparent),
       state: textOf(tracestate),
     });
   }
+}
+
+function describe(span: Span, request: IncomingMessage, response: ServerResponse): void {
+  span.set({
+    'http.request.method': request.method,
+    'network.protocol.version': request.httpVersion,
+    'sendmux.request_id': requestId(request),
+  });
+  response.once('close', () => {
+    const { statusCode, headersSent } = response;
+    if (!headersSent) span.fail('unanswered');
+    else {
+      span.set({ 'http.response.status_code': statusCode });
+      if (statusCode >= 500) span.fail(String(statusCode));
+    }
+    span.end();
+  });
 }
 
 const textOf = (header: string | string[] | undefined): string | undefined =>

@@ -3,6 +3,7 @@ export { knownTraceparent } from './traceparent';
 export {
   carried,
   endTracing,
+  isIn,
   isTracing,
   openTrace,
   originOf,
