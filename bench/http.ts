@@ -124,21 +124,25 @@ async function serveBare(url: string): Promise<Serving> {
   return { origin: await server.listen({ port: 0, host: '127.0.0.1' }), key };
 }
 
-async function serveGateway(url: string, isTraced: boolean): Promise<Serving> {
-  if (isTraced) await traceToNobody();
-  const traces = isTraced ? { continuesOthers: true } : undefined;
+/** @param collector that gets the spans of one request of a hundred; nothing is traced when absent. */
+async function serveGateway(url: string, collector?: string): Promise<Serving> {
+  if (collector) await traceTo(collector);
+  const traces = collector ? { continuesOthers: true } : undefined;
   const gateway = await startGateway(url, { LOG_LEVEL: 'warn' as 'silent' }, undefined, undefined, traces);
   const { key } = await gateway.key({ role: 'root:full' });
   return { origin: await gateway.app.getUrl(), key };
 }
 
-/** Traces this process, one request of a hundred, to a collector in the same process that forgets what it gets. */
-async function traceToNobody(): Promise<void> {
+/** Opens a collector that forgets what it gets, and gives its URL. */
+async function openCollector(): Promise<string> {
   const collector = createServer((request, response) => request.resume().on('end', () => response.end()));
-  collector.listen(0, '127.0.0.1');
+  collector.unref().listen(0, '127.0.0.1');
   await once(collector, 'listening');
-  const { port } = collector.address() as AddressInfo;
-  process.env.OTEL_EXPORTER_OTLP_ENDPOINT = `http://127.0.0.1:${port}`;
+  return `http://127.0.0.1:${(collector.address() as AddressInfo).port}`;
+}
+
+async function traceTo(collector: string): Promise<void> {
+  process.env.OTEL_EXPORTER_OTLP_ENDPOINT = collector;
   await startTracing({
     service: 'bench',
     sampler: 'parentbased_traceidratio',
@@ -149,10 +153,13 @@ async function traceToNobody(): Promise<void> {
   });
 }
 
-type Kind = 'bare' | 'gateway' | 'traced';
-
-async function inOwnProcess(kind: Kind, url: string): Promise<{ child: ChildProcess; serving: Serving }> {
-  const child = spawnWithParent([__filename, '--serve', kind, '--url', url], {
+async function inOwnProcess(
+  kind: 'bare' | 'gateway',
+  url: string,
+  collector?: string,
+): Promise<{ child: ChildProcess; serving: Serving }> {
+  const more = collector ? ['--collector', collector] : [];
+  const child = spawnWithParent([__filename, '--serve', kind, '--url', url, ...more], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const ended = once(child, 'exit').then(([status]) => {
@@ -208,14 +215,15 @@ async function main(): Promise<void> {
     options: {
       serve: text,
       url: text,
+      collector: text,
       rounds: { ...text, default: '5' },
       seconds: { ...text, default: '3' },
       connections: { ...text, default: '32' },
     },
   });
   if (values.serve) {
-    const { serve, url } = values;
-    process.send!(await (serve === 'bare' ? serveBare(url!) : serveGateway(url!, serve === 'traced')));
+    const { serve, url, collector } = values;
+    process.send!(await (serve === 'bare' ? serveBare(url!) : serveGateway(url!, collector)));
     return;
   }
   const rounds = Number(values.rounds);
@@ -268,7 +276,7 @@ async function main(): Promise<void> {
         () => load(bare.serving, method, path(bareId), how),
       );
     }
-    const traced = await inOwnProcess('traced', await server.database('traced'));
+    const traced = await inOwnProcess('gateway', await server.database('traced'), await openCollector());
     children.push(traced.child);
     const tracedId = await added(traced.serving);
     console.log('\nrequest     gateway/s    traced/s   ratio (each round)');
