@@ -60,7 +60,10 @@ class Launcher {
   private readonly given = Object.fromEntries(
     Object.entries(process.env).filter((entry): entry is [string, string] => !!entry[1]),
   );
-  private readonly settings = loadSettings({ ...toBeEmbedded, ...this.given });
+  private readonly settings = loadSettings({
+    ...Object.fromEntries(Object.entries(toBeEmbedded).filter(([name]) => !this.gives(name))),
+    ...this.given,
+  });
   /**
    * The number of nodes of the embedded Kafka. Undefined when the environment names brokers, or does not ask for a
    * Kafka.
@@ -75,6 +78,11 @@ class Launcher {
   };
   private readonly keyFile = join(this.directory, 'api-key');
   private release: (() => void) | undefined;
+
+  /** Tells whether the environment has a setting, or the file of a secret. */
+  private gives(setting: string): boolean {
+    return !!this.given[setting] || !!this.given[`${setting}_FILE`];
+  }
 
   /** Gives the URL at which this machine reaches a port of the apps. */
   private url(port: number, protocol = 'http'): string {
@@ -100,19 +108,19 @@ class Launcher {
     );
     say('sendmux-domains');
 
-    if (!this.given.DATABASE_URL || !this.given.MAIL_SERVER_DATABASE_URL) {
+    if (!this.gives('DATABASE_URL') || !this.gives('MAIL_SERVER_DATABASE_URL')) {
       const since = performance.now();
       const home = join(this.directory, 'postgres');
       await stopAbandonedPostgres(home);
       const postgres = await this.startPostgres(home);
-      if (!this.given.DATABASE_URL) embedded.DATABASE_URL = await postgres.database('sendmux');
-      if (!this.given.MAIL_SERVER_DATABASE_URL)
+      if (!this.gives('DATABASE_URL')) embedded.DATABASE_URL = await postgres.database('sendmux');
+      if (!this.gives('MAIL_SERVER_DATABASE_URL'))
         embedded.MAIL_SERVER_DATABASE_URL = await postgres.database('mail_server');
       progress('PostgreSQL', since, `embedded, its data in ${shown(home)}`);
     }
     if (this.kafkaNodes) embedded.KAFKA_BROKERS = await this.startKafka(this.kafkaNodes);
     for (const [setting, file] of Object.entries(keyRings))
-      if (!this.given[setting]) embedded[setting] = keyRingIn(join(this.directory, file));
+      if (!this.gives(setting)) embedded[setting] = keyRingIn(join(this.directory, file));
     embedded.WEBHOOKS_ALLOW_LOOPBACK = this.given.WEBHOOKS_ALLOW_LOOPBACK ?? 'true';
     Object.assign(this.env, embedded);
     const file = embeddedSettingsFile(this.directory);
@@ -150,7 +158,7 @@ class Launcher {
       const doh = this.url(portOf('sandbox-doh', PORT));
       embedded.DOH_RESOLVERS = ['a', 'b'].map((name) => `${doh}/resolver-${name}/dns-query`).join(',');
     }
-    if (!this.given.SMTP_URL) embedded.SMTP_URL = this.url(portOf('sandbox-smtp', PORT), 'smtp');
+    if (!this.gives('SMTP_URL')) embedded.SMTP_URL = this.url(portOf('sandbox-smtp', PORT), 'smtp');
     if (!namesAnSes.some((name) => this.given[name])) {
       embedded.AWS_ENDPOINT_URL_SESV2 = this.url(portOf('sandbox', PORT));
       embedded.AWS_REGION = this.given.AWS_REGION ?? 'eu-west-1';

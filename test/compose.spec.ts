@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
-import { loadSettings, portOf, settingNames } from '@app/runtime';
+import { loadSettings, portOf, secretSettings, settingNames } from '@app/runtime';
 
 const root = resolve(__dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -213,6 +213,14 @@ describe('docs/settings.md', () => {
   it('has a row for each setting, and no others', () => {
     const rows = [...read('docs/settings.md').matchAll(/^\| `([A-Z0-9_]+)` \|/gm)].map(([, name]) => name);
     expect(rows.sort()).toEqual([...settingNames].sort());
+  });
+
+  it('names the secrets that may be in files, and no others', () => {
+    const paragraph = /\nSecrets may be \[in files\][^]*?\n\n/.exec(read('docs/settings.md'))![0];
+    const named = [...paragraph.matchAll(/`([A-Z_]+)`/g)].map(([, name]) => name);
+    expect(named).toEqual(secretSettings);
+    const table = read('docs/operations/secrets.md').split('Not by these variables')[0]!;
+    for (const name of secretSettings) expect(table).toContain(`\`${name}\``);
   });
 });
 

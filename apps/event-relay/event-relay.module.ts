@@ -1,5 +1,5 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { DatabaseModule } from '@app/database';
+import { DatabaseModule, databaseUrls } from '@app/database';
 import { EventLog, EventStoreModule, eventStoreMigrations } from '@app/event-store';
 import { KafkaClient, kafkaSettings, messagingMigrations, topicSettings } from '@app/messaging';
 import { ProcessModule } from '@app/process';
@@ -21,8 +21,7 @@ export class EventRelayModule {
       imports: [
         ProcessModule.forApp('event-relay', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
-          url: settings.DATABASE_URL,
-          directUrl: settings.DATABASE_DIRECT_URL,
+          ...databaseUrls(settings),
           migrations: [...eventStoreMigrations, ...messagingMigrations],
           connections: 4,
         }),

@@ -2,7 +2,7 @@ import { Logger, Module, type DynamicModule } from '@nestjs/common';
 import { Accounts, AccountsModule, accountsMigrations, Sessions } from '@app/accounts';
 import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { Checks, cycleMigrations } from '@app/cycle';
-import { DatabaseModule } from '@app/database';
+import { DatabaseModule, databaseUrls } from '@app/database';
 import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
 import { MailboxKeys, mailboxKeysMigrations } from '@app/mailbox-keys';
 import {
@@ -129,8 +129,7 @@ export class GatewayModule {
       imports: [
         ProcessModule.forApp('gateway', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
-          url: settings.DATABASE_URL,
-          directUrl: settings.DATABASE_DIRECT_URL,
+          ...databaseUrls(settings),
           migrations: [
             ...eventStoreMigrations,
             ...readModelMigrations,
@@ -147,7 +146,7 @@ export class GatewayModule {
           ],
         }),
         AccountsModule,
-        CommandsModule.withMailboxes(settings.PERSONAL_DATA_KEYS),
+        CommandsModule.withMailboxes(settings),
         verification,
       ],
       controllers: [
@@ -224,7 +223,7 @@ export class GatewayModule {
           provide: WebhookEndpoints,
           inject: [Pool, EventLog, Accounts],
           useFactory: async (pool: Pool, log: EventLog, accounts: Accounts) => {
-            const keys = settings.WEBHOOK_SECRET_KEYS && new SecretKeys(settings.WEBHOOK_SECRET_KEYS);
+            const keys = settings.WEBHOOK_SECRET_KEYS && new SecretKeys(() => settings.WEBHOOK_SECRET_KEYS!);
             if (keys) await checkSecretKeys(pool, keys);
             else
               new Logger('webhooks').warn(

@@ -1,7 +1,7 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { Accounts, AccountsModule, accountsMigrations, Invitations, SetupLinks } from '@app/accounts';
 import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
-import { DatabaseModule } from '@app/database';
+import { DatabaseModule, databaseUrls } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
 import { DomainsReadModel, readModelMigrations } from '@app/read-model';
@@ -9,11 +9,11 @@ import { ProcessModule } from '@app/process';
 import { HealthProbes, publicUrlOf, type Settings } from '@app/runtime';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import { webhooksMigrations } from '@app/webhooks';
-import { createTransport } from 'nodemailer';
 import { Pool } from 'pg';
 import { Deliveries } from './deliveries';
 import { DomainEventsController, NewsTimes } from './domain-events.controller';
 import { InvitationsWorker } from './invitations.worker';
+import { mailTransport } from './mail-transport';
 import { Notifier } from './notifier';
 import { notifierMigrations } from './notifier.migration';
 import { NotifierWorker } from './notifier.worker';
@@ -24,9 +24,6 @@ import { TeamFailures } from './team-failures';
 import { tracedSmtp } from './traced-smtp';
 import { WebhookNoticesWorker } from './webhook-notices.worker';
 
-/** The time-outs of the connection to the SMTP server, in milliseconds. */
-const smtpTimeouts = { connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 30_000 };
-
 @Module({})
 export class NotifierModule {
   constructor(probes: HealthProbes, pool: Pool) {
@@ -36,21 +33,14 @@ export class NotifierModule {
   /** @throws {Error} when `NOTIFY_FROM` is no address. */
   static forRoot(settings: Settings): DynamicModule {
     senderDomain(settings.NOTIFY_FROM);
-    const transport = createTransport({
-      ...smtpTimeouts,
-      url: settings.SMTP_URL,
-      disableFileAccess: true,
-      disableUrlAccess: true,
-    });
-    const smtp = tracedSmtp(transport);
+    const smtp = tracedSmtp(mailTransport(settings));
     const mailing = { smtp, from: settings.NOTIFY_FROM, publicUrl: publicUrlOf(settings) };
     return {
       module: NotifierModule,
       imports: [
         ProcessModule.forApp('notifier', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
-          url: settings.DATABASE_URL,
-          directUrl: settings.DATABASE_DIRECT_URL,
+          ...databaseUrls(settings),
           migrations: [
             ...eventStoreMigrations,
             ...readModelMigrations,

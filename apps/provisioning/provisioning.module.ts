@@ -1,7 +1,7 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { Accounts, accountsMigrations } from '@app/accounts';
 import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
-import { DatabaseModule } from '@app/database';
+import { DatabaseModule, databaseUrls, mailServerUrls } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { MailServer, MailServerModule } from '@app/mail-server';
 import { mailboxKeysMigrations } from '@app/mailbox-keys';
@@ -31,8 +31,7 @@ export class ProvisioningModule {
       imports: [
         ProcessModule.forApp('provisioning', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
-          url: settings.DATABASE_URL,
-          directUrl: settings.DATABASE_DIRECT_URL,
+          ...databaseUrls(settings),
           migrations: [
             ...eventStoreMigrations,
             ...readModelMigrations,
@@ -44,11 +43,8 @@ export class ProvisioningModule {
             ...sesMigrations,
           ],
         }),
-        CommandsModule.withMailboxes(settings.PERSONAL_DATA_KEYS),
-        MailServerModule.forRoot({
-          url: settings.MAIL_SERVER_DATABASE_URL,
-          directUrl: settings.MAIL_SERVER_DATABASE_DIRECT_URL,
-        }),
+        CommandsModule.withMailboxes(settings),
+        MailServerModule.forRoot(mailServerUrls(settings)),
         SesWriterModule.forRoot({ shards: sesShards(settings), timeoutMs: settings.SES_TIMEOUT }),
       ],
       controllers: [DomainEventsController, MailboxEventsController],

@@ -1,5 +1,5 @@
 import { auditMigrations, KeyUnusable, openSealingKey, Seals } from '@app/audit';
-import { DatabaseModule } from '@app/database';
+import { DatabaseModule, databaseUrls } from '@app/database';
 import { EventLog, EventStoreModule, eventStoreMigrations } from '@app/event-store';
 import { KafkaClient, kafkaSettings } from '@app/messaging';
 import { ProcessModule } from '@app/process';
@@ -20,8 +20,7 @@ export class SealerModule {
       imports: [
         ProcessModule.forApp('sealer', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
-          url: settings.DATABASE_URL,
-          directUrl: settings.DATABASE_DIRECT_URL,
+          ...databaseUrls(settings),
           connections: 4,
           migrations: [...eventStoreMigrations, ...auditMigrations],
         }),

@@ -1,4 +1,5 @@
 import { Module, type DynamicModule } from '@nestjs/common';
+import { mailServerUrls } from '@app/database';
 import { MailServer, MailServerModule } from '@app/mail-server';
 import { ProcessModule } from '@app/process';
 import { HealthProbes, portOf, type Settings } from '@app/runtime';
@@ -21,10 +22,7 @@ export class SenderPolicyModule {
       module: SenderPolicyModule,
       imports: [
         ProcessModule.forApp('sender-policy', settings.LOG_LEVEL),
-        MailServerModule.forRoot({
-          url: settings.MAIL_SERVER_DATABASE_URL,
-          directUrl: settings.MAIL_SERVER_DATABASE_DIRECT_URL,
-        }),
+        MailServerModule.forRoot(mailServerUrls(settings)),
       ],
       providers: [
         {

@@ -1,7 +1,7 @@
 import { Module, type DynamicModule, type Provider } from '@nestjs/common';
 import { Commands, CommandsModule } from '@app/commands';
 import { cycleMigrations } from '@app/cycle';
-import { DatabaseModule } from '@app/database';
+import { DatabaseModule, databaseUrls } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
 import { DomainsReadModel, readModelMigrations, StoredShards, storeShards } from '@app/read-model';
@@ -48,8 +48,7 @@ export class VerificationSchedulerModule {
       imports: [
         ProcessModule.forApp('verification-scheduler', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
-          url: settings.DATABASE_URL,
-          directUrl: settings.DATABASE_DIRECT_URL,
+          ...databaseUrls(settings),
           migrations,
         }),
         CommandsModule,

@@ -6,13 +6,13 @@ import {
   type DynamicModule,
   type OnApplicationBootstrap,
 } from '@nestjs/common';
-import { DatabaseModule } from '@app/database';
+import { DatabaseModule, databaseUrls } from '@app/database';
 import type { DohClient } from '@app/dns';
 import { EventLog, EventStore, EventStoreModule, eventStoreMigrations } from '@app/event-store';
 import { messagingMigrations } from '@app/messaging';
 import { testBody, WebhookMessages } from '@app/presentation';
 import { ProcessModule } from '@app/process';
-import { checkMailboxKeyRing, mailboxKeyRing, MailboxKeys, mailboxKeysMigrations } from '@app/mailbox-keys';
+import { checkMailboxKeyRing, mailboxKeyRingOf, MailboxKeys, mailboxKeysMigrations } from '@app/mailbox-keys';
 import { readModelMigrations } from '@app/read-model';
 import { HealthProbes, SettingsInvalid, type Settings } from '@app/runtime';
 import { tasksMigrations } from '@app/tasks';
@@ -70,23 +70,21 @@ export class WebhooksModule {
    * is another one.
    */
   static forRoot(settings: Settings): DynamicModule {
-    const { WEBHOOK_SECRET_KEYS, WEBHOOKS_ALLOW_LOOPBACK, WEBHOOKS_DENIED_ADDRESSES, DOH_RESOLVERS, DOH_TIMEOUT } =
-      settings;
-    if (!WEBHOOK_SECRET_KEYS)
+    const { WEBHOOKS_ALLOW_LOOPBACK, WEBHOOKS_DENIED_ADDRESSES, DOH_RESOLVERS, DOH_TIMEOUT } = settings;
+    if (!settings.WEBHOOK_SECRET_KEYS)
       throw new SettingsInvalid(
         'WEBHOOK_SECRET_KEYS is not set: without it the secrets of webhooks cannot be decrypted, and nothing can be\n' +
           'signed. Set it to what the gateway has. Where there is none yet, make one: id=key, such as\n' +
           '  WEBHOOK_SECRET_KEYS="2026-01=$(openssl rand -base64 32)"\n' +
           'docs/settings.md explains it.',
       );
-    const keyRing = mailboxKeyRing(settings.PERSONAL_DATA_KEYS);
+    const keyRing = mailboxKeyRingOf(settings);
     return {
       module: WebhooksModule,
       imports: [
         ProcessModule.forApp('webhooks', settings.LOG_LEVEL),
         DatabaseModule.forRoot({
-          url: settings.DATABASE_URL,
-          directUrl: settings.DATABASE_DIRECT_URL,
+          ...databaseUrls(settings),
           connections,
           migrations: [
             ...eventStoreMigrations,
@@ -121,7 +119,7 @@ export class WebhooksModule {
           inject: [Pool, Resolvers, WebhookMessages],
           useFactory: async (pool: Pool, { clients }: Resolvers, messages: WebhookMessages) => {
             const lanes = new WebhookLanes(pool);
-            const keys = new SecretKeys(WEBHOOK_SECRET_KEYS);
+            const keys = new SecretKeys(() => settings.WEBHOOK_SECRET_KEYS!);
             await checkSecretKeys(pool, keys);
             const workers = new LaneWorkers({
               lanes,

@@ -1,8 +1,9 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { CqrsModule } from '@nestjs/cqrs';
 import { EventStore, EventStoreModule } from '@app/event-store';
-import { checkMailboxKeyRing, mailboxKeyRing, MailboxKeys } from '@app/mailbox-keys';
+import { checkMailboxKeyRing, mailboxKeyRingOf, MailboxKeys } from '@app/mailbox-keys';
 import { domainsProjection, mailboxesProjection } from '@app/read-model';
+import type { Settings } from '@app/runtime';
 import { Pool } from 'pg';
 import { Commands } from './commands';
 import { DomainCommandHandler } from './domain-command.handler';
@@ -18,11 +19,10 @@ const forDomains = {
 @Module(forDomains)
 export class CommandsModule {
   /**
-   * @param ring the setting `PERSONAL_DATA_KEYS`.
-   * @throws {SettingsInvalid} without it, and at the start with a key that is another one.
+   * @throws {SettingsInvalid} without `PERSONAL_DATA_KEYS`, and at the start with a key that is another one.
    */
-  static withMailboxes(ring: ReadonlyMap<string, Buffer> | undefined): DynamicModule {
-    const keys = mailboxKeyRing(ring);
+  static withMailboxes(settings: Pick<Settings, 'PERSONAL_DATA_KEYS'>): DynamicModule {
+    const keys = mailboxKeyRingOf(settings);
     return {
       module: WithMailboxes,
       ...forDomains,

@@ -1,19 +1,43 @@
+import { currentOf, type Current, type Settings } from '@app/runtime';
 import { Client, Pool, type ClientBase, type ClientConfig, type PoolConfig, type QueryConfig } from 'pg';
 
 /** Milliseconds after which a ROLLBACK without an answer is given up, together with its connection. */
 const rollbackWithinMs = 5_000;
 
-/** Where a database is reached. */
+/** Where a database is reached. Each connection is opened by what the URL is then: its password may have changed. */
 export interface DatabaseUrls {
-  readonly url: string;
+  readonly url: Current<string>;
   /** Where sessions are opened that last, when `url` leads through a pooler in transaction mode. */
-  readonly directUrl?: string | undefined;
+  readonly directUrl?: Current<string> | undefined;
   /** The name of the setting that has `url`, for messages; `DATABASE_URL` where absent. */
   readonly setting?: string;
 }
 
-/** How each pool opens a session that lasts. */
-const sessions = new WeakMap<Pool, ClientConfig>();
+/** Gives the URLs of the database of the events, as the settings have them whenever a connection is opened. */
+export const databaseUrls = (settings: Pick<Settings, 'DATABASE_URL' | 'DATABASE_DIRECT_URL'>): DatabaseUrls => ({
+  url: () => settings.DATABASE_URL,
+  directUrl: settings.DATABASE_DIRECT_URL && (() => settings.DATABASE_DIRECT_URL!),
+});
+
+/** Gives the URLs of the database that Postfix reads, likewise. */
+export const mailServerUrls = (
+  settings: Pick<Settings, 'MAIL_SERVER_DATABASE_URL' | 'MAIL_SERVER_DATABASE_DIRECT_URL'>,
+): DatabaseUrls => ({
+  url: () => settings.MAIL_SERVER_DATABASE_URL,
+  directUrl: settings.MAIL_SERVER_DATABASE_DIRECT_URL && (() => settings.MAIL_SERVER_DATABASE_DIRECT_URL!),
+  setting: 'MAIL_SERVER_DATABASE_URL',
+});
+
+/** Gives how each pool opens a session that lasts. */
+const sessions = new WeakMap<Pool, () => ClientConfig>();
+
+/** Makes a class of clients each of which connects by what the URL is when it is made. */
+const clientAt = (url: Current<string>, Base: typeof Client) =>
+  class extends Base {
+    constructor(config?: ClientConfig) {
+      super({ ...config, connectionString: currentOf(url) });
+    }
+  };
 
 /**
  * Sends every statement without a name: a pooler in transaction mode gives each transaction to any session, which may
@@ -52,12 +76,13 @@ export function openPool(
 ): Pool {
   const { url, directUrl } = typeof urls === 'string' ? { url: urls } : urls;
   const common = { connectionTimeoutMillis: 10_000, ...more };
-  const session = { ...common, connectionString: directUrl ?? url, statement_timeout: statementTimeoutMs };
+  const session = { ...common, statement_timeout: statementTimeoutMs };
   const pool = new Pool({
-    ...(directUrl === undefined ? session : { ...common, connectionString: url, Client: PooledClient }),
+    ...(directUrl === undefined ? session : common),
+    Client: clientAt(url, directUrl === undefined ? Client : PooledClient),
     max: connections,
   });
-  sessions.set(pool, session);
+  sessions.set(pool, () => ({ ...session, connectionString: currentOf(directUrl ?? url) }));
   // The pool listens for errors of idle connections only, and an error without a listener ends the process.
   pool.on('connect', (client) => client.on('error', toldByQueries));
   pool.on('error', toldByQueries);
@@ -71,7 +96,7 @@ export function openPool(
  * @throws {Error} when the server cannot be reached or refuses.
  */
 export function openSession(pool: Pool, more: ClientConfig = {}): Promise<Client> {
-  return openClient({ ...(sessions.get(pool) ?? pool.options), ...more });
+  return openClient({ ...(sessions.get(pool)?.() ?? pool.options), ...more });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { currentOf, type Current } from '@app/runtime';
 import type { Client } from 'pg';
 import type { MigrationInterface } from 'typeorm';
 import { openClient, type DatabaseUrls } from './connections';
@@ -26,7 +27,7 @@ export async function migrate(
     await checkSessions(lock, routes);
     await lock.query('SELECT pg_advisory_lock($1)', [migrationLock]);
     if (await isUpToDate(lock, migrations)) return;
-    await run(url, migrations);
+    await run(currentOf(url), migrations);
   } finally {
     await lock.end();
   }
@@ -57,14 +58,16 @@ async function run(url: string, migrations: readonly Migration[]): Promise<void>
   }
 }
 
-async function connectWithin(url: string, milliseconds: number): Promise<Client> {
+async function connectWithin(url: Current<string>, milliseconds: number): Promise<Client> {
   const deadline = Date.now() + milliseconds;
   for (;;) {
     try {
-      return await openClient({ connectionString: url });
+      return await openClient({ connectionString: currentOf(url) });
     } catch (error) {
       if (Date.now() >= deadline)
-        throw new Error(`No database at ${new URL(url).host}: ${(error as Error).message}`, { cause: error });
+        throw new Error(`No database at ${new URL(currentOf(url)).host}: ${(error as Error).message}`, {
+          cause: error,
+        });
       await new Promise((retry) => setTimeout(retry, 250));
     }
   }

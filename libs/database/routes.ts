@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { currentOf, type Current } from '@app/runtime';
 import type { Client } from 'pg';
 import { openClient, type DatabaseUrls } from './connections';
 
@@ -21,7 +22,7 @@ const settingsOf = ({ setting = 'DATABASE_URL' }: DatabaseUrls) =>
  * @throws {RouteUnusable} when it does not last.
  */
 export async function checkSessions(client: Client, urls: DatabaseUrls): Promise<void> {
-  if (!(await isPooledByTransaction(client, urls.directUrl ?? urls.url))) return;
+  if (!(await isPooledByTransaction(client, currentOf(urls.directUrl ?? urls.url)))) return;
   const { url, directUrl } = settingsOf(urls);
   throw new RouteUnusable(
     urls.directUrl === undefined
@@ -36,13 +37,15 @@ export async function checkSessions(client: Client, urls: DatabaseUrls): Promise
  * @returns what an operator should mend, though the database can be used; undefined where there is nothing.
  * @throws {RouteUnusable} when they lead to different databases.
  */
-export async function checkPooled(urls: DatabaseUrls & { readonly directUrl: string }): Promise<string | undefined> {
-  const direct = await openClient({ connectionString: urls.directUrl });
+export async function checkPooled(
+  urls: DatabaseUrls & { readonly directUrl: Current<string> },
+): Promise<string | undefined> {
+  const direct = await openClient({ connectionString: currentOf(urls.directUrl) });
   try {
     const key = randomInt(2 ** 31);
     await direct.query('SELECT pg_advisory_lock($1::int, $2::int)', [routeLocks, key]);
     const { url, directUrl } = settingsOf(urls);
-    const pooled = await openClient({ connectionString: urls.url });
+    const pooled = await openClient({ connectionString: currentOf(urls.url) });
     try {
       const { rows } = await pooled.query<{ seen: boolean; timeout: string }>(
         `SELECT current_setting('statement_timeout') AS timeout, EXISTS (

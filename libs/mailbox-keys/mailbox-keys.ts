@@ -26,19 +26,28 @@ export class MailboxKeyErased extends Error {
 }
 
 /**
- * Makes the ring of a setting.
+ * Makes a ring of keys that stay.
  *
  * @throws {SettingsInvalid} for none, saying how to make one.
  */
 export function mailboxKeyRing(keys?: ReadonlyMap<string, Buffer>): KeyRing {
-  if (!keys)
+  return mailboxKeyRingOf({ PERSONAL_DATA_KEYS: keys });
+}
+
+/**
+ * Makes the ring of the settings, which follows them.
+ *
+ * @throws {SettingsInvalid} as `mailboxKeyRing`.
+ */
+export function mailboxKeyRingOf(settings: { readonly [setting]?: ReadonlyMap<string, Buffer> | undefined }): KeyRing {
+  if (!settings[setting])
     throw new SettingsInvalid(
       `${setting} is not set: without it the addresses of mailboxes can be neither encrypted nor decrypted. Set it\n` +
         'to the same everywhere. Where there is none yet, make one: id=key, such as\n' +
         `  ${setting}="2026-01=$(openssl rand -base64 32)"\n` +
         'docs/settings.md explains it.',
     );
-  return new KeyRing(keys, { setting, secret: 'key' });
+  return new KeyRing(() => settings[setting]!, { setting, secret: 'key' });
 }
 
 interface StoredKey {

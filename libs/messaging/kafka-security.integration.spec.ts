@@ -119,6 +119,21 @@ afterAll(() => kafka?.destroy());
     await expect(refused).rejects.not.toThrow(KafkaAway);
   });
 
+  it('with the user and the password that their files have now', async () => {
+    const env = {
+      ...trusting(),
+      KAFKA_SASL_MECHANISM: 'plain',
+      KAFKA_USERNAME_FILE: kafka.file('username', 'sendmux\n'),
+      KAFKA_PASSWORD_FILE: kafka.file('password', 'wrong\n'),
+    };
+    const changing = client('password', env);
+    await expect(changing.admin()).rejects.toThrow(/[Aa]uthentication failed/);
+    kafka.file('password', 'secret\n');
+    expect(await roundTrip(changing)).toBe('s/1');
+    kafka.file('username', 'other\n');
+    await expect(changing.admin()).rejects.toThrow(/[Aa]uthentication failed/);
+  });
+
   describe('with a token by SASL/OAUTHBEARER', () => {
     let server: TokenServer;
 

@@ -20,6 +20,7 @@ export interface KafkaSettings {
 
 export type Compression = 'gzip' | 'lz4' | 'zstd';
 
+/** What is asked for user and password for each connection: both may change while the process runs. */
 export interface PasswordSasl {
   readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
   readonly username: string;
@@ -96,13 +97,21 @@ function saslOf(settings: Given): KafkaSettings['sasl'] {
     return { mechanism: 'oauthbearer', token: () => mskToken(region) };
   }
   if (mechanism !== 'oauthbearer')
-    return { mechanism, username: settings.KAFKA_USERNAME!, password: settings.KAFKA_PASSWORD! };
-  const tokens = new OAuthTokens({
+    return {
+      mechanism,
+      get username() {
+        return settings.KAFKA_USERNAME!;
+      },
+      get password() {
+        return settings.KAFKA_PASSWORD!;
+      },
+    };
+  const tokens = new OAuthTokens(() => ({
     url: settings.KAFKA_OAUTH_TOKEN_URL!,
     clientId: settings.KAFKA_OAUTH_CLIENT_ID!,
     clientSecret: settings.KAFKA_OAUTH_CLIENT_SECRET!,
     ...(settings.KAFKA_OAUTH_SCOPE !== undefined && { scope: settings.KAFKA_OAUTH_SCOPE }),
-  });
+  }));
   return { mechanism, token: () => tokens.token() };
 }
 

@@ -62,6 +62,7 @@ async function withKafkaErrors<T>(request: () => Promise<T>): Promise<T> {
 }
 
 function saslOf(sasl: NonNullable<KafkaSettings['sasl']>): SASLOptions | Mechanism {
+  // Read by kafkajs for each connection.
   if (sasl.mechanism !== 'oauthbearer') return sasl as SASLOptions;
   return {
     mechanism: sasl.mechanism,

@@ -1,6 +1,6 @@
 import { startTokenServer, type TokenServer } from '../../test/support/token-server';
 import { KafkaAway, TokenRefused } from './kafka-errors';
-import { OAuthTokens } from './oauth-tokens';
+import { OAuthTokens, type OAuthSettings } from './oauth-tokens';
 
 describe('tokens by client credentials', () => {
   let server: TokenServer;
@@ -16,7 +16,7 @@ describe('tokens by client credentials', () => {
     await server.close();
   });
 
-  const tokens = (more: Partial<ConstructorParameters<typeof OAuthTokens>[0]> = {}, timeoutMs?: number) =>
+  const tokens = (more: Partial<OAuthSettings> = {}, timeoutMs?: number) =>
     new OAuthTokens({ url: server.url, clientId: 'relay', clientSecret: 's3cret', ...more }, timeoutMs);
   /** Has the server number its tokens. */
   function numbered(seconds?: number): void {
@@ -35,6 +35,19 @@ describe('tokens by client credentials', () => {
     expect(Buffer.from(authorization!.replace(/^Basic /, ''), 'base64').toString()).toBe('a%3Ab+c:%C3%A4%2B%25');
     expect(type).toBe('application/x-www-form-urlencoded');
     expect(Object.fromEntries(body)).toEqual({ grant_type: 'client_credentials', scope: 'kafka write' });
+  });
+
+  it('asks by the credentials that there are now', async () => {
+    let clientSecret = 'first';
+    const changing = new OAuthTokens(() => ({ url: server.url, clientId: 'relay', clientSecret }));
+    server.answer = () => ({ status: 401, body: '{"error":"invalid_client"}' });
+    await expect(changing.token()).rejects.toThrow(TokenRefused);
+    clientSecret = 'second';
+    await expect(changing.token()).rejects.toThrow(TokenRefused);
+    expect(server.requests.map(({ authorization }) => atob(authorization!.slice('Basic '.length)))).toEqual([
+      'relay:first',
+      'relay:second',
+    ]);
   });
 
   it('keeps a token, replaces it ahead of its end, and asks once for many', async () => {

@@ -1,3 +1,4 @@
+import { currentOf, type Current } from '@app/runtime';
 import { Agent, request } from 'undici';
 import { KafkaAway, TokenRefused } from './kafka-errors';
 
@@ -37,7 +38,7 @@ export class OAuthTokens {
 
   /** @param timeoutMs milliseconds for one request for a token. */
   constructor(
-    private readonly settings: OAuthSettings,
+    private readonly settings: Current<OAuthSettings>,
     private readonly timeoutMs = 10_000,
   ) {}
 
@@ -56,7 +57,7 @@ export class OAuthTokens {
   }
 
   private refresh(): Promise<Token> {
-    return (this.requested ??= requestToken(this.settings, this.timeoutMs)
+    return (this.requested ??= requestToken(currentOf(this.settings), this.timeoutMs)
       .then((token) => (this.newest = token))
       .finally(() => (this.requested = undefined)));
   }

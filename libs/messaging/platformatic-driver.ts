@@ -146,7 +146,11 @@ const rebalanceTimeout = 10_000;
 
 function saslOf(sasl: NonNullable<KafkaSettings['sasl']>): SASLOptions {
   if (sasl.mechanism !== 'oauthbearer')
-    return { ...sasl, mechanism: sasl.mechanism.toUpperCase() as SASLOptions['mechanism'] };
+    return {
+      mechanism: sasl.mechanism.toUpperCase() as SASLOptions['mechanism'],
+      username: () => sasl.username,
+      password: () => sasl.password,
+    };
   return {
     mechanism: 'OAUTHBEARER',
     token: () => sasl.token(),

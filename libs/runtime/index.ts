@@ -1,6 +1,7 @@
 export * from './back-off';
 export { Alarm } from './alarm';
 export * from './counterpart-alarm';
+export * from './current';
 export * from './duration';
 export * from './health-probes';
 export * from './ids';

@@ -5,6 +5,7 @@ import zlib from 'node:zlib';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
 import { parseDuration } from './duration';
+import { SecretFile } from './secret-file';
 import { defaultShard, regionFault, regionForm, sesShards, shardList, type ShardSettings } from './ses-shards';
 
 const url = (...protocols: string[]) =>
@@ -407,6 +408,24 @@ export const tracingSettings = [
 
 export const settingNames = Object.keys(environment.shape) as (keyof Settings)[];
 
+/**
+ * The settings that are secrets, or change together with one. Each may be in a file, which another variable names: that
+ * of the setting and `_FILE`. Such a setting follows its file.
+ */
+export const secretSettings = [
+  'DATABASE_URL',
+  'DATABASE_DIRECT_URL',
+  'MAIL_SERVER_DATABASE_URL',
+  'MAIL_SERVER_DATABASE_DIRECT_URL',
+  'SMTP_URL',
+  'KAFKA_USERNAME',
+  'KAFKA_PASSWORD',
+  'KAFKA_OAUTH_CLIENT_ID',
+  'KAFKA_OAUTH_CLIENT_SECRET',
+  'PERSONAL_DATA_KEYS',
+  'WEBHOOK_SECRET_KEYS',
+] as const satisfies readonly (keyof Settings)[];
+
 /** Thrown by `loadSettings`; the message lists every fault, one a line. */
 export class SettingsInvalid extends Error {
   override readonly name = 'SettingsInvalid';
@@ -508,17 +527,42 @@ export const embeddedSettingsFile = (dataDirectory: string): string => join(data
 
 /**
  * Completes the environment with what the embedded services of `make start` wrote. A variable of the environment comes
- * first, unless it is empty.
+ * first, unless it is empty; so does one that names the file of a secret.
  */
 export function completeEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const file = embeddedSettingsFile(env.SENDMUX_DATA_DIR || '.sendmux');
   const embedded = existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {};
+  for (const name of secretSettings) if (env[`${name}_FILE`]) delete embedded[name];
   return { ...embedded, ...Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')) };
 }
 
 /**
+ * Makes the value of a setting of its text.
+ *
+ * @throws {FaultyValue}
+ */
+function parse(name: keyof Settings, text: string | undefined): unknown {
+  const parsed = environment.shape[name].safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new FaultyValue(
+    parsed.error.issues.map(({ path: [index, field], message }) => {
+      const entry = typeof index === 'number' ? ` (entry ${index + 1})` : '';
+      return [name + entry, field, message].filter((word) => word !== undefined).join(' ');
+    }),
+  );
+}
+
+/** Thrown for a text that a setting may not have, with what is wrong with it. */
+class FaultyValue extends Error {
+  constructor(readonly faults: readonly string[]) {
+    super(`cannot be used: ${faults.join('; ')}`);
+  }
+}
+
+/**
  * Loads the settings of this process from the environment, completed with what the embedded services of `make start`
- * wrote.
+ * wrote. A secret that is in a file is read from there whenever it is used, so what keeps a copy of it does not see it
+ * change.
  *
  * @param only the settings that the process needs; a fault in another one does not stop it. Absent: all.
  * @throws {SettingsInvalid} naming every fault at once.
@@ -531,22 +575,39 @@ export function loadSettings<Name extends keyof Settings = keyof Settings>(
   const names = only ?? (settingNames as Name[]);
   const faults: string[] = [];
   const settings: Record<string, unknown> = {};
-  for (const name of names) {
-    const parsed = environment.shape[name].safeParse(given[name]);
-    if (parsed.success) settings[name] = parsed.data;
-    else
-      for (const { path, message } of parsed.error.issues) {
-        const [index, field] = path;
-        const entry = typeof index === 'number' ? ` (entry ${index + 1})` : '';
-        faults.push(`  ${[name + entry, field, message].filter((word) => word !== undefined).join(' ')}`);
-      }
-  }
+  for (const name of names)
+    try {
+      Object.defineProperty(settings, name, { enumerable: true, ...load(name, given) });
+    } catch (error) {
+      const { faults: several = [(error as Error).message] } = error as Partial<FaultyValue>;
+      faults.push(...several.map((fault) => `  ${fault}`));
+    }
   for (const [first, second, faultOf] of conflicts) {
     const fault = first in settings && second in settings && faultOf(settings[first], settings[second]);
     if (fault) faults.push(`  ${first} ${fault}`);
   }
   if (faults.length === 0) return settings as Pick<Settings, Name>;
   throw new SettingsInvalid(`Settings that must be mended (docs/settings.md explains each):\n${faults.join('\n')}`);
+}
+
+/**
+ * Loads one setting: its value, or what gives the value of its file.
+ *
+ * @throws {Error} whose message, or each of whose `faults`, says what to mend.
+ */
+function load(name: keyof Settings, given: NodeJS.ProcessEnv): PropertyDescriptor {
+  const variable = `${name}_FILE`;
+  const path = given[variable];
+  if (path === undefined) return { value: parse(name, given[name]) };
+  if (!secretSettings.some((secret) => secret === name))
+    throw new Error(
+      name.startsWith('AWS_') && name.includes('KEY')
+        ? `${variable} is not read: put credentials into the file of AWS_SHARED_CREDENTIALS_FILE, which the AWS SDK reads`
+        : `${variable} is not read: ${name} is no secret, and cannot be in a file`,
+    );
+  if (given[name] !== undefined) throw new Error(`${name} and ${variable} are both set: remove one of them`);
+  const file = new SecretFile(name, path, (text) => parse(name, text));
+  return { get: () => file.value };
 }
 
 /** Gives the port of an app, derived from `PORT`, which is the gateway's own. */

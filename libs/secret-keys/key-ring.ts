@@ -1,4 +1,4 @@
-import { SettingsInvalid } from '@app/runtime';
+import { Alarm, currentOf, SettingsInvalid, type Current } from '@app/runtime';
 import { decrypt, encrypt } from './cipher';
 
 /** A secret as it is stored: nonce, ciphertext and tag, and the id of the key that opens it. */
@@ -25,30 +25,55 @@ export interface RingWords {
  * was copied to another row of the database does not open there.
  */
 export class KeyRing {
+  private readonly alarm: Alarm;
+  /** The keys that are used now. */
+  private ring: ReadonlyMap<string, Buffer>;
+  /** The ring that was refused last. */
+  private refused: ReadonlyMap<string, Buffer> | undefined;
+
   /**
-   * @param ring keys of 32 octets by their ids, at least one; the first one encrypts, and all decrypt.
+   * @param given keys of 32 octets by their ids, at least one; the first one encrypts, and all decrypt. Where it is
+   * given anew for each use, one that has another key under an id is refused, and the last one stays: secrets of two
+   * keys under one id could not be told apart.
    * @throws {RangeError} for an empty ring.
    */
   constructor(
-    private readonly ring: ReadonlyMap<string, Buffer>,
+    private readonly given: Current<ReadonlyMap<string, Buffer>>,
     readonly words: RingWords,
   ) {
-    if (ring.size === 0) throw new RangeError(`${words.setting} names no key to encrypt with.`);
+    this.ring = currentOf(given);
+    if (this.ring.size === 0) throw new RangeError(`${words.setting} names no key to encrypt with.`);
+    this.alarm = new Alarm(`keys ${words.setting}`);
   }
 
   /** Gives the id of the key that encrypts. */
   get newest(): string {
-    return this.ring.keys().next().value!;
+    return this.current().keys().next().value!;
   }
 
   /** Gives the ids of all keys. */
   get ids(): string[] {
-    return [...this.ring.keys()];
+    return [...this.current().keys()];
+  }
+
+  private current(): ReadonlyMap<string, Buffer> {
+    const given = currentOf(this.given);
+    if (given === this.ring || given === this.refused) return this.ring;
+    const other = [...given].find(([id, key]) => this.ring.get(id)?.equals(key) === false);
+    if (!other) return (this.ring = given);
+    this.refused = given;
+    const { setting, secret } = this.words;
+    this.alarm.raise(
+      'another_key',
+      `${setting} has changed, and has another key "${other[0]}" than before: the last keys are used. Give the new key an id of its own, before the others; a restart would not begin while a ${secret} is encrypted under that id`,
+    );
+    return this.ring;
   }
 
   /** Encrypts the secret of a row with the newest key. */
   seal(row: string, secret: Buffer): SealedSecret {
-    return { sealed: encrypt(this.ring.get(this.newest)!, row, secret), keyId: this.newest };
+    const [keyId, key] = this.current().entries().next().value!;
+    return { sealed: encrypt(key, row, secret), keyId };
   }
 
   /**
@@ -59,7 +84,7 @@ export class KeyRing {
    */
   open(row: string, sealed: Buffer, keyId: string): Buffer {
     const { setting, secret } = this.words;
-    const key = this.ring.get(keyId);
+    const key = this.current().get(keyId);
     if (!key)
       throw new SecretUnreadable(
         `The ${secret} of ${row} was encrypted with the key "${keyId}", which ${setting} does not name: add it there.`,

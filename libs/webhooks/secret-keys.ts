@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { Current } from '@app/runtime';
 import { KeyRing, type SealedSecret } from '@app/secret-keys';
 
 /** Octets of a secret; Standard Webhooks asks for 24 to 64. */
@@ -12,10 +13,10 @@ export class SecretKeys {
   readonly ring: KeyRing;
 
   /**
-   * @param ring keys of 32 octets by their ids, at least one; the first one encrypts, and all decrypt.
+   * @param ring as for `KeyRing`.
    * @throws {RangeError} for an empty ring.
    */
-  constructor(ring: ReadonlyMap<string, Buffer>) {
+  constructor(ring: Current<ReadonlyMap<string, Buffer>>) {
     this.ring = new KeyRing(ring, { setting: 'WEBHOOK_SECRET_KEYS', secret: 'secret' });
   }
 
