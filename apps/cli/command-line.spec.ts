@@ -70,6 +70,7 @@ it('has a help with an example for every command', async () => {
     'audit check',
     'projections list',
     'projections rebuild',
+    'doctor',
     'migrate',
   ]);
 });

@@ -1,5 +1,6 @@
 import { loadSettings } from '@app/runtime';
 import { Command } from 'commander';
+import { addDoctor } from './doctor/doctor-command';
 import { examples, print } from './output';
 
 /** A group of commands: what it is for, and how its commands are added to it. */
@@ -84,7 +85,8 @@ Begin with:
   $ sendmux key create --team team_4kz81mq0xw --role root:full
 
 \`sendmux help COMMAND\` and \`sendmux COMMAND help SUBCOMMAND\` show more, with examples.
-The database is the one of \`make start\`, or of DATABASE_URL when that is set.
+The database is the one of \`make start\`, or of DATABASE_URL when that is set. \`sendmux doctor\` looks whether all is
+well.
 Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database are not in order, 130 interrupted.`,
     );
 
@@ -93,6 +95,7 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
     if (name === groupOf(args)) (await load())(group);
   }
 
+  addDoctor(program);
   program
     .command('migrate')
     .description('creates the tables, or brings them up to date; safe to repeat, and while apps run')

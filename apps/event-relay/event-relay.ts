@@ -6,6 +6,7 @@ import {
   measure,
   measureNoMore,
   ParkedMessages,
+  relayCheckpoint,
   stalledMs,
   TopicCheck,
   TopicPublisher,
@@ -66,8 +67,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
       pool,
       log,
       startFrom: 'beginning',
-      // The checkpoint is named after the topic: another topic gets the whole log.
-      name: `event-relay ${topic.topic}`,
+      name: relayCheckpoint(topic.topic),
       wants: () => true,
       open: (session) => this.open(session),
       passes: (error) => error instanceof KafkaAway || error instanceof TopicUnfit,

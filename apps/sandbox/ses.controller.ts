@@ -227,6 +227,17 @@ export class SesController {
     });
   }
 
+  /** An account as AWS has opened it for production, with the quotas that it begins with. */
+  @Get('v2/email/account')
+  async account(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    await this.play('GetAccount', '', request, reply, () => ({
+      EnforcementStatus: 'HEALTHY',
+      ProductionAccessEnabled: true,
+      SendingEnabled: true,
+      SendQuota: { Max24HourSend: 50_000, MaxSendRate: 14, SentLast24Hours: 0 },
+    }));
+  }
+
   /** Lists the requests to SES, the oldest first. Not part of the SES API. */
   @Get('ses/calls')
   log(): unknown {

@@ -5,4 +5,4 @@ export * from './database.module';
 export * from './migrate';
 export * from './postgres-fault';
 export * from './replaced-table';
-export { RouteUnusable } from './routes';
+export { checkPooled, checkSessions, RouteUnusable } from './routes';

@@ -1,7 +1,7 @@
 import { currentOf, type Current } from '@app/runtime';
 import type { Client } from 'pg';
 import type { MigrationInterface } from 'typeorm';
-import { openClient, type DatabaseUrls } from './connections';
+import { openClient, type Connection, type DatabaseUrls } from './connections';
 import { checkSessions } from './routes';
 
 export type Migration = new () => MigrationInterface;
@@ -26,20 +26,25 @@ export async function migrate(
   try {
     await checkSessions(lock, routes);
     await lock.query('SELECT pg_advisory_lock($1)', [migrationLock]);
-    if (await isUpToDate(lock, migrations)) return;
+    // Most starts find nothing to do, and loading TypeORM takes longer than the rest of a start.
+    if ((await missingMigrations(lock, migrations)).length === 0) return;
     await run(currentOf(url), migrations);
   } finally {
     await lock.end();
   }
 }
 
-/** Most starts find nothing to do, and loading TypeORM takes longer than the rest of a start. */
-async function isUpToDate(client: Client, migrations: readonly Migration[]): Promise<boolean> {
+/** Gives the names of the migrations that a database has not had yet, in their order. It changes nothing. */
+export async function missingMigrations(
+  client: Pick<Connection, 'query'>,
+  migrations: readonly Migration[],
+): Promise<string[]> {
+  const names = migrations.map((Migration) => new Migration().name ?? Migration.name);
   const { rows: tables } = await client.query<{ is: boolean }>(`SELECT to_regclass('migrations') IS NOT NULL AS is`);
-  if (!tables[0]!.is) return false;
+  if (!tables[0]!.is) return names;
   const { rows } = await client.query<{ name: string }>('SELECT name FROM migrations');
   const done = new Set(rows.map(({ name }) => name));
-  return migrations.every((Migration) => done.has(new Migration().name ?? Migration.name));
+  return names.filter((name) => !done.has(name));
 }
 
 async function run(url: string, migrations: readonly Migration[]): Promise<void> {

@@ -78,6 +78,16 @@ export class EventLog {
     return (await this.fence()).settled;
   }
 
+  /** Gives the age of the oldest event above a position, in seconds by the clock of the database; 0 for none. */
+  async ageAbove(position: number): Promise<number> {
+    const { rows } = await this.pool.query<{ seconds: number }>(
+      `SELECT extract(epoch FROM now() - time)::float8 AS seconds FROM events
+       WHERE position > $1 ORDER BY position LIMIT 1`,
+      [position],
+    );
+    return rows[0]?.seconds ?? 0;
+  }
+
   /**
    * Reads at most `limit` settled events above `after`, in the order of the log, and the position up to which the
    * reader now has everything.

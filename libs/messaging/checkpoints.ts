@@ -2,6 +2,9 @@ import type { Connection } from '@app/database';
 
 type Queryable = Pick<Connection, 'query'>;
 
+/** Names the checkpoint of event-relay: another topic gets the whole log. */
+export const relayCheckpoint = (topic: string): string => `event-relay ${topic}`;
+
 /** Reads the checkpoint of the consumer of this name; undefined when it has none yet. */
 export async function readCheckpoint(database: Queryable, name: string): Promise<number | undefined> {
   const { rows } = await database.query<{ position: number }>(

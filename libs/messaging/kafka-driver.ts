@@ -39,6 +39,19 @@ export interface TopicSetting {
   readonly isOwn: boolean;
 }
 
+/** What the brokers say of a topic, and of what the user may do there. */
+export interface TopicState {
+  /**
+   * The operations that the user may do, by their names in the protocol: `READ`, `WRITE`, `DESCRIBE`,
+   * `DESCRIBE_CONFIGS` and `ALTER_CONFIGS`; all without ACLs.
+   */
+  readonly rights: ReadonlySet<string>;
+  /** The least number of replicas of a partition, and of those that are in sync. */
+  readonly replicas: number;
+  readonly inSync: number;
+  readonly brokers: number;
+}
+
 /** Answers about topics and offsets. All methods but `close` throw `KafkaAway`. */
 export interface KafkaAdmin {
   /**
@@ -53,6 +66,8 @@ export interface KafkaAdmin {
   setTopicSettings(topic: string, values: ReadonlyMap<string, string>): Promise<void>;
   /** Tells whether the topic exists. */
   hasTopic(topic: string): Promise<boolean>;
+  /** Gives the state of a topic, where the client library can ask for it. */
+  topicState?(topic: string): Promise<TopicState>;
   /** Gives the offset after the last record of each partition. */
   ends(topic: string): Promise<Map<number, number>>;
   /** Gives the next offset to read of each partition for which the group has committed one. */

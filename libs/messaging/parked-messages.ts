@@ -67,6 +67,15 @@ const columns = `consumer_group AS "group", message, type, event, raw, error, at
 export class ParkedMessages {
   constructor(private readonly query: Query) {}
 
+  /** Counts the parked messages of each group that has any, by its name. */
+  async counts(): Promise<{ group: string; count: number }[]> {
+    const { rows } = await this.query<{ group: string; count: number }>(
+      'SELECT consumer_group AS "group", count(*)::int AS count FROM parked_messages GROUP BY 1 ORDER BY 1',
+      [],
+    );
+    return rows;
+  }
+
   async park(group: string, what: MessageToPark, error: unknown, attempts: number): Promise<void> {
     await this.query(
       `INSERT INTO parked_messages AS parked

@@ -10,6 +10,7 @@ import {
   Consumer,
   IS_CONTROL,
   ListOffsetTimestamps,
+  metadataV12,
   protocolErrors,
   Producer,
   type BaseOptions,
@@ -28,6 +29,7 @@ import type {
   Reading,
   TopicSetting,
   TopicSettings,
+  TopicState,
 } from './kafka-driver';
 import { causesOf, kafkaError, KafkaAway, notYetKnown } from './kafka-errors';
 import type { KafkaSettings } from './kafka-settings';
@@ -173,6 +175,15 @@ function outliveErrors(pool: ConnectionPool): void {
   pool.on('connecting', ({ connection }) => connection.on('error', () => undefined));
 }
 
+/** The operations by their codes, which are bits in answers (`AclOperation` of Kafka). */
+const operations: ReadonlyMap<number, string> = new Map([
+  [3, 'READ'],
+  [4, 'WRITE'],
+  [8, 'DESCRIBE'],
+  [10, 'DESCRIBE_CONFIGS'],
+  [11, 'ALTER_CONFIGS'],
+]);
+
 class PlatformaticAdmin implements KafkaAdmin {
   constructor(private readonly admin: Admin) {}
 
@@ -234,6 +245,22 @@ class PlatformaticAdmin implements KafkaAdmin {
 
   hasTopic(topic: string): Promise<boolean> {
     return withKafkaErrors(async () => (await this.admin.listTopics()).includes(topic));
+  }
+
+  topicState(topic: string): Promise<TopicState> {
+    return withKafkaErrors(async () => {
+      const { brokers } = await this.admin.metadata({ topics: [] });
+      const connection = await this.admin.connections.get([...brokers.values()][0]!);
+      // The library itself never asks what may be done.
+      const { topics } = await metadataV12.api.async(connection, [topic], false, true);
+      const { topicAuthorizedOperations: bits, partitions } = topics[0]!;
+      return {
+        rights: new Set([...operations].flatMap(([code, name]) => ((bits >>> code) & 1 ? [name] : []))),
+        replicas: Math.min(...partitions.map(({ replicaNodes }) => replicaNodes.length)),
+        inSync: Math.min(...partitions.map(({ isrNodes }) => isrNodes.length)),
+        brokers: brokers.size,
+      };
+    });
   }
 
   ends(topic: string): Promise<Map<number, number>> {

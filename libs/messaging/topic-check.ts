@@ -10,6 +10,8 @@ const lasting: ReadonlyMap<string, string> = new Map([
   ['retention.bytes', '-1'],
 ]);
 
+/** The setting for the largest batch of records. */
+const largestBatch = 'max.message.bytes';
 /** The brokers' own setting for the largest batch of records, in octets; events have a limit far below. */
 const usualBatch = 1_048_588;
 
@@ -24,9 +26,21 @@ const faults = new Gauge({
   labelNames: ['topic', 'setting'],
 });
 
-/** Gives the settings by which the brokers would delete events, with the values that they should have. */
-function losing(settings: ReadonlyMap<string, TopicSetting>): Map<string, string> {
-  return new Map([...lasting].filter(([name, value]) => settings.has(name) && settings.get(name)!.value !== value));
+/** Settings of a topic that have to be mended, with the values that they should have. */
+export interface TopicFaults {
+  /** Those by which the brokers would delete events. */
+  readonly losing: ReadonlyMap<string, string>;
+  /** Those by which they may refuse events; any larger value will do. */
+  readonly refusing: ReadonlyMap<string, string>;
+}
+
+/** Compares the settings of a topic with what is published to it. */
+export function topicFaults(settings: ReadonlyMap<string, TopicSetting>): TopicFaults {
+  const batch = Number(settings.get(largestBatch)?.value ?? usualBatch);
+  return {
+    losing: new Map([...lasting].filter(([name, value]) => settings.has(name) && settings.get(name)!.value !== value)),
+    refusing: new Map(batch < usualBatch ? [[largestBatch, `${usualBatch}`]] : []),
+  };
 }
 
 /** Compares the settings of a topic with what is published to it: it has to stay there for good. */
@@ -60,13 +74,12 @@ export class TopicCheck {
       );
       return;
     }
-    const wrong = losing(settings);
-    if (wrong.size > 0) await this.mend(admin, settings, wrong);
-    const batch = Number(settings.get('max.message.bytes')?.value ?? usualBatch);
-    if (batch < usualBatch)
+    const { losing, refusing } = topicFaults(settings);
+    if (losing.size > 0) await this.mend(admin, settings, losing);
+    if (refusing.size > 0)
       this.tell(
-        ['max.message.bytes'],
-        `${topic} takes ${batch} octets at once (max.message.bytes), and the brokers' own setting is ${usualBatch}: events that are longer are parked`,
+        [...refusing.keys()],
+        `${topic} takes ${settings.get(largestBatch)!.value} octets at once (${largestBatch}), and the brokers' own setting is ${usualBatch}: events that are longer are parked`,
       );
     else this.tell([], '');
   }

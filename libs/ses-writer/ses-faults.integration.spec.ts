@@ -93,6 +93,7 @@ const calls: Record<SesOperation, (ses: SesWriter, signal: AbortSignal) => Promi
   ListResourceTenants: (ses, signal) => ses.delete('mail.acme.com', { signal }),
   CreateTenantResourceAssociation: (ses, signal) => ses.joinTenant(identity, 'team_1', { signal }),
   DeleteTenantResourceAssociation: (ses, signal) => ses.delete('mail.acme.com', { signal }),
+  GetAccount: (ses, signal) => ses.sending({ signal }),
 };
 const identity = { name: 'mail.acme.com', domainId: 'mdom_1', configurationSet: null } as SesIdentity;
 

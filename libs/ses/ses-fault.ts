@@ -17,6 +17,7 @@ export const sesOperations = [
   'ListResourceTenants',
   'CreateTenantResourceAssociation',
   'DeleteTenantResourceAssociation',
+  'GetAccount',
 ] as const;
 export type SesOperation = (typeof sesOperations)[number];
 

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import {
+  GetAccountCommand,
   GetEmailIdentityCommand,
   ListEmailIdentitiesCommand,
   NotFoundException,
@@ -64,6 +65,19 @@ export interface SesVerification {
   readonly errorType: string | null;
   readonly lastCheckedAt: Date | null;
   readonly lastSuccessAt: Date | null;
+}
+
+/** What `GetAccount` says of an account in a Region. */
+export interface SesAccount {
+  /** Whether it may send at all now. */
+  readonly isEnabled: boolean;
+  /** Whether it may send to addresses that nobody has verified. */
+  readonly isInProduction: boolean;
+  /** `EnforcementStatus`, such as `HEALTHY`, `PROBATION` or `SHUTDOWN`. */
+  readonly enforcement: string | undefined;
+  /** The most mails in 24 hours, and in a second; -1 for any number, undefined where SES does not say. */
+  readonly daily: number | undefined;
+  readonly aSecond: number | undefined;
 }
 
 /** SES does not accept the domain's name. Asking again will not help. */
@@ -249,6 +263,22 @@ export class SesIdentities {
     const parsed = page.safeParse(answer);
     if (!parsed.success) throw new SesUnavailable('SES answered with a page that cannot be read');
     return parsed.data;
+  }
+
+  /** Reads what the account may send (`GetAccount`). */
+  async sending(call: Call = {}): Promise<SesAccount> {
+    const account = await this.call(
+      'GetAccount',
+      (options) => this.client.send(new GetAccountCommand({}), options),
+      call,
+    );
+    return {
+      isEnabled: account?.SendingEnabled ?? false,
+      isInProduction: account?.ProductionAccessEnabled ?? false,
+      enforcement: account?.EnforcementStatus,
+      daily: account?.SendQuota?.Max24HourSend,
+      aSecond: account?.SendQuota?.MaxSendRate,
+    };
   }
 
   close(): void {

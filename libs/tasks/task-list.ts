@@ -83,6 +83,12 @@ export class TaskList {
     this.changed.emit(list, key);
   }
 
+  /** Gives the names of the lists that have tasks. */
+  async names(): Promise<string[]> {
+    const { rows } = await this.pool.query<{ list: string }>('SELECT DISTINCT list FROM tasks ORDER BY list');
+    return rows.map(({ list }) => list);
+  }
+
   async statistics(list: string): Promise<TaskStatistics> {
     const { rows } = await this.pool.query<{ total: string; due: string; oldest: number; attempts: number }>(
       `SELECT count(*) AS total, count(*) FILTER (WHERE due <= now()) AS due,
