@@ -230,7 +230,7 @@ export class SesController {
   /** An account as AWS has opened it for production, with the quotas that it begins with. */
   @Get('v2/email/account')
   async account(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    await this.play('GetAccount', '', request, reply, () => ({
+    await this.calls.play('GetAccount', '', request, reply, () => ({
       EnforcementStatus: 'HEALTHY',
       ProductionAccessEnabled: true,
       SendingEnabled: true,
