@@ -126,7 +126,7 @@ export class EventStore {
     const { stream: last } = batch.at(-1)!;
     for (;;) {
       try {
-        const found = await this.run('together', columnsOf(batch));
+        const found = await this.run('together', batch, columnsOf(batch));
         for (const [i, { stream, expected }] of batch.entries())
           if (found[i] !== expected) throw new WrongExpectedVersion(stream, expected, found[i]!);
         void this.announce();
@@ -288,8 +288,8 @@ export class EventStore {
   private async execute(batch: readonly Sent[]): Promise<number[]> {
     const [first] = batch;
     const [event, ...more] = first!.events;
-    if (batch.length > 1 || more.length > 0 || !event) return this.run('many', columnsOf(batch));
-    return this.run('one', [
+    if (batch.length > 1 || more.length > 0 || !event) return this.run('many', batch, columnsOf(batch));
+    return this.run('one', batch, [
       first!.stream,
       first!.expected,
       event.type,
@@ -314,19 +314,35 @@ export class EventStore {
     return made;
   }
 
-  private async run(kind: keyof Statements, values: unknown[]): Promise<number[]> {
+  private async run(
+    kind: Exclude<keyof Statements, 'target'>,
+    batch: readonly Sent[],
+    values: unknown[],
+  ): Promise<number[]> {
     for (let tries = 0; tries < mostOpenings; tries++) {
-      const statement = { ...(await this.current())[kind], values };
+      const statements = await this.current();
+      const statement = { ...statements[kind], values };
       // Unlike the pool's own query, this keeps the connection after a refusal, since refusals are frequent under
       // contention.
       const { rows } = await withClient(this.pool, (client) => client.query<Answer>(this.inTime(statement)), isRefusal);
-      if (rows.every(({ isClosed }) => !isClosed)) return rows.map(({ version }) => version);
+      if (rows.every(({ isClosed }) => !isClosed)) {
+        // A stream that has fewer events than it had when it was read goes on in a partition that others have opened.
+        const isBehind = rows.some(({ version }, i) => version < batch[i]!.expected);
+        if (!isBehind || (await this.isNewest(statements.target))) return rows.map(({ version }) => version);
+        this.statements = undefined;
+        continue;
+      }
       await this.answered(this.partitions.open()).catch((error: unknown) => {
         throw new PartitionClosed('The next partition of the log cannot be opened', { cause: error });
       });
       this.statements = undefined;
     }
     throw new PartitionClosed(`An append had positions in a closed partition of the log ${mostOpenings} times`);
+  }
+
+  /** Tells whether no other partition was opened since. */
+  private async isNewest({ table }: AppendTarget): Promise<boolean> {
+    return (await this.answered(this.partitions.target())).table === table;
   }
 
   /** Gives what is known of the partitions, or rejects when the time is up, so that no append waits for ever. */
@@ -425,13 +441,14 @@ interface Statement {
 }
 
 /** The statements of appends to one partition. */
-type Statements = Readonly<Record<'one' | 'many' | 'together', Statement>>;
+type Statements = Readonly<Record<'one' | 'many' | 'together', Statement>> & { readonly target: AppendTarget };
 
 function statementsFor(target: AppendTarget, projection?: InlineProjection): Statements {
   // A prepared statement's name stands for one text on a connection, and stores with other projections may share the
   // pool. Partitions are indexed in their order, so that the newest and the oldest that is not say which are not.
   const name = `${projection ? ` with ${projection.table}` : ''} ${target.table} ${target.unindexed.at(-1)}`;
   return {
+    target,
     one: { name: `append one${name}`, text: appendOne(target, projection) },
     many: { name: `append many${name}`, text: appendMany(target, projection) },
     together: { name: `append together${name}`, text: appendMany(target, projection, true) },

@@ -123,6 +123,24 @@ describe('partitions of the log', () => {
     expect(read.map(({ version }) => version)).toEqual([1, 2, 3, 4, 5]);
   });
 
+  it('are known to a process that was idle while others went on in the next one', async () => {
+    const url = await logOf(10);
+    const idle = new EventStore(pool);
+    const busy = new EventStore(pooled(url));
+    await idle.append(append('a', 0));
+    await drawUpTo(10);
+    for (const stream of ['b', 'c', 'd']) await busy.append(append(stream, 0));
+    expect(await idle.append(append('b', 1))).toBe(2);
+    const again = new EventStore(pooled(url));
+    await again.append(append('e', 0));
+    await drawUpTo(20);
+    await busy.append(append('f', 0));
+    await Promise.all(['c', 'f'].map((stream) => again.append(append(stream, 1))));
+    await again.appendTogether([append('f', 2), append('d', 1)]);
+    await expect(again.append(append('f', 7))).rejects.toMatchObject({ actual: 3 });
+    expect(await checkAll()).toBe(11);
+  });
+
   it('take each version of a stream once, however many processes append across their ends', async () => {
     const url = await logOf(40);
     const stores = [new EventStore(pool), new EventStore(pooled(url)), new EventStore(pooled(url))];
