@@ -24,8 +24,8 @@ const models = [
   { types: 'libs/mailbox/events.ts', name: 'mailboxSchemaVersions', versions: mailboxes.mailboxSchemaVersions },
 ];
 const schemaVersions = Object.assign({}, ...models.map(({ versions }) => versions));
-const { dataSchema, toCloudEvent } = load('./libs/messaging/cloud-event.ts');
-const { fromLine } = load('./libs/messaging/cloud-event-line.ts');
+const { toCloudEvent } = load('./libs/messaging/cloud-event.ts');
+const { dataSchema, fromLine } = load('./libs/event-store/event-line.ts');
 
 /** The form of stream names: of a domain or a mailbox. */
 const stream = '(mdom|mbx)_[a-z0-9]+';

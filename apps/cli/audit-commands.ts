@@ -176,7 +176,8 @@ function summary({ events, seals, newest, unsealed, amendments, amended, faultCo
   ];
 }
 
-function trustedKeys(given?: string): TrustedKeys {
+/** Reads the keys whose signatures count: of the file that is given, or that the settings name. */
+export function trustedKeys(given?: string): TrustedKeys {
   const settings = loadSettings(process.env, ['AUDIT_PUBLIC_KEYS_FILE', 'SENDMUX_DATA_DIR']);
   const file = given ?? settings.AUDIT_PUBLIC_KEYS_FILE ?? keyFiles(settings.SENDMUX_DATA_DIR).trusted;
   if (!existsSync(file))

@@ -1,6 +1,5 @@
 import { amendmentText, isSigned, readStatement, checkProof } from '@app/audit';
-import { checkChain } from '@app/event-store';
-import { fromLine } from '@app/messaging';
+import { checkChain, fromLine } from '@app/event-store';
 import { itIsLinear, ofText, outcomeOf, textsOf, type Reader } from '../../test/support/bounded-time';
 import { headerLine, readAmendmentLine, readHeader, readSeal, sealLine } from './event-file';
 import { selectionOf } from './event-selection';
@@ -70,7 +69,7 @@ const readers: Record<string, Reader> = {
   'what is typed': ofText((text) =>
     Promise.all(
       [{ from: text }, { domain: text }, { domain: `mdom_${text}` }, { type: [text] }].map((typed) =>
-        outcomeOf(() => selectionOf(archive as never, typed)),
+        outcomeOf(() => selectionOf({} as never, archive as never, typed)),
       ),
     ),
   ),

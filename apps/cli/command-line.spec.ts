@@ -57,6 +57,8 @@ it('has a help with an example for every command', async () => {
     'events export',
     'events import',
     'events partition',
+    'events archive',
+    'events archives',
     'domain-connect key',
     'domain-connect template',
     'erase mailbox',

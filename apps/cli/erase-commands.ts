@@ -20,7 +20,10 @@ export function addEraseCommands(erase: Command): void {
   addReseal(erase);
 }
 
-const filesOption = ['--files <file...>', 'files that are searched too: exports, archives, logs'] as const;
+const filesOption = [
+  '--files <file...>',
+  'files that are searched too, besides the archives of the log: exports, logs',
+] as const;
 
 interface MailboxOptions {
   readonly delete?: boolean;
@@ -46,7 +49,7 @@ function addMailbox(erase: Command): void {
         'sendmux erase mailbox ada@mail.acme.com --yes --files events.ndjson.gz /var/log/sendmux/*.log',
       )}
 
-A kill at any point is safe: the same command goes on. Afterwards every table is searched for the address, in clear and
+A kill at any point is safe: the same command goes on. Afterwards every table and archive is searched for the address, in clear and
 in every encoding; exit status 1 when something still has it.`,
     )
     .action(async (wanted: string, options: MailboxOptions, command: Command) => {
@@ -102,7 +105,7 @@ erased; exit status 1 when something still has one.`,
 
 const linesOf = (left: readonly Left[]): string[] =>
   left.length === 0
-    ? ['No table has the address any more, in any encoding.']
+    ? ['No table and no archive of the log has the address any more, in any encoding.']
     : left.map(({ place, count, hint }) => `LEFT  ${place}: ${count}${hint === undefined ? '' : `; ${hint}`}`);
 
 /** @throws {Error} where something is left. */

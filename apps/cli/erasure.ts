@@ -2,7 +2,7 @@ import { Accounts } from '@app/accounts';
 import { CommandToMailbox, MailboxCommandHandler } from '@app/commands';
 import { openPool } from '@app/database';
 import { finder, needlesOf, removeRowsOf, search, statistics, wipe, type Found, type Remedy } from '@app/erasure';
-import { EventStore } from '@app/event-store';
+import { ArchiveAway, archivesOf, EventStore } from '@app/event-store';
 import { MailServer } from '@app/mail-server';
 import { DeleteMailbox, EraseMailbox, isUnencrypted, mailboxEvent, type MailboxEvent } from '@app/mailbox';
 import { beginErasure, destroyMailboxKey, MailboxKeys, unfinishedErasures } from '@app/mailbox-keys';
@@ -172,10 +172,12 @@ export class Erasure {
   }
 
   /**
-   * Searches both databases, and files, for addresses, in every form in which they may have been written.
+   * Searches both databases, the archives of the log, and files for addresses, in every form in which they may have
+   * been written.
    *
-   * @param files such as exports, archives and logs; those that end with `.gz` are read as such.
+   * @param files such as exports and logs; those that end with `.gz` are read as such.
    * @param searched is told of each table and file.
+   * @throws {ArchiveAway} where the file of an archive cannot be read: nobody knows then what it has.
    */
   async search(
     addresses: readonly string[],
@@ -194,12 +196,17 @@ export class Erasure {
       ];
       const left: Left[] = found.map(({ table, rows }) => ({ place: table, count: rows, hint: hintFor(table) }));
       const has = finder(needles);
-      for (const file of files) {
+      const searchFile = async (file: string) => {
         let count = 0;
         for await (const line of readLines(file)) if (has(line)) count++;
         if (count > 0) left.push({ place: file, count });
         searched?.(file);
-      }
+      };
+      for (const { file } of await archivesOf(this.of.pool))
+        await searchFile(file).catch((error: unknown) => {
+          throw new ArchiveAway(file, error);
+        });
+      for (const file of files) await searchFile(file);
       return left;
     } finally {
       await mailServer.end();

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { addArchive, addArchives } from './event-archive-commands';
 import { addExport } from './event-export';
 import { addImport } from './event-import';
 import { addPartition } from './event-partition';
@@ -10,4 +11,6 @@ export function addEventCommands(events: Command): void {
   addExport(events);
   addImport(events);
   addPartition(events);
+  addArchive(events);
+  addArchives(events);
 }

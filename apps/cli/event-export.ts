@@ -35,7 +35,7 @@ A whole export has the seals of \`sendmux audit\` as well. Import takes one of t
     .action(async (options: Selected & { file?: string }, command: Command) => {
       const signal = interruption();
       await withArchive(async (pool, archive, head) => {
-        const selection = await selectionOf(archive, options);
+        const selection = await selectionOf(pool, archive, options);
         const newest = await newestAmendment(pool);
         const span = { after: 0, upTo: head };
         const { events } = await archive.count(selection, span);

@@ -31,6 +31,26 @@ const envelope = (type: string, id: string, time: string, data: unknown): string
     data,
   });
 
+/** The first line of an archive: what it has of the log. */
+export interface ArchiveHeader {
+  readonly format: 'sendmux-archive/1';
+  /** The log, as its seals name it. */
+  readonly log: string;
+  /** The number of the partition. */
+  readonly partition: number;
+  /** All events with a position above `after`, up to and including `upTo`. */
+  readonly after: number;
+  readonly upTo: number;
+  /** Numbers of lines: of events, then of amendments that have changed some of them, then of seals that cover them. */
+  readonly events: number;
+  readonly amendments: number;
+  readonly seals: number;
+}
+
+/** Gives the same line whenever it is made of the same archive. @param time of its newest seal. */
+export const archiveHeaderLine = (header: ArchiveHeader, time: string): string =>
+  envelope('archive.Begun', `archive/${header.log}/${header.partition}`, time, header);
+
 /** @param id of this export. */
 export const headerLine = (id: string, header: ExportHeader, now: Date): string =>
   envelope('export.Begun', id, now.toISOString(), header);

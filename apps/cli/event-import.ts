@@ -1,6 +1,5 @@
 import { importAmendment, importSeal } from '@app/audit';
-import { ChainBroken, checkChain, type EventArchive, type KeptEvent } from '@app/event-store';
-import { fromLine, LineRefused } from '@app/messaging';
+import { ChainBroken, checkChain, fromLine, LineRefused, type EventArchive, type KeptEvent } from '@app/event-store';
 import type { Command } from 'commander';
 import { readAmendmentLine, readHeader, readLines, readSeal, type ExportHeader } from './event-file';
 import { interruption } from './interruption';
@@ -39,7 +38,7 @@ const pageSize = 1_000;
  *
  * @throws {Error} naming the first faulty line.
  */
-async function importFile(file: string, archive: EventArchive, signal: AbortSignal): Promise<ExportHeader> {
+export async function importFile(file: string, archive: EventArchive, signal: AbortSignal): Promise<ExportHeader> {
   const lines = new ExportLines(file);
   const header = readHeader((await lines.next()) ?? '');
   if (!header) throw lines.bad('it is not the first line of an export');

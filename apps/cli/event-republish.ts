@@ -62,7 +62,7 @@ export function addRepublish(events: Command): void {
           : await replays.begin(
               newId('rpl'),
               options.topic ?? settings.KAFKA_TOPIC,
-              await selectionOf(archive, options),
+              await selectionOf(pool, archive, options),
               {
                 after: 0,
                 upTo: head,
@@ -97,13 +97,13 @@ async function toFile(options: Republished, command: Command): Promise<void> {
     throw new UsedWrongly('--resume goes on with a replay to Kafka: leave --file and --dry-run out.');
   if (options.topic !== undefined && file !== undefined) throw new UsedWrongly('--topic or --file, not both.');
   const signal = interruption();
-  await withArchive(async (_pool, archive, head) => {
-    const selection = await selectionOf(archive, options);
+  await withArchive(async (pool, archive, head) => {
+    const selection = await selectionOf(pool, archive, options);
     const span = { after: 0, upTo: head };
     const { events, streams } = await archive.count(selection, span);
     if (dryRun)
-      return print(command, { events, streams }, () => [
-        `${events} events of ${streams} domains and mailboxes would be published once more.`,
+      return print(command, { events, streams: streams ?? null }, () => [
+        `${events} events${streams === undefined ? '' : ` of ${streams} domains and mailboxes`} would be published once more.`,
       ]);
     const replay = newId('rpl');
     const progress = new Progress({ label: 'Writing', total: events, unit: 'events' });

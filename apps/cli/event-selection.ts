@@ -3,7 +3,9 @@ import { schemaVersions } from '@app/mail-domain';
 import { parseDomainName } from '@app/mail-records';
 import { mailboxSchemaVersions } from '@app/mailbox';
 import { parseTime, timeForms } from '@app/runtime';
+import { DomainsReadModel } from '@app/read-model';
 import type { Command } from 'commander';
+import type { Pool } from 'pg';
 import { UsedWrongly } from './used-wrongly';
 
 /** The options that `selecting` adds to a command, as they were typed. */
@@ -29,6 +31,7 @@ export const selecting = (command: Command): Command =>
  * @throws {Error} when no domain or mailbox ever had the id or name.
  */
 export async function selectionOf(
+  pool: Pool,
   archive: EventArchive,
   { from, to, domain, type: types }: Selected,
 ): Promise<Selection> {
@@ -46,13 +49,19 @@ export async function selectionOf(
   const selection = { from: time('from', from), to: time('to', to), types };
   if (selection.from && selection.to && selection.from >= selection.to)
     throw new UsedWrongly(`--from ${from} is not before --to ${to}.`);
-  return { ...selection, streams: domain === undefined ? undefined : await streamsOf(archive, domain) };
+  return { ...selection, streams: domain === undefined ? undefined : await streamsOf(pool, archive, domain) };
 }
 
-async function streamsOf(archive: EventArchive, domain: string): Promise<string[]> {
+async function streamsOf(pool: Pool, archive: EventArchive, domain: string): Promise<string[]> {
   const streams = /^(mdom|mbx)_[a-z0-9]+$/.test(domain)
     ? await archive.streamsNamed(domain)
-    : await archive.streamsWith('DomainAdded', 'name', parseDomainName(domain).name);
+    : await streamsOfName(pool, archive, parseDomainName(domain).name);
   if (streams.length === 0) throw new Error(`No domain or mailbox was ever ${domain}.`);
   return streams;
+}
+
+/** Finds the domains that have or had a name: the events say which, and of those in archives the read model. */
+async function streamsOfName(pool: Pool, archive: EventArchive, name: string): Promise<string[]> {
+  const streams = await archive.streamsWith('DomainAdded', 'name', name);
+  return [...new Set([...(await new DomainsReadModel(pool).everNamed(name)), ...streams])];
 }

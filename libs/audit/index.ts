@@ -3,6 +3,7 @@ export * from './audit.migration';
 export * from './key-files';
 export * from './proof';
 export * from './seal';
+export * from './sealed-part';
 export * from './seals';
 export * from './stored-amendments';
 export * from './stored-seals';

@@ -1,5 +1,5 @@
 import type { Pool } from 'pg';
-import { eventHash, microsecondsOf, noHash } from '@app/event-store';
+import { eventHash, keptStream, microsecondsOf, noHash } from '@app/event-store';
 import { leafOf, readAmendment, type AmendmentStatement } from './amendment';
 import { inclusionPath, rootOfPath } from './merkle';
 import { isSigned, readStatement, type Seal, type Statement, type TrustedKeys } from './seal';
@@ -53,28 +53,14 @@ export interface ProvenChange {
   readonly path: readonly string[];
 }
 
-interface Row {
-  readonly position: number;
-  readonly version: number;
-  readonly type: string;
-  readonly schemaVersion: number;
-  readonly time: string;
-  readonly data: string;
-  readonly metadata: string;
-  readonly hash: Buffer;
-}
-
 /**
- * Makes the proof of a stream; undefined when there is no such stream. Making it checks nothing: a proof over changed
- * events fails in `checkProof`.
+ * Makes the proof of a stream, whose events may be in archives; undefined when there is no such stream. Making it
+ * checks nothing: a proof over changed events fails in `checkProof`.
+ *
+ * @throws {ArchiveAway} {ArchiveBroken}
  */
 export async function prove(pool: Pool, stream: string): Promise<Proof | undefined> {
-  const { rows } = await pool.query<Row>(
-    `SELECT position::float8 AS position, version, type, schema_version AS "schemaVersion", data::text AS data,
-       metadata::text AS metadata, hash, to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS time
-     FROM events WHERE stream = $1 ORDER BY version`,
-    [stream],
-  );
+  const rows = await keptStream(pool, stream);
   if (rows.length === 0) return undefined;
   const seals: Record<string, Seal> = {};
   const events: ProvenEvent[] = [];
@@ -106,7 +92,7 @@ export async function prove(pool: Pool, stream: string): Promise<Proof | undefin
       version,
       type,
       schema_version: schemaVersion,
-      time,
+      time: time.replace(/(\.\d{3})Z$/, '$1000Z'),
       data,
       metadata,
       hash: hash.toString('hex'),

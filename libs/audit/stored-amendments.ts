@@ -85,6 +85,20 @@ export async function storedAmendments(pool: Pool | Connection): Promise<StoredA
   return rows;
 }
 
+/** Reads the amendments that have changed events in a part of the log, the oldest first. */
+export async function amendmentsOver(
+  client: Connection,
+  { after, upTo }: { readonly after: number; readonly upTo: number },
+): Promise<StoredAmendment[]> {
+  const { rows } = await client.query<StoredAmendment>(
+    `SELECT number, statement, signer, signature FROM audit_amendments WHERE number IN (
+       SELECT number FROM audit_amended_events WHERE position > $1 AND position <= $2
+     ) ORDER BY number`,
+    [after, upTo],
+  );
+  return rows;
+}
+
 /** Gives the number of the newest amendment; 0 where there is none. */
 export async function newestAmendment(pool: Pool): Promise<number> {
   const { rows } = await pool.query<{ number: number }>(

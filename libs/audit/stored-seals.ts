@@ -13,6 +13,21 @@ export async function storedSeals(pool: Pool, upTo?: number): Promise<Seal[]> {
   return rows;
 }
 
+/** Reads the seals that cover events of a part of the log, the oldest first, with the hashes that they were made of. */
+export async function sealsOver(
+  client: Pick<Connection, 'query'>,
+  { after, upTo }: { readonly after: number; readonly upTo: number },
+  most?: number,
+): Promise<(Seal & { readonly number: number; readonly leaves: Buffer })[]> {
+  const { rows } = await client.query<Seal & { number: number; leaves: Buffer }>(
+    `SELECT number, statement, signer, signature, leaves FROM audit_seals
+     WHERE up_to > $1 AND up_to <= (SELECT coalesce(min(up_to), 9223372036854775807) FROM audit_seals WHERE up_to >= $2)
+     ORDER BY number LIMIT $3`,
+    [after, upTo, most ?? null],
+  );
+  return rows;
+}
+
 /** Reads the newest seal; undefined where there is none. */
 export async function newestSeal(pool: Pool): Promise<Seal | undefined> {
   const { rows } = await pool.query<Seal>(

@@ -1,7 +1,23 @@
 import { hash } from 'node:crypto';
 import type { Pool } from 'pg';
-import { copyRows, openSession, type Connection } from '@app/database';
-import { hashedColumns, hashLength, noHash, type EventLog } from '@app/event-store';
+import { copyRows, openSession, type Connection, type CopiedRows } from '@app/database';
+import {
+  ArchiveAway,
+  ArchiveBroken,
+  archivedHashBeforeSql,
+  archivesOf,
+  copiedRow,
+  eventHashSql,
+  eventsOf,
+  hashedColumns,
+  hashLength,
+  noHash,
+  sha256Of,
+  streamsMoved,
+  type Archive,
+  type EventLog,
+  type KeptEvent,
+} from '@app/event-store';
 import { merkleRoot } from './merkle';
 import {
   hashOfStatement,
@@ -49,6 +65,10 @@ export type FaultCode =
   | 'seal_missing'
   /** The amendment is not as it was signed, or its changes are others: what it has changed counts as changed. */
   | 'amendment_unsigned'
+  /** The file of an archive cannot be read: what it has is not known, and the seals over it are not compared. */
+  | 'archive_missing'
+  /** The file of an archive is not the one that was written. */
+  | 'archive_changed'
   /** A witness has another seal of this number. */
   | 'seal_replaced'
   /** A witness has seen a seal that is missing here: the end of the log is cut off. */
@@ -96,9 +116,9 @@ interface OpenSeal {
 }
 
 /**
- * Reads the whole log and checks that each event is the one that was recorded: by its own hash, by the signed seal that
- * covers it, and after the newest seal by the chain of its stream. It writes nothing, and its memory does not grow with
- * the log.
+ * Reads the whole log, with what is in archives, and checks that each event is the one that was recorded: by its own
+ * hash, by the signed seal that covers it, and after the newest seal by the chain of its stream. It writes nothing,
+ * and its memory does not grow with the log.
  *
  * Events that are not sealed yet can be removed from the end without a trace, and so can the newest seals with their
  * events, unless a witness has seen these seals.
@@ -109,6 +129,7 @@ export class Verification {
   private events = 0;
   /** The numbers of the amendments that are valid. */
   private amendments: readonly number[] = [];
+  private archives: readonly Archive[] = [];
 
   /** The positions of the events that were gathered for the open seal. */
   private positions: number[] = [];
@@ -135,6 +156,9 @@ export class Verification {
     try {
       // The events and the amendments of one moment: one that is made meanwhile would count as tampering.
       await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+      // Before the snapshot is taken: no partition is exchanged for a table that it does not see.
+      await client.query('LOCK TABLE events IN ACCESS SHARE MODE');
+      this.archives = await archivesOf(client);
       const { valid, events: amended, faults: amiss } = await checkAmendments(client, this.options.trusted);
       this.amendments = valid;
       for (const { message, position } of amiss) this.report({ position, code: 'amendment_unsigned', message });
@@ -167,9 +191,7 @@ export class Verification {
       newest = open?.says ?? newest;
     };
     await next();
-    const columns = [...hashedColumns, 'hash'].join(', ');
-    const query = `SELECT ${columns} FROM events WHERE position <= ${head} ORDER BY position`;
-    for await (const { bytes, starts } of copyRows(client, query)) {
+    const takeAll = async ({ bytes, starts }: CopiedRows) => {
       let position = 0;
       for (const start of starts) {
         position = bytes.readInt32BE(start + 4) * 0x1_0000_0000 + bytes.readUInt32BE(start + 8);
@@ -181,12 +203,86 @@ export class Verification {
       }
       this.options.signal?.throwIfAborted();
       this.options.reached?.(position);
+    };
+    let archived = 0;
+    for (const archive of this.archives) {
+      archived = archive.upTo;
+      if (await this.readArchive(client, archive, takeAll)) continue;
+      // What the seals over it cover is not known.
+      this.positions = [];
+      while (open && open.says.after < archived) await next();
     }
+    const columns = [...hashedColumns, 'hash'].join(', ');
+    const query = `SELECT ${columns} FROM events
+      WHERE (position > ${archived} OR position < 1) AND position <= ${head} ORDER BY position`;
+    for await (const rows of copyRows(client, query)) await takeAll(rows);
     while (open) {
       await this.close(open);
       await next();
     }
     return newest;
+  }
+
+  /**
+   * Reads an archive, and compares what the store still has of it.
+   *
+   * @returns whether it could be read to its end.
+   */
+  private async readArchive(
+    client: Connection,
+    archive: Archive,
+    takeAll: (rows: CopiedRows) => Promise<void>,
+  ): Promise<boolean> {
+    const { file, sha256, upTo } = archive;
+    let { after } = archive;
+    const report = (code: FaultCode, message: string) => this.report({ position: archive.after + 1, code, message });
+    try {
+      if (!(await sha256Of(file)).equals(sha256)) report('archive_changed', `The archive ${file} has another SHA-256`);
+      for await (const events of eventsOf(client, archive)) {
+        const last = events.at(-1)!.position;
+        await this.compareStored(client, { after, upTo: last }, events);
+        after = last;
+        await takeAll(copied(events));
+      }
+      await this.compareStored(client, { after, upTo }, []);
+      return true;
+    } catch (error) {
+      const isAway = error instanceof ArchiveAway;
+      if (!isAway && !(error instanceof ArchiveBroken)) throw error;
+      report(isAway ? 'archive_missing' : 'archive_changed', error.message);
+      return false;
+    }
+  }
+
+  /** Compares what the store has of a part of an archive: the events of the streams that have not moved to it. */
+  private async compareStored(
+    client: Connection,
+    { after, upTo }: { after: number; upTo: number },
+    events: readonly KeptEvent[],
+  ): Promise<void> {
+    const { rows: stored } = await client.query<{ position: number; event: string; hash: Buffer; isTrue: boolean }>(
+      `SELECT position::float8 AS position, stream || '/' || version AS event, hash, hash = ${eventHashSql()} AS "isTrue"
+       FROM events WHERE position > $1 AND position <= $2 ORDER BY events.position`,
+      [after, upTo],
+    );
+    const there = new Map(stored.map((row) => [row.position, row]));
+    const hasMoved = await streamsMoved(client, { after, upTo }, events);
+    for (const { position, stream, version, hash } of events) {
+      const event = `${stream}/${version}`;
+      const row = there.get(position);
+      there.delete(position);
+      const fault = (code: FaultCode, message: string) => this.report({ position, event, code, message });
+      if (!row && !hasMoved.has(stream)) fault('event_removed', `${event} is missing in the store; its archive has it`);
+      else if (row && !row.isTrue) fault('event_changed', `${event} is not what its hash says`);
+      else if (row && !row.hash.equals(hash)) fault('event_replaced', `${event} is another event in its archive`);
+    }
+    for (const { position, event } of there.values())
+      this.report({
+        position,
+        event,
+        code: 'event_inserted',
+        message: `${event} is not in the archive of its position`,
+      });
   }
 
   /** Checks an event's own hash, and gathers it for the open seal. */
@@ -285,6 +381,11 @@ export class Verification {
   }
 
   private async nameOf(column: 'position' | 'hash' | 'previous', value: number | Buffer): Promise<string | undefined> {
+    const archive = column === 'position' && this.archives.find(({ upTo }) => upTo >= (value as number));
+    if (archive) {
+      const { value: events } = await eventsOf(this.pool, archive, (value as number) - 1).next();
+      return events?.[0] && `${events[0].stream}/${events[0].version}`;
+    }
     const { rows } = await this.pool.query<{ stream: string; version: number }>(
       `SELECT stream, version FROM events WHERE ${column} = $1`,
       [value],
@@ -363,7 +464,8 @@ export class Verification {
        FROM events e LEFT JOIN events before ON before.stream = e.stream AND before.version = e.version - 1
        WHERE e.position > $1 AND e.position <= $2
          AND (before.position > e.position
-           OR e.previous IS DISTINCT FROM CASE e.version WHEN 1 THEN $3::bytea ELSE before.hash END)
+           OR e.previous IS DISTINCT FROM CASE e.version WHEN 1 THEN $3::bytea
+             ELSE coalesce(before.hash, ${archivedHashBeforeSql('e.stream', 'e.version')}) END)
        ORDER BY e.position LIMIT ${mostFaults}`,
       [after, head, noHash],
     );
@@ -411,6 +513,14 @@ export class Verification {
     this.faultCount++;
     if (this.faults.length < 10 * mostFaults) this.faults.push(fault);
   }
+}
+
+/** Gives events as rows of `COPY`. */
+function copied(events: readonly KeptEvent[]): CopiedRows {
+  const rows = events.map(copiedRow);
+  let end = 0;
+  const starts = rows.map(({ length }) => (end += length) - length);
+  return { bytes: Buffer.concat(rows), starts };
 }
 
 /** Gives the `stream/version` of the row that begins at an offset: its third and fourth fields. */

@@ -45,5 +45,5 @@ export function isPassingFault(error: unknown): boolean {
 }
 
 /** Tells whether a lock was not had within `lock_timeout`, or was given up because others waited for each other. */
-export const isLockTimeout = (error: unknown): boolean =>
+export const isLockTimeout = (error: unknown): error is Error =>
   error instanceof Error && /^(55P03|40P01)$/.test((error as NodeJS.ErrnoException).code ?? '');

@@ -1,6 +1,7 @@
 import type { Connection } from '@app/database';
-import { checkChain, type KeptEvent } from './event-archive';
+import { ChainBroken, checkChain } from './event-archive';
 import { eventHash, microsecondsOf } from './event-hash';
+import { keptColumns, type KeptEvent } from './kept-event';
 
 /** What replaces the data of an event. */
 export interface Replacement {
@@ -50,11 +51,11 @@ export async function replaceData(
   await client.query('LOCK TABLE events, stream_spans IN EXCLUSIVE MODE');
   await client.query(`SET LOCAL sendmux.amending = 'on'`);
   const { rows } = await client.query<KeptEvent>(
-    `SELECT position::float8 AS position, stream, version, type, schema_version AS "schemaVersion", data::text AS data,
-       metadata::text AS metadata, previous, hash,
-       to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS time
-     FROM events WHERE stream = ANY ($1) ORDER BY events.position`,
+    `SELECT ${keptColumns} FROM events WHERE stream = ANY ($1) ORDER BY events.position`,
     [streams],
+  );
+  const { rows: archives } = await client.query<{ upTo: number }>(
+    'SELECT coalesce(max(upper), 0)::float8 AS "upTo" FROM event_archives',
   );
   const check = checkChain();
   const changed: (Rehashed & { previous: Buffer })[] = [];
@@ -67,6 +68,8 @@ export async function replaceData(
     const previous = newest.get(stream) ?? event.previous;
     const after = eventHash({ ...event, previous, schemaVersion, data, microseconds: microsecondsOf(event.time) });
     if (after.equals(before)) continue;
+    if (position <= archives[0]!.upTo)
+      throw new ChainBroken(`${stream}/${version} is in an archive, which has the hash from before`);
     newest.set(stream, after);
     const is = { position, stream, version, type, schemaVersion, data };
     changed.push({ ...is, before, after, previous, isReplaced: !!replacement });

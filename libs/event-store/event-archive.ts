@@ -3,15 +3,11 @@ import { pipeline } from 'node:stream/promises';
 import { inTransaction, type Connection } from '@app/database';
 import type { Pool } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
+import { archivesOf, eventsOf, holdLog, type Archive } from './archives';
+import { eventHash, microsecondsOf, noHash } from './event-hash';
+import { keptColumns, keptEvent, type KeptEvent } from './kept-event';
 import { openEmptyUpTo } from './partition-table';
-import { eventHash, microsecondsOf, noHash, type HashedEvent } from './event-hash';
-
-/** An event as it is stored, with every column as text. */
-export interface KeptEvent extends Omit<HashedEvent, 'microseconds'> {
-  /** ISO 8601, UTC, with three fractional digits, or six where the time has microseconds. */
-  readonly time: string;
-  readonly hash: Buffer;
-}
+import { isStreamSql } from './partitions';
 
 /** Selects events; without any field, all of them. */
 export interface Selection {
@@ -44,25 +40,56 @@ const values = ({ after, upTo }: Span, { from, to, streams, types }: Selection) 
   types ?? null,
 ];
 
-/** Reads stored events out of a store, and writes them into an empty one. */
+const isEmpty = (selection: Selection): boolean => Object.values(selection).every((part) => part === undefined);
+
+/** Tells as `where` does whether an event is selected. */
+function selects({ from, to, streams, types }: Selection, { after, upTo }: Span): (event: KeptEvent) => boolean {
+  const [first, end] = [from?.getTime() ?? -Infinity, to?.getTime() ?? Infinity];
+  return ({ position, stream, type, time }) => {
+    const at = Date.parse(time);
+    const isInTime = at >= first && at < end;
+    const isNamed = (!streams || streams.includes(stream)) && (!types || types.includes(type));
+    return position > after && position <= upTo && isInTime && isNamed;
+  };
+}
+
+/** Reads stored events out of a store and its archives, and writes them into an empty store. */
 export class EventArchive {
   constructor(private readonly pool: Pool) {}
 
-  /** Counts the events and streams of a selection. */
-  async count(selection: Selection, span: Span): Promise<{ events: number; streams: number }> {
+  /**
+   * Counts the events and streams of a selection. Archives are read for it, unless all of their events are selected.
+   *
+   * @returns `streams` is undefined where archives were read: they may be too many to hold in memory.
+   * @throws {ArchiveAway} {ArchiveBroken}
+   */
+  async count(selection: Selection, span: Span): Promise<{ events: number; streams: number | undefined }> {
+    let archived = 0;
+    let { after } = span;
+    for (const archive of await this.archivesIn(span)) {
+      if (isEmpty(selection) && after <= archive.after && archive.upTo <= span.upTo) archived += archive.events;
+      else
+        for await (const events of eventsOf(this.pool, archive, after))
+          archived += events.filter(selects(selection, span)).length;
+      after = archive.upTo;
+    }
     const { rows } = await this.pool.query<{ events: number; streams: number }>(
       `SELECT count(*)::float8 AS events, count(DISTINCT stream)::float8 AS streams FROM events WHERE ${where}`,
-      values(span, selection),
+      values({ ...span, after }, selection),
     );
-    return rows[0]!;
+    const { events, streams } = rows[0]!;
+    return { events: archived + events, streams: after === span.after ? streams : undefined };
+  }
+
+  private async archivesIn({ after, upTo }: Span): Promise<Archive[]> {
+    return (await archivesOf(this.pool)).filter((archive) => archive.upTo > after && archive.after < upTo);
   }
 
   /** Finds the stream of this name. Gives one name or none. */
   async streamsNamed(name: string): Promise<string[]> {
-    const { rows } = await this.pool.query<{ stream: string }>(
-      'SELECT stream FROM events WHERE stream = $1 AND version = 1',
-      [name],
-    );
+    const { rows } = await this.pool.query<{ stream: string }>(`SELECT $1 AS stream WHERE ${isStreamSql('$1')}`, [
+      name,
+    ]);
     return rows.map(({ stream }) => stream);
   }
 
@@ -79,21 +106,42 @@ export class EventArchive {
   }
 
   /**
-   * Reads the selected events in the order of the log, page by page. Each page comes with the position up to which the
-   * selection has been read.
+   * Reads the selected events in the order of the log, page by page, those of archives from their files. Each page
+   * comes with the position up to which the selection has been read.
+   *
+   * @throws {ArchiveAway} {ArchiveBroken}
    */
-  async *read(selection: Selection, { after, upTo }: Span): AsyncGenerator<{ events: KeptEvent[]; position: number }> {
+  async *read(selection: Selection, span: Span): AsyncGenerator<{ events: KeptEvent[]; position: number }> {
+    const release = await holdLog(this.pool);
+    try {
+      let { after } = span;
+      for (const archive of await this.archivesIn(span)) {
+        for await (const events of eventsOf(this.pool, archive, after))
+          yield {
+            events: events.filter(selects(selection, span)),
+            position: Math.min(span.upTo, events.at(-1)!.position),
+          };
+        after = Math.min(span.upTo, archive.upTo);
+      }
+      yield* this.readStored(selection, { after, upTo: span.upTo });
+    } finally {
+      await release();
+    }
+  }
+
+  /** Reads what is in no archive, and of those what is still in the store. */
+  async *readStored(
+    selection: Selection,
+    { after, upTo }: Span,
+  ): AsyncGenerator<{ events: KeptEvent[]; position: number }> {
     const page = async (start: number) => {
       const position = Math.min(upTo, start + windowSize);
       const { rows } = await this.pool.query<KeptEvent>({
         name: 'archive read',
-        text: `SELECT position::float8 AS position, stream, version, type, schema_version AS "schemaVersion",
-            data::text AS data, metadata::text AS metadata, previous, hash,
-            to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS time
-          FROM events WHERE ${where} ORDER BY events.position`,
+        text: `SELECT ${keptColumns} FROM events WHERE ${where} ORDER BY events.position`,
         values: values({ after: start, upTo: position }, selection),
       });
-      return { position, events: rows.map((row) => ({ ...row, time: row.time.replace(/000Z$/, 'Z') })) };
+      return { position, events: rows.map(keptEvent) };
     };
     for (let next = after < upTo ? page(after) : undefined; next;) {
       const read = await next;
@@ -149,7 +197,7 @@ export class StoreNotEmpty extends Error {
 
 async function assertEmpty(client: Connection): Promise<void> {
   const { rows } = await client.query<{ filled: boolean; reader: string | null }>(
-    `SELECT EXISTS (SELECT FROM events) AS filled, (SELECT name FROM checkpoints WHERE position > 0 LIMIT 1) AS reader`,
+    `SELECT EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM event_archives) AS filled, (SELECT name FROM checkpoints WHERE position > 0 LIMIT 1) AS reader`,
   );
   const { filled, reader } = rows[0]!;
   if (filled) throw new StoreNotEmpty('The store has events already. Import into an empty one.');

@@ -43,7 +43,10 @@ export function microsecondsOf(time: string): bigint {
  * The first octet is always 0: the hash is a leaf of a Merkle tree as RFC 9162 section 2.1.1 defines it, and never one
  * of its nodes.
  */
-export function eventHash(event: HashedEvent): Buffer {
+export const eventHash = (event: HashedEvent): Buffer => hash('sha256', hashedOctets(event), 'buffer');
+
+/** Gives the octets that the hash of an event is over. */
+export function hashedOctets(event: HashedEvent): Buffer {
   const numbers = Buffer.alloc(22);
   numbers.writeBigInt64BE(BigInt(event.position), 0);
   numbers.writeInt32BE(event.version, 8);
@@ -65,7 +68,7 @@ export function eventHash(event: HashedEvent): Buffer {
     length.writeInt32BE(field.length);
     return [length, field];
   });
-  return hash('sha256', Buffer.concat(framed), 'buffer');
+  return Buffer.concat(framed);
 }
 
 /** The columns that the hash covers, in the order in which it covers them. */

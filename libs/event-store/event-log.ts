@@ -1,9 +1,11 @@
 import { openSession } from '@app/database';
 import { backOffMs } from '@app/runtime';
 import type { Client, Pool } from 'pg';
+import { archiveAbove, eventsOf } from './archives';
 import type { RecordedEvent } from './event';
 import type { Span } from './event-archive';
 import { firstInFlightSql } from './in-flight';
+import { recordedOf } from './kept-event';
 
 export const eventsChannel = 'sendmux_events';
 
@@ -132,6 +134,23 @@ export class EventLog {
     return { events, settledUpTo: rows.length === limit ? events.at(-1)!.position : end };
   }
 
+  /**
+   * Gives the time of the newest event of an archive that has what ended of these streams in a part of the log;
+   * undefined where all of it can be read by `readSelected`.
+   */
+  async archivedIn({ after, upTo }: Span, streams: PageSelection['streams']): Promise<Date | undefined> {
+    const isList = 'length' in streams;
+    const { rows } = await this.pool.query<{ time: Date | null }>(
+      `SELECT max(a.to_time) AS time FROM stream_spans
+         JOIN event_archives a ON last_position > a.lower AND last_position <= a.upper
+       WHERE blocks IS NOT NULL AND last_position > $1 AND first_position <= $2
+         AND ($3::text IS NULL AND $4::text IS NULL AND $5::text IS NULL AND $6::text IS NULL)
+         AND (${isList ? 'stream = ANY ($7::text[])' : streams.condition})`,
+      [after, upTo, null, null, null, null, ...(isList ? [streams] : streams.values)],
+    );
+    return rows[0]!.time ?? undefined;
+  }
+
   /** Gives the last position of which all events at or below are older than a time, but for the disorder of times. */
   private async lastBefore(time: Date, head: number): Promise<number> {
     let [older, newer] = [0, head + 1];
@@ -150,13 +169,20 @@ export class EventLog {
   }
 
   /**
-   * Yields settled events above `after` in non-empty batches as they are committed. It ends when the signal aborts or
-   * the log is closed.
+   * Yields settled events above `after` in non-empty batches as they are committed; first those that are in archives.
+   * It ends when the signal aborts or the log is closed. Nothing that is not archived by then is removed below the
+   * checkpoint of a consumer, so a consumer has to have one before it follows.
    *
+   * @throws {ArchiveAway} {ArchiveBroken} where the file of an archive is not there, or is not what it was.
    * @throws {Error} the error of the connection; the caller follows again from the last event it got.
    */
   async *follow({ after, signal }: { after: number; signal: AbortSignal }): AsyncGenerator<RecordedEvent[], void> {
     let position = after;
+    for (let archive; (archive = await archiveAbove(this.pool, position)); position = archive.upTo)
+      for await (const events of eventsOf(this.pool, archive, position)) {
+        if (signal.aborted || this.closed) return;
+        yield events.map(recordedOf);
+      }
     while (!signal.aborted && !this.closed) {
       this.listen();
       const heard = this.wakeUps;

@@ -3,6 +3,7 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { eventHashSql, hashedColumns, noHash } from './event-hash';
 import { inFlightTag } from './in-flight';
 import { partitionSmall } from './partitioning';
+import { inArchive } from './partitions';
 
 class CreateEvents1770000000000 implements MigrationInterface {
   readonly name = 'CreateEvents1770000000000';
@@ -160,10 +161,49 @@ class LetEventsBeAmended1798000000500 implements MigrationInterface {
   }
 }
 
+/** Creates what is kept about archives of partitions. */
+class CreateEventArchives1798100000000 implements MigrationInterface {
+  readonly name = 'CreateEventArchives1798100000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    // `is_thin` once the partition has only what stays of it, or is gone.
+    await runner.query(`
+      CREATE TABLE event_archives (
+        number integer PRIMARY KEY REFERENCES event_partitions,
+        lower bigint NOT NULL UNIQUE,
+        upper bigint NOT NULL UNIQUE,
+        file text NOT NULL,
+        sha256 bytea NOT NULL,
+        octets bigint NOT NULL,
+        events bigint NOT NULL,
+        from_time timestamptz NOT NULL,
+        to_time timestamptz NOT NULL,
+        block_positions bigint[] NOT NULL,
+        block_offsets bigint[] NOT NULL,
+        archived_at timestamptz NOT NULL DEFAULT now(),
+        is_thin boolean NOT NULL DEFAULT false
+      )`);
+    // Where the events of a stream are in the file of the archive, from 1; null while they are in the partition.
+    await runner.query('ALTER TABLE stream_spans ADD COLUMN blocks integer[]');
+    await runner.query(`
+      CREATE FUNCTION refuse_archived(stream text) RETURNS bigint LANGUAGE plpgsql AS $$
+      BEGIN
+        RAISE EXCEPTION 'events of % are in an archive', stream USING ERRCODE = '${inArchive}';
+      END $$`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP FUNCTION refuse_archived(text)');
+    await runner.query('ALTER TABLE stream_spans DROP COLUMN blocks');
+    await runner.query('DROP TABLE event_archives');
+  }
+}
+
 export const eventStoreMigrations: readonly Migration[] = [
   CreateEvents1770000000000,
   ChainEvents1795700000000,
   CreateEventPartitions1797100000000,
   PartitionSmallLogs1797100000100,
   LetEventsBeAmended1798000000500,
+  CreateEventArchives1798100000000,
 ];

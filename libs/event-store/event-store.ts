@@ -3,9 +3,18 @@ import { withClient } from '@app/database';
 import { DatabaseError, type Pool, type QueryConfig } from 'pg';
 import { AppendUnanswered, ConstraintViolation, PartitionClosed, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
+import { keptStream } from './archives';
 import { eventHashSql, noHash } from './event-hash';
 import { eventColumns, eventsChannel, recordedEvent, type EventRow } from './event-log';
-import { boundsSql, EventPartitions, newestOfStream, spansOfStreamSql, type AppendTarget } from './partitions';
+import { recordedOf } from './kept-event';
+import {
+  boundsSql,
+  EventPartitions,
+  inArchive,
+  newestOfStream,
+  spansOfStreamSql,
+  type AppendTarget,
+} from './partitions';
 
 /** The largest number of appends in one statement. */
 const batchLimit = 500;
@@ -18,11 +27,16 @@ const longestAnswerMs = 35_000;
 
 /**
  * Gives the SQL expression for the type of the newest event of some types in the stream that an expression names, up to
- * the position that another one gives; null where there is none.
+ * the position that another one gives; null where there is none. The statement fails where the stream has events above
+ * that position in an archive.
  */
-export const newestTypeSql = (stream: string, upTo: string, types: readonly string[]): string => `(
-  SELECT type FROM events WHERE events.stream = ${stream} AND events.position <= ${upTo}
-    AND events.type IN (${types.map((type) => `'${type}'`).join(', ')}) ORDER BY events.version DESC LIMIT 1)`;
+export const newestTypeSql = (stream: string, upTo: string, types: readonly string[]): string => `CASE
+  WHEN EXISTS (
+    SELECT FROM stream_spans WHERE stream_spans.stream = ${stream} AND blocks IS NOT NULL AND last_position > ${upTo}
+  ) THEN refuse_archived(${stream})::text
+  ELSE (SELECT type FROM events WHERE events.stream = ${stream} AND events.position <= ${upTo}
+    AND events.type IN (${types.map((type) => `'${type}'`).join(', ')}) ORDER BY events.version DESC LIMIT 1)
+  END`;
 
 /** How often the positions of an append may be in a partition that is not open. */
 const mostOpenings = 10;
@@ -38,10 +52,6 @@ interface Answer {
   /** Nothing was written, since the positions are in a partition that is not open. */
   readonly isClosed: boolean;
 }
-
-/** Gives the SQL condition that there is a stream of the name that an expression gives. */
-export const isStreamSql = (stream: string): string =>
-  `EXISTS (SELECT FROM events WHERE events.stream = ${stream} AND events.version = 1)`;
 
 /** The events of a stream from the version `first` to the version `last`, both included. */
 export interface StreamPart {
@@ -140,12 +150,14 @@ export class EventStore {
   }
 
   /**
-   * Reads the events of a stream in their order, from a version on; none when there is no such stream.
+   * Reads the events of a stream in their order, from a version on; none when there is no such stream. Those that are
+   * in archives are read from their files.
    *
    * @param limit the most events; all when absent.
+   * @throws {ArchiveAway} {ArchiveBroken} where a file is not there, or does not have what it should.
    */
   async readStream(stream: string, fromVersion = 1, limit?: number): Promise<RecordedEvent[]> {
-    const { rows } = await this.pool.query<EventRow>({
+    const rows = await this.read<EventRow>({
       name: 'stream read',
       text: `WITH ${boundsSql} SELECT ${eventColumns}
         FROM ${spansOfStreamSql('$1', 'last_version >= $2')} AS span,
@@ -157,15 +169,17 @@ export class EventStore {
         ORDER BY version LIMIT $3`,
       values: [stream, fromVersion, limit],
     });
-    return rows.map(recordedEvent);
+    return rows?.map(recordedEvent) ?? this.fromArchives({ stream, first: fromVersion }, limit);
   }
 
   /**
    * Reads parts of several streams with one query: at most `limit` events, stream by stream in the order of `parts`,
    * and each in the order of its versions. No two parts are of the same stream.
+   *
+   * @throws {ArchiveAway} {ArchiveBroken} as `readStream` does.
    */
   async readStreams(parts: readonly StreamPart[], limit: number): Promise<RecordedEvent[]> {
-    const { rows } = await this.pool.query<EventRow>({
+    const rows = await this.read<EventRow>({
       name: 'streams read',
       text: `WITH ${boundsSql} SELECT ${eventColumns}
         FROM unnest($1::text[], $2::int[], $3::int[]) WITH ORDINALITY AS part (of_stream, first, last, nth),
@@ -184,19 +198,24 @@ export class EventStore {
         limit,
       ],
     });
-    return rows.map(recordedEvent);
+    if (rows) return rows.map(recordedEvent);
+    const found: RecordedEvent[] = [];
+    for (const part of parts)
+      if (found.length < limit) found.push(...(await this.fromArchives(part, limit - found.length)));
+    return found;
   }
 
   /**
    * Finds the newest event of some types in each of several streams: below a version, or up to a position.
    *
    * @returns one for each of `asked`, in its order; undefined where there is none.
+   * @throws {ArchiveAway} {ArchiveBroken} as `readStream` does.
    */
   async newestOf(
     asked: readonly { readonly stream: string; readonly below?: number; readonly upTo?: number }[],
     types: readonly string[],
   ): Promise<(RecordedEvent | undefined)[]> {
-    const { rows } = await this.pool.query<EventRow & { nth: number }>({
+    const rows = await this.read<EventRow & { nth: number }>({
       name: 'streams newest',
       text: `WITH ${boundsSql} SELECT DISTINCT ON (nth) nth::int, ${eventColumns}
         FROM unnest($1::text[], $2::int[], $3::bigint[]) WITH ORDINALITY AS asked (of_stream, below, up_to, nth),
@@ -215,14 +234,40 @@ export class EventStore {
         types,
       ],
     });
-    const found = new Map(rows.map(({ nth, ...row }) => [nth, recordedEvent(row)]));
-    return asked.map((_, i) => found.get(i + 1));
+    const newest: (RecordedEvent | undefined)[] = [];
+    if (!rows)
+      for (const { stream, below = Infinity, upTo = Infinity } of asked) {
+        const events = await this.fromArchives({ stream, first: 1 });
+        const isAsked = ({ type, version, position }: RecordedEvent) =>
+          types.includes(type) && version < below && position <= upTo;
+        newest.push(events.findLast(isAsked));
+      }
+    const found = new Map(rows?.map(({ nth, ...row }) => [nth, recordedEvent(row)]));
+    return rows ? asked.map((_, i) => found.get(i + 1)) : newest;
   }
 
   /** Gives the newest event of a type below a version of a stream; undefined where there is none. */
   async lastBefore(stream: string, version: number, type: string): Promise<RecordedEvent | undefined> {
     const [newest] = await this.newestOf([{ stream, below: version }], [type]);
     return newest;
+  }
+
+  /** Runs a query of streams; undefined where one of them has events in an archive. */
+  private async read<Row extends object>(query: QueryConfig): Promise<Row[] | undefined> {
+    try {
+      return (await this.pool.query<Row>(query)).rows;
+    } catch (error) {
+      if (error instanceof DatabaseError && error.code === inArchive) return undefined;
+      throw error;
+    }
+  }
+
+  /** Reads a part of a stream wherever its events are. */
+  private async fromArchives(
+    { stream, first, last = 2 ** 31 - 1 }: Omit<StreamPart, 'last'> & Partial<StreamPart>,
+    limit?: number,
+  ): Promise<RecordedEvent[]> {
+    return (await keptStream(this.pool, stream, { first, last }, limit)).map(recordedOf);
   }
 
   /** Makes the JSON of an append at once, so that what cannot be JSON fails alone, and later changes are not sent. */

@@ -1,12 +1,17 @@
+export { ArchiveAway, ArchiveBroken, readArchive, sha256Of, writeArchive, type WrittenArchive } from './archive-file';
+export * from './archives';
+export * from './archiving';
 export * from './errors';
 export * from './event';
 export * from './event-amendment';
 export * from './event-archive';
 export * from './event-hash';
+export * from './event-line';
 export { EventLog, type LogPage, type PageSelection } from './event-log';
 export * from './event-store';
 export * from './event-store.migration';
 export * from './event-store.module';
+export * from './kept-event';
 export { isOneTable, partitionEvents, type Partitioned, type PartitionOptions } from './partitioning';
-export { boundsSql, EventPartitions, hashBeforeSql } from './partitions';
+export { archivedHashBeforeSql, boundsSql, EventPartitions, hashBeforeSql, isStreamSql } from './partitions';
 export * from './stream-reader';

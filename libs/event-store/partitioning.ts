@@ -7,7 +7,7 @@ import {
   openSession,
   type Connection,
 } from '@app/database';
-import type { Pool } from 'pg';
+import { DatabaseError, type Pool } from 'pg';
 import { partitionSize, partitionTable, stepsToMake, triggersOf } from './partition-table';
 
 /** Events with which a log is small: it is partitioned as it is migrated, within some tenths of a second. */
@@ -145,7 +145,7 @@ export async function partitionSmall(client: Connection): Promise<void> {
  *
  * @returns the milliseconds of the last time, for which others have waited at most.
  */
-async function withShortLocks(
+export async function withShortLocks(
   session: Connection,
   work: () => Promise<void>,
   deadline: number,
@@ -164,7 +164,12 @@ async function withShortLocks(
       await session.query('ROLLBACK').catch(() => undefined);
       if (!isLockTimeout(error)) throw error;
       if (Date.now() >= deadline)
-        throw new Error(`Others hold the table events, without a pause: ${await holders(session)}.`, { cause: error });
+        throw new Error(
+          error instanceof DatabaseError
+            ? `Others hold the table events, without a pause: ${await holders(session)}.`
+            : error.message,
+          { cause: error },
+        );
     }
     await sleep(retryMs);
   }

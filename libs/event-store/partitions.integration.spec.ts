@@ -7,11 +7,12 @@ import { sample } from '../../test/support/sample';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { WrongExpectedVersion } from './errors';
 import { replaceData } from './event-amendment';
-import { checkChain, EventArchive, type KeptEvent } from './event-archive';
+import { checkChain, EventArchive } from './event-archive';
 import { eventHashSql, noHash } from './event-hash';
 import { EventLog } from './event-log';
 import { EventStore } from './event-store';
 import { eventStoreMigrations } from './event-store.migration';
+import type { KeptEvent } from './kept-event';
 import { isOneTable, partitionEvents } from './partitioning';
 import { EventPartitions } from './partitions';
 

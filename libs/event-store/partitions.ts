@@ -6,6 +6,9 @@ import { firstInFlightSql } from './in-flight';
 import { makeUpTo, partitionTable } from './partition-table';
 import { endUnfinished } from './partitioning';
 
+/** SQLSTATE of the error of a statement that would read events which are in an archive. */
+export const inArchive = 'SM001';
+
 /** The largest position that PostgreSQL can give, where there is no bound. */
 const lastPosition = '9223372036854775807';
 /** Keys of the advisory locks under which one process at a time makes and opens partitions, and indexes them. */
@@ -69,19 +72,26 @@ export function newestOfStream(stream: string, { unindexed }: AppendTarget) {
 
 /**
  * Gives where the events of a stream are: positions from `first_position` to `last_position`. For statements that begin
- * with `boundsSql`.
+ * with `boundsSql`. They fail with `inArchive` where some of these events are in an archive, so that nobody takes the
+ * others for the whole stream.
  *
  * @param condition on the columns of `stream_spans`, for the partitions that are indexed.
  */
 export const spansOfStreamSql = (stream: string, condition = 'true'): string => `(
-      SELECT first_position, last_position FROM stream_spans
-      WHERE stream = ${stream} AND last_position <= ${indexedUpTo} AND ${condition}
+      SELECT CASE WHEN blocks IS NULL THEN first_position ELSE refuse_archived(stream) END AS first_position, last_position
+      FROM stream_spans WHERE stream = ${stream} AND last_position <= ${indexedUpTo} AND ${condition}
       UNION ALL SELECT indexed_up_to + 1, ${lastPosition} FROM bounds
     )`;
 
+/** Gives the hash of the event before a version of a stream, where it is the last one in an archive; else null. */
+export const archivedHashBeforeSql = (stream: string, version: string): string => `(
+      SELECT last_hash FROM stream_spans AS archived
+      WHERE archived.stream = ${stream} AND archived.last_version = ${version} - 1 AND blocks IS NOT NULL
+    )`;
+
 /**
- * Gives the hash of the event before a version of a stream; null where it is missing. It reads the row of that event.
- * The statement has to begin with `boundsSql`.
+ * Gives the hash of the event before a version of a stream; null where it is missing. It reads the row of that event,
+ * unless the event is in an archive. The statement has to begin with `boundsSql`.
  */
 export const hashBeforeSql = (stream: string, version: string): string => {
   const before = `SELECT hash FROM events AS before WHERE before.stream = ${stream} AND before.version = ${version} - 1`;
@@ -90,8 +100,13 @@ export const hashBeforeSql = (stream: string, version: string): string => {
         SELECT first_position, last_position FROM stream_spans
         WHERE stream_spans.stream = ${stream} AND last_version >= ${version} - 1 ORDER BY last_position LIMIT 1
       ) AS span, LATERAL (${before} AND before.position BETWEEN first_position AND last_position) AS found
-    ))`;
+    ), ${archivedHashBeforeSql(stream, version)})`;
 };
+
+/** Gives the SQL condition that there is a stream of the name that an expression gives, also one that is archived. */
+export const isStreamSql = (stream: string): string =>
+  `(EXISTS (SELECT FROM events WHERE events.stream = ${stream} AND events.version = 1)
+    OR EXISTS (SELECT FROM stream_spans WHERE stream_spans.stream = ${stream}))`;
 
 const closedSql = `SELECT number, indexed_after AS after FROM event_partitions AS closed
   WHERE NOT is_indexed AND EXISTS (SELECT FROM event_partitions AS next WHERE next.lower = closed.upper AND next.is_open)

@@ -1,4 +1,5 @@
-import { copyOut, type Connection } from '@app/database';
+import { copyIn, copyOut, type Connection } from '@app/database';
+import { archivesOf, eventsOf, streamsMoved, wholeLogLock } from './archives';
 import type { RecordedEvent } from './event';
 
 /** An event as a model folds it: without its position in the log and without metadata. */
@@ -17,14 +18,21 @@ export interface StreamRange {
 
 /**
  * Reads the whole log stream by stream, each in the order of its versions, in one snapshot: that of the open
- * transaction, or a new one.
+ * transaction, or a new one. What is in archives comes from where `bringArchived` has put it.
  *
  * @param client a connection that nothing else uses until the last event, with `TimeZone` UTC and `DateStyle` ISO.
  * @throws {Error} when an event of a stream is missing.
  */
 export async function* eventsByStream(client: Connection, range: StreamRange): AsyncGenerator<StreamEvent[], void> {
-  const query = `SELECT stream, version::text, type, schema_version::text, data, time::text
-    FROM events WHERE ${rangeOf(client, range)}
+  const condition = rangeOf(client, range);
+  const columns = 'stream, version, type, schema_version, data, time';
+  const { rows: brought } = await client.query<{ is: boolean }>(
+    `SELECT to_regclass('${broughtTable}') IS NOT NULL AS is`,
+  );
+  const source = brought[0]!.is
+    ? `(SELECT ${columns} FROM events WHERE ${condition} UNION ALL SELECT ${columns} FROM ${broughtTable} WHERE ${condition})`
+    : `(SELECT ${columns} FROM events WHERE ${condition})`;
+  const query = `SELECT stream, version::text, type, schema_version::text, data, time::text FROM ${source} AS events
     ORDER BY events.stream${range.bytewise ? ' COLLATE "C"' : ''}, events.version`;
   let last = '';
   let lastVersion = 0;
@@ -40,6 +48,8 @@ export async function* eventsByStream(client: Connection, range: StreamRange): A
         data: JSON.parse(data!) as unknown,
         time: isoTime(time!),
       };
+      // What was brought may still be in its partition.
+      if (stream === last && event.version === lastVersion) continue;
       if (event.version !== (stream === last ? lastVersion + 1 : 1))
         throw new Error(`The log is not whole: before ${stream}/${version} an event of the stream is missing.`);
       [last, lastVersion] = [event.stream, event.version];
@@ -47,6 +57,40 @@ export async function* eventsByStream(client: Connection, range: StreamRange): A
     }
     yield events;
   }
+}
+
+const broughtTable = 'pg_temp.archived_events';
+
+/**
+ * Copies the events of streams that are in archives into a table of the session, so that `eventsByStream` has them in
+ * the order of the streams. No partition is removed until the session ends.
+ *
+ * @param prefix of the names of the streams.
+ * @throws {ArchiveAway} {ArchiveBroken}
+ */
+export async function bringArchived(client: Connection, prefix: string): Promise<void> {
+  await client.query('SELECT pg_advisory_lock_shared($1)', [wholeLogLock]);
+  const archives = await archivesOf(client);
+  if (archives.length === 0) return;
+  await client.query(
+    'CREATE TEMP TABLE archived_events (stream text, version integer, type text, schema_version smallint, data json, time timestamptz)',
+  );
+  for (const archive of archives)
+    for await (const events of eventsOf(client, archive)) {
+      const moved = await streamsMoved(client, archive, events);
+      await copyIn(
+        client,
+        'archived_events',
+        ['stream', 'version', 'type', 'schema_version', 'data', 'time'],
+        events
+          .filter(({ stream }) => stream.startsWith(prefix) && moved.has(stream))
+          .map(({ stream, version, type, schemaVersion, data, time }) =>
+            [stream, version, type, schemaVersion, data, time].map(String),
+          ),
+      );
+    }
+  await client.query('CREATE INDEX ON archived_events (stream, version)');
+  await client.query('ANALYZE archived_events');
 }
 
 /** Estimates the number of events in a range by the statistics of the table. */

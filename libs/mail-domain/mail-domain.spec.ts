@@ -33,6 +33,7 @@ import { sentenceOf } from './history';
 import {
   decide,
   evolve,
+  finalEvents,
   initialState,
   noSenderFilters,
   otherShardOf,
@@ -735,11 +736,12 @@ describe('any life', () => {
     fc.constant(new RequestDeletion(id, context)),
     fc.constant(new CompleteDeletion(id, context)),
   );
-  it('every decision can be folded, and deciding it again in the new state repeats no transition', () => {
+  it('every decision can be folded, repeats no transition in the new state, and nothing follows a final event', () => {
     const adds = fc.constantFrom(add, new AddDomain(id, { ...add.data, mode: 'send_only' }, context));
     fc.assert(
       fc.property(adds, fc.array(step, { maxLength: 40 }), (first, steps) => {
         let state = decide(first, initialState).reduce(evolve, initialState);
+        let isFinal = false;
         for (const command of steps) {
           let events: DomainEvent[] = [];
           try {
@@ -749,6 +751,9 @@ describe('any life', () => {
           }
           state = events.reduce(evolve, state);
           if (events.length === 0) continue;
+          expect(isFinal).toBe(false);
+          isFinal = finalEvents.includes(events.at(-1)!.type);
+          expect(isFinal).toBe(state.status === 'deleted' || state.status === 'rolled_back');
           const again = ['deleted', 'deleting', 'released'].includes(state.status) ? [] : decide(command, state);
           expect(again.filter((event) => event.type !== 'DnsChecked')).toEqual([]);
         }

@@ -132,6 +132,9 @@ export type LiveDomain = Extract<MailDomain, { status: 'pending' | 'verified' | 
 
 export const initialState: MailDomain = { status: 'absent' };
 
+/** The types of the events after which a domain gets no other event. */
+export const finalEvents: readonly DomainEvent['type'][] = ['DomainDeleted', 'ProvisioningRolledBack'];
+
 /** The rules of a domain that never had any; the digest is that of an empty list. */
 export const noSenderFilters: SenderFiltersChanged['data'] = {
   mode: 'off',

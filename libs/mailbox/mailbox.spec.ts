@@ -9,7 +9,7 @@ import {
 } from './commands';
 import { MailboxRuleBroken } from './errors';
 import type { MailboxEvent } from './personal-data';
-import { decideMailbox, evolveMailbox, noMailbox, type Mailbox } from './mailbox';
+import { decideMailbox, evolveMailbox, finalMailboxEvents, noMailbox, type Mailbox } from './mailbox';
 
 const context = { at: '2026-04-15T10:00:00.000Z', actor: 'key_1', correlationId: 'req_1' };
 const id = 'mbx_1';
@@ -49,7 +49,9 @@ describe('erasing a mailbox', () => {
     expect(refusal(erase, active)).toBe('conflict: mbx_1 is active: delete it before it is erased.');
     expect(refusal(erase, suspended)).toMatch(/^conflict/);
     expect(typesOf(erase, deleted)).toEqual(['MailboxErased']);
-    expect(typesOf(erase, after(create(), remove, erase))).toEqual([]);
+    const erased = after(create(), remove, erase);
+    expect(finalMailboxEvents).toEqual(typesOf(erase, deleted));
+    expect([typesOf(erase, erased), typesOf(create(), erased)]).toEqual([[], []]);
   });
 
   it('leaves what is not personal', () => {

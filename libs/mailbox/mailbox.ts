@@ -40,6 +40,9 @@ export type Mailbox =
       readonly deletedAt: string;
     });
 
+/** The types of the events after which a mailbox gets no other event. */
+export const finalMailboxEvents: readonly MailboxEvent['type'][] = ['MailboxErased'];
+
 export const noMailbox: Mailbox = { status: 'absent' };
 
 /**

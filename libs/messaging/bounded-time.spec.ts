@@ -1,6 +1,5 @@
 import { itIsLinear, ofText, type Reader } from '../../test/support/bounded-time';
 import { fromCloudEvent } from './cloud-event';
-import { fromLine } from './cloud-event-line';
 import { isConnectionLoss } from './connection-loss';
 import { describeError } from './describe-error';
 import { assertAccepted } from './sasl-oauthbearer';
@@ -29,10 +28,6 @@ const readers: Record<string, Reader> = {
   fromCloudEvent: ofText((text) => [
     outcomeOf(() => fromCloudEvent({ headers: { ...headers, ce_time: text }, value: Buffer.from(text) })),
     outcomeOf(() => fromCloudEvent({ headers: { ...headers, ce_dataschema: text }, value: null })),
-  ]),
-  fromLine: ofText((text) => [
-    outcomeOf(() => fromLine(text)),
-    outcomeOf(() => fromLine(JSON.stringify({ specversion: '1.0', type: text, subject: text, data: text }))),
   ]),
   isConnectionLoss: ofText((text) => isConnectionLoss(new Error(text))),
 };

@@ -1,6 +1,6 @@
-import { checkChain, eventHash, microsecondsOf, noHash, type KeptEvent } from '@app/event-store';
+import { checkChain, eventHash, fromLine, LineRefused, microsecondsOf, noHash, type KeptEvent } from '@app/event-store';
 import * as fc from 'fast-check';
-import { fromLine, LineRefused, toLine } from './cloud-event-line';
+import { toLine } from './cloud-event-line';
 
 const kept = (data: string, more: Partial<KeptEvent> = {}): KeptEvent => {
   const event = {

@@ -1,4 +1,4 @@
-import { eventId, eventSource, sequenceOf, type EventMetadata, type RecordedEvent } from '@app/event-store';
+import { dataSchema, eventId, eventSource, sequenceOf, type EventMetadata, type RecordedEvent } from '@app/event-store';
 import { knownTraceparent } from '@app/tracing';
 import { CannotBeHandled } from './ordered-dispatch';
 
@@ -42,9 +42,6 @@ export interface DeliveredEvent extends RecordedEvent {
 
 /** The header of a record with the span that has published it, which clients of Kafka that trace read and write. */
 const publishedByHeader = 'traceparent';
-
-/** Gives the URN of the JSON Schema of an event's data, by type and version. */
-export const dataSchema = (type: string, version: number): string => `urn:sendmux:event:${type}:${version}`;
 
 /**
  * Gives the context attributes of an event: CloudEvents 1.0, with the extensions sequence, partitioning and distributed

@@ -293,6 +293,15 @@ export class DomainsReadModel {
     return rows.map(({ id }) => id);
   }
 
+  /** Gives the ids of the domains that have or had a name, the oldest first. */
+  async everNamed(name: string): Promise<string[]> {
+    const { rows } = await this.pool.query<{ id: string }>(
+      'SELECT id FROM domains WHERE name = $1 ORDER BY created_at, id',
+      [name],
+    );
+    return rows.map(({ id }) => id);
+  }
+
   /** The teams of all domains whose names are reserved, by the id of the domain. */
   async teams(): Promise<Map<string, string>> {
     const { rows } = await this.pool.query<{ id: string; team: string }>(

@@ -48,6 +48,10 @@ export function mailboxView(state: Mailbox, version: number, domainProvider: str
   return { ...own, domainProvider, createdAt: new Date(createdAt), version };
 }
 
+/** Gives the SQL condition that every mailbox of a domain was deleted by a time, each given by an expression. */
+export const allMailboxesGoneSql = (domainId: string, time: string): string =>
+  `NOT EXISTS (SELECT FROM mailboxes m WHERE m.domain_id = ${domainId} AND (${visible} OR m.updated_at > ${time}))`;
+
 /** A moment in the life of a domain. */
 export interface DomainMoment {
   readonly domainId: string;

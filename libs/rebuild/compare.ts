@@ -1,5 +1,5 @@
 import { copyOut, openPool, type TextRow } from '@app/database';
-import { sortsByBytes } from '@app/event-store';
+import { bringArchived, sortsByBytes } from '@app/event-store';
 import { MailboxKeys } from '@app/mailbox-keys';
 import type { KeyRing } from '@app/secret-keys';
 import { connect } from './connection';
@@ -56,6 +56,7 @@ export async function compare(
   const pool = openPool(url, 1);
   try {
     const bytewise = !(await sortsByBytes(log));
+    await bringArchived(log, projection.prefix);
     await log.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const { rows: exported } = await log.query<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
     await live.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
@@ -112,6 +113,7 @@ export async function foldAll(
   const client = await connect(url);
   const pool = openPool(url, 1);
   try {
+    await bringArchived(client, projectionOf(name).prefix);
     const read = { rows: 0, events: 0 };
     for await (const { rows, events } of foldedRows(client, projectionOf(name), new MailboxKeys(pool, keyRing))) {
       read.rows += rows.length;

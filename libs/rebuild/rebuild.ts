@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { assertReplaceable, copyIn, isLockTimeout, openPool, type TextRow } from '@app/database';
-import { estimatedEvents, EventLog } from '@app/event-store';
+import { assertReplaceable, copyIn, isLockTimeout, openPool, waitForOldSnapshots, type TextRow } from '@app/database';
+import { bringArchived, estimatedEvents, EventLog } from '@app/event-store';
 import { MailboxKeys } from '@app/mailbox-keys';
 import type { KeyRing } from '@app/secret-keys';
 import { DatabaseError, type Client } from 'pg';
@@ -128,6 +128,7 @@ class Rebuild {
     await this.lock();
     await this.dropReplaced();
     await assertReplaceable(writer, table);
+    await bringArchived(this.reader, this.projection.prefix);
     let progress = await this.begin();
     const resumedAt = progress.events;
     if (!progress.filled) progress = await this.fill(progress);
@@ -138,7 +139,8 @@ class Rebuild {
     await writer.query(`ANALYZE ${shadowOf(table)}`);
     for (let changed = Infinity, round = 0; changed > fewRows && round < 10; round++)
       ({ changed, progress } = await this.catchUp(progress));
-    await this.waitForOldSnapshots();
+    // One that has not used the table yet would find the new table without the rows that are newer than its snapshot.
+    await waitForOldSnapshots(writer, this.deadline(), this.options.signal);
     const lockedMs = await this.swap(progress);
     await this.dropReplaced();
     const { rows } = await writer.query<{ rows: number }>(`SELECT count(*)::int AS rows FROM ${table}`);
@@ -255,29 +257,6 @@ class Rebuild {
     const now = { ...progress, position };
     await writeProgress(writer, table, now);
     return { changed, progress: now };
-  }
-
-  /**
-   * Waits for transactions with a snapshot from before the shadow was filled. One that has not used the table yet would
-   * find the new table without the rows that are newer than its snapshot. `CREATE INDEX CONCURRENTLY` waits in the same
-   * way.
-   */
-  private async waitForOldSnapshots(): Promise<void> {
-    const { rows: now } = await this.writer.query<{ now: string }>('SELECT clock_timestamp()::text AS now');
-    for (const deadline = this.deadline(); ; await sleep(lockWithinMs)) {
-      this.options.signal?.throwIfAborted();
-      const { rows } = await this.writer.query<{ pid: number; since: string }>(
-        `SELECT pid, date_trunc('second', xact_start)::text AS since FROM pg_stat_activity
-         WHERE datname = current_database() AND backend_type = 'client backend' AND backend_xmin IS NOT NULL
-           AND xact_start < $1::timestamptz AND pid <> pg_backend_pid()`,
-        [now[0]!.now],
-      );
-      if (rows.length === 0) return;
-      if (Date.now() >= deadline)
-        throw new Error(
-          `${rows.map(({ pid, since }) => `The transaction of the server process ${pid} is open since ${since}`).join('. ')}: it would not see the new table whole.`,
-        );
-    }
   }
 
   /** Swaps the tables. Gives how long the writers waited, in milliseconds. */

@@ -7,7 +7,7 @@ const alarms = new Counter({
   labelNames: ['counterpart', 'reason'],
 });
 
-export type Counterpart = 'ses' | 'mail_server' | 'database' | 'smtp';
+export type Counterpart = 'ses' | 'mail_server' | 'database' | 'smtp' | 'archive';
 
 /**
  * Tells an operator that a counterpart refuses what this installation asks, for a reason that no customer has caused.

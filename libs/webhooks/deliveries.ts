@@ -346,3 +346,15 @@ const withQueue = `
       WHERE e.webhook = d.webhook AND e.lane = d.lane AND e.subject = d.subject AND e.status = 'waiting'
         AND e.position < d.position
     )`;
+
+/** Gives a message of an event up to a position that waits to be delivered; undefined where there is none. */
+export async function messageBefore(
+  database: Pick<Connection, 'query'>,
+  position: number,
+): Promise<{ readonly webhook: string; readonly message: string } | undefined> {
+  const { rows } = await database.query<{ webhook: string; message: string }>(
+    `SELECT webhook, message FROM webhook_deliveries WHERE status = 'waiting' AND position <= $1 LIMIT 1`,
+    [position],
+  );
+  return rows[0];
+}

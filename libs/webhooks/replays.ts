@@ -1,4 +1,4 @@
-import { inTransaction } from '@app/database';
+import { inTransaction, type Connection } from '@app/database';
 import { newId } from '@app/runtime';
 import { DatabaseError, type Pool } from 'pg';
 import { WebhookDeliveries, type ReplayedMessage } from './deliveries';
@@ -277,3 +277,12 @@ const replayOf = <Row extends WebhookReplay>({ beginsAfter, upTo, ...row }: Row 
   ...(row as unknown as Row),
   span: { after: beginsAfter, upTo },
 });
+
+/** Gives a running replay that has not come to a position of the log; undefined where there is none. */
+export async function replayBefore(database: Pick<Connection, 'query'>, position: number): Promise<string | undefined> {
+  const { rows } = await database.query<{ id: string }>(
+    `SELECT id FROM webhook_replays WHERE status = 'running' AND after < $1 LIMIT 1`,
+    [position],
+  );
+  return rows[0]?.id;
+}

@@ -1,8 +1,7 @@
-import type { EventMetadata, KeptEvent, RecordedEvent } from '@app/event-store';
+import { fromLine, type EventMetadata, type KeptEvent, type RecordedEvent } from '@app/event-store';
 import { domainEvent, evolve, initialState, type MailDomain } from '@app/mail-domain';
 import { evolveMailbox, mailboxEvent, noMailbox, type Mailbox } from '@app/mailbox';
 import { decrypt } from '@app/secret-keys';
-import { fromLine } from '@app/messaging';
 
 /** How this release reads one event. */
 export interface Reading {

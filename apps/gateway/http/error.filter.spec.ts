@@ -1,7 +1,7 @@
 import { Logger, ServiceUnavailableException, type ArgumentsHost } from '@nestjs/common';
 import { DatabaseError } from 'pg';
 import { register } from 'prom-client';
-import { AppendUnanswered, PartitionClosed, WrongExpectedVersion } from '@app/event-store';
+import { AppendUnanswered, ArchiveAway, ArchiveBroken, PartitionClosed, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken } from '@app/mail-domain';
 import { NameRefused } from '@app/mail-records';
 import { ErrorFilter } from './error.filter';
@@ -47,6 +47,8 @@ describe('the answer to an exception', () => {
     ['an append without an answer', new AppendUnanswered('secret', new Error('x')), 503, 'service_unavailable', '5'],
     ['a partition that nobody can open', closed(new PartitionClosed('secret')), 503, 'service_unavailable', '5'],
     ['a partition that we may not open', closed(databaseError('42501')), 503, 'service_unavailable', '60'],
+    ['an archive that is away', new ArchiveAway('/secret', systemError('ENOENT')), 503, 'service_unavailable', '3600'],
+    ['an archive that was changed', new ArchiveBroken('/secret', 'x'), 503, 'service_unavailable', '3600'],
     ['a race without end', new WrongExpectedVersion('secret', 1, 2), 503, 'service_unavailable', '1'],
     ['a table that is not there', databaseError('42P01'), 503, 'service_unavailable', '60'],
     ['a value that the schema refuses', databaseError('22P02'), 500, 'internal_error', undefined],

@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AccountRuleBroken } from '@app/accounts';
 import { InstallationFull, QuotaExceeded, StreamHasChanged } from '@app/commands';
 import { isPassingFault, postgresFault } from '@app/database';
-import { AppendUnanswered, WrongExpectedVersion } from '@app/event-store';
+import { AppendUnanswered, ArchiveAway, ArchiveBroken, WrongExpectedVersion } from '@app/event-store';
 import { DomainRuleBroken } from '@app/mail-domain';
 import { NameRefused } from '@app/mail-records';
 import { AddressRefused, MailboxRuleBroken, SenderRuleRefused } from '@app/mailbox';
@@ -16,6 +16,7 @@ import { quotaRefused } from './quota-refusals';
 
 /** Tells an operator of refusals that no request has caused, such as a wrong password or a table that is not there. */
 const databaseAlarm = new CounterpartAlarm('database');
+const archiveAlarm = new CounterpartAlarm('archive');
 
 /** Turns every exception into an error answer. Nothing else in the gateway does. */
 @Catch()
@@ -101,6 +102,15 @@ function apiError(exception: unknown, request: FastifyRequest): ApiError {
       'Our database has not answered, so what you asked for may be done or not. Look, or send it again shortly.',
       { retryAfter: 5 },
     );
+  if (exception instanceof ArchiveAway || exception instanceof ArchiveBroken) {
+    const reason = exception instanceof ArchiveAway ? 'away' : 'broken';
+    archiveAlarm.raise(reason, 'the file of an archive of the log cannot be read', { said: exception.message });
+    return new ApiError(
+      'service_unavailable',
+      'What you asked for is in our archive, which cannot be read just now. An operator has been told.',
+      { retryAfter: 3_600 },
+    );
+  }
   if (exception instanceof HttpException) return ofStatus(exception, request);
   if (isPassingFault(exception))
     return new ApiError('service_unavailable', 'Our database does not answer just now. Try again shortly.', {

@@ -1,7 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { EventLog } from '@app/event-store';
+import { teamStreams } from '@app/read-model';
 import { parseTime, timeForms } from '@app/runtime';
 import { webhookNotFound, WebhookReplays, type WebhookReplay } from '@app/webhooks';
+import { Pool } from 'pg';
 import { ApiError } from '../http/api-error';
 import { replayIdForm, type ReplayRequest } from './replays.dto';
 import { Webhooks } from './webhooks.service';
@@ -13,6 +15,7 @@ export class Replays {
     @Inject(Webhooks) private readonly webhooks: Webhooks,
     private readonly replays: WebhookReplays,
     private readonly log: EventLog,
+    @Inject(Pool) private readonly pool: Pool,
   ) {}
 
   /**
@@ -20,8 +23,8 @@ export class Replays {
    *
    * @throws {WebhookRuleBroken} `webhook_not_found`
    * @throws {ReplayRefused}
-   * @throws {ApiError} `invalid_parameter` for its times, `not_found` for a domain that is not the team's, and
-   * `conflict` for an endpoint that is disabled.
+   * @throws {ApiError} `invalid_parameter` for its times, also where something of them is in an archive, `not_found`
+   * for a domain that is not the team's, and `conflict` for an endpoint that is disabled.
    */
   async begin(
     replay: string,
@@ -33,7 +36,19 @@ export class Replays {
     await this.webhooks.assertDomains(domains, team);
     const now = new Date();
     const times = { from: timeOf('from', from, now), to: to === undefined ? undefined : timeOf('to', to, now) };
-    const spanOf = (first: Date, end: Date) => this.log.spanOf(first, end);
+    const spanOf = async (first: Date, end: Date) => {
+      const span = await this.log.spanOf(first, end);
+      const archived = await this.log.archivedIn(
+        span,
+        await teamStreams(this.pool, { team, domains: domains ?? webhook.domains }),
+      );
+      if (!archived) return span;
+      throw new ApiError(
+        'invalid_parameter',
+        `What happened up to ${archived.toISOString()} to domains and mailboxes that are gone is in our archive, and is not sent again. Begin after that, or name the domains that are there.`,
+        { param: 'from' },
+      );
+    };
     const request = { id: replay, ...times, types, domains: domains ?? undefined };
     const begun = await this.replays.begin(webhook.id, request, spanOf, now);
     if (!begun) throw webhookNotFound(id);
