@@ -85,6 +85,15 @@ describe('sendmux', () => {
       stderr: '',
     });
     expect(sendmux(['events', 'partition', '--size', '7'])).toMatchObject({ status: 2 });
+    expect(sendmux(['events', 'archive', '--before', '-365d', '--dry-run'])).toMatchObject({
+      status: 0,
+      stdout: 'No partition is closed, sealed and old enough, and not archived yet.\n',
+    });
+    expect(sendmux(['events', 'archive', '--before', '-2d', '--dry-run'])).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('events of 40 days always stay') as string,
+    });
+    expect(sendmux(['events', 'archives'])).toMatchObject({ stdout: 'Nothing of the log is in archives.\n' });
     expect(sendmux(['migrate']).status).toBe(0);
     expect(sendmux(['team', 'list']).stdout).toContain('There is no team yet');
   });

@@ -27,6 +27,8 @@ import {
   EventLog,
   EventPartitions,
   EventStore,
+  isStreamSql,
+  newestTypeSql,
   WrongExpectedVersion,
 } from '@app/event-store';
 import {
@@ -73,13 +75,19 @@ let team: string;
 let apiKey: string;
 let clock: number;
 
-beforeAll(() => {
+/** Databases that have all tables, of which each test has copies. */
+let templates: TestDatabase[];
+
+beforeAll(async () => {
   Logger.overrideLogger(false);
+  templates = [await testDatabase(), await testDatabase()];
+  await migrateEverything(templates[0]!.url, templates[1]!.url);
 });
+afterAll(() => Promise.all(templates.map((template) => template.drop())));
+const copyOf = ({ url }: TestDatabase): Promise<TestDatabase> => testDatabase(new URL(url).pathname.slice(1));
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'archives-'));
-  [database, mailServer] = [await testDatabase(), await testDatabase()];
-  await migrateEverything(database.url, mailServer.url);
+  [database, mailServer] = [await copyOf(templates[0]!), await copyOf(templates[1]!)];
   pool = openPool(database.url, 6);
   log = new EventLog(pool);
   const accounts = new Accounts(pool);
@@ -237,6 +245,48 @@ describe('a log of which a part is archived', () => {
     expect(lines.slice(1 + first!.events).every((line) => line.includes('sendmux-seal/1'))).toBe(true);
   });
 
+  it('tells whoever needs what has ended, and leaves out none of it unnoticed', async () => {
+    const ids = await someLog();
+    await seal();
+    await run();
+    const [first, second] = await archivesOf(pool);
+    const whole = { after: 0, upTo: await log.head() };
+    expect(await log.archivedIn(whole, [ids.lives, ids.spans])).toEqual(second!.to);
+    expect(await log.archivedIn(whole, { condition: 'stream = $7', values: [ids.gone] })).toEqual(first!.to);
+    expect(await log.archivedIn(whole, [ids.lives, ids.late])).toBeUndefined();
+    expect(await log.archivedIn({ ...whole, after: first!.upTo }, [ids.gone])).toBeUndefined();
+
+    const newest = (position: number) =>
+      rows(`SELECT ${newestTypeSql('$1', `${position}`, ['DomainAdded'])}`, [ids.gone]);
+    await expect(newest(1)).rejects.toThrow(`events of ${ids.gone} are in an archive`);
+    await expect(newest(first!.upTo)).resolves.toHaveLength(1);
+    expect(await rows(`SELECT ${isStreamSql('$1')} AS is`, [ids.gone])).toEqual([{ is: true }]);
+
+    const store = new EventStore(pool);
+    const parts = [ids.lives, ids.gone].map((stream) => ({ stream, first: 2, last: 3 }));
+    const found = (await store.readStreams(parts, 10)).map(({ stream, version }) => `${stream}/${version}`);
+    expect(found).toEqual([`${ids.lives}/2`, `${ids.gone}/2`, `${ids.gone}/3`]);
+    const asked = [{ stream: ids.gone, below: 4 }, { stream: ids.lives }];
+    const types = ['DomainProvisioned', 'DomainDeleted'];
+    expect(await store.newestOf(asked, types)).toMatchObject([{ version: 2 }, { version: 2 }]);
+
+    const call = (path: string, body: object) => gateway!.call('POST', `/api/v1${path}`, { key: apiKey, body });
+    await history(ids.lives);
+    const { id } = (await call('/webhooks', { url: 'https://hooks.example.com/x' })).body.data;
+    expect(await call(`/webhooks/${id}/replay`, { from: '2025-01-01' })).toMatchObject({
+      status: 400,
+      body: {
+        error: {
+          code: 'invalid_parameter',
+          param: 'from',
+          message: expect.stringContaining(second!.to.toISOString()) as string,
+        },
+      },
+    });
+    const { status } = await call(`/webhooks/${id}/replay`, { from: '2025-01-01', domains: [ids.lives] });
+    expect(status).toBeLessThan(300);
+  });
+
   it('goes on: with appends, a further run, an export into an empty store, and consumers from the beginning', async () => {
     const ids = await someLog();
     await seal();
@@ -275,8 +325,7 @@ describe('a log of which a part is archived', () => {
     }
     expect(followed).toEqual(expected.map((line) => (JSON.parse(line) as { id: string }).id));
 
-    const other = await testDatabase();
-    await migrateEverything(other.url, mailServer.url);
+    const other = await copyOf(templates[0]!);
     const elsewhere = openPool(other.url, 4);
     try {
       const file = join(folder, 'whole.ndjson');
