@@ -372,6 +372,32 @@ describe('a log of which a part is archived', () => {
     expect(await everything()).toEqual(expected);
   });
 
+  it('is whole after a kill of its connection at any moment', async () => {
+    const ids = await someLog();
+    await seal();
+    const expected = await everything();
+    let killed = 0;
+    for (let round = 0; killed === round; round++) {
+      const victim = openPool(`${database.url}?application_name=victim`, 4);
+      const running = new Archiving(victim).run(options()).then(
+        () => false,
+        () => true,
+      );
+      const victims = `FROM pg_stat_activity WHERE application_name = 'victim' AND datname = current_database()`;
+      while ((await pool.query(`SELECT ${victims}`)).rowCount === 0) await delay(1);
+      // Each round lets it come a little further.
+      await delay(8 * round ** 2);
+      await pool.query(`SELECT pg_terminate_backend(pid) ${victims}`);
+      if (await running) killed++;
+      await victim.end();
+      expect(await everything()).toEqual(expected);
+      expect(await read(ids.spans)).toHaveLength(4);
+    }
+    expect(killed).toBeGreaterThan(2);
+    expect((await verify()).faults).toEqual([]);
+    expect(await rows('SELECT FROM events WHERE stream = $1', [ids.spans])).toEqual([]);
+  });
+
   it('is refused where something needs it, or it is not as it was sealed', async () => {
     await someLog();
     const refusedWith = (message: string | RegExp) => expect(run()).rejects.toThrow(message);
