@@ -1,6 +1,7 @@
 import { createServer, get } from 'node:https';
 import { createServer as createSilentServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { TLSSocket } from 'node:tls';
 import { certificatesFor, opensslIsInstalled } from '../../test/support/certificates';
 import { ConnectionAhead } from './connection-ahead';
 
@@ -13,12 +14,17 @@ const listening = (server: Server) => new Promise<void>((ready) => server.listen
   const connections = new ConnectionAhead({ ca });
   let opened = 0;
   const sockets = new Set<Socket>();
+  /** The names that clients have given the server (SNI). */
+  const named: unknown[] = [];
 
   beforeAll(async () => {
     server.on('connection', (socket: Socket) => {
       opened++;
       sockets.add(socket);
     });
+    server.on('secureConnection', ({ servername }: TLSSocket & { readonly servername?: unknown }) =>
+      named.push(servername),
+    );
     await listening(server);
   });
   afterAll(() => {
@@ -48,6 +54,7 @@ const listening = (server: Server) => new Promise<void>((ready) => server.listen
     await connections.open(urlOf(server), 2_000);
     expect(await ask()).toBe('hello');
     expect(opened).toBe(1);
+    expect(named).toEqual(['localhost']);
   });
 
   it('is opened anew where the server has closed it', async () => {

@@ -1,6 +1,6 @@
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent, type AgentOptions } from 'node:https';
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 
 /** Where a connection leads to, as an agent asks for it. */
 interface Place {
@@ -53,7 +53,10 @@ export class ConnectionAhead {
     const host = hostname.replace(/^\[|\]$/g, '');
     const port = Number(named) || (isSecure ? 443 : 80);
     return new Promise((resolve, reject) => {
-      const socket = agent.createConnection({ ...(isSecure && this.https.options), host, port }) as Socket;
+      // An agent names the server (SNI) for its own requests alone. An address has no name (RFC 6066 section 3).
+      const servername = isIP(host) ? '' : host;
+      const tls = isSecure && { ...this.https.options, servername };
+      const socket = agent.createConnection({ ...tls, host, port }) as Socket;
       const late = setTimeout(
         () => socket.destroy(new Error(`No connection to ${host} within ${withinMs} ms`)),
         withinMs,
