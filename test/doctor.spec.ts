@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { CreateTenantCommand, SESv2Client } from '@aws-sdk/client-sesv2';
 import { openPool } from '@app/database';
 import { EventStore } from '@app/event-store';
 import { KafkaClient, kafkaSettingNames, kafkaSettings, type KafkaAdmin } from '@app/messaging';
@@ -131,6 +132,16 @@ describe('sendmux doctor', () => {
   const sandbox = async (...fault: Parameters<System['sandbox']['fault']>): Promise<Fault> => {
     await system.sandbox.fault(...fault);
     return { undo: () => system.sandbox.allWell() };
+  };
+  /** A shard with tenants, of which the account has one. */
+  const withTenants = async (fault: Parameters<System['sandbox']['fault']>[1]): Promise<Fault> => {
+    const client = new SESv2Client({ region: 'eu-west-1', endpoint: system.settings.AWS_ENDPOINT_URL_SESV2! });
+    await client.send(new CreateTenantCommand({ TenantName: `team_${Date.now()}` }));
+    client.destroy();
+    const SES_SHARDS = JSON.stringify([
+      { name: 'default', region: 'eu-west-1', tenantConfigurationSet: 'customers', callsPerSecond: 20 },
+    ]);
+    return { ...(await sandbox('ses', fault)), env: { SES_SHARDS } };
   };
   const key = (octet: number) => Buffer.alloc(32, octet).toString('base64');
   function keyFile(type: 'ed25519' | 'x25519'): string {
@@ -283,6 +294,34 @@ describe('sendmux doctor', () => {
       'failed',
       /SES refuses DeleteEmailIdentity .*Allow ses:DeleteEmailIdentity/,
       () => sandbox('ses', { mode: 'deny', operations: ['DeleteEmailIdentity'] }),
+    ],
+    [
+      'a right about tenants that SES denies, by its own name',
+      'ses',
+      'failed',
+      /SES refuses ListTenants .*Allow ses:ListTenants/,
+      () => withTenants({ mode: 'deny', operations: ['ListTenants'] }),
+    ],
+    [
+      'a right that putting a domain into a tenant needs',
+      'ses',
+      'failed',
+      /Allow ses:CreateTenantResourceAssociation/,
+      () => withTenants({ mode: 'deny', operations: ['CreateTenantResourceAssociation'] }),
+    ],
+    [
+      'a right that a domain from before the tenants needs',
+      'ses',
+      'failed',
+      /Allow ses:PutEmailIdentityConfigurationSetAttributes/,
+      () => withTenants({ mode: 'deny', operations: ['PutEmailIdentityConfigurationSetAttributes'] }),
+    ],
+    [
+      'an account that SES refuses whatever it is asked',
+      'ses',
+      'failed',
+      /LimitExceededException.*Look at the account in the console of AWS/,
+      () => sandbox('ses', { mode: 'full' }),
     ],
     [
       'an account that SES does not describe',

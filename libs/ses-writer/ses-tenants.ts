@@ -79,6 +79,28 @@ export class SesTenants extends SesIdentities {
   }
 
   /**
+   * Calls what puts identities into tenants and takes them out, for an identity and a tenant that are not there, so
+   * that SES changes nothing. What needs the number of the account is left out where SES has no tenant, and so does not
+   * tell it. Whether a tenant may be made (`CreateTenant`) only the first domain of a team can tell.
+   *
+   * @param name of an identity that nobody has; its first label is the name of a tenant that nobody has.
+   */
+  tenantTrials(name: string): ((call: Call) => Promise<unknown>)[] {
+    const [tenant = name] = name.split('.');
+    const withArn = (work: (ResourceArn: string, call: Call) => Promise<unknown>) => async (call: Call) => {
+      const arnsBegin = (this.arnsBegin ??= await this.arnsBeginOfAny(call));
+      return arnsBegin && work(`${arnsBegin}identity/${name}`, call);
+    };
+    return [
+      withArn(() => Promise.resolve()),
+      (call) => this.arnOf(tenant, call),
+      (call) => this.setConfigurationSet(name, this.options.tenantConfigurationSet!, call),
+      withArn((arn, call) => this.associate(tenant, arn, call)),
+      withArn((arn, call) => this.dissociate(tenant, arn, call)),
+    ];
+  }
+
+  /**
    * Makes a tenant that can send: one with the configuration set. A process makes sure of that once, since a process
    * that died may have left it without.
    *
@@ -147,13 +169,16 @@ export class SesTenants extends SesIdentities {
       { ...call, expected: NotFoundException },
     );
     const tenants = (listed?.ResourceTenants ?? []).flatMap(({ TenantName }) => TenantName ?? []);
-    for (const TenantName of tenants)
-      await this.call(
-        'DeleteTenantResourceAssociation',
-        (options) => this.client.send(new DeleteTenantResourceAssociationCommand({ TenantName, ResourceArn }), options),
-        { ...call, expected: NotFoundException },
-      );
+    for (const tenant of tenants) await this.dissociate(tenant, ResourceArn, call);
     return tenants.length > 0;
+  }
+
+  private async dissociate(TenantName: string, ResourceArn: string, call: Call): Promise<void> {
+    await this.call(
+      'DeleteTenantResourceAssociation',
+      (options) => this.client.send(new DeleteTenantResourceAssociationCommand({ TenantName, ResourceArn }), options),
+      { ...call, expected: NotFoundException },
+    );
   }
 
   /** Gives undefined when the account has no tenant at all. */

@@ -91,6 +91,15 @@ export class SesRefused extends Error {
  */
 export class SesDenied extends Error {
   override readonly name = 'SesDenied';
+
+  /** @param operation that is refused. */
+  constructor(
+    message: string,
+    options?: ErrorOptions,
+    readonly operation?: SesOperation,
+  ) {
+    super(message, options);
+  }
 }
 
 /** SES did not answer, or not in a way that can be believed. Asking again may help. */
@@ -414,7 +423,7 @@ export class SesIdentities {
       const reason = isKnownSesError(error.name) ? error.name : 'unknown';
       this.fails(reason, true);
       this.alarm.raise(reason, `SES refuses ${operation} to this installation`, said);
-      return new SesDenied(`SES refuses ${operation} to this installation (${reason})`, { cause: error });
+      return new SesDenied(`SES refuses ${operation} to this installation (${reason})`, { cause: error }, operation);
     }
     if (!signal?.aborted)
       this.logger.warn(said, fault === 'name' ? 'SES does not accept a name' : 'SES gave no answer');

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { StoredShards, type ShardUse } from '@app/read-model';
 import { sesShards, shardSettings, type SesShard } from '@app/runtime';
-import { SesDenied, SharedTurns, type Call, type SesAccount, type Turns } from '@app/ses';
+import { SesDenied, SesRefused, SharedTurns, type Call, type SesAccount, type Turns } from '@app/ses';
 import { SesWriter } from '@app/ses-writer';
 import { check, failed, ok, warning, type Finding } from '../check';
 import { reasonOf } from '../diagnose';
@@ -13,15 +13,18 @@ const nearlyFull = 0.8;
 
 /**
  * Calls what the apps call, of an identity that nobody can have: SES says that it is not there, or that the call is not
- * allowed. Whether an identity may be made (`ses:CreateEmailIdentity`, `ses:TagResource`) only an add can tell.
+ * allowed. Whether an identity or a tenant may be made (`ses:CreateEmailIdentity`, `ses:TagResource`,
+ * `ses:CreateTenant`) only an add can tell.
  */
-const calls: Record<string, (ses: SesWriter, name: string, call: Call) => Promise<unknown>> = {
-  'ses:ListEmailIdentities': (ses, _name, call) => ses.list(call).next(),
-  'ses:GetEmailIdentity': (ses, name, call) => ses.get(name, call),
-  'ses:DeleteEmailIdentity': (ses, name, call) => ses.delete(name, call),
-  'ses:PutEmailIdentityDkimSigningAttributes': (ses, name, call) => ses.restartDkim(name, call),
-  'ses:PutEmailIdentityMailFromAttributes': (ses, name, call) => ses.setMailFrom(name, `bounce.${name}`, call),
-};
+const trialsOf = (ses: SesWriter, shard: SesShard, name: string): ((call: Call) => Promise<unknown>)[] => [
+  (call) => ses.list(call).next(),
+  (call) => ses.get(name, call),
+  // Before a deletion, which lists tenants too.
+  ...(shard.tenantConfigurationSet === undefined ? [] : ses.tenantTrials(name)),
+  (call) => ses.delete(name, call),
+  (call) => ses.restartDkim(name, call),
+  (call) => ses.setMailFrom(name, `bounce.${name}`, call),
+];
 
 /** Looks at each account and Region of SES: what may be called there, what is left, and whether it sends. */
 export const ses = check({
@@ -40,7 +43,7 @@ export const ses = check({
           const writer = new SesWriter({ ...shard, timeoutMs }, turns);
           try {
             const use = uses?.find(({ name }) => name === shard.name);
-            const found = [...(await rightsIn(writer, signal)), ...capacityOf(shard, use), ...rateOf(shard)];
+            const found = [...(await rightsIn(writer, shard, signal)), ...capacityOf(shard, use), ...rateOf(shard)];
             const worse = found.filter(({ level }) => level !== 'ok');
             return (worse.length > 0 ? worse : found.slice(0, 1)).map((finding) => ({ ...finding, of: shard.name }));
           } finally {
@@ -53,28 +56,44 @@ export const ses = check({
   },
 });
 
-async function rightsIn(writer: SesWriter, signal: AbortSignal): Promise<Finding[]> {
+/** Answers of SES to a name that it knows nothing of: the call was allowed. */
+const answers = /^(BadRequest|Validation|NotFound)/;
+/** What SES refuses to somebody who may not make the call. */
+const lacksRight = /^(AccessDenied|NotAuthorized|Unauthorized)/;
+/** What SES, or the SDK, refuses whatever the call is. */
+const lacksCredentials =
+  /Credentials|Token|Signature|UnrecognizedClient|AuthFailure|InvalidAccessKeyId|^Request(Expired|InTheFuture|TimeTooSkewed)/;
+
+async function rightsIn(writer: SesWriter, shard: SesShard, signal: AbortSignal): Promise<Finding[]> {
   const call: Call = { priority: 'check', signal };
-  const name = `doctor-${randomUUID()}.invalid`;
-  const findings: Finding[] = [];
-  for (const [right, use] of Object.entries(calls))
+  const findings = new Map<string, Finding>();
+  for (const trial of trialsOf(writer, shard, `doctor-${randomUUID()}.invalid`))
     try {
-      await use(writer, name, call);
+      await trial(call);
     } catch (error) {
-      if (!(error instanceof SesDenied)) return [...findings, unanswered(error as Error)];
-      const credentials = /Credentials|Token|Signature|UnrecognizedClient/.test(error.message);
-      if (credentials)
-        return [
-          failed(`${reasonOf(error)}. Mend the credentials that the AWS SDK finds, or the clock of this machine.`),
-        ];
-      findings.push(failed(`${reasonOf(error)}. Allow ${right} to the credentials of the apps.`));
+      if (error instanceof SesRefused) continue;
+      if (!(error instanceof SesDenied)) return [...findings.values(), unanswered(error as Error)];
+      const { operation = '', cause } = error;
+      const reason = cause instanceof Error ? cause.name : '';
+      const isOfName = operation !== 'ListEmailIdentities' && operation !== 'ListTenants';
+      if (isOfName && answers.test(reason)) continue;
+      if (!lacksRight.test(reason)) return [...findings.values(), failed(`${reasonOf(error)}. ${remedyOf(reason)}`)];
+      findings.set(operation, failed(`${reasonOf(error)}. Allow ses:${operation} to the credentials of the apps.`));
     }
+  return [...findings.values(), ...(await accountOf(writer, call))];
+}
+
+const remedyOf = (reason: string): string =>
+  lacksCredentials.test(reason)
+    ? 'Mend the credentials that the AWS SDK finds, or the clock of this machine.'
+    : 'Look at the account in the console of AWS: what it may have, and whether it is suspended.';
+
+async function accountOf(writer: SesWriter, call: Call): Promise<Finding[]> {
   try {
-    return [...findings, ...sendingOf(await writer.sending(call))];
+    return sendingOf(await writer.sending(call));
   } catch (error) {
-    if (!(error instanceof SesDenied)) return [...findings, unanswered(error as Error)];
+    if (!(error instanceof SesDenied)) return [unanswered(error as Error)];
     return [
-      ...findings,
       warning('Whether the account may send is not known: allow ses:GetAccount to the credentials of this command.'),
     ];
   }
