@@ -125,6 +125,27 @@ describe('tenants of the sandbox’s SES', () => {
     writer.close();
   });
 
+  it('have another configuration set before an identity uses it, wherever the process dies', async () => {
+    const renamed = { tenantConfigurationSet: 'renamed' };
+    await client.send(new CreateConfigurationSetCommand({ ConfigurationSetName: 'renamed' }));
+    const own = new MortalWriter(url);
+    for (let at = 1, isDead = true; isDead; at++) {
+      const { name, team } = fresh();
+      await own.joinTenant(await own.create(name, 'mdom_1'), team);
+      const mortal = new MortalWriter(url, at, renamed);
+      const identity = (await own.get(name))!;
+      isDead = await mortal.joinTenant(identity, team).then(
+        () => false,
+        () => true,
+      );
+      mortal.close();
+      const used = (await own.get(name))!.configurationSet!;
+      expect(await resourcesOf(team)).toContain(`configuration-set/${used}`);
+      if (!isDead) expect(used).toBe('renamed');
+    }
+    own.close();
+  });
+
   it('an identity leaves them before it is deleted, wherever the process dies', async () => {
     const names: { name: string; team: string }[] = [];
     const remove = async (writer: SesWriter, at: number) => {

@@ -53,11 +53,11 @@ export class SesTenants extends SesIdentities {
     const { tenantConfigurationSet } = this.options;
     const { name, domainId, configurationSet } = identity;
     if (tenantConfigurationSet === undefined) return undefined;
-    if (configurationSet !== tenantConfigurationSet) {
-      if (domainId === adoptedTag) return undefined;
-      await this.setConfigurationSet(name, tenantConfigurationSet, call);
-    }
+    const hasSet = configurationSet === tenantConfigurationSet;
+    if (!hasSet && domainId === adoptedTag) return undefined;
+    // An identity may be in the tenant already: SES refuses its mail with a configuration set that the tenant lacks.
     const arnsBegin = await this.makeTenant(team, tenantConfigurationSet, call);
+    if (!hasSet) await this.setConfigurationSet(name, tenantConfigurationSet, call);
     if (await this.associate(team, `${arnsBegin}identity/${name}`, call)) return team;
     this.wholeTenants.delete(team);
     throw new SesUnavailable(`SES has ${name} or the tenant ${team} no more: it is changed by somebody else right now`);
