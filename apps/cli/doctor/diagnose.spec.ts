@@ -92,6 +92,12 @@ describe('a diagnosis', () => {
     ]);
   });
 
+  it('leaves its own words as they are where one of them is a password', async () => {
+    const said = made({ run: () => Promise.resolve([failed('Run `sendmux migrate` for postgres://a:sendmux@b/.')]) });
+    const [lines] = await Promise.all(diagnose([said], { ...env, DATABASE_URL: 'postgres://a:sendmux@b/c' }));
+    expect(lines!.map(({ message }) => message)).toEqual(['Run `sendmux migrate` for postgres://***@b/.']);
+  });
+
   it('gives the reason of an error in one line', () => {
     expect(reasonOf(new Error('No answer.\n  Try again.', { cause: new Error('reset') }))).toBe(
       'No answer. Try again. (reset)',

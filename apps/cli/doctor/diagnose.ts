@@ -50,6 +50,9 @@ export function reasonOf(error: Error): string {
 
 const masked = '***';
 
+/** Words of our own messages. Where one of them is a password, hiding it would tell it, and spoil what to do. */
+const ownWords: ReadonlySet<string> = new Set(['sendmux', 'postgres', 'database', 'kafka']);
+
 /** What is never shown; names of users are, since an operator has to know who is refused. */
 const hidden = secretSettings.filter((name) => name !== 'KAFKA_USERNAME' && name !== 'KAFKA_OAUTH_CLIENT_ID');
 
@@ -59,7 +62,7 @@ function masking(env: NodeJS.ProcessEnv): (text: string) => string {
   const values = [...hidden.map((name) => textOf(env, name)), given.AWS_SECRET_ACCESS_KEY];
   const secrets = values
     .flatMap((value) => (value === undefined ? [] : secretsIn(value)))
-    .filter((secret) => secret.length >= 3)
+    .filter((secret) => secret.length >= 3 && !ownWords.has(secret.toLowerCase()))
     .sort((a, b) => b.length - a.length);
   return (text) =>
     secrets
