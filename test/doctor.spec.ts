@@ -236,6 +236,22 @@ describe('sendmux doctor', () => {
       () => ({ env: { DATABASE_URL: empty.url } }),
     ],
     [
+      'the tables of a later release',
+      'database tables',
+      'warning',
+      /those of a later release: 1 migrations are newer .*FromTheFuture9000000000000\. Run that release/,
+      async () => {
+        const pool = openPool(system.databaseUrl, 1);
+        const named = [9_000_000_000_000, 'FromTheFuture9000000000000'];
+        await pool.query('INSERT INTO migrations ("timestamp", name) VALUES ($1, $2)', named);
+        const undo = async () => {
+          await pool.query('DELETE FROM migrations WHERE name = $1', named.slice(1));
+          await pool.end();
+        };
+        return { undo };
+      },
+    ],
+    [
       'no tables of the mail server',
       'mail server tables',
       'failed',

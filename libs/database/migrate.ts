@@ -47,6 +47,25 @@ export async function missingMigrations(
   return names.filter((name) => !done.has(name));
 }
 
+/**
+ * Gives the names of the migrations that a database has had and that are newer than all of these, in their order: those
+ * of a later release. The names of migrations end with their time. It changes nothing.
+ */
+export async function newerMigrations(
+  client: Pick<Connection, 'query'>,
+  migrations: readonly Migration[],
+): Promise<string[]> {
+  const newest = Math.max(...migrations.map((Migration) => timeOf(new Migration().name ?? Migration.name)));
+  const { rows } = await client.query<{ name: string }>('SELECT name FROM migrations');
+  return rows
+    .map(({ name }) => name)
+    .filter((name) => timeOf(name) > newest)
+    .sort((a, b) => timeOf(a) - timeOf(b));
+}
+
+/** TypeORM wants the last 13 characters of a name to be milliseconds since the epoch. */
+const timeOf = (name: string): number => Number(name.slice(-13)) || 0;
+
 async function run(url: string, migrations: readonly Migration[]): Promise<void> {
   const { DataSource } = await import('typeorm');
   const source = new DataSource({

@@ -2,6 +2,7 @@ import {
   checkPooled,
   checkSessions,
   missingMigrations,
+  newerMigrations,
   openClient,
   RouteUnusable,
   type DatabaseUrls,
@@ -169,7 +170,16 @@ function checksOf({ name, setting, directSetting, migrations }: Database): Check
       remedy: `Look at the server of ${setting}.`,
       run: onServer(async (pool) => {
         const missing = await missingMigrations(pool, migrations);
-        if (missing.length === 0) return [ok('They are those of this release.')];
+        if (missing.length === 0) {
+          // Both databases may be one.
+          const newer = await newerMigrations(pool, [...serviceTables, ...mailServerTables]);
+          if (newer.length === 0) return [ok('They are those of this release.')];
+          return [
+            warning(
+              `They are those of a later release: ${newer.length} migrations are newer than this one, the last of them ${newer.at(-1)}. Run that release here.`,
+            ),
+          ];
+        }
         return [
           failed(
             `${missing.length} of ${migrations.length} migrations are missing, the first of them ${missing[0]}: run \`sendmux migrate\`.`,
