@@ -13,6 +13,7 @@ import { completeEnvironment, loadSettings } from '@app/runtime';
 import { Logger } from '@nestjs/common';
 import { checks } from '../apps/cli/doctor/checks';
 import { resolvers, type Probes } from '../apps/cli/doctor/checks/resolvers';
+import { ses } from '../apps/cli/doctor/checks/ses';
 import type { Check, Level } from '../apps/cli/doctor/check';
 import { diagnose, type Line } from '../apps/cli/doctor/diagnose';
 import { migrateEverything } from '../apps/cli/migrations';
@@ -409,6 +410,20 @@ describe('sendmux doctor', () => {
     } finally {
       await fault.undo?.();
     }
+  });
+
+  it('says of SES that calls of the apps left no turn, and not that SES does not answer', async () => {
+    const pool = openPool(system.databaseUrl, 1);
+    await pool.query(`UPDATE ses_turns SET next_at = now() + interval '3 s'`);
+    await pool.end();
+    const found = await look(['ses'], {}, [ses(500)]);
+    expect(found).toContainEqual(
+      expect.objectContaining({
+        level: 'warning',
+        message: expect.stringMatching(/^Not all calls could be tried.*run it again/) as string,
+      }),
+    );
+    expect(found.some(({ level }) => level === 'failed')).toBe(false);
   });
 
   (pgBouncerIsInstalled() ? it : it.skip)(

@@ -10,4 +10,14 @@ import { settings } from './settings';
 import { smtp } from './smtp';
 
 /** All checks, in the order in which they are shown. A further one is an object in a file beside, and a line here. */
-export const checks: readonly Check[] = [settings, clock, ...databaseChecks, resolvers(), ses, smtp, kafka, keys, lag];
+export const checks: readonly Check[] = [
+  settings,
+  clock,
+  ...databaseChecks,
+  resolvers(),
+  ses(),
+  smtp,
+  kafka,
+  keys,
+  lag,
+];

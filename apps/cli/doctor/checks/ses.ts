@@ -4,7 +4,7 @@ import { StoredShards, type ShardUse } from '@app/read-model';
 import { sesShards, shardSettings, type SesShard } from '@app/runtime';
 import { SesDenied, SesRefused, SharedTurns, type Call, type SesAccount, type Turns } from '@app/ses';
 import { SesWriter } from '@app/ses-writer';
-import { check, failed, ok, warning, type Finding } from '../check';
+import { check, failed, ok, warning, type Check, type Finding } from '../check';
 import { reasonOf } from '../diagnose';
 import { withDatabase } from '../with-database';
 
@@ -26,35 +26,41 @@ const trialsOf = (ses: SesWriter, shard: SesShard, name: string): ((call: Call) 
   (call) => ses.setMailFrom(name, `bounce.${name}`, call),
 ];
 
-/** Looks at each account and Region of SES: what may be called there, what is left, and whether it sends. */
-export const ses = check({
-  name: 'ses',
-  needs: [...shardSettings, 'SES_TIMEOUT', 'DATABASE_URL', 'DATABASE_DIRECT_URL'],
-  withinMs: 40_000,
-  remedy: 'SES, or the turns that its calls wait for, are slow: look at `sendmux_ses_wait_seconds`.',
-  run: async ({ settings, signal }) => {
-    const url = settings.DATABASE_DIRECT_URL ?? settings.DATABASE_URL;
-    const timeoutMs = Math.min(settings.SES_TIMEOUT, 5_000);
-    return withDatabase(url, async (pool) => {
-      const uses = await new StoredShards(pool).uses().catch(() => undefined);
-      const all = await Promise.all(
-        sesShards(settings).map(async (shard) => {
-          const turns = uses ? new SharedTurns(pool, shard) : alone(shard);
-          const writer = new SesWriter({ ...shard, timeoutMs }, turns);
-          try {
-            const use = uses?.find(({ name }) => name === shard.name);
-            const found = [...(await rightsIn(writer, shard, signal)), ...capacityOf(shard, use), ...rateOf(shard)];
-            const worse = found.filter(({ level }) => level !== 'ok');
-            return (worse.length > 0 ? worse : found.slice(0, 1)).map((finding) => ({ ...finding, of: shard.name }));
-          } finally {
-            writer.close();
-          }
-        }),
-      );
-      return all.flat();
-    });
-  },
-});
+/**
+ * Looks at each account and Region of SES: what may be called there, what is left, and whether it sends.
+ *
+ * @param patienceMs milliseconds after which it tries no further calls: those of customers go first.
+ */
+export const ses = (patienceMs = 35_000): Check =>
+  check({
+    name: 'ses',
+    needs: [...shardSettings, 'SES_TIMEOUT', 'DATABASE_URL', 'DATABASE_DIRECT_URL'],
+    withinMs: 40_000,
+    remedy: 'SES, or the turns that its calls wait for, are slow: look at `sendmux_ses_wait_seconds`.',
+    run: async ({ settings, signal }) => {
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]);
+      const url = settings.DATABASE_DIRECT_URL ?? settings.DATABASE_URL;
+      const timeoutMs = Math.min(settings.SES_TIMEOUT, 5_000);
+      return withDatabase(url, async (pool) => {
+        const uses = await new StoredShards(pool).uses().catch(() => undefined);
+        const all = await Promise.all(
+          sesShards(settings).map(async (shard) => {
+            const turns = uses ? new SharedTurns(pool, shard) : alone(shard);
+            const writer = new SesWriter({ ...shard, timeoutMs }, turns);
+            try {
+              const use = uses?.find(({ name }) => name === shard.name);
+              const found = [...(await rightsIn(writer, shard, patience)), ...capacityOf(shard, use), ...rateOf(shard)];
+              const worse = found.filter(({ level }) => level !== 'ok');
+              return (worse.length > 0 ? worse : found.slice(0, 1)).map((finding) => ({ ...finding, of: shard.name }));
+            } finally {
+              writer.close();
+            }
+          }),
+        );
+        return all.flat();
+      });
+    },
+  });
 
 /** Answers of SES to a name that it knows nothing of: the call was allowed. */
 const answers = /^(BadRequest|Validation|NotFound)/;
@@ -72,7 +78,7 @@ async function rightsIn(writer: SesWriter, shard: SesShard, signal: AbortSignal)
       await trial(call);
     } catch (error) {
       if (error instanceof SesRefused) continue;
-      if (!(error instanceof SesDenied)) return [...findings.values(), unanswered(error as Error)];
+      if (!(error instanceof SesDenied)) return [...findings.values(), unanswered(error as Error, signal)];
       const { operation = '', cause } = error;
       const reason = cause instanceof Error ? cause.name : '';
       const isOfName = operation !== 'ListEmailIdentities' && operation !== 'ListTenants';
@@ -92,15 +98,19 @@ async function accountOf(writer: SesWriter, call: Call): Promise<Finding[]> {
   try {
     return sendingOf(await writer.sending(call));
   } catch (error) {
-    if (!(error instanceof SesDenied)) return [unanswered(error as Error)];
+    if (!(error instanceof SesDenied)) return [unanswered(error as Error, call.signal!)];
     return [
       warning('Whether the account may send is not known: allow ses:GetAccount to the credentials of this command.'),
     ];
   }
 }
 
-const unanswered = (error: Error): Finding =>
-  failed(`${reasonOf(error)}. Look at the way to SES, at AWS_ENDPOINT_URL_SESV2 and at the state of AWS.`);
+const unanswered = (error: Error, patience: AbortSignal): Finding =>
+  patience.aborted
+    ? warning(
+        'Not all calls could be tried, since those of the apps go first, and SES allows few: look at `sendmux_ses_wait_seconds`, and run it again when fewer wait.',
+      )
+    : failed(`${reasonOf(error)}. Look at the way to SES, at AWS_ENDPOINT_URL_SESV2 and at the state of AWS.`);
 
 function sendingOf({ isEnabled, isInProduction, enforcement, daily, aSecond }: SesAccount): Finding[] {
   if (!isEnabled || enforcement === 'SHUTDOWN')
