@@ -251,10 +251,12 @@ describe('a log of which a part is archived', () => {
     await run();
     const [first, second] = await archivesOf(pool);
     const whole = { after: 0, upTo: await log.head() };
-    expect(await log.archivedIn(whole, [ids.lives, ids.spans])).toEqual(second!.to);
-    expect(await log.archivedIn(whole, { condition: 'stream = $7', values: [ids.gone] })).toEqual(first!.to);
-    expect(await log.archivedIn(whole, [ids.lives, ids.late])).toBeUndefined();
-    expect(await log.archivedIn({ ...whole, after: first!.upTo }, [ids.gone])).toBeUndefined();
+    const ever = { from: new Date(0), to: new Date() };
+    expect(await log.archivedIn(whole, { ...ever, streams: [ids.lives, ids.spans] })).toEqual(second!.to);
+    const condition = { condition: 'stream = $7', values: [ids.gone] };
+    expect(await log.archivedIn(whole, { ...ever, streams: condition })).toEqual(first!.to);
+    expect(await log.archivedIn(whole, { ...ever, streams: [ids.lives, ids.late] })).toBeUndefined();
+    expect(await log.archivedIn({ ...whole, after: first!.upTo }, { ...ever, streams: [ids.gone] })).toBeUndefined();
 
     const newest = (position: number) =>
       rows(`SELECT ${newestTypeSql('$1', `${position}`, ['DomainAdded'])}`, [ids.gone]);
@@ -285,6 +287,26 @@ describe('a log of which a part is archived', () => {
     });
     const { status } = await call(`/webhooks/${id}/replay`, { from: '2025-01-01', domains: [ids.lives] });
     expect(status).toBeLessThan(300);
+  });
+
+  it('says of a replay over a partition that is gone that its events are in an archive', async () => {
+    const gone = await add('gone.example.com');
+    await remove(gone);
+    clock += 86_400_000;
+    await endPartition(1);
+    const day = { from: new Date('2025-01-01'), to: new Date('2025-01-02') };
+    const next = { from: new Date('2025-01-02'), to: new Date('2025-01-03') };
+    const replayed = async ({ from, to }: typeof day) => {
+      const span = await log.spanOf(from, to);
+      const found = await log.readSelected(span, { from, to, types: ['DomainDeleted', 'Happened'], streams }, 10);
+      return [await log.archivedIn(span, { from, to, streams }), found.events.map(({ stream }) => stream)];
+    };
+    const streams = [gone, 'opens 2'];
+    expect(await replayed(day)).toEqual([undefined, [gone]]);
+    await run();
+    const [archive] = await archivesOf(pool);
+    expect(await replayed(day)).toEqual([archive!.to, []]);
+    expect(await replayed(next)).toEqual([undefined, ['opens 2']]);
   });
 
   it('goes on: with appends, a further run, an export into an empty store, and consumers from the beginning', async () => {

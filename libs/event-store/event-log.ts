@@ -107,8 +107,9 @@ export class EventLog {
    */
   async spanOf(from: Date, to: Date): Promise<Span> {
     const head = await this.head();
-    const after = await this.lastBefore(new Date(from.getTime() - disorderMs), head);
-    return { after, upTo: await this.lastBefore(new Date(to.getTime() + disorderMs), head) };
+    const { older } = await this.lastBefore(new Date(from.getTime() - disorderMs), head);
+    const { beforeNewer } = await this.lastBefore(new Date(to.getTime() + disorderMs), head);
+    return { after: older, upTo: beforeNewer };
   }
 
   /**
@@ -135,25 +136,31 @@ export class EventLog {
   }
 
   /**
-   * Gives the time of the newest event of an archive that has what ended of these streams in a part of the log;
-   * undefined where all of it can be read by `readSelected`.
+   * Gives the time of the newest event of an archive that has what ended of these streams in a part of the log, and
+   * events of a range of times; undefined where all of it can be read by `readSelected`.
    */
-  async archivedIn({ after, upTo }: Span, streams: PageSelection['streams']): Promise<Date | undefined> {
+  async archivedIn(
+    { after, upTo }: Span,
+    { from, to, streams }: Pick<PageSelection, 'from' | 'to' | 'streams'>,
+  ): Promise<Date | undefined> {
     const isList = 'length' in streams;
     const { rows } = await this.pool.query<{ time: Date | null }>(
       `SELECT max(a.to_time) AS time FROM stream_spans
          JOIN event_archives a ON last_position > a.lower AND last_position <= a.upper
        WHERE blocks IS NOT NULL AND last_position > $1 AND first_position <= $2
-         AND ($3::text IS NULL AND $4::text IS NULL AND $5::text IS NULL AND $6::text IS NULL)
+         AND a.to_time >= $3 AND a.from_time < $4 AND ($5::text IS NULL AND $6::text IS NULL)
          AND (${isList ? 'stream = ANY ($7::text[])' : streams.condition})`,
-      [after, upTo, null, null, null, null, ...(isList ? [streams] : streams.values)],
+      [after, upTo, from, to, null, null, ...(isList ? [streams] : streams.values)],
     );
     return rows[0]!.time ?? undefined;
   }
 
-  /** Gives the last position of which all events at or below are older than a time, but for the disorder of times. */
-  private async lastBefore(time: Date, head: number): Promise<number> {
-    let [older, newer] = [0, head + 1];
+  /**
+   * Gives the position of the last event of which all at or below are older than a time, but for the disorder of times,
+   * and the last position before the next one. Events in archives may be between the two.
+   */
+  private async lastBefore(time: Date, head: number): Promise<{ older: number; beforeNewer: number }> {
+    let [older, newer, beforeNewer] = [0, head + 1, head];
     while (newer - older > 1) {
       const middle = Math.floor((older + newer) / 2);
       const { rows } = await this.pool.query<{ position: number; isOlder: boolean }>({
@@ -163,9 +170,12 @@ export class EventLog {
         values: [middle, newer, time],
       });
       if (rows[0]?.isOlder) older = rows[0].position;
-      else newer = middle;
+      else {
+        newer = middle;
+        if (rows[0]) beforeNewer = rows[0].position - 1;
+      }
     }
-    return older;
+    return { older, beforeNewer };
   }
 
   /**

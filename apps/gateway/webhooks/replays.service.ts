@@ -38,10 +38,8 @@ export class Replays {
     const times = { from: timeOf('from', from, now), to: to === undefined ? undefined : timeOf('to', to, now) };
     const spanOf = async (first: Date, end: Date) => {
       const span = await this.log.spanOf(first, end);
-      const archived = await this.log.archivedIn(
-        span,
-        await teamStreams(this.pool, { team, domains: domains ?? webhook.domains }),
-      );
+      const streams = await teamStreams(this.pool, { team, domains: domains ?? webhook.domains });
+      const archived = await this.log.archivedIn(span, { from: first, to: end, streams });
       if (!archived) return span;
       throw new ApiError(
         'invalid_parameter',
