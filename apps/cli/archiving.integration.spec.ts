@@ -28,7 +28,9 @@ import {
   EventPartitions,
   EventStore,
   isStreamSql,
+  keptStream,
   newestTypeSql,
+  wholeLogLock,
   WrongExpectedVersion,
 } from '@app/event-store';
 import {
@@ -309,6 +311,35 @@ describe('a log of which a part is archived', () => {
     expect(await replayed(next)).toEqual([undefined, ['opens 2']]);
   });
 
+  it('gives all of a stream that is read while it leaves', async () => {
+    const { spans } = await someLog();
+    await seal();
+    let queries = 0;
+    const client = {
+      query: async (text: string, values: unknown[]) => {
+        const answer = await pool.query(text, values);
+        if (queries++ === 0) await run();
+        return answer;
+      },
+    } as unknown as Pick<Pool, 'query'> as Pool;
+    expect((await keptStream(client, spans)).map(({ version }) => version)).toEqual([1, 2, 3, 4]);
+    expect(queries).toBe(2);
+    expect(await rows('SELECT FROM events WHERE stream = $1', [spans])).toEqual([]);
+  });
+
+  it('is not exported on without the connection that keeps it from being archived', async () => {
+    await someLog();
+    const reading = new EventArchive(pool).read({}, { after: 0, upTo: await log.head() });
+    await reading.next();
+    await pool.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_locks
+       WHERE locktype = 'advisory' AND objid = $1 AND mode = 'ShareLock'
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      [wholeLogLock],
+    );
+    await expect(reading.next()).rejects.toThrow('was lost: begin again');
+  });
+
   it('goes on: with appends, a further run, an export into an empty store, and consumers from the beginning', async () => {
     const ids = await someLog();
     await seal();
@@ -516,6 +547,23 @@ describe('a log of which a part is archived', () => {
     const packed = gzipSync(block);
     writeFileSync(first!.file, Buffer.concat([good.subarray(0, at[0]), packed, good.subarray(at[1])]));
     expect(await faults()).toMatchObject([{ code: 'archive_changed', position: 1 }]);
+
+    // A block without the last event of a stream, each other one of which is what its own hash says.
+    const { index } = (
+      await rows<{ index: number }>('SELECT max(b) AS index FROM stream_spans, unnest(blocks) AS b WHERE stream = $1', [
+        ids.gone,
+      ])
+    )[0]!;
+    const lines = gunzipSync(good.subarray(at[index - 1], at[index]))
+      .toString()
+      .split('\n');
+    const without = gzipSync(lines.filter((line) => !line.includes(`"${ids.gone}/4"`)).join('\n'));
+    const shorter = Buffer.concat([without, Buffer.alloc(at[index]! - at[index - 1]! - without.length)]);
+    writeFileSync(first!.file, Buffer.concat([good.subarray(0, at[index - 1]), shorter, good.subarray(at[index])]));
+    await expect(read(ids.gone)).rejects.toThrow(`${first!.file} is not what was written: ${ids.gone}/4 is missing`);
+    await expect(everything()).rejects.toThrow('its SHA-256 is another one');
+    await expect(compare(database.url, 'domains', () => undefined)).rejects.toThrow('its SHA-256 is another one');
+    expect(await faults()).toMatchObject([{ code: 'archive_changed', position: 1 }, { code: 'event_removed' }]);
 
     restore();
     expect(await faults()).toEqual([]);

@@ -8,7 +8,7 @@ import {
   archivesOf,
   copiedRow,
   eventHashSql,
-  eventsOf,
+  eventsInFile,
   hashedColumns,
   hashLength,
   noHash,
@@ -238,7 +238,7 @@ export class Verification {
     const report = (code: FaultCode, message: string) => this.report({ position: archive.after + 1, code, message });
     try {
       if (!(await sha256Of(file)).equals(sha256)) report('archive_changed', `The archive ${file} has another SHA-256`);
-      for await (const events of eventsOf(client, archive)) {
+      for await (const events of eventsInFile(client, archive)) {
         const last = events.at(-1)!.position;
         await this.compareStored(client, { after, upTo: last }, events);
         after = last;
@@ -383,8 +383,9 @@ export class Verification {
   private async nameOf(column: 'position' | 'hash' | 'previous', value: number | Buffer): Promise<string | undefined> {
     const archive = column === 'position' && this.archives.find(({ upTo }) => upTo >= (value as number));
     if (archive) {
-      const { value: events } = await eventsOf(this.pool, archive, (value as number) - 1).next();
-      return events?.[0] && `${events[0].stream}/${events[0].version}`;
+      for await (const [event] of eventsInFile(this.pool, archive, (value as number) - 1))
+        return event?.position === value ? `${event.stream}/${event.version}` : undefined;
+      return undefined;
     }
     const { rows } = await this.pool.query<{ stream: string; version: number }>(
       `SELECT stream, version FROM events WHERE ${column} = $1`,

@@ -57,8 +57,10 @@ export class ArchiveAway extends Error {
     readonly file: string,
     override readonly cause: unknown,
   ) {
+    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+    const isForbidden = code === 'EACCES' || code === 'EPERM';
     super(
-      `The archive ${file} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'}): put the file there again, or name the folder that has it: \`sendmux events archives --moved-to FOLDER\``,
+      `The archive ${file} cannot be read (${code}): ${isForbidden ? 'let the user of this process read it, and enter its folder' : 'put the file there again, or name the folder that has it: `sendmux events archives --moved-to FOLDER`'}`,
     );
   }
 }

@@ -1,6 +1,6 @@
 import { openSession, type Connection } from '@app/database';
 import type { Pool } from 'pg';
-import { ArchiveBroken, readArchive, readBlocks, type ArchiveFile } from './archive-file';
+import { ArchiveBroken, readArchive, readBlocks, sha256Of, type ArchiveFile } from './archive-file';
 import { keptColumns, keptEvent, type KeptEvent } from './kept-event';
 
 type Queryable = Pick<Connection, 'query'>;
@@ -42,11 +42,31 @@ export async function archiveAbove(client: Queryable, after: number): Promise<Ar
 }
 
 /**
- * Reads the events of an archive above a position, each checked against its own hash.
+ * Checks that the file of an archive is the one that was written.
  *
  * @throws {ArchiveAway} {ArchiveBroken}
  */
-export async function* eventsOf(
+export async function assertUnchanged({ file, sha256 }: Archive): Promise<void> {
+  if (!(await sha256Of(file)).equals(sha256)) throw new ArchiveBroken(file, 'its SHA-256 is another one');
+}
+
+/**
+ * Reads the events of an archive above a position, after its file was compared with its SHA-256.
+ *
+ * @throws {ArchiveAway} {ArchiveBroken}
+ */
+export async function* eventsOf(client: Queryable, archive: Archive, after = 0): AsyncGenerator<KeptEvent[], void> {
+  await assertUnchanged(archive);
+  yield* eventsInFile(client, archive, after);
+}
+
+/**
+ * Reads the events that the file of an archive has above a position, each checked against its own hash alone: a file
+ * that was changed may have fewer than were written.
+ *
+ * @throws {ArchiveAway} {ArchiveBroken}
+ */
+export async function* eventsInFile(
   client: Queryable,
   { number, file }: Archive,
   after = 0,
@@ -88,13 +108,18 @@ export async function streamsMoved(
 /** Key of the advisory lock that is held, shared, by whoever reads the log in several statements. */
 export const wholeLogLock = 0x5e51;
 
+/** Keeps partitions from being removed. */
+export interface HeldLog {
+  /** Checks that nothing was removed up to now. @throws {Error} when the connection that keeps it so was lost. */
+  readonly assertHeld: () => Promise<void>;
+  readonly release: () => Promise<void>;
+}
+
 /**
  * Keeps partitions from being removed until it is released, for whoever reads the log in several statements and asks
  * once which parts of it are in archives.
- *
- * @returns releases it.
  */
-export async function holdLog(pool: Pool): Promise<() => Promise<void>> {
+export async function holdLog(pool: Pool): Promise<HeldLog> {
   const session = await openSession(pool);
   try {
     await session.query('SELECT pg_advisory_lock_shared($1)', [wholeLogLock]);
@@ -102,7 +127,12 @@ export async function holdLog(pool: Pool): Promise<() => Promise<void>> {
     await session.end();
     throw error;
   }
-  return () => session.end();
+  const assertHeld = async () => {
+    await session.query('SELECT').catch((error: unknown) => {
+      throw new Error('The connection that keeps the log as it is was lost: begin again.', { cause: error });
+    });
+  };
+  return { assertHeld, release: () => session.end() };
 }
 
 /** The events of a stream from a version to another one, both included. */
@@ -113,15 +143,15 @@ interface Versions {
 
 interface ArchivedSpan {
   readonly file: string;
-  readonly after: number;
-  readonly upTo: number;
-  readonly blocks: readonly number[];
+  readonly lastVersion: number;
+  readonly lastHash: Buffer;
   readonly positions: readonly number[];
   readonly offsets: readonly number[];
 }
 
 /**
- * Reads events of a stream wherever they are, those in archives from the files, in the order of their versions.
+ * Reads events of a stream wherever they are, those in archives from the files, in the order of their versions. Those
+ * of a file have to be the ones that the database knows to be there, up to the hash of the last one.
  *
  * @param limit the most events; all when absent.
  * @throws {ArchiveAway} {ArchiveBroken} where a file is not there, or does not have what it should.
@@ -132,8 +162,17 @@ export async function keptStream(
   { first, last }: Versions = { first: 1, last: 2 ** 31 - 1 },
   limit = Infinity,
 ): Promise<KeptEvent[]> {
+  // The store first: what a run of archiving moves to the files meanwhile is then found in both, and never in neither.
+  const { rows } = await client.query<KeptEvent>(
+    `SELECT ${keptColumns} FROM events
+     WHERE stream = $1 AND version BETWEEN $2 AND $3 AND NOT EXISTS (
+       SELECT FROM stream_spans s WHERE s.stream = events.stream AND blocks IS NOT NULL
+         AND events.position BETWEEN s.first_position AND s.last_position
+     ) ORDER BY version LIMIT $4`,
+    [stream, first, last, limit === Infinity ? null : limit],
+  );
   const { rows: spans } = await client.query<ArchivedSpan>(
-    `SELECT a.file, first_position::float8 AS after, last_position::float8 AS "upTo", blocks,
+    `SELECT a.file, last_version AS "lastVersion", last_hash AS "lastHash",
        ARRAY(SELECT block_positions[b]::float8 FROM unnest(blocks) WITH ORDINALITY AS u (b, n) ORDER BY n) AS positions,
        ARRAY(
          SELECT block_offsets[b + i]::float8 FROM unnest(blocks) WITH ORDINALITY AS u (b, n), generate_series(0, 1) AS i
@@ -143,28 +182,32 @@ export async function keptStream(
      WHERE s.stream = $1 AND blocks IS NOT NULL AND last_version >= $2 ORDER BY last_position`,
     [stream, first],
   );
-  const found: KeptEvent[] = [];
-  const isWanted = (event: KeptEvent) => event.stream === stream && event.version >= first && event.version <= last;
-  for (const { file, positions, offsets } of spans) {
-    if (found.length >= limit || (found.at(-1)?.version ?? 0) >= last) break;
+  const archived: KeptEvent[] = [];
+  const isEnough = () => archived.length >= limit || (archived.at(-1)?.version ?? 0) >= last;
+  const isWanted = ({ version }: KeptEvent) => version >= first && version <= last;
+  let before: KeptEvent | undefined;
+  for (const { file, positions, offsets, lastVersion, lastHash } of spans) {
     for (const [i, position] of positions.entries()) {
+      if (isEnough()) break;
       const block = { file, positions: [position], offsets: offsets.slice(2 * i, 2 * i + 2) };
-      for await (const events of readBlocks(block, [0])) found.push(...events.filter(isWanted));
+      for await (const events of readBlocks(block, [0]))
+        for (const event of events.filter((each) => each.stream === stream)) {
+          const follows = !before || (event.version === before.version + 1 && event.previous.equals(before.hash));
+          if (!follows) throw missing(file, stream, before!.version + 1);
+          before = event;
+          if (isWanted(event)) archived.push(event);
+        }
     }
+    if (isEnough()) break;
+    if (before?.version !== lastVersion || !before.hash.equals(lastHash)) throw missing(file, stream, lastVersion);
   }
-  // A span of which nothing is in an archive is in its partition, and so is what is not indexed.
-  const { rows } = await client.query<KeptEvent>(
-    `SELECT ${keptColumns} FROM events
-     WHERE stream = $1 AND version BETWEEN $2 AND $3 AND NOT EXISTS (
-       SELECT FROM stream_spans s WHERE s.stream = events.stream AND blocks IS NOT NULL
-         AND events.position BETWEEN s.first_position AND s.last_position
-     ) ORDER BY version LIMIT $4`,
-    [stream, first, last, limit === Infinity ? null : limit],
-  );
-  found.push(...rows.map(keptEvent));
-  const whole = found.sort((a, b) => a.version - b.version).slice(0, limit);
+  const found = new Map([...rows.map(keptEvent), ...archived].map((event) => [event.version, event]));
+  const whole = [...found.values()].sort((a, b) => a.version - b.version).slice(0, limit);
   if (spans.length > 0)
     for (const [i, { version }] of whole.entries())
-      if (version !== first + i) throw new ArchiveBroken(spans[0]!.file, `${stream}/${first + i} is missing in it`);
+      if (version !== first + i) throw missing(spans[0]!.file, stream, first + i);
   return whole;
 }
+
+const missing = (file: string, stream: string, version: number): ArchiveBroken =>
+  new ArchiveBroken(file, `${stream}/${version} is missing in it, or another event`);

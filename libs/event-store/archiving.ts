@@ -1,6 +1,6 @@
 import { copyRights, copyRows, waitForOldSnapshots, type Connection } from '@app/database';
-import { ArchiveBroken, sha256Of, type WrittenArchive } from './archive-file';
-import { archivesOf, wholeLogLock, type Archive } from './archives';
+import type { WrittenArchive } from './archive-file';
+import { archivesOf, assertUnchanged, wholeLogLock, type Archive } from './archives';
 import type { KeptEvent } from './kept-event';
 import { partitionTable, triggersOf } from './partition-table';
 import { withShortLocks } from './partitioning';
@@ -191,7 +191,7 @@ export async function thin(
   { needed, patienceMs, signal }: ThinOptions,
 ): Promise<Thinned> {
   const { number, after, upTo, file } = archive;
-  if (!(await sha256Of(file)).equals(archive.sha256)) throw new ArchiveBroken(file, 'its SHA-256 is another one');
+  await assertUnchanged(archive);
   const hasMoved = `SELECT FROM stream_spans s
     WHERE blocks IS NOT NULL AND s.last_position > ${after} AND s.last_position <= ${upTo}`;
   if ((await session.query(`${hasMoved} LIMIT 1`)).rowCount === 0) {

@@ -112,7 +112,7 @@ export class EventArchive {
    * @throws {ArchiveAway} {ArchiveBroken}
    */
   async *read(selection: Selection, span: Span): AsyncGenerator<{ events: KeptEvent[]; position: number }> {
-    const release = await holdLog(this.pool);
+    const held = await holdLog(this.pool);
     try {
       let { after } = span;
       for (const archive of await this.archivesIn(span)) {
@@ -123,9 +123,12 @@ export class EventArchive {
           };
         after = Math.min(span.upTo, archive.upTo);
       }
-      yield* this.readStored(selection, { after, upTo: span.upTo });
+      for await (const page of this.readStored(selection, { after, upTo: span.upTo })) {
+        await held.assertHeld();
+        yield page;
+      }
     } finally {
-      await release();
+      await held.release();
     }
   }
 
