@@ -1,7 +1,7 @@
 import { amendmentText, isSigned, readStatement, checkProof } from '@app/audit';
 import { checkChain, fromLine } from '@app/event-store';
 import { itIsLinear, ofText, outcomeOf, textsOf, type Reader } from '../../test/support/bounded-time';
-import { headerLine, readAmendmentLine, readHeader, readSeal, sealLine } from './event-file';
+import { headerLine, isArchiveHeader, readAmendmentLine, readHeader, readSeal, sealLine } from './event-file';
 import { selectionOf } from './event-selection';
 import { table, visible } from './output';
 
@@ -43,6 +43,7 @@ const amendment = amendmentText({
 const readers: Record<string, Reader> = {
   'the first line of a file': ofText((text) => [
     readHeader(text),
+    isArchiveHeader(text),
     readHeader(of('export.Begun', { format: text })),
     readHeader(headerLine(text, { format: 'sendmux-export/1', events: 1, seals: 0, head: 1 }, new Date(0))),
   ]),

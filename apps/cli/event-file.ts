@@ -1,8 +1,7 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { createInterface } from 'node:readline';
-import { PassThrough, Readable } from 'node:stream';
+import { PassThrough, pipeline as joined, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { readAmendment, readStatement, type Change, type Seal } from '@app/audit';
@@ -108,6 +107,10 @@ function dataOf<T>(type: string, line: string): T | undefined {
   }
 }
 
+/** Tells whether a line is the first one of an archive. */
+export const isArchiveHeader = (line: string): boolean =>
+  dataOf<{ format?: string }>('archive.Begun', line)?.format === 'sendmux-archive/1';
+
 export function readHeader(line: string): ExportHeader | undefined {
   const header = dataOf<ExportHeader>('export.Begun', line);
   return header?.format === 'sendmux-export/1' ? header : undefined;
@@ -151,22 +154,34 @@ async function synced(path: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
-/** Reads the lines of a file that `writeLines` has written. */
+/** Characters in a line at most. One event of an early release may have megabytes. */
+const longestLine = 256_000_000;
+
+/**
+ * Reads the lines of a file that `writeLines` has written. A line ends with LF or CRLF alone: JSON may have the other
+ * line separators of Unicode in a text, where DNS has them.
+ *
+ * @throws {Error} of the file or of gzip, and for a line that is longer than any of an export.
+ */
 export async function* readLines(file: string): AsyncGenerator<string, void> {
   const bytes = createReadStream(file);
-  let failed: unknown;
-  const whole = file.endsWith('.gz') ? bytes.pipe(createGunzip()) : bytes;
-  const fail = (error: unknown) => {
-    failed = error;
-    lines.close();
-  };
-  bytes.once('error', fail);
-  whole.once('error', fail);
-  const lines = createInterface({ input: whole, crlfDelay: Infinity });
-  try {
-    for await (const line of lines as AsyncIterable<string>) yield line;
-    if (failed) throw failed as Error;
-  } finally {
-    bytes.destroy();
+  // Whoever reads the result is told of its errors.
+  const whole = file.endsWith('.gz') ? joined(bytes, createGunzip(), () => undefined) : bytes;
+  whole.setEncoding('utf8');
+  let begun: string[] = [];
+  let length = 0;
+  for await (const text of whole as AsyncIterable<string>) {
+    const [more, ...lines] = text.split('\n');
+    begun.push(more!);
+    length += more!.length;
+    if (length > longestLine) throw new Error(`${file} has a line of more than 256 million characters.`);
+    for (const line of lines) {
+      yield withoutReturn(begun.join(''));
+      [begun, length] = [[line], line.length];
+    }
   }
+  const last = begun.join('');
+  if (last !== '') yield withoutReturn(last);
 }
+
+const withoutReturn = (line: string): string => (line.endsWith('\r') ? line.slice(0, -1) : line);

@@ -1,7 +1,7 @@
 import { importAmendment, importSeal } from '@app/audit';
 import { ChainBroken, checkChain, fromLine, LineRefused, type EventArchive, type KeptEvent } from '@app/event-store';
 import type { Command } from 'commander';
-import { readAmendmentLine, readHeader, readLines, readSeal, type ExportHeader } from './event-file';
+import { isArchiveHeader, readAmendmentLine, readHeader, readLines, readSeal, type ExportHeader } from './event-file';
 import { interruption } from './interruption';
 import { examples, print } from './output';
 import { Progress, stoppable } from './progress';
@@ -40,7 +40,12 @@ const pageSize = 1_000;
  */
 export async function importFile(file: string, archive: EventArchive, signal: AbortSignal): Promise<ExportHeader> {
   const lines = new ExportLines(file);
-  const header = readHeader((await lines.next()) ?? '');
+  const first = (await lines.next()) ?? '';
+  const header = readHeader(first);
+  if (isArchiveHeader(first))
+    throw lines.bad(
+      'it is that of an archive, a part of a log. Import what `sendmux events export` writes of all of it',
+    );
   if (!header) throw lines.bad('it is not the first line of an export');
   const progress = new Progress({ label: 'Importing', total: header.events, unit: 'events' });
   await stoppable(progress, 'Nothing is imported. Begin again with the same command.', () =>
