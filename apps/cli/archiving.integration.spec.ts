@@ -45,7 +45,7 @@ import {
 } from '@app/mail-domain';
 import { CreateMailbox, DeleteMailbox, EraseMailbox, type MailboxCommand } from '@app/mailbox';
 import { toLine } from '@app/messaging';
-import { domainsProjection, mailboxesProjection } from '@app/read-model';
+import { domainsProjection, MailboxesReadModel, mailboxesProjection } from '@app/read-model';
 import { compare } from '@app/rebuild';
 import { newId } from '@app/runtime';
 import { Logger } from '@nestjs/common';
@@ -62,7 +62,8 @@ import { migrateEverything } from './migrations';
 
 const key = new SealingKey(generateKeyPairSync('ed25519').privateKey);
 const trusted = trusting(key.publicKey);
-const metadata = { actor: 'key_1', correlationId: 'req_1' };
+const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+const metadata = { actor: 'key_1', correlationId: 'req_1', traceparent };
 /** Positions in a partition. */
 const size = 10_000_000;
 const before = new Date('2025-06-01T00:00:00Z');
@@ -187,9 +188,9 @@ const history = (id: string) => get(`${id}/history?limit=100`);
 const asOf = (id: string, time: string) => get(`${id}?as_of=${time}`);
 
 /** Gives all events of the log in its order, as an export has them. */
-async function everything(): Promise<string[]> {
+async function everything(of = pool): Promise<string[]> {
   const found: string[] = [];
-  for await (const { events } of new EventArchive(pool).read({}, { after: 0, upTo: await log.head() }))
+  for await (const { events } of new EventArchive(of).read({}, { after: 0, upTo: await log.head() }))
     found.push(...events.map((event) => toLine(event)));
   return found;
 }
@@ -227,6 +228,8 @@ describe('a log of which a part is archived', () => {
     for (const [id, events] of [
       [ids.spans, 4],
       [ids.late, 4],
+      // With the trace that each of them belongs to.
+      ['filling 2', 1_200],
     ] as const) {
       const proof = await prove(pool, id);
       expect(checkProof(proof, trusted)).toMatchObject({ events });
@@ -337,7 +340,7 @@ describe('a log of which a part is archived', () => {
          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
       [wholeLogLock],
     );
-    await expect(reading.next()).rejects.toThrow('was lost: begin again');
+    await expect(reading.next()).rejects.toThrow('archived meanwhile was lost');
   });
 
   it('goes on: with appends, a further run, an export into an empty store, and consumers from the beginning', async () => {
@@ -385,9 +388,7 @@ describe('a log of which a part is archived', () => {
       const header = { format: 'sendmux-export/1', events: expected.length, seals: 0, head } as const;
       await writeLines(file, Readable.from([headerLine('exp_1', header, new Date()), ...expected]));
       await importFile(file, new EventArchive(elsewhere), new AbortController().signal);
-      expect((await elsewhere.query('SELECT count(*)::int AS count FROM events')).rows).toEqual([
-        { count: expected.length },
-      ]);
+      expect(await everything(elsewhere)).toEqual(expected);
     } finally {
       await elsewhere.end();
       await other.drop();
@@ -600,6 +601,29 @@ describe('a log of which a part is archived', () => {
     await held.return(undefined);
     expect((await run()).lockedMs).toBeLessThan(1_000);
     expect((await verify()).faults).toEqual([]);
+  });
+
+  it('counts the mailboxes that a domain had, with those that have ended since', async () => {
+    const domain = await add('mail.acme.com');
+    await pool.query(`UPDATE domains SET status = 'verified', verified_at = now() WHERE id = $1`, [domain]);
+    const id = newId('mbx');
+    const home = { domainId: domain, status: 'verified' } as const;
+    await execute(new CreateMailbox(id, { address: 'ada@mail.acme.com', team, home, provider: null }, context()));
+    const position = (await read(id))[0]!.position;
+    const moments = [position - 1, position].map((at) => ({
+      domainId: domain,
+      position: at,
+      time: new Date(clock).toISOString(),
+    }));
+    await endPartition(1);
+    await execute(new DeleteMailbox(id, context()));
+    await execute(new EraseMailbox(id, context()));
+    await endPartition(2);
+    const mailboxes = new MailboxesReadModel(pool);
+    expect(await mailboxes.activeAt(moments)).toEqual([0, 1]);
+    await run();
+    expect(await rows('SELECT FROM events WHERE stream = $1', [id])).toEqual([]);
+    expect(await mailboxes.activeAt(moments)).toEqual([0, 1]);
   });
 
   it('has no byte of an address that is erased', async () => {

@@ -129,7 +129,7 @@ export async function holdLog(pool: Pool): Promise<HeldLog> {
   }
   const assertHeld = async () => {
     await session.query('SELECT').catch((error: unknown) => {
-      throw new Error('The connection that keeps the log as it is was lost: begin again.', { cause: error });
+      throw new Error('The connection that keeps the log from being archived meanwhile was lost', { cause: error });
     });
   };
   return { assertHeld, release: () => session.end() };

@@ -25,15 +25,18 @@ const batchLimit = 500;
  */
 const longestAnswerMs = 35_000;
 
+/** Gives the SQL condition that a stream, which an expression names, has events above a position in an archive. */
+export const archivedAboveSql = (stream: string, position: string): string => `EXISTS (
+    SELECT FROM stream_spans WHERE stream_spans.stream = ${stream} AND blocks IS NOT NULL AND last_position > ${position}
+  )`;
+
 /**
  * Gives the SQL expression for the type of the newest event of some types in the stream that an expression names, up to
  * the position that another one gives; null where there is none. The statement fails where the stream has events above
  * that position in an archive.
  */
 export const newestTypeSql = (stream: string, upTo: string, types: readonly string[]): string => `CASE
-  WHEN EXISTS (
-    SELECT FROM stream_spans WHERE stream_spans.stream = ${stream} AND blocks IS NOT NULL AND last_position > ${upTo}
-  ) THEN refuse_archived(${stream})::text
+  WHEN ${archivedAboveSql(stream, upTo)} THEN refuse_archived(${stream})::text
   ELSE (SELECT type FROM events WHERE events.stream = ${stream} AND events.position <= ${upTo}
     AND events.type IN (${types.map((type) => `'${type}'`).join(', ')}) ORDER BY events.version DESC LIMIT 1)
   END`;

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Pool } from 'pg';
-import { newestTypeSql } from '@app/event-store';
+import { archivedAboveSql, keptStream, newestTypeSql } from '@app/event-store';
 import type { Mailbox, MailboxEvent } from '@app/mailbox';
 
 /** A mailbox as its team sees it; a deleted one only in the list that is asked for with them. */
@@ -104,24 +104,28 @@ export class MailboxesReadModel {
 
   /**
    * Counts the active mailboxes on domains, each as of a position in the log. It reads the events of those mailboxes
-   * alone that have changed since.
+   * alone that have changed since, and from their files those of erased ones that are in archives.
    *
    * @returns one number for each moment, in their order.
+   * @throws {ArchiveAway} {ArchiveBroken}
    */
   async activeAt(moments: readonly DomainMoment[]): Promise<number[]> {
     if (moments.length === 0) return [];
     const lastThen = newestTypeSql('m.id', 'moment.position', statusEvents);
     const wasActive = `${lastThen} IN ('MailboxCreated', 'MailboxResumed')`;
-    const { rows } = await this.pool.query<{ mailboxes: number }>({
+    const isArchived = archivedAboveSql('m.id', 'moment.position');
+    const deletedSince = `FROM mailboxes m WHERE m.domain_id = moment.domain_id AND m.status = 'deleted'
+            AND m.created_at <= moment.time + interval '${skew}' AND m.updated_at >= moment.time - interval '${skew}'`;
+    const { rows } = await this.pool.query<{ mailboxes: number; archived: string[] }>({
       name: 'mailbox-active-at',
       text: `SELECT (
           SELECT count(*) FROM mailboxes m WHERE m.domain_id = moment.domain_id AND ${visible}
             AND m.created_at <= moment.time + interval '${skew}'
             AND CASE WHEN m.updated_at < moment.time - interval '${skew}' THEN m.status = 'active' ELSE ${wasActive} END
         )::int + (
-          SELECT count(*) FROM mailboxes m WHERE m.domain_id = moment.domain_id AND m.status = 'deleted'
-            AND m.created_at <= moment.time + interval '${skew}' AND m.updated_at >= moment.time - interval '${skew}' AND ${wasActive}
-        )::int AS mailboxes
+          SELECT count(*) ${deletedSince} AND CASE WHEN ${isArchived} THEN false ELSE ${wasActive} END
+        )::int AS mailboxes,
+        ARRAY(SELECT m.id ${deletedSince} AND ${isArchived}) AS archived
         FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) WITH ORDINALITY
           AS moment (domain_id, position, time, nth) ORDER BY nth`,
       values: [
@@ -130,7 +134,22 @@ export class MailboxesReadModel {
         moments.map(({ time }) => time),
       ],
     });
-    return rows.map(({ mailboxes }) => mailboxes);
+    const counts: number[] = [];
+    for (const [i, { mailboxes, archived }] of rows.entries()) {
+      let active = mailboxes;
+      for (const id of archived) if (await this.wasActive(id, moments[i]!.position)) active++;
+      counts.push(active);
+    }
+    return counts;
+  }
+
+  /** Tells whether a mailbox was active as of a position, by its events. */
+  private async wasActive(id: string, upTo: number): Promise<boolean> {
+    const events = await keptStream(this.pool, id);
+    const last = events.findLast(
+      ({ position, type }) => position <= upTo && statusEvents.some((each) => each === type),
+    );
+    return last?.type === 'MailboxCreated' || last?.type === 'MailboxResumed';
   }
 
   /**
