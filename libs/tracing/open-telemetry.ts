@@ -98,7 +98,11 @@ export class OpenTelemetry implements Tracer {
   }
 }
 
-const below = (span: OpenTelemetrySpan): Context => trace.setSpan(ROOT_CONTEXT, span);
+/** Gives the context of what is below a span, without the `tracestate` that a client may have sent. */
+function below(span: OpenTelemetrySpan): Context {
+  const { traceId, spanId, traceFlags } = span.spanContext();
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags });
+}
 
 /** Reads a `traceparent`; undefined where it is none. */
 function contextOf(parent: string | undefined, state?: string): SpanContext | undefined {
@@ -147,13 +151,18 @@ class Recording implements Span {
   }
 }
 
-/** Gives the class of an error, or its code where that says more. A text is a kind that the caller has chosen. */
+/**
+ * Gives the class of an error, with its code where it has one. A text is a kind that the caller has chosen. Clients
+ * make names and codes of what their counterparts answer, so what is no word is left out.
+ */
 function nameOf(error: unknown): string {
   if (typeof error === 'string') return error;
   if (!(error instanceof Error)) return 'unknown';
-  const { code } = error as NodeJS.ErrnoException;
-  return typeof code === 'string' && /^\w{1,40}$/.test(code) ? `${error.name} ${code}` : error.name;
+  const { name, code } = error as NodeJS.ErrnoException;
+  return [isWord(name) ? name : 'Error', ...(isWord(code) ? [code] : [])].join(' ');
 }
+
+const isWord = (text: unknown): text is string => typeof text === 'string' && /^\w{1,60}$/.test(text);
 
 function reasonOf(said: unknown): string {
   if (said instanceof Error) return said.message;

@@ -78,6 +78,17 @@ it('an error is named and not quoted, and reaches the caller', async () => {
   expect(JSON.stringify(receiver.spans)).not.toContain('ada');
 });
 
+it.each([
+  [{ name: 'no mailbox of ada@acme.com' }, 'Error'],
+  [{ name: 'x'.repeat(10_000), code: 'ECONNRESET' }, 'Error ECONNRESET'],
+  [{ name: 'NotFoundException', code: '550 ada@acme.com' }, 'NotFoundException'],
+])('an error of a counterpart is named by words alone: %#', async (said, named) => {
+  await start();
+  await expect(trace('fails', {}, () => Promise.reject(Object.assign(new Error(), said)))).rejects.toThrow();
+  await endTracing();
+  expect(spanNamed('fails').attributes).toEqual({ 'error.type': named });
+});
+
 it('a trace that is not recorded carries that on, and has no spans', async () => {
   await start({ sampler: 'parentbased_always_off' });
   await trace('off', {}, () => {
@@ -112,12 +123,14 @@ it.each([
   expect(spanNamed('new').traceId).not.toBe(traceId);
 });
 
-it('the state that comes with a parent is on the span, and is not carried', async () => {
+it('the state that comes with a parent is on the span alone, and is not carried', async () => {
   await start();
   const opened = openTrace('new', { parent, state: 'vendor=1' })!;
+  await runIn(opened, () => span('below', {}, () => Promise.resolve()));
   opened.end();
   await endTracing();
   expect(spanNamed('new').traceState).toBe('vendor=1');
+  expect(spanNamed('below')).toMatchObject({ traceId, parentSpanId: spanNamed('new').spanId, traceState: '' });
   expect(opened.traceparent).not.toContain('vendor');
 });
 
