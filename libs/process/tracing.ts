@@ -24,6 +24,7 @@ export async function traceProcess(app: string): Promise<HttpTracesOptions | und
     ratio: settings.OTEL_TRACES_SAMPLER_ARG,
     exportEveryMs: settings.OTEL_BSP_SCHEDULE_DELAY,
     mostWaiting: settings.OTEL_BSP_MAX_QUEUE_SIZE,
+    headers: () => settings.OTEL_EXPORTER_OTLP_HEADERS,
     failed: (reason) => {
       if (performance.now() - toldAt < quietMs) return;
       toldAt = performance.now();

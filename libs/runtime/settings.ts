@@ -424,6 +424,7 @@ export const secretSettings = [
   'KAFKA_OAUTH_CLIENT_SECRET',
   'PERSONAL_DATA_KEYS',
   'WEBHOOK_SECRET_KEYS',
+  'OTEL_EXPORTER_OTLP_HEADERS',
 ] as const satisfies readonly (keyof Settings)[];
 
 /** Thrown by `loadSettings`; the message lists every fault, one a line. */

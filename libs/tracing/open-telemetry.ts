@@ -13,7 +13,7 @@ import {
   type SpanContext,
   type Tracer as OpenTelemetryTracer,
 } from '@opentelemetry/api';
-import { parseTraceParent, setGlobalErrorHandler } from '@opentelemetry/core';
+import { parseKeyPairsIntoRecord, parseTraceParent, setGlobalErrorHandler } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import {
   defaultResource,
@@ -55,7 +55,7 @@ export class OpenTelemetry implements Tracer {
   private readonly provider: TracerProvider;
   private readonly tracer: OpenTelemetryTracer;
 
-  constructor({ service, sampler, ratio, exportEveryMs, mostWaiting, failed }: TracingOptions) {
+  constructor({ service, sampler, ratio, exportEveryMs, mostWaiting, headers, failed }: TracingOptions) {
     const told = (...said: unknown[]) => failed(said.map(reasonOf).join(' '));
     const quiet = () => undefined;
     diag.setLogger(
@@ -72,7 +72,14 @@ export class OpenTelemetry implements Tracer {
         .merge(detectResources({ detectors: [serviceInstanceIdDetector, envDetector] })),
       spanProcessors: [
         new BatchSpanProcessor({
-          exporter: new OTLPTraceExporter(),
+          exporter: new OTLPTraceExporter({
+            // The exporter asks before each request. Headers for traces alone come before those for all signals.
+            headers: () =>
+              Promise.resolve({
+                ...parseKeyPairsIntoRecord(headers?.()),
+                ...parseKeyPairsIntoRecord(process.env.OTEL_EXPORTER_OTLP_TRACES_HEADERS),
+              }),
+          }),
           scheduledDelayMillis: exportEveryMs,
           maxQueueSize: mostWaiting,
         }),

@@ -60,6 +60,8 @@ export interface TracingOptions {
   readonly exportEveryMs: number;
   /** Spans that wait for their export at most; further ones are dropped. */
   readonly mostWaiting: number;
+  /** Gives the headers of an export, in the form of `OTEL_EXPORTER_OTLP_HEADERS`. */
+  readonly headers?: (() => string | undefined) | undefined;
   /** Called when spans were not exported, with the reason. */
   readonly failed: (reason: string) => void;
 }

@@ -134,6 +134,18 @@ it('the state that comes with a parent is on the span alone, and is not carried'
   expect(opened.traceparent).not.toContain('vendor');
 });
 
+it('the headers of an export are those of that moment, and those for traces alone come first', async () => {
+  process.env.OTEL_EXPORTER_OTLP_TRACES_HEADERS = 'tenant=traces';
+  let key = 'first';
+  await start({ headers: () => `authorization=Bearer%20${key},tenant=all` });
+  for (key of ['first', 'second']) {
+    const before = receiver.requests;
+    openTrace('each', {})!.end();
+    while (receiver.requests === before) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(receiver.headers).toMatchObject({ authorization: `Bearer ${key}`, tenant: 'traces' });
+  }
+});
+
 it('a long text is cut', async () => {
   await start();
   const attributes: Attributes = { long: 'x'.repeat(100_000) };

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 /** A span as it was exported. */
@@ -26,6 +26,8 @@ export class OtlpReceiver {
   behaviour: 'take' | 'refuse' | 'hang' = 'take';
   /** Requests that have come, whatever became of them. */
   requests = 0;
+  /** The headers of the last request. */
+  headers: IncomingHttpHeaders = {};
 
   private constructor(private readonly server: Server) {}
 
@@ -38,6 +40,7 @@ export class OtlpReceiver {
         .on('data', (chunk: Buffer) => chunks.push(chunk))
         .on('end', () => {
           receiver.requests++;
+          receiver.headers = request.headers;
           if (receiver.behaviour === 'hang') return;
           if (receiver.behaviour === 'refuse') return void response.writeHead(400).end();
           receiver.spans.push(...exportedSpans(Buffer.concat(chunks)));
