@@ -69,6 +69,14 @@ describe('a secret in a file', () => {
     }
   });
 
+  it('is not quoted where it is given in place of the path', () => {
+    for (const secret of [second, 'hunter2', `a=${ring(1)}`, 'x'.repeat(10_000)]) {
+      const refused = () => load({ DATABASE_URL_FILE: secret });
+      expect(refused).toThrow('DATABASE_URL_FILE names no file: it has to be a path');
+      expect(refused).not.toThrow(secret.slice(-7));
+    }
+  });
+
   it('is no other setting, and none of the AWS SDK', () => {
     expect(() => loadSettings({ PORT_FILE: '/run/port' }, ['PORT'])).toThrow(
       'PORT_FILE is not read: PORT is no secret',

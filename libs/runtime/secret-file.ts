@@ -1,4 +1,5 @@
-import { closeSync, constants, fstatSync, openSync, readSync, statSync, type BigIntStats } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, openSync, readSync, statSync, type BigIntStats } from 'node:fs';
+import { isAbsolute } from 'node:path';
 import { Logger } from '@nestjs/common';
 import { Gauge } from 'prom-client';
 import { Alarm } from './alarm';
@@ -71,7 +72,8 @@ export class SecretFile<T> {
 
   /**
    * @param parse makes the value of the text. It throws an error whose message says nothing of the text.
-   * @throws {Error} that names the path, where the file cannot be used.
+   * @throws {Error} where the file cannot be used. It names the path, unless that may be the secret, put there by
+   * mistake.
    */
   constructor(
     private readonly setting: string,
@@ -81,7 +83,13 @@ export class SecretFile<T> {
     try {
       this.take();
     } catch (error) {
-      throw new Error(`${setting}_FILE: ${path} ${reasonOf(error)}`, { cause: error });
+      const isPath = isAbsolute(path) || existsSync(path);
+      throw new Error(
+        isPath
+          ? `${setting}_FILE: ${path} ${reasonOf(error)}`
+          : `${setting}_FILE names no file: it has to be a path. What it has is not shown, since it may be the secret`,
+        { cause: error },
+      );
     }
   }
 
