@@ -41,7 +41,7 @@ export interface StoredTenant {
   /** Seconds since the Unix epoch. */
   readonly createdAt: number;
   readonly tags: readonly { Key: string; Value: string }[];
-  /** When each resource was associated, in seconds since the Unix epoch, by its ARN. */
+  /** The time at which each resource was associated, in seconds since the Unix epoch, by its ARN. */
   readonly resources: Record<string, number>;
 }
 

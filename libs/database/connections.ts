@@ -4,7 +4,7 @@ import { Client, Pool, type ClientBase, type ClientConfig, type PoolConfig, type
 /** Milliseconds after which a ROLLBACK without an answer is given up, together with its connection. */
 const rollbackWithinMs = 5_000;
 
-/** Where a database is reached. Each connection is opened by what the URL is then: its password may have changed. */
+/** Tells where a database is. Each connection is opened by what the URL is then: its password may have changed. */
 export interface DatabaseUrls {
   readonly url: Current<string>;
   /** Where sessions are opened that last, when `url` leads through a pooler in transaction mode. */

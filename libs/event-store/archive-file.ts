@@ -15,7 +15,7 @@ const mostInBlock = { events: 500, octets: 1_048_576 };
 /** The most octets that a block may become when it is read. One event of an early release may have megabytes. */
 const mostUnpacked = 256 * 1_048_576;
 
-/** Where the events of an archive are in its file. */
+/** Tells where the events of an archive are in its file. */
 export interface ArchiveIndex {
   /** The position of the first event of each block, in the order of the log. */
   readonly positions: readonly number[];

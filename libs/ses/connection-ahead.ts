@@ -2,7 +2,7 @@ import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent, type AgentOptions } from 'node:https';
 import { isIP, type Socket } from 'node:net';
 
-/** Where a connection leads to, as an agent asks for it. */
+/** Names what a connection leads to, as an agent asks for it. */
 interface Place {
   readonly host?: string | null | undefined;
   readonly port?: number | string | null | undefined;

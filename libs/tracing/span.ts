@@ -10,7 +10,7 @@ export interface SpanOptions {
   readonly attributes?: Attributes;
 }
 
-/** Where a trace comes from, as W3C `traceparent`. What cannot be read as one is ignored. */
+/** The span that a trace comes from, as W3C `traceparent`. What cannot be read as one is ignored. */
 export interface Origin {
   /** The span that the trace goes on from; absent: a new trace begins. */
   readonly parent?: string | undefined;
