@@ -212,7 +212,8 @@ describe.each([
     const said = JSON.stringify(
       receiver.spans.map((each) => ({ ...each, ...(each === stated && { traceState: '' }) })),
     );
-    expect(said).not.toMatch(/ada|@|%40|acme|smx_|whsec|Bearer/i);
+    // Ids are random, and may have any three letters within.
+    expect(said).not.toMatch(/\bada\b|@|%40|acme|smx_|whsec|Bearer/i);
   });
 
   it.each([
