@@ -10,7 +10,7 @@ import {
   sealsOver,
   type TrustedKeys,
 } from '@app/audit';
-import { openSession } from '@app/database';
+import { inSession } from '@app/database';
 import {
   archiveAlone,
   archivesOf,
@@ -93,7 +93,7 @@ export class Archiving {
    * @throws {ArchivingRefused}
    */
   async plan(before: Date): Promise<Archivable[]> {
-    return this.session(undefined, (session) => this.planned(session, before));
+    return inSession(this.pool, undefined, (session) => this.planned(session, before));
   }
 
   /**
@@ -104,7 +104,7 @@ export class Archiving {
    */
   async run({ signal, ...options }: ArchivingOptions): Promise<Archived> {
     const directory = resolve(options.directory);
-    return this.session(signal, async (session) => {
+    return inSession(this.pool, signal, async (session) => {
       await archiveAlone(session);
       const planned = await this.planned(session, options.before);
       await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -232,22 +232,6 @@ export class Archiving {
     for await (const place of placesIn(session, { after, upTo })) stored.update(place);
     if (count !== events || !read.digest().equals(stored.digest()))
       throw refused(number, `the file has ${count} events, and they are not the ${events} of the partition`);
-  }
-
-  private async session<T>(signal: AbortSignal | undefined, work: (session: Client) => Promise<T>): Promise<T> {
-    const session = await openSession(this.pool, { statement_timeout: 0 });
-    const { rows } = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-    const interrupt = () => void this.pool.query('SELECT pg_cancel_backend($1)', [rows[0]!.pid]).catch(() => undefined);
-    signal?.addEventListener('abort', interrupt, { once: true });
-    try {
-      return await work(session);
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw error;
-    } finally {
-      signal?.removeEventListener('abort', interrupt);
-      await session.end();
-    }
   }
 }
 

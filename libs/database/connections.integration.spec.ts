@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
-import { inTransaction, openClient, openPool, withClient, type Connection } from './connections';
+import { inSession, inTransaction, openClient, openPool, withClient, type Connection } from './connections';
 
 let database: TestDatabase;
 let pool: Pool;
@@ -207,5 +207,34 @@ describe('inTransaction', () => {
     // Nor can the callback give the connection back.
     const released: 'release' extends keyof Connection ? true : false = false;
     expect([nested, released]).toHaveLength(2);
+  });
+});
+
+describe('inSession', () => {
+  const reason = new Error('no longer wanted');
+
+  it('gives the result, and ends the session', async () => {
+    const pid = await inSession(pool, undefined, pidOf);
+    const isGone = async () => (await pool.query('SELECT FROM pg_stat_activity WHERE pid = $1', [pid])).rowCount === 0;
+    while (!(await isGone())) await sleep(5);
+  });
+
+  it('cancels the statement that runs when the signal aborts, and throws its reason', async () => {
+    const controller = new AbortController();
+    const before = performance.now();
+    const failed = rejected(
+      inSession(pool, controller.signal, async (session) => {
+        setTimeout(() => controller.abort(reason), 50);
+        await session.query('SELECT pg_sleep(30)');
+      }),
+    );
+    expect(await failed).toBe(reason);
+    expect(performance.now() - before).toBeLessThan(10_000);
+  });
+
+  it('begins nothing when the signal was aborted before', async () => {
+    const work = jest.fn();
+    expect(await rejected(inSession(pool, AbortSignal.abort(reason), work))).toBe(reason);
+    expect(work).not.toHaveBeenCalled();
   });
 });

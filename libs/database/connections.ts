@@ -100,6 +100,34 @@ export function openSession(pool: Pool, more: ClientConfig = {}): Promise<Client
 }
 
 /**
+ * Runs `work` on a session of its own, without a limit for statements, and ends it afterwards. The statement that runs
+ * when the signal aborts is cancelled.
+ *
+ * @throws the reason of the signal, when it is aborted.
+ */
+export async function inSession<T>(
+  pool: Pool,
+  signal: AbortSignal | undefined,
+  work: (session: Client) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const session = await openSession(pool, { statement_timeout: 0 });
+  let cancel = () => {};
+  try {
+    const { rows } = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    cancel = () => void pool.query('SELECT pg_cancel_backend($1)', [rows[0]!.pid]).catch(() => undefined);
+    signal?.addEventListener('abort', cancel, { once: true });
+    return await work(session);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+    await session.end();
+  }
+}
+
+/**
  * Opens a connection outside a pool. Like those of `openPool` it may break at any
  * time without ending the process. The caller ends it.
  *

@@ -144,6 +144,7 @@ export class EventLog {
     { from, to, streams }: Pick<PageSelection, 'from' | 'to' | 'streams'>,
   ): Promise<Date | undefined> {
     const isList = 'length' in streams;
+    // A condition on streams names its parameters from $7 on, as in `readSelected`; PostgreSQL wants all to be used.
     const { rows } = await this.pool.query<{ time: Date | null }>(
       `SELECT max(a.to_time) AS time FROM stream_spans
          JOIN event_archives a ON last_position > a.lower AND last_position <= a.upper

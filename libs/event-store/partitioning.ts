@@ -1,12 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  assertReplaceable,
-  copyRights,
-  inTransaction,
-  isLockTimeout,
-  openSession,
-  type Connection,
-} from '@app/database';
+import { assertReplaceable, copyRights, inSession, inTransaction, isLockTimeout, type Connection } from '@app/database';
 import { DatabaseError, type Pool } from 'pg';
 import { partitionSize, partitionTable, stepsToMake, triggersOf } from './partition-table';
 
@@ -61,40 +54,30 @@ export async function partitionEvents(
   pool: Pool,
   { size = partitionSize, signal, patienceMs = 60_000, onReading }: PartitionOptions = {},
 ): Promise<Partitioned | undefined> {
-  // No statement takes longer than the one that reads the whole table.
-  const session = await openSession(pool, { statement_timeout: 0 });
-  let interrupt = () => {};
   try {
-    const { rows } = await session.query<{ ours: boolean; pid: number }>(
-      'SELECT pg_try_advisory_lock($1) AS ours, pg_backend_pid() AS pid',
-      [conversionLock],
-    );
-    const { ours, pid } = rows[0]!;
-    interrupt = () => void pool.query('SELECT pg_cancel_backend($1)', [pid]).catch(() => undefined);
-    signal?.addEventListener('abort', interrupt, { once: true });
-    if (!ours) throw new Error('Another conversion of the log is running.');
-    if (!(await isOneTable(session))) return undefined;
-    await assertReplaceable(session, 'events');
-    const upTo = await boundFor(session, size);
-    const deadline = Date.now() + patienceMs;
-    const soon = (work: () => Promise<void>) => withShortLocks(session, work, deadline, signal);
-    await soon(async () => {
-      await session.query(dropBound);
-      await session.query(
-        `ALTER TABLE events ADD CONSTRAINT ${boundOfFirst} CHECK (position < ${upTo + 1n}) NOT VALID`,
-      );
+    return await inSession(pool, signal, async (session) => {
+      const { rows } = await session.query<{ ours: boolean }>('SELECT pg_try_advisory_lock($1) AS ours', [
+        conversionLock,
+      ]);
+      if (!rows[0]!.ours) throw new Error('Another conversion of the log is running.');
+      if (!(await isOneTable(session))) return undefined;
+      await assertReplaceable(session, 'events');
+      const upTo = await boundFor(session, size);
+      const deadline = Date.now() + patienceMs;
+      const soon = (work: () => Promise<void>) => withShortLocks(session, work, deadline, signal);
+      await soon(async () => {
+        await session.query(dropBound);
+        await session.query(
+          `ALTER TABLE events ADD CONSTRAINT ${boundOfFirst} CHECK (position < ${upTo + 1n}) NOT VALID`,
+        );
+      });
+      onReading?.();
+      // Reads the table under a lock that holds up no append and no reader.
+      await session.query(`ALTER TABLE events VALIDATE CONSTRAINT ${boundOfFirst}`);
+      const lockedMs = await soon(() => exchange(session, upTo, BigInt(size)));
+      return { upTo: Number(upTo), lockedMs };
     });
-    onReading?.();
-    // Reads the table under a lock that holds up no append and no reader.
-    await session.query(`ALTER TABLE events VALIDATE CONSTRAINT ${boundOfFirst}`);
-    const lockedMs = await soon(() => exchange(session, upTo, BigInt(size)));
-    return { upTo: Number(upTo), lockedMs };
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw error;
   } finally {
-    signal?.removeEventListener('abort', interrupt);
-    await session.end();
     await endUnfinished(pool);
   }
 }

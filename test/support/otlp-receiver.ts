@@ -11,7 +11,7 @@ export interface ExportedSpan {
   readonly parentSpanId: string;
   readonly traceState: string;
   readonly name: string;
-  /** By the number of OpenTelemetry: 1 internal, 2 server, 3 client, 4 producer, 5 consumer. */
+  /** The kind, by the number of OpenTelemetry: 1 internal, 2 server, 3 client, 4 producer, 5 consumer. */
   readonly kind: number;
   readonly attributes: Readonly<Record<string, string | number | boolean>>;
   readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
