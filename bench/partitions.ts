@@ -151,8 +151,10 @@ async function compare(
   for (const [name, measure] of Object.entries(what)) {
     const ratios: number[] = [];
     const times: { few: number; many: number }[] = [];
-    await measure(few);
-    await measure(many);
+    if (rounds > 1) {
+      await measure(few);
+      await measure(many);
+    }
     for (let round = 0; round < rounds; round++) {
       const time =
         round % 2

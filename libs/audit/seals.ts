@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Pool } from 'pg';
 import { inTransaction, type Connection } from '@app/database';
-import { boundsSql, eventHashSql, hashBeforeSql, noHash, type EventLog } from '@app/event-store';
+import { chainedSql, eventHashSql, noHash, type EventLog } from '@app/event-store';
 import { merkleRoot } from './merkle';
 import { hashOfStatement, nothingBefore, readStatement, type Seal, type SealingKey } from './seal';
 import { sealingLock } from './sealing-lock';
@@ -94,12 +94,10 @@ export class Seals {
 
   private async leaves(client: Connection, after: number, head: number): Promise<Leaf[]> {
     const { rows } = await client.query<Leaf>(
-      `WITH ${boundsSql}
-       SELECT stream || '/' || version AS event, position::float8 AS position, hash, hash = ${eventHashSql()} AS "isTrue",
-         coalesce(
-           previous = CASE version WHEN 1 THEN $4::bytea ELSE ${hashBeforeSql('e.stream', 'e.version')} END, false
-         ) AS "isLinked"
-       FROM events e WHERE e.position > $1 AND e.position <= $2 ORDER BY e.position LIMIT $3`,
+      `${chainedSql(`hash = ${eventHashSql()} AS is_true`)}
+       SELECT stream || '/' || version AS event, chained.position::float8 AS position, hash, is_true AS "isTrue",
+         coalesce(previous = before, false) AS "isLinked"
+       FROM chained ORDER BY chained.position`,
       [after, head, this.most, noHash],
     );
     return rows;

@@ -4,8 +4,8 @@ import { copyRows, openSession, type Connection, type CopiedRows } from '@app/da
 import {
   ArchiveAway,
   ArchiveBroken,
-  archivedHashBeforeSql,
   archivesOf,
+  chainedSql,
   copiedRow,
   eventHashSql,
   eventsInFile,
@@ -91,6 +91,18 @@ export interface Verified {
 }
 
 const mostFaults = 20;
+/** Events whose links are checked in one statement. */
+const linksAtATime = 50_000;
+const isUnlinkedSql = 'previous IS DISTINCT FROM before';
+
+/** The check of the links of some events. */
+interface Links {
+  readonly count: number;
+  readonly upTo: number;
+  /** `stream/version` and position of those that do not follow the event before them; null where all do. */
+  readonly events: readonly string[] | null;
+  readonly positions: readonly number[] | null;
+}
 
 export interface VerifyOptions {
   readonly trusted: TrustedKeys;
@@ -460,23 +472,7 @@ export class Verification {
    * @returns how many events come after the newest seal.
    */
   private async readEnd(client: Connection, after: number, head: number): Promise<number> {
-    const { rows: unlinked } = await client.query<{ event: string; position: number }>(
-      `SELECT e.stream || '/' || e.version AS event, e.position::float8 AS position
-       FROM events e LEFT JOIN events before ON before.stream = e.stream AND before.version = e.version - 1
-       WHERE e.position > $1 AND e.position <= $2
-         AND (before.position > e.position
-           OR e.previous IS DISTINCT FROM CASE e.version WHEN 1 THEN $3::bytea
-             ELSE coalesce(before.hash, ${archivedHashBeforeSql('e.stream', 'e.version')}) END)
-       ORDER BY e.position LIMIT ${mostFaults}`,
-      [after, head, noHash],
-    );
-    for (const { event, position } of unlinked)
-      this.report({
-        position,
-        event,
-        code: 'event_unlinked',
-        message: `${event} does not follow the event before it in its stream: that one is missing, or another`,
-      });
+    const unsealed = await this.checkLinks(client, after, head);
     const { rows: strange } = await client.query<{ event: string; position: number }>(
       `SELECT stream || '/' || version AS event, position::float8 AS position FROM events
        WHERE position < 1 OR position > (SELECT last_value FROM event_positions)
@@ -501,11 +497,34 @@ export class Verification {
         code: 'seal_missing',
         message: `${event} of ${time.toISOString()} is not sealed yet: the sealer does not run, or its seals were taken away`,
       });
-    const { rows } = await client.query<{ count: number }>(
-      'SELECT count(*)::int AS count FROM events WHERE position > $1 AND position <= $2',
-      [after, head],
-    );
-    return rows[0]!.count;
+    return unsealed;
+  }
+
+  /** Checks that each event of a part of the log follows the one before it in its stream. @returns their number. */
+  private async checkLinks(client: Connection, after: number, head: number): Promise<number> {
+    let checked = 0;
+    for (;;) {
+      const { rows } = await client.query<Links>(
+        `${chainedSql()}
+         SELECT count(*)::int AS count, coalesce(max(chained.position), 0)::float8 AS "upTo",
+           array_agg(stream || '/' || version ORDER BY chained.position) FILTER (WHERE ${isUnlinkedSql}) AS events,
+           array_agg(chained.position::float8 ORDER BY chained.position) FILTER (WHERE ${isUnlinkedSql}) AS positions
+         FROM chained`,
+        [after, head, linksAtATime, noHash],
+      );
+      const { count, upTo, events, positions } = rows[0]!;
+      for (const [i, event] of (events ?? []).entries())
+        this.report({
+          position: positions![i]!,
+          event,
+          code: 'event_unlinked',
+          message: `${event} does not follow the event before it in its stream: that one is missing, or another`,
+        });
+      checked += count;
+      if (count < linksAtATime) return checked;
+      after = upTo;
+      this.options.signal?.throwIfAborted();
+    }
   }
 
   /** Reports one fault for a place, and not those that follow from it. */

@@ -13,5 +13,5 @@ export * from './event-store.migration';
 export * from './event-store.module';
 export * from './kept-event';
 export { isOneTable, partitionEvents, type Partitioned, type PartitionOptions } from './partitioning';
-export { archivedHashBeforeSql, boundsSql, EventPartitions, hashBeforeSql, isStreamSql } from './partitions';
+export { chainedSql, EventPartitions, isStreamSql } from './partitions';
 export * from './stream-reader';

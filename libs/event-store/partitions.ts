@@ -84,7 +84,7 @@ export const spansOfStreamSql = (stream: string, condition = 'true'): string => 
     )`;
 
 /** Gives the hash of the event before a version of a stream, where it is the last one in an archive; else null. */
-export const archivedHashBeforeSql = (stream: string, version: string): string => `(
+const archivedHashBeforeSql = (stream: string, version: string): string => `(
       SELECT last_hash FROM stream_spans AS archived
       WHERE archived.stream = ${stream} AND archived.last_version = ${version} - 1 AND blocks IS NOT NULL
     )`;
@@ -93,7 +93,7 @@ export const archivedHashBeforeSql = (stream: string, version: string): string =
  * Gives the hash of the event before a version of a stream; null where it is missing. It reads the row of that event,
  * unless the event is in an archive. The statement has to begin with `boundsSql`.
  */
-export const hashBeforeSql = (stream: string, version: string): string => {
+const hashBeforeSql = (stream: string, version: string): string => {
   const before = `SELECT hash FROM events AS before WHERE before.stream = ${stream} AND before.version = ${version} - 1`;
   return `coalesce((${before} AND before.position > ${indexedUpTo}), (
       SELECT found.hash FROM (
@@ -102,6 +102,28 @@ export const hashBeforeSql = (stream: string, version: string): string => {
       ) AS span, LATERAL (${before} AND before.position BETWEEN first_position AND last_position) AS found
     ), ${archivedHashBeforeSql(stream, version)})`;
 };
+
+/**
+ * Begins a statement with `chained`: a part of the log, each event with `before`, the hash of the event before it in
+ * its stream; null where that is missing, stands later in the log, or is there twice. The event before is looked up
+ * only where the part does not have it, since a look-up takes longer than all the rest.
+ *
+ * The parameters are $1 and $2, the positions after and up to which the part goes, $3, the most events of it, and $4,
+ * the hash before the first event of a stream.
+ *
+ * @param columns further ones of `events`, as a list of SQL.
+ */
+export const chainedSql = (columns = 'NULL'): string => `WITH ${boundsSql}, part AS (
+      SELECT stream, version, events.position, previous, hash, ${columns} FROM events
+      WHERE events.position > $1 AND events.position <= $2 ORDER BY events.position LIMIT $3
+    ), chained AS (
+      SELECT part.*, CASE
+        WHEN lag(version) OVER in_stream = version OR lag(part.position) OVER in_stream > part.position THEN NULL
+        WHEN version = 1 THEN $4::bytea
+        WHEN lag(version) OVER in_stream = version - 1 THEN lag(hash) OVER in_stream
+        ELSE ${hashBeforeSql('part.stream', 'part.version')} END AS before
+      FROM part WINDOW in_stream AS (PARTITION BY stream ORDER BY version, part.position)
+    )`;
 
 /** Gives the SQL condition that there is a stream of the name that an expression gives, also one that is archived. */
 export const isStreamSql = (stream: string): string =>
