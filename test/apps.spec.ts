@@ -1,5 +1,6 @@
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import type { Socket } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -7,6 +8,9 @@ import { embeddedSettingsFile, portOf } from '@app/runtime';
 import { open } from './support/raw-http';
 import { webhookSecretKeys } from './support/webhooks';
 import { allApps, startSystem, type Answer, type AppName, type System } from './support/processes';
+
+/** Runs what follows as process 1 of a namespace, as container runtimes do. */
+const asFirst = ['--map-root-user', '--pid', '--fork', '--kill-child'];
 
 describe('each app', () => {
   let system: System;
@@ -60,6 +64,27 @@ describe('each app', () => {
       for (const socket of sockets) socket.destroy();
     },
   );
+
+  const canBeFirst = spawnSync('unshare', [...asFirst, 'true']).status === 0;
+  (canBeFirst ? it : it.skip)('as the first process of a container it ends on SIGTERM as well', async () => {
+    const main = resolve(__dirname, '../dist/apps/sender-policy/main.js');
+    const container = spawn('unshare', [...asFirst, process.execPath, main], { env: system.settings, stdio: 'ignore' });
+    try {
+      const ended = once(container, 'exit') as Promise<[number | null]>;
+      const url = `http://127.0.0.1:${portOf('sender-policy', system.port)}/health/ready`;
+      await system.until('it is ready', () =>
+        fetch(url).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      );
+      const [first] = readFileSync(`/proc/${container.pid}/task/${container.pid}/children`, 'utf8').split(' ');
+      process.kill(Number(first), 'SIGTERM');
+      expect(await ended).toEqual([143, null]);
+    } finally {
+      container.kill('SIGKILL');
+    }
+  });
 
   it('a warning of Node is a line of the log', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'sendmux-warning-'));

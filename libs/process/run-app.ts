@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { flushCompileCache } from 'node:module';
+import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { completeEnvironment, endLog, isLogOpen, SettingsInvalid } from '@app/runtime';
 import { endTracing } from '@app/tracing';
@@ -142,6 +143,8 @@ function endOnSignals(name: string, app: NestFastifyApplication, logger: Logger)
     await endLog();
     for (const each of signals) process.removeAllListeners(each);
     process.kill(process.pid, signal);
+    // The first process of a container goes on after a signal that it sends itself.
+    process.exit(128 + constants.signals[signal]);
   };
   for (const signal of signals) process.on(signal, () => void stop(signal));
 }
