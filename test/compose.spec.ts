@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
@@ -16,6 +17,9 @@ interface Service {
   volumes?: string[];
   configs?: { source: string; target: string }[];
   restart: string;
+  read_only?: boolean;
+  cap_drop?: string[];
+  security_opt?: string[];
   healthcheck?: { test: string[] };
 }
 interface Compose {
@@ -89,6 +93,11 @@ describe('docker-compose.yml', () => {
     expect(new URL(environment.SMTP_URL as string).host).toBe(at('sandbox-smtp'));
     for (const url of (environment.DOH_RESOLVERS as string).split(','))
       expect(new URL(url).host).toBe(at('sandbox-doh'));
+  });
+
+  it('gives no app more rights than it needs', () => {
+    for (const [, service] of built)
+      expect(service).toMatchObject({ read_only: true, cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] });
   });
 
   it('mounts only existing volumes and configs, and restarts services that end', () => {
@@ -179,10 +188,19 @@ describe('Dockerfile', () => {
     }
   });
 
-  it('does not run as root', () => {
+  it('does not run as root, but as the user of a number, which Kubernetes can tell from root', () => {
     const runs = dockerfile.split(/^FROM /m).filter((stage) => /^CMD /m.test(stage));
     expect(runs).toHaveLength(2);
-    for (const stage of runs) expect(stage).toMatch(/^USER node$/m);
+    for (const stage of runs) expect(stage).toMatch(/^USER 1000:1000$/m);
+    expect(dockerfile).toContain('chown 1000:1000 /data');
+  });
+
+  it('lists what is in the image beside it, and says what it is built on', () => {
+    const product = dockerfile.slice(dockerfile.lastIndexOf('FROM '));
+    expect(product).toMatch(/npm ci --omit=dev [^]*npm run --silent sbom >sbom\.cdx\.json/);
+    for (const label of ['title', 'licenses', 'version', 'revision', 'base.name'])
+      expect(product).toContain(`org.opencontainers.image.${label}=`);
+    expect(dockerfile.match(/^FROM (?!base|build)\S+/gm)).toEqual(['FROM ${NODE_IMAGE}']);
   });
 
   it('has neither development packages nor the sandbox in the product image', () => {
@@ -194,7 +212,7 @@ describe('Dockerfile', () => {
 
   it('has the Node that .nvmrc names and tools/with-node installs', () => {
     const major = read('.nvmrc').trim();
-    expect(dockerfile.match(/^FROM node:\S+/gm)).toEqual([`FROM node:${major}-trixie-slim`]);
+    expect(dockerfile.match(/^ARG NODE_IMAGE=.*/gm)).toEqual([`ARG NODE_IMAGE=node:${major}-trixie-slim`]);
     expect(read('tools/with-node')).toContain(`\nimage=${major}\n`);
     for (const supported of ['22', '24', '26'])
       for (const version of versionsBrought(supported)) expect(version.split('.')[0]).toBe(supported);
@@ -251,5 +269,36 @@ describe('package.json', () => {
     );
     const listed = { ...manifest.dependencies, ...manifest.devDependencies };
     expect([...new Set(imported)].filter((name) => !name.startsWith('node:') && !(name in listed))).toEqual([]);
+  });
+});
+
+describe('npm run sbom', () => {
+  it('lists every package of the product, each with its licence, and none of development', () => {
+    const { status, stdout, stderr } = spawnSync('npm', ['run', '--silent', 'sbom'], { cwd: root, encoding: 'utf8' });
+    expect([status, stderr]).toEqual([0, '']);
+    const { bomFormat, metadata, components, dependencies } = JSON.parse(stdout) as {
+      bomFormat: string;
+      metadata: { component: { name: string; version: string; type: string } };
+      components: { 'bom-ref': string; purl: string; licenses?: object[] }[];
+      dependencies: { ref: string; dependsOn: string[] }[];
+    };
+    expect(bomFormat).toBe('CycloneDX');
+    const { version } = JSON.parse(read('package.json')) as { version: string };
+    expect(metadata.component).toMatchObject({ name: 'sendmux-domains', version, type: 'application' });
+    const { packages } = JSON.parse(read('package-lock.json')) as {
+      packages: Record<string, { version: string; dev?: boolean; optional?: boolean; license?: string }>;
+    };
+    const product = Object.entries(packages).filter(([path, { dev }]) => path !== '' && !dev);
+    const installed = product.filter(([path]) => existsSync(join(root, path)));
+    expect(installed.length).toBeGreaterThan(100);
+    expect(product.filter((each) => !installed.includes(each) && !each[1].optional)).toEqual([]);
+    const purl = (path: string, of: string) =>
+      `pkg:npm/${path.replace(/^.*node_modules\//, '').replace('@', '%40')}@${of}`;
+    expect(new Set(components.map((each) => each.purl))).toEqual(
+      new Set(installed.map(([path, each]) => purl(path, each.version))),
+    );
+    expect(components.filter(({ licenses = [] }) => licenses.length === 0)).toEqual([]);
+    const listed = new Set(components.map((each) => each['bom-ref']));
+    expect(dependencies.flatMap(({ dependsOn }) => dependsOn).filter((ref) => !listed.has(ref))).toEqual([]);
   });
 });
