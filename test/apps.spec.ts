@@ -29,6 +29,8 @@ describe('each app', () => {
       expect(await (await ask('/health/ready')).json()).toMatchObject({ status: 'ok' });
       const metrics = await (await ask('/metrics')).text();
       expect(metrics).toMatch(new RegExp(`^process_cpu_seconds_total\\{app="${app}"\\} \\d`, 'm'));
+      // An autoscaler takes a metric that is absent for one that cannot be read.
+      if (app === 'webhooks') expect(metrics).toMatch(/^sendmux_webhook_oldest_due_seconds\{lane="live".*\} 0$/m);
       expect(system.log(app)).not.toMatch(/"level":[56]0/);
       expect(system.log(app)).not.toContain('request completed');
       await system.stop(app);

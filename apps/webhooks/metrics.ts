@@ -1,5 +1,5 @@
 import { queriedGauge } from '@app/runtime';
-import type { Lane, WebhookLanes } from '@app/webhooks';
+import { lanes as allLanes, type Lane, type WebhookLanes } from '@app/webhooks';
 import { Counter, Gauge, Histogram, register } from 'prom-client';
 import type { TryResult } from './endpoint-client';
 
@@ -29,11 +29,21 @@ export function countTry(lane: Lane, { isSuccess, status, durationMs }: TryResul
   observers[isSuccess ? 'success' : 'failure'].observe(durationMs / 1_000);
 }
 
+type Waiting = Awaited<ReturnType<WebhookLanes['waiting']>>[number];
+
 /** Registers what is read of the tables and of the process at each scrape. */
 export function measureLanes(lanes: WebhookLanes, load: () => { lanes: number; tries: number }): void {
+  // A lane on which nothing waits has a value too: what is absent tells alarms and autoscalers nothing.
+  const ofEachLane = async (valueOf: (waiting: Waiting) => number) => {
+    const waiting = new Map((await lanes.waiting()).map((each) => [each.lane, each]));
+    return allLanes.map((lane) => {
+      const found = waiting.get(lane);
+      return { labels: { lane }, value: found ? valueOf(found) : 0 };
+    });
+  };
   queriedGauge(
     { name: 'sendmux_webhook_waiting_subjects', help: 'Subjects with waiting deliveries', labelNames: ['lane'] },
-    async () => (await lanes.waiting()).map(({ lane, subjects }) => ({ labels: { lane }, value: subjects })),
+    () => ofEachLane(({ subjects }) => subjects),
   );
   queriedGauge(
     {
@@ -41,8 +51,7 @@ export function measureLanes(lanes: WebhookLanes, load: () => { lanes: number; t
       help: 'Seconds for which the subject that is due longest has been due',
       labelNames: ['lane'],
     },
-    async () =>
-      (await lanes.waiting()).map(({ lane, oldestDueSeconds }) => ({ labels: { lane }, value: oldestDueSeconds })),
+    () => ofEachLane(({ oldestDueSeconds }) => oldestDueSeconds),
   );
   queriedGauge(
     { name: 'sendmux_webhooks_disabled', help: 'Endpoints that were disabled by us', labelNames: ['because'] },
