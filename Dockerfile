@@ -31,7 +31,7 @@ RUN rm -r dist/apps/sandbox dist/local dist/.tsbuildinfo dist/web/sandbox.html
 FROM base
 ENV NODE_ENV=production
 COPY tools/health.mjs tools/sbom.mjs tools/with-node tools/
-# The list is of what the image is made of.
+# The list has the packages of npm in the image; Node and the packages of Debian come with the base.
 RUN npm ci --omit=dev --no-audit --no-fund \
   && npm run --silent sbom >sbom.cdx.json \
   && npm cache clean --force
