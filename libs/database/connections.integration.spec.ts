@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
+import { DatabaseProxy } from '../../test/support/database-proxy';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { inSession, inTransaction, openClient, openPool, withClient, type Connection } from './connections';
 
@@ -134,6 +135,23 @@ describe('a connection that the server ends', () => {
   });
 });
 
+describe('a server that has vanished', () => {
+  it('fails what waits for it in time, and what comes next reaches the one in its place', async () => {
+    const proxy = await DatabaseProxy.open(database.url);
+    const behind = openPool(proxy.url, 1, 200);
+    await behind.query('SELECT 1');
+    proxy.fallSilent();
+    const before = performance.now();
+    const failed = await rejected(behind.query('SELECT 1'));
+    expect(failed!.message).toBe('Query read timeout');
+    expect(performance.now() - before).toBeLessThan(20_000);
+    proxy.leadTo(database.url);
+    expect((await behind.query('SELECT 1')).rowCount).toBe(1);
+    await behind.end();
+    proxy.away();
+  });
+});
+
 describe('withClient', () => {
   const lock = 'SELECT pg_try_advisory_lock(1, 2)';
 
@@ -198,6 +216,18 @@ describe('inTransaction', () => {
     );
     expect(failed!.message).toMatch(/nothing is committed/);
     expect(await notes()).toEqual([]);
+  });
+
+  it('ends a connection on which nothing can be written, since the next one may lead to the primary', async () => {
+    const before = await pidOf(pool);
+    const failed = await rejected(
+      inTransaction(pool, async (client) => {
+        await client.query('SET LOCAL transaction_read_only = on');
+        await client.query(`INSERT INTO notes VALUES ('a')`);
+      }),
+    );
+    expect(failed).toMatchObject({ code: '25006' });
+    expect(await pidOf(pool)).not.toBe(before);
   });
 
   it('takes a pool and not a connection, so that transactions cannot be nested', () => {

@@ -1,8 +1,21 @@
 import { currentOf, type Current, type Settings } from '@app/runtime';
 import { Client, Pool, type ClientBase, type ClientConfig, type PoolConfig, type QueryConfig } from 'pg';
+import { postgresFault } from './postgres-fault';
 
 /** Milliseconds after which a ROLLBACK without an answer is given up, together with its connection. */
 const rollbackWithinMs = 5_000;
+/** Milliseconds after which an attempt to connect is given up. */
+const connectWithinMs = 10_000;
+/**
+ * Milliseconds by which the wait for an answer is longer than the server may work on a statement. The server ends a
+ * statement first, whose outcome is then certain, unless the server itself is gone or waits for its standby.
+ */
+const lateByMs = 5_000;
+/**
+ * Finds a connection dead whose other end has vanished without a word: Node has the kernel ask after ten seconds of
+ * silence, and ten times at intervals of a second.
+ */
+const keepAlive = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 };
 
 /** Tells where a database is. Each connection is opened by what the URL is then: its password may have changed. */
 export interface DatabaseUrls {
@@ -31,11 +44,41 @@ export const mailServerUrls = (
 /** Gives how each pool opens a session that lasts. */
 const sessions = new WeakMap<Pool, () => ClientConfig>();
 
+/**
+ * Thrown in place of a connection to a standby. Reading there would be wrong and not just late: positions of the log are
+ * known ahead on a standby, and the locks that say which appends are in flight are on the primary alone.
+ */
+export class NotThePrimary extends Error {
+  override readonly name = 'NotThePrimary';
+  /** That of a write on a standby: the primary may be another server in a moment. */
+  readonly code = '25006';
+
+  constructor() {
+    super('The server is a standby, which takes no writes');
+  }
+}
+
+/** The connections that have reached a standby. */
+const onStandby = new WeakSet<object>();
+
+/** Notes where a connection leads to: PostgreSQL says it at its beginning, and when it changes (since version 14). */
+function noting<C extends ClientBase>(client: C): C {
+  // The driver has it, and its types do not.
+  const { connection } = client as C & { readonly connection: NodeJS.EventEmitter };
+  connection.on('parameterStatus', (said: { readonly parameterName: string; readonly parameterValue: string }) => {
+    if (said.parameterName !== 'in_hot_standby') return;
+    if (said.parameterValue === 'on') onStandby.add(client);
+    else onStandby.delete(client);
+  });
+  return client;
+}
+
 /** Makes a class of clients each of which connects by what the URL is when it is made. */
 const clientAt = (url: Current<string>, Base: typeof Client) =>
   class extends Base {
     constructor(config?: ClientConfig) {
       super({ ...config, connectionString: currentOf(url) });
+      noting(this);
     }
   };
 
@@ -60,13 +103,16 @@ function unnamed(statement: unknown): unknown {
 export type Connection = Pick<ClientBase, 'query' | 'escapeLiteral'>;
 
 /**
- * Opens a pool. A connection that the server ends never ends the process: the query that runs on it rejects, or the
- * next one does.
+ * Opens a pool of connections to a primary. A connection that the server ends never ends the process: the query that
+ * runs on it rejects, or the next one does. One that leads to a standby is not used (`NotThePrimary`).
  *
  * The server ends a statement that takes longer than `statementTimeoutMs` (SQLSTATE 57014) and undoes it. A statement
  * that waits for a lock without end would otherwise block everything that waits for its connection, such as the appends
  * of a process. Through a pooler no connection can set that, so that the user of the database has to have it
- * (`checkPooled`).
+ * (`checkPooled`). A server that has vanished ends nothing, and no clock of the server runs while a commit waits for a
+ * standby: five seconds later the wait itself ends, and the connection with it. The outcome is then not known.
+ *
+ * @param statementTimeoutMs 0 for statements of any length.
  */
 export function openPool(
   urls: string | DatabaseUrls,
@@ -75,12 +121,14 @@ export function openPool(
   more: PoolConfig = {},
 ): Pool {
   const { url, directUrl } = typeof urls === 'string' ? { url: urls } : urls;
-  const common = { connectionTimeoutMillis: 10_000, ...more };
+  const common = { connectionTimeoutMillis: connectWithinMs, ...keepAlive, ...more };
   const session = { ...common, statement_timeout: statementTimeoutMs };
   const pool = new Pool({
+    ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + lateByMs }),
     ...(directUrl === undefined ? session : common),
     Client: clientAt(url, directUrl === undefined ? Client : PooledClient),
     max: connections,
+    verify: (client, done) => done(onStandby.has(client) ? new NotThePrimary() : undefined),
   });
   sessions.set(pool, () => ({ ...session, connectionString: currentOf(directUrl ?? url) }));
   // The pool listens for errors of idle connections only, and an error without a listener ends the process.
@@ -128,16 +176,18 @@ export async function inSession<T>(
 }
 
 /**
- * Opens a connection outside a pool. Like those of `openPool` it may break at any
- * time without ending the process. The caller ends it.
+ * Opens a connection outside a pool. Like those of `openPool` it leads to a primary, and may break at any time without
+ * ending the process. The caller ends it.
  *
- * @throws {Error} when the server cannot be reached or refuses.
+ * @throws {NotThePrimary} when the server is a standby.
+ * @throws {Error} when the server cannot be reached, does not answer within ten seconds, or refuses.
  */
 export async function openClient(config: ClientConfig): Promise<Client> {
-  const client = new Client(config);
+  const client = noting(new Client({ connectionTimeoutMillis: connectWithinMs, ...keepAlive, ...config }));
   client.on('error', toldByQueries);
   try {
     await client.connect();
+    if (onStandby.has(client)) throw new NotThePrimary();
   } catch (error) {
     await client.end();
     throw error;
@@ -208,7 +258,8 @@ export async function inTransaction<T>(
         throw error;
       }
     },
-    () => isRolledBack,
+    // The next connection may lead to where writes are taken.
+    (error) => isRolledBack && postgresFault(error) !== 'unreachable',
   );
 }
 

@@ -1,3 +1,4 @@
+import { NotThePrimary } from './connections';
 import { isPassingFault, postgresFault } from './postgres-fault';
 
 const coded = (code: string, syscall?: string) => Object.assign(new Error('x'), { code, ...(syscall && { syscall }) });
@@ -19,6 +20,8 @@ it.each([
   ['unreachable', coded('57P03')],
   ['unreachable', coded('53300')],
   ['unreachable', coded('25006')],
+  ['unreachable', coded('25P03')],
+  ['unreachable', new NotThePrimary()],
   ['unreachable', coded('ECONNREFUSED', 'connect')],
   ['unreachable', new AggregateError([coded('ECONNREFUSED', 'connect')])],
   ['ours', new Error('No database', { cause: coded('28P01') })],

@@ -12,9 +12,10 @@ export type PostgresFault = 'unreachable' | 'busy' | 'data' | 'ours';
 const sqlStates: readonly [RegExp, PostgresFault][] = [
   // Query cancelled, as by a time-out; object in use or locked; transaction rollback, such as a deadlock.
   [/^(57014|55(?!000)...|40...)$/, 'busy'],
-  // Connection exceptions, insufficient resources, operator intervention, system errors, read-only after a failover;
-  // and 55000, with which a database takes no connections now. No statement here has another reason for it.
-  [/^(08...|53...|57P..|58...|25006|55000)$/, 'unreachable'],
+  // Connection exceptions, insufficient resources, operator intervention, system errors, read-only after a failover, a
+  // session that was ended because its transaction took long; and 55000, with which a database takes no connections
+  // now. No statement here has another reason for it.
+  [/^(08...|53...|57P..|58...|25006|25P0[34]|55000)$/, 'unreachable'],
   [/^(22|23)...$/, 'data'],
   [/^[0-9A-Z]{5}$/, 'ours'],
 ];

@@ -18,6 +18,7 @@ export async function withDatabase<T>(url: string, work: (pool: Pool) => Promise
 
 /** What to do about an error of a connection, by its code (PostgreSQL, appendix A, or of the system). */
 const remedies: Record<string, string> = {
+  '25006': 'Name the primary',
   '28P01': 'Set the password that its user has',
   '28000': 'Let its user in, in pg_hba.conf of the server',
   '3D000': 'Create the database, or name the one that is there',
