@@ -55,3 +55,18 @@ export class PartitionClosed extends Error {
     this.code = options.cause === undefined ? '55006' : undefined;
   }
 }
+
+/**
+ * Thrown by a reader that has read events which the log does not have any more, as after a fail-over to a standby that
+ * had not received them. A reader begins again where its checkpoint in the same database says.
+ */
+export class LogWentBack extends Error {
+  override readonly name = 'LogWentBack';
+  constructor(
+    readonly position: number,
+    /** The newest position that the log has drawn. */
+    readonly newest: number,
+  ) {
+    super(`The log ends at ${newest}, and was read up to ${position}: the database is one from before that.`);
+  }
+}

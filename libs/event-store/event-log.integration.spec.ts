@@ -5,6 +5,7 @@ import { migrate, openPool } from '@app/database';
 import { numbers } from '../../test/support/numbers';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import type { RecordedEvent } from './event';
+import { LogWentBack } from './errors';
 import { EventLog } from './event-log';
 import { EventStore } from './event-store';
 import { eventStoreMigrations } from './event-store.migration';
@@ -302,6 +303,14 @@ describe('the tail of the log', () => {
       await slow.query('ROLLBACK');
     });
     await slow.end();
+  });
+
+  it('tells a follower that the log has ended before what it has read', async () => {
+    await pool.query(insert('a', 1));
+    const [event] = await committed();
+    const { signal } = new AbortController();
+    const follow = log.follow({ after: event!.position + 1, signal });
+    await expect(follow.next()).rejects.toThrow(new LogWentBack(event!.position + 1, event!.position));
   });
 
   it('ends when it is aborted or the log is closed, and reads by the poll alone without a wake-up', async () => {

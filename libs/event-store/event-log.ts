@@ -2,6 +2,7 @@ import { openSession } from '@app/database';
 import { backOffMs } from '@app/runtime';
 import type { Client, Pool } from 'pg';
 import { archiveAbove, eventsOf } from './archives';
+import { LogWentBack } from './errors';
 import type { RecordedEvent } from './event';
 import type { Span } from './event-archive';
 import { firstInFlightSql } from './in-flight';
@@ -185,6 +186,7 @@ export class EventLog {
    * checkpoint of a consumer, so a consumer has to have one before it follows.
    *
    * @throws {ArchiveAway} {ArchiveBroken} where the file of an archive is not there, or is not what it was.
+   * @throws {LogWentBack} where the log has ended before what was read.
    * @throws {Error} the error of the connection; the caller follows again from the last event it got.
    */
   async *follow({ after, signal }: { after: number; signal: AbortSignal }): AsyncGenerator<RecordedEvent[], void> {
@@ -198,6 +200,7 @@ export class EventLog {
       this.listen();
       const heard = this.wakeUps;
       const { settled, drawn } = await this.fence();
+      if (drawn < position) throw new LogWentBack(position, drawn);
       const { events, settledUpTo } = await this.page(position, settled, pageSize);
       position = settledUpTo;
       if (events.length > 0) yield events;

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
-import { withClient } from '@app/database';
+import { NotThePrimary, withClient, type Connection } from '@app/database';
 import { DatabaseError, type Pool, type QueryConfig } from 'pg';
 import { AppendUnanswered, ConstraintViolation, PartitionClosed, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
@@ -370,9 +370,8 @@ export class EventStore {
     for (let tries = 0; tries < mostOpenings; tries++) {
       const statements = await this.current();
       const statement = { ...statements[kind], values };
-      // Unlike the pool's own query, this keeps the connection after a refusal, since refusals are frequent under
-      // contention.
-      const { rows } = await withClient(this.pool, (client) => client.query<Answer>(this.inTime(statement)), isRefusal);
+      const rows = await this.sendIn(statements.target, statement);
+      if (!rows) continue;
       if (rows.every(({ isClosed }) => !isClosed)) {
         // A stream that has fewer events than it had when it was read goes on in a partition that others have opened.
         const isBehind = rows.some(({ version }, i) => version < batch[i]!.expected);
@@ -386,6 +385,24 @@ export class EventStore {
       this.statements = undefined;
     }
     throw new PartitionClosed(`An append had positions in a closed partition of the log ${mostOpenings} times`);
+  }
+
+  /**
+   * Sends a statement of appends to a partition. Unlike the pool's own query, this keeps the connection after a refusal,
+   * since refusals are frequent under contention.
+   *
+   * @returns undefined where that partition is not the one that was opened last, so that nothing was written: the
+   * database may be one that does not have it, as after a fail-over.
+   */
+  private async sendIn(target: AppendTarget, statement: QueryConfig): Promise<Answer[] | undefined> {
+    try {
+      const send = (client: Connection) => client.query<Answer>(this.inTime(statement));
+      return (await withClient(this.pool, send, isRefusal)).rows;
+    } catch (error) {
+      if (!isStrange(error) || (await this.isNewest(target))) throw error;
+      this.statements = undefined;
+      return undefined;
+    }
   }
 
   /** Tells whether no other partition was opened since. */
@@ -441,7 +458,7 @@ const noConnection = /^(timeout exceeded when trying to connect|Connection termi
  * end or the connection's, or a connection that was never made.
  */
 function isCertain(error: unknown): boolean {
-  if (error instanceof PartitionClosed) return true;
+  if (error instanceof PartitionClosed || error instanceof NotThePrimary) return true;
   if (error instanceof DatabaseError) return !/^(08|57P0[1245]|58|XX)/.test(error.code ?? '');
   const { code, syscall, message } = error as NodeJS.ErrnoException;
   return syscall === 'connect' || code === 'ECONNREFUSED' || code === 'ENOTFOUND' || noConnection.test(message);
@@ -453,6 +470,10 @@ function isCertain(error: unknown): boolean {
  */
 const isRefusal = (error: unknown): error is DatabaseError =>
   error instanceof DatabaseError && /^(21|22|23|40|54|P0)/.test(error.code ?? '');
+
+/** Tells whether the table of a partition is not there, or not for the positions that were drawn. */
+const isStrange = (error: unknown): boolean =>
+  error instanceof DatabaseError && (error.code === '42P01' || (error.code === '23514' && !error.constraint));
 
 /**
  * Tells whether another process was first, or both waited for each other. The next attempt sees what the other has

@@ -55,6 +55,12 @@ describe('partitions of the log', () => {
     for (const database of databases.splice(0)) await database.drop();
   });
 
+  /** Ends the pools, so that the database can be a template, and gives its name. */
+  const withoutSessions = async (url: string): Promise<string> => {
+    for (const each of pools.splice(0)) await each.end();
+    return new URL(url).pathname.slice(1);
+  };
+
   const rows = async <T>(sql: string, values: unknown[] = []) => (await pool.query(sql, values)).rows as T[];
   const positions = () =>
     rows<{ position: number; stream: string; version: number }>(
@@ -122,6 +128,40 @@ describe('partitions of the log', () => {
     expect(await checkAll()).toBe(29);
     const read = await store.readStream('old');
     expect(read.map(({ version }) => version)).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  it.each([
+    ['made', []],
+    [
+      'neither',
+      [
+        'ALTER TABLE events DETACH PARTITION events_2',
+        'DROP TABLE events_2',
+        'DELETE FROM event_partitions WHERE number = 2',
+      ],
+    ],
+  ])('are forgotten where a fail-over has lost that the next one was opened, and it is %s', async (_, more) => {
+    const url = await logOf(10);
+    await new EventPartitions(pool).upkeep();
+    await drawUpTo(7);
+    await new EventPartitions(pool).upkeep();
+    const standby = await testDatabase(await withoutSessions(url));
+    databases.push(standby);
+    let current = url;
+    const followed = openPool({ url: () => current }, 1);
+    pools.push(followed);
+    const store = new EventStore(followed);
+    for (const stream of ['a', 'b', 'c', 'd', 'e']) await store.append(append(stream, 0));
+    pool = pooled(url);
+    expect((await partitions())[1]).toMatchObject({ isOpen: true });
+    // The other database is one from before the first append.
+    current = standby.url;
+    await followed.query('SELECT pg_terminate_backend(pg_backend_pid())').catch(() => undefined);
+    pool = pooled(standby.url);
+    for (const statement of more) await pool.query(statement);
+    expect(await partitions()).toHaveLength(more.length === 0 ? 2 : 1);
+    for (const stream of ['a', 'b', 'c', 'd', 'e']) expect(await store.append(append(stream, 0))).toBe(1);
+    expect(await checkAll()).toBe(5);
   });
 
   it('are known to a process that was idle while others went on in the next one', async () => {

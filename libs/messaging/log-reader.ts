@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isPassingFault } from '@app/database';
 import { backOffMs, endLog } from '@app/runtime';
-import type { EventLog, RecordedEvent } from '@app/event-store';
+import { LogWentBack, type EventLog, type RecordedEvent } from '@app/event-store';
 import { Logger } from '@nestjs/common';
 import type { Pool } from 'pg';
 import { readCheckpoint } from './checkpoints';
@@ -165,7 +165,7 @@ export class LogReader {
       try {
         await this.session();
       } catch (error) {
-        const passes = this.options.passes(error);
+        const passes = this.options.passes(error) || error instanceof LogWentBack;
         if (!passes && !isPassingFault(error)) {
           this.become('failed');
           this.logger.fatal(

@@ -6,15 +6,17 @@ import {
   type OnApplicationBootstrap,
   type OnModuleDestroy,
 } from '@nestjs/common';
-import { EventLog, type RecordedEvent } from '@app/event-store';
+import { EventLog, LogWentBack, type RecordedEvent } from '@app/event-store';
 import type { DomainEvent } from '@app/mail-domain';
 import type { MailboxEvent } from '@app/mailbox';
-import { backOffMs, HealthProbes } from '@app/runtime';
+import { backOffMs, HealthProbes, within } from '@app/runtime';
 import { span } from '@app/tracing';
 import { ApiError } from '../http/api-error';
 
 /** Milliseconds that requests which wait for an outcome may continue after the process begins to stop. */
 const shutdownPatienceMs = 7_000;
+/** Milliseconds after which the database counts as away for the liveness probe, such as while others hold its tables. */
+const answerWithinMs = 500;
 /** Milliseconds within which the follower must reach the head of the log; after that the liveness probe fails. */
 const progressWithinMs = 2_000;
 
@@ -36,6 +38,8 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
   private readonly stop = new AbortController();
   private stopping = false;
   private position = 0;
+  /** Whether the follower waits after a fault before it tries again, which a restart would not hasten. */
+  private isWaiting = false;
   private following: Promise<void> | undefined;
 
   constructor(
@@ -112,8 +116,12 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
       } catch (error) {
         // Waiting requests are not lost: at their deadline they read the stream.
         failures++;
+        // What comes now gets positions that were delivered for other events.
+        if (error instanceof LogWentBack) this.position = error.newest;
         this.logger.warn({ error: (error as Error).message }, 'the log cannot be followed just now');
-        await delay(backOffMs({ baseMs: 100, capMs: 5_000 }, failures));
+        this.isWaiting = true;
+        await delay(backOffMs({ baseMs: 100, capMs: 1_000 }, failures));
+        this.isWaiting = false;
       }
     }
   }
@@ -125,13 +133,13 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
 
   private async checkProgress(): Promise<void> {
     const { position } = this;
-    const next = await this.log.read({ after: position, limit: 1 }).then(
+    const next = await within(answerWithinMs, this.log.read({ after: position, limit: 1 })).then(
       ({ events }) => events[0],
       // Restarting this process does not repair the database, so only the readiness probe reports it.
       () => undefined,
     );
     const until = Date.now() + progressWithinMs;
-    while (next && this.position < next.position) {
+    while (next && this.position < next.position && !this.isWaiting) {
       if (Date.now() > until) throw new Error(`the follower of the log stands still at position ${position}`);
       await delay(50);
     }
