@@ -115,7 +115,7 @@ const writers = 24;
     // All brokers are down for a while, which is longer than a consumer may stand still: a minute in a whole run.
     await Promise.all([0, 1, 2].map((node) => kafka.kill(node)));
     const before = await position();
-    await delay(sample(30_000, 60_000));
+    await delay(sample(45_000, 60_000));
     // The API accepts requests during the outage.
     expect(await position()).toBeGreaterThan(before);
     const alive = await Promise.all(

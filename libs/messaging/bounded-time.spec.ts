@@ -1,6 +1,5 @@
 import { itIsLinear, ofText, type Reader } from '../../test/support/bounded-time';
 import { fromCloudEvent } from './cloud-event';
-import { isConnectionLoss } from './connection-loss';
 import { describeError } from './describe-error';
 import { assertAccepted } from './sasl-oauthbearer';
 
@@ -29,7 +28,6 @@ const readers: Record<string, Reader> = {
     outcomeOf(() => fromCloudEvent({ headers: { ...headers, ce_time: text }, value: Buffer.from(text) })),
     outcomeOf(() => fromCloudEvent({ headers: { ...headers, ce_dataschema: text }, value: null })),
   ]),
-  isConnectionLoss: ofText((text) => isConnectionLoss(new Error(text))),
 };
 
 describe('a message or a line is read in time linear in its length', () => itIsLinear(readers, 17, 40));

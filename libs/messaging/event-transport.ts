@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isPassingFault } from '@app/database';
 import type { BackOff } from '@app/runtime';
 import { eventId } from '@app/event-store';
 import { originOf, trace } from '@app/tracing';
@@ -8,7 +9,6 @@ import type { Pool } from 'pg';
 import { isObservable, lastValueFrom } from 'rxjs';
 import { fromCloudEvent, type DeliveredEvent } from './cloud-event';
 import { describeError } from './describe-error';
-import { isConnectionLoss } from './connection-loss';
 import { consumerMetrics, measure, measureNoMore } from './metrics';
 import { CannotBeHandled, OrderedDispatch, type Delivery } from './ordered-dispatch';
 import { ParkedMessages, redriveOne, type MessageToPark, type ParkedMessage } from './parked-messages';
@@ -36,8 +36,13 @@ export interface EventTransportOptions {
   readonly onFatal?: (error: unknown) => void;
 }
 
-/** Milliseconds for which a consumer that is behind may make no progress before its process is unhealthy. */
-export const stalledMs = 25_000;
+/**
+ * Milliseconds for which a consumer that is behind may make no progress before its process is unhealthy. A handler whose
+ * statement waits, as for a table that somebody holds, fails before that, and says so.
+ */
+export const stalledMs = 40_000;
+/** The longest time that a handler whose database gives no answers takes to say so, in milliseconds (`openPool`). */
+const silentMs = 35_000;
 
 /**
  * Implements what both transports do with an event: pass it to its `@EventPattern` handler, retry after a failure, and
@@ -56,10 +61,10 @@ export abstract class EventTransport<Status extends string>
   protected readonly backOff: BackOff;
   protected readonly closeWithinMs: number;
   /**
-   * When a handler last failed because the database was away, in milliseconds since the epoch. A restart would not
-   * repair that.
+   * Until when the database counts as away or busy, in milliseconds since the epoch: until a handler that has failed of
+   * it has failed once more. A restart would not repair that.
    */
-  protected databaseAwayAt = 0;
+  private databaseAwayUntil = 0;
   private readonly redriveMs: number;
   private redriving: NodeJS.Timeout | undefined;
   private redrive: Promise<void> | undefined;
@@ -167,6 +172,14 @@ export abstract class EventTransport<Status extends string>
     await this.handleEvent(type, { data: event }, new BaseRpcContext([event]));
   }
 
+  protected noteDatabaseAway(): void {
+    this.databaseAwayUntil = Date.now() + this.backOff.capMs + silentMs;
+  }
+
+  protected get isDatabaseAway(): boolean {
+    return Date.now() < this.databaseAwayUntil;
+  }
+
   protected dispatch<Item extends Delivery>(options: {
     readonly after: number;
     readonly concurrency: number;
@@ -188,7 +201,7 @@ export abstract class EventTransport<Status extends string>
         metrics.handled();
       },
       failed: (item, error, attempt, retryInMs) => {
-        if (isConnectionLoss(error)) this.databaseAwayAt = Date.now();
+        if (isPassingFault(error)) this.noteDatabaseAway();
         const { message, type } = options.parked(item);
         const next = retryInMs === undefined ? 'it is parked' : `again in ${retryInMs} ms`;
         const text = `${type ?? 'A message'} ${message} failed (attempt ${attempt} of ${this.attempts}), ${next}: ${describeError(error)}`;

@@ -231,9 +231,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
 
   private noteProgress(): void {
     const now = Date.now();
-    // Handlers that wait for the database are retried at least this often.
-    const databaseAway = now - this.databaseAwayAt < this.backOff.capMs + 2_000;
-    const excused = this.offsets.brokersRefuse || databaseAway || this.closing.signal.aborted;
+    const excused = this.offsets.brokersRefuse || this.isDatabaseAway || this.closing.signal.aborted;
     if (excused || this.state === 'joined') this.wellAt = now;
     this.partitions.noteProgress(now, excused);
   }
@@ -257,7 +255,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
         parkOnceDatabaseAnswers(() => this.parked.park(this.group, what, error, tries), {
           backOff: this.backOff,
           signal: this.closing.signal,
-          away: () => (this.databaseAwayAt = Date.now()),
+          away: () => this.noteDatabaseAway(),
         }),
       broken: (error) => crash(error as Error),
     });

@@ -287,6 +287,19 @@ it('reports a reader that is behind and makes no progress', async () => {
   expect(() => transport.assertProgress(0)).not.toThrow();
 });
 
+it.each(['57014', '25006', '53100'])('is alive while a handler fails of the database (%s)', async (code) => {
+  let fails = true;
+  const { transport } = await consumer(() => {
+    if (fails) throw Object.assign(new Error('no'), { code });
+  });
+  await append('a', 'DomainAdded');
+  await until(() => transport.progress().behindSince !== undefined);
+  await sleep(60);
+  expect(() => transport.assertProgress(50)).not.toThrow();
+  fails = false;
+  await until(() => transport.progress().behindSince === undefined);
+});
+
 it('waits for a running handler when it closes, and counts it as done', async () => {
   let started = false;
   const position = await append('a', 'DomainAdded');

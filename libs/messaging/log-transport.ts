@@ -58,7 +58,7 @@ export class LogTransport extends EventTransport<LogReaderStatus> {
   }
 
   assertProgress(afterMs = stalledMs): void {
-    this.reader.assertProgress(afterMs);
+    if (!this.isDatabaseAway) this.reader.assertProgress(afterMs);
   }
 
   unwrap<T>(): T {

@@ -189,14 +189,17 @@ it('keeps the order of every stream and loses nothing, whatever fails', async ()
   );
 });
 
-it('parks no event while the database is away, however long', async () => {
+it.each([
+  ['away', '53300'],
+  ['busy', '57014'],
+])('parks no event while the database is %s, however long', async (_, code) => {
   let calls = 0;
   const parked: RecordedEvent[] = [];
   const dispatch = dispatcher({
     attempts: 2,
     park: (event) => Promise.resolve(void parked.push(event)),
     handle: () => {
-      if (++calls < 12) return Promise.reject(Object.assign(new Error('too many connections'), { code: '53300' }));
+      if (++calls < 12) return Promise.reject(Object.assign(new Error('no'), { code }));
       return Promise.resolve();
     },
   });

@@ -1,5 +1,5 @@
 import { backOffMs, type BackOff } from '@app/runtime';
-import { isConnectionLoss } from './connection-loss';
+import { isPassingFault } from '@app/database';
 
 /** An item for the handler. */
 export interface Delivery {
@@ -124,8 +124,8 @@ export class OrderedDispatch<Item extends Delivery> {
     } catch (error) {
       stream.failures += 1;
       const hopeless = stream.failures >= attempts || error instanceof CannotBeHandled;
-      // An unavailable database is not the event's fault, so the event is retried until the database is back.
-      if (!hopeless || isConnectionLoss(error)) {
+      // A database that is away or busy is not the event's fault, so the event is retried until it is not.
+      if (!hopeless || isPassingFault(error)) {
         const retryInMs = backOffMs(backOff, stream.failures);
         this.options.failed(item, error, stream.failures, retryInMs);
         this.retryIn(retryInMs, stream);
