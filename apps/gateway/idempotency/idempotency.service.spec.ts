@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { MailboxRuleBroken } from '@app/mailbox';
 import type { Pool } from 'pg';
 import { IdempotencyKeys } from './idempotency.service';
@@ -8,6 +9,16 @@ describe('a creation that fails', () => {
     message: 'refused',
   });
 
+  const wish = {
+    team: 'team_1',
+    operation: 'addDomain',
+    key: 'k',
+    body: {},
+    requestId: 'req_1',
+    id: 'mdom_1',
+    withinMs: 1_000,
+  } as const;
+
   it.each([
     ['an unknown outcome', broken],
     ['a refusal', refused],
@@ -17,16 +28,38 @@ describe('a creation that fails', () => {
       .mockResolvedValueOnce({ rows: [{ id: 'mdom_1', until: 'now' }] })
       .mockRejectedValue(new Error('the connection is gone'));
     const keys = new IdempotencyKeys({ query } as unknown as Pool);
-    const wish = {
-      team: 'team_1',
-      operation: 'addDomain',
-      key: 'k',
-      body: {},
-      requestId: 'req_1',
-      id: 'mdom_1',
-      withinMs: 1_000,
-    } as const;
     await expect(keys.once(wish, () => Promise.reject(error))).rejects.toBe(error);
     expect(query).toHaveBeenCalledTimes(2);
+    keys.onModuleDestroy();
+  });
+
+  it('frees its claim as soon as the database takes that, and asks no more then', async () => {
+    const query = jest
+      .fn()
+      .mockResolvedValueOnce({ rows: [{ id: 'mdom_1', until: 'now' }] })
+      .mockRejectedValueOnce(new Error('the connection is gone'))
+      .mockRejectedValueOnce(new Error('the database starts'))
+      .mockResolvedValue({ rows: [] });
+    const keys = new IdempotencyKeys({ query } as unknown as Pool);
+    await expect(keys.once(wish, () => Promise.reject(broken))).rejects.toBe(broken);
+    while (query.mock.calls.length < 4) await delay(10);
+    await delay(300);
+    expect(query).toHaveBeenCalledTimes(4);
+    expect(
+      (query.mock.calls as [string, unknown[]][]).slice(1).map(([text]) => /SET claimed_until/.test(text)),
+    ).toEqual([true, true, true]);
+  });
+
+  it('gives up to free its claim when the lease is over', async () => {
+    const query = jest
+      .fn()
+      .mockResolvedValueOnce({ rows: [{ id: 'mdom_1', until: 'now' }] })
+      .mockRejectedValue(new Error('the connection is gone'));
+    const keys = new IdempotencyKeys({ query } as unknown as Pool);
+    await expect(keys.once({ ...wish, withinMs: 300 }, () => Promise.reject(broken))).rejects.toBe(broken);
+    await delay(900);
+    const asked = query.mock.calls.length;
+    await delay(1_000);
+    expect(query).toHaveBeenCalledTimes(asked);
   });
 });

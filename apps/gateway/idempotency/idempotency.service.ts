@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { InstallationFull, QuotaExceeded } from '@app/commands';
 import { AddressRefused, MailboxRuleBroken } from '@app/mailbox';
+import { backOffMs } from '@app/runtime';
 import { ReplayRefused, WebhookRuleBroken } from '@app/webhooks';
 import { Pool } from 'pg';
 import { AllShardsClosed } from '../domains/open-shards';
@@ -10,6 +12,8 @@ import { ApiError } from '../http/api-error';
 /** How long an answer is kept, as a PostgreSQL interval. */
 const keptFor = '24 hours';
 const purgeEveryMs = 3_600_000;
+/** Wait after an attempt to free a claim that the database has not taken. */
+const freeing = { baseMs: 100, capMs: 1_000 };
 
 /** An answer that is kept for its key. */
 export interface Answer {
@@ -66,6 +70,7 @@ type Claim = { readonly answer: Answer } | HeldClaim;
 export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger(IdempotencyKeys.name);
   private timer: NodeJS.Timeout | undefined;
+  private isOver = false;
 
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
@@ -92,10 +97,12 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
       await this.keep(claim, answer);
       return { ...answer, isReplayed: false };
     } catch (error) {
-      // The caller gets the first error. A claim that cannot be released is free when its lease ends.
-      await (isRefusal(error) ? this.release(claim) : this.endLease(claim)).catch((failure: Error) =>
-        this.logger.warn({ error: failure.message }, 'a claim on an Idempotency-Key stays until its lease ends'),
-      );
+      // The caller gets the first error at once.
+      const free = () => (isRefusal(error) ? this.release(claim) : this.endLease(claim));
+      await free().catch((failure: Error) => {
+        this.logger.warn({ error: failure.message }, 'a claim on an Idempotency-Key stays for now');
+        void this.freeLater(free, withinMs);
+      });
       throw error;
     }
   }
@@ -173,12 +180,28 @@ export class IdempotencyKeys implements OnApplicationBootstrap, OnModuleDestroy 
     await this.pool.query(`UPDATE idempotency_keys SET claimed_until = now() WHERE ${isMine}`, [team, key, until]);
   }
 
+  /**
+   * Frees a claim as soon as the database takes it, so that the repeated request need not wait until the lease ends. It
+   * never rejects, and gives up when the lease is over.
+   */
+  private async freeLater(free: () => Promise<void>, leaseMs: number): Promise<void> {
+    const until = performance.now() + leaseMs;
+    for (let failures = 1, isFree = false; !isFree && !this.isOver && performance.now() < until; failures++) {
+      await delay(backOffMs(freeing, failures), undefined, { ref: false });
+      isFree = await free().then(
+        () => true,
+        () => false,
+      );
+    }
+  }
+
   onApplicationBootstrap(): void {
     void this.purge();
     this.timer = setInterval(() => void this.purge(), purgeEveryMs).unref();
   }
 
   onModuleDestroy(): void {
+    this.isOver = true;
     clearInterval(this.timer);
   }
 
