@@ -218,7 +218,8 @@ function ready(server: ChildProcess): Promise<void> {
     let tail = '';
     server.stderr?.setEncoding('utf8').on('data', (text: string) => {
       tail = (tail + text).slice(-4000);
-      if (tail.includes('ready to accept connections')) resolve();
+      // A standby accepts read-only ones.
+      if (/ready to accept (read-only )?connections/.test(tail)) resolve();
     });
     server.once('error', reject);
     server.once('exit', (code) => reject(new Error(`PostgreSQL exited with ${code}:\n${tail}`)));

@@ -91,8 +91,10 @@ export interface SystemOptions {
    * environment of the tests does it for all systems.
    */
   readonly pooled?: boolean;
-  /** The database of the service, where it is filled already; it stays, and its log is not folded at the end. */
+  /** The database of the service, where the test has made it; it stays, and its log is not folded at the end. */
   readonly database?: TestDatabase;
+  /** That of the mail server, likewise. */
+  readonly mailServer?: TestDatabase;
 }
 
 /** Starts the built apps as processes, with databases and ports of this test. */
@@ -102,8 +104,10 @@ export async function startSystem({
   apps = brokers ? allAppsOnKafka : allApps,
   pooled = process.env.POOLED === '1',
   database: given,
+  mailServer: givenMailServer,
 }: SystemOptions = {}): Promise<System> {
-  const [database, mailServer] = [given ?? (await migratedDatabase('service')), await migratedDatabase('mail_server')];
+  const database = given ?? (await migratedDatabase('service'));
+  const mailServer = givenMailServer ?? (await migratedDatabase('mail_server'));
   const pooler = pooled ? await startPgBouncer(database.url) : undefined;
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-system-'));
   const port = await freePortBlock();
@@ -227,7 +231,7 @@ export async function startSystem({
   async function clean(): Promise<void> {
     await pooler?.stop();
     if (!given) await database.drop();
-    await mailServer.drop();
+    if (!givenMailServer) await mailServer.drop();
     rmSync(directory, { recursive: true, force: true });
   }
   try {
