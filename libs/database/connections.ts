@@ -1,5 +1,6 @@
 import { currentOf, type Current, type Settings } from '@app/runtime';
 import { Client, Pool, type ClientBase, type ClientConfig, type PoolConfig, type QueryConfig } from 'pg';
+import { CountedClient, startCounting, type CountedDatabase } from './counted-client';
 import { postgresFault } from './postgres-fault';
 
 /** Milliseconds after which a ROLLBACK without an answer is given up, together with its connection. */
@@ -74,8 +75,9 @@ function noting<C extends ClientBase>(client: C): C {
 }
 
 /** Makes a class of clients each of which connects by what the URL is when it is made. */
-const clientAt = (url: Current<string>, Base: typeof Client) =>
+const clientAt = (url: Current<string>, database: CountedDatabase, Base: typeof CountedClient) =>
   class extends Base {
+    protected override readonly of = database;
     constructor(config?: ClientConfig) {
       super({ ...config, connectionString: currentOf(url) });
       noting(this);
@@ -86,9 +88,9 @@ const clientAt = (url: Current<string>, Base: typeof Client) =>
  * Sends every statement without a name: a pooler in transaction mode gives each transaction to any session, which may
  * not know what another one has prepared.
  */
-class PooledClient extends Client {
+class PooledClient extends CountedClient {
   override query(...[statement, ...rest]: unknown[]): never {
-    return super.query(...([unnamed(statement), ...rest] as Parameters<Client['query']>)) as never;
+    return super.query(unnamed(statement), ...rest);
   }
 }
 
@@ -120,13 +122,15 @@ export function openPool(
   statementTimeoutMs = 30_000,
   more: PoolConfig = {},
 ): Pool {
-  const { url, directUrl } = typeof urls === 'string' ? { url: urls } : urls;
+  const { url, directUrl, setting }: DatabaseUrls = typeof urls === 'string' ? { url: urls } : urls;
+  const database = setting === 'MAIL_SERVER_DATABASE_URL' ? 'mail_server' : 'events';
+  startCounting(database);
   const common = { connectionTimeoutMillis: connectWithinMs, ...keepAlive, ...more };
   const session = { ...common, statement_timeout: statementTimeoutMs };
   const pool = new Pool({
     ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + lateByMs }),
     ...(directUrl === undefined ? session : common),
-    Client: clientAt(url, directUrl === undefined ? Client : PooledClient),
+    Client: clientAt(url, database, directUrl === undefined ? CountedClient : PooledClient),
     max: connections,
     verify: (client, done) => done(onStandby.has(client) ? new NotThePrimary() : undefined),
   });
@@ -183,7 +187,9 @@ export async function inSession<T>(
  * @throws {Error} when the server cannot be reached, does not answer within ten seconds, or refuses.
  */
 export async function openClient(config: ClientConfig): Promise<Client> {
-  const client = noting(new Client({ connectionTimeoutMillis: connectWithinMs, ...keepAlive, ...config }));
+  const client: Client = noting(
+    new CountedClient({ connectionTimeoutMillis: connectWithinMs, ...keepAlive, ...config }),
+  );
   client.on('error', toldByQueries);
   try {
     await client.connect();

@@ -1,5 +1,6 @@
 import { Global, Inject, Logger, Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
 import { Pool } from 'pg';
+import { measureClock } from './clock';
 import { openPool, type DatabaseUrls } from './connections';
 import { migrate, type Migration } from './migrate';
 import { checkPooled } from './routes';
@@ -15,7 +16,9 @@ export interface DatabaseOptions extends DatabaseUrls {
 @Global()
 @Module({})
 export class DatabaseModule implements OnApplicationShutdown {
-  constructor(@Inject(Pool) private readonly pool: Pool) {}
+  constructor(@Inject(Pool) private readonly pool: Pool) {
+    measureClock(pool);
+  }
 
   static forRoot({ migrations, connections = 16, ...urls }: DatabaseOptions): DynamicModule {
     return {
