@@ -41,4 +41,21 @@ class TraceTasks1799000000100 implements MigrationInterface {
   }
 }
 
-export const tasksMigrations: readonly Migration[] = [CreateTasks1795400000100, TraceTasks1799000000100];
+/** Old processes beside new ones neither write nor read the column: of their tasks, `due` counts. */
+class KnowWhenTasksWereReady1799600000100 implements MigrationInterface {
+  readonly name = 'KnowWhenTasksWereReady1799600000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE tasks ADD COLUMN ready_at timestamptz');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE tasks DROP COLUMN ready_at');
+  }
+}
+
+export const tasksMigrations: readonly Migration[] = [
+  CreateTasks1795400000100,
+  TraceTasks1799000000100,
+  KnowWhenTasksWereReady1799600000100,
+];

@@ -13,6 +13,8 @@ export interface Task<Payload = unknown> {
   /** The number of this attempt, from 1. Attempts whose process died count. */
   readonly attempts: number;
   readonly createdAt: Date;
+  /** Since when it may be run: as it was put, or since the end of what it has waited for. Failures do not change it. */
+  readonly readyAt: Date;
   readonly lastError: string | null;
   /** The span that has put it on, as W3C `traceparent`; null where that was not traced. */
   readonly traceparent: string | null;
@@ -27,9 +29,9 @@ export interface ClaimedTask extends Task {
 
 export interface TaskStatistics {
   readonly total: number;
-  /** Tasks that are due, running ones included. */
+  /** Tasks that are ready, running ones and those included that are tried again later. */
   readonly due: number;
-  /** Seconds for which the task that is due longest has been due; 0 when none is. */
+  /** Seconds for which the task that is ready longest has been ready, whether it was tried or not; 0 when none is. */
   readonly oldestDueSeconds: number;
   /** The largest number of attempts of any task. */
   readonly maxAttempts: number;
@@ -66,11 +68,12 @@ export class TaskList {
     await client.query({
       name: 'task-put',
       text: `
-        INSERT INTO tasks AS t (list, key, kind, payload, due, traceparent)
-        VALUES ($1, $2, $3, $4, coalesce($5, now()), $6)
+        INSERT INTO tasks AS t (list, key, kind, payload, due, ready_at, traceparent)
+        VALUES ($1, $2, $3, $4, coalesce($5, now()), coalesce($5, now()), $6)
         ON CONFLICT (list, key) DO UPDATE SET
           id = excluded.id, kind = excluded.kind, payload = excluded.payload, due = excluded.due,
-          attempts = 0, last_error = NULL, created_at = excluded.created_at, traceparent = excluded.traceparent
+          attempts = 0, last_error = NULL, created_at = excluded.created_at, ready_at = excluded.ready_at,
+          traceparent = excluded.traceparent
         WHERE t.kind <> excluded.kind OR t.payload <> excluded.payload`,
       values: [list, key, kind, JSON.stringify(payload), due ?? null, carried()?.traceparent ?? null],
     });
@@ -91,8 +94,8 @@ export class TaskList {
 
   async statistics(list: string): Promise<TaskStatistics> {
     const { rows } = await this.pool.query<{ total: string; due: string; oldest: number; attempts: number }>(
-      `SELECT count(*) AS total, count(*) FILTER (WHERE due <= now()) AS due,
-              coalesce(extract(epoch FROM now() - min(due) FILTER (WHERE due <= now())), 0)::float8 AS oldest,
+      `SELECT count(*) AS total, count(*) FILTER (WHERE coalesce(ready_at, due) <= now()) AS due,
+              greatest(extract(epoch FROM now() - min(coalesce(ready_at, due))), 0)::float8 AS oldest,
               coalesce(max(attempts), 0) AS attempts
        FROM tasks WHERE list = $1`,
       [list],
@@ -126,7 +129,8 @@ export class TaskList {
           lease_token = gen_random_uuid(), lease_until = now() + $3 * interval '1 ms', attempts = attempts + 1
         FROM free WHERE t.list = free.list AND t.key = free.key
         RETURNING t.list, t.key, t.id, t.kind, t.payload, t.attempts, t.created_at AS "createdAt",
-                  t.last_error AS "lastError", t.lease_token AS "leaseToken", t.traceparent`,
+                  t.last_error AS "lastError", t.lease_token AS "leaseToken", t.traceparent,
+                  coalesce(t.ready_at, t.due) AS "readyAt"`,
       values: [list, limit, leaseMs],
     });
     return rows;
@@ -188,7 +192,8 @@ export class TaskList {
       text: `
         UPDATE tasks SET
           lease_token = NULL, lease_until = NULL, due = now() + $5 * interval '1 ms', last_error = $6,
-          attempts = attempts - $7
+          attempts = attempts - $7,
+          ready_at = CASE WHEN $7 = 0 THEN coalesce(ready_at, due) ELSE now() + $5 * interval '1 ms' END
         WHERE list = $1 AND key = $2 AND lease_token = $3 AND id = $4`,
       values: [task.list, task.key, task.leaseToken, task.id, delayMs, reason, uncounted],
     });

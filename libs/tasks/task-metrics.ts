@@ -12,7 +12,7 @@ const measurements = (valueOf: (statistics: TaskStatistics) => number) => () =>
 queriedGauge(
   {
     name: 'sendmux_tasks_oldest_seconds',
-    help: 'How long the task that waits longest is overdue',
+    help: 'How long the task that is ready longest has been ready, whether it was tried or not',
     labelNames: ['list'],
   },
   measurements(({ oldestDueSeconds }) => oldestDueSeconds),

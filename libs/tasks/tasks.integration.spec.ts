@@ -309,3 +309,25 @@ it('counts', async () => {
   expect(counted.oldestDueSeconds).toBeGreaterThan(89);
   expect(counted.oldestDueSeconds).toBeLessThan(120);
 });
+
+it('a task waits from when it was ready, however often it fails, and anew after a wait of its own', async () => {
+  const waits = async () => (await tasks.statistics(list)).oldestDueSeconds;
+  const claimed = async () => (await tasks.claim(list, 1, 1_000))[0]!;
+  const readyAt = new Date(Date.now() - 90_000);
+  await tasks.put(list, 'a', 'work', {}, readyAt);
+  await tasks.postpone(await claimed(), 0, 'refused');
+  const again = await claimed();
+  expect(again).toMatchObject({ attempts: 2, readyAt });
+  await tasks.postpone(again, 600_000, 'refused again');
+  expect(await waits()).toBeGreaterThan(89);
+  expect((await tasks.statistics(list)).due).toBe(1);
+
+  await pool.query('UPDATE tasks SET due = now()');
+  await tasks.defer(await claimed(), 600_000, 'waits for another one');
+  expect(await waits()).toBe(0);
+  // An older release has written neither.
+  await pool.query(`UPDATE tasks SET ready_at = NULL, due = now() - interval '30 s'`);
+  expect(await waits()).toBeGreaterThan(29);
+  await tasks.put(list, 'a', 'other work', {});
+  expect(await waits()).toBeLessThan(20);
+});
