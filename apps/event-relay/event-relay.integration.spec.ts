@@ -151,6 +151,27 @@ const arrivesWithinMs = 60_000;
     expect(checkDelivery(committed, await arrivals(), committed, [])).toMatchObject(well);
   });
 
+  it('measures how late events are published, and not those that fill an empty topic', async () => {
+    const delays = async () => {
+      const text = await register.getSingleMetricAsString('sendmux_relay_delay_seconds');
+      return ['le="1"', 'le="600"', 'le="\\+Inf"'].map((le) => Number(new RegExp(`${le}.*\\} (\\d+)`).exec(text)?.[1]));
+    };
+    await append('mdom_a', 3);
+    const before = await delays();
+    relay();
+    await caughtUp();
+    expect(await delays()).toEqual(before);
+    await append('mdom_a', 2, { aheadMs: -1_000_000 });
+    await append('mdom_b', 4, { aheadMs: 5_000 });
+    await caughtUp();
+    expect(await delays()).toEqual([before[0]! + 4, before[1]! + 4, before[2]! + 4]);
+    await Promise.all(relays.splice(0).map((each) => each.beforeApplicationShutdown()));
+    await append('mdom_c', 2, { aheadMs: -1_000_000 });
+    relay();
+    await caughtUp();
+    expect(await delays()).toEqual([before[0]! + 4, before[1]! + 4, before[2]! + 6]);
+  });
+
   it('that dies between an acknowledgement and its checkpoint, at every batch, loses and reorders nothing', async () => {
     const died = new Set<string>();
     const killed = watched(async (publisher, events) => {

@@ -36,6 +36,12 @@ const publishSeconds = new Histogram({
   buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5],
 });
 
+const delaySeconds = new Histogram({
+  name: 'sendmux_relay_delay_seconds',
+  help: 'From the time of an event to its acknowledgement by Kafka, but for what fills an empty topic',
+  buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600],
+});
+
 /** Milliseconds between two searches for parked events to redrive. */
 const redriveMs = 1_000;
 /** Milliseconds between two looks at the settings of the topic. */
@@ -110,6 +116,8 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     if (after > 0 && empty) this.logger.warn(`${topic} is empty: the whole log is published to it again`);
     // A producer that has failed does not know which records have arrived, so it is replaced.
     await this.publisher?.close();
+    /** The time since which events are new, in milliseconds since the epoch: those before it fill an empty topic. */
+    const newSince = empty ? Date.now() : 0;
     const publisher = (this.publisher = new TopicPublisher(this.client, topic, partitions));
     await publisher.open();
     this.logger.log(`Publishes to ${topic}, which has ${partitions} partitions`);
@@ -121,6 +129,9 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
         await sendTraced(events, topic, (traced) => publisher.send(traced));
         done();
         published.inc(events.length);
+        const now = Date.now();
+        for (const { timestamp } of events)
+          if (timestamp >= newSince) delaySeconds.observe(Math.max(0, now - timestamp) / 1_000);
       },
       broken: lose,
     }));

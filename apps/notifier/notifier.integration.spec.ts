@@ -216,6 +216,7 @@ it('H4 mails every owner of the team separately, once', async () => {
       expect(part).toContain(word);
   for (const path of ['/health/live', '/health/ready']) expect((await app!.inject(path)).statusCode).toBe(200);
   expect((await app!.inject('/metrics')).body).toMatch(/sendmux_notifier_mails_total\{outcome="sent"/);
+  await until(async () => /notice_seconds_bucket\{le="10",[^}]*\} 1\n/.test((await app!.inject('/metrics')).body));
 });
 
 it('mails the next failure too, and none twice when the events are read again', async () => {

@@ -24,6 +24,9 @@ const alarms = new Counter({
   labelNames: ['reason'],
 });
 
+// The counters start at zero, since an alarm on a rate needs a first value.
+for (const reason of ['no_owners', 'sender_on_failing_domain', 'undeliverable'] as const) alarms.inc({ reason }, 0);
+
 const outcomes = {
   told: 'owners told',
   superseded: 'nobody told: it is over',

@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { CompleteIdentityRepair, EnableReceiving } from '@app/mail-domain';
 import type { DkimAnswer } from '@app/mail-records';
+import { register } from 'prom-client';
 import { idInSlot, schedulerFixture, until } from '../../test/support/scheduler';
 
 const fixture = schedulerFixture();
@@ -71,7 +72,11 @@ it('writes no row for healthy domains but those of the slots', async () => {
 it('G2 warns an operator of an ownership that only one resolver keeps seeing, and verifies nothing', async () => {
   const warnings = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
   const told = () => warnings.mock.calls.filter(([text]) => String(text).includes('who owns'));
+  const disagreements = async () =>
+    (await register.getSingleMetric('sendmux_verification_disagreements_total')!.get()).values[0]!.value;
+  const before = await disagreements();
   const { id, name } = await add('broken', idInSlot(0));
+  await add('right', idInSlot(0));
   zone.set(name, 'disputed');
   start();
   await settled();
@@ -82,6 +87,7 @@ it('G2 warns an operator of an ownership that only one resolver keeps seeing, an
   await nextCycle();
   expect(told()).toHaveLength(2);
   expect(told()[0]![0]).toContain(`${name} (${id})`);
+  expect(await disagreements()).toBe(before + 3);
   expect(await status(id)).toBe('pending');
   warnings.mockRestore();
 });

@@ -4,7 +4,7 @@ import { checkNamed, isUndecided, ownership, type Assessment } from '@app/mail-r
 import type { SesStatuses } from '@app/ses';
 import { carried } from '@app/tracing';
 import type { Verifier } from '@app/verification';
-import { lookSeconds, ownershipDisputes, type Outcome } from './metrics';
+import { disagreements, lookSeconds, ownershipDisputes, type Outcome } from './metrics';
 import { changesNothing, type WatchedDomain } from './watched-domain';
 import type { DueDomain } from './watched-domains';
 
@@ -63,6 +63,7 @@ export class Looks {
       const startedAt = performance.now();
       const assessment = await this.verifier.check(domain, dkim);
       lookSeconds.observe((performance.now() - startedAt) / 1_000);
+      if (assessment.findings.some(({ code }) => code === 'resolver_disagreement')) disagreements.inc();
       if (isUndecided(assessment)) return 'undecided';
       if (!changesNothing(domain, assessment)) return { domain, assessment, lookedAt, ...carried() };
       if (isOwnershipDisputed(assessment)) this.reportDispute(domain);

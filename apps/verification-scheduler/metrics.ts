@@ -1,12 +1,20 @@
-import { Counter, Histogram } from 'prom-client';
+import { Counter, Gauge, Histogram } from 'prom-client';
 
+const outcomes = ['unchanged', 'changed', 'verified', 'lapsed', 'failed', 'undecided', 'error'] as const;
 /** The result of a look at a domain. */
-export type Outcome = 'unchanged' | 'changed' | 'verified' | 'lapsed' | 'failed' | 'undecided' | 'error';
+export type Outcome = (typeof outcomes)[number];
 
 export const lookOutcomes = new Counter<'outcome'>({
   name: 'sendmux_verification_domains_total',
   help: 'Domains that the cycle looked at, by what it led to',
   labelNames: ['outcome'],
+});
+// The counters start at zero, since an alarm on a share needs a first value.
+for (const outcome of outcomes) lookOutcomes.inc({ outcome }, 0);
+
+export const disagreements = new Counter({
+  name: 'sendmux_verification_disagreements_total',
+  help: 'Looks at domains of which the resolvers gave different answers',
 });
 export const ownershipDisputes = new Counter({
   name: 'sendmux_verification_disputed_ownership_total',
@@ -15,6 +23,10 @@ export const ownershipDisputes = new Counter({
 export const closedSlots = new Counter({
   name: 'sendmux_verification_slots_total',
   help: 'Slots with domains that were closed',
+});
+export const intervalSeconds = new Gauge({
+  name: 'sendmux_verification_interval_seconds',
+  help: 'VERIFICATION_INTERVAL: the time in which each domain is looked at once',
 });
 export const lookSeconds = new Histogram({
   name: 'sendmux_verification_look_seconds',

@@ -9,6 +9,7 @@ import { CircuitBreaker } from './circuit-breaker';
 import { ConcurrencyLimit } from './concurrency-limit';
 import { DomainVisits } from './domain-visits';
 import { Looks } from './looks';
+import { intervalSeconds } from './metrics';
 import { RateLimiter, unlessAborted } from './rate-limiter';
 import { withDefaults, type SchedulerOptions } from './scheduler-options';
 import { SlotRunner } from './slot-runner';
@@ -49,6 +50,7 @@ export class Scheduler implements OnApplicationBootstrap, BeforeApplicationShutd
     options: SchedulerOptions,
   ) {
     this.options = withDefaults(options);
+    intervalSeconds.set(this.options.intervalMs / 1_000);
     const { alarmMs, clock, concurrency: most, perSecond } = this.options;
     const { signal } = this.stopping;
     const concurrency = new ConcurrencyLimit(most);

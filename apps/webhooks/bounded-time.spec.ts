@@ -4,7 +4,7 @@ import { retryAfterOf } from './retry-times';
 const readers: Record<string, Reader> = { retryAfterOf: ofText(retryAfterOf) };
 
 /** What reads nothing that others wrote, or only what the HTTP client and the resolvers have bounded. */
-const others = ['countTry', 'measureLanes', 'pinnedConnector', 'resolversAt', 'waitMs'];
+const others = ['countTry', 'measureLanes', 'noteFirstTry', 'pinnedConnector', 'resolversAt', 'waitMs'];
 
 describe('what endpoints answer is read in time linear in its length', () => {
   it('by every function that there is', () =>

@@ -62,6 +62,8 @@ export interface MessageToSend {
   readonly delivery: WaitingDelivery;
   readonly body: Buffer;
   readonly slow: () => void;
+  /** Whether the endpoint has answered in time and without a failure so far. */
+  readonly isSteady: boolean;
 }
 
 /** A subject that was read, until what came of it is written. */
@@ -248,6 +250,7 @@ export class LaneRun {
       return this.finish(subject, unmadeMs);
     }
     const { state } = this;
+    const isSteady = this.kind === 'steady' && this.failures === 0;
     this.underWay++;
     state.underWay++;
     const slow = () => {
@@ -261,6 +264,7 @@ export class LaneRun {
       lane: this.key.lane,
       delivery,
       body,
+      isSteady,
       slow: () => ((isSlow = true), slow()),
     });
     this.underWay--;

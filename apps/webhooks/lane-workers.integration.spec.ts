@@ -10,6 +10,7 @@ import {
   WebhookReplays,
 } from '@app/webhooks';
 import type { Pool } from 'pg';
+import { register } from 'prom-client';
 import { Webhook } from 'standardwebhooks';
 import { startEndpoint, type TestEndpoint } from '../../test/support/endpoint';
 import { migratedDatabase } from '../../test/support/migrated-database';
@@ -126,6 +127,23 @@ describe('a message', () => {
     });
     const { rows } = await pool.query('SELECT FROM webhook_queues');
     expect(rows).toEqual([]);
+  });
+
+  it('counts by how late it is first tried, where its endpoint answers in time', async () => {
+    const counted = async () =>
+      Number(
+        /_count\S* (\d+)/.exec(await register.getSingleMetricAsString('sendmux_webhook_first_try_seconds'))?.[1] ?? 0,
+      );
+    const before = await counted();
+    work();
+    const [well, failing] = [await endpoint(), await endpoint()];
+    failing.answer = (_, response) => response.writeHead(500).end();
+    await enqueue(messageOf('mdom_1', 1), messageOf('mdom_1', 2));
+    await until('one is delivered and the other fails', () => idsAt(well).length === 2 && idsAt(failing).length > 2);
+    // What is first tried after a failure is late by the endpoint.
+    await enqueue(messageOf('mdom_2', 1));
+    await until('it is tried', () => idsAt(failing).includes('mdom_2/1') && idsAt(well).includes('mdom_2/1'));
+    expect(await counted()).toBe(before + 4);
   });
 
   it('of a replay says of which, and one of a test what it is', async () => {

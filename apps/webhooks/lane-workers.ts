@@ -19,7 +19,7 @@ import { Batches } from './batches';
 import type { EndpointClient, TryResult } from './endpoint-client';
 import { EndpointStates } from './endpoint-states';
 import { LaneRun, type LaneServices, type MessageToSend, type Written } from './lane-run';
-import { countTry } from './metrics';
+import { countTry, noteFirstTry } from './metrics';
 import { retryTimes, type RetryTimes } from './retry-times';
 import { TryBudget, type TryLimits } from './try-budget';
 
@@ -309,11 +309,19 @@ export class LaneWorkers {
     });
   }
 
-  private async post({ endpoint, lane, delivery, body, slow }: MessageToSend): Promise<TryResult | undefined> {
+  private async post({
+    endpoint,
+    lane,
+    delivery,
+    body,
+    slow,
+    isSteady,
+  }: MessageToSend): Promise<TryResult | undefined> {
     const { message, replay } = delivery;
     const { client } = this.options;
     const timestamp = Math.floor(Date.now() / 1_000);
     let result: TryResult;
+    if (isSteady && lane === 'live' && delivery.tries === 0) noteFirstTry(delivery.createdAt);
     try {
       const headers = {
         'content-type': 'application/cloudevents+json',

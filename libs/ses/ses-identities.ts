@@ -206,6 +206,8 @@ export class SesIdentities {
     private readonly turns: Turns,
   ) {
     const timeout = options.timeoutMs;
+    // The counter starts at zero, since an alarm on a rate needs a first value.
+    errors.inc({ shard: options.name ?? defaultShard, reason: 'no_answer' }, 0);
     this.connectMs = Math.min(timeout, 3_000);
     this.client = new SESv2Client({
       region: options.region,

@@ -9,6 +9,10 @@ const refusals = new Counter({
   help: 'Creations that were refused because a team, or the installation, has as many as it may have',
   labelNames: ['kind', 'quota'],
 });
+// The counters start at zero, since an alarm on a rate needs a first value.
+for (const quota of ['installation', 'shards', 'team']) refusals.inc({ kind: 'domains', quota }, 0);
+refusals.inc({ kind: 'mailboxes', quota: 'team' }, 0);
+
 const alarm = new Alarm('quotas');
 
 /** Seconds after which an add may succeed, if an operator acts meanwhile. */
