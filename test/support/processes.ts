@@ -410,12 +410,15 @@ async function statusOf(url: string): Promise<number | undefined> {
  */
 export async function freePortBlock(): Promise<number> {
   const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'event-relay'] as const;
+  const more = ['sealer', 'sender-policy', 'sender-policy-postfix', 'webhooks'] as const;
   const others = ['sandbox', 'sandbox-doh', 'sandbox-smtp'] as const;
   for (;;) {
     const port = randomInt(500, 1_000) * 32;
     // These are the ports of the embedded Kafka of `make start`: three brokers and their controllers.
     const kafka = [20, 21, 22, 23, 24, 25].map((offset) => port + offset);
-    const free = await Promise.all([...[...apps, ...others].map((app) => portOf(app, port)), ...kafka].map(isFree));
+    const free = await Promise.all(
+      [...[...apps, ...more, ...others].map((app) => portOf(app, port)), ...kafka].map(isFree),
+    );
     if (free.every(Boolean)) return port;
   }
 }
