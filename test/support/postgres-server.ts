@@ -1,14 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import {
-  appendFileSync,
-  chmodSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statfsSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Client, type QueryResultRow } from 'pg';
@@ -130,6 +121,11 @@ export class PostgresServer {
     await this.ended();
   }
 
+  /** Stops every process of it where it stands: nothing of it ends, and nothing answers any more. */
+  freeze(): void {
+    process.kill(-this.server!.pid, 'SIGSTOP');
+  }
+
   /** Waits until it has ended by itself. */
   async ended(): Promise<void> {
     await this.server!.ended;
@@ -150,12 +146,6 @@ export class PostgresServer {
 
   freeDisk(): void {
     rmSync(this.filler);
-  }
-
-  /** Bytes that are left on its disk. */
-  get room(): number {
-    const { bavail, bsize } = statfsSync(this.home);
-    return bavail * bsize;
   }
 
   /** Ends it if it runs, and removes what it has. */
