@@ -46,8 +46,8 @@ export const mailServerUrls = (
 const sessions = new WeakMap<Pool, () => ClientConfig>();
 
 /**
- * Thrown in place of a connection to a standby. Reading there would be wrong and not just late: positions of the log are
- * known ahead on a standby, and the locks that say which appends are in flight are on the primary alone.
+ * Thrown in place of a connection to a standby. Reading there would be wrong and not just late: positions of the log
+ * are known ahead on a standby, and the locks that say which appends are in flight are on the primary alone.
  */
 export class NotThePrimary extends Error {
   override readonly name = 'NotThePrimary';

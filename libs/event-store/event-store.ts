@@ -388,8 +388,8 @@ export class EventStore {
   }
 
   /**
-   * Sends a statement of appends to a partition. Unlike the pool's own query, this keeps the connection after a refusal,
-   * since refusals are frequent under contention.
+   * Sends a statement of appends to a partition. Unlike the pool's own query, this keeps the connection after a
+   * refusal, since refusals are frequent under contention.
    *
    * @returns undefined where that partition is not the one that was opened last, so that nothing was written: the
    * database may be one that does not have it, as after a fail-over.

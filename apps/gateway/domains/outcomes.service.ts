@@ -15,7 +15,7 @@ import { ApiError } from '../http/api-error';
 
 /** Milliseconds that requests which wait for an outcome may continue after the process begins to stop. */
 const shutdownPatienceMs = 7_000;
-/** Milliseconds after which the database counts as away for the liveness probe, such as while others hold its tables. */
+/** Milliseconds after which the database counts as away for the liveness probe, as while others hold its tables. */
 const answerWithinMs = 500;
 /** Milliseconds within which the follower must reach the head of the log; after that the liveness probe fails. */
 const progressWithinMs = 2_000;
