@@ -117,13 +117,13 @@ export class PostgresServer {
 
   /** Kills every process of it at once, as a machine that loses its power. */
   async kill(): Promise<void> {
-    process.kill(-this.server!.pid, 'SIGKILL');
+    signalAll(this.server!.pid, 'SIGKILL');
     await this.ended();
   }
 
   /** Stops every process of it where it stands: nothing of it ends, and nothing answers any more. */
   freeze(): void {
-    process.kill(-this.server!.pid, 'SIGSTOP');
+    signalAll(this.server!.pid, 'SIGSTOP');
   }
 
   /** Waits until it has ended by itself. */
@@ -179,6 +179,15 @@ export function mayMount(): boolean {
   if (may) spawnSync('umount', [probe]);
   rmSync(probe, { recursive: true });
   return may;
+}
+
+/** Signals a server and every process that it has, each of which has a process group of its own; the server first. */
+function signalAll(pid: number, signal: NodeJS.Signals): void {
+  process.kill(pid, 'SIGSTOP');
+  const { stdout } = spawnSync('ps', ['-eo', 'pid=,ppid='], { encoding: 'utf8' });
+  const pairs = stdout.split('\n').map((line) => line.trim().split(/\s+/).map(Number));
+  for (const [child, parent] of pairs) if (parent === pid) process.kill(child!, signal);
+  process.kill(pid, signal);
 }
 
 function isThere(pid: number): boolean {
