@@ -504,7 +504,9 @@ describe('while PostgreSQL fails', () => {
     const before = new Map(customers.acknowledged);
     await primary.shows(`SELECT FROM pg_stat_replication WHERE flush_lsn >= '${await lsn()}'::pg_lsn`);
     link.fallSilent();
-    await sleep(2_000);
+    const silentAt = new Set(customers.acknowledged.keys());
+    const unsent = () => [...customers.acknowledged].filter(([name, id]) => id !== undefined && !silentAt.has(name));
+    await system.until('adds are acknowledged that the standby has not', () => unsent().length >= 3);
     const events = await rows<{ count: number }>('SELECT count(*)::int FROM events');
     const sent = new Map(customers.acknowledged);
     const old = primary;
@@ -527,7 +529,7 @@ describe('while PostgreSQL fails', () => {
     const orphans = [...identities].filter((id) => !ids.has(id));
     const gone = [...ids].filter((id) => !identities.has(id));
     console.log(
-      `lost of what was acknowledged in two seconds: ${lostAdds.length} of ${told.length} adds, ${lostDeletes.length} deletes ` +
+      `lost of what was acknowledged since the last look at the standby: ${lostAdds.length} of ${told.length} adds, ${lostDeletes.length} deletes ` +
         `(${events[0]!.count - left[0]!.count} events); SES has ${orphans.length} identities of domains that are not in the log, ` +
         `and lacks ${gone.length}; ` +
         `the mail server has ${[...placed].filter((id) => !ids.has(id)).length} of them; ${customers.blocked.size} names are blocked`,
