@@ -29,6 +29,7 @@ const { dataSchema, fromLine } = load('./libs/event-store/event-line.ts');
 
 /** The form of stream names: of a domain or a mailbox. */
 const stream = '(mdom|mbx)_[a-z0-9]+';
+const eventId = `^${stream}/[1-9][0-9]*(/[1-9][0-9]*)?$`;
 const traceparent = '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$';
 
 const fileOf = (type, version) => `schemas/${type}.${version}.json`;
@@ -241,9 +242,10 @@ function headersSchema() {
   const required = {
     'content-type': text('Of the value.', { const: 'application/json' }),
     ce_specversion: text('Version of CloudEvents.', { const: '1.0' }),
-    ce_id: text('`<ce_subject>/<ce_streamversion>`. A message that comes again has the same one.', {
-      pattern: `^${stream}/[1-9][0-9]*$`,
-    }),
+    ce_id: text(
+      '`<ce_subject>/<ce_streamversion>`, and `/<ce_epoch>` where there is one. A message that comes again has the same one.',
+      { pattern: eventId },
+    ),
     ce_source: text('The product.', { const: '/sendmux-domains' }),
     ce_type: text('What happened: `com.sendmux.` and the event type. Ignore types that you do not know.', {
       pattern: '^com\\.sendmux\\.',
@@ -269,7 +271,7 @@ function headersSchema() {
   };
   const optional = {
     ce_causationid: text('The ce_id of the event that this one answers. Absent when it answers none.', {
-      pattern: `^${stream}/[1-9][0-9]*$`,
+      pattern: eventId,
     }),
     ce_requestid: text('The `request_id` of the API. Absent when no request did it.'),
     ce_traceparent: text(
@@ -283,6 +285,16 @@ function headersSchema() {
     ce_replayid: text(
       'An operator has published the event once more, in this run; its ce_id is that of the first time. Absent otherwise.',
       { pattern: '^rpl_[a-z0-9]+$' },
+    ),
+    ce_logid: text('The log, for ever the same. Absent until it has been restored to an earlier moment.', {
+      pattern: '^[0-9a-f]{32}$',
+    }),
+    ce_epoch: text('The number of the epoch that a restore of the log has begun; grows. Absent in the first.', {
+      pattern: '^[1-9][0-9]*$',
+    }),
+    ce_epochafter: text(
+      'Events of lower epochs whose ce_sequence is above this position are void. It is there with ce_epoch.',
+      { pattern: '^[0-9]{16}$' },
     ),
   };
   return { type: 'object', required: Object.keys(required), properties: { ...required, ...optional } };

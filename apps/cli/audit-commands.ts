@@ -159,7 +159,8 @@ Exit status: 0 nothing is wrong, 1 something is.`,
     });
 }
 
-function summary({ events, seals, newest, unsealed, amendments, amended, faultCount }: Verified): string[] {
+function summary(verified: Verified): string[] {
+  const { events, seals, newest, unsealed, amendments, amended, restorations, replaced, faultCount } = verified;
   const count = (number: number, one: string) => `${number.toLocaleString('en')} ${one}${number === 1 ? '' : 's'}`;
   const covered = newest
     ? `${count(seals, 'seal')}, the newest of ${minute(new Date(newest.time))} up to position ${newest.upTo}`
@@ -171,6 +172,11 @@ function summary({ events, seals, newest, unsealed, amendments, amended, faultCo
           `${count(amended, 'event')} of these changed by ${count(amendments, 'signed amendment')}: personal data encrypted.`,
         ]
       : []),
+    ...restorations.map(
+      ({ time, after, seals: stands }) =>
+        `Restored at ${minute(new Date(time))} to a moment after seal ${stands}, by a signed statement; what was recorded after position ${after} and before that is void.`,
+    ),
+    ...(replaced > 0 ? [`${count(replaced, 'seal')} of the witness replaced by that.`] : []),
     ...(unsealed > 0 && newest ? [`${count(unsealed, 'event')} after it: hashed and linked, not sealed yet.`] : []),
     ...(faultCount === 0 ? ['Nothing is wrong.'] : []),
   ];
@@ -195,7 +201,7 @@ function readSeals(file: string, trusted: TrustedKeys): Seal[] {
   const seals = read(file)
     .split('\n')
     .flatMap((line) => {
-      if (!line.includes('sendmux-seal/1')) return [];
+      if (!line.includes('sendmux-seal/')) return [];
       const found = parsed(line) as (Partial<Seal> & { seal?: Partial<Seal> }) | undefined;
       const { statement, signer, signature } = found?.seal ?? found ?? {};
       return typeof statement === 'string' && typeof signer === 'string' && typeof signature === 'string'

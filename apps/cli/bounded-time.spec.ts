@@ -1,4 +1,4 @@
-import { amendmentText, isSigned, readStatement, checkProof } from '@app/audit';
+import { amendmentText, isSigned, readRestoration, readStatement, checkProof } from '@app/audit';
 import { checkChain, fromLine } from '@app/event-store';
 import { itIsLinear, ofText, outcomeOf, textsOf, type Reader } from '../../test/support/bounded-time';
 import { headerLine, isArchiveHeader, readAmendmentLine, readHeader, readSeal, sealLine } from './event-file';
@@ -58,6 +58,8 @@ const readers: Record<string, Reader> = {
     outcomeOf(() => sealLine({ statement: text, signer: text, signature: text })),
     isSigned({ statement: text, signer: text, signature: text }, new Map()),
     readStatement(`sendmux-seal/1\nlog ${text}`),
+    readStatement(`sendmux-seal/2\nlog a\nepoch ${text}`),
+    readRestoration(`sendmux-restore/1\nlog ${text}`),
   ]),
   'an event of a file': ofText((text) =>
     Promise.all(members.map((member) => outcomeOf(() => checkChain()(fromLine(lineWith(member, text)))))),

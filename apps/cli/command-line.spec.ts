@@ -73,6 +73,8 @@ it('has a help with an example for every command', async () => {
     'projections list',
     'projections rebuild',
     'doctor',
+    'restore',
+    'reconcile',
     'migrate',
   ]);
 });

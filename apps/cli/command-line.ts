@@ -2,6 +2,8 @@ import { loadSettings } from '@app/runtime';
 import { Command } from 'commander';
 import { addDoctor } from './doctor/doctor-command';
 import { examples, print } from './output';
+import { addReconcile } from './reconcile/reconcile-command';
+import { addRestore } from './restore/restore-command';
 
 /** A group of commands: what it is for, and how its commands are added to it. */
 interface Group {
@@ -96,6 +98,8 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
   }
 
   addDoctor(program);
+  addRestore(program);
+  addReconcile(program);
   program
     .command('migrate')
     .description('creates the tables, or brings them up to date; safe to repeat, and while apps run')

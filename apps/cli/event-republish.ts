@@ -1,3 +1,4 @@
+import { LogEpochs } from '@app/event-store';
 import { KafkaClient, kafkaSettingNames, kafkaSettings, Replays, topicSettings } from '@app/messaging';
 import { loadSettings, newId } from '@app/runtime';
 import { Logger } from '@nestjs/common';
@@ -75,6 +76,7 @@ export function addRepublish(events: Command): void {
         const client = new KafkaClient(kafka, 'sendmux-replay');
         const done = await republish({
           archive,
+          epochs: await LogEpochs.of(pool).epochs(),
           replays,
           replay,
           client,

@@ -86,7 +86,8 @@ export async function encryptLog(
   return done;
 }
 
-async function assertSealer(pool: Pool, key: SealingKey): Promise<void> {
+/** @throws {KeyUnusable} for another key than that of the newest seal, which no verification would trust. */
+export async function assertSealer(pool: Pool, key: SealingKey): Promise<void> {
   const newest = await newestSeal(pool);
   if (newest && newest.signer !== key.id)
     throw new KeyUnusable(

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EventArchive, EventMetadata, KeptEvent } from '@app/event-store';
+import type { Epoch, Epochs, EventArchive, EventMetadata, KeptEvent } from '@app/event-store';
 import {
   batchLength,
   KafkaAway,
@@ -18,6 +18,7 @@ import { Progress } from './progress';
 
 export interface Republishing {
   readonly archive: EventArchive;
+  readonly epochs: Epochs;
   readonly replays: Replays;
   readonly replay: Replay;
   readonly client: KafkaClient;
@@ -42,7 +43,7 @@ const mostFailures = 6;
  * @throws {Interrupted} between two batches when the signal is aborted.
  */
 export async function republish(work: Republishing): Promise<{ replay: string; topic: string; events: number }> {
-  const { archive, replays, replay, perSecond, signal } = work;
+  const { archive, epochs, replays, replay, perSecond, signal } = work;
   const { id, selection, span, topic } = replay;
   const goOn = `sendmux events republish --resume ${id}`;
   const { events: total } = await archive.count(selection, { ...span, after: 0 });
@@ -57,7 +58,7 @@ export async function republish(work: Republishing): Promise<{ replay: string; t
       for (let rest = page.events; rest.length > 0;) {
         signal.throwIfAborted();
         const most = perSecond ? Math.ceil(perSecond / batchesPerSecond) : mostAtOnce;
-        const messages = rest.slice(0, most).map((event) => replayed(event, id));
+        const messages = rest.slice(0, most).map((event) => replayed(event, id, epochs.of(event.position)));
         const length = batchLength(messages, (message) => message);
         await channel.send(messages.slice(0, length));
         position = rest[length - 1]!.position;
@@ -81,7 +82,7 @@ export async function republish(work: Republishing): Promise<{ replay: string; t
   }
 }
 
-const replayed = ({ data, metadata, ...event }: KeptEvent, replayId: string): CloudEvent => ({
+const replayed = ({ data, metadata, ...event }: KeptEvent, replayId: string, epoch?: Epoch): CloudEvent => ({
   ...toCloudEvent({
     position: event.position,
     stream: event.stream,
@@ -91,6 +92,7 @@ const replayed = ({ data, metadata, ...event }: KeptEvent, replayId: string): Cl
     time: event.time,
     data: undefined,
     replayId,
+    ...(epoch && { epoch }),
     metadata: JSON.parse(metadata) as EventMetadata,
   }),
   // The stored bytes are published, and not a new serialisation.

@@ -1,7 +1,7 @@
 import { Accounts } from '@app/accounts';
 import { Logger } from '@nestjs/common';
 import { openPool } from '@app/database';
-import { EventStore } from '@app/event-store';
+import { EventStore, LostHistory } from '@app/event-store';
 import { domainEvent, evolve, initialState, isLive, type MailDomain } from '@app/mail-domain';
 import { parseDomainName } from '@app/mail-records';
 import { defaultShard, loadSettings, sesShards, shardSettings } from '@app/runtime';
@@ -19,10 +19,10 @@ import { UsedWrongly } from './used-wrongly';
 import { databaseUrl, withPool } from './with-pool';
 
 /**
- * Whose an identity is: `live`, a domain that is not gone; `ended`, one that is; `adopted`; or `nobody`, without our
- * tag.
+ * Whose an identity is: `live`, a domain that is not gone; `ended`, one that is; `lost`, one of a history that a
+ * restore of the log has ended; `adopted`; or `nobody`, without our tag.
  */
-type Holder = 'live' | 'ended' | 'adopted' | 'nobody';
+type Holder = 'live' | 'ended' | 'lost' | 'adopted' | 'nobody';
 
 /** The option of commands about one identity. */
 interface OfShard {
@@ -273,6 +273,8 @@ function whatCanBeDone({ name, domainId }: SesIdentity, holder: Holder): string 
       return `It is that of the domain ${domainId}, and goes when its customer deletes that domain.`;
     case 'ended':
       return `It is that of the domain ${domainId}, which is gone: the next add of ${name} replaces it.`;
+    case 'lost':
+      return `It is that of the domain ${domainId}, which the log has lost: the next add of ${name} replaces it. \`sendmux ses adopt ${name}\` keeps it, with its keys, for the next add; \`sendmux ses release ${name}\` deletes it.`;
     case 'adopted':
       return `It is adopted: the domain that has its name, or gets it, takes it for its own.`;
     case 'nobody':
@@ -346,6 +348,7 @@ async function holderOf({ name, domainId }: SesIdentity, pool: Pool): Promise<Ho
   if (domainId === adoptedTag) return 'adopted';
   const stream = await new EventStore(pool).readStream(domainId);
   const state = stream.map(domainEvent).reduce<MailDomain>(evolve, initialState);
+  if (state.status === 'absent' && (await new LostHistory(pool).has(domainId))) return 'lost';
   if (state.status === 'absent')
     throw new Error(
       `${name} has the tag of ${domainId}, which this database does not know: is it another installation's?`,

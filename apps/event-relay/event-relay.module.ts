@@ -32,7 +32,14 @@ export class EventRelayModule {
           provide: EventRelay,
           inject: [Pool, EventLog, HealthProbes],
           useFactory: (pool: Pool, log: EventLog, probes: HealthProbes) =>
-            new EventRelay(pool, log, probes, new KafkaClient(kafka, 'sendmux-event-relay'), topicSettings(settings)),
+            new EventRelay(
+              pool,
+              log,
+              probes,
+              new KafkaClient(kafka, 'sendmux-event-relay'),
+              topicSettings(settings),
+              settings.KAFKA_GROUP_PREFIX,
+            ),
         },
       ],
     };

@@ -9,6 +9,7 @@ import {
   relayCheckpoint,
   stalledMs,
   TopicCheck,
+  topicFault,
   TopicPublisher,
   TopicUnfit,
   type LogProgress,
@@ -27,6 +28,7 @@ import { Pool } from 'pg';
 import { Counter, Histogram } from 'prom-client';
 import { PublishQueue } from './publish-queue';
 import { sendTraced } from './publish-spans';
+import { assertNotTakenBack, LogTakenBack } from './log-taken-back';
 import { parkingGroup, RefusedEvents } from './refused-events';
 
 const published = new Counter({ name: 'sendmux_relay_published_total', help: 'Events that Kafka has acknowledged' });
@@ -63,10 +65,11 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
 
   constructor(
     @Inject(Pool) private readonly pool: Pool,
-    log: EventLog,
+    private readonly log: EventLog,
     probes: HealthProbes,
     private readonly client: KafkaClient,
     private readonly topic: TopicSettings,
+    private readonly groupPrefix = '',
   ) {
     this.topicCheck = new TopicCheck(topic.topic);
     this.reader = new LogReader({
@@ -76,7 +79,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
       name: relayCheckpoint(topic.topic),
       wants: () => true,
       open: (session) => this.open(session),
-      passes: (error) => error instanceof KafkaAway || error instanceof TopicUnfit,
+      passes: (error) => error instanceof KafkaAway || error instanceof TopicUnfit || error instanceof LogTakenBack,
     });
     // eslint-disable-next-line @typescript-eslint/require-await -- a probe is a promise; this one knows at once
     probes.add('live', 'relay', async () => this.reader.assertProgress(stalledMs));
@@ -112,6 +115,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
   private async open({ after, query, lose }: LogSession): Promise<PublishQueue> {
     const { topic } = this.topic;
     const { partitions, empty } = await this.ensureTopic();
+    await this.assertOfThisLog(query);
     // The topic was deleted or belongs to another cluster, so what was published is lost.
     if (after > 0 && empty) this.logger.warn(`${topic} is empty: the whole log is published to it again`);
     // A producer that has failed does not know which records have arrived, so it is replaced.
@@ -135,6 +139,22 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
       },
       broken: lose,
     }));
+  }
+
+  /** @throws {LogTakenBack} with an alarm for an operator, who has to act. */
+  private async assertOfThisLog(query: LogSession['query']): Promise<void> {
+    const { topic } = this.topic;
+    const group = `${this.groupPrefix}event-relay-${Date.now()}`;
+    const setting = 'log';
+    try {
+      await assertNotTakenBack({ query, log: this.log, client: this.client, topic, group });
+      topicFault.remove({ topic, setting });
+    } catch (error) {
+      if (!(error instanceof LogTakenBack)) throw error;
+      topicFault.set({ topic, setting }, 1);
+      this.logger.error(error.message);
+      throw error;
+    }
   }
 
   private async ensureTopic(): Promise<{ partitions: number; empty: boolean }> {

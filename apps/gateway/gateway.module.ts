@@ -51,6 +51,7 @@ import { Plans } from './domains/plans.service';
 import { Verifications } from './domains/verifications.service';
 import { ApiKeys } from './http/api-key.guard';
 import { ConsoleSessions } from './http/console-session';
+import { EpochOfTags } from './http/epoch-of-tags';
 import { PublicUrl } from './http/public-url';
 import { SetupCallers } from './http/setup-link.guard';
 import { Purge } from './purge.service';
@@ -168,6 +169,7 @@ export class GatewayModule {
         InvitationsController,
       ],
       providers: [
+        EpochOfTags,
         DomainsReadModel,
         MailboxesReadModel,
         TaskList,

@@ -1,17 +1,13 @@
 import { Injectable, Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { DomainCommandHandler, MailboxCommandHandler } from '@app/commands';
-import type { Provisioned } from '@app/mail-domain';
+import { isLive, type Provisioned } from '@app/mail-domain';
 import { MailServer } from '@app/mail-server';
 import { defaultShard, sesRelay } from '@app/runtime';
 import { StoredSenderRules } from '@app/sender-rules';
-import { TaskList, TaskWorker } from '@app/tasks';
+import { provisioningLists, reconcileTask, TaskList, TaskWorker } from '@app/tasks';
 import { RoleMail } from './role-mail';
 
-/**
- * The task list of changes to the mail server. A key is the id of a mailbox or a domain, or stands for the relays or
- * for the mail of roles.
- */
-export const placementTasks = 'placement';
+export const placementTasks = provisioningLists.placement;
 const relaysTask = 'relays';
 const roleMailTask = 'role-mail';
 
@@ -40,11 +36,14 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
       list: placementTasks,
       concurrency: 16,
       backOff: { baseMs: 500, capMs: 10_000 },
-      handle: async ({ key }) => {
+      handle: async ({ key, kind }) => {
         if (key === roleMailTask) return this.roleMail.update();
         if (key === relaysTask) await this.updateRelays();
         else if (key.startsWith('mbx_')) await this.placeMailbox(key);
-        else await this.placeDomain(key);
+        else {
+          if (kind === reconcileTask) await this.registerAgain(key);
+          await this.placeDomain(key);
+        }
         return 'done';
       },
     });
@@ -67,6 +66,19 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     if (state.status === 'absent') throw new Error(`There is no stream ${id}.`);
     await this.mailServer.putMailbox({ ...state, version });
     this.warnOfUnknown(state.provider, id);
+  }
+
+  /** Gives a domain that lives a row where it has lost it, and takes what its events do not say. */
+  private async registerAgain(domainId: string): Promise<void> {
+    const { state } = await this.domains.load(domainId);
+    if (!isLive(state)) return;
+    const added = await this.mailServer.add(state.name, domainId, state.mode !== 'send_only');
+    if (added.outcome === 'foreign')
+      throw new Error(`The mail server has ${state.name} for ${added.domainId}, and not for ${domainId}`);
+    if (!state.senderFilters) await this.mailServer.forgetSenders(domainId);
+    // A deletion that was requested meanwhile may have removed the row before it was made again.
+    const { state: now } = await this.domains.load(domainId);
+    if (!isLive(now)) await this.mailServer.remove(state.name, domainId);
   }
 
   private async placeDomain(domainId: string): Promise<void> {

@@ -47,6 +47,11 @@ type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
 type Named = Pick<Provisioning, 'id' | 'name' | 'team' | 'mode' | 'sesShard' | 'move'>;
 type Ended = Named & Pick<MailDomain, 'status'>;
 
+/** Knows the domains of a history that a restore of the log has ended: nothing but their effects is left of them. */
+export interface LostDomains {
+  has(domainId: string): Promise<boolean>;
+}
+
 /** The times of provisioning, in milliseconds. */
 export class ProvisioningTimes {
   constructor(
@@ -157,6 +162,7 @@ export class Provisioner {
     private readonly mailboxes: Pick<MailboxesReadModel, 'idsOn'>,
     private readonly statuses: Pick<SesStatuses, 'listed'>,
     private readonly places: ShardPlaces,
+    private readonly lost: LostDomains = { has: () => Promise.resolve(false) },
   ) {}
 
   /**
@@ -360,7 +366,8 @@ export class Provisioner {
 
   /**
    * Adds the domain to the mail server. An entry for a deleted or rolled back domain of ours is the late effect of an
-   * abandoned request, and is replaced. Any other entry is foreign, and stays.
+   * abandoned request, and is replaced; so is one for a domain that the log has lost. Any other entry is foreign, and
+   * stays.
    */
   private async register(domain: Named): Promise<'registered' | 'foreign'> {
     const added = await this.mailServer.add(domain.name, domain.id, domain.mode !== 'send_only');
@@ -441,6 +448,7 @@ export class Provisioner {
 
   private async hasEnded(domainId: string): Promise<boolean> {
     const { state } = await this.domains.load(domainId);
+    if (state.status === 'absent') return this.lost.has(domainId);
     return state.status === 'rolled_back' || state.status === 'deleted';
   }
 

@@ -2,7 +2,7 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { Accounts, accountsMigrations } from '@app/accounts';
 import { Commands, CommandsModule, DomainCommandHandler } from '@app/commands';
 import { DatabaseModule, databaseUrls, mailServerUrls } from '@app/database';
-import { eventStoreMigrations } from '@app/event-store';
+import { eventStoreMigrations, LostHistory } from '@app/event-store';
 import { MailServer, MailServerModule } from '@app/mail-server';
 import { mailboxKeysMigrations } from '@app/mailbox-keys';
 import { messagingMigrations } from '@app/messaging';
@@ -87,7 +87,8 @@ export class ProvisioningModule {
             const statuses = SesStatuses.ofCycle(new SesListings(pool), ses, settings.VERIFICATION_INTERVAL);
             const places = new ShardPlaces(ses.names().length);
             const mailboxes = new MailboxesReadModel(pool);
-            return new Provisioner(commands, domains, mailServer, ses, times, mailboxes, statuses, places);
+            const lost = new LostHistory(pool);
+            return new Provisioner(commands, domains, mailServer, ses, times, mailboxes, statuses, places, lost);
           },
         },
       ],

@@ -2,12 +2,11 @@ import { Inject, Injectable, type BeforeApplicationShutdown, type OnApplicationB
 import { Pool } from 'pg';
 import { MailServer } from '@app/mail-server';
 import { HealthProbes } from '@app/runtime';
-import { TaskList, TaskWorker } from '@app/tasks';
+import { provisioningLists, TaskList, TaskWorker } from '@app/tasks';
 import { Provisioner } from './provisioner';
 import { concurrency } from './shard-places';
 
-/** The task list of domains that need a change in the mail server or SES. A key is a domain's id. */
-export const provisioningTasks = 'provisioning';
+export const provisioningTasks = provisioningLists.provisioning;
 
 @Injectable()
 export class ProvisioningWorker implements OnApplicationBootstrap, BeforeApplicationShutdown {

@@ -1,3 +1,4 @@
+import { eventId } from '@app/event-store';
 import { EventConsumer } from '@app/messaging';
 import { announcedEvents, WebhookMessages } from '@app/presentation';
 import { OnEvent, type Delivered, type EventType } from '@app/subscriptions';
@@ -19,7 +20,7 @@ export class EventsController {
     if (type === undefined) return;
     const { stream, version, position, time } = event;
     const { team, domain } = await this.owners.of(stream);
-    const message = `${stream}/${version}`;
+    const message = eventId(event);
     await this.deliveries.enqueue({
       team,
       domain,

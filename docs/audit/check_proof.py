@@ -17,7 +17,7 @@ import tempfile
 from datetime import datetime, timedelta, timezone
 
 STATEMENT = re.compile(
-    r"sendmux-seal/1\nlog (\w+)\nnumber (\d+)\nprevious ([0-9a-f]{64})\nevents (\d+)\n"
+    r"sendmux-seal/(?:1\nlog \w+|2\nlog \w+\nepoch \d+)\nnumber (\d+)\nprevious ([0-9a-f]{64})\nevents (\d+)\n"
     r"positions (\d+) (\d+)\nroot ([0-9a-f]{64})\ntime (\S+)\n"
 )
 
@@ -73,8 +73,8 @@ def check(proof, key):
         if not is_signed(seal, key):
             raise ValueError("a seal does not have the signature of this key")
         said = STATEMENT.fullmatch(seal["statement"]).groups()
-        seals[int(said[1])] = {
-            "events": int(said[3]), "after": int(said[4]), "up_to": int(said[5]), "root": said[6], "time": said[7],
+        seals[int(said[0])] = {
+            "events": int(said[2]), "after": int(said[3]), "up_to": int(said[4]), "root": said[5], "time": said[6],
         }
     amendments = {}
     for amendment in proof.get("amendments", {}).values():

@@ -65,4 +65,30 @@ class CreateAmendments1798000000400 implements MigrationInterface {
   }
 }
 
-export const auditMigrations: readonly Migration[] = [CreateAuditSeals1795700000100, CreateAmendments1798000000400];
+/** Keeps the signed statements that the log was taken back to an earlier moment. */
+class CreateRestorations1799100000200 implements MigrationInterface {
+  readonly name = 'CreateRestorations1799100000200';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE audit_restorations (
+        epoch bigint PRIMARY KEY,
+        statement text NOT NULL,
+        signer text NOT NULL,
+        signature text NOT NULL
+      )`);
+    await runner.query(`
+      CREATE TRIGGER restorations_are_facts BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_restorations
+      FOR EACH STATEMENT EXECUTE FUNCTION refuse_seal_change()`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE audit_restorations');
+  }
+}
+
+export const auditMigrations: readonly Migration[] = [
+  CreateAuditSeals1795700000100,
+  CreateAmendments1798000000400,
+  CreateRestorations1799100000200,
+];

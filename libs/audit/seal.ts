@@ -5,6 +5,8 @@ import { readFileSync } from 'node:fs';
 export interface Statement {
   /** Identifies the log for ever, so that the seals of another log cannot be passed off as this one's. */
   readonly log: string;
+  /** The epoch of the log in which it was made: 1 until the log is restored. */
+  readonly epoch: number;
   /** The number of the seal, from 1 and without gaps. */
   readonly number: number;
   /** SHA-256 of the statement of the seal before it, in hex; zeros for the first. */
@@ -31,11 +33,15 @@ export interface Seal {
 
 export const nothingBefore = '0'.repeat(64);
 
-/** Writes a statement as eight lines of text, each with its newline, so that any tool can read and hash them. */
-export const statementText = ({ log, number, previous, events, after, upTo, root, time }: Statement): string =>
+/**
+ * Writes a statement as lines of text, each with its newline, so that any tool can read and hash them: eight in the
+ * first epoch, and nine in every other.
+ */
+export const statementText = ({ log, epoch, number, previous, events, after, upTo, root, time }: Statement): string =>
   [
-    'sendmux-seal/1',
+    epoch === 1 ? 'sendmux-seal/1' : 'sendmux-seal/2',
     `log ${log}`,
+    ...(epoch === 1 ? [] : [`epoch ${epoch}`]),
     `number ${number}`,
     `previous ${previous}`,
     `events ${events}`,
@@ -46,14 +52,15 @@ export const statementText = ({ log, number, previous, events, after, upTo, root
   ].join('\n');
 
 const form =
-  /^sendmux-seal\/1\nlog (\w{1,64})\nnumber (\d{1,10})\nprevious ([0-9a-f]{64})\nevents (\d{1,10})\npositions (\d{1,16}) (\d{1,16})\nroot ([0-9a-f]{64})\ntime (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\n$/;
+  /^sendmux-seal\/(?:1\nlog (\w{1,64})|2\nlog (\w{1,64})\nepoch (\d{1,16}))\nnumber (\d{1,10})\nprevious ([0-9a-f]{64})\nevents (\d{1,10})\npositions (\d{1,16}) (\d{1,16})\nroot ([0-9a-f]{64})\ntime (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\n$/;
 
 /** Reads a statement; undefined when the text is none. */
 export function readStatement(text: string): Statement | undefined {
-  const [, log, number, previous, events, after, upTo, root, time] = form.exec(text) ?? [];
+  const [, first, later, epoch, number, previous, events, after, upTo, root, time] = form.exec(text) ?? [];
   if (time === undefined) return undefined;
   return {
-    log: log!,
+    log: (first ?? later)!,
+    epoch: Number(epoch ?? 1),
     previous: previous!,
     root: root!,
     time,

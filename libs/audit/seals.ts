@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import type { Pool } from 'pg';
 import { inTransaction, type Connection } from '@app/database';
-import { chainedSql, eventHashSql, noHash, type EventLog } from '@app/event-store';
+import { chainedSql, eventHashSql, noHash, readEpochs, type EventLog } from '@app/event-store';
 import { merkleRoot } from './merkle';
 import { hashOfStatement, nothingBefore, readStatement, type Seal, type SealingKey } from './seal';
 import { sealingLock } from './sealing-lock';
@@ -75,8 +74,10 @@ export class Seals {
     for (const { event, position, isTrue, isLinked } of leaves)
       if (!isTrue || !isLinked) throw new LogBroken(event, position, isTrue ? 'link' : 'content');
     const hashes = Buffer.concat(leaves.map(({ hash }) => hash));
+    const epoch = (await readEpochs(client)).at(-1)!;
     const seal = this.key.seal({
-      log: before?.log ?? randomBytes(16).toString('hex'),
+      log: before?.log ?? epoch.log,
+      epoch: epoch.number,
       number: (before?.number ?? 0) + 1,
       previous: last[0] ? hashOfStatement(last[0].statement) : nothingBefore,
       events: leaves.length,

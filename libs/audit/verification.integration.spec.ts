@@ -365,6 +365,7 @@ describe('the audit of the log', () => {
       )!;
     return stranger.seal({
       log,
+      epoch: 1,
       previous,
       root,
       time,

@@ -12,6 +12,7 @@ import {
   hashedColumns,
   hashLength,
   noHash,
+  readEpochs,
   sha256Of,
   streamsMoved,
   type Archive,
@@ -28,7 +29,9 @@ import {
   type Statement,
   type TrustedKeys,
 } from './seal';
+import type { RestorationStatement } from './restoration';
 import { checkAmendments, hashesBefore } from './stored-amendments';
+import { checkRestorations, replacedBy } from './stored-restorations';
 
 /** A difference from what was recorded or sealed. */
 export interface Fault {
@@ -65,6 +68,8 @@ export type FaultCode =
   | 'seal_missing'
   /** The amendment is not as it was signed, or its changes are others: what it has changed counts as changed. */
   | 'amendment_unsigned'
+  /** The log was restored, and no trusted key has signed that: witnesses may have seen what it does not have. */
+  | 'restore_unsigned'
   /** The file of an archive cannot be read: what it has is not known, and the seals over it are not compared. */
   | 'archive_missing'
   /** The file of an archive is not the one that was written. */
@@ -82,6 +87,10 @@ export interface Verified {
   /** The number of signed amendments, and of the events that they have changed. */
   readonly amendments: number;
   readonly amended: number;
+  /** The signed statements that the log was restored to an earlier moment, the oldest first. */
+  readonly restorations: readonly RestorationStatement[];
+  /** The number of seals of witnesses that were replaced by a restore. */
+  readonly replaced: number;
   /** The statement of the newest seal; undefined when there is none. */
   readonly newest: Statement | undefined;
   /** The first `mostFaults` faults in the order of the log. Empty when the log is as it was recorded. */
@@ -142,6 +151,8 @@ export class Verification {
   /** The numbers of the amendments that are valid. */
   private amendments: readonly number[] = [];
   private archives: readonly Archive[] = [];
+  private restorations: readonly RestorationStatement[] = [];
+  private replaced = 0;
 
   /** The positions of the events that were gathered for the open seal. */
   private positions: number[] = [];
@@ -174,12 +185,16 @@ export class Verification {
       const { valid, events: amended, faults: amiss } = await checkAmendments(client, this.options.trusted);
       this.amendments = valid;
       for (const { message, position } of amiss) this.report({ position, code: 'amendment_unsigned', message });
+      const restored = await checkRestorations(client, await readEpochs(client), this.options.trusted);
+      this.restorations = restored.valid;
+      for (const { after, message } of restored.faults)
+        this.report({ position: after + 1, code: 'restore_unsigned', message });
       const newest = await this.readAll(client, this.seals(count), head);
       reached?.(head);
       const unsealed = await this.readEnd(client, newest?.upTo ?? 0, head);
       this.faults.sort((a, b) => a.position - b.position);
-      const { faults, faultCount, events } = this;
-      const checked = { events, unsealed, seals: count, amendments: valid.length, amended };
+      const { faults, faultCount, events, restorations, replaced } = this;
+      const checked = { events, unsealed, seals: count, amendments: valid.length, amended, restorations, replaced };
       return { ...checked, newest, faults: faults.slice(0, mostFaults), faultCount };
     } catch (error) {
       signal?.throwIfAborted();
@@ -419,7 +434,9 @@ export class Verification {
     const seen = new Map<number, string>();
     for (const seal of witness) {
       const says = readStatement(seal.statement);
-      if (says && isSigned(seal, trusted)) seen.set(says.number, seal.statement);
+      if (!says || !isSigned(seal, trusted)) continue;
+      if (replacedBy(seal, this.restorations)) this.replaced++;
+      else seen.set(says.number, seal.statement);
     }
     /** The newest valid seal. */
     let before: Statement | undefined;
@@ -446,7 +463,8 @@ export class Verification {
           continue;
         }
         const isNext = follows === undefined || (says.previous === follows && says.after === (before?.upTo ?? 0));
-        if (!isNext || (before && says.log !== before.log))
+        const isOfLog = !before || (says.log === before.log && says.epoch >= before.epoch);
+        if (!isNext || !isOfLog || says.epoch !== this.epochAfter(number - 1))
           fault('seal_unlinked', `Seal ${number} does not follow the one before it`);
         const other = seen.get(number);
         if (other !== undefined && other !== seal.statement)
@@ -463,6 +481,11 @@ export class Verification {
         code: 'seal_removed',
         message: `A witness has seen seal ${gone}, and it is not here: the log is cut off after position ${before?.upTo ?? 0}`,
       });
+  }
+
+  /** Gives the epoch of the seal after one of a number: that of the newest restore which left the seals up to it. */
+  private epochAfter(number: number): number {
+    return this.restorations.findLast(({ seals }) => seals <= number)?.epoch ?? 1;
   }
 
   /**

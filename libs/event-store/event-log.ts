@@ -7,6 +7,7 @@ import type { RecordedEvent } from './event';
 import type { Span } from './event-archive';
 import { firstInFlightSql } from './in-flight';
 import { recordedOf } from './kept-event';
+import { LogEpochs } from './log-epochs';
 
 export const eventsChannel = 'sendmux_events';
 
@@ -66,6 +67,7 @@ export class EventLog {
   private readonly sleepers = new Set<() => void>();
   private closed = false;
   private failures = 0;
+  private readonly epochs: LogEpochs;
 
   /**
    * @param pollMs milliseconds between polls. Notifications make the reader prompt; the poll covers a notification that
@@ -74,7 +76,9 @@ export class EventLog {
   constructor(
     private readonly pool: Pool,
     private readonly pollMs = 250,
-  ) {}
+  ) {
+    this.epochs = LogEpochs.of(pool);
+  }
 
   /** Gives the newest settled position; 0 for an empty log. */
   async head(): Promise<number> {
@@ -132,7 +136,7 @@ export class EventLog {
         : `SELECT ${eventColumns} FROM events WHERE ${where} AND (${streams.condition}) ORDER BY events.position LIMIT $6`,
       values: [after, end, types, from, to, limit, ...(isList ? [streams] : streams.values)],
     });
-    const events = rows.map(recordedEvent);
+    const events = await this.epochs.place(rows.map(recordedEvent));
     return { events, settledUpTo: rows.length === limit ? events.at(-1)!.position : end };
   }
 
@@ -194,7 +198,7 @@ export class EventLog {
     for (let archive; (archive = await archiveAbove(this.pool, position)); position = archive.upTo)
       for await (const events of eventsOf(this.pool, archive, position)) {
         if (signal.aborted || this.closed) return;
-        yield events.map(recordedOf);
+        yield await this.epochs.place(events.map(recordedOf));
       }
     while (!signal.aborted && !this.closed) {
       this.listen();
@@ -238,7 +242,7 @@ export class EventLog {
       text: `SELECT ${eventColumns} FROM events WHERE position > $1 AND position <= $2 ORDER BY events.position LIMIT $3`,
       values: [after, fence, limit],
     });
-    const events = rows.map(recordedEvent);
+    const events = await this.epochs.place(rows.map(recordedEvent));
     return { events, settledUpTo: rows.length === limit ? events.at(-1)!.position : fence };
   }
 

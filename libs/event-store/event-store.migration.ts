@@ -199,6 +199,49 @@ class CreateEventArchives1798100000000 implements MigrationInterface {
   }
 }
 
+/**
+ * Gives the log an identity, and its first epoch. Releases before this one know nothing of either, and go on: until the
+ * log is restored to an earlier moment, no event names an epoch.
+ */
+class CreateLogEpochs1799100000000 implements MigrationInterface {
+  readonly name = 'CreateLogEpochs1799100000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    // Epoch 1 begins after 0. `up_to` is the newest event that a restored log had, `goes_on_after` the position
+    // after which it went on, and `lost_from` the time at which the lost history begins.
+    await runner.query(`
+      CREATE TABLE log_epochs (
+        epoch bigint PRIMARY KEY,
+        log_id text NOT NULL,
+        after_position bigint NOT NULL,
+        up_to bigint,
+        goes_on_after bigint,
+        lost_from timestamptz,
+        restored_at timestamptz,
+        reason text
+      )`);
+    // The timeline of the write-ahead log on which event-relay has last published: another one after a restore, or a
+    // fail-over.
+    await runner.query('ALTER TABLE checkpoints ADD COLUMN timeline text');
+    // A log that is sealed has an identity in its seals already: the second line of their statements.
+    await runner.query(`
+      DO $$
+      DECLARE id text := replace(gen_random_uuid()::text, '-', '');
+      BEGIN
+        IF to_regclass('audit_seals') IS NOT NULL THEN
+          EXECUTE 'SELECT coalesce((SELECT substring(statement FROM E''\nlog (\\w{1,64})\n'')
+            FROM audit_seals ORDER BY number DESC LIMIT 1), $1)' INTO id USING id;
+        END IF;
+        INSERT INTO log_epochs (epoch, log_id, after_position) VALUES (1, id, 0);
+      END $$`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE checkpoints DROP COLUMN timeline');
+    await runner.query('DROP TABLE log_epochs');
+  }
+}
+
 export const eventStoreMigrations: readonly Migration[] = [
   CreateEvents1770000000000,
   ChainEvents1795700000000,
@@ -206,4 +249,5 @@ export const eventStoreMigrations: readonly Migration[] = [
   PartitionSmallLogs1797100000100,
   LetEventsBeAmended1798000000500,
   CreateEventArchives1798100000000,
+  CreateLogEpochs1799100000000,
 ];

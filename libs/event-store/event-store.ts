@@ -7,6 +7,7 @@ import { keptStream } from './archives';
 import { eventHashSql, noHash } from './event-hash';
 import { eventColumns, eventsChannel, recordedEvent, type EventRow } from './event-log';
 import { recordedOf } from './kept-event';
+import { LogEpochs } from './log-epochs';
 import {
   boundsSql,
   EventPartitions,
@@ -40,6 +41,10 @@ export const newestTypeSql = (stream: string, upTo: string, types: readonly stri
   ELSE (SELECT type FROM events WHERE events.stream = ${stream} AND events.position <= ${upTo}
     AND events.type IN (${types.map((type) => `'${type}'`).join(', ')}) ORDER BY events.version DESC LIMIT 1)
   END`;
+
+/** Gives the SQL condition that the stream which an expression names has an event of a type outside of archives. */
+export const hasTypeSql = (stream: string, type: string): string =>
+  `EXISTS (SELECT FROM events WHERE events.stream = ${stream} AND events.type = '${type}')`;
 
 /** How often the positions of an append may be in a partition that is not open. */
 const mostOpenings = 10;
@@ -88,6 +93,7 @@ export class EventStore {
   private hasNewEvents = false;
   private announcing = false;
   private readonly partitions: EventPartitions;
+  private readonly epochs: LogEpochs;
   private statements: Promise<Statements> | undefined;
   /** When the statements are made anew, in milliseconds of the clock of the process. */
   private statementsUntil = 0;
@@ -104,6 +110,7 @@ export class EventStore {
     private readonly answerWithinMs = longestAnswerMs,
   ) {
     this.partitions = new EventPartitions(pool);
+    this.epochs = LogEpochs.of(pool);
   }
 
   /**
@@ -172,7 +179,7 @@ export class EventStore {
         ORDER BY version LIMIT $3`,
       values: [stream, fromVersion, limit],
     });
-    return rows?.map(recordedEvent) ?? this.fromArchives({ stream, first: fromVersion }, limit);
+    return rows ? this.epochs.place(rows.map(recordedEvent)) : this.fromArchives({ stream, first: fromVersion }, limit);
   }
 
   /**
@@ -201,7 +208,7 @@ export class EventStore {
         limit,
       ],
     });
-    if (rows) return rows.map(recordedEvent);
+    if (rows) return this.epochs.place(rows.map(recordedEvent));
     const found: RecordedEvent[] = [];
     for (const part of parts)
       if (found.length < limit) found.push(...(await this.fromArchives(part, limit - found.length)));
@@ -245,8 +252,10 @@ export class EventStore {
           types.includes(type) && version < below && position <= upTo;
         newest.push(events.findLast(isAsked));
       }
-    const found = new Map(rows?.map(({ nth, ...row }) => [nth, recordedEvent(row)]));
-    return rows ? asked.map((_, i) => found.get(i + 1)) : newest;
+    if (!rows) return newest;
+    const events = await this.epochs.place(rows.map(({ nth: _, ...row }) => recordedEvent(row)));
+    const found = new Map(rows.map(({ nth }, i) => [nth, events[i]]));
+    return asked.map((_, i) => found.get(i + 1));
   }
 
   /** Gives the newest event of a type below a version of a stream; undefined where there is none. */
@@ -270,7 +279,7 @@ export class EventStore {
     { stream, first, last = 2 ** 31 - 1 }: Omit<StreamPart, 'last'> & Partial<StreamPart>,
     limit?: number,
   ): Promise<RecordedEvent[]> {
-    return (await keptStream(this.pool, stream, { first, last }, limit)).map(recordedOf);
+    return this.epochs.place((await keptStream(this.pool, stream, { first, last }, limit)).map(recordedOf));
   }
 
   /** Makes the JSON of an append at once, so that what cannot be JSON fails alone, and later changes are not sent. */

@@ -1,3 +1,5 @@
+import type { Epoch } from './epochs';
+
 /** What caused an event. Stored beside it, never inside it. */
 export interface EventMetadata {
   readonly actor: string;
@@ -27,10 +29,16 @@ export interface RecordedEvent extends NewEvent {
   /** Place in the stream, from 1, without gaps. */
   readonly version: number;
   readonly metadata: EventMetadata;
+  /** The epoch of the log; absent in the first, which lasts until the log is restored to an earlier moment. */
+  readonly epoch?: Epoch;
 }
 
-/** Gives the name that an event has in causation ids, in logs and in messages. */
-export const eventId = (event: Pick<RecordedEvent, 'stream' | 'version'>): string => `${event.stream}/${event.version}`;
+/**
+ * Gives the name that an event has in causation ids, in logs and in messages. A restored log gives versions a second
+ * time, so that from then on the name has the epoch too.
+ */
+export const eventId = ({ stream, version, epoch }: Pick<RecordedEvent, 'stream' | 'version' | 'epoch'>): string =>
+  `${stream}/${version}${epoch ? `/${epoch.number}` : ''}`;
 
 /** The CloudEvents `source` of every event: a URI reference that names the product (CloudEvents 1.0, section 3.1.1). */
 export const eventSource = '/sendmux-domains';

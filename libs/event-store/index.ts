@@ -1,6 +1,7 @@
 export { ArchiveAway, ArchiveBroken, readArchive, sha256Of, writeArchive, type WrittenArchive } from './archive-file';
 export * from './archives';
 export * from './archiving';
+export * from './epochs';
 export * from './errors';
 export * from './event';
 export * from './event-amendment';
@@ -12,6 +13,7 @@ export * from './event-store';
 export * from './event-store.migration';
 export * from './event-store.module';
 export * from './kept-event';
+export * from './log-epochs';
 export { isOneTable, partitionEvents, type Partitioned, type PartitionOptions } from './partitioning';
 export { chainedSql, EventPartitions, isStreamSql } from './partitions';
 export * from './stream-reader';

@@ -1,3 +1,4 @@
 export * from './mail-server';
 export * from './mail-server.module';
-export { mailServerMigrations } from './mail-server.migration';
+export * from './mail-server-tables';
+export { mailServerMigrations, sharedDomainId } from './mail-server.migration';

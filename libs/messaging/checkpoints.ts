@@ -2,8 +2,18 @@ import type { Connection } from '@app/database';
 
 type Queryable = Pick<Connection, 'query'>;
 
+const relay = 'event-relay ';
+
 /** Names the checkpoint of event-relay: another topic gets the whole log. */
-export const relayCheckpoint = (topic: string): string => `event-relay ${topic}`;
+export const relayCheckpoint = (topic: string): string => `${relay}${topic}`;
+
+/** Has event-relay publish all events above a position again, to whatever topic. */
+export async function takeRelaysBack(database: Queryable, position: number): Promise<void> {
+  await database.query('UPDATE checkpoints SET position = $2 WHERE starts_with(name, $1) AND position > $2', [
+    relay,
+    position,
+  ]);
+}
 
 /** Reads the checkpoint of the consumer of this name; undefined when it has none yet. */
 export async function readCheckpoint(database: Queryable, name: string): Promise<number | undefined> {
@@ -24,4 +34,24 @@ export async function advanceCheckpoint(database: Queryable, name: string, posit
      ON CONFLICT (name) DO UPDATE SET position = greatest(checkpoints.position, excluded.position), updated_at = now()`,
     [name, position],
   );
+}
+
+/**
+ * Gives the timeline of the server's write-ahead log, and the one that was noted with a checkpoint; null for none. The
+ * server begins another one when it is restored, and when a stand-by is promoted.
+ */
+export async function timelines(
+  database: Queryable,
+  name: string,
+): Promise<{ readonly now: string; readonly noted: string | null }> {
+  const { rows } = await database.query<{ now: string; noted: string | null }>(
+    `SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS now,
+       (SELECT timeline FROM checkpoints WHERE name = $1) AS noted`,
+    [name],
+  );
+  return rows[0]!;
+}
+
+export async function noteTimeline(database: Queryable, name: string, timeline: string): Promise<void> {
+  await database.query('UPDATE checkpoints SET timeline = $2 WHERE name = $1', [name, timeline]);
 }

@@ -1,4 +1,12 @@
-import { dataSchema, eventId, eventSource, sequenceOf, type EventMetadata, type RecordedEvent } from '@app/event-store';
+import {
+  dataSchema,
+  eventId,
+  eventSource,
+  sequenceOf,
+  type Epoch,
+  type EventMetadata,
+  type RecordedEvent,
+} from '@app/event-store';
 import { knownTraceparent } from '@app/tracing';
 import { CannotBeHandled } from './ordered-dispatch';
 
@@ -52,7 +60,7 @@ export function attributesOf(
   metadata: EventMetadata,
   replayId?: string,
 ): Record<string, string> {
-  const { stream, version, type, schemaVersion, time, position } = event;
+  const { stream, version, type, schemaVersion, time, position, epoch } = event;
   return {
     specversion: '1.0',
     id: eventId(event),
@@ -64,6 +72,7 @@ export function attributesOf(
     partitionkey: stream,
     sequence: sequenceOf(position),
     streamversion: String(version),
+    ...(epoch && { logid: epoch.log, epoch: String(epoch.number), epochafter: sequenceOf(epoch.after) }),
     actor: metadata.actor,
     correlationid: metadata.correlationId,
     ...(metadata.causationId && { causationid: metadata.causationId }),
@@ -125,8 +134,12 @@ export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value
   const type = eventTypeOf(message);
   if (!type) throw new CannotBeHandled(`The header ce_type does not begin with ${typePrefix}: ${header('ce_type')}`);
   const [stream, version] = [header('ce_subject'), count('ce_streamversion')];
-  if (header('ce_id') !== `${stream}/${version}`)
-    throw new CannotBeHandled(`The header ce_id is not ${stream}/${version}: ${headers.ce_id}`);
+  const epoch: Epoch | undefined =
+    headers.ce_epoch === undefined
+      ? undefined
+      : { log: header('ce_logid'), number: count('ce_epoch'), after: count('ce_epochafter') };
+  const id = eventId({ stream, version, ...(epoch && { epoch }) });
+  if (header('ce_id') !== id) throw new CannotBeHandled(`The header ce_id is not ${id}: ${headers.ce_id}`);
   const schemaVersion = Number(header('ce_dataschema').slice(dataSchema(type, 0).length - 1));
   if (headers.ce_dataschema !== dataSchema(type, schemaVersion) || !(schemaVersion >= 1))
     throw new CannotBeHandled(`The header ce_dataschema names no schema of ${type}: ${headers.ce_dataschema}`);
@@ -142,6 +155,7 @@ export function fromCloudEvent(message: Pick<ReceivedMessage, 'headers' | 'value
     schemaVersion,
     time,
     position: count('ce_sequence'),
+    ...(epoch && { epoch }),
     data: json(value),
     metadata: {
       actor: header('ce_actor'),

@@ -17,9 +17,11 @@ export * from './kafka-driver';
 export { KafkaAway, RecordRefused } from './kafka-errors';
 export * from './kafka-settings';
 export * from './kafka-transport';
+export * from './kept-offsets';
 export * from './log-reader';
 export * from './log-transport';
 export * from './migrations';
+export * from './read-topic';
 export * from './replays';
 export * from './topic-check';
 export * from './topic-publisher';
@@ -27,6 +29,7 @@ export { describeError } from './describe-error';
 export { consumerMetrics, measure, measureNoMore } from './metrics';
 export {
   alignParkedEvents,
+  nameParkedEvents,
   parkedEvent,
   ParkedMessages,
   type ParkedMessage,

@@ -72,6 +72,12 @@ export interface KafkaAdmin {
   ends(topic: string): Promise<Map<number, number>>;
   /** Gives the next offset to read of each partition for which the group has committed one. */
   committed(group: string, topic: string): Promise<Map<number, number>>;
+  /**
+   * Sets the next offset to read of partitions, for a group that has no members.
+   *
+   * @throws {KafkaAway} also when the group has members.
+   */
+  setCommitted(group: string, topic: string, offsets: ReadonlyMap<number, number>): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backOffMs, endLog } from '@app/runtime';
-import { fromCloudEvent } from './cloud-event';
+import { LogEpochs } from '@app/event-store';
+import { fromCloudEvent, type DeliveredEvent } from './cloud-event';
 import { describeError } from './describe-error';
 import { EventTransport, stalledMs, type EventTransportOptions } from './event-transport';
 import type { GroupMember, KafkaDriver } from './kafka-driver';
@@ -8,8 +9,9 @@ import { KafkaAway } from './kafka-errors';
 import { KafkaOffsets } from './kafka-offsets';
 import { messageToPark, parkOnceDatabaseAnswers } from './kafka-parking';
 import { KafkaPartitions, type KafkaDelivery } from './kafka-partitions';
+import { KeptOffsets } from './kept-offsets';
 import { aborted, pause } from './log-reader';
-import type { OrderedDispatch } from './ordered-dispatch';
+import { CannotBeHandled, type OrderedDispatch } from './ordered-dispatch';
 
 export interface KafkaTransportOptions extends EventTransportOptions {
   readonly client: Pick<KafkaDriver, 'admin' | 'member'>;
@@ -51,6 +53,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
   private readonly closeAsked = aborted(this.closing.signal);
   private readonly partitions: KafkaPartitions;
   private readonly offsets: KafkaOffsets;
+  private readonly kept: KeptOffsets;
   private running: Promise<void> | undefined;
   private member: GroupMember | undefined;
   private committing: Promise<void> | undefined;
@@ -68,6 +71,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
     super(options);
     const { topic, client, groupId } = options;
     this.offsets = new KafkaOffsets(client, topic, groupId, this.logger);
+    this.kept = new KeptOffsets(options.pool, groupId, topic);
     this.partitions = new KafkaPartitions({
       topic,
       group: this.group,
@@ -200,6 +204,20 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
     await (signal.aborted ? Promise.race([left, sleep(leaveMs, undefined, { ref: false })]) : left);
   }
 
+  /**
+   * Leaves out an event of a history that a restore has ended.
+   *
+   * @throws {CannotBeHandled} when the event is of an epoch that this database does not know.
+   */
+  private async handleUnlessVoid(event: DeliveredEvent): Promise<void> {
+    const epochs = await LogEpochs.of(this.pool).epochs();
+    if (epochs.isAhead(event))
+      throw new CannotBeHandled(
+        'The event is of an epoch that this log does not know, so the log was restored since: run `sendmux restore`.',
+      );
+    if (!epochs.isVoid(event)) await this.handle(event);
+  }
+
   private commit(): Promise<void> {
     return (this.committing ??= this.commitMoved().finally(() => (this.committing = undefined)));
   }
@@ -217,7 +235,11 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
       this.partitions.committed(offsets);
     } catch (error) {
       this.logger.debug(`Offsets are not committed: ${(error as Error).message}`);
+      return;
     }
+    await this.kept
+      .note(offsets)
+      .catch((error: Error) => this.logger.debug(`Offsets are not kept beside the effects: ${error.message}`));
   }
 
   private askForOffsets(): void {
@@ -249,7 +271,7 @@ export class KafkaTransport extends EventTransport<KafkaTransportStatus> {
       after,
       backlog,
       concurrency,
-      handle: async ({ message }) => this.handle(fromCloudEvent(message)),
+      handle: async ({ message }) => this.handleUnlessVoid(fromCloudEvent(message)),
       parked: ({ message }) => messageToPark(topic, message),
       park: (what, error, tries) =>
         parkOnceDatabaseAnswers(() => this.parked.park(this.group, what, error, tries), {

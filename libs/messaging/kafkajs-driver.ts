@@ -260,6 +260,16 @@ class KafkajsAdmin implements KafkaAdmin {
     });
   }
 
+  setCommitted(group: string, topic: string, offsets: ReadonlyMap<number, number>): Promise<void> {
+    return withKafkaErrors(() =>
+      this.admin.setOffsets({
+        groupId: group,
+        topic,
+        partitions: [...offsets].map(([partition, offset]) => ({ partition, offset: String(offset) })),
+      }),
+    );
+  }
+
   close(): Promise<void> {
     return this.admin.disconnect();
   }

@@ -104,9 +104,31 @@ class CreateReplays1795700000300 implements MigrationInterface {
   }
 }
 
+/** Keeps beside the effects of a consumer how far it has come on Kafka, since a restore takes both back together. */
+class KeepKafkaOffsets1799100000100 implements MigrationInterface {
+  readonly name = 'KeepKafkaOffsets1799100000100';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      CREATE TABLE kafka_offsets (
+        consumer_group text NOT NULL,
+        topic text NOT NULL,
+        partition integer NOT NULL,
+        next_offset bigint NOT NULL,
+        written_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (consumer_group, topic, partition)
+      )`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP TABLE kafka_offsets');
+  }
+}
+
 export const messagingMigrations: readonly Migration[] = [
   CreateParkedMessages1795400000200,
   NameParkedMessages1795470000200,
   CreateReplays1795700000300,
   OrderParkedMessages1795900000200,
+  KeepKafkaOffsets1799100000100,
 ];

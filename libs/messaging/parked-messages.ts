@@ -1,5 +1,5 @@
-import { inTransaction } from '@app/database';
-import { eventId, EventStore, type RecordedEvent } from '@app/event-store';
+import { inTransaction, type Connection } from '@app/database';
+import { eventId, EventStore, type Epoch, type RecordedEvent } from '@app/event-store';
 import type { Pool, QueryResult, QueryResultRow } from 'pg';
 import type { ReceivedMessage } from './cloud-event';
 import { describeError } from './describe-error';
@@ -285,4 +285,22 @@ export async function alignParkedEvents(pool: Pool, types: readonly string[]): P
     if (rows.length < alignedAtOnce) return;
     after = rows.at(-1)!;
   }
+}
+
+/**
+ * Gives the parked events of an epoch that begins the names that they have in it, so that what comes again is known.
+ *
+ * @returns how many there are.
+ */
+export async function nameParkedEvents(client: Connection, epoch: Epoch): Promise<number> {
+  const { rows } = await client.query<{ group: string; message: string; event: RecordedEvent }>(
+    `SELECT consumer_group AS "group", message, event FROM parked_messages WHERE position > $1 AND event IS NOT NULL`,
+    [epoch.after],
+  );
+  for (const { group, message, event } of rows)
+    await client.query(
+      'UPDATE parked_messages SET message = $3, event = $4 WHERE consumer_group = $1 AND message = $2',
+      [group, message, eventId({ ...event, epoch }), JSON.stringify({ ...event, epoch })],
+    );
+  return rows.length;
 }

@@ -286,6 +286,13 @@ class PlatformaticAdmin implements KafkaAdmin {
     });
   }
 
+  setCommitted(group: string, topic: string, offsets: ReadonlyMap<number, number>): Promise<void> {
+    const partitionOffsets = [...offsets].map(([partition, offset]) => ({ partition, offset: BigInt(offset) }));
+    return withKafkaErrors(() =>
+      this.admin.alterConsumerGroupOffsets({ groupId: group, topics: [{ name: topic, partitionOffsets }] }),
+    );
+  }
+
   close(): Promise<void> {
     return this.admin.close();
   }

@@ -20,7 +20,8 @@ export class TopicUnfit extends Error {
   override readonly name = 'TopicUnfit';
 }
 
-const faults = new Gauge({
+/** Says what an operator has to mend about a topic; the setting `log` is that the log is another one than it has. */
+export const topicFault = new Gauge({
   name: 'sendmux_topic_fault',
   help: 'Settings of a topic that an operator has to mend: 1 where there is a fault',
   labelNames: ['topic', 'setting'],
@@ -111,9 +112,9 @@ export class TopicCheck {
   /** Alarms an operator, once for each fault. */
   private tell(settings: readonly string[], fault: string): void {
     const { topic } = this;
-    for (const setting of this.shown) faults.remove({ topic, setting });
+    for (const setting of this.shown) topicFault.remove({ topic, setting });
     this.shown = settings;
-    for (const setting of settings) faults.set({ topic, setting }, 1);
+    for (const setting of settings) topicFault.set({ topic, setting }, 1);
     if (fault && fault !== this.told) this.logger.error(fault);
     this.told = fault;
   }

@@ -1,3 +1,4 @@
+export * from './compared-rows';
 export * from './domains.migration';
 export * from './domains.projection';
 export * from './domains.queries';

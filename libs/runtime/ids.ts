@@ -15,6 +15,12 @@ export function newId(
   return `${prefix}_cl${now.toString(36).padStart(9, '0')}${random(16)}`;
 }
 
+/** Gives when an id of `newId` was made, in milliseconds since the epoch; undefined of any other text. */
+export function timeOfId(id: string): number | undefined {
+  const [, time] = /^[a-z]+_cl([0-9a-z]{9})[0-9a-z]{16}$/.exec(id) ?? [];
+  return time === undefined ? undefined : parseInt(time, 36);
+}
+
 /** Makes a team id: `team_` and ten base-36 digits, which is short since customers place it in their DNS. */
 export const newTeamId = (): string => `team_${random(10)}`;
 

@@ -29,6 +29,7 @@ const others = [
   'isPublicAddress',
   'listWebhooks',
   'messageBefore',
+  'nameDeliveries',
   'newSecret',
   'noticeKeyOf',
   'removeWebhooksOf',

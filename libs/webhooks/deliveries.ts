@@ -358,3 +358,23 @@ export async function messageBefore(
   );
   return rows[0];
 }
+
+/**
+ * Gives the deliveries of some events the names that their messages have in an epoch of the log. A message of the
+ * history that was lost, which an endpoint may have got, has another one.
+ *
+ * @param events their streams and versions, side by side.
+ * @returns how many deliveries there are.
+ */
+export async function nameDeliveries(
+  client: Connection,
+  epoch: number,
+  { streams, versions }: { readonly streams: readonly string[]; readonly versions: readonly number[] },
+): Promise<number> {
+  const { rowCount } = await client.query(
+    `UPDATE webhook_deliveries AS d SET message = e.stream || '/' || e.version || '/' || $1::bigint
+     FROM unnest($2::text[], $3::int[]) AS e (stream, version) WHERE d.subject = e.stream AND d.version = e.version`,
+    [epoch, streams, versions],
+  );
+  return rowCount ?? 0;
+}

@@ -3,11 +3,25 @@ import { ApiHeader } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ApiError } from './api-error';
 
+/** What follows the version in every tag of this process: nothing in the first epoch of its log. */
+let afterVersion = '';
+
+/**
+ * Has all tags name an epoch of the log. A log that was restored gives versions a second time, to other states, and a
+ * tag from before must name none of them.
+ */
+export const tagByEpoch = (epoch: number): void => {
+  afterVersion = epoch === 1 ? '' : `-${epoch}`;
+};
+
+/** Gives what a tag says of a version, in its quotation marks. */
+const opaque = (version: number | string): string => `"${version}${afterVersion}"`;
+
 /**
  * Writes the entity tag of a version. It is weak, since an answer also has times that change without a new version
  * (RFC 9110 section 8.8.1).
  */
-export const entityTag = (version: number | string): string => `W/"${version}"`;
+export const entityTag = (version: number | string): string => `W/${opaque(version)}`;
 
 /** The header fields `If-Match` and `If-None-Match` of a request (RFC 9110 section 13.1). */
 export class Preconditions {
@@ -83,4 +97,4 @@ export const preconditionFailed = (method: string, header: keyof typeof failures
  * are weak, and a change of the times that they leave out is nothing that a writer could overwrite (decision 32).
  */
 const names = (list: string, version: number | string): boolean =>
-  list.trim() === '*' || list.split(',').some((tag) => tag.trim().replace(/^W\//, '') === `"${version}"`);
+  list.trim() === '*' || list.split(',').some((tag) => tag.trim().replace(/^W\//, '') === opaque(version));
