@@ -84,6 +84,12 @@ interface Added {
     });
     return found;
   };
+  const recordsOnTopic = async () => {
+    const admin = await new KafkaClient({ brokers: kafka.brokers, tls: false }, 'test').admin();
+    const ends = await admin.ends(system.settings.KAFKA_TOPIC!);
+    await admin.close();
+    return [...ends.values()].reduce((sum, end) => sum + end, 0);
+  };
   const relayed = (what: string) =>
     system.until(what, () =>
       withLog(async (pool) => {
@@ -205,12 +211,12 @@ interface Added {
       holder.release();
     });
     // An event-relay that is started too early publishes nothing, and says what to do.
-    const ends = (await onTopic()).length;
+    const ends = await recordsOnTopic();
     const starting = system.start('event-relay').catch((error: Error) => error.message);
     await system.until('it refuses', () => system.log('event-relay').includes('its database was taken back'));
     await system.stop('event-relay');
     expect(await starting).toContain('event-relay ended');
-    expect((await onTopic()).length).toBe(ends);
+    expect(await recordsOnTopic()).toBe(ends);
     expect(sendmux('restore').stdout).toContain('Nothing is changed.');
     const done = sendmux('restore', '--reason', 'a disk was lost', '--yes');
     expect(done).toMatchObject({ status: 0 });
@@ -356,10 +362,12 @@ interface Added {
     );
     // Asked for: what the log has is made again, and what it has lost stays.
     expect(reconciled('--repair').status).toBe(1);
-    await system.until('what the log has is there again', () => {
-      const { outcome } = reconciled();
-      return outcome.shown.every(({ kind }) => kind === 'lost' || kind === 'foreign');
-    });
+    let left: unknown[];
+    for (const until = Date.now() + 60_000; ; await delay(500)) {
+      left = reconciled('ses', 'mail-server').outcome.shown.filter(({ kind }) => kind !== 'lost' && kind !== 'foreign');
+      if (left.length === 0 || Date.now() > until) break;
+    }
+    expect(left).toEqual([]);
     expect((await system.sandbox.identities()).map(({ name }) => name)).toEqual(
       expect.arrayContaining(['goes.acme.com', 'lost.acme.com']),
     );
@@ -369,8 +377,7 @@ interface Added {
     const mine = (await system.sandbox.identities()).find(({ name }) => name === 'lost.acme.com');
     expect(mine?.tags).toEqual([{ Key: 'sendmux:domain-id', Value: id }]);
     expect(id).not.toBe(lost);
-    expect(reconciled('--delete-lost').status).toBe(0);
-    expect(reconciled()).toMatchObject({ status: 0 });
+    expect(reconciled('--delete-lost', 'ses', 'mail-server').status).toBe(0);
   });
 
   it('makes the tables of the mail server anew from the log', async () => {

@@ -4,7 +4,7 @@ import { isLive, type Provisioned } from '@app/mail-domain';
 import { MailServer } from '@app/mail-server';
 import { defaultShard, sesRelay } from '@app/runtime';
 import { StoredSenderRules } from '@app/sender-rules';
-import { provisioningLists, reconcileTask, TaskList, TaskWorker } from '@app/tasks';
+import { ofReconcileKey, provisioningLists, TaskList, TaskWorker } from '@app/tasks';
 import { RoleMail } from './role-mail';
 
 export const placementTasks = provisioningLists.placement;
@@ -36,13 +36,14 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
       list: placementTasks,
       concurrency: 16,
       backOff: { baseMs: 500, capMs: 10_000 },
-      handle: async ({ key, kind }) => {
+      handle: async ({ key }) => {
+        const { id, isAnew } = ofReconcileKey(key);
         if (key === roleMailTask) return this.roleMail.update();
         if (key === relaysTask) await this.updateRelays();
-        else if (key.startsWith('mbx_')) await this.placeMailbox(key);
+        else if (id.startsWith('mbx_')) await this.placeMailbox(id);
         else {
-          if (kind === reconcileTask) await this.registerAgain(key);
-          await this.placeDomain(key);
+          if (isAnew) await this.registerAgain(id);
+          await this.placeDomain(id);
         }
         return 'done';
       },

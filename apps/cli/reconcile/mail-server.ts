@@ -2,7 +2,7 @@ import { LostHistory } from '@app/event-store';
 import { sharedDomainId, type MailServerTables, type MailboxRow } from '@app/mail-server';
 import { servedDomains, servedMailboxes, statusesOf, type ServedDomain, type ServedMailbox } from '@app/read-model';
 import { defaultShard, sesRelay } from '@app/runtime';
-import { provisioningLists, reconcileTask, TaskList } from '@app/tasks';
+import { provisioningLists, reconcileKey, reconcileTask, TaskList } from '@app/tasks';
 import type { Pool } from 'pg';
 import type { Difference, Findings, Kind } from './findings';
 import { convergeAgain } from './ses';
@@ -165,4 +165,6 @@ async function isGone(pool: Pool, id: string): Promise<boolean> {
 
 /** Has provisioning write a domain or a mailbox to the mail server again, from its stream. */
 const placeAgain = (pool: Pool, id: string): Promise<void> =>
-  new TaskList(pool).put(provisioningLists.placement, id, reconcileTask, { at: new Date().toISOString() });
+  new TaskList(pool).put(provisioningLists.placement, reconcileKey(id), reconcileTask, {
+    at: new Date().toISOString(),
+  });
