@@ -141,8 +141,15 @@ module.exports = {
       name: 'apps-apart',
       comment: 'An app never imports another app: they meet in events and tables of the libs.',
       severity: 'error',
-      from: { path: '^apps/([^/]+)/', pathNot: '\\.spec\\.ts$' },
+      from: { path: '^apps/([^/]+)/', pathNot: ['\\.spec\\.ts$', '^apps/cli/migrations\\.ts$'] },
       to: { path: '^(apps|local|test)/', pathNot: '^apps/$1/' },
+    },
+    {
+      name: 'migrations-from-apps',
+      comment: 'The command that makes all tables knows those of single apps, and nothing else of these.',
+      severity: 'error',
+      from: { path: '^apps/cli/migrations\\.ts$' },
+      to: { path: '^(apps|local|test)/', pathNot: '\\.migration\\.ts$' },
     },
     {
       name: 'web-apart',

@@ -22,13 +22,13 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import autocannon from 'autocannon';
 import { fastify } from 'fastify';
-import { Accounts, accountsMigrations } from '@app/accounts';
+import { Accounts } from '@app/accounts';
 import { migrate, openPool } from '@app/database';
-import { eventStoreMigrations } from '@app/event-store';
 import { dnsRecords } from '@app/mail-records';
-import { readModelMigrations, type DomainView } from '@app/read-model';
+import type { DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { startTracing } from '@app/tracing';
+import { serviceTables } from '../apps/cli/migrations';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { startGateway } from '../test/support/gateway';
@@ -234,9 +234,10 @@ async function main(): Promise<void> {
   const children: ChildProcess[] = [];
   try {
     const bareUrl = await server.database('bare');
-    await migrate(bareUrl, [...eventStoreMigrations, ...readModelMigrations, ...accountsMigrations]);
+    const [gatewayUrl, tracedUrl] = [await server.database('gateway'), await server.database('traced')];
+    for (const url of [bareUrl, gatewayUrl, tracedUrl]) await migrate(url, serviceTables);
     const bare = await inOwnProcess('bare', bareUrl);
-    const gateway = await inOwnProcess('gateway', await server.database('gateway'));
+    const gateway = await inOwnProcess('gateway', gatewayUrl);
     children.push(bare.child, gateway.child);
     console.log(
       `PostgreSQL 18, Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model}; ` +
@@ -276,7 +277,7 @@ async function main(): Promise<void> {
         () => load(bare.serving, method, path(bareId), how),
       );
     }
-    const traced = await inOwnProcess('gateway', await server.database('traced'), await openCollector());
+    const traced = await inOwnProcess('gateway', tracedUrl, await openCollector());
     children.push(traced.child);
     const tracedId = await added(traced.serving);
     console.log('\nrequest     gateway/s    traced/s   ratio (each round)');

@@ -23,10 +23,11 @@ import autocannon from 'autocannon';
 import { Kafka, logLevel, Partitioners } from 'kafkajs';
 import type { Pool } from 'pg';
 import { migrate, openPool } from '@app/database';
-import { EventLog, EventStore, eventStoreMigrations, type NewEvent, type RecordedEvent } from '@app/event-store';
+import { EventLog, EventStore, type NewEvent, type RecordedEvent } from '@app/event-store';
 import { KafkaAway, KafkaClient, LogReader, toCloudEvent, type GroupMember } from '@app/messaging';
 import { newId } from '@app/runtime';
 import { spawnWithParent } from '../local/spawn-with-parent';
+import { serviceTables } from '../apps/cli/migrations';
 import { PublishQueue } from '../apps/event-relay/publish-queue';
 import { kafkaClients, kafkaIsInstalled, testKafka, type KafkaClientName } from '../test/support/kafka';
 import { freePortBlock, startSystem, type System } from '../test/support/processes';
@@ -121,7 +122,7 @@ async function produced(
 
 async function benchRelay(brokers: readonly string[], rounds: number, events: number): Promise<void> {
   const database = await testDatabase();
-  await migrate(database.url, eventStoreMigrations);
+  await migrate(database.url, serviceTables);
   const pool = openPool(database.url, 8);
   const log = new EventLog(pool);
   const store = new EventStore(pool);
@@ -187,7 +188,7 @@ async function readAll(client: KafkaClient, topic: string, events: number): Prom
 
 async function benchLag(library: KafkaClientName, brokers: readonly string[], seconds: number): Promise<void> {
   const database = await testDatabase();
-  await migrate(database.url, eventStoreMigrations);
+  await migrate(database.url, serviceTables);
   const pool = openPool(database.url, 8);
   const store = new EventStore(pool);
   const topic = `bench-${randomUUID()}`;

@@ -25,14 +25,12 @@ import { Logger } from '@nestjs/common';
 import { Pool as HttpPool } from 'undici';
 import type { Pool } from 'pg';
 import { migrate, openPool } from '@app/database';
-import { EventLog, EventStore, eventId, eventStoreMigrations, type RecordedEvent } from '@app/event-store';
-import { messagingMigrations } from '@app/messaging';
+import { EventLog, EventStore, eventId, type RecordedEvent } from '@app/event-store';
 import { announcedEvents, WebhookMessages } from '@app/presentation';
-import { readModelMigrations } from '@app/read-model';
 import { rebuild } from '@app/rebuild';
 import { newId, portOf } from '@app/runtime';
-import { tasksMigrations } from '@app/tasks';
-import { WebhookDeliveries, WebhookReplays, webhooksMigrations, type Message } from '@app/webhooks';
+import { WebhookDeliveries, WebhookReplays, type Message } from '@app/webhooks';
+import { serviceTables } from '../apps/cli/migrations';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { mailboxKeysIn, personalDataKeys } from '../test/support/mailbox-keys';
@@ -523,13 +521,7 @@ async function main(): Promise<void> {
     const onDatabase = async (name: string, run: (url: string) => Promise<void>) => {
       if (!only.includes(name)) return;
       const url = await server.database(`bench_${name}`);
-      await migrate(url, [
-        ...eventStoreMigrations,
-        ...readModelMigrations,
-        ...messagingMigrations,
-        ...tasksMigrations,
-        ...webhooksMigrations,
-      ]);
+      await migrate(url, serviceTables);
       await run(url);
     };
     await onDatabase('deliveries', (url) =>

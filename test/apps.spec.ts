@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import { join, resolve } from 'node:path';
 import { embeddedSettingsFile, portOf } from '@app/runtime';
 import { open } from './support/raw-http';
+import { testDatabase } from './support/test-database';
 import { webhookSecretKeys } from './support/webhooks';
 import { allApps, startSystem, type Answer, type AppName, type System } from './support/processes';
 
@@ -86,6 +87,26 @@ describe('each app', () => {
     } finally {
       container.kill('SIGKILL');
     }
+  });
+
+  it.each([
+    ['gateway', 'DATABASE_URL'],
+    ['provisioning', 'MAIL_SERVER_DATABASE_URL'],
+  ])('%s does not start on older tables at %s, and says what to do', async (app, setting) => {
+    const older = await testDatabase();
+    const { status, stderr } = spawnSync(process.execPath, [resolve(__dirname, `../dist/apps/${app}/main.js`)], {
+      encoding: 'utf8',
+      env: { ...system.settings, [setting]: older.url },
+    });
+    await older.drop();
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: expect.stringMatching(
+        new RegExp(
+          `^${app} cannot start\\.\nThe tables of ${setting} are older than release .*Run \`bin/sendmux migrate\`.*\n$`,
+        ),
+      ) as string,
+    });
   });
 
   it('a warning of Node is a line of the log', async () => {

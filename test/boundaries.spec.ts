@@ -47,6 +47,7 @@ const planted: Record<string, Files | readonly Files[]> = {
     'apps/cli/planted.ts': "import '../sandbox/planted';",
     'apps/sandbox/planted.ts': 'export const planted = 1;',
   },
+  'migrations-from-apps': { 'apps/cli/migrations.ts': "import '../notifier/letter';" },
   'web-apart': { 'web/shared/planted.ts': "import '../../libs/planted-plain';", 'libs/planted-plain.ts': '' },
   'pages-run-in-browsers': { 'web/shared/planted-core.ts': "import 'node:fs';" },
   'pages-are-files': { 'apps/notifier/planted-page.ts': "import '../../web/shared/names';" },

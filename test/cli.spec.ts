@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Accounts } from '@app/accounts';
 import { DomainCommandHandler, MailboxCommandHandler } from '@app/commands';
-import { openPool } from '@app/database';
+import { openPool, thisRelease } from '@app/database';
 import { EventStore } from '@app/event-store';
 import {
   AddDomain,
@@ -78,7 +78,18 @@ describe('sendmux', () => {
       stdout: '',
       stderr: 'sendmux: The database has no tables yet. Run `sendmux migrate` first.\n',
     });
-    expect(sendmux(['migrate'])).toEqual({ status: 0, stdout: 'The tables are up to date.\n', stderr: '' });
+    const unmade = sendmux(['migrate', '--check']);
+    expect(unmade).toMatchObject({
+      status: 1,
+      stdout: expect.stringMatching(/^DATABASE_URL: CreateEvents1770000000000 is missing\n/) as string,
+      stderr: expect.stringMatching(/^sendmux: \d+ migrations are missing\. Run `sendmux migrate`/) as string,
+    });
+    const made = sendmux(['migrate']);
+    expect(made).toMatchObject({ status: 0, stdout: 'The tables are up to date.\n' });
+    // Each with its time, as soon as it is done.
+    expect(made.stderr.replace(/, \d+\.\d{3} s$/gm, ' is missing')).toBe(unmade.stdout);
+    expect(json('migrate', '--check')).toEqual({ missing: [] });
+    expect(json('migrate')).toEqual({ migrated: true, release: thisRelease.version, migrations: [] });
     expect(sendmux(['events', 'partition'])).toEqual({
       status: 0,
       stdout: 'The log is partitioned already.\n',
@@ -94,7 +105,6 @@ describe('sendmux', () => {
       stderr: expect.stringContaining('events of 40 days always stay') as string,
     });
     expect(sendmux(['events', 'archives'])).toMatchObject({ stdout: 'Nothing of the log is in archives.\n' });
-    expect(sendmux(['migrate']).status).toBe(0);
     expect(sendmux(['team', 'list']).stdout).toContain('There is no team yet');
   });
 

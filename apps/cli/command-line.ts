@@ -1,7 +1,6 @@
-import { loadSettings } from '@app/runtime';
 import { Command } from 'commander';
 import { addDoctor } from './doctor/doctor-command';
-import { examples, print } from './output';
+import { addMigrate } from './migrate-command';
 import { addReconcile } from './reconcile/reconcile-command';
 import { addRestore } from './restore/restore-command';
 
@@ -100,23 +99,6 @@ Exit status: 0 done, 1 refused or failed, 2 used wrongly, 3 settings or database
   addDoctor(program);
   addRestore(program);
   addReconcile(program);
-  program
-    .command('migrate')
-    .description('creates the tables, or brings them up to date; safe to repeat, and while apps run')
-    .addHelpText('after', examples('DATABASE_URL=postgres://… MAIL_SERVER_DATABASE_URL=postgres://… sendmux migrate'))
-    .action(async (_options: object, command: Command) => {
-      const settings = loadSettings(process.env, [
-        'DATABASE_URL',
-        'DATABASE_DIRECT_URL',
-        'MAIL_SERVER_DATABASE_URL',
-        'MAIL_SERVER_DATABASE_DIRECT_URL',
-      ]);
-      const { migrateEverything } = await import('./migrations.js');
-      await migrateEverything(
-        settings.DATABASE_DIRECT_URL ?? settings.DATABASE_URL,
-        settings.MAIL_SERVER_DATABASE_DIRECT_URL ?? settings.MAIL_SERVER_DATABASE_URL,
-      );
-      print(command, { migrated: true }, () => ['The tables are up to date.']);
-    });
+  addMigrate(program);
   return program;
 }

@@ -1,7 +1,7 @@
 import { AccountRuleBroken } from '@app/accounts';
 import { KeyUnusable } from '@app/audit';
 import { SigningKeyUnusable } from '@app/domain-connect';
-import { SettingsInvalid } from '@app/runtime';
+import { NotInOrder, SettingsInvalid } from '@app/runtime';
 import { WebhookRuleBroken } from '@app/webhooks';
 import { CommanderError } from 'commander';
 import { commandLine } from './command-line';
@@ -20,6 +20,7 @@ interface Failure {
 /** The error codes of PostgreSQL and the network for a database that is not ready, each with the remedy. */
 const setupFaults: Record<string, string> = {
   '42P01': 'The database has no tables yet. Run `sendmux migrate` first.',
+  '42703': 'The tables of the database are older than this release. Run `sendmux migrate` first.',
   '3D000': 'The database that DATABASE_URL names does not exist.',
   '28P01': 'The database refuses the user or password of DATABASE_URL.',
   ECONNREFUSED: 'No database answers at DATABASE_URL. Does `make start` (or your PostgreSQL) still run?',
@@ -33,6 +34,7 @@ function failure(error: unknown): Failure {
     return { exit: 'usage', code: 'usage', message: error.message.replace(/^error: /, '') };
   if (error instanceof SettingsInvalid || error instanceof KeyUnusable || error instanceof SigningKeyUnusable)
     return { exit: 'setup', code: 'settings', message: error.message };
+  if (error instanceof NotInOrder) return { exit: 'setup', code: 'database', message: error.message };
   if (error instanceof Interrupted) return { exit: 'interrupted', code: 'interrupted', message: error.message };
   const { code, message } = error as NodeJS.ErrnoException;
   const setup = setupFaults[code ?? ''] ?? (message.startsWith('No database at ') ? message : undefined);

@@ -2,13 +2,14 @@ import { Invitations } from '@app/accounts';
 import type { OwnersEnvelope } from './accounts/owners.dto';
 import type { KeySchema, NewKeySchema } from './accounts/keys.dto';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
 });
 afterAll(async () => {

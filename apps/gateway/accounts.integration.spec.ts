@@ -1,12 +1,13 @@
 import { Invitations } from '@app/accounts';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateways: TestGateway[];
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateways = [await startGateway(database.url), await startGateway(database.url)];
 });
 afterAll(async () => {

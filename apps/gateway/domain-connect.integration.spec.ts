@@ -7,7 +7,8 @@ import { DohClient } from '@app/dns';
 import { SigningKey } from '@app/domain-connect';
 import { createApp } from '@app/process';
 import { publicUrl, startGateway, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 import { DohServer } from '../sandbox/doh.server';
 import { SandboxAddress } from '../sandbox/platform-records';
 import { SandboxModule } from '../sandbox/sandbox.module';
@@ -34,7 +35,7 @@ beforeAll(async () => {
     .get(DohServer)
     .urls()
     .map((url) => new DohClient({ url }));
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url, {
     DOMAIN_CONNECT_PROVIDERS: [host],
     DOMAIN_CONNECT_KEY_FILE: file,

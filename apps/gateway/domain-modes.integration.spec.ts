@@ -3,7 +3,8 @@ import type { DnsAnswer } from '@app/dns';
 import type { Questions } from '@app/verification';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
 import { until } from '../../test/support/scheduler';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 const nothing = () => Promise.resolve({ kind: 'nxdomain' as const, aliases: [] });
 const google = { preference: 1, exchange: 'aspmx.l.google.com' };
@@ -25,7 +26,7 @@ const resolver: Questions = {
 };
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   ({ key } = await gateway.key());
   gateway.resolvers.push(resolver);

@@ -5,7 +5,8 @@ import { timeLimits } from '@app/process';
 import { Pool } from 'pg';
 import { answerIn, exchange, open, untilClosed, type RawAnswer } from '../../test/support/raw-http';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -14,7 +15,7 @@ let pool: Pool;
 let key: string;
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   pool = new Pool({ connectionString: database.url });
   gateway = await startGateway(database.url);
   hasty = await startGateway(database.url, {}, { headMs: 300, requestMs: 600, checkEveryMs: 50 });

@@ -1,13 +1,14 @@
 import { ApiError, errorCodes, type ErrorCode } from './http/api-error';
 import { startGateway, type Body, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
 let key: string;
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   ({ key } = await gateway.key());
 });

@@ -4,7 +4,8 @@ import { openPool } from '@app/database';
 import { DomainRuleBroken } from '@app/mail-domain';
 import { rulesDigest } from '@app/mailbox';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -12,7 +13,7 @@ let key: string;
 let pool: Pool;
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   pool = openPool(database.url, 1);
   gateway = await startGateway(database.url);
   ({ key } = await gateway.key());

@@ -6,7 +6,8 @@ import { checkNames } from '@app/mail-records';
 import { Pool } from 'pg';
 import { Outcomes } from './domains/outcomes.service';
 import { startGateway, type Answer, type Body, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -14,7 +15,7 @@ let acme: { key: string; team: string; id: string };
 let other: { key: string; team: string; id: string };
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   acme = await gateway.key();
   other = await gateway.key();

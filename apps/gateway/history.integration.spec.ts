@@ -17,7 +17,8 @@ import { newId } from '@app/runtime';
 import { Pool } from 'pg';
 import type { HistoryEntrySchema } from './domains/history.dto';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -25,7 +26,7 @@ let acme: { key: string; team: string; id: string };
 let other: { key: string; team: string; id: string };
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   acme = await gateway.key();
   other = await gateway.key();

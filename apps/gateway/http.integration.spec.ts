@@ -9,7 +9,8 @@ import { errorCodes } from './http/api-error';
 import { IdempotencyKeys, type HeldClaim } from './idempotency/idempotency.service';
 import { publicUrl, startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { pathsOf, type OpenApi } from '../../test/support/api-contract';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -18,7 +19,7 @@ let key: string;
 let team: string;
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   pool = new Pool({ connectionString: database.url });
   ({ key, team } = await gateway.key());

@@ -5,7 +5,8 @@ import type { HistoryEntrySchema } from './domains/history.dto';
 import { pathsOf, type OpenApi } from '../../test/support/api-contract';
 import type { NewMailboxSchema } from './mailboxes/mailbox.dto';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -13,7 +14,7 @@ let acme: { key: string; team: string; id: string };
 let other: { key: string; team: string; id: string };
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   acme = await gateway.key();
   other = await gateway.key();

@@ -1,7 +1,8 @@
 import { testType, webhookTypes } from '@app/webhooks';
 import { ApiContract, pathsOf, type OpenApi, type Operation } from '../../test/support/api-contract';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -10,7 +11,7 @@ let contract: ApiContract;
 let operations: [name: string, operation: Operation][];
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   document = JSON.parse((await gateway.call('GET', '/api/v1/openapi.json')).text) as OpenApi;
   contract = new ApiContract(document);

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { brotliCompressSync, brotliDecompressSync } from 'node:zlib';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -22,7 +23,7 @@ beforeAll(async () => {
   writeFileSync(join(directory, 'favicon.svg'), '<svg xmlns="http://www.w3.org/2000/svg"/>');
   writeFileSync(join(directory, 'assets/app-4f2a.js'), script);
   writeFileSync(join(directory, 'assets/app-4f2a.js.br'), brotliCompressSync(script));
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url, {}, undefined, directory);
 });
 afterAll(async () => {

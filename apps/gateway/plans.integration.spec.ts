@@ -3,7 +3,8 @@ import { newId } from '@app/runtime';
 import type { Questions } from '@app/verification';
 import { Pool } from 'pg';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 import type { DnsPlanSchema, PreflightSchema } from './domains/plans.dto';
 import type { VerificationSchema } from './domains/verification.dto';
 
@@ -39,7 +40,7 @@ const broken = (kind: 'servfail' | 'unreachable'): Questions => {
 };
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   acme = await gateway.key();
   other = await gateway.key();

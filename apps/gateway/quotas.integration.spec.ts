@@ -6,14 +6,15 @@ import { Pool } from 'pg';
 import { register } from 'prom-client';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { countedAndHeld } from '../../test/support/replayed-read-model';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 const limits = { MAX_DOMAINS_PER_TEAM: 4, MAX_MAILBOXES_PER_TEAM: 2, MAX_DOMAINS: 1_000 };
 let database: TestDatabase;
 let gateways: readonly [TestGateway, TestGateway];
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateways = [await startGateway(database.url, limits), await startGateway(database.url, limits)];
 });
 afterEach(async () => {

@@ -1,7 +1,8 @@
 import { Sessions, sessionsOfKeyLimit } from '@app/accounts';
 import { Pool } from 'pg';
 import { publicUrl, startGateway, type Call, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -9,7 +10,7 @@ let pool: Pool;
 let owner: { key: string; team: string; id: string };
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   pool = new Pool({ connectionString: database.url });
   gateway = await startGateway(database.url);
 });

@@ -8,7 +8,8 @@ import { TaskList } from '@app/tasks';
 import type { Questions } from '@app/verification';
 import { Pool } from 'pg';
 import { startGateway, type Answer, type Call, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 import type { SetupSchema } from './setup/setup.dto';
 
 let database: TestDatabase;
@@ -18,7 +19,7 @@ let key: string;
 let team: string;
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   pool = new Pool({ connectionString: database.url });
   gateway = await startGateway(database.url);
 });

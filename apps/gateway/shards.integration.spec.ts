@@ -2,7 +2,8 @@ import { Logger } from '@nestjs/common';
 import { StoredShards } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 const shard = (name: string, region: string, capacity: number) => ({ name, region, capacity });
 const SES_SHARDS = [shard('default', 'eu-west-1', 6), shard('us-1', 'us-east-1', 5), shard('us-2', 'us-west-2', 5)];
@@ -13,7 +14,7 @@ let stored: StoredShards;
 let names = 0;
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateways = [await startGateway(database.url, { SES_SHARDS }), await startGateway(database.url, { SES_SHARDS })];
   stored = gateways[0].app.get(StoredShards, { strict: false });
 });

@@ -1,6 +1,7 @@
 import { Pool } from 'pg';
 import { startGateway, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
@@ -8,7 +9,7 @@ let pool: Pool;
 let key: string;
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   pool = new Pool({ connectionString: database.url });
   ({ key } = await gateway.key());

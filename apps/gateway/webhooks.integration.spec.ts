@@ -4,7 +4,8 @@ import { newId } from '@app/runtime';
 import { resealWebhooks, SecretKeys, WebhookDeliveries } from '@app/webhooks';
 import type { Pool } from 'pg';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 import type { DeliverySchema } from './webhooks/deliveries.dto';
 import type { ReplaySchema } from './webhooks/replays.dto';
 import type { NewWebhookSchema } from './webhooks/webhooks.dto';
@@ -13,7 +14,7 @@ let database: TestDatabase;
 let gateway: TestGateway;
 let pool: Pool;
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
   pool = openPool(database.url, 4);
 });

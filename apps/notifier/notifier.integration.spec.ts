@@ -32,7 +32,8 @@ import { createTransport } from 'nodemailer';
 import { Pool } from 'pg';
 import { SMTPServer } from 'smtp-server';
 import { commandsTo } from '../../test/support/commands';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 import { Deliveries } from './deliveries';
 import { escape } from './failure-mail';
 import { Notifier } from './notifier';
@@ -92,7 +93,7 @@ async function stopNotifier(): Promise<void> {
 }
 
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   sink = new SMTPServer({
     authOptional: true,
     disabledCommands: ['STARTTLS', 'AUTH'],

@@ -2,7 +2,8 @@ import { createConnection, type Socket } from 'node:net';
 import { MailServer } from '@app/mail-server';
 import { freePort } from '../../local/embedded-postgres';
 import { postfixIsInstalled, startPostfix, type Postfix } from '../../test/support/postfix';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 import { attributesOf, PolicyServer } from './policy-server';
 import { SenderPolicy } from './sender-policy';
 
@@ -20,7 +21,7 @@ describe('the policy about senders', () => {
     mailServer.filterSenders('mdom_1', mode, rules, ++version);
 
   beforeAll(async () => {
-    database = await testDatabase();
+    database = await migratedDatabase('mail_server');
     mailServer = new MailServer({ url: database.url });
     await mailServer.add('mail.acme.com', 'mdom_1');
     await mailServer.add('other.acme.com', 'mdom_2');

@@ -2,8 +2,8 @@ import { Global, Inject, Logger, Module, type DynamicModule, type OnApplicationS
 import { Pool } from 'pg';
 import { measureClock } from './clock';
 import { openPool, type DatabaseUrls } from './connections';
-import { migrate, type Migration } from './migrate';
 import { checkPooled } from './routes';
+import { checkSchema, type Migration } from './schema';
 
 export interface DatabaseOptions extends DatabaseUrls {
   /** The migrations that the app's libs need. */
@@ -12,7 +12,7 @@ export interface DatabaseOptions extends DatabaseUrls {
   readonly connections?: number;
 }
 
-/** Provides the process's single pool, over a schema that is up to date. */
+/** Provides the process's single pool, over tables that this release works on. Nothing here changes them. */
 @Global()
 @Module({})
 export class DatabaseModule implements OnApplicationShutdown {
@@ -27,10 +27,10 @@ export class DatabaseModule implements OnApplicationShutdown {
         {
           provide: Pool,
           useFactory: async () => {
-            await migrate(urls, migrations);
+            const onSchema = await checkSchema(urls, migrations);
             const { directUrl } = urls;
-            const advice = directUrl && (await checkPooled({ ...urls, directUrl }));
-            if (advice) new Logger('database').warn(advice);
+            const onPooler = directUrl && (await checkPooled({ ...urls, directUrl }));
+            for (const advice of [onSchema, onPooler]) if (advice) new Logger('database').warn(advice);
             return openPool(urls, connections);
           },
         },

@@ -132,6 +132,6 @@ describe('TLS by the parameters of the URL', () => {
     ['of another name', '127.0.0.1', 'server.pem'],
   ])('refuses a certificate %s', async (_what, host, ca) => {
     const wrong = await url(host, `sslmode=verify-full&sslrootcert=${file(ca)}`);
-    await expect(migrate(wrong, [], 0)).rejects.toThrow(/certificate|altnames|Hostname/i);
+    await expect(migrate(wrong, [], { connectForMs: 0 })).rejects.toThrow(/certificate|altnames|Hostname/i);
   });
 });

@@ -1,10 +1,10 @@
 import { randomInt } from 'node:crypto';
-import { currentOf, type Current } from '@app/runtime';
+import { currentOf, NotInOrder, type Current } from '@app/runtime';
 import type { Client } from 'pg';
 import { openClient, type DatabaseUrls } from './connections';
 
 /** Thrown when a database is not reached as it has to be. The message says which setting to mend, and how. */
-export class RouteUnusable extends Error {
+export class RouteUnusable extends NotInOrder {
   override readonly name = 'RouteUnusable';
 }
 

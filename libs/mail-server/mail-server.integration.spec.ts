@@ -5,8 +5,9 @@ import { Logger } from '@nestjs/common';
 import { Client } from 'pg';
 import { migrate } from '@app/database';
 import { sharedDomain } from '@app/mailbox';
+import { migratedDatabase } from '../../test/support/migrated-database';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
-import { MailServer, MailServerUnavailable } from './mail-server';
+import { MailServer, MailServerDenied, MailServerUnavailable } from './mail-server';
 import { mailServerMigrations, sharedDomainId } from './mail-server.migration';
 
 describe('the mail server', () => {
@@ -15,7 +16,7 @@ describe('the mail server', () => {
 
   beforeAll(async () => {
     Logger.overrideLogger(false);
-    database = await testDatabase();
+    database = await migratedDatabase('mail_server');
     mailServer = new MailServer({ url: database.url, timeoutMs: 2_000 });
   });
   afterAll(async () => {
@@ -209,19 +210,26 @@ describe('the mail server', () => {
     await other.connect();
     await other.query('DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC');
     await other.end();
-    await expect(mailServer.owner('slow.acme.com')).rejects.toThrow(MailServerUnavailable);
+    await expect(mailServer.owner('slow.acme.com')).rejects.toThrow(MailServerDenied);
+    // An operator is told what is missing, and makes it.
+    await expect(mailServer.checkTables()).rejects.toThrow(/9 migrations are missing.*Run `bin\/sendmux migrate`/);
+    await migrate(database.url, mailServerMigrations);
     expect(await mailServer.add('back.acme.com', 'mdom_4')).toEqual({ outcome: 'added' });
   });
 
-  it('is prepared once by several processes that start at the same time', async () => {
+  it('is not used, and no process with it starts, while tables are missing; one that is away lets it start', async () => {
     const fresh = await testDatabase();
-    const several = [1, 2, 3].map(() => new MailServer({ url: fresh.url }));
-    const answers = await Promise.all(several.map((each, i) => each.add('race.acme.com', `mdom_${i}`)));
-    expect(answers.filter(({ outcome }) => outcome === 'added')).toHaveLength(1);
-    const owner = await several[0]!.owner('race.acme.com');
-    for (const answer of answers) if (answer.outcome === 'foreign') expect(answer.domainId).toBe(owner);
-    await Promise.all(several.map((each) => each.close()));
+    const early = new MailServer({ url: fresh.url });
+    await expect(early.checkTables()).rejects.toThrow(/^The tables of MAIL_SERVER_DATABASE_URL are older than release/);
+    await expect(early.add('early.acme.com', 'mdom_1')).rejects.toThrow(MailServerDenied);
+    await migrate(fresh.url, mailServerMigrations);
+    await early.checkTables();
+    expect(await early.add('early.acme.com', 'mdom_1')).toEqual({ outcome: 'added' });
+    await early.close();
     await fresh.drop();
+    const nowhere = new MailServer({ url: 'postgres://127.0.0.1:1/none', timeoutMs: 300 });
+    await nowhere.checkTables();
+    await nowhere.close();
   });
 
   it.each(['UTF8', 'LATIN1'])('takes what Postfix sends for UTF-8, though it calls it %s', async (encoding) => {
@@ -241,11 +249,12 @@ describe('the mail server', () => {
 
   it('takes over the shared domain where an operator has put it in by hand', async () => {
     const fresh = await testDatabase();
-    await migrate(fresh.url, mailServerMigrations.slice(0, 1), 0);
+    await migrate(fresh.url, mailServerMigrations.slice(0, 1));
     const client = new Client({ connectionString: fresh.url });
     await client.connect();
     await client.query(`INSERT INTO mail_domains (domain, domain_id) VALUES ('myagent.mx', 'by hand')`);
     await client.end();
+    await migrate(fresh.url, mailServerMigrations);
     const upgraded = new MailServer({ url: fresh.url });
     expect(await upgraded.owner(sharedDomain)).toBe(sharedDomainId);
     await upgraded.close();

@@ -8,7 +8,16 @@ export class MailServerModule implements OnApplicationShutdown {
   static forRoot(options: MailServerOptions): DynamicModule {
     return {
       module: MailServerModule,
-      providers: [{ provide: MailServer, useFactory: () => new MailServer(options) }],
+      providers: [
+        {
+          provide: MailServer,
+          useFactory: async () => {
+            const mailServer = new MailServer(options);
+            await mailServer.checkTables();
+            return mailServer;
+          },
+        },
+      ],
       exports: [MailServer],
     };
   }

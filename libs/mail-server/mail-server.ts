@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { Pool } from 'pg';
-import { migrate, openPool, postgresFault, type DatabaseUrls } from '@app/database';
+import { checkSchema, openPool, postgresFault, SchemaUnusable, type DatabaseUrls } from '@app/database';
 import { CounterpartAlarm, within } from '@app/runtime';
 import { span } from '@app/tracing';
 import { mailServerMigrations, sharedDomainId, unicodeLabels } from './mail-server.migration';
@@ -17,9 +17,6 @@ export class MailServerUnavailable extends Error {
 export class MailServerDenied extends Error {
   override readonly name = 'MailServerDenied';
 }
-
-/** SQLSTATE. */
-const undefinedTable = '42P01';
 
 export type Added = { readonly outcome: 'added' } | { readonly outcome: 'foreign'; readonly domainId: string };
 
@@ -61,7 +58,7 @@ export class MailServer {
   private readonly alarm = new CounterpartAlarm('mail_server');
   private readonly pool: Pool;
   private readonly timeoutMs: number;
-  private schema: Promise<void> | undefined;
+  private schema: Promise<string | undefined> | undefined;
 
   constructor(private readonly options: MailServerOptions) {
     const { timeoutMs = 5_000 } = options;
@@ -239,6 +236,21 @@ export class MailServer {
     await this.query('SELECT 1', []);
   }
 
+  /**
+   * Checks the tables, where the database answers. One that is down is checked when it is used: a process can start
+   * without it.
+   *
+   * @throws {SchemaUnusable} when this release does not work on them.
+   */
+  async checkTables(): Promise<void> {
+    try {
+      await (this.schema ??= this.checkedSchema());
+    } catch (error) {
+      this.schema = undefined;
+      if (error instanceof SchemaUnusable) throw error;
+    }
+  }
+
   async close(): Promise<void> {
     await this.pool.end();
   }
@@ -251,25 +263,31 @@ export class MailServer {
 
   private async run<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
     try {
-      // Migrated at the first use and not at the start, so that a process can start while this database is down. The
-      // time is bounded, since a server may accept a connection and never answer.
-      await (this.schema ??= within(
-        this.timeoutMs,
-        migrate({ setting: 'MAIL_SERVER_DATABASE_URL', ...this.options }, mailServerMigrations, 0),
-      ));
+      await (this.schema ??= this.checkedSchema());
       return (await this.pool.query<Row>(text, values)).rows;
     } catch (error) {
-      // The next use tries again, and creates the tables when a new database has replaced the old one.
+      // The next use looks again: another database, or its tables, may have come in the place of this one.
       this.schema = undefined;
       throw this.translate(error as Error);
     }
   }
 
+  /** Checks the tables. The time is bounded, since a server may accept a connection and never answer. */
+  private async checkedSchema(): Promise<string | undefined> {
+    const urls = { setting: 'MAIL_SERVER_DATABASE_URL', ...this.options };
+    const advice = await within(this.timeoutMs, checkSchema(urls, mailServerMigrations, 0));
+    if (advice) this.logger.warn(advice);
+    return advice;
+  }
+
   private translate(error: Error & { readonly code?: string }): Error {
     const said = { sqlstate: error.code, said: error.message };
-    // The next use makes the tables where they are missing.
-    if (postgresFault(error) === 'ours' && error.code !== undefinedTable) {
-      this.alarm.raise(error.code ?? 'unknown', 'the mail server database refuses this installation', said);
+    if (error instanceof SchemaUnusable || postgresFault(error) === 'ours') {
+      this.alarm.raise(
+        error instanceof SchemaUnusable ? 'schema' : (error.code ?? 'unknown'),
+        'the mail server database refuses this installation',
+        said,
+      );
       return new MailServerDenied('the mail server database refuses this installation', { cause: error });
     }
     this.logger.warn(said, 'the mail server database gave no answer');

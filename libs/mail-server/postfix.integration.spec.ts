@@ -1,5 +1,6 @@
 import { postfixIsInstalled, startPostfix, type Postfix } from '../../test/support/postfix';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 import { MailServer } from './mail-server';
 
 (postfixIsInstalled() ? describe : describe.skip)('a real Postfix', () => {
@@ -18,7 +19,7 @@ import { MailServer } from './mail-server';
     });
 
   beforeAll(async () => {
-    database = await testDatabase();
+    database = await migratedDatabase('mail_server');
     mailServer = new MailServer({ url: database.url });
     await mailServer.add(domain, 'mdom_1');
     await mailServer.add('mail.acme.com', 'mdom_2');

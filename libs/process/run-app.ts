@@ -2,7 +2,7 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import { flushCompileCache } from 'node:module';
 import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { completeEnvironment, endLog, isLogOpen, SettingsInvalid } from '@app/runtime';
+import { completeEnvironment, endLog, isLogOpen, NotInOrder, SettingsInvalid } from '@app/runtime';
 import { endTracing } from '@app/tracing';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -88,7 +88,8 @@ export async function runApp(name: string, describe: () => AppToRun): Promise<vo
     // Node itself writes the cache only at an exit, and an app ends by a signal.
     flushCompileCache();
   } catch (error) {
-    const message = error instanceof SettingsInvalid ? error.message : textOf(error);
+    const isSaidByMessage = error instanceof SettingsInvalid || error instanceof NotInOrder;
+    const message = isSaidByMessage ? error.message : textOf(error);
     process.stderr.write(`${name} cannot start.\n${message}\n`);
     process.exit(1);
   }

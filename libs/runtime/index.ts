@@ -7,6 +7,7 @@ export * from './health-probes';
 export * from './ids';
 export * from './key-file';
 export * from './log-output';
+export * from './not-in-order';
 export { queriedGauge } from './queried-gauge';
 export { defaultShard, sesShards, shardSettings, type SesShard, type ShardSettings } from './ses-shards';
 export * from './settings';

@@ -1,41 +1,15 @@
-import { accountsMigrations } from '@app/accounts';
-import { auditMigrations } from '@app/audit';
-import { cycleMigrations } from '@app/cycle';
-import { migrate, type Migration } from '@app/database';
-import { eventStoreMigrations } from '@app/event-store';
-import { mailServerMigrations } from '@app/mail-server';
-import { messagingMigrations } from '@app/messaging';
-import { readModelMigrations } from '@app/read-model';
-import { sesMigrations } from '@app/ses';
-import { tasksMigrations } from '@app/tasks';
-import { webhooksMigrations } from '@app/webhooks';
-import { idempotencyMigrations } from '../../apps/gateway/idempotency/idempotency.migration';
-import { notifierMigrations } from '../../apps/notifier/notifier.migration';
+import { migrate, thisRelease } from '@app/database';
+import { mailServerTables, serviceTables } from '../../apps/cli/migrations';
 import { testDatabase, withAdmin, type TestDatabase } from './test-database';
 
-const migrations: Record<'service' | 'mail_server', readonly Migration[]> = {
-  service: [
-    ...eventStoreMigrations,
-    ...auditMigrations,
-    ...readModelMigrations,
-    ...accountsMigrations,
-    ...messagingMigrations,
-    ...tasksMigrations,
-    ...cycleMigrations,
-    ...idempotencyMigrations,
-    ...notifierMigrations,
-    ...webhooksMigrations,
-    ...sesMigrations,
-  ],
-  mail_server: mailServerMigrations,
-};
+const migrations = { service: serviceTables, mail_server: mailServerTables } as const;
 
 /** The key of the advisory lock under which a template is made and copied. */
 const templateLock = 1;
 
 /**
- * Creates a database that has all tables of the service, or of the mail server, as a copy of a template that the first
- * caller of this Jest run makes. An app that finds nothing to migrate starts faster, and most tests are not about that.
+ * Creates a database that has all tables of the service, or of the mail server, as `sendmux migrate` makes them: a copy
+ * of a template that the first caller of this Jest run makes.
  */
 export function migratedDatabase(whose: keyof typeof migrations): Promise<TestDatabase> {
   return withAdmin(async (admin, server) => {
@@ -47,7 +21,7 @@ export function migratedDatabase(whose: keyof typeof migrations): Promise<TestDa
       await admin.query(`CREATE DATABASE ${template}_new`);
       const url = new URL(server);
       url.pathname = `/${template}_new`;
-      await migrate(url.href, migrations[whose]);
+      await migrate(url.href, migrations[whose], { release: thisRelease });
       await admin.query(`ALTER DATABASE ${template}_new RENAME TO ${template}`);
     }
     return testDatabase(template);

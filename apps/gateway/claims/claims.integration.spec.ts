@@ -4,12 +4,13 @@ import { openPool } from '@app/database';
 import { allow } from '@app/read-model';
 import { Purge } from '../purge.service';
 import { startGateway, type TestGateway } from '../../../test/support/gateway';
-import { testDatabase, type TestDatabase } from '../../../test/support/test-database';
+import { migratedDatabase } from '../../../test/support/migrated-database';
+import type { TestDatabase } from '../../../test/support/test-database';
 
 let database: TestDatabase;
 let gateway: TestGateway;
 beforeAll(async () => {
-  database = await testDatabase();
+  database = await migratedDatabase('service');
   gateway = await startGateway(database.url);
 });
 afterAll(async () => {

@@ -1,10 +1,11 @@
 import {
+  adviceOnSchema,
   checkPooled,
   checkSessions,
-  missingMigrations,
-  newerMigrations,
+  faultOfSchema,
   openClient,
   RouteUnusable,
+  schemaOf,
   type DatabaseUrls,
   type Migration,
 } from '@app/database';
@@ -169,22 +170,11 @@ function checksOf({ name, setting, directSetting, migrations }: Database): Check
       withinMs: 10_000,
       remedy: `Look at the server of ${setting}.`,
       run: onServer(async (pool) => {
-        const missing = await missingMigrations(pool, migrations);
-        if (missing.length === 0) {
-          // Both databases may be one.
-          const newer = await newerMigrations(pool, [...serviceTables, ...mailServerTables]);
-          if (newer.length === 0) return [ok('They are those of this release.')];
-          return [
-            warning(
-              `They are those of a later release: ${newer.length} migrations are newer than this one, the last of them ${newer.at(-1)}. Run that release here.`,
-            ),
-          ];
-        }
-        return [
-          failed(
-            `${missing.length} of ${migrations.length} migrations are missing, the first of them ${missing[0]}: run \`sendmux migrate\`.`,
-          ),
-        ];
+        const schema = await schemaOf(pool, migrations);
+        const fault = faultOfSchema(schema, setting);
+        const advice = adviceOnSchema(schema, setting);
+        if (fault) return [failed(fault)];
+        return [advice ? warning(advice) : ok('They are those of this release.')];
       }),
     }),
   ];
