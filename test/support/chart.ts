@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
@@ -12,16 +13,17 @@ export const chart = join(root, 'ops/helm/sendmux-domains');
 export const required = join(root, 'ops/helm/required-values.yaml');
 
 /** Gives the path of a counterpart; undefined where it is not installed: tools/install-counterparts. */
-function installed(which: '--helm' | '--charts'): string | undefined {
+function installed(which: '--helm-path' | '--charts'): string | undefined {
   const { stdout } = spawnSync(join(root, 'tools/install-counterparts'), [which], { encoding: 'utf8' });
   return stdout.trim() || undefined;
 }
 
-export const helm = installed('--helm');
+/** The path of Helm; undefined where it is not installed. */
+export const helm = installed('--helm-path');
 const python = installed('--charts');
-export const hadolint = python && join(python, '../hadolint');
-/** Whether Helm, the schemas of Kubernetes and hadolint are there. */
-export const areThere = helm !== undefined && python !== undefined;
+/** Whether the schemas of Kubernetes and hadolint are there. */
+export const judgesAreThere = python !== undefined;
+const hadolint = python && join(python, '../hadolint');
 
 /** An object of Kubernetes, as far as tests look at it. */
 export interface Manifest {
@@ -56,17 +58,65 @@ function run(program: string, args: readonly string[], input?: string): Said {
 /** Runs Helm. */
 export const callHelm = (...args: string[]): Said => run(helm!, args);
 
+/** What is rendered does not depend on where that happens. */
+const fixed = ['--namespace=mail', '--kube-version=1.37.0'];
+
 /** Renders the chart, or says why not. */
-export const render = (values: readonly string[], { of = chart, set = [] as readonly string[] } = {}): Said =>
+export const render = (
+  values: readonly string[],
+  { of = chart, as = 'sendmux-domains', set = [] as readonly string[] } = {},
+): Said =>
   callHelm(
     'template',
-    'sendmux-domains',
+    as,
     of,
-    '--namespace=mail',
-    '--kube-version=1.37.0',
+    ...fixed,
     ...values.flatMap((file) => ['--values', file]),
     ...set.flatMap((each) => ['--set-json', each]),
   );
+
+/** A set of values, and the file of the repository that has what the chart is with them. */
+export interface Rendering {
+  readonly values: readonly string[];
+  readonly file: string;
+}
+const withFurther = (name: string): Rendering => ({
+  values: [required, join(root, `test/charts/${name}.yaml`)],
+  file: join(root, `test/charts/rendered/${name}.yaml`),
+});
+/** What is kept rendered, so that it can be read and judged where there is no Helm. */
+export const renderings = {
+  required: { values: [required], file: join(root, 'ops/helm/rendered.yaml') },
+  everything: withFurther('everything'),
+  'external-lag': withFurther('external-lag'),
+  least: withFurther('least'),
+} satisfies Record<string, Rendering>;
+
+/**
+ * Gives a rendering as it is kept: under a line with the SHA-256 of all that it is made from and of itself. That says
+ * without Helm whether it is older than the chart, or was changed by hand.
+ *
+ * settings.json is not part of it: it follows from the code, and a new setting should not need Helm.
+ */
+export function sealed(text: string, { values }: Pick<Rendering, 'values'>, of = chart): string {
+  const hash = createHash('sha256').update(JSON.stringify(fixed));
+  const files = readdirSync(of, { recursive: true, withFileTypes: true })
+    .filter((each) => each.isFile() && !['settings.json', 'README.md'].includes(each.name))
+    .map(({ parentPath, name }) => join(parentPath, name).slice(of.length))
+    .sort();
+  for (const file of files) hash.update(JSON.stringify([file, readFileSync(join(of, file), 'utf8')]));
+  for (const file of values) hash.update(JSON.stringify(readFileSync(file, 'utf8')));
+  return `# Written by npm run chart:render. SHA-256 of this and its sources: ${hash.update(text).digest('hex')}\n${text}`;
+}
+
+/** Says which renderings are not of the chart as it is now, or have been changed by hand; it does so without Helm. */
+export const stale = (of = chart): string[] =>
+  Object.values(renderings).flatMap((rendering) => {
+    const kept = existsSync(rendering.file) ? readFileSync(rendering.file, 'utf8') : '';
+    return sealed(kept.slice(kept.indexOf('\n') + 1), rendering, of) === kept ? [] : [nameOf(rendering.file)];
+  });
+
+const nameOf = (file: string) => file.slice(root.length + 1);
 
 /** Gives the objects of what was rendered. */
 export const manifestsOf = (text: string): Manifest[] =>
@@ -135,5 +185,5 @@ export function generated(): ReadonlyMap<string, string> {
 /** Says which of the files that follow from the code are others. */
 export const outdated = (): string[] =>
   [...generated()].flatMap(([file, text]) =>
-    existsSync(file) && readFileSync(file, 'utf8') === text ? [] : [file.slice(root.length + 1)],
+    existsSync(file) && readFileSync(file, 'utf8') === text ? [] : [nameOf(file)],
   );
