@@ -520,12 +520,82 @@ if (!helm)
     ['lagMetrics.from="datadog"', "at '/lagMetrics/from'"],
     ['httpRoute.enabled=true', "at '/httpRoute/parentRefs'"],
     ['networkPolicy.counterparts.postgresql.ports=[0]', "at '/networkPolicy/counterparts/postgresql/ports/0'"],
+    ['settings=null', "missing property 'settings'"],
+    ['settings.HOST=null', 'settings.HOST is not set'],
+    ['apps.gateway=null', "at '/apps': missing property 'gateway'"],
+    ['defaults.resources=null', "at '/defaults': missing property 'resources'"],
+    ['apps.gateway.resources.limits=null', "at '/apps/gateway/resources': missing property 'limits'"],
+    ['networkPolicy.from=null', "at '/networkPolicy': missing property 'from'"],
+    ['networkPolicy.counterparts.ses=null', "at '/networkPolicy/counterparts': missing property 'ses'"],
+    ['networkPolicy.internet.except=["fd00::/8"]', "at '/networkPolicy/internet/except/0'"],
+    ['networkPolicy.internet.exceptV6=["fd00::/8"]', "at '/networkPolicy/internet/exceptV6/0'"],
+    ['image.digest="SHA256:ABC"', "at '/image/digest'"],
+    ['apps.gateway.replicas=5', 'apps.gateway.replicas: its autoscaler decides; set autoscaling.minReplicas'],
+    ['apps.gateway.autoscaling.maxReplicas=1', 'apps.gateway.autoscaling: minReplicas is more than maxReplicas'],
+    ['defaults.podLabels={"app.kubernetes.io/component":"x"}', 'defaults.podLabels: app.kubernetes.io/component is a'],
+    ['podMonitor.labels={"helm.sh/chart":"x"}', 'podMonitor.labels: helm.sh/chart is a label of the chart'],
+    ['defaults.extraVolumes=[{"name":"data"}]', 'defaults.extraVolumes: the chart has a volume data itself'],
+    ['apps.sealer.extraEnv=[{"name":"PORT","value":"80"}]', 'apps.sealer.extraEnv: PORT is set twice'],
+    ['apps.sealer.extraEnv=[{"name":"PUBLIC_URL","value":"x"}]', 'apps.sealer.extraEnv: PUBLIC_URL is set twice'],
+    [
+      'defaults.extraEnv=[{"name":"SMTP_URL","value":"smtp://user:secret@host"}]',
+      'defaults.extraEnv: SMTP_URL is a secret: name a Secret by valueFrom.secretKeyRef',
+    ],
     ['prometheusRules.enabled=true', 'not made by `npm run chart:package`'],
   ];
   it.each(wrong)('refuses %s, and says why', (value, why) => {
     const { status, stderr } = render([required], { set: [value] });
     expect([status, stderr]).toEqual([1, expect.stringContaining(why)]);
-    expect(stderr).not.toContain('postgres://user:secret');
+    expect(stderr).not.toContain('://user:secret');
+  });
+
+  it.each([
+    ['app.example.com', true],
+    ['https://10.0.0.1', true],
+    ['https://[2001:db8::1]', true],
+    ['https://app.example.com', false],
+  ])('leads customers to no host that is none: %s, and the gateway enabled: %s', (url, gateway) => {
+    for (const by of ['ingress={"enabled":true}', 'httpRoute={"enabled":true,"parentRefs":[{"name":"x"}]}']) {
+      const set = [by, `settings.PUBLIC_URL="${url}"`, `apps.gateway.enabled=${gateway}`];
+      const why = gateway ? 'settings.PUBLIC_URL: ingress and httpRoute take' : 'set apps.gateway.enabled';
+      const { status, stderr } = render([required], { set });
+      expect([status, stderr]).toEqual([1, expect.stringContaining(why)]);
+    }
+  });
+
+  it('has names and texts that YAML reads as something else, or Kubernetes does not take', () => {
+    for (const as of ['1234', '9lives', 'mail.eu']) {
+      const { status, stderr } = render([required], { as });
+      expect([status, stderr]).toEqual([1, expect.stringContaining('by fullnameOverride')]);
+    }
+    const odd: [string, string[]][] = [
+      ['1e3', ['fullnameOverride="true"', 'secrets.name="123"', 'secrets.files.SMTP_URL={"name":"1e3","key":"1.0"}']],
+      [
+        'true',
+        ['defaults.priorityClassName="123"', 'migration.serviceAccountName="1"', 'apps.provisioning.enabled=false'],
+      ],
+      [`a${'b'.repeat(52)}`, ['image.repository="1.example.com:5000/x"', 'image.tag="1.10"', 'image.digest=""']],
+      ['x', ['ingress={"enabled":true,"className":"1"}', 'settings.PUBLIC_URL="https://App.Example.COM:8443/x"']],
+      ['x', ['settings.HOST="::"', 'settings.MAX_DOMAINS="1e3"', 'networkPolicy.internet.exceptV6=["2a00:1450::/29"]']],
+      [
+        'x',
+        [
+          'networkPolicy.internet.except=[]',
+          'defaults.resources={"requests":{"cpu":1,"memory":"1Gi"},"limits":{"memory":"1Gi"}}',
+        ],
+      ],
+    ];
+    const all = odd.flatMap(([as, set]) => {
+      const { status, stdout, stderr } = render([required], { as, set });
+      expect([status, stderr]).toEqual([0, '']);
+      return manifestsOf(stdout);
+    });
+    for (const { metadata } of all) {
+      expect(metadata.name).toMatch(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/);
+      for (const label of Object.values(metadata.labels!)) expect(label).toMatch(/^[A-Za-z0-9][\w.-]{0,62}$/);
+    }
+    expect(JSON.stringify(all)).toContain('"host":"app.example.com"');
+    if (judgesAreThere) expect(refused(all, newestReleases(1))).toEqual([]);
   });
 
   it('names everything that is missing at once, and follows a tag only when told', () => {

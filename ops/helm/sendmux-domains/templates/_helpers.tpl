@@ -7,7 +7,7 @@
 {{/* Labels of everything of a release, which never change: selectors use them. */}}
 {{- define "sendmux.ofRelease" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of the pods of one app or command. Call with root, name. */}}
@@ -101,7 +101,48 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $faults = append $faults (printf "secrets.files.%s is no secret setting: docs/operations/secrets.md has all of them" $name) -}}
 {{- end -}}
 {{- end -}}
-{{- range list "PUBLIC_URL" "DOH_RESOLVERS" -}}
+{{- if not (regexMatch "^[a-z][a-z0-9-]*$" (include "sendmux.fullname" .)) -}}
+{{- $faults = append $faults (printf "the name of the release, %s, begins with a digit or has a dot, which a Service cannot: give the objects another one by fullnameOverride" .Release.Name) -}}
+{{- end -}}
+{{- $public := urlParse (default "" .Values.settings.PUBLIC_URL) -}}
+{{- if or .Values.ingress.enabled .Values.httpRoute.enabled -}}
+{{- if not (and (regexMatch "^https?$" $public.scheme) (regexMatch "^([a-zA-Z0-9-]+\\.)*[a-zA-Z][a-zA-Z0-9-]*$" $public.hostname)) -}}
+{{- $faults = append $faults "settings.PUBLIC_URL: ingress and httpRoute take their host from it, so give it whole, with a host name and no address: https://app.example.com" -}}
+{{- end -}}
+{{- if not .Values.apps.gateway.enabled -}}
+{{- $faults = append $faults "ingress and httpRoute lead to the gateway: set apps.gateway.enabled" -}}
+{{- end -}}
+{{- end -}}
+{{- range $of, $values := merge (dict "defaults" .Values.defaults) .Values.apps -}}
+{{- $path := eq $of "defaults" | ternary $of (printf "apps.%s" $of) -}}
+{{- range $values.extraEnv -}}
+{{- if or (has .name $known.ofChart) (hasKey $.Values.settings .name) -}}
+{{- $faults = append $faults (printf "%s.extraEnv: %s is set twice, by the chart or by settings too" $path .name) -}}
+{{- else if and (hasKey . "value") (or (has .name $known.secrets) (has .name $known.credentials)) -}}
+{{- $faults = append $faults (printf "%s.extraEnv: %s is a secret: name a Secret by valueFrom.secretKeyRef" $path .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $values.extraVolumes -}}
+{{- if has .name (list "data" "secrets") -}}
+{{- $faults = append $faults (printf "%s.extraVolumes: the chart has a volume %s itself" $path .name) -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.autoscaling -}}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
+{{- $faults = append $faults (printf "%s.autoscaling: minReplicas is more than maxReplicas" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $labels := dict "defaults.podLabels" .Values.defaults.podLabels "podMonitor.labels" .Values.podMonitor.labels "prometheusRules.labels" .Values.prometheusRules.labels -}}
+{{- range $name, $values := .Values.apps -}}{{- $_ := set $labels (printf "apps.%s.podLabels" $name) $values.podLabels -}}{{- end -}}
+{{- range $path, $given := $labels -}}
+{{- range $label, $_ := $given -}}
+{{- if regexMatch "^(app\\.kubernetes\\.io|helm\\.sh)/" $label -}}
+{{- $faults = append $faults (printf "%s: %s is a label of the chart, by which it finds its pods" $path $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range list "PUBLIC_URL" "DOH_RESOLVERS" "HOST" -}}
 {{- if not (get $.Values.settings .) -}}{{- $faults = append $faults (printf "settings.%s is not set: docs/settings.md explains it" .) -}}{{- end -}}
 {{- end -}}
 {{- range list "DATABASE_URL" "MAIL_SERVER_DATABASE_URL" "SMTP_URL" "PERSONAL_DATA_KEYS" -}}
@@ -120,6 +161,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- if and (hasKey $values "autoscaling") (ne $name "gateway") (not $facts.lag) -}}
 {{- $faults = append $faults (printf "apps.%s.autoscaling: no metric says that it needs more processes; set replicas" $name) -}}
+{{- end -}}
+{{- if and (hasKey $values "replicas") (include "sendmux.isScaled" (dict "root" $ "name" $name "facts" $facts)) -}}
+{{- $faults = append $faults (printf "apps.%s.replicas: its autoscaler decides; set autoscaling.minReplicas, or autoscaling.enabled to false" $name) -}}
 {{- end -}}
 {{- $metrics := list -}}
 {{- range $facts.lag -}}{{- $metrics = append $metrics .metric -}}{{- end -}}

@@ -16,7 +16,7 @@ securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
@@ -110,8 +110,8 @@ volumes:
       sources:
         {{- range $setting, $from := $secrets }}
         - secret:
-            name: {{ $from.name }}
-            items: [{ key: {{ $from.key }}, path: {{ $setting }} }]
+            name: {{ $from.name | quote }}
+            items: [{ key: {{ $from.key | quote }}, path: {{ $setting }} }]
         {{- end }}
   {{- with $values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
