@@ -1,5 +1,5 @@
-import { readEpochs, Epochs, type EventLog } from '@app/event-store';
 import type { Connection } from '@app/database';
+import { Epochs, readEpochs, type EventLog } from '@app/event-store';
 import {
   fromCloudEvent,
   noteTimeline,

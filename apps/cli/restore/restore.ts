@@ -69,8 +69,8 @@ const lastRecords = 100;
 /**
  * Begins a new epoch of a log that was restored, or says what that would do.
  *
- * The offsets on Kafka are taken back first, to what the database says, and then all else is one transaction. A run that
- * dies between the two is repeated as a whole.
+ * The offsets on Kafka are taken back first, to what the database says, and then all else is one transaction. A run
+ * that dies between the two is repeated as a whole.
  *
  * @throws {Error} when something else uses the database, or the groups on Kafka have members.
  * @throws {KeyUnusable} where seals are there, and the key is not that of the sealer.
