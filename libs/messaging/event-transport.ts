@@ -37,8 +37,8 @@ export interface EventTransportOptions {
 }
 
 /**
- * Milliseconds for which a consumer that is behind may make no progress before its process is unhealthy. A handler whose
- * statement waits, as for a table that somebody holds, fails before that, and says so.
+ * Milliseconds for which a consumer that is behind may make no progress before its process is unhealthy. A handler
+ * whose statement waits, as for a table that somebody holds, fails before that, and says so.
  */
 export const stalledMs = 40_000;
 /** The longest time that a handler whose database gives no answers takes to say so, in milliseconds (`openPool`). */
