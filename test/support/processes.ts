@@ -14,7 +14,7 @@ import { portOf } from '@app/runtime';
 import { personalDataKeys } from './mailbox-keys';
 import { webhookSecretKeys } from './webhooks';
 import { migratedDatabase } from './migrated-database';
-import type { TestDatabase } from './test-database';
+import { testDatabase, type TestDatabase } from './test-database';
 import { startPgBouncer } from './pgbouncer';
 import { countedAndHeld, replayedAndLive } from './replayed-read-model';
 
@@ -32,7 +32,7 @@ export const allApps: readonly AppName[] = ['sandbox', 'gateway', 'provisioning'
 /** The apps on Kafka, where event-relay publishes the events. */
 export const allAppsOnKafka: readonly AppName[] = [...allApps, 'event-relay'];
 
-/** The folder of the build. Benches run compiled, from dist/test/support. */
+/** The folder of the build that is tested. Benches run compiled, from dist/test/support. */
 const dist = resolve(__dirname, __filename.endsWith('.js') ? '../..' : '../../dist');
 
 /** Milliseconds. All apps start at the same time on a machine that may be busy. */
@@ -91,6 +91,8 @@ export interface SystemOptions {
    * environment of the tests does it for all systems.
    */
   readonly pooled?: boolean;
+  /** Whether both databases have no tables yet. */
+  readonly isNew?: boolean;
   /** The database of the service, where the test has made it; it stays, and its log is not folded at the end. */
   readonly database?: TestDatabase;
   /** That of the mail server, likewise. */
@@ -103,11 +105,13 @@ export async function startSystem({
   brokers,
   apps = brokers ? allAppsOnKafka : allApps,
   pooled = process.env.POOLED === '1',
+  isNew = false,
   database: given,
   mailServer: givenMailServer,
 }: SystemOptions = {}): Promise<System> {
-  const database = given ?? (await migratedDatabase('service'));
-  const mailServer = givenMailServer ?? (await migratedDatabase('mail_server'));
+  const create = (whose: 'service' | 'mail_server') => (isNew ? testDatabase() : migratedDatabase(whose));
+  const database = given ?? (await create('service'));
+  const mailServer = givenMailServer ?? (await create('mail_server'));
   const pooler = pooled ? await startPgBouncer(database.url) : undefined;
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-system-'));
   const port = await freePortBlock();
@@ -369,13 +373,13 @@ async function request(
   };
 }
 
-/** Starts a compiled app that ends with this process, as under the launcher. */
-function spawnApp(app: AppName, env: NodeJS.ProcessEnv, logFile: string): ChildProcess {
-  const main = join(dist, 'apps', app, 'main.js');
+/** Starts a compiled app that ends with this process, as under the launcher, of this build or another one. */
+export function spawnApp(app: AppName, env: NodeJS.ProcessEnv, logFile: string, build = dist): ChildProcess {
+  const main = join(build, 'apps', app, 'main.js');
   if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
   const child = spawn(
     process.execPath,
-    ['--enable-source-maps', '--require', join(dist, 'local/leave-with-parent.js'), main],
+    ['--enable-source-maps', '--require', join(build, 'local/leave-with-parent.js'), main],
     { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
   );
   const log = createWriteStream(logFile, { flags: 'a' });
@@ -385,10 +389,11 @@ function spawnApp(app: AppName, env: NodeJS.ProcessEnv, logFile: string): ChildP
   return child;
 }
 
-const isRunning = (child: ChildProcess | undefined): boolean =>
+export const isRunning = (child: ChildProcess | undefined): boolean =>
   child !== undefined && child.exitCode === null && child.signalCode === null;
 
-function ended(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<number | null> {
+/** Sends a signal; resolves with the exit status when the process has ended. */
+export function ended(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<number | null> {
   return new Promise((resolve) => {
     if (!child || !isRunning(child)) return resolve(child?.exitCode ?? null);
     child.once('close', (code) => resolve(code));
@@ -396,7 +401,8 @@ function ended(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise
   });
 }
 
-async function statusOf(url: string): Promise<number | undefined> {
+/** Gives the status of the answer of a URL; undefined when there is none. */
+export async function statusOf(url: string): Promise<number | undefined> {
   try {
     return (await fetch(url, { signal: AbortSignal.timeout(5_000) })).status;
   } catch {
