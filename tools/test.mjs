@@ -12,8 +12,8 @@ mkdirSync(results);
 
 /** The checks, each the `name` of an npm script. Each counts as one. */
 const checks = ['lint', 'format:check', 'typecheck', 'build', 'boundaries', 'events:check', 'openapi:check'];
-/** Checks that run side by side. */
-const atOnce = 2;
+/** Those that run before all tests, side by side: tests need what is built. */
+const beforeTests = ['build', 'typecheck'];
 
 const installing = process.argv.includes('--install')
   ? once(spawn('tools/install-counterparts', { stdio: 'inherit' }), 'exit')
@@ -25,23 +25,21 @@ const flaky = [];
 /** How many failed suites of a level are run again. More of them are no accident of the machine. */
 const mostAgain = 3;
 
-const next = checks.values();
 const byName = new Map();
-await Promise.all(
-  Array.from({ length: atOnce }, async () => {
-    for (const name of next) byName.set(name, await check(name));
-  }),
-);
-for (const name of checks) rows.push(byName.get(name));
+await Promise.all(beforeTests.map(async (name) => byName.set(name, await check(name))));
 const built = byName.get('build').failed === 0;
 if (built) writeFileSync('dist/.built', '');
-rows.push(jest('unit'));
+// The other checks only compute, which they may do whenever the tests wait.
+const checking = checkOneByOne(checks.filter((name) => !beforeTests.includes(name)));
+const levels = [await jest('unit')];
 if (installing) {
   console.log('\n── waiting for the counterparts');
   await installing;
 }
 const counterparts = spawnSync('tools/install-counterparts', ['--check'], { encoding: 'utf8' });
-for (const level of ['integration', 'system']) rows.push(jest(level));
+for (const level of ['integration', 'system']) levels.push(await jest(level));
+await checking;
+rows.push(...checks.map((name) => byName.get(name)), ...levels);
 
 const width = Math.max(...rows.map(({ name }) => name.length));
 console.log('\n');
@@ -85,9 +83,9 @@ function reason(message) {
     .join('');
 }
 
-function run(command, args) {
+async function run(command, args) {
   const since = performance.now();
-  const { status } = spawnSync(command, args, { stdio: 'inherit' });
+  const [status] = await once(spawn(command, args, { stdio: 'inherit' }), 'close');
   return { status, seconds: secondsSince(since) };
 }
 
@@ -95,10 +93,16 @@ function secondsSince(since) {
   return (performance.now() - since) / 1000;
 }
 
+/** Runs checks one after the other, mostly on what the tests leave of the processors. */
+async function checkOneByOne(names) {
+  for (const name of names) byName.set(name, await check(name, ['nice', '-n', '10']));
+}
+
 /** Runs a check, and prints what it said when it has ended. */
-async function check(name) {
+async function check(name, by = []) {
   const since = performance.now();
-  const child = spawn('npm', ['run', '--silent', name], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const [command, ...args] = [...by, 'npm', 'run', '--silent', name];
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   for (const output of [child.stdout, child.stderr]) output.setEncoding('utf8').on('data', (text) => (said += text));
   const [status] = await once(child, 'close');
@@ -107,13 +111,13 @@ async function check(name) {
   return { name, passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skips: 0, seconds: secondsSince(since) };
 }
 
-function jest(level) {
+async function jest(level) {
   console.log(`\n── ${level} tests`);
   if (level === 'system' && !built) {
     console.log('The build failed: there are no processes to test.');
     return { name: level, passed: 0, failed: 1, skips: 0, seconds: 0 };
   }
-  const first = runSuites(level, level);
+  const first = await runSuites(level, level);
   const broken = first.suites.filter(isBroken);
   // A run can fail for other reasons than its tests, such as the stop of the database that they share.
   if (broken.length === 0) return count(level, first.suites, first.status === 0 ? 0 : 1, first.seconds);
@@ -123,7 +127,7 @@ function jest(level) {
     return count(level, first.suites, 0, first.seconds);
   }
   console.log(`\n── ${level} tests that failed, again`);
-  const again = runSuites(
+  const again = await runSuites(
     level,
     `${level}-again`,
     broken.map(({ name }) => relative('.', name)),
@@ -139,10 +143,10 @@ function jest(level) {
 }
 
 /** Runs the suites of a level, all of them unless `args` names some. */
-function runSuites(level, name, args = []) {
+async function runSuites(level, name, args = []) {
   const file = `${results}/${name}.json`;
   const output = ['--json', `--outputFile=${file}`];
-  const { status, seconds } = run('npm', ['run', '--silent', `test:${level}`, '--', ...output, ...args]);
+  const { status, seconds } = await run('npm', ['run', '--silent', `test:${level}`, '--', ...output, ...args]);
   return { status, seconds, suites: existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).testResults : [] };
 }
 
