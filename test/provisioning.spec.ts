@@ -8,7 +8,7 @@ import { domainsProjection } from '@app/read-model';
 import { newId, portOf } from '@app/runtime';
 import { commandsTo } from './support/commands';
 import { lockMailServer, query, shutMailServer, someoneWaits, statusOf, whoHas } from './support/both-or-neither';
-import { startSystem, type ApiClient, type Answer, type System } from './support/processes';
+import { ApiClient, startSystem, type Answer, type System } from './support/processes';
 
 const program = resolve(__dirname, '../bin/sendmux');
 
@@ -20,16 +20,21 @@ const program = resolve(__dirname, '../bin/sendmux');
 describe('both or neither', () => {
   let system: System;
   let api: ApiClient;
+  /** Asks a gateway whose deadline is short, for the adds that must be too late. */
+  let hasty: ApiClient;
   let team: string;
   let count = 0;
   const deadlineMs = 9_000;
+  const shortMs = 4_000;
 
   beforeAll(async () => {
     system = await startSystem({
       apps: ['sandbox', 'gateway', 'provisioning'],
       env: { PROVISIONING_DEADLINE: `${deadlineMs}ms`, SES_TIMEOUT: '1s' },
     });
-    ({ api, id: team } = await system.team());
+    const port = await system.another('gateway', { PROVISIONING_DEADLINE: `${shortMs}ms` });
+    const { id, key, api: patient } = await system.team();
+    [api, hasty, team] = [patient, new ApiClient(`http://127.0.0.1:${port}/api/v1`, key), id];
   });
   afterAll(() => system.end());
   afterEach(() => system.sandbox.allWell());
@@ -123,7 +128,7 @@ describe('both or neither', () => {
       const names = cases.map(() => newName());
       for (const [index, { operation, mode }] of cases.entries())
         await system.sandbox.fault('ses', { mode, operations: [operation], name: names[index]! });
-      const answers = await Promise.all(names.map((name) => api.add(name)));
+      const answers = await Promise.all(names.map((name) => hasty.add(name)));
       const said = cases.map((fault, index) => ({ ...fault, status: answers[index]!.status }));
       expect(said).toEqual(cases.map((fault) => ({ ...fault, status: 504 })));
       for (const name of names) await rolledBack(name);
@@ -142,8 +147,8 @@ describe('both or neither', () => {
     it('SES acts long after the deadline: the identity is removed by the last look', async () => {
       const name = newName();
       const operations = ['CreateEmailIdentity'];
-      await system.sandbox.fault('ses', { mode: 'act_late', after_ms: deadlineMs + 3_000, operations });
-      const answer = api.add(name);
+      await system.sandbox.fault('ses', { mode: 'act_late', after_ms: shortMs + 3_000, operations });
+      const answer = hasty.add(name);
       await system.until('SES is asked', () => asked('CreateEmailIdentity', name));
       await system.sandbox.fault('ses', { mode: 'hang', operations });
       expect((await answer).status).toBe(504);
@@ -163,7 +168,7 @@ describe('both or neither', () => {
     it('the database of the mail server is down: 504, a rollback as soon as it is up', async () => {
       const name = newName();
       await shutMailServer(system, true);
-      expect((await api.add(name)).status).toBe(504);
+      expect((await hasty.add(name)).status).toBe(504);
       expect(await statusOf(system, name)).toBe('rolling_back');
       expect(await api.add(name)).toMatchObject({ status: 409, body: { error: { retryable: true } } });
       await shutMailServer(system, false);
@@ -302,10 +307,10 @@ describe('both or neither', () => {
       return adds;
     }
 
-    async function killedBeforeTheMailServerHasIt(): Promise<{ name: string; answer: Promise<Answer> }> {
+    async function killedBeforeTheMailServerHasIt(to: ApiClient): Promise<{ name: string; answer: Promise<Answer> }> {
       const name = newName();
       const unlock = await lockMailServer(system);
-      const answer = api.add(name);
+      const answer = to.add(name);
       await system.until('the work stands still', () => someoneWaits(system));
       await system.kill('provisioning');
       await unlock();
@@ -313,13 +318,13 @@ describe('both or neither', () => {
     }
 
     it('before the mail server has it, and comes back in time: both', async () => {
-      const { name, answer } = await killedBeforeTheMailServerHasIt();
+      const { name, answer } = await killedBeforeTheMailServerHasIt(api);
       await system.start('provisioning');
       await bothAfter(name, await answer);
     });
 
     it('before the mail server has it, and comes back too late: neither', async () => {
-      const { name, answer } = await killedBeforeTheMailServerHasIt();
+      const { name, answer } = await killedBeforeTheMailServerHasIt(hasty);
       expect((await answer).status).toBe(504);
       await system.start('provisioning');
       await neitherAndFree(name);
@@ -342,7 +347,7 @@ describe('both or neither', () => {
     it('before it has received the event: neither', async () => {
       const name = newName();
       await system.kill('provisioning');
-      expect((await api.add(name)).status).toBe(504);
+      expect((await hasty.add(name)).status).toBe(504);
       await system.start('provisioning');
       await neitherAndFree(name);
     });

@@ -62,7 +62,7 @@ export interface System {
   /** Starts an app, again if it has ended, and waits until it is ready. */
   start(app: AppName, env?: NodeJS.ProcessEnv): Promise<void>;
   /** Starts a further process of an app, until the system ends. Gives its port. */
-  another(app: AppName): Promise<number>;
+  another(app: AppName, env?: NodeJS.ProcessEnv): Promise<number>;
   /** Sends SIGKILL; resolves when the process has ended. */
   kill(app: AppName): Promise<void>;
   /** Sends SIGTERM; resolves with the exit status when the process has ended. */
@@ -196,10 +196,10 @@ export async function startSystem({
         readyWithinMs,
       );
     },
-    another: async (app) => {
+    another: async (app, more = {}) => {
       const at = await freePortBlock();
       const file = join(directory, `${app}-${others.length + 2}.log`);
-      const child = spawnApp(app, { ...settings, PORT: String(at) }, file);
+      const child = spawnApp(app, { ...settings, ...more, PORT: String(at) }, file);
       others.push(child);
       await until(
         `another ${app} is ready`,
