@@ -12,8 +12,9 @@ import { BackendStorm } from './support/backend-storm';
 import { whoHas } from './support/both-or-neither';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
 import { allApps, allAppsOnKafka, startSystem, type Answer, type AppName, type System } from './support/processes';
+import { sample } from './support/sample';
 
-const stormMs = Number(process.env.STORM_MS ?? 90_000);
+const stormMs = Number(process.env.STORM_MS ?? sample(50_000, 90_000));
 const owners = ['ada@acme.example', 'grace@acme.example'];
 const failing = ['fails-one.example.com', 'fails-two.example.com', 'fails-three.example.com'];
 const program = resolve(__dirname, '../bin/sendmux');
@@ -44,7 +45,9 @@ class Deployment {
       env: {
         AUDIT_SEAL_INTERVAL: '500ms',
         PROVISIONING_DEADLINE: '20s',
-        VERIFICATION_INTERVAL: '10s',
+        // A deletion has settled when provisioning has looked once more, six of these after it.
+        SES_TIMEOUT: '3s',
+        VERIFICATION_INTERVAL: '5s',
         RATE_LIMIT_PER_MINUTE: '100000',
       },
     });
