@@ -11,7 +11,8 @@ declare global {
 export default async function startPostgres(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-test-'));
   chmodSync(directory, 0o755);
-  const server = await startEmbeddedPostgres(join(directory, 'postgres'));
+  // Suites run side by side, and each process of theirs may have 16 connections to each database.
+  const server = await startEmbeddedPostgres(join(directory, 'postgres'), { max_connections: '500' });
   globalThis.postgres = { server, directory };
   process.env.TEST_DATABASE_URL = await server.database('admin');
 }
