@@ -165,9 +165,10 @@ describe('docs/subscribe.md', () => {
   it('shows every header, as it is in the examples of asyncapi.yaml', () => {
     const rows = [...text.matchAll(/^\| `([\w-]+)` \|.*\| `([^`]+)` \|$/gm)].map(([, name, value]) => [name!, value!]);
     const { ce_causationid } = examples[1]!.headers;
-    const { ce_replayid, ce_traceparent, traceparent, ...first } = Object.fromEntries(rows) as Record<string, string>;
+    const { ce_replayid, ce_traceparent, traceparent, ce_logid, ce_epoch, ce_epochafter, ...first } =
+      Object.fromEntries(rows) as Record<string, string>;
     expect(first).toEqual({ ...examples[0]!.headers, ce_causationid });
-    const more = { ce_replayid: ce_replayid!, ce_traceparent: ce_traceparent!, traceparent: traceparent! };
+    const more = { ce_replayid, ce_traceparent, traceparent, ce_logid, ce_epoch, ce_epochafter } as typeof first;
     expect(faultsOf({ ...examples[0]!, headers: { ...examples[0]!.headers, ...more } })).toEqual([]);
     const { properties } = document.components.schemas.headers as Schema;
     expect(rows.map(([name]) => name).sort()).toEqual(Object.keys(properties!).sort());
