@@ -74,6 +74,18 @@ function noting<C extends ClientBase>(client: C): C {
   return client;
 }
 
+/**
+ * Tells whether a connection leads to a standby. A pooler repeats to each client what a server said when it was first
+ * reached, also after its promotion, so that the server itself is asked where a standby was reported.
+ *
+ * @throws {Error} the error of the connection.
+ */
+async function isOnStandby(client: ClientBase): Promise<boolean> {
+  if (!onStandby.has(client)) return false;
+  const { rows } = await client.query<{ standby: boolean }>('SELECT pg_is_in_recovery() AS standby');
+  return rows[0]!.standby;
+}
+
 /** Makes a class of clients each of which connects by what the URL is when it is made. */
 const clientAt = (url: Current<string>, database: CountedDatabase, Base: typeof CountedClient) =>
   class extends Base {
@@ -132,7 +144,8 @@ export function openPool(
     ...(directUrl === undefined ? session : common),
     Client: clientAt(url, database, directUrl === undefined ? CountedClient : PooledClient),
     max: connections,
-    verify: (client, done) => done(onStandby.has(client) ? new NotThePrimary() : undefined),
+    verify: (client, done) =>
+      void isOnStandby(client).then((standby) => done(standby ? new NotThePrimary() : undefined), done),
   });
   sessions.set(pool, () => ({ ...session, connectionString: currentOf(directUrl ?? url) }));
   // The pool listens for errors of idle connections only, and an error without a listener ends the process.
@@ -193,7 +206,7 @@ export async function openClient(config: ClientConfig): Promise<Client> {
   client.on('error', toldByQueries);
   try {
     await client.connect();
-    if (onStandby.has(client)) throw new NotThePrimary();
+    if (await isOnStandby(client)) throw new NotThePrimary();
   } catch (error) {
     await client.end();
     throw error;

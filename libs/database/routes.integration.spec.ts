@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../local/embedded-postgres';
 import { pgBouncerIsInstalled, startPgBouncer, type PgBouncer } from '../../test/support/pgbouncer';
+import { PostgresServer } from '../../test/support/postgres-server';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
-import { openPool, openSession } from './connections';
+import { NotThePrimary, openClient, openPool, openSession } from './connections';
 import { migrate } from './migrate';
 import { checkPooled } from './routes';
 
@@ -69,6 +70,24 @@ class CreateNotes1790000000000 implements MigrationInterface {
     await admin.end();
     await limited.stop();
     await other.drop();
+  });
+
+  it('is used once its standby is promoted, though the pooler goes on telling of a standby', async () => {
+    const primary = await PostgresServer.make({});
+    const url = await primary.database('service');
+    await primary.stop();
+    const standby = await PostgresServer.standbyOf(primary, primary.url);
+    const direct = standby.serviceUrl(new URL(url).pathname.slice(1));
+    const behind = await startPgBouncer(direct);
+    const pool = openPool({ url: () => behind.through(direct), directUrl: () => direct }, 1);
+    await expect(pool.query('SELECT 1')).rejects.toThrow(NotThePrimary);
+    await standby.query('SELECT pg_promote()');
+    expect((await pool.query('SELECT 1')).rowCount).toBe(1);
+    await (await openClient({ connectionString: behind.through(direct) })).end();
+    await pool.end();
+    await behind.stop();
+    await standby.remove();
+    await primary.remove();
   });
 
   it('in session mode needs no other URL', async () => {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Pool, type QueryConfig } from 'pg';
-import { migrate, openPool } from '@app/database';
+import { migrate, NotThePrimary, openPool } from '@app/database';
 import { numbers } from '../../test/support/numbers';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import type { RecordedEvent } from './event';
@@ -311,6 +311,16 @@ describe('the tail of the log', () => {
     const { signal } = new AbortController();
     const follow = log.follow({ after: event!.position + 1, signal });
     await expect(follow.next()).rejects.toThrow(new LogWentBack(event!.position + 1, event!.position));
+  });
+
+  it('believes no standby that a pooler has led to', async () => {
+    await pool.query(insert('a', 1));
+    await pool.query('CREATE FUNCTION pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS $$SELECT true$$');
+    const standby = openPool(database.url, 1, 30_000, { options: '-c search_path=public,pg_catalog' });
+    const { signal } = new AbortController();
+    await expect(new EventLog(standby).follow({ after: 0, signal }).next()).rejects.toThrow(NotThePrimary);
+    await standby.end();
+    await pool.query('DROP FUNCTION public.pg_is_in_recovery');
   });
 
   it('ends when it is aborted or the log is closed, and reads by the poll alone without a wake-up', async () => {

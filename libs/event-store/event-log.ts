@@ -1,4 +1,4 @@
-import { openSession } from '@app/database';
+import { NotThePrimary, openSession } from '@app/database';
 import { backOffMs } from '@app/runtime';
 import type { Client, Pool } from 'pg';
 import { archiveAbove, eventsOf } from './archives';
@@ -191,6 +191,7 @@ export class EventLog {
    *
    * @throws {ArchiveAway} {ArchiveBroken} where the file of an archive is not there, or is not what it was.
    * @throws {LogWentBack} where the log has ended before what was read.
+   * @throws {NotThePrimary} where a pooler has led to a standby.
    * @throws {Error} the error of the connection; the caller follows again from the last event it got.
    */
   async *follow({ after, signal }: { after: number; signal: AbortSignal }): AsyncGenerator<RecordedEvent[], void> {
@@ -223,14 +224,17 @@ export class EventLog {
   private async fence(): Promise<{ settled: number; drawn: number }> {
     // The sequence must be read before the locks: an append whose lock the second read does not see has drawn its
     // position before the first read, or draws it later, above the value that was read.
-    const { rows: sequence } = await this.pool.query<{ drawn: number }>({
+    const { rows: sequence } = await this.pool.query<{ drawn: number; standby: boolean }>({
       name: 'log sequence',
-      text: 'SELECT (last_value - (NOT is_called)::int)::float8 AS drawn FROM event_positions',
+      text: `SELECT (last_value - (NOT is_called)::int)::float8 AS drawn, pg_is_in_recovery() AS standby
+        FROM event_positions`,
     });
-    const { rows: flights } = await this.pool.query<{ first: number | null }>({
+    const { rows: flights } = await this.pool.query<{ first: number | null; standby: boolean }>({
       name: 'log in flight',
       text: firstInFlightSql,
     });
+    // A pooler may have other servers behind it than when it was reached.
+    if (sequence[0]!.standby || flights[0]!.standby) throw new NotThePrimary();
     const { drawn } = sequence[0]!;
     return { settled: Math.min(drawn, flights[0]?.first ?? Infinity), drawn };
   }

@@ -3,9 +3,10 @@ export const inFlightTag = 0x5e4d;
 
 /**
  * Query that gives `first`: the smallest position that an append in flight has put into its lock before it drew its
- * own; null when no append is in flight.
+ * own; null when no append is in flight. `standby` tells whether the server has only the locks of its readers.
  */
-export const firstInFlightSql = `SELECT min(((classid::int8 << 32) | objid::int8) & ((1::int8 << 48) - 1))::float8 AS first
+export const firstInFlightSql = `SELECT min(((classid::int8 << 32) | objid::int8) & ((1::int8 << 48) - 1))::float8 AS first,
+          pg_is_in_recovery() AS standby
         FROM pg_locks
         WHERE locktype = 'advisory' AND objsubid = 1 AND classid::int8 >> 16 = ${inFlightTag}
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
