@@ -83,6 +83,7 @@ function noting<C extends ClientBase>(client: C): C {
 async function isOnStandby(client: ClientBase): Promise<boolean> {
   if (!onStandby.has(client)) return false;
   const { rows } = await client.query<{ standby: boolean }>('SELECT pg_is_in_recovery() AS standby');
+  if (rows[0]!.standby && client instanceof CountedClient) client.countStandby();
   return rows[0]!.standby;
 }
 

@@ -38,6 +38,11 @@ export class CountedClient extends Client {
     return this.counted((...passed) => super.query(...(passed as Parameters<Client['query']>)), args);
   }
 
+  /** Counts that its user cannot write where it leads. */
+  countStandby(): void {
+    faults.inc({ database: this.of, fault: 'read_only' });
+  }
+
   /** Passes a call on, and counts the error that it gives to its callback or by its promise. */
   private counted(call: (...args: unknown[]) => unknown, args: readonly unknown[]): never {
     const given = args.at(-1);

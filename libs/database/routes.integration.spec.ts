@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chownSync, mkdtempSync, rmSync, statSync, writeFileSync, chmodSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { register } from 'prom-client';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../local/embedded-postgres';
 import { pgBouncerIsInstalled, startPgBouncer, type PgBouncer } from '../../test/support/pgbouncer';
@@ -17,6 +18,12 @@ class CreateNotes1790000000000 implements MigrationInterface {
     await runner.query('CREATE TABLE notes (text text)');
   }
   async down(): Promise<void> {}
+}
+
+/** Gives how often nothing could be written, as an alarm sees it. */
+async function readOnlyFaults(): Promise<number> {
+  const { values } = await register.getSingleMetric('sendmux_database_faults_total')!.get();
+  return values.find(({ labels }) => labels.database === 'events' && labels.fault === 'read_only')!.value;
 }
 
 (pgBouncerIsInstalled() ? describe : describe.skip)('a database behind PgBouncer in transaction mode', () => {
@@ -80,7 +87,9 @@ class CreateNotes1790000000000 implements MigrationInterface {
     const direct = standby.serviceUrl(new URL(url).pathname.slice(1));
     const behind = await startPgBouncer(direct);
     const pool = openPool({ url: () => behind.through(direct), directUrl: () => direct }, 1);
+    const before = await readOnlyFaults();
     await expect(pool.query('SELECT 1')).rejects.toThrow(NotThePrimary);
+    expect(await readOnlyFaults()).toBe(before + 1);
     await standby.query('SELECT pg_promote()');
     expect((await pool.query('SELECT 1')).rowCount).toBe(1);
     await (await openClient({ connectionString: behind.through(direct) })).end();
