@@ -4,12 +4,15 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { migrate, thisRelease } from '@app/database';
 import { portOf } from '@app/runtime';
 import { Client } from 'pg';
+import { mailServerTables, serviceTables } from '../apps/cli/migrations';
 import type { KafkaCluster } from '../local/embedded-kafka';
 import { ApiContract, type OpenApi } from './support/api-contract';
 import { DatabaseProxy } from './support/database-proxy';
 import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { numbers } from './support/numbers';
 import { mayMount, PostgresServer } from './support/postgres-server';
 import {
   allApps,
@@ -24,8 +27,28 @@ import { sample } from './support/sample';
 
 const program = resolve(__dirname, '../bin/sendmux');
 
+/** The faults, each with how much it takes of a usual run. Statements are ended after thirty seconds, whoever waits. */
+const costs = { disk: 1, readOnly: 1, connections: 1, held: 2, synchronous: 1, asynchronous: 1 };
+const inRun = sample(2, 7);
+const hasDisk = mayMount();
+/** What this run makes: by a seed as much as a usual run has time for, and all of it in a whole run. */
+const chosen = (() => {
+  const seed = Number(process.env.SEED ?? Date.now() % 1_000);
+  const random = numbers(seed);
+  const order = Object.entries(costs).map(([name, cost]) => ({ name, cost, by: random() }));
+  order.sort((a, b) => a.by - b.by);
+  let taken = 0;
+  const some = order
+    .filter(({ name }) => name !== 'disk' || hasDisk)
+    .filter(({ cost }) => taken + cost <= inRun && (taken += cost) > 0)
+    .map(({ name }) => name);
+  console.log(`SEED=${seed}: ${some.join(', ')}`);
+  return new Set(some);
+})();
+const when = (fault: keyof typeof costs) => (chosen.has(fault) ? it : it.skip);
+
 /** Milliseconds that each fault lasts. */
-const faultMs = sample(5_000, 45_000);
+const faultMs = sample(3_000, 45_000);
 /** Milliseconds that a lock is held: longer than a statement may take. */
 const lockMs = 33_000;
 /**
@@ -233,11 +256,11 @@ interface Row {
 
 /**
  * The real apps live through each fault of a real PostgreSQL, one after another, while customers go on. A full disk
- * needs a disk of its own, which root may mount. `WHOLE=1` makes each fault longer than a consumer may stand still, has
- * the machine of the last primary vanish without a word, and runs on Kafka where that is installed.
+ * needs a disk of its own, which root may mount. A usual run makes two of them, by a seed. `WHOLE=1` makes all, and
+ * each longer than a consumer may stand still, has the machine of the last primary vanish without a word, and runs
+ * on Kafka where that is installed.
  */
 describe('while PostgreSQL fails', () => {
-  const hasDisk = mayMount();
   const onKafka = process.env.WHOLE !== undefined && kafkaIsInstalled();
   const apps: readonly AppName[] = [...(onKafka ? allAppsOnKafka : allApps), 'sealer', 'webhooks'];
   const servers: PostgresServer[] = [];
@@ -254,9 +277,11 @@ describe('while PostgreSQL fails', () => {
   beforeAll(async () => {
     if (!hasDisk) console.log('Skipped: a full disk, since only root may mount one for it.');
     if (onKafka) kafka = await testKafka();
-    primary = await PostgresServer.make({ max_connections: '90' }, hasDisk ? 300 : undefined);
+    primary = await PostgresServer.make({ max_connections: '90' }, chosen.has('disk') ? 300 : undefined);
     servers.push(primary);
     const [service, mailServer] = [await primary.database('service'), await primary.database('mail_server')];
+    await migrate(service, serviceTables, { release: thisRelease });
+    await migrate(mailServer, mailServerTables, { release: thisRelease });
     proxy = await DatabaseProxy.open(service);
     const given = (url: string) => ({ url: proxy.to(url), drop: () => Promise.resolve() });
     system = await startSystem({
@@ -396,7 +421,7 @@ describe('while PostgreSQL fails', () => {
   const refused = () => system.until('customers are refused', () => customers.refusals >= 3);
   const logged = (what: RegExp) => apps.some((app) => what.test(system.log(app)));
 
-  (hasDisk ? it : it.skip)('a disk that is full: nothing is lost, and all goes on when there is room', async () => {
+  when('disk')('a disk that is full: nothing is lost, and all goes on when there is room', async () => {
     customers.start();
     await sleep(2_000);
     primary.fillDisk();
@@ -418,25 +443,28 @@ describe('while PostgreSQL fails', () => {
     await expectNothingLost();
   });
 
-  it('a server that takes no writes: reads are answered, and writes are refused until it does', async () => {
-    const { id } = (await customers.add())!;
-    customers.start();
-    await sleep(1_000);
-    await primary.query('ALTER SYSTEM SET default_transaction_read_only = on');
-    await primary.query('SELECT pg_reload_conf()');
-    await refused();
-    expect((await customers.get(id))?.status).toBe(200);
-    await sleep(faultMs);
-    expect((await customers.get(id))?.status).toBe(200);
-    expect(logged(/in a read-only transaction/)).toBe(true);
-    await primary.query('ALTER SYSTEM RESET default_transaction_read_only');
-    await primary.query('SELECT pg_reload_conf()');
-    await recovery('read-only');
-    expectGoodAnswers();
-    await expectNothingLost();
-  });
+  when('readOnly')(
+    'a server that takes no writes: reads are answered, and writes are refused until it does',
+    async () => {
+      const { id } = (await customers.add())!;
+      customers.start();
+      await sleep(1_000);
+      await primary.query('ALTER SYSTEM SET default_transaction_read_only = on');
+      await primary.query('SELECT pg_reload_conf()');
+      await refused();
+      expect((await customers.get(id))?.status).toBe(200);
+      await sleep(faultMs);
+      expect((await customers.get(id))?.status).toBe(200);
+      expect(logged(/in a read-only transaction/)).toBe(true);
+      await primary.query('ALTER SYSTEM RESET default_transaction_read_only');
+      await primary.query('SELECT pg_reload_conf()');
+      await recovery('read-only');
+      expectGoodAnswers();
+      await expectNothingLost();
+    },
+  );
 
-  it('a server whose connections are all taken, but for those of superusers', async () => {
+  when('connections')('a server whose connections are all taken, but for those of superusers', async () => {
     customers.start();
     await sleep(1_000);
     const others = takeConnections(primary);
@@ -449,7 +477,7 @@ describe('while PostgreSQL fails', () => {
     await expectNothingLost();
   });
 
-  it('a session that holds the tables for longer than a statement may take', async () => {
+  when('held')('a session that holds the tables for longer than a statement may take', async () => {
     customers.start();
     await sleep(1_000);
     // What the apps have begun meanwhile may wait for it in turn, so that one of both is given up.
@@ -477,74 +505,83 @@ describe('while PostgreSQL fails', () => {
     return { standby, link };
   }
 
-  it('a primary that dies, with a synchronous standby: nothing that was acknowledged is lost', async () => {
-    const { standby } = await withStandby({ synchronous_standby_names: '*' });
-    const { id } = (await customers.add())!;
-    customers.start();
-    await sleep(faultMs);
-    await primary.kill();
-    // The name leads to the standby before that is promoted, as a name in the DNS may.
-    proxy.leadTo(standby.url);
-    await refused();
-    // What a standby says of the log is not to be believed.
-    expect((await customers.get(id))?.status).toBe(503);
-    await sleep(2_000);
-    await standby.query('SELECT pg_promote()');
-    primary = standby;
-    await recovery('a fail-over with a synchronous standby');
-    expectGoodAnswers();
-    await expectNothingLost();
-    await expectSoundLog();
-  });
+  when('synchronous')(
+    'a primary that dies, with a synchronous standby: nothing that was acknowledged is lost',
+    async () => {
+      const { standby } = await withStandby({ synchronous_standby_names: '*' });
+      const { id } = (await customers.add())!;
+      customers.start();
+      await sleep(faultMs);
+      await primary.kill();
+      // The name leads to the standby before that is promoted, as a name in the DNS may.
+      proxy.leadTo(standby.url);
+      await refused();
+      // What a standby says of the log is not to be believed.
+      expect((await customers.get(id))?.status).toBe(503);
+      await sleep(2_000);
+      await standby.query('SELECT pg_promote()');
+      primary = standby;
+      await recovery('a fail-over with a synchronous standby');
+      expectGoodAnswers();
+      await expectNothingLost();
+      await expectSoundLog();
+    },
+  );
 
-  it('a primary that dies, with an asynchronous standby: what it had not sent is lost, and nothing else', async () => {
-    const { standby, link } = await withStandby({});
-    customers.start();
-    await sleep(faultMs);
-    const before = new Map(customers.acknowledged);
-    await primary.shows(`SELECT FROM pg_stat_replication WHERE flush_lsn >= '${await lsn()}'::pg_lsn`);
-    link.fallSilent();
-    // Each customer may have an add under way whose first event was sent.
-    const silentAt = new Set(customers.acknowledged.keys());
-    const unsent = () => [...customers.acknowledged].filter(([name, id]) => id !== undefined && !silentAt.has(name));
-    await system.until('adds are acknowledged that the standby has not', () => unsent().length >= customersAtOnce + 3);
-    const events = await rows<{ count: number }>('SELECT count(*)::int FROM events');
-    const sent = new Map(customers.acknowledged);
-    const old = primary;
-    if (process.env.WHOLE) old.freeze();
-    else await old.kill();
-    proxy.leadTo(standby.url);
-    await standby.query('SELECT pg_promote()');
-    primary = standby;
-    const left = await rows<{ count: number }>('SELECT count(*)::int FROM events');
-    await recovery('a fail-over with an asynchronous standby');
-    if (process.env.WHOLE) await old.kill();
-    expectGoodAnswers();
+  when('asynchronous')(
+    'a primary that dies, with an asynchronous standby: what it had not sent is lost, and nothing else',
+    async () => {
+      const { standby, link } = await withStandby({});
+      customers.start();
+      await sleep(faultMs);
+      const before = new Map(customers.acknowledged);
+      await primary.shows(`SELECT FROM pg_stat_replication WHERE flush_lsn >= '${await lsn()}'::pg_lsn`);
+      link.fallSilent();
+      // Each customer may have an add under way whose first event was sent.
+      const silentAt = new Set(customers.acknowledged.keys());
+      const unsent = () => [...customers.acknowledged].filter(([name, id]) => id !== undefined && !silentAt.has(name));
+      await system.until(
+        'adds are acknowledged that the standby has not',
+        () => unsent().length >= customersAtOnce + 3,
+      );
+      const events = await rows<{ count: number }>('SELECT count(*)::int FROM events');
+      const sent = new Map(customers.acknowledged);
+      const old = primary;
+      if (process.env.WHOLE) old.freeze();
+      else await old.kill();
+      proxy.leadTo(standby.url);
+      await standby.query('SELECT pg_promote()');
+      primary = standby;
+      const left = await rows<{ count: number }>('SELECT count(*)::int FROM events');
+      await recovery('a fail-over with an asynchronous standby');
+      if (process.env.WHOLE) await old.kill();
+      expectGoodAnswers();
 
-    const { all, live, halfDone, placed, identities, parked } = await found();
-    const there = new Map(all.map((row) => [row.id, row]));
-    const told = [...sent].filter(([name]) => !before.has(name));
-    const lostAdds = [...sent].filter(([, id]) => id !== undefined && !there.has(id));
-    const lostDeletes = [...sent].filter(([name, id]) => id === undefined && live.has(name));
-    const ids = new Set(live.values());
-    const orphans = [...identities].filter((id) => !ids.has(id));
-    const gone = [...ids].filter((id) => !identities.has(id));
-    console.log(
-      `lost of what was acknowledged since the last look at the standby: ${lostAdds.length} of ${told.length} adds, ${lostDeletes.length} deletes ` +
-        `(${events[0]!.count - left[0]!.count} events); SES has ${orphans.length} identities of domains that are not in the log, ` +
-        `and lacks ${gone.length}; ` +
-        `the mail server has ${[...placed].filter((id) => !ids.has(id)).length} of them; ${customers.blocked.size} names are blocked`,
-    );
-    expect(lostAdds.length).toBeGreaterThan(0);
-    for (const [name, id] of before) if (id !== undefined) expect([name, there.has(id)]).toEqual([name, true]);
-    expect({ halfDone, parked }).toEqual({ halfDone: [], parked: [] });
-    for (const id of ids) expect([id, placed.has(id)]).toEqual([id, true]);
-    await expectSoundLog();
-    // A name is free in the log, and the mail server or SES may have it for a domain that is not there.
-    const [name] = lostAdds.find(([each]) => !live.has(each)) ?? [];
-    if (name) console.log(`${name} was added again: ${(await customers.add(name)) ? 201 : 502}`);
-    expectGoodAnswers();
-  });
+      const { all, live, halfDone, placed, identities, parked } = await found();
+      const there = new Map(all.map((row) => [row.id, row]));
+      const told = [...sent].filter(([name]) => !before.has(name));
+      const lostAdds = [...sent].filter(([, id]) => id !== undefined && !there.has(id));
+      const lostDeletes = [...sent].filter(([name, id]) => id === undefined && live.has(name));
+      const ids = new Set(live.values());
+      const orphans = [...identities].filter((id) => !ids.has(id));
+      const gone = [...ids].filter((id) => !identities.has(id));
+      console.log(
+        `lost of what was acknowledged since the last look at the standby: ${lostAdds.length} of ${told.length} adds, ${lostDeletes.length} deletes ` +
+          `(${events[0]!.count - left[0]!.count} events); SES has ${orphans.length} identities of domains that are not in the log, ` +
+          `and lacks ${gone.length}; ` +
+          `the mail server has ${[...placed].filter((id) => !ids.has(id)).length} of them; ${customers.blocked.size} names are blocked`,
+      );
+      expect(lostAdds.length).toBeGreaterThan(0);
+      for (const [name, id] of before) if (id !== undefined) expect([name, there.has(id)]).toEqual([name, true]);
+      expect({ halfDone, parked }).toEqual({ halfDone: [], parked: [] });
+      for (const id of ids) expect([id, placed.has(id)]).toEqual([id, true]);
+      await expectSoundLog();
+      // A name is free in the log, and the mail server or SES may have it for a domain that is not there.
+      const [name] = lostAdds.find(([each]) => !live.has(each)) ?? [];
+      if (name) console.log(`${name} was added again: ${(await customers.add(name)) ? 201 : 502}`);
+      expectGoodAnswers();
+    },
+  );
 
   const lsn = async () => (await rows<{ lsn: string }>('SELECT pg_current_wal_lsn()::text AS lsn'))[0]!.lsn;
 
