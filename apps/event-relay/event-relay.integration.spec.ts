@@ -172,6 +172,42 @@ const arrivesWithinMs = 60_000;
     expect(await delays()).toEqual([before[0]! + 4, before[1]! + 4, before[2]! + 6]);
   });
 
+  it('publishes nothing once its database was taken back, also where others have recorded more than was lost', async () => {
+    /** Ends all that is connected to the database, runs what needs that, and connects to another one. */
+    const reconnected = async (work: () => Promise<TestDatabase>) => {
+      await Promise.all(relays.splice(0).map((each) => each.beforeApplicationShutdown()));
+      await log.close();
+      await pool.end();
+      database = await work();
+      pool = openPool(database.url, 20);
+      log = new EventLog(pool);
+      store = new EventStore(pool);
+    };
+    await append('mdom_a', 3);
+    relay();
+    await caughtUp();
+    const lost = database;
+    let copy: TestDatabase | undefined;
+    await reconnected(async () => {
+      copy = await testDatabase(new URL(database.url).pathname.slice(1));
+      return database;
+    });
+    await append('mdom_b', 2);
+    relay();
+    await caughtUp();
+    await reconnected(() => Promise.resolve(copy!));
+    await lost.drop();
+    const published = async () => (await arrivals()).map(({ id }) => id).sort();
+    const before = await published();
+    await append('mdom_c', 6);
+    const refusing = relay();
+    const faults = () => register.getSingleMetricAsString('sendmux_topic_fault');
+    await until(async () => (await faults()).includes(`topic="${topic}",setting="log"} 1`));
+    expect(refusing.progress().status).not.toBe('active');
+    expect(await published()).toEqual(before);
+    expect(await checkpoint()).toBe(3);
+  });
+
   it('that dies between an acknowledgement and its checkpoint, at every batch, loses and reorders nothing', async () => {
     const died = new Set<string>();
     const killed = watched(async (publisher, events) => {

@@ -65,7 +65,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
 
   constructor(
     @Inject(Pool) private readonly pool: Pool,
-    private readonly log: EventLog,
+    log: EventLog,
     probes: HealthProbes,
     private readonly client: KafkaClient,
     private readonly topic: TopicSettings,
@@ -147,7 +147,7 @@ export class EventRelay implements OnApplicationBootstrap, BeforeApplicationShut
     const group = `${this.groupPrefix}event-relay-${Date.now()}`;
     const setting = 'log';
     try {
-      await assertNotTakenBack({ query, log: this.log, client: this.client, topic, group });
+      await assertNotTakenBack({ query, client: this.client, topic, group });
       topicFault.remove({ topic, setting });
     } catch (error) {
       if (!(error instanceof LogTakenBack)) throw error;

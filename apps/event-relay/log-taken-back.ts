@@ -1,9 +1,8 @@
 import type { Connection } from '@app/database';
-import { Epochs, readEpochs, type EventLog } from '@app/event-store';
+import { Epochs, notInLog, readEpochs } from '@app/event-store';
 import {
-  fromCloudEvent,
   noteTimeline,
-  readTopic,
+  readLastEvents,
   relayCheckpoint,
   timelines,
   type KafkaClient,
@@ -17,55 +16,36 @@ export class LogTakenBack extends Error {
 
 export interface TakenBackCheck {
   readonly query: LogSession['query'];
-  readonly log: Pick<EventLog, 'head'>;
   readonly client: KafkaClient;
   readonly topic: string;
   /** A group of this check alone. */
   readonly group: string;
 }
 
-/** Records of each partition that are looked at: replays may come after the newest event. */
-const lastRecords = 100;
-
 /**
- * Compares the end of a topic with the log where the server is on another timeline than when it was last published to:
- * the database was restored, or a stand-by was promoted, which may have lost its last events.
+ * Compares the end of a topic with the log where the server has started, or is another one, since it was last published
+ * to: the database may have been restored, or a stand-by promoted that has not got the last events. Other apps may have
+ * recorded new ones since, so what is compared is each event, and not how far the log goes.
  *
  * @throws {LogTakenBack} when the topic has events which the log has not, and that are not void.
  * @throws {KafkaAway}
  */
-export async function assertNotTakenBack({ query, log, client, topic, group }: TakenBackCheck): Promise<void> {
+export async function assertNotTakenBack({ query, client, topic, group }: TakenBackCheck): Promise<void> {
   const database = { query } as Pick<Connection, 'query'>;
   const name = relayCheckpoint(topic);
   const { now, noted } = await timelines(database, name);
   if (now === noted) return;
   if (noted !== null) {
     const epochs = new Epochs(await readEpochs(database));
-    const head = await log.head();
-    let newest = 0;
-    await readTopic(client, {
-      topic,
-      group,
-      last: lastRecords,
-      take: (messages) => {
-        for (const message of messages) {
-          const event = eventOf(message);
-          if (event && !epochs.isVoid(event)) newest = Math.max(newest, event.position);
-        }
-      },
-    });
-    if (newest > head)
+    const last = (await readLastEvents(client, topic, group)) ?? [];
+    const lost = await notInLog(
+      database,
+      last.filter((event) => !epochs.isVoid(event)),
+    );
+    if (lost[0])
       throw new LogTakenBack(
-        `${topic} has events up to position ${newest}, and the log ends at ${head}: its database was taken back. Nothing is published. Stop all apps, and run \`sendmux restore\``,
+        `${topic} has events from position ${lost[0].position} on that the log has not: its database was taken back. Nothing is published. Stop all apps, and run \`sendmux restore\``,
       );
   }
   await noteTimeline(database, name, now);
-}
-
-function eventOf(message: Parameters<typeof fromCloudEvent>[0]) {
-  try {
-    return fromCloudEvent(message);
-  } catch {
-    return undefined;
-  }
 }

@@ -85,6 +85,11 @@ export interface Restore {
   readonly reason: string;
   /** Positions are not given a second time up to here, where the log has come to before it was restored. */
   readonly givenUpTo: number;
+  /**
+   * The moment up to which the log has all that it had, where apps have recorded events since it was taken back, as
+   * after a fail-over. Where nothing was recorded since, the log itself says how far it goes.
+   */
+  readonly lostSince?: Date | undefined;
   /** The time of the restore. */
   readonly now: Date;
 }
@@ -102,8 +107,20 @@ const leftOut = 1_000_000;
  *
  * Events above it may have been recorded by transactions that were committed later, under lower positions than the
  * newest one that is there.
+ *
+ * @param settled a further position up to which the log is known to have all that it had, such as that of a seal.
+ * @param lostSince as of a restore: positions that were drawn from that moment on are above what is given, whatever
+ * consumers have done since.
  */
-export async function keptUpTo(client: Connection): Promise<number> {
+export async function keptUpTo(client: Connection, settled: number, lostSince?: Date): Promise<number> {
+  if (lostSince) {
+    const { rows } = await client.query<{ position: number }>(
+      `SELECT position::float8 AS position FROM events WHERE time < $1::timestamptz - $2 * interval '1 ms'
+       ORDER BY events.position DESC LIMIT 1`,
+      [lostSince, disorderMs],
+    );
+    return rows[0]?.position ?? 0;
+  }
   // The checkpoint of seals is the number of a seal, which is never above the positions that are sealed.
   const { rows } = await client.query<{ kept: number }>(
     `SELECT greatest(
@@ -111,7 +128,7 @@ export async function keptUpTo(client: Connection): Promise<number> {
        (SELECT coalesce(max(after_position), 0) FROM log_epochs)
      )::float8 AS kept`,
   );
-  return rows[0]!.kept;
+  return Math.max(rows[0]!.kept, settled);
 }
 
 /**
@@ -122,14 +139,14 @@ export async function keptUpTo(client: Connection): Promise<number> {
  */
 export async function raiseEpoch(
   client: Connection,
-  { reason, givenUpTo, now }: Restore,
+  { reason, givenUpTo, lostSince, now }: Restore,
   settled = 0,
 ): Promise<Raised> {
   await client.query('LOCK TABLE log_epochs IN ACCESS EXCLUSIVE MODE');
   const epochs = await readEpochs(client);
   const newest = epochs.at(-1);
   if (!newest) throw new Error('The log has no identity. Run `sendmux migrate` first.');
-  const kept = Math.max(await keptUpTo(client), settled);
+  const kept = await keptUpTo(client, settled, lostSince);
   const { rows } = await client.query<{ upTo: number; drawn: number }>(
     `SELECT coalesce((SELECT max(position) FROM events), 0)::float8 AS "upTo",
        (last_value - (NOT is_called)::int)::float8 AS drawn FROM event_positions`,
@@ -143,8 +160,8 @@ export async function raiseEpoch(
   const epoch = { log: newest.log, number, after };
   await client.query(
     `INSERT INTO log_epochs (epoch, log_id, after_position, up_to, goes_on_after, restored_at, reason, lost_from)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT max(time) FROM events WHERE position > $8) - $9 * interval '1 ms')`,
-    [number, newest.log, after, upTo, goesOnAfter, now, reason, after, disorderMs],
+     VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($10, (SELECT max(time) FROM events WHERE position > $8)) - $9 * interval '1 ms')`,
+    [number, newest.log, after, upTo, goesOnAfter, now, reason, after, disorderMs, lostSince],
   );
   await client.query(`SELECT setval('event_positions', $1)`, [goesOnAfter]);
   return { epoch, upTo, goesOnAfter };
@@ -183,4 +200,28 @@ export async function namesAbove(
     [position],
   );
   return { streams: rows.map(({ stream }) => stream), versions: rows.map(({ version }) => version) };
+}
+
+/** What says which event a message is of. */
+export interface Told {
+  readonly position: number;
+  readonly stream: string;
+  readonly version: number;
+}
+
+/**
+ * Gives those of some events that were told of and that the log does not have where they were, the first one first:
+ * the log was taken back, whether it has come further since or not. What archives cover is left out.
+ */
+export async function notInLog<T extends Told>(client: Pick<Connection, 'query'>, events: readonly T[]): Promise<T[]> {
+  const { rows } = await client.query<{ at: number }>(
+    `SELECT (at - 1)::int AS at
+     FROM unnest($1::bigint[], $2::text[], $3::int[]) WITH ORDINALITY AS told (position, stream, version, at)
+     WHERE told.position > (SELECT coalesce(max(upper), 0) FROM event_archives)
+       AND NOT EXISTS (SELECT FROM events
+         WHERE events.position = told.position AND events.stream = told.stream AND events.version = told.version)
+     ORDER BY told.position, at`,
+    [events.map(({ position }) => position), events.map(({ stream }) => stream), events.map(({ version }) => version)],
+  );
+  return rows.map(({ at }) => events[at]!);
 }

@@ -37,15 +37,18 @@ export async function advanceCheckpoint(database: Queryable, name: string, posit
 }
 
 /**
- * Gives the timeline of the server's write-ahead log, and the one that was noted with a checkpoint; null for none. The
- * server begins another one when it is restored, and when a stand-by is promoted.
+ * Gives the timeline of the server's write-ahead log with the start of the server and the database, and what was noted
+ * with a checkpoint; null for none. A database cannot be taken back without a change of one of them: by a stand-by that
+ * is promoted, a snapshot of its disks under a server that has to be started, or a dump that makes another database.
  */
 export async function timelines(
   database: Queryable,
   name: string,
 ): Promise<{ readonly now: string; readonly noted: string | null }> {
   const { rows } = await database.query<{ now: string; noted: string | null }>(
-    `SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS now,
+    `SELECT concat_ws('/', left(pg_walfile_name(pg_current_wal_lsn()), 8),
+         extract(epoch FROM pg_postmaster_start_time()),
+         (SELECT oid FROM pg_database WHERE datname = current_database())) AS now,
        (SELECT timeline FROM checkpoints WHERE name = $1) AS noted`,
     [name],
   );

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ReceivedMessage } from './cloud-event';
+import { fromCloudEvent, type DeliveredEvent, type ReceivedMessage } from './cloud-event';
 import type { KafkaDriver } from './kafka-driver';
 import { KafkaAway } from './kafka-errors';
 
@@ -63,4 +63,31 @@ export async function readTopic(
   } finally {
     await member.close();
   }
+}
+
+/** Records of each partition that are looked at: replays may come after the newest event. */
+const lastRecords = 100;
+
+/**
+ * Reads the events in the last records of each partition of a topic; undefined where there is no such topic. What
+ * cannot be read as an event is left out.
+ *
+ * @param group a group of this reading alone, which commits offsets.
+ * @throws {KafkaAway}
+ */
+export async function readLastEvents(
+  client: Pick<KafkaDriver, 'admin' | 'member'>,
+  topic: string,
+  group: string,
+): Promise<DeliveredEvent[] | undefined> {
+  const events: DeliveredEvent[] = [];
+  const take = (messages: readonly ReceivedMessage[]) => {
+    for (const message of messages)
+      try {
+        events.push(fromCloudEvent(message));
+      } catch {
+        // Others may have written it.
+      }
+  };
+  return (await readTopic(client, { topic, group, last: lastRecords, take })) ? events : undefined;
 }

@@ -1,3 +1,4 @@
+import { parseTime, timeForms } from '@app/runtime';
 import type { Command } from 'commander';
 import { examples, minute, print } from '../output';
 import { UsedWrongly } from '../used-wrongly';
@@ -7,6 +8,7 @@ interface Options {
   readonly yes?: boolean;
   readonly reason?: string;
   readonly givenUpTo?: string;
+  readonly lostSince?: string;
   readonly fromBeginning?: boolean;
   readonly unsigned?: boolean;
 }
@@ -22,16 +24,25 @@ export function addRestore(program: Command): void {
     .option('--yes', 'does it; without, only says what it would do')
     .option('--reason <text>', 'why the database was restored, to be kept in it')
     .option('--given-up-to <position>', 'newest position that anybody is known to have seen, such as in an answer')
+    .option(
+      '--lost-since <time>',
+      'where apps have gone on since, as after a fail-over: the moment from which events are lost',
+    )
     .option('--from-beginning', 'has the consumers on Kafka read the topic from its beginning')
     .option('--unsigned', 'without the key of the sealer: `sendmux audit verify` will name the restore as a fault')
     .addHelpText(
       'after',
-      `${examples('sendmux restore', 'sendmux restore --reason "disk of the primary lost" --yes')}
+      `${examples(
+        'sendmux restore',
+        'sendmux restore --reason "disk of the primary lost" --yes',
+        'sendmux restore --lost-since 2026-03-01T10:00:00Z --reason "fail-over" --yes',
+      )}
 
 Restore the database first, and start no app before this is done: docs/operations/restoring.md has every step. It is
 one transaction, safe to repeat, and does nothing where nothing was recorded since the last time.`,
     )
     .action(async (options: Options, command: Command) => {
+      const lostSince = momentOf(options.lostSince);
       const { reason = '', givenUpTo = '0' } = options;
       if (reason.length > longestReason || !/^[^\p{C}]*$/u.test(reason))
         throw new UsedWrongly(`--reason has more than ${longestReason} characters, or one that cannot be shown.`);
@@ -43,12 +54,23 @@ one transaction, safe to repeat, and does nothing where nothing was recorded sin
       const done = await restoring({
         reason,
         givenUpTo: given,
+        lostSince,
         isMeant: options.yes === true,
         fromBeginning: options.fromBeginning === true,
         isUnsigned: options.unsigned === true,
       });
       print(command, done, () => ('epoch' in done ? whatWasDone(done) : whatIsFound(done)));
     });
+}
+
+/** @throws {UsedWrongly} when it is no time, or one that is still to come. */
+function momentOf(text: string | undefined): Date | undefined {
+  if (text === undefined) return undefined;
+  const now = new Date();
+  const moment = parseTime(text, now);
+  if (!moment || moment > now)
+    throw new UsedWrongly(`--lost-since ${text} is no time that has been. Give ${timeForms}.`);
+  return moment;
 }
 
 function whatIsFound({ log, newest, keptUpTo, topic, sessions, restoredAt }: Found): string[] {
@@ -62,6 +84,12 @@ function whatIsFound({ log, newest, keptUpTo, topic, sessions, restoredAt }: Fou
     ...(topic
       ? [
           `The topic ${topic.name} goes up to position ${topic.upTo}. The consumers read it again from what they had done.`,
+          ...(topic.lostFrom === undefined
+            ? []
+            : [`It has events from position ${topic.lostFrom} on that the log has not.`]),
+          ...(topic.lostFrom !== undefined && topic.lostFrom <= keptUpTo
+            ? ['That is below what would be void, since apps have run: give --lost-since, too.']
+            : []),
         ]
       : ['No topic is looked at.']),
     ...(sessions.length > 0 ? [`Stop what uses the database first: ${sessions.join('; ')}.`] : []),

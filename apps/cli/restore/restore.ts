@@ -1,10 +1,12 @@
 import { keyFiles, newestSeal, recordRestoration, sealedUpTo, SealingKey } from '@app/audit';
 import { inTransaction, type Connection } from '@app/database';
 import {
+  Epochs,
   eventId,
   keptUpTo,
   namesAbove,
   newestEvent,
+  notInLog,
   raiseEpoch,
   readEpochs,
   restoredWithNothingSince,
@@ -15,7 +17,7 @@ import {
   kafkaSettings,
   keptOffsets,
   nameParkedEvents,
-  readTopic,
+  readLastEvents,
   takeRelaysBack,
 } from '@app/messaging';
 import { loadSettings } from '@app/runtime';
@@ -29,6 +31,8 @@ import { withPool } from '../with-pool';
 export interface RestoreOptions {
   readonly reason: string;
   readonly givenUpTo: number;
+  /** The moment up to which the log has all that it had, where apps have run since; undefined where none has. */
+  readonly lostSince: Date | undefined;
   /** Whether it is done; otherwise it is only said. */
   readonly isMeant: boolean;
   readonly fromBeginning: boolean;
@@ -42,8 +46,11 @@ export interface Found {
   readonly newest: { readonly event: string; readonly time: string; readonly position: number } | undefined;
   /** The position up to which the log has all that it ever had. */
   readonly keptUpTo: number;
-  /** The topic, with the newest position of its last records; undefined without Kafka or a topic. */
-  readonly topic: { readonly name: string; readonly upTo: number } | undefined;
+  /**
+   * The topic, with the newest position of its last records, and the lowest of those that the log has not; undefined
+   * without Kafka or a topic.
+   */
+  readonly topic: { readonly name: string; readonly upTo: number; readonly lostFrom?: number | undefined } | undefined;
   /** Who uses the database. */
   readonly sessions: readonly string[];
   /** When it was done already, and nothing was recorded since; undefined where it is to be done. */
@@ -63,16 +70,14 @@ export interface Restored {
   readonly isSigned: boolean;
 }
 
-/** Records of each partition that are looked at for the newest position: replays may come after the newest event. */
-const lastRecords = 100;
-
 /**
  * Begins a new epoch of a log that was restored, or says what that would do.
  *
  * The offsets on Kafka are taken back first, to what the database says, and then all else is one transaction. A run
  * that dies between the two is repeated as a whole.
  *
- * @throws {Error} when something else uses the database, or the groups on Kafka have members.
+ * @throws {Error} when something else uses the database, the groups on Kafka have members, or the topic has lost events
+ * that the new epoch would not make void.
  * @throws {KeyUnusable} where seals are there, and the key is not that of the sealer.
  */
 export async function restoring(options: RestoreOptions): Promise<Found | Restored> {
@@ -88,17 +93,23 @@ export async function restoring(options: RestoreOptions): Promise<Found | Restor
     async (pool) => {
       const client = kafka && new KafkaClient(kafka, 'sendmux-restore');
       const { KAFKA_TOPIC: topic, KAFKA_GROUP_PREFIX: prefix } = settings;
-      const found = await look(pool);
+      const found = await look(pool, options.lostSince);
       if (found.restoredAt) return found;
       if (options.isMeant) assertAlone(found.sessions);
-      const upTo = client && (await newestOn(client, topic, `${prefix}restore-${Date.now()}`));
-      if (!options.isMeant) return { ...found, topic: upTo === undefined ? undefined : { name: topic, upTo } };
+      const seen = client && (await lookAtTopic(pool, client, topic, `${prefix}restore-${Date.now()}`));
+      if (!options.isMeant) return { ...found, topic: seen };
+      assertVoid(seen, found.keptUpTo);
       const key = await signingKey(pool, options.isUnsigned, settings);
-      const groups = client && upTo !== undefined ? await takeBack(pool, client, topic, prefix, options) : [];
+      const groups = client && seen ? await takeBack(pool, client, topic, prefix, options) : [];
       const done = await inTransaction(pool, async (transaction) => {
         const raised = await raiseEpoch(
           transaction,
-          { reason: options.reason, givenUpTo: Math.max(options.givenUpTo, upTo ?? 0), now: new Date() },
+          {
+            reason: options.reason,
+            givenUpTo: Math.max(options.givenUpTo, seen?.upTo ?? 0),
+            lostSince: options.lostSince,
+            now: new Date(),
+          },
           await sealedUpTo(transaction),
         );
         // Again under the lock that whoever starts meanwhile waits for.
@@ -122,13 +133,13 @@ export async function restoring(options: RestoreOptions): Promise<Found | Restor
   );
 }
 
-async function look(pool: Pool): Promise<Found> {
+async function look(pool: Pool, lostSince: Date | undefined): Promise<Found> {
   return inTransaction(pool, async (client) => {
     const epochs = await readEpochs(client);
     const event = await newestEvent(client);
     const newest = event && { event: eventId(event), time: event.time.toISOString(), position: event.position };
     const restoredAt = await restoredWithNothingSince(client);
-    const kept = Math.max(await keptUpTo(client), await sealedUpTo(client));
+    const kept = await keptUpTo(client, await sealedUpTo(client), lostSince);
     return {
       log: epochs.at(-1)?.log ?? 'without identity',
       newest,
@@ -172,18 +183,27 @@ async function signingKey(
   return key;
 }
 
-/** Gives the newest position in the last records of a topic, 0 of an empty one; undefined where there is none. */
-async function newestOn(client: KafkaClient, topic: string, group: string): Promise<number | undefined> {
-  let newest = 0;
-  const isThere = await readTopic(client, {
-    topic,
-    group,
-    last: lastRecords,
-    take: (messages) => {
-      for (const { headers } of messages) newest = Math.max(newest, Number(headers.ce_sequence) || 0);
-    },
-  });
-  return isThere ? newest : undefined;
+/** Compares the last records of a topic with the log; undefined where there is no topic. */
+async function lookAtTopic(pool: Pool, client: KafkaClient, topic: string, group: string): Promise<Found['topic']> {
+  const events = await readLastEvents(client, topic, group);
+  if (!events) return undefined;
+  const epochs = new Epochs(await readEpochs(pool));
+  const standing = events.filter((event) => !epochs.isVoid(event));
+  const [lost] = await notInLog(pool, standing);
+  return { name: topic, upTo: Math.max(0, ...events.map(({ position }) => position)), lostFrom: lost?.position };
+}
+
+/**
+ * An epoch that begins after what was lost would leave it standing. That can be only where apps have gone on since the
+ * log was taken back, so that their checkpoints do not say how far it went by then.
+ */
+function assertVoid(topic: Found['topic'], keptUpTo: number): void {
+  const { name, lostFrom } = topic ?? {};
+  if (lostFrom !== undefined && lostFrom <= keptUpTo)
+    throw new Error(
+      `${name} has events from position ${lostFrom} on that the log has not, and apps have recorded others since. ` +
+        'Say up to when the log has everything with --lost-since, such as the moment of the fail-over.',
+    );
 }
 
 /**
