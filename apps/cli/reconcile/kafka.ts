@@ -1,4 +1,4 @@
-import { Epochs, EventLog, readEpochs } from '@app/event-store';
+import { archivesOf, Epochs, EventLog, readEpochs } from '@app/event-store';
 import { fromCloudEvent, readCheckpoint, readTopic, relayCheckpoint, type KafkaClient } from '@app/messaging';
 import { hasAddress } from '@app/read-model';
 import type { Pool } from 'pg';
@@ -16,13 +16,31 @@ export interface KafkaComparison {
 }
 
 /** Positions of the log, as bits. */
-class Positions {
+export class Positions {
   private octets = Buffer.alloc(1 << 16);
 
   add(position: number): void {
     const at = Math.floor(position / 8);
     while (at >= this.octets.length) this.octets = Buffer.concat([this.octets, Buffer.alloc(this.octets.length)]);
     this.octets[at]! |= 1 << (position % 8);
+  }
+
+  remove(position: number): void {
+    const at = Math.floor(position / 8);
+    if (at < this.octets.length) this.octets[at]! &= ~(1 << (position % 8));
+  }
+
+  /** Gives the first one above a position, and how many there are; undefined for none. */
+  above(position: number): { readonly first: number; readonly count: number } | undefined {
+    let [first, count] = [0, 0];
+    for (let at = Math.floor(position / 8); at < this.octets.length; at++)
+      for (let bit = 0; this.octets[at]! >> bit; bit++) {
+        const each = at * 8 + bit;
+        if (each <= position || !this.has(each)) continue;
+        first ||= each;
+        count++;
+      }
+    return count > 0 ? { first, count } : undefined;
   }
 
   has(position: number): boolean {
@@ -79,13 +97,23 @@ export async function compareKafka(comparison: KafkaComparison): Promise<void> {
         log: `up to position ${head}`,
         there: `${ahead} later events: the log was taken back, and \`sendmux restore\` not run`,
       });
-    for await (const [first, count] of missingOf(log, published, standing, signal))
+    for await (const [first, count] of missingOf(log, { published, head }, standing, signal))
       await findings.take({
         area: 'kafka',
         kind: 'missing',
         what: topic,
         log: `${count} events from position ${first} on are published`,
         there: 'not there: `sendmux events republish`',
+      });
+    // The walk has left those that the log does not have, but for what is in archives.
+    const unknown = standing.above((await archivesOf(pool)).at(-1)?.upTo ?? 0);
+    if (unknown)
+      await findings.take({
+        area: 'kafka',
+        kind: 'different',
+        what: topic,
+        log: `goes up to position ${head}`,
+        there: `${unknown.count} events from position ${unknown.first} on that it has not: it was taken back, and has gone on. \`sendmux restore --lost-since\``,
       });
     for (const mailbox of erased)
       if (await hasAddress(pool, mailbox))
@@ -101,20 +129,24 @@ export async function compareKafka(comparison: KafkaComparison): Promise<void> {
   }
 }
 
-/** Yields runs of events up to a position that are not on the topic: the first position, and how many. */
+/**
+ * Yields runs of events that were published and are not on the topic: the first position, and how many. What is on both
+ * is taken out of what is there.
+ */
 async function* missingOf(
   log: EventLog,
-  upTo: number,
+  { published, head }: { readonly published: number; readonly head: number },
   there: Positions,
   signal: AbortSignal,
 ): AsyncGenerator<[first: number, count: number], void> {
   let run: [number, number] | undefined;
-  for (let after = 0; after < upTo;) {
+  for (let after = 0; after < head;) {
     signal.throwIfAborted();
     const { events, settledUpTo } = await log.read({ after, limit: 1_000 });
     for (const { position } of events) {
-      if (position > upTo) break;
-      if (!there.has(position)) run = run ? [run[0], run[1] + 1] : [position, 1];
+      const isThere = there.has(position);
+      if (isThere) there.remove(position);
+      if (!isThere && position <= published) run = run ? [run[0], run[1] + 1] : [position, 1];
       else if (run) {
         yield run;
         run = undefined;
