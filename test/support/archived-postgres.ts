@@ -3,7 +3,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { openClient } from '@app/database';
+import { NotThePrimary, openClient } from '@app/database';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../local/embedded-postgres';
 
 /**
@@ -80,6 +80,18 @@ export class ArchivedPostgres {
       },
       port,
     );
+    await this.promoted();
+  }
+
+  /** Waits for the end of the recovery: the server answers reads before, as a standby does. */
+  private async promoted(): Promise<void> {
+    for (const until = Date.now() + 60_000; ; await delay(50))
+      try {
+        await this.query('SELECT 1');
+        return;
+      } catch (error) {
+        if (!(error instanceof NotThePrimary) || Date.now() > until) throw error;
+      }
   }
 
   async destroy(): Promise<void> {
