@@ -3,7 +3,7 @@ import { KafkaClient, toCloudEvent, type Publisher } from '@app/messaging';
 import { Logger } from '@nestjs/common';
 import { checkDelivery, type Known } from './support/delivery-checker';
 import type { KafkaCluster } from '../local/embedded-kafka';
-import { kafkaClients, kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaClientsOfRun, kafkaIsInstalled, testKafka } from './support/kafka';
 import { arrivalsOf } from './support/topic';
 import { sample } from './support/sample';
 
@@ -20,7 +20,7 @@ const streams = 60;
   });
   afterAll(() => kafka?.destroy(), 60_000);
 
-  it.each(kafkaClients)(
+  it.each(kafkaClientsOfRun)(
     'on %s loses nothing that it has reported, and keeps the order of every key',
     async (library) => {
       const topic = `events-${library}`;

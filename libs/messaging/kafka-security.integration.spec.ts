@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadSettings } from '@app/runtime';
 import { Logger } from '@nestjs/common';
-import { kafkaClients, kafkaIsInstalled } from '../../test/support/kafka';
+import { kafkaClientsOfRun, kafkaIsInstalled } from '../../test/support/kafka';
 import { startSecureKafka, type SecureKafka, type SecureListener } from '../../test/support/secure-kafka';
 import { sample } from '../../test/support/sample';
 import { startTokenServer, unsignedToken, type TokenServer } from '../../test/support/token-server';
@@ -21,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => kafka?.destroy());
 
 /** Speaks to a real broker as settings say. Skipped where Java or Maven is missing: see tools/install-counterparts. */
-(kafkaIsInstalled() ? describe : describe.skip).each(kafkaClients)('%s on a network that nobody trusts', (library) => {
+(kafkaIsInstalled() ? describe : describe.skip).each(kafkaClientsOfRun)('%s on a network that nobody trusts', (library) => {
   let topics = 0;
 
   function client(listener: SecureListener, env: NodeJS.ProcessEnv): KafkaClient {

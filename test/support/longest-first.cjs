@@ -2,6 +2,8 @@ const Sequencer = require('@jest/test-sequencer').default;
 
 /** The suites that take longest, so that none of them is left to one worker while the others have nothing to do. */
 const longest = [
+  'two-versions',
+  'restore',
   'provisioning',
   'pages',
   'replay',
@@ -11,6 +13,8 @@ const longest = [
   'start',
   'kafka',
   'judges/api',
+  'openapi-contract',
+  'alarms',
   'cli',
   'cycle-kills',
   'real-counterparts',
@@ -22,6 +26,8 @@ const longest = [
   'apps',
   'ses-shards',
   'guide',
+  'database-faults',
+  'alarm-rules',
   'embedded-kafka',
   'webhooks-kills',
   'audit',
