@@ -1,6 +1,14 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { migrate, openPool } from '@app/database';
-import { EventLog, EventPartitions, EventStore, eventStoreMigrations, partitionEvents } from '@app/event-store';
+import {
+  EventLog,
+  eventHashSql,
+  EventPartitions,
+  EventStore,
+  eventStoreMigrations,
+  hashedColumns,
+  partitionEvents,
+} from '@app/event-store';
 import type { Pool } from 'pg';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { auditMigrations } from './audit.migration';
@@ -63,5 +71,21 @@ describe('the audit of a log in many partitions', () => {
     await append('old', 4);
     await expect(seals.seal()).rejects.toMatchObject({ event: 'old/5', fault: 'link' });
     expect((await verify()).faults).toMatchObject([{ event: 'old/5', code: 'event_unlinked' }]);
+  });
+
+  it('names a version that is there twice, in two partitions, though each has its own hash', async () => {
+    await append('twice', 0);
+    await pool.query(`SELECT setval('event_positions', (SELECT max(upper) FROM event_partitions WHERE is_open))`);
+    await append('other', 0);
+    const columns = hashedColumns.join(', ');
+    await pool.query(`
+      INSERT INTO events (${columns}, hash) SELECT ${columns}, ${eventHashSql()} FROM (
+        SELECT ${columns.replace('position', `nextval('event_positions') AS position`)} FROM events
+        WHERE stream = 'twice'
+      ) AS again`);
+    expect((await verify()).faults).toMatchObject([
+      { event: 'old/5', code: 'event_unlinked' },
+      { event: 'twice/1', code: 'event_unlinked' },
+    ]);
   });
 });
