@@ -4,7 +4,9 @@ import { dirname } from 'node:path';
 import { PassThrough, pipeline as joined, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
-import { readAmendment, readStatement, type Change, type Seal } from '@app/audit';
+import { readAmendment, readRestoration, readStatement, type Change, type Seal } from '@app/audit';
+import type { KeptRestore } from '@app/event-store';
+import { z } from 'zod';
 
 /** The first line of an export. */
 export interface ExportHeader {
@@ -13,7 +15,11 @@ export interface ExportHeader {
   readonly events: number;
   /** Number of lines with seals, which follow the events. */
   readonly seals: number;
-  /** Number of lines with amendments, which come between them; absent for none. */
+  /** The identity of the log, in an export of everything; absent in those of earlier releases. */
+  readonly log?: string;
+  /** Number of lines with restores of the log, which come between them; absent for none. */
+  readonly restores?: number;
+  /** Number of lines with amendments, which come after the restores; absent for none. */
   readonly amendments?: number;
   /** The last settled position of the log when the export began. */
   readonly head: number;
@@ -57,6 +63,41 @@ export const headerLine = (id: string, header: ExportHeader, now: Date): string 
 export function sealLine({ statement, signer, signature }: Seal): string {
   const { log, number, time } = readStatement(statement)!;
   return envelope('audit.Sealed', `seal/${log}/${number}`, time, { statement, signer, signature });
+}
+
+/** A restore of the log, with its statement as the key of the sealer has signed it; undefined where none has. */
+export interface SignedRestore {
+  readonly restore: KeptRestore;
+  readonly restoration: Seal | undefined;
+}
+
+export function restoreLine(log: string, restore: KeptRestore, restoration: Seal | undefined): string {
+  const { statement, signer, signature } = restoration ?? {};
+  return envelope('log.Restored', `restore/${log}/${restore.epoch}`, restore.restoredAt, {
+    ...restore,
+    ...(restoration && { restoration: { statement, signer, signature } }),
+  });
+}
+
+const restoreForm = z.object({
+  epoch: z.int().min(2),
+  after: z.int().min(0),
+  upTo: z.int().min(0),
+  goesOnAfter: z.int().min(0),
+  lostFrom: z.iso.datetime().nullable(),
+  restoredAt: z.iso.datetime(),
+  reason: z.string(),
+  restoration: z.object({ statement: z.string(), signer: z.string(), signature: z.string() }).optional(),
+});
+
+/** Reads the line of a restore; undefined when the line is something else. */
+export function readRestoreLine(line: string): SignedRestore | undefined {
+  const read = restoreForm.safeParse(dataOf('log.Restored', line));
+  if (!read.success) return undefined;
+  const { restoration, ...restore } = read.data;
+  return restoration && readRestoration(restoration.statement)?.epoch !== restore.epoch
+    ? undefined
+    : { restore, restoration };
 }
 
 /** An amendment with what it has changed. */

@@ -1,7 +1,24 @@
-import { importAmendment, importSeal } from '@app/audit';
-import { ChainBroken, checkChain, fromLine, LineRefused, type EventArchive, type KeptEvent } from '@app/event-store';
+import { importAmendment, importRestoration, importSeal } from '@app/audit';
+import {
+  ChainBroken,
+  checkChain,
+  fromLine,
+  importIdentity,
+  LineRefused,
+  type EventArchive,
+  type KeptEvent,
+} from '@app/event-store';
 import type { Command } from 'commander';
-import { isArchiveHeader, readAmendmentLine, readHeader, readLines, readSeal, type ExportHeader } from './event-file';
+import {
+  isArchiveHeader,
+  readAmendmentLine,
+  readHeader,
+  readLines,
+  readRestoreLine,
+  readSeal,
+  type ExportHeader,
+  type SignedRestore,
+} from './event-file';
 import { interruption } from './interruption';
 import { examples, print } from './output';
 import { Progress, stoppable } from './progress';
@@ -50,6 +67,19 @@ export async function importFile(file: string, archive: EventArchive, signal: Ab
   const progress = new Progress({ label: 'Importing', total: header.events, unit: 'events' });
   await stoppable(progress, 'Nothing is imported. Begin again with the same command.', () =>
     archive.fill(eventPages(lines, header, signal, progress), header.head, async (client) => {
+      const restores: SignedRestore[] = [];
+      for (let left = header.restores ?? 0; left > 0; left--) {
+        const read = readRestoreLine(await lines.required(`${left} more restores`));
+        if (!read) throw lines.bad('it is no restore of the log');
+        restores.push(read);
+      }
+      if (header.log !== undefined)
+        await importIdentity(
+          client,
+          header.log,
+          restores.map(({ restore }) => restore),
+        );
+      for (const { restoration } of restores) if (restoration) await importRestoration(client, restoration);
       for (let left = header.amendments ?? 0; left > 0; left--) {
         const kept = readAmendmentLine(await lines.required(`${left} more amendments`));
         if (!kept) throw lines.bad('it is no amendment');

@@ -108,9 +108,10 @@ async function toFile(options: Republished, command: Command): Promise<void> {
         `${events} events${streams === undefined ? '' : ` of ${streams} domains and mailboxes`} would be published once more.`,
       ]);
     const replay = newId('rpl');
+    const epochs = await LogEpochs.of(pool).epochs();
     const progress = new Progress({ label: 'Writing', total: events, unit: 'events' });
     await stoppable(progress, 'Nothing is written. Begin again with the same command.', () =>
-      writeLines(file, linesOf(archive, selection, span, { replayId: replay, signal, progress })),
+      writeLines(file, linesOf(archive, selection, span, { epochs, replayId: replay, signal, progress })),
     );
     print(command, { replay, file, events }, () => [`${events} events are in ${file}, marked as ${replay}.`]);
   });

@@ -29,7 +29,8 @@ export function fromLine(line: string): KeptEvent {
   const type = attribute('type', /^com\.sendmux\.\w+$/).slice(typePrefix.length);
   const stream = attribute('subject', /^[^/]+$/);
   const version = Number(attribute('streamversion', /^[1-9]\d{0,9}$/));
-  if (attribute('id', /^/) !== `${stream}/${version}`) throw new LineRefused(`its id is not ${stream}/${version}`);
+  const id = `${stream}/${version}${attributes.epoch === undefined ? '' : `/${attribute('epoch', /^[1-9]\d{0,15}$/)}`}`;
+  if (attribute('id', /^/) !== id) throw new LineRefused(`its id is not ${id}`);
   const schema = attribute('dataschema', /^urn:sendmux:event:\w+:[1-9]\d{0,4}$/);
   const schemaVersion = Number(schema.slice(schema.lastIndexOf(':') + 1));
   if (schema !== dataSchema(type, schemaVersion)) throw new LineRefused(`its dataschema is not of ${type}: ${schema}`);

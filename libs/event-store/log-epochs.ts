@@ -167,6 +167,58 @@ export async function raiseEpoch(
   return { epoch, upTo, goesOnAfter };
 }
 
+/** What a log keeps of a restore. Times are ISO 8601, UTC. */
+export interface KeptRestore {
+  /** The number of the epoch that begins with it. */
+  readonly epoch: number;
+  /** Events of earlier epochs above this position are void. */
+  readonly after: number;
+  /** The newest event that the log had, 0 for none. */
+  readonly upTo: number;
+  /** The position after which it went on. */
+  readonly goesOnAfter: number;
+  /** When the lost history begins; null where the restored log was empty. */
+  readonly lostFrom: string | null;
+  readonly restoredAt: string;
+  readonly reason: string;
+}
+
+/** Reads what a log keeps of its restores, the oldest first. */
+export async function keptRestores(client: Pick<Connection, 'query'>): Promise<KeptRestore[]> {
+  const { rows } = await client.query<
+    Omit<KeptRestore, 'lostFrom' | 'restoredAt'> & { lostFrom: Date | null; restoredAt: Date }
+  >(
+    `SELECT epoch::float8 AS epoch, after_position::float8 AS after, up_to::float8 AS "upTo",
+       goes_on_after::float8 AS "goesOnAfter", lost_from AS "lostFrom", restored_at AS "restoredAt", reason
+     FROM log_epochs WHERE epoch > 1 ORDER BY log_epochs.epoch`,
+  );
+  return rows.map((row) => ({
+    ...row,
+    lostFrom: row.lostFrom?.toISOString() ?? null,
+    restoredAt: row.restoredAt.toISOString(),
+  }));
+}
+
+/**
+ * Gives a log the identity and the restores of the one that it was filled from, in the open transaction.
+ *
+ * @throws {Error} where the log has restores of its own.
+ */
+export async function importIdentity(
+  client: Pick<Connection, 'query'>,
+  log: string,
+  restores: readonly KeptRestore[],
+): Promise<void> {
+  const { rows } = await client.query('UPDATE log_epochs SET log_id = $1 RETURNING epoch', [log]);
+  if (rows.length !== 1) throw new Error('The log was restored before. Import into a new database.');
+  for (const { epoch, after, upTo, goesOnAfter, lostFrom, restoredAt, reason } of restores)
+    await client.query(
+      `INSERT INTO log_epochs (epoch, log_id, after_position, up_to, goes_on_after, lost_from, restored_at, reason)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+      [epoch, log, after, upTo, goesOnAfter, lostFrom, restoredAt, reason],
+    );
+}
+
 /** Gives the newest event of a log; undefined of an empty one. */
 export async function newestEvent(
   client: Connection,

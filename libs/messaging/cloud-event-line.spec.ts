@@ -64,6 +64,20 @@ it('gives back every octet, however the JSON of the row is written', () => {
   );
 });
 
+it('names the epoch of a restored log, as on Kafka, and is the same event', () => {
+  const epoch = { log: 'a1', number: 1_796_040_000, after: 2_047 };
+  const event = kept('{"name":"a.b"}');
+  const line = toLine({ ...event, epoch });
+  expect(JSON.parse(line)).toMatchObject({
+    id: 'mdom_a/1/1796040000',
+    logid: 'a1',
+    epoch: '1796040000',
+    epochafter: '0000000000002047',
+  });
+  expect(fromLine(line)).toEqual(event);
+  expect(() => fromLine(line.replace('mdom_a/1/1796040000', 'mdom_a/1'))).toThrow('its id is not mdom_a/1/1796040000');
+});
+
 it('is refused after any change', () => {
   const line = toLine(kept('{"name":"a.b","rate":1.0}'));
   const checked = (text: string) => () => checkChain()(fromLine(text));

@@ -1,4 +1,4 @@
-import type { EventMetadata, KeptEvent } from '@app/event-store';
+import type { Epoch, EventMetadata, KeptEvent } from '@app/event-store';
 import { attributesOf } from './cloud-event';
 
 /**
@@ -6,7 +6,7 @@ import { attributesOf } from './cloud-event';
  * line has the other columns of its row: `metadata`, `previoushash` and `hash`. `data` comes last and is the text of
  * the row, octet by octet, since the hash is over that text. Data with line breaks are written as `data_base64`.
  */
-export function toLine(event: KeptEvent, replayId?: string): string {
+export function toLine(event: KeptEvent & { readonly epoch?: Epoch }, replayId?: string): string {
   const attributes = JSON.stringify({
     ...attributesOf(event, JSON.parse(event.metadata) as EventMetadata, replayId),
     datacontenttype: 'application/json',
