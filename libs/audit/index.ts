@@ -1,6 +1,7 @@
 export * from './amendment';
 export * from './audit.migration';
 export * from './key-files';
+export { merkleRoot } from './merkle';
 export * from './proof';
 export * from './seal';
 export * from './restoration';

@@ -14,7 +14,7 @@ import { EventStore } from './event-store';
 import { eventStoreMigrations } from './event-store.migration';
 import type { KeptEvent } from './kept-event';
 import { isOneTable, partitionEvents } from './partitioning';
-import { EventPartitions } from './partitions';
+import { chainedSql, EventPartitions } from './partitions';
 
 const metadata = { actor: 'test', correlationId: 'test' };
 const append = (stream: string, expectedVersion: number, count = 1) => ({
@@ -309,6 +309,9 @@ describe('partitions of the log', () => {
       const client = { query, on: () => {}, off: () => {}, release: () => {} };
       await call(new EventStore({ query, connect: () => client } as unknown as Pool));
       const { text, values } = asked.findLast((config) => config.text?.startsWith('WITH'))!;
+      return scanned(text, values);
+    };
+    const scanned = async (text: string, values: unknown[] = []) => {
       const plan = await rows<{ 'QUERY PLAN': string }>(`EXPLAIN (ANALYZE) ${text}`, values);
       const scans = plan.map((line) => /on (events_\d+).*\((.*)\)/.exec(line['QUERY PLAN'])).filter((scan) => scan);
       return [...new Set(scans.filter((scan) => !scan![0].includes('never executed')).map((scan) => scan![1]))].sort();
@@ -318,6 +321,11 @@ describe('partitions of the log', () => {
     expect(old.map(({ version }) => version)).toEqual([1, 2, 3]);
     expect(await touched((each) => each.readStream('old'))).toEqual(['events_1', ...open].sort());
     expect(await touched((each) => each.readStream('nothing'))).toEqual([...open].sort());
+    // So is the event before one whose part of the log does not have it.
+    const [{ position }] = (await positions()).filter(({ stream, version }) => stream === 'both' && version === 3);
+    const chained = await scanned(`${chainedSql()} SELECT before FROM chained`, [position - 1, position, 1, noHash]);
+    const home = [position - 1, position].map((at) => `events_${made.findIndex(({ upper }) => upper >= at) + 1}`);
+    expect(chained).toEqual([...new Set(['events_1', ...home, ...open])].sort());
     expect(await touched((each) => each.append(append('old', 3)))).toEqual([open[0]]);
     expect(await store.append(append('old', 4))).toBe(5);
     expect(await checkAll()).toBe((await positions()).length);

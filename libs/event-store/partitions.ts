@@ -92,14 +92,16 @@ const archivedHashBeforeSql = (stream: string, version: string): string => `(
 /**
  * Gives the hash of the event before a version of a stream; null where it is missing. It reads the row of that event,
  * unless the event is in an archive. The statement has to begin with `boundsSql`.
+ *
+ * OFFSET 0 keeps PostgreSQL from making one join of the span and the event, which would look into every partition.
  */
 const hashBeforeSql = (stream: string, version: string): string => {
   const before = `SELECT hash FROM events AS before WHERE before.stream = ${stream} AND before.version = ${version} - 1`;
-  return `coalesce((${before} AND before.position > ${indexedUpTo}), (
+  return `coalesce((${before} AND before.position >= ${indexedUpTo} + 1), (
       SELECT found.hash FROM (
         SELECT first_position, last_position FROM stream_spans
         WHERE stream_spans.stream = ${stream} AND last_version >= ${version} - 1 ORDER BY last_position LIMIT 1
-      ) AS span, LATERAL (${before} AND before.position BETWEEN first_position AND last_position) AS found
+      ) AS span, LATERAL (${before} AND before.position BETWEEN first_position AND last_position OFFSET 0) AS found
     ), ${archivedHashBeforeSql(stream, version)})`;
 };
 
