@@ -62,6 +62,21 @@ export default tseslint.config(
     },
   },
   {
+    // What others have written must not reach an operator's terminal as a command, nor pass for another line.
+    files: ['apps/cli/**/*.ts'],
+    ignores: ['**/*.spec.ts', 'apps/cli/{output,progress,event-file}.ts'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        ...['stdout', 'stderr'].map((property) => ({
+          object: 'process',
+          property,
+          message: 'print, printLines, printJson and say of output.ts write what is hidden as escapes.',
+        })),
+      ],
+    },
+  },
+  {
     files: ['apps/verification-scheduler/**/*.ts'],
     ignores: ['**/*.spec.ts'],
     rules: { 'max-lines': ['error', 200], 'max-lines-per-function': ['error', 40] },

@@ -18,7 +18,7 @@ import { DomainsReadModel } from '@app/read-model';
 import { loadSettings, parseDuration } from '@app/runtime';
 import type { Command } from 'commander';
 import { interruption } from './interruption';
-import { examples, minute, print, table } from './output';
+import { examples, minute, print, printJson, printLines, say, table } from './output';
 import { Progress } from './progress';
 import { UsedWrongly } from './used-wrongly';
 import { withLog, withPool } from './with-pool';
@@ -112,9 +112,9 @@ Exit status: 0 nothing is wrong, 1 something is.`,
     .action(async (_options: object, command: Command) => {
       const seals = await withPool((pool) => storedSeals(pool));
       const { json } = command.optsWithGlobals<{ json?: boolean }>();
-      const lines = json
-        ? seals.map((seal) => JSON.stringify(seal))
-        : seals.length === 0
+      if (json) return seals.forEach((seal) => printJson(seal));
+      printLines(
+        seals.length === 0
           ? ['Nothing is sealed yet: does the sealer run?']
           : table(
               ['SEAL', 'SEALED', 'EVENTS', 'UP TO', 'SIGNER', 'ROOT'],
@@ -124,8 +124,8 @@ Exit status: 0 nothing is wrong, 1 something is.`,
                 const { number, time, events, upTo, root } = says;
                 return [String(number), minute(new Date(time)), String(events), String(upTo), signer, root];
               }),
-            );
-      if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
+            ),
+      );
     });
   audit
     .command('prove')
@@ -137,9 +137,8 @@ Exit status: 0 nothing is wrong, 1 something is.`,
       if (!proof) throw new Error(`There is no stream ${id}. Domains begin with mdom_, mailboxes with mbx_.`);
       if (proof.events.length === 0)
         throw new Error(`No event of ${id} is sealed yet. Does the sealer run? It seals every AUDIT_SEAL_INTERVAL.`);
-      process.stdout.write(`${JSON.stringify(proof, null, 1)}\n`);
-      if (proof.unsealed > 0)
-        process.stderr.write(`${proof.unsealed} events are not sealed yet, and not in the proof.\n`);
+      printJson(proof, 1);
+      if (proof.unsealed > 0) say(`${proof.unsealed} events are not sealed yet, and not in the proof.`);
     });
   audit
     .command('check')

@@ -3,7 +3,7 @@ import { checkChain, fromLine } from '@app/event-store';
 import { itIsLinear, ofText, outcomeOf, textsOf, type Reader } from '../../test/support/bounded-time';
 import { headerLine, isArchiveHeader, readAmendmentLine, readHeader, readSeal, sealLine } from './event-file';
 import { selectionOf } from './event-selection';
-import { table, visible } from './output';
+import { table } from './output';
 
 const time = '2026-03-01T10:00:00.000Z';
 const hash = '0'.repeat(64);
@@ -76,7 +76,6 @@ const readers: Record<string, Reader> = {
       ),
     ),
   ),
-  'a text of a customer': ofText(visible),
   'a table': (text, length) => {
     const rows = textsOf(text, length).map((each) => [each, each]);
     return { octets: 2 * length, run: () => table(['A', 'B'], rows) };

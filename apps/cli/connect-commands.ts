@@ -1,7 +1,7 @@
 import { SigningKey, template } from '@app/domain-connect';
 import { loadSettings, SettingsInvalid } from '@app/runtime';
 import type { Command } from 'commander';
-import { examples, print } from './output';
+import { examples, print, printJson } from './output';
 
 /** Adds `sendmux domain-connect …`. */
 export function addConnectCommands(connect: Command): void {
@@ -30,5 +30,5 @@ export function addConnectCommands(connect: Command): void {
     .command('template')
     .description('prints the template that DNS providers are asked to accept')
     .addHelpText('after', examples('sendmux domain-connect template > sendmux.ai.mail.json'))
-    .action(() => void process.stdout.write(`${JSON.stringify(template, undefined, 2)}\n`));
+    .action(() => printJson(template, 2));
 }

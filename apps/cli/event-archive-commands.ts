@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { trustedKeys } from './audit-commands';
 import { Archiving, type Step } from './event-archiving';
 import { interruption, Interrupted } from './interruption';
-import { examples, minute, print, table } from './output';
+import { examples, minute, print, say, table } from './output';
 import { UsedWrongly } from './used-wrongly';
 import { withPool } from './with-pool';
 
@@ -73,7 +73,7 @@ safe: the same command goes on.`,
       const { directory } = options;
       if (directory === undefined) throw new UsedWrongly('--directory names the folder of the files.');
       const trusted = trustedKeys(options.keys);
-      const begins = (step: Step, partition: number) => void process.stderr.write(`${steps[step](partition)}\n`);
+      const begins = (step: Step, partition: number) => say(steps[step](partition));
       try {
         const done = await withPool(
           (pool) => new Archiving(pool).run({ before, directory, trusted, patienceMs, signal, begins }),

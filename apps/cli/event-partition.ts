@@ -2,7 +2,7 @@ import { partitionEvents } from '@app/event-store';
 import { parseDuration } from '@app/runtime';
 import type { Command } from 'commander';
 import { interruption, Interrupted } from './interruption';
-import { examples, print } from './output';
+import { examples, print, say } from './output';
 import { UsedWrongly } from './used-wrongly';
 import { withPool } from './with-pool';
 
@@ -30,8 +30,7 @@ or has at most 100,000 events is partitioned by \`sendmux migrate\`, or by the f
       const patienceMs = parseDuration(options.wait);
       if (patienceMs === undefined) throw new UsedWrongly(`--wait ${options.wait} is no duration, such as 30s or 5m.`);
       const signal = interruption();
-      const onReading = () =>
-        void process.stderr.write('Reading the table, to prove that it can be the first partition …\n');
+      const onReading = () => say('Reading the table, to prove that it can be the first partition …');
       try {
         const done = await withPool((pool) => partitionEvents(pool, { size, patienceMs, signal, onReading }), 2);
         print(command, done ?? { upTo: null, lockedMs: 0 }, () => [

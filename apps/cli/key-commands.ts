@@ -1,7 +1,7 @@
 import { Accounts, grantable, roles, type ApiKey } from '@app/accounts';
 import { parseDuration } from '@app/runtime';
 import { Option, type Command } from 'commander';
-import { examples, minute, print, table } from './output';
+import { examples, minute, print, say, table } from './output';
 import { withPool } from './with-pool';
 import { UsedWrongly } from './used-wrongly';
 
@@ -36,9 +36,7 @@ function addCreate(key: Command): void {
         if (!grant) throw new UsedWrongly('A key needs --role or --permission (`sendmux key help create` lists them).');
         const made = await withPool((pool) => new Accounts(pool).createKey(owner, grant, name));
         print(command, made, () => [made.key]);
-        process.stderr.write(
-          command.optsWithGlobals().json ? '' : `${made.id}, ${may(made)}. Keep the key: it is never shown again.\n`,
-        );
+        if (!command.optsWithGlobals().json) say(`${made.id}, ${may(made)}. Keep the key: it is never shown again.`);
       },
     );
 }
@@ -90,11 +88,10 @@ function addRotate(key: Command): void {
       if (overlapMs === undefined) throw new UsedWrongly(`--overlap ${overlap} is no duration, such as 30m or 24h.`);
       const made = await withPool((pool) => new Accounts(pool).rotateKey(id, overlapMs));
       print(command, made, () => [made.key]);
-      process.stderr.write(
-        command.optsWithGlobals().json
-          ? ''
-          : `${made.id}, ${may(made)}. Keep the key: it is never shown again. ${id} ends on ${minute(made.rotated.expiresAt)}.\n`,
-      );
+      if (!command.optsWithGlobals().json)
+        say(
+          `${made.id}, ${may(made)}. Keep the key: it is never shown again. ${id} ends on ${minute(made.rotated.expiresAt)}.`,
+        );
     });
 }
 

@@ -1,11 +1,12 @@
 import { AccountRuleBroken } from '@app/accounts';
 import { KeyUnusable } from '@app/audit';
 import { SigningKeyUnusable } from '@app/domain-connect';
-import { NotInOrder, SettingsInvalid } from '@app/runtime';
+import { NotInOrder, SettingsInvalid, visibleJson } from '@app/runtime';
 import { WebhookRuleBroken } from '@app/webhooks';
 import { CommanderError } from 'commander';
 import { commandLine } from './command-line';
 import { Interrupted } from './interruption';
+import { say } from './output';
 import { UsedWrongly } from './used-wrongly';
 
 /** The exit statuses of the process, which `docs/settings.md` and the help document. */
@@ -56,9 +57,7 @@ async function main(args: readonly string[]): Promise<number> {
       .map((each) => each.trim())
       .filter((each) => each !== '')
       .join(' ');
-    process.stderr.write(
-      args.includes('--json') ? `${JSON.stringify({ error: { code, message: line } })}\n` : `sendmux: ${line}\n`,
-    );
+    say(args.includes('--json') ? visibleJson(JSON.stringify({ error: { code, message: line } })) : `sendmux: ${line}`);
     return exitCodes[exit];
   }
 }

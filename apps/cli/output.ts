@@ -1,17 +1,27 @@
+import { visible, visibleJson } from '@app/runtime';
 import type { Command } from 'commander';
 
 /**
- * Writes control characters, and those that are invisible or change the direction of text, as escapes: what customers
- * have written must not move the cursor of an operator's terminal, nor pass for another line.
+ * Prints one JSON document with `--json`, and the lines without. What customers have written must not move the cursor
+ * of an operator's terminal, nor pass for another line.
  */
-export const visible = (text: string): string =>
-  text.replace(/[\p{C}\u2028\u2029]/gu, (mark) => `\\u{${mark.codePointAt(0)!.toString(16)}}`);
-
-/** Prints one JSON document with `--json`, and the lines without. */
 export function print(command: Command, document: unknown, lines: () => readonly string[]): void {
   const { json } = command.optsWithGlobals<{ json?: boolean }>();
-  process.stdout.write(`${json ? JSON.stringify(document) : lines().join('\n').split('\n').map(visible).join('\n')}\n`);
+  if (json) printJson(document);
+  else printLines(lines());
 }
+
+/** Writes lines to standard output, each as one line whatever is in it. */
+export function printLines(lines: readonly string[]): void {
+  if (lines.length > 0) process.stdout.write(`${lines.map(visible).join('\n')}\n`);
+}
+
+/** Writes a JSON document to standard output, on one line unless it is indented by some spaces. */
+export const printJson = (document: unknown, indent?: number): void =>
+  void process.stdout.write(`${visibleJson(JSON.stringify(document, null, indent))}\n`);
+
+/** Writes an explanation, or an error, to standard error, as one line whatever is in it. */
+export const say = (line: string): void => void process.stderr.write(`${visible(line)}\n`);
 
 export const examples = (...lines: string[]): string =>
   `\n${lines.length > 1 ? 'Examples' : 'Example'}:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;

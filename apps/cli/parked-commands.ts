@@ -45,9 +45,9 @@ export function addParkedCommands(parked: Command): void {
         `${found.message}  ${found.type ?? '(no event)'}`,
         `parked by ${found.group} at ${minute(found.parkedAt)} after ${found.attempts} attempts`,
         '',
-        found.error,
+        ...found.error.split('\n'),
         '',
-        found.event ? JSON.stringify(found.event, null, 2) : rawText(found),
+        ...(found.event ? JSON.stringify(found.event, null, 2) : rawText(found)).split('\n'),
       ]);
     });
   parked

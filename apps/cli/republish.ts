@@ -14,6 +14,7 @@ import {
 } from '@app/messaging';
 import { backOffMs } from '@app/runtime';
 import { Interrupted } from './interruption';
+import { say } from './output';
 import { Progress } from './progress';
 
 export interface Republishing {
@@ -48,7 +49,7 @@ export async function republish(work: Republishing): Promise<{ replay: string; t
   const goOn = `sendmux events republish --resume ${id}`;
   const { events: total } = await archive.count(selection, { ...span, after: 0 });
   const { events: left } = await archive.count(selection, span);
-  process.stderr.write(`Replay ${id} to ${topic}. Should it be stopped, go on with:  ${goOn}\n`);
+  say(`Replay ${id} to ${topic}. Should it be stopped, go on with:  ${goOn}`);
   const progress = new Progress({ label: 'Publishing', total, unit: 'events', done: total - left });
   const channel = new Channel(work);
   let done = total - left;

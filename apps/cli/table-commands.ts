@@ -10,9 +10,7 @@ import {
 import { loadSettings } from '@app/runtime';
 import type { Command } from 'commander';
 import { mailServerTables, serviceTables } from './migrations';
-import { print } from './output';
-
-const say = (line: string) => process.stderr.write(`${line}\n`);
+import { print, say } from './output';
 
 /** Gives the databases, each with its migrations. Sessions have to last, so that no pooler is between. */
 function databases() {

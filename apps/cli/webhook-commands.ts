@@ -1,7 +1,7 @@
 import { loadSettings, SettingsInvalid } from '@app/runtime';
 import { disableWebhook, listWebhooks, resealWebhooks, SecretKeys, showWebhook, type Webhook } from '@app/webhooks';
 import type { Command } from 'commander';
-import { examples, minute, print, table, visible } from './output';
+import { examples, minute, print, table } from './output';
 import { withPool } from './with-pool';
 
 const webhookArgument = ['<webhook>', 'id of the webhook, as `sendmux webhooks list` shows it'] as const;
@@ -83,7 +83,7 @@ function stateOf({ enabled, disabledBecause, failingSince }: Webhook): string {
 const linesOf = (webhook: Webhook): string[] => [
   `${webhook.id}  of ${webhook.team}: ${stateOf(webhook)}`,
   `URL          ${shownUrl(webhook)}`,
-  `Description  ${webhook.description === null ? '-' : visible(webhook.description)}`,
+  `Description  ${webhook.description ?? '-'}`,
   `Types        ${webhook.eventTypes?.join(', ') ?? 'all'}`,
   `Domains      ${webhook.domains?.join(', ') ?? 'all'}`,
   `Created      ${minute(webhook.createdAt)}; changed ${minute(webhook.updatedAt)}`,

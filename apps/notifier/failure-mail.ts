@@ -1,4 +1,5 @@
 import { checkNamed, deciding, type Finding } from '@app/mail-records';
+import { visible as seen } from '@app/runtime';
 
 export interface FailureMail {
   readonly subject: string;
@@ -164,12 +165,9 @@ ${beside.length > 0 ? `<p style="margin-top:24px">${escape(notRequired)}</p>\n${
 /** Gives the title of a check. A check of a later release is unknown here, and is shown by its name. */
 const titleOf = (check: string): string => checkNamed(check)?.title ?? check;
 
-/**
- * Gives the value on one line. Control characters, and characters that change the direction of text, are written as
- * escapes.
- */
+/** Gives the value on one line, with hidden characters as escapes, and cut where it is long. */
 export function visible(value: string): string {
-  const spelt = value.replace(/[\p{C}\u2028\u2029]/gu, (mark) => `\\u{${mark.codePointAt(0)!.toString(16)}}`);
+  const spelt = seen(value);
   return spelt.length > longestValue ? `${spelt.slice(0, longestValue)}… (${spelt.length} characters)` : spelt;
 }
 

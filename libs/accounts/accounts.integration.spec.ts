@@ -55,7 +55,11 @@ describe('teams and owners', () => {
     ['an injected header', 'Acme', ['ada@acme.com\r\nBcc: x@y.com'], 'invalid_email', 'Not an e-mail address'],
     ['one in quotes', 'Acme', ['"a\r\nBcc: x@y.com\r\n"@acme.com'], 'invalid_email', 'Not an e-mail address'],
     ['no name', ' ', ['ada@acme.com'], 'invalid_name', '1 to 200'],
+    ['what no reader sees', 'Acme', ['ada\u202ecba@acme.com'], 'invalid_email', 'Not an e-mail address'],
+    ['a line that only some readers end', 'Acme', ['ada\u2028@acme.com'], 'invalid_email', 'Not an e-mail address'],
     ['a name of two lines', 'a\nb', ['ada@acme.com'], 'invalid_name', 'one line'],
+    ['a name of two lines of Unicode', 'a\u0085b', ['ada@acme.com'], 'invalid_name', 'one line'],
+    ['a name of two paragraphs', 'a\u2029b', ['ada@acme.com'], 'invalid_name', 'one line'],
   ])('refuses %s and creates nothing', async (_what, name, owners, code, message) => {
     const before = await accounts.listTeams();
     await expect(accounts.createTeam(name, owners)).rejects.toMatchObject({

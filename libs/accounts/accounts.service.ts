@@ -438,8 +438,7 @@ export const teamNotFound = (team: string) => new AccountRuleBroken('team_not_fo
 
 function checkedName(name: string): string {
   const trimmed = name.trim();
-  // eslint-disable-next-line no-control-regex -- a name is shown in terminals and mails
-  if (trimmed === '' || trimmed.length > 200 || /[\x00-\x1f\x7f]/.test(trimmed))
+  if (trimmed === '' || trimmed.length > 200 || /[\p{Cc}\p{Zl}\p{Zp}]/u.test(trimmed))
     throw new AccountRuleBroken('invalid_name', 'A name has 1 to 200 characters, on one line.');
   return trimmed;
 }
@@ -453,8 +452,8 @@ export function checkedEmails(owners: readonly string[]): string[] {
   for (const owner of owners) if (!byFold.has(folded(owner))) byFold.set(folded(owner), owner.trim());
   const emails = [...byFold.values()];
   if (emails.length === 0) throw new AccountRuleBroken('invalid_email', 'Name at least one owner by e-mail address.');
-  // Within quotation marks line ends would pass, and no address that is in use has any.
-  const wrong = emails.filter((email) => !isEmail(email) || /\p{Cc}/u.test(email));
+  // Within quotation marks line ends would pass, and beside ASCII what no reader sees: no address in use has any.
+  const wrong = emails.filter((email) => !isEmail(email) || /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(email));
   if (wrong.length > 0)
     throw new AccountRuleBroken(
       'invalid_email',

@@ -1,3 +1,4 @@
+import { visible } from '@app/runtime';
 import type { MailedInvitation } from './invitations.service';
 
 /**
@@ -9,6 +10,8 @@ export function invitationMail(
   { teamName, email, token, expiresAt }: MailedInvitation,
   publicUrl: string,
 ): { subject: string; text: string } {
+  // A name may be in any script, and have characters that a reader does not see.
+  const [team, address] = [visible(teamName), visible(email)];
   const until = expiresAt.toLocaleDateString('en-AU', {
     day: 'numeric',
     month: 'long',
@@ -16,10 +19,10 @@ export function invitationMail(
     timeZone: 'UTC',
   });
   return {
-    subject: `You are invited to be an owner of ${teamName}`,
+    subject: `You are invited to be an owner of ${team}`,
     text: `Hello,
 
-you are invited to be an owner of the team ${teamName} at Sendmux, as ${email}. Owners are told by e-mail when a mail domain of the
+you are invited to be an owner of the team ${team} at Sendmux, as ${address}. Owners are told by e-mail when a mail domain of the
 team stays broken.
 
 To accept, send this before ${until}:

@@ -2,7 +2,7 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import { flushCompileCache } from 'node:module';
 import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { completeEnvironment, endLog, isLogOpen, NotInOrder, SettingsInvalid } from '@app/runtime';
+import { completeEnvironment, endLog, isLogOpen, NotInOrder, SettingsInvalid, visible } from '@app/runtime';
 import { endTracing } from '@app/tracing';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -90,12 +90,15 @@ export async function runApp(name: string, describe: () => AppToRun): Promise<vo
   } catch (error) {
     const isSaidByMessage = error instanceof SettingsInvalid || error instanceof NotInOrder;
     const message = isSaidByMessage ? error.message : textOf(error);
-    process.stderr.write(`${name} cannot start.\n${message}\n`);
+    process.stderr.write(`${name} cannot start.\n${shown(message)}\n`);
     process.exit(1);
   }
 }
 
 const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+
+/** Gives a text of several lines, as a stack is, with hidden characters as escapes. */
+const shown = (text: string): string => text.split('\n').map(visible).join('\n');
 
 /** Writes the warnings of Node to the log. Node itself writes several lines for each, which are no JSON. */
 function logWarnings(logger: Logger): void {
@@ -122,7 +125,7 @@ function endOnFaults(name: string, logger: Logger): void {
 async function fail(logger: Logger, how: string, error: unknown): Promise<never> {
   const said = `${how}: ${textOf(error)}`;
   if (isLogOpen()) logger.fatal(said);
-  else process.stderr.write(`${said}\n`);
+  else process.stderr.write(`${shown(said)}\n`);
   await endLog();
   process.exit(1);
 }

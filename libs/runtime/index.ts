@@ -12,4 +12,5 @@ export { queriedGauge } from './queried-gauge';
 export { defaultShard, sesShards, shardSettings, type SesShard, type ShardSettings } from './ses-shards';
 export * from './settings';
 export * from './time-words';
+export * from './visible';
 export * from './within';

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { destination } from 'pino';
+import { visibleJson } from './visible';
 
 /** Writes to standard output in the background, so that a slow reader of the logs does not block the event loop. */
 const output = destination();
@@ -15,14 +16,15 @@ const fatalLine = '{"level":60,';
 let isLastWritten = false;
 
 /**
- * Drops what is logged after the end, such as the answer to a request whose connection the stop has closed, and after
- * the line that says why the process ends.
+ * Writes lines with hidden characters as escapes: a line has texts from outside, and whoever reads it may do so in a
+ * terminal, or split it where Unicode has line breaks. Drops what is logged after the end, such as the answer to a
+ * request whose connection the stop has closed, and after the line that says why the process ends.
  */
 export const logLines = {
   write: (line: string): unknown => {
     if (!isOpen || isLastWritten) return false;
     isLastWritten = line.startsWith(fatalLine);
-    return output.write(line);
+    return output.write(visibleJson(line));
   },
 };
 

@@ -1,7 +1,7 @@
 import { completeEnvironment } from '@app/runtime';
 import { Logger } from '@nestjs/common';
 import type { Command } from 'commander';
-import { examples, visible } from '../output';
+import { examples, printJson, printLines } from '../output';
 import type { Line } from './diagnose';
 
 /** Milliseconds for which the end waits for connections of a check that has taken too long. */
@@ -38,10 +38,10 @@ The exit status is 1 when a line has failed, and 0 otherwise.`,
       for (const run of runs) {
         const lines = await run;
         all.push(...lines);
-        if (!json) for (const line of lines) process.stdout.write(`${visible(textOf(line, width))}\n`);
+        if (!json) printLines(lines.map((line) => textOf(line, width)));
       }
       const count = all.filter(({ level }) => level === 'failed').length;
-      if (json) process.stdout.write(`${JSON.stringify({ ok: count === 0, lines: all })}\n`);
+      if (json) printJson({ ok: count === 0, lines: all });
       // What a check has left open that did not end must not keep the process.
       setTimeout(() => process.exit(), lingerMs).unref();
       if (count > 0) throw new Error(`${count === 1 ? 'One line has' : `${count} lines have`} failed.`);
