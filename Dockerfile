@@ -10,7 +10,8 @@ ENTRYPOINT ["node"]
 COPY package.json package-lock.json ./
 
 FROM base AS build
-RUN npm ci --no-audit --no-fund
+# A package whose script nobody has allowed in package.json is not installed.
+RUN npm_config_strict_allow_scripts=true npm ci --no-audit --no-fund
 COPY nest-cli.json tsconfig.json tsconfig.build.json ./
 COPY tools/clean.mjs tools/
 COPY apps apps
@@ -32,7 +33,7 @@ FROM base
 ENV NODE_ENV=production
 COPY tools/health.mjs tools/sbom.mjs tools/with-node tools/
 # The list has the packages of npm in the image; Node and the packages of Debian come with the base.
-RUN npm ci --omit=dev --no-audit --no-fund \
+RUN npm_config_strict_allow_scripts=true npm ci --omit=dev --no-audit --no-fund \
   && npm run --silent sbom >sbom.cdx.json \
   && npm cache clean --force
 COPY --from=product /app/dist dist
