@@ -330,6 +330,44 @@ describe('R14: HTTP as RFC 9110 and RFC 9112 have it', () => {
   );
 });
 
+describe('N12: where a request ends', () => {
+  const second = 'GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n';
+  const accept = (fields: readonly string[], body: string) =>
+    head('POST /api/v1/invitations/accept', 'content-type: application/json', ...fields) + body;
+
+  // Whoever stands before us may read such a request in the other way, and take the answer to the second one for that
+  // to a request of somebody else (RFC 9112 section 11.2).
+  it.each([
+    ['a length and chunks', ['content-length: 4', 'transfer-encoding: chunked'], `0\r\n\r\n`],
+    ['chunks and a length', ['transfer-encoding: chunked', 'content-length: 4'], `0\r\n\r\n`],
+    ['two lengths', ['content-length: 0', 'content-length: 4'], '{}  '],
+    ['a list of lengths', ['content-length: 0, 4'], '{}  '],
+    ['a length with a sign', ['content-length: +2'], '{}'],
+    ['a length in hexadecimal', ['content-length: 0x2'], '{}'],
+    ['a coding that nobody knows', ['transfer-encoding: xchunked'], `0\r\n\r\n`],
+    ['chunks that are not the last coding', ['transfer-encoding: chunked, identity'], `0\r\n\r\n`],
+    ['a field name with a space', ['transfer-encoding : chunked'], `0\r\n\r\n`],
+    ['a field name with a control', ['transfer-encoding\x0b: chunked'], `0\r\n\r\n`],
+    ['a field value with NUL', ['x: a\0b', 'content-length: 0'], ''],
+    ['a chunk with a sign', ['transfer-encoding: chunked'], `+2\r\n{}\r\n0\r\n\r\n`],
+    ['a chunk with a prefix', ['transfer-encoding: chunked'], `0x2\r\n{}\r\n0\r\n\r\n`],
+    ['a chunk that is longer than it says', ['transfer-encoding: chunked'], `1\r\n{}\r\n0\r\n\r\n`],
+  ])('that has %s is 400, and nothing after it is read', async (_what, fields, body) => {
+    const text = await exchange(portOf(gateway), accept(fields, body) + second);
+    expect(text.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+    expectError(answerIn(text), [400, 'invalid_parameter']);
+  });
+
+  it('is known of a proper one, and the next one is answered', async () => {
+    const text = await exchange(
+      portOf(gateway),
+      accept(['transfer-encoding: chunked'], `2\r\n{}\r\n0\r\n\r\n`) +
+        second.replace('\r\n\r\n', '\r\nconnection: close\r\n\r\n'),
+    );
+    expect(text.match(/HTTP\/1\.1 (\d+)/g)).toEqual(['HTTP/1.1 400', 'HTTP/1.1 200']);
+  });
+});
+
 describe('R15: the headers that a security review asks for', () => {
   it.each([
     ['/api/v1/domains', 200],

@@ -115,16 +115,38 @@ const lacks = (permission: string) => `This API key lacks the permission ${permi
 /** Whether the guard has let a request pass; a key may still not give another one what it does not have itself. */
 const isLetIn = ({ status, body }: Answer) => status !== 401 && !body.error?.message.startsWith(lacks('').slice(0, -1));
 
-/** Sends an operation with these ids in its path, by their names. */
-function send(name: string, ids: Readonly<Record<string, string>>, key?: string, more = {}): Promise<Answer> {
+/** The headers of each answer of each operation, whatever its status. */
+const headersOfAll = {
+  'cache-control': expect.stringContaining('no-store') as string,
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'x-request-id': expect.stringMatching(/^req_cl/) as string,
+};
+/** Headers that let a page of another origin in, or tell what we are made of. */
+const never = /^access-control-|^server$|^x-powered-by$|^via$/;
+
+function expectHeaders(name: string, { status, headers }: Answer): void {
+  const fields = Object.fromEntries(headers);
+  expect([name, status, fields]).toMatchObject([name, status, headersOfAll]);
+  expect(Object.keys(fields).filter((field) => never.test(field))).toEqual([]);
+}
+
+/** Sends an operation with these ids in its path, by their names, as a page of another origin would. */
+async function send(name: string, ids: Readonly<Record<string, string>>, key?: string): Promise<Answer> {
   const [method, path] = name.split(' ') as [string, string];
   const filled = path.replace(/\{(\w+)\}/g, (_, parameter: string) => encodeURIComponent(ids[parameter] ?? 'x'));
   const body = bodyOf(operations.find(([each]) => each === name)![1]);
   const query = name === 'get /mailboxes/availability' ? '?email=ada@acme.com' : '';
-  return gateway.call(method.toUpperCase(), `/api/v1${filled}${query}`, {
+  const answer = await gateway.call(method.toUpperCase(), `/api/v1${filled}${query}`, {
     ...(key !== undefined && { key }),
-    ...(body && { body: { ...body, ...more } }),
+    ...(body && { body }),
+    headers: { origin: 'https://other.example' },
   });
+  expectHeaders(name, answer);
+  return answer;
 }
 
 it('every operation is in the table of what it needs, and the document says the same kind of secret', () => {
@@ -289,5 +311,28 @@ describe('what is another team’s', () => {
       (await gateway.call('POST', '/api/v1/webhooks', { key: intruder.key, body: filtered })).status,
     ).toBeGreaterThanOrEqual(400);
     expect(await stateOf(team)).toEqual(before);
+  });
+});
+
+describe('headers', () => {
+  it('are those of all answers, for each operation with and without a key', async () => {
+    const { key } = await gateway.key();
+    const statuses = new Set<number>();
+    for (const [name] of operations)
+      for (const given of [undefined, key]) statuses.add((await send(name, {}, given)).status);
+    expect([...statuses].sort()).toEqual(expect.arrayContaining([200, 201, 401, 404]));
+  });
+
+  it('let no page of another origin ask before', async () => {
+    const { key } = await gateway.key();
+    for (const [name] of operations) {
+      const path = name.split(' ')[1]!.replace(/\{\w+\}/g, 'x');
+      const headers = { origin: 'https://other.example', 'access-control-request-method': 'POST' };
+      for (const given of [{}, { key }]) {
+        const answer = await gateway.call('OPTIONS', `/api/v1${path}`, { ...given, headers });
+        expect([name, answer.status >= 400]).toEqual([name, true]);
+        expectHeaders('options', answer);
+      }
+    }
   });
 });

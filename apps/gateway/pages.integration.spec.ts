@@ -118,6 +118,67 @@ it('serves the files of the build for ever, compressed where the build has done 
   expect([icon.status, icon.headers.get('content-type')]).toEqual([200, 'image/svg+xml']);
 });
 
+const ofAll = {
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+};
+const noScripts = { 'content-security-policy': "default-src 'none'; frame-ancestors 'none'" };
+const forDocs = {
+  'content-security-policy': expect.stringMatching(
+    /^default-src 'none'; script-src 'self'; .*form-action 'none'; frame-ancestors 'none'$/,
+  ) as string,
+};
+
+it.each<[path: string, status: number, headers: Record<string, unknown>]>([
+  ['/', 200, policy],
+  ['/setup', 200, policy],
+  ['/domains/mdom_1', 200, policy],
+  ['/favicon.svg', 200, { ...policy, 'content-type': 'image/svg+xml' }],
+  ['/assets/app-4f2a.js', 200, noScripts],
+  ['/assets/nothing.js', 404, noScripts],
+  ['/api/v1/docs', 200, forDocs],
+  ['/api/v1/docs/swagger-ui-bundle.js', 200, forDocs],
+  ['/api/v1/docs/nothing.js', 404, forDocs],
+  ['/api/v1/errors', 200, noScripts],
+  ['/api/v1/openapi.json', 200, noScripts],
+  ['/api/v1/nothing', 404, noScripts],
+  ['/health/live', 200, noScripts],
+  ['/metrics', 200, noScripts],
+  ['/%zz', 404, noScripts],
+])('%s (%i) has the headers of its kind, and those of all', async (path, status, headers) => {
+  const answer = await get(path);
+  expect([answer.status, Object.fromEntries(answer.headers)]).toMatchObject([status, { ...ofAll, ...headers }]);
+  expect([...answer.headers.keys()].filter((name) => /^access-control|^server$|^x-powered-by$/.test(name))).toEqual([]);
+});
+
+it.each([
+  '//other.example',
+  '//other.example/%2e%2e',
+  '/\\other.example',
+  '/%5cother.example',
+  '/setup//other.example/..',
+  '/assets',
+  '/assets//other.example/..',
+  '/api/v1/docs//other.example/%2e%2e',
+  '/api/v1/docs/..;//other.example',
+  '/?returned=https://other.example',
+  '/setup?returned=//other.example',
+  '/%0d%0alocation:%20https://other.example',
+])('%s leads nowhere else', async (path) => {
+  const { port } = gateway.app.getHttpServer().address() as AddressInfo;
+  const [status, headers] = await new Promise<[number, Record<string, unknown>]>((resolve, reject) => {
+    request({ port, host: '127.0.0.1', path, headers: html }, (response) => {
+      response.resume();
+      resolve([response.statusCode!, response.headers]);
+    })
+      .on('error', reject)
+      .end();
+  });
+  expect([status >= 300 && status < 400, headers.location, headers.refresh]).toEqual([false, undefined, undefined]);
+});
+
 it('starts without a build, and has no pages then', async () => {
   const bare = await startGateway(database.url, {}, undefined, join(directory, 'nothing'));
   const { status, body } = await bare.call('GET', '/', { headers: html });
