@@ -44,7 +44,7 @@ export class AppProcess {
   constructor(private readonly options: AppProcessOptions) {
     mkdirSync(options.logDirectory, { recursive: true });
     if (existsSync(this.logFile)) renameSync(this.logFile, `${this.logFile}.1`);
-    this.log = createWriteStream(this.logFile);
+    this.log = createWriteStream(this.logFile, { mode: 0o600 });
   }
 
   get name(): string {

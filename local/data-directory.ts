@@ -37,6 +37,7 @@ export function claimDataDirectory(directory: string): ClaimedDirectory {
 
 /** Writes a file that only its owner can read, and that readers never see in part. */
 export function writePrivateFile(file: string, text: string): void {
-  writeFileSync(`${file}.new`, text, { mode: 0o600 });
+  rmSync(`${file}.new`, { force: true });
+  writeFileSync(`${file}.new`, text, { mode: 0o600, flag: 'wx' });
   renameSync(`${file}.new`, file);
 }

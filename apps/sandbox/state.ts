@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync, existsSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 
@@ -103,7 +103,9 @@ export class SandboxState implements OnApplicationShutdown {
   private write(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
-    writeFileSync(`${this.file}.new`, JSON.stringify(this.data));
+    // The mails that were caught have links with tokens.
+    rmSync(`${this.file}.new`, { force: true });
+    writeFileSync(`${this.file}.new`, JSON.stringify(this.data), { mode: 0o600, flag: 'wx' });
     renameSync(`${this.file}.new`, this.file);
   }
 }

@@ -9,7 +9,9 @@ import { linkSync, rmSync, writeFileSync } from 'node:fs';
  */
 export function makeKeyFile(file: string, privateKey: KeyObject): boolean {
   const draft = `${file}.${process.pid}`;
-  writeFileSync(draft, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600, flush: true });
+  // A file that is there already would keep its mode, and whoever has made it could read the key.
+  rmSync(draft, { force: true });
+  writeFileSync(draft, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600, flag: 'wx', flush: true });
   try {
     linkSync(draft, file);
     return true;
