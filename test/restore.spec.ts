@@ -265,7 +265,8 @@ interface Added {
   ] as const)('a subscriber in %s, as documented, ends with the state of the log', async (language, { text }) => {
     const subscriber = subscribers.get(language);
     if (!subscriber) return;
-    await subscriber.says(/ new\.acme\.com DomainProvisioned: /);
+    // It has read thousands of lost events before.
+    await subscriber.says(/ new\.acme\.com DomainProvisioned: /, sample(60_000, 300_000));
     const types = [...text.matchAll(/^ +"?(\w+)"?: (?:\(|lambda)/gm)].map(([, type]) => type);
     const log = (await wholeLog()).filter(({ type }) => types.includes(type));
     const expected = log.map(({ stream, version, time, type }) => `${stream}/${version} ${time} ${type}`).sort();
