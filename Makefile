@@ -19,7 +19,7 @@ build: $(built) ## compile into dist/, when sources are newer
 test: $(installed) ## everything: checks, build, unit, integration and whole-system tests, with a summary (NODE=22 or 24: on that one; INSTALL=1: installs counterparts meanwhile)
 	@tools/with-node node tools/test.mjs $(if $(INSTALL),--install)
 
-check: $(installed) ## format, lint, types, boundaries, event schemas, OpenAPI document, Helm chart, known faults
+check: $(installed) ## format, lint, types, boundaries, event schemas, OpenAPI document, Helm chart
 	@tools/with-node npm run --silent check
 
 bench: $(built) ## figures against the bare things, as ratios of one run; ends with 0 unless one is broken

@@ -322,7 +322,7 @@ describe('partitions of the log', () => {
     expect(await touched((each) => each.readStream('old'))).toEqual(['events_1', ...open].sort());
     expect(await touched((each) => each.readStream('nothing'))).toEqual([...open].sort());
     // So is the event before one whose part of the log does not have it.
-    const [{ position }] = (await positions()).filter(({ stream, version }) => stream === 'both' && version === 3);
+    const { position } = (await positions()).find(({ stream, version }) => stream === 'both' && version === 3)!;
     const chained = await scanned(`${chainedSql()} SELECT before FROM chained`, [position - 1, position, 1, noHash]);
     const home = [position - 1, position].map((at) => `events_${made.findIndex(({ upper }) => upper >= at) + 1}`);
     expect(chained).toEqual([...new Set(['events_1', ...home, ...open])].sort());
