@@ -1,128 +1,50 @@
 /**
- * Compares POST and GET of the gateway with a bare Fastify handler that runs the same SQL through `pg`. Each server is
- * a process of its own, with a database of its own in one embedded PostgreSQL. Both are loaded in turn; the result is
- * the ratio.
+ * Compares reads and adds of domains by the gateway with a bare Fastify server, which sends the same SQL through `pg`
+ * and gives the same answers (`bare-server.ts`). Each server is a process of its own, with a database of its own in one
+ * embedded PostgreSQL. They are loaded in turn, one at a time. Each ratio is of one round, and there are two: that of
+ * the requests a second, and that of the CPU time that the process of the server takes for a request, which what else
+ * runs on the machine changes less. `statements` are the transactions of a request, as PostgreSQL counts them.
  *
  * The gateway's POST answers after a stand-in for provisioning, in the same process, has received `DomainAdded` from
  * the log and recorded `DomainProvisioned`. The bare handler runs the same two transactions in sequence and receives no
  * events.
  *
- * At last the gateway answers GET beside one that traces, with one trace of a hundred sampled and exported.
+ * Two gateways that are equal, each on a database of its own, are compared as well: what they differ by is the error of
+ * the other figures. Another one traces, on the same database, with one trace of a hundred sampled and exported.
  *
- *     node dist/bench/http.js [--rounds 5] [--seconds 3] [--connections 32]
+ *     node dist/bench/http.js [--rounds 5] [--seconds 3] [--connections 32] [--profile folder]
+ *
+ * With `--profile` each server writes a profile of its CPU time into the folder when it ends.
  */
 import type { ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import autocannon from 'autocannon';
-import { fastify } from 'fastify';
-import { Accounts } from '@app/accounts';
+import type { Pool } from 'pg';
 import { migrate, openPool } from '@app/database';
-import { dnsRecords } from '@app/mail-records';
-import type { DomainView } from '@app/read-model';
-import { newId } from '@app/runtime';
 import { startTracing } from '@app/tracing';
 import { serviceTables } from '../apps/cli/migrations';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { startGateway } from '../test/support/gateway';
+import { serveBare, type Serving } from './bare-server';
+import { cpuMs } from './process-figures';
 
-/** The message of a server to its parent when it listens. */
-interface Serving {
-  readonly origin: string;
-  readonly key: string;
+/** A server as this process loads it. */
+interface Server extends Serving {
+  readonly child: ChildProcess;
+  /** A connection to its database. */
+  readonly pool: Pool;
 }
 
-const provisioned = {
-  dkimTokens: ['a', 'b', 'c'],
-  dkimZone: 'dkim.amazonses.com',
-  sesRegion: 'eu-west-1',
-  sesDkimStatus: 'pending',
-};
-
-const sql = {
-  authenticate: 'SELECT id, team, role, permissions FROM api_keys WHERE hash = $1 AND revoked_at IS NULL',
-  find: `SELECT id, name, team, status, ses_dkim_status AS "sesDkimStatus", dkim_tokens AS "dkimTokens", dkim_zone AS "dkimZone",
-    ses_region AS "sesRegion",
-    verified_at AS "verifiedAt", created_at AS "createdAt", version FROM domains
-    WHERE id = $1 AND team = $2 AND status IN ('pending', 'verified', 'failed', 'deleting')`,
-  holder: `SELECT id, team, status FROM domains WHERE name = $1 AND status NOT IN ('rolled_back', 'deleted')`,
-  stream: 'SELECT * FROM events WHERE stream = $1 ORDER BY version',
-  append: `WITH appended AS (INSERT INTO events (stream, version, type, schema_version, data, metadata, time, previous, hash)
-      VALUES ($1, $2, $3, 1, $4, $5, now(), '', ''))
-    INSERT INTO domains (id, name, team, status, ses_dkim_status, dkim_tokens, dkim_zone, ses_region, created_at, updated_at, version)
-    VALUES ($1, $6, $7, $8, $9, $10, $11, $12, now(), now(), $2)
-    ON CONFLICT (id) DO UPDATE SET status = excluded.status, ses_dkim_status = excluded.ses_dkim_status,
-      dkim_tokens = excluded.dkim_tokens, dkim_zone = excluded.dkim_zone, ses_region = excluded.ses_region,
-      updated_at = excluded.updated_at, version = excluded.version`,
-};
-
-async function serveBare(url: string): Promise<Serving> {
-  const pool = openPool(url);
-  const query = <Row extends object>(name: keyof typeof sql, values: unknown[]) =>
-    pool.query<Row>({ name, text: sql[name], values });
-  const accounts = new Accounts(pool);
-  const { id: benchTeam } = await accounts.createTeam('Bench', ['bench@sendmux.ai']);
-  const { key } = await accounts.createKey(benchTeam, { role: 'root:full' });
-  const teamOf = async (authorization = ''): Promise<string | undefined> => {
-    const hash = createHash('sha256').update(authorization.slice('Bearer '.length)).digest();
-    return (await query<{ team: string }>('authenticate', [hash])).rows[0]?.team;
-  };
-  const answer = (view: DomainView) => ({
-    ok: true,
-    data: {
-      id: view.id,
-      domain: view.name,
-      verification_status: view.status,
-      ses_dkim_status: view.sesDkimStatus,
-      verified_at: view.verifiedAt,
-      created_at: view.createdAt,
-      dns_records: dnsRecords(view),
-    },
-    meta: { request_id: newId('req') },
-  });
-  const server = fastify();
-  server.get<{ Params: { id: string } }>('/api/v1/domains/:id', async (request, reply) => {
-    const team = await teamOf(request.headers.authorization);
-    if (!team) return reply.status(401).send();
-    const [view] = (await query<DomainView>('find', [request.params.id, team])).rows;
-    return view ? answer(view) : reply.status(404).send();
-  });
-  server.post<{ Body: { domain: string } }>('/api/v1/domains', async (request, reply) => {
-    const team = await teamOf(request.headers.authorization);
-    if (!team) return reply.status(401).send();
-    const name = request.body.domain;
-    if ((await query('holder', [name])).rows.length > 0) return reply.status(409).send();
-    const id = newId('mdom');
-    const metadata = JSON.stringify({ actor: 'key_bench', requestId: 'req_bench', correlationId: 'req_bench' });
-    const append = (version: number, type: string, data: object, status: string, more: unknown[]) =>
-      query('append', [id, version, type, JSON.stringify(data), metadata, name, team, status, ...more]);
-    await query('stream', [id]);
-    await append(1, 'DomainAdded', { name, team, deadline: new Date().toISOString() }, 'provisioning', [
-      null,
-      null,
-      null,
-      null,
-    ]);
-    await query('stream', [id]);
-    const { dkimTokens, dkimZone, sesRegion, sesDkimStatus } = provisioned;
-    await append(2, 'DomainProvisioned', provisioned, 'pending', [
-      sesDkimStatus,
-      JSON.stringify(dkimTokens),
-      dkimZone,
-      sesRegion,
-    ]);
-    const [view] = (await query<DomainView>('find', [id, team])).rows;
-    return reply.status(201).header('location', `/api/v1/domains/${id}`).send(answer(view!));
-  });
-  return { origin: await server.listen({ port: 0, host: '127.0.0.1' }), key };
-}
+/** How many domains a list has. */
+const listed = 20;
 
 /** @param collector that gets the spans of one request of a hundred; nothing is traced when absent. */
 async function serveGateway(url: string, collector?: string): Promise<Serving> {
@@ -156,10 +78,11 @@ async function traceTo(collector: string): Promise<void> {
 async function inOwnProcess(
   kind: 'bare' | 'gateway',
   url: string,
-  collector?: string,
-): Promise<{ child: ChildProcess; serving: Serving }> {
-  const more = collector ? ['--collector', collector] : [];
-  const child = spawnWithParent([__filename, '--serve', kind, '--url', url, ...more], {
+  { collector, key, profile }: { collector?: string; key?: string; profile?: string | undefined },
+): Promise<Server> {
+  const profiling = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profile];
+  const more = collector === undefined ? [] : ['--collector', collector];
+  const child = spawnWithParent([...profiling, __filename, '--serve', kind, '--url', url, ...more], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const ended = once(child, 'exit').then(([status]) => {
@@ -167,7 +90,20 @@ async function inOwnProcess(
   });
   const [serving] = (await Promise.race([once(child, 'message'), ended])) as [Serving];
   ended.catch(() => undefined);
-  return { child, serving };
+  return { ...serving, ...(key !== undefined && { key }), child, pool: openPool(url, 1) };
+}
+
+async function end({ child, pool }: Server): Promise<void> {
+  await pool.end();
+  const exit = once(child, 'exit');
+  child.send('end');
+  await exit;
+}
+
+/** Requests that are made again and again: each connection takes the paths in turn. */
+interface Requests {
+  readonly method: 'GET' | 'POST';
+  readonly paths: readonly string[];
 }
 
 interface Load {
@@ -175,39 +111,115 @@ interface Load {
   readonly connections: number;
 }
 
+/** What a server has done under load: answers a second, and microseconds of its CPU and transactions for each. */
+interface Measured {
+  readonly rate: number;
+  readonly cpuUs: number;
+  readonly statements: number;
+}
+
 let names = 0;
 
-/**
- * Measures requests per second with the expected status. Prints how many had another one, which may happen on a busy
- * machine.
- */
-async function load(
-  { origin, key }: Serving,
-  method: 'GET' | 'POST',
-  path: string,
-  { seconds, connections }: Load,
-): Promise<number> {
+/** Measures answers of the expected status. Says how many had another one, which may happen on a busy machine. */
+async function load(server: Server, { method, paths }: Requests, { seconds, connections }: Load): Promise<Measured> {
+  const { origin, key, child, pool } = server;
+  const transactions = await countTransactions(pool);
+  const cpu = cpuMs(child.pid!);
   const result = await autocannon({
-    url: origin + path,
+    url: origin,
     connections,
     duration: seconds,
     headers: { authorization: `Bearer ${key}`, ...(method === 'POST' && { 'content-type': 'application/json' }) },
-    requests: [
-      {
-        method,
-        ...(method === 'POST' && {
-          setupRequest: (request) => ({ ...request, body: JSON.stringify({ domain: `b${++names}.acme.com` }) }),
-        }),
-      },
-    ],
+    requests: paths.map((path) => ({
+      method,
+      path,
+      ...(method === 'POST' && {
+        setupRequest: (request) => ({ ...request, body: JSON.stringify({ domain: `b${++names}.acme.com` }) }),
+      }),
+    })),
   });
-  if (result['2xx'] === 0) throw new Error(`${path}: ${result.non2xx} other statuses, ${result.errors} errors`);
+  const answers = result['2xx'];
+  if (answers === 0) throw new Error(`${paths[0]}: ${result.non2xx} other statuses, ${result.errors} errors`);
   if (result.non2xx > 0 || result.errors > 0)
-    console.log(`  (${method} ${path}: ${result.non2xx} other statuses, ${result.errors} errors)`);
-  return result['2xx'] / result.duration;
+    console.log(`  (${method} ${paths[0]}: ${result.non2xx} other statuses, ${result.errors} errors)`);
+  return {
+    rate: answers / result.duration,
+    cpuUs: ((cpuMs(child.pid!) - cpu) * 1_000) / answers,
+    statements: ((await countTransactions(pool)) - transactions) / answers,
+  };
+}
+
+/** Counts the transactions of a database. A connection reports its own once it has been idle for a moment. */
+async function countTransactions(pool: Pool): Promise<number> {
+  await delay(100);
+  const { rows } = await pool.query<{ committed: number }>(
+    'SELECT xact_commit::float8 AS committed FROM pg_stat_database WHERE datname = current_database()',
+  );
+  return rows[0]!.committed;
 }
 
 const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
+
+const medianOf = (all: readonly Measured[], figure: keyof Measured): number => median(all.map((one) => one[figure]));
+
+/** Loads two servers in turn, and prints a line of what they do, and of the ratios of all rounds. */
+async function compare(
+  what: string,
+  of: readonly [Server, Server],
+  requests: readonly Requests[],
+  rounds: number,
+  how: Load,
+) {
+  const [theirs, ours]: [Measured[], Measured[]] = [[], []];
+  for (let round = -1; round < rounds; round++) {
+    const measured: Measured[] = [];
+    // The order changes every round, so that neither always has the less busy machine.
+    for (const i of round % 2 ? [1, 0] : [0, 1]) measured[i] = await load(of[i]!, requests[i]!, how);
+    // The first one warms up.
+    if (round < 0) continue;
+    theirs.push(measured[0]!);
+    ours.push(measured[1]!);
+  }
+  const cells = (figure: keyof Measured, digits: number, ratio?: (own: number, other: number) => number) => {
+    const [their, our] = [medianOf(theirs, figure), medianOf(ours, figure)].map((each) => each.toFixed(digits));
+    const ratios = ratio && ours.map((one, i) => ratio(one[figure], theirs[i]![figure]));
+    const said = ratios && `${median(ratios).toFixed(2)} (${ratios.map((each) => each.toFixed(2)).join(' ')})`;
+    return `${their!.padStart(7)} ${our!.padStart(7)}${said ? ` ${said}` : ''}`;
+  };
+  console.log(
+    [
+      what.padEnd(18),
+      cells('rate', 0, (own, other) => own / other),
+      cells('cpuUs', 0, (own, other) => other / own),
+      cells('statements', 2),
+    ].join(' | '),
+  );
+}
+
+/** Adds one domain more than a list has, and gives their ids. */
+async function addSome({ origin, key }: Serving): Promise<string[]> {
+  const ids: string[] = [];
+  while (ids.length <= listed) {
+    const answer = await fetch(`${origin}/api/v1/domains`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ domain: `mail${ids.length}.acme.com` }),
+    });
+    ids.push(((await answer.json()) as { data: { id: string } }).data.id);
+  }
+  return ids;
+}
+
+/** Compares the data of two answers, whose values may differ where they say an id or a time. */
+async function assertSameAnswers(servers: readonly Serving[], paths: readonly string[]): Promise<void> {
+  const bodies = await Promise.all(
+    servers.map(async ({ origin, key }, i) => {
+      const answer = await fetch(origin + paths[i]!, { headers: { authorization: `Bearer ${key}` } });
+      return (await answer.text()).replace(/\b\d{4}-\d\d-[\dT:Z-]+|\b(mdom|req|team)_\w+|(?<=cursor":")[\w-]+/g, '…');
+    }),
+  );
+  if (bodies[0] !== bodies[1]) throw new Error(`The answers differ:\n${bodies.join('\n')}`);
+}
 
 async function main(): Promise<void> {
   const text = { type: 'string' } as const;
@@ -219,76 +231,78 @@ async function main(): Promise<void> {
       rounds: { ...text, default: '5' },
       seconds: { ...text, default: '3' },
       connections: { ...text, default: '32' },
+      profile: text,
     },
   });
   if (values.serve) {
     const { serve, url, collector } = values;
+    process.once('message', () => process.exit());
     process.send!(await (serve === 'bare' ? serveBare(url!) : serveGateway(url!, collector)));
     return;
   }
+  const { profile } = values;
   const rounds = Number(values.rounds);
   const how: Load = { seconds: Number(values.seconds), connections: Number(values.connections) };
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-bench-'));
   chmodSync(directory, 0o755);
-  const server = await startEmbeddedPostgres(join(directory, 'postgres'));
-  const children: ChildProcess[] = [];
+  const postgres = await startEmbeddedPostgres(join(directory, 'postgres'));
+  const servers: Server[] = [];
+  const open = async (...how: Parameters<typeof inOwnProcess>): Promise<Server> => {
+    const server = await inOwnProcess(...how);
+    servers.push(server);
+    return server;
+  };
   try {
-    const bareUrl = await server.database('bare');
-    const [gatewayUrl, tracedUrl] = [await server.database('gateway'), await server.database('traced')];
-    for (const url of [bareUrl, gatewayUrl, tracedUrl]) await migrate(url, serviceTables);
-    const bare = await inOwnProcess('bare', bareUrl);
-    const gateway = await inOwnProcess('gateway', gatewayUrl);
-    children.push(bare.child, gateway.child);
+    const urls: string[] = [];
+    for (const name of ['bare', 'gateway', 'twin']) urls.push(await postgres.database(name));
+    for (const url of urls) await migrate(url, serviceTables);
+    const bare = await open('bare', urls[0]!, { profile });
+    const gateway = await open('gateway', urls[1]!, { profile });
+    const all = [bare, gateway];
+    const ids: string[][] = [];
+    for (const server of all) ids.push(await addSome(server));
     console.log(
       `PostgreSQL 18, Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model}; ` +
         `${how.connections} connections, medians of ${rounds} rounds of ${how.seconds} s\n`,
     );
-    const added = async ({ origin, key }: Serving): Promise<string> => {
-      const answer = await fetch(`${origin}/api/v1/domains`, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-        body: JSON.stringify({ domain: 'mail.acme.com' }),
-      });
-      return ((await answer.json()) as { data: { id: string } }).data.id;
-    };
-    const [bareId, gatewayId] = [await added(bare.serving), await added(gateway.serving)];
-    console.log('request        bare/s   gateway/s   ratio (each round)');
-    const compare = async (what: string, ours: () => Promise<number>, theirs: () => Promise<number>) => {
-      await ours();
-      await theirs();
-      const runs: { ours: number; theirs: number }[] = [];
-      for (let round = 0; round < rounds; round++) {
-        if (round % 2) runs.push({ ours: await ours(), theirs: await theirs() });
-        else runs.push({ theirs: await theirs(), ours: await ours() });
-      }
-      const ratios = runs.map((run) => run.ours / run.theirs);
-      const rate = (key: 'ours' | 'theirs') => Math.round(median(runs.map((run) => run[key]))).toLocaleString('en');
+    const get = (ofServer: readonly string[]): Requests => ({
+      method: 'GET',
+      paths: ofServer.map((id) => `/api/v1/domains/${id}`),
+    });
+    const list: Requests = { method: 'GET', paths: [`/api/v1/domains?limit=${listed}`] };
+    const post: Requests = { method: 'POST', paths: ['/api/v1/domains'] };
+    const gets = ids.map(get);
+    for (const requests of [gets, [list, list]])
+      await assertSameAnswers(
+        all,
+        requests.map(({ paths }) => paths[0]!),
+      );
+    const title = (theirs: string, ours: string) =>
       console.log(
-        `${what.padEnd(12)}${rate('theirs').padStart(9)}${rate('ours').padStart(12)}   ` +
-          `${median(ratios).toFixed(2)}  (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})`,
+        `\n${''.padEnd(18)} | requests a second: ${theirs}, ${ours}, ratio | CPU µs a request, likewise | statements`,
       );
-    };
-    const get = (id: string) => `/api/v1/domains/${id}`;
-    for (const method of ['GET', 'POST'] as const) {
-      const path = (id: string) => (method === 'GET' ? get(id) : '/api/v1/domains');
-      await compare(
-        method === 'GET' ? 'GET domain' : 'POST domains',
-        () => load(gateway.serving, method, path(gatewayId), how),
-        () => load(bare.serving, method, path(bareId), how),
-      );
-    }
-    const traced = await inOwnProcess('gateway', tracedUrl, await openCollector());
-    children.push(traced.child);
-    const tracedId = await added(traced.serving);
-    console.log('\nrequest     gateway/s    traced/s   ratio (each round)');
-    await compare(
-      'GET domain',
-      () => load(traced.serving, 'GET', get(tracedId), how),
-      () => load(gateway.serving, 'GET', get(gatewayId), how),
-    );
+    title('bare', 'gateway');
+    await compare('GET one', [bare, gateway], gets, rounds, how);
+    await compare(`GET list of ${listed}`, [bare, gateway], [list, list], rounds, how);
+
+    const twin = await open('gateway', urls[2]!, { profile });
+    const twins = get(await addSome(twin));
+    title('gateway', 'its equal');
+    await compare('GET one', [gateway, twin], [gets[1]!, twins], rounds, how);
+
+    const collector = await openCollector();
+    const traced = await open('gateway', urls[1]!, { profile, collector, key: gateway.key });
+    title('gateway', 'traced');
+    await compare('GET one', [gateway, traced], [gets[1]!, gets[1]!], rounds, how);
+    // Its stand-in for provisioning would do the work of the other one a second time.
+    await end(traced);
+
+    title('bare', 'gateway');
+    await compare('POST', [bare, gateway], [post, post], rounds, how);
+    for (const server of [bare, gateway, twin]) await end(server);
   } finally {
-    for (const child of children) child.kill('SIGKILL');
-    await server.stop();
+    for (const { child } of servers) child.kill('SIGKILL');
+    await postgres.stop();
     rmSync(directory, { recursive: true, force: true });
   }
 }
