@@ -86,13 +86,13 @@ async function record(url: string): Promise<{ key: string; view: DomainView; sta
     const complete = new CompleteProvisioning(id, provisioned, context);
     const execute = (command: AddDomain | CompleteProvisioning) => () => handler.execute({ command });
     const statements = {
-      authenticate: await sentBy('api-key', () => accounts.authenticate(key)),
+      authenticate: await sentBy('api-keys', () => accounts.authenticate(key)),
       holder: await sentBy('domain-holder', () => readModel.holderOf(name)),
       shard: await sentBy('shard-choose-open', () => shards.chooseOpen()),
       stream: await sentBy('stream read', () => handler.load(id)),
       added: await sentBy('append one', execute(add)),
       provisioned: await sentBy('append one', execute(complete)),
-      find: await sentBy('domain-find', () => readModel.find(id, team)),
+      find: await sentBy('domains-find', () => readModel.find(id, team)),
       page: await sentBy('domain-page', () => readModel.page(team, 1)),
       looks: await sentBy('requested-looks', () => new RequestedLooks(pool).of([id])),
     };
@@ -112,7 +112,7 @@ export async function serveBare(url: string): Promise<Serving> {
   };
   const callerOf = async (authorization = ''): Promise<{ id: string; team: string } | undefined> => {
     const hash = createHash('sha256').update(authorization.slice('Bearer '.length)).digest();
-    return (await query<{ id: string; team: string }>('authenticate', [hash]))[0];
+    return (await query<{ id: string; team: string }>('authenticate', [[hash]]))[0];
   };
   const present = async (views: readonly DomainView[]) => {
     const looks = await query<{ domain: string; at: Date }>('looks', [views.map(({ id }) => id)]);
@@ -127,7 +127,7 @@ export async function serveBare(url: string): Promise<Serving> {
   server.get<{ Params: { id: string } }>(`${path}/:id`, async (request, reply) => {
     const caller = await callerOf(request.headers.authorization);
     if (!caller) return reply.status(401).send();
-    const [view] = await query<DomainView>('find', [request.params.id, caller.team]);
+    const [view] = await query<DomainView>('find', [[request.params.id], [caller.team]]);
     if (!view) return reply.status(404).send();
     return { ok: true, data: (await present([view]))[0], meta: { request_id: newId('req') } };
   });
@@ -169,7 +169,6 @@ export async function serveBare(url: string): Promise<Serving> {
         JSON.stringify({ ...(JSON.parse(row!) as object), id, name, team, created_at: time, updated_at: time }),
       ]);
     };
-    await query('stream', [id, 1, 1_000]);
     await append('added', { name, team, deadline: time });
     await query('stream', [id, 1, 1_000]);
     await append('provisioned', {});

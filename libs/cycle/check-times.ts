@@ -3,6 +3,7 @@
  * so both follow from the current time, the progress of the domain's slot, and the last look that was recorded or
  * requested.
  */
+import { Together } from '@app/database';
 import { Pool } from 'pg';
 import { RequestedLooks } from './requested-looks';
 import { dueSlot, leastDistance, offsetOf, slotOf, youngAges, youngSlot } from './cycle';
@@ -91,20 +92,23 @@ const freshMs = 1_000;
  */
 export class Checks {
   private readonly requested: RequestedLooks;
+  private readonly requestedAt: Together<string, Date>;
   private progress: Promise<ReadonlyMap<number, SlotProgress>> | undefined;
   private readAt = -Infinity;
-  /** The domains of the next query for requested looks, and its result. */
-  private asked: { readonly ids: string[]; readonly looks: Promise<Map<string, Date>> } | undefined;
 
   constructor(
     private readonly pool: Pool,
     private readonly intervalMs: number,
   ) {
     this.requested = new RequestedLooks(pool);
+    this.requestedAt = new Together(
+      (id) => id,
+      (ids) => this.requested.of(ids),
+    );
   }
 
   async timesOf(domain: CheckedDomain): Promise<CheckTimes> {
-    const [progress, requested] = await Promise.all([this.current(), this.requestedAt(domain.id)]);
+    const [progress, requested] = await Promise.all([this.current(), this.requestedAt.of(domain.id)]);
     const checkedAt = latest(domain.checkedAt, requested);
     return checkTimes({ ...domain, checkedAt }, progress, Date.now(), this.intervalMs);
   }
@@ -112,20 +116,6 @@ export class Checks {
   /** Notes a requested look that has found nothing new. */
   noteRequested(domainId: string, at: Date): Promise<void> {
     return this.requested.note(domainId, at);
-  }
-
-  /** Reads the looks of all domains that are asked for in one turn, such as those of a page, with one query. */
-  private async requestedAt(id: string): Promise<Date | undefined> {
-    if (!this.asked) {
-      const ids: string[] = [];
-      const looks = Promise.resolve().then(() => {
-        this.asked = undefined;
-        return this.requested.of(ids);
-      });
-      this.asked = { ids, looks };
-    }
-    this.asked.ids.push(id);
-    return (await this.asked.looks).get(id);
   }
 
   private current(): Promise<ReadonlyMap<number, SlotProgress>> {

@@ -10,3 +10,4 @@ export * from './replaced-table';
 export { checkPooled, checkSessions, RouteUnusable } from './routes';
 export { adviceOnSchema, checkSchema, faultOfSchema, schemaOf, SchemaUnusable, withDirectConnection } from './schema';
 export type { Migration, Schema } from './schema';
+export { Together } from './together';

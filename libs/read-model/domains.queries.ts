@@ -1,4 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { Together } from '@app/database';
 import { Pool } from 'pg';
 import type { MailDomain } from '@app/mail-domain';
 import type { DomainMode, SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
@@ -124,22 +125,34 @@ export function domainView(state: MailDomain, version: number): DomainView | und
   return view as unknown as DomainView;
 }
 
+/** A domain, for as long as it is this team's. */
+type OfTeam = Pick<DomainView, 'id' | 'team'>;
+
+const textOf = ({ id, team }: OfTeam): string => `${id} ${team}`;
+
 /** Reads the `domains` table. Teams see no domain that is not provisioned completely. */
 @Injectable()
 export class DomainsReadModel {
+  private readonly wanted = new Together<OfTeam, DomainView>(textOf, (wanted) => this.findAll(wanted));
+
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
   /**
    * Finds a team's domain. Gives undefined both when there is none and when it is another team's, so that the two
    * cannot be told apart.
    */
-  async find(id: string, team: string): Promise<DomainView | undefined> {
+  find(id: string, team: string): Promise<DomainView | undefined> {
+    return this.wanted.of({ id, team });
+  }
+
+  private async findAll(wanted: readonly OfTeam[]): Promise<Map<string, DomainView>> {
     const { rows } = await this.pool.query<DomainView>({
-      name: 'domain-find',
-      text: `SELECT ${columns} FROM domains WHERE id = $1 AND team = $2 AND ${visible}`,
-      values: [id, team],
+      name: 'domains-find',
+      text: `SELECT ${columns} FROM domains
+        WHERE id = ANY ($1) AND team = ANY ($2) AND ${visible}`,
+      values: [wanted.map(({ id }) => id), wanted.map(({ team }) => team)],
     });
-    return rows[0];
+    return new Map(rows.map((view) => [textOf(view), view]));
   }
 
   /** Tells whether a domain is or was the team's, whatever its status. */
