@@ -34,7 +34,7 @@ import { lastOfPageBefore, PageQuery } from './http/paging';
 import { Preconditions } from './http/preconditions';
 import { readJson } from './http/request-body';
 import { methodsOf, noteRoutes } from './http/routes';
-import { UnknownParametersInterceptor } from './http/unknown-parameters.interceptor';
+import { UnknownParametersGuard } from './http/unknown-parameters.guard';
 import { IdempotencyKeys } from './idempotency/idempotency.service';
 import { CreateMailboxRequest, UpdateMailboxRequest, presentNewMailbox } from './mailboxes/mailbox.dto';
 
@@ -58,7 +58,7 @@ const fastify = stub({
 noteRoutes(fastify);
 
 const operation = { parameters: [], requestBody: { content: { 'application/json': { schema: { properties: {} } } } } };
-const unknown = new UnknownParametersInterceptor({
+const unknown = new UnknownParametersGuard({
   paths: { '/domains': { post: operation } },
 } as unknown as OpenAPIObject);
 const requestWith = (query: object, body: object) =>
@@ -164,7 +164,7 @@ const readers: Record<string, Reader> = {
   'names of parameters': (text, length) => {
     const names = textsOf(text, length).concat(textOf(text, length));
     const many = Object.fromEntries(names.map((name) => [name, name]));
-    const refused = () => unknown.intercept(requestWith(many, many), stub({}));
+    const refused = () => unknown.canActivate(requestWith(many, many));
     const envelope = () => {
       try {
         return refused();

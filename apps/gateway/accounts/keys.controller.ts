@@ -1,9 +1,9 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query, Req, Res, UseGuards } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiBody, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { Accounts, type Caller, type Grant } from '@app/accounts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ApiError } from '../http/api-error';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { lastOfPageBefore, PageQuery, pageOf } from '../http/paging';
 import { success } from '../http/success';
@@ -29,7 +29,6 @@ const location = { Location: 'The path of the key.' };
  */
 @ApiTags('keys')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller(base)
 export class KeysController {
   constructor(private readonly accounts: Accounts) {}

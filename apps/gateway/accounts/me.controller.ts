@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { Controller, Get, Req, Res, UseGuards } from '@nestjs/common';
+import { Controller, Get, Req, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Caller } from '@app/accounts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ApiKeyGuard, CurrentCaller, NeedsNoPermission } from '../http/api-key.guard';
+import { CurrentCaller, NeedsNoPermission } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { CurrentPreconditions, IfNoneMatchHeader, type Preconditions } from '../http/preconditions';
 import { success } from '../http/success';
@@ -14,7 +14,6 @@ import { Me } from './me.service';
 /** Tells a caller who he is: his team, key, permissions, usage and limits. */
 @ApiTags('account')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller('/api/v1/me')
 export class MeController {
   constructor(private readonly me: Me) {}

@@ -1,9 +1,9 @@
-import { Body, Controller, Delete, Get, Param, Post, Req, UseGuards } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Param, Post, Req } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { Accounts, invitationTasks, Invitations, type Caller, type InvitationTask } from '@app/accounts';
 import { TaskList } from '@app/tasks';
 import type { FastifyRequest } from 'fastify';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { success } from '../http/success';
 import * as examples from './examples';
@@ -14,7 +14,6 @@ const emailParam = { name: 'email', example: 'grace@acme.com', description: 'In 
 /** Manages the owners of the caller's team. The notifier mails the invitations. */
 @ApiTags('owners')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller('/api/v1/owners')
 export class OwnersController {
   constructor(

@@ -1,23 +1,10 @@
-import {
-  Body,
-  Controller,
-  Delete,
-  Get,
-  Headers,
-  HttpCode,
-  Param,
-  Post,
-  Query,
-  Req,
-  Res,
-  UseGuards,
-} from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { Caller } from '@app/accounts';
 import { parseDomainName } from '@app/mail-records';
 import { newId } from '@app/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { CountsAs, looksCountAs } from '../http/request-limits';
@@ -41,7 +28,6 @@ const openWithinMs = 10_000;
 
 @ApiTags('claims')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller(base)
 export class ClaimsController {
   constructor(

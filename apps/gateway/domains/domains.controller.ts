@@ -13,7 +13,6 @@ import {
   Query,
   Req,
   Res,
-  UseGuards,
 } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -23,7 +22,7 @@ import { parseDomainName, type PreflightFinding } from '@app/mail-records';
 import { presentDeletion, presentDomain } from '@app/presentation';
 import { MailboxesReadModel, type DomainView } from '@app/read-model';
 import { newId } from '@app/runtime';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { CountsAs, looksCountAs } from '../http/request-limits';
 import { lastOfPageBefore, pageOf } from '../http/paging';
@@ -64,7 +63,6 @@ const base = '/api/v1/domains';
 
 @ApiTags('domains')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller(base)
 export class DomainsController {
   constructor(

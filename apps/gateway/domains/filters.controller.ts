@@ -1,8 +1,8 @@
-import { Body, Controller, Get, Param, Put, Req, Res, UseGuards } from '@nestjs/common';
+import { Body, Controller, Get, Param, Put, Req, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import {
   CurrentPreconditions,
@@ -20,7 +20,6 @@ import { SenderFilters, type Filters } from './filters.service';
 /** Serves the rules by which the mailboxes of a domain take mail from some senders and refuse it from others. */
 @ApiTags('domains')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller('/api/v1/domains/:id/filters')
 export class FiltersController {
   constructor(private readonly filters: SenderFilters) {}

@@ -1,8 +1,8 @@
-import { Controller, Get, Inject, Param, Query, Req, UseGuards } from '@nestjs/common';
+import { Controller, Get, Inject, Param, Query, Req } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { lastOfPageBefore, PageQuery, pageOf } from '../http/paging';
 import { idParam } from './domain.dto';
@@ -15,7 +15,6 @@ const entryIdForm = /^mdom_cl[0-9a-z]{25}\/[1-9]\d{0,8}$/;
 /** Serves the events of a domain and who caused them. */
 @ApiTags('domains')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller('/api/v1/domains')
 export class HistoryController {
   constructor(@Inject(DomainHistory) private readonly history: DomainHistory) {}

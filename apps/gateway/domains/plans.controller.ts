@@ -1,10 +1,10 @@
-import { Body, Controller, Get, HttpCode, Inject, Param, Post, Query, Req, Res, UseGuards } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Caller } from '@app/accounts';
 import { Quotas } from '@app/read-model';
 import { parseDomainName } from '@app/mail-records';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess, ApiText } from '../http/openapi';
 import { CountsAs, looksCountAs } from '../http/request-limits';
 import { success } from '../http/success';
@@ -17,7 +17,6 @@ import { Plans } from './plans.service';
 /** Serves customers before they add a domain and while they place its records. */
 @ApiTags('domains')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller('/api/v1/domains')
 export class PlansController {
   constructor(

@@ -1,20 +1,21 @@
-import { Logger, ValidationPipe, type ValidationError } from '@nestjs/common';
+import { Logger, type ValidationError } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyRequest } from 'fastify';
 import { Histogram } from 'prom-client';
 import { Pages, type AppToRun } from '@app/process';
 import { ApiError } from './api-error';
-import { ApiKeys } from './api-key.guard';
+import { ApiKeyGuard, ApiKeys } from './api-key.guard';
 import { ErrorFilter } from './error.filter';
 import { serveErrorPage } from './error-page';
 import { apiPath } from './openapi';
 import { openApiDocument, serveOpenApi } from './openapi-document';
 import { refuseFor } from './refusals';
 import { acceptJsonOnly } from './request-body';
-import { methodsOf, noteRoutes } from './routes';
+import { isFixed, methodsOf, noteRoutes } from './routes';
 import { SetupCallers } from './setup-link.guard';
 import { allowScriptsBelow, securityHeaders } from './security-headers';
-import { UnknownParametersInterceptor } from './unknown-parameters.interceptor';
+import { SparingValidation } from './sparing-validation';
+import { UnknownParametersGuard } from './unknown-parameters.guard';
 
 const duration = new Histogram({
   name: 'sendmux_http_request_duration_seconds',
@@ -68,9 +69,10 @@ function configure(app: NestFastifyApplication, publicUrl: string, directory = '
   allowScriptsBelow(fastify, '/api/v1/docs');
   acceptJsonOnly(app);
   app.useGlobalFilters(new ErrorFilter(publicUrl));
-  app.useGlobalPipes(new ValidationPipe({ transform: true, stopAtFirstError: true, exceptionFactory: invalid }));
+  app.useGlobalPipes(new SparingValidation({ transform: true, stopAtFirstError: true, exceptionFactory: invalid }));
   const document = openApiDocument(app);
-  app.useGlobalInterceptors(new UnknownParametersInterceptor(document));
+  // Interceptors would have each answer go through an Observable.
+  app.useGlobalGuards(new ApiKeyGuard(), new UnknownParametersGuard(document));
   serveOpenApi(app, document);
   serveErrorPage(fastify);
   pages.serve(fastify);
@@ -85,6 +87,8 @@ function configure(app: NestFastifyApplication, publicUrl: string, directory = '
 function assertRoute({ is404, method, server, url, routeOptions }: FastifyRequest): void {
   if (!is404 && !routeOptions.url?.includes(':')) return;
   const path = url.split('?', 1)[0]!;
+  // A route with parameters takes whatever path it matches, but for those of other routes.
+  if (!is404 && !isFixed(server, path)) return;
   const methods = methodsOf(server, path);
   if (methods.length > 0 && !methods.includes(method)) {
     const allow = methods.join(', ');

@@ -61,7 +61,7 @@ const belowServer = ({ paths }: OpenAPIObject): OpenAPIObject['paths'] =>
   );
 
 /**
- * Says of each request body what `UnknownParametersInterceptor` does: it has the fields that are named, and no others.
+ * Says of each request body what `UnknownParametersGuard` does: it has the fields that are named, and no others.
  */
 function closeBodies(document: OpenAPIObject): void {
   for (const { requestBody } of operationsOf(document)) {

@@ -15,7 +15,8 @@ export function acceptJsonOnly(app: NestFastifyApplication): void {
   fastify.removeContentTypeParser('text/plain');
   fastify.addHook('onRequest', ({ headers }, _reply, done) => {
     // Another type, or none that is one, is only looked at when there is content. A parser cannot be found for it.
-    if (!/^\s*application\/json\s*(;|$)/i.test(headers['content-type'] ?? '')) delete headers['content-type'];
+    const type = headers['content-type'];
+    if (type !== undefined && !/^\s*application\/json\s*(;|$)/i.test(type)) delete headers['content-type'];
     done();
   });
   app.useBodyParser('application/json', {}, (request, body: Buffer, done) => {

@@ -29,6 +29,10 @@ export function noteRoutes(fastify: FastifyInstance): void {
   });
 }
 
+/** Tells whether a path is that of a route without parameters. */
+export const isFixed = (fastify: FastifyInstance, path: string): boolean =>
+  routes.get(fastify.server)?.fixed.has(path) ?? false;
+
 /**
  * Gives the methods that a path supports, sorted. Where the path is that of a route without parameters, only its own
  * count: what a route with parameters would say of it is that there is no such thing.

@@ -13,7 +13,6 @@ import {
   Query,
   Req,
   Res,
-  UseGuards,
 } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -22,7 +21,7 @@ import { presentMailbox } from '@app/presentation';
 import type { MailboxView } from '@app/read-model';
 import { newId } from '@app/runtime';
 import { ApiError } from '../http/api-error';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { lastOfPageBefore, pageOf } from '../http/paging';
@@ -63,7 +62,6 @@ const createTakesAtMostMs = 40_000;
 
 @ApiTags('mailboxes')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller(base)
 export class MailboxesController {
   constructor(

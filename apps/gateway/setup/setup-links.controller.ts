@@ -1,11 +1,11 @@
-import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Req, UseGuards } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Req } from '@nestjs/common';
 import { ApiBearerAuth, ApiBody, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { setupMailTasks, SetupLinks, type Caller, type SetupMailTask } from '@app/accounts';
 import { TaskList } from '@app/tasks';
 import type { FastifyRequest } from 'fastify';
 import { idParam } from '../domains/domain.dto';
 import { Domains } from '../domains/domains.service';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { PublicUrl } from '../http/public-url';
 import { success } from '../http/success';
@@ -28,7 +28,6 @@ import {
  */
 @ApiTags('setup')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller('/api/v1/domains')
 export class SetupLinksController {
   constructor(

@@ -1,9 +1,9 @@
-import { Controller, Get, Headers, HttpCode, Inject, Param, Post, Query, Req, Res, UseGuards } from '@nestjs/common';
+import { Controller, Get, Headers, HttpCode, Inject, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { Caller } from '@app/accounts';
 import { newId } from '@app/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { lastOfPageBefore, pageOf } from '../http/paging';
@@ -30,7 +30,6 @@ const { 'Idempotent-Replayed': replayed } = creationHeaders;
 /** Shows what was sent to an endpoint, and has something sent to it. */
 @ApiTags('webhooks')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller(webhooksPath)
 export class DeliveriesController {
   constructor(

@@ -12,13 +12,12 @@ import {
   Query,
   Req,
   Res,
-  UseGuards,
 } from '@nestjs/common';
 import { ApiBearerAuth, ApiBody, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { Caller } from '@app/accounts';
 import { newId } from '@app/runtime';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ApiKeyGuard, CurrentCaller, Requires } from '../http/api-key.guard';
+import { CurrentCaller, Requires } from '../http/api-key.guard';
 import { creationHeaders, IdempotencyKeyHeader, replyCreated } from '../http/creation';
 import { ApiErrors, ApiSuccess } from '../http/openapi';
 import { lastOfPageBefore, PageQuery, pageOf } from '../http/paging';
@@ -53,7 +52,6 @@ const { 'Idempotent-Replayed': replayed } = creationHeaders;
 
 @ApiTags('webhooks')
 @ApiBearerAuth('apiKey')
-@UseGuards(ApiKeyGuard)
 @Controller(webhooksPath)
 export class WebhooksController {
   constructor(

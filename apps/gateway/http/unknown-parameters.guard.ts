@@ -1,4 +1,4 @@
-import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/common';
+import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import type { OpenAPIObject } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import { ApiError } from './api-error';
@@ -16,12 +16,14 @@ interface Known {
 /** The fields of an object, each with the shape of what it holds: of an object, or of each object of a list. */
 type Shape = ReadonlyMap<string, Shape | undefined>;
 
+const noFields: Shape = new Map();
+
 /**
  * Refuses every query parameter and body field that the OpenAPI document does not name. If a misspelt name were
- * ignored, the request would do something else than its caller means. Runs after the guards, so that 401 and 403 take
- * precedence.
+ * ignored, the request would do something else than its caller means. It stands behind `ApiKeyGuard`, so that 401 and 403
+ * take precedence.
  */
-export class UnknownParametersInterceptor implements NestInterceptor {
+export class UnknownParametersGuard implements CanActivate {
   /** The known names by method and route, with the route as Fastify writes it. */
   private readonly operations = new Map<string, Known>();
 
@@ -42,19 +44,18 @@ export class UnknownParametersInterceptor implements NestInterceptor {
   }
 
   /** @throws {ApiError} `invalid_parameter` */
-  intercept(context: ExecutionContext, next: CallHandler) {
+  canActivate(context: ExecutionContext): boolean {
     const { method, routeOptions, query, body } = context.switchToHttp().getRequest<FastifyRequest>();
     const known = this.operations.get(`${method} ${routeOptions.url}`);
-    if (known) {
-      // To an operation without a body, `null` is as good as none.
-      if (body === null && known.body) throw notAnObject();
-      const unknown = [
-        ...Object.keys(query ?? {}).filter((name) => !known.query.has(name)),
-        ...unknownIn(body, known.body ?? new Map()),
-      ];
-      if (unknown.length > 0) throw refused(unknown);
-    }
-    return next.handle();
+    if (!known) return true;
+    // To an operation without a body, `null` is as good as none.
+    if (body === null && known.body) throw notAnObject();
+    const unknown = [
+      ...Object.keys(query ?? {}).filter((name) => !known.query.has(name)),
+      ...unknownIn(body, known.body ?? noFields),
+    ];
+    if (unknown.length > 0) throw refused(unknown);
+    return true;
   }
 }
 
