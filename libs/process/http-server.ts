@@ -81,11 +81,13 @@ export class HttpServers {
   private readonly limits: TimeLimits;
   private readonly refuse: Refuse;
   private readonly headers: Readonly<Record<string, string>>;
+  private readonly fields: readonly (readonly [string, string])[];
 
   constructor({ limits = timeLimits, refuse = plain, headers = {} }: HttpServerOptions) {
     this.limits = limits;
     this.refuse = refuse;
     this.headers = { ...headersOfAll, ...headers };
+    this.fields = Object.entries(this.headers);
   }
 
   /** Creates a server; requests with a proper head get to the handler. */
@@ -100,13 +102,13 @@ export class HttpServers {
       requireHostHeader: false,
     });
     server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-      for (const [name, value] of Object.entries(this.headers)) response.setHeader(name, value);
+      for (const [name, value] of this.fields) response.setHeader(name, value);
       const fault = this.connections.isClosing ? 'stopping' : faultOfHead(request);
       if (fault) this.answer(fault, request, response);
       else handler(request, response);
     });
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-      for (const [name, value] of Object.entries(this.headers)) response.setHeader(name, value);
+      for (const [name, value] of this.fields) response.setHeader(name, value);
       this.answer('expectation', request, response);
     });
     server.on('clientError', this.onClientError);
@@ -184,15 +186,21 @@ const singular = new Set(['authorization', 'content-type', 'idempotency-key']);
 const hostForm = /^(\[[\da-f:.]+\]|[\w.~%!$&'()*+,;=-]*)(:\d{0,5})?$/i;
 
 function faultOfHead({ rawHeaders, httpVersion }: IncomingMessage): RequestFault | undefined {
-  const names = rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
-  const hosts = rawHeaders.filter((_, index) => index % 2 === 1 && names[(index - 1) / 2] === 'host');
-  // Required of 1.1, and of it alone (RFC 9112 section 3.2).
-  if (hosts.length > 1 || (hosts.length === 0 && httpVersion === '1.1')) return 'host';
-  if (hosts.length === 1 && !hostForm.test(hosts[0]!)) return 'host';
   const seen = new Set<string>();
-  for (const name of names) {
-    if (singular.has(name) && seen.has(name)) return 'repeated_header';
-    seen.add(name);
+  let host: string | undefined;
+  let fault: RequestFault | undefined;
+  // A name is followed by its value.
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]!.toLowerCase();
+    if (name === 'host') {
+      if (host !== undefined) return 'host';
+      host = rawHeaders[at + 1]!;
+    } else if (singular.has(name)) {
+      if (seen.has(name)) fault = 'repeated_header';
+      seen.add(name);
+    }
   }
-  return undefined;
+  // Required of 1.1, and of it alone (RFC 9112 section 3.2).
+  if (host === undefined ? httpVersion === '1.1' : !hostForm.test(host)) return 'host';
+  return fault;
 }

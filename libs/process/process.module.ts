@@ -5,6 +5,7 @@ import { HealthProbes } from '@app/runtime';
 import { HealthController } from './health.controller';
 import { loggingModule } from './logging.module';
 import { MetricsController } from './metrics.controller';
+import { RequestLog } from './request-log';
 
 /** Provides what every app has: logs, health and metrics. */
 @Global()
@@ -17,7 +18,7 @@ export class ProcessModule {
       module: ProcessModule,
       imports: [loggingModule(app, logLevel), TerminusModule.forRoot({ logger: false })],
       controllers: [HealthController, MetricsController],
-      providers: [HealthProbes],
+      providers: [HealthProbes, { provide: RequestLog, useValue: new RequestLog(app, logLevel) }],
       exports: [HealthProbes],
     };
   }

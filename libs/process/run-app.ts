@@ -12,6 +12,7 @@ import { Logger } from 'nestjs-pino';
 import { HttpServers, type HttpServerOptions } from './http-server';
 import { HttpTraces, type HttpTracesOptions } from './http-traces';
 import { requestId } from './request-id';
+import { RequestLog } from './request-log';
 import { traceProcess } from './tracing';
 
 export interface AppToRun extends HttpServerOptions {
@@ -60,6 +61,7 @@ export async function createApp({
     abortOnError: false,
   });
   app.useLogger(app.get(Logger));
+  app.get(RequestLog, { strict: false }).followIn(adapter.getInstance());
   await configure?.(app);
   return app;
 }
