@@ -1,8 +1,27 @@
-import { randomInt } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 
 const alphabet = '0123456789abcdefghijklmnopqrstuvwxyz';
 
-const random = (length: number): string => Array.from({ length }, () => alphabet[randomInt(alphabet.length)]).join('');
+/** Octets below this are taken, so that each digit is as likely as any other: it is a multiple of their number. */
+const fairBelow = 7 * alphabet.length;
+const octets = Buffer.alloc(2_048);
+let used = octets.length;
+
+/** Makes random digits, of octets that the generator gives many of at a time. */
+function random(length: number): string {
+  let text = '';
+  while (text.length < length) {
+    if (used === octets.length) {
+      randomFillSync(octets);
+      used = 0;
+    }
+    const octet = octets[used]!;
+    // No secret that was made of it is left in memory.
+    octets[used++] = 0;
+    if (octet < fairBelow) text += alphabet[octet % alphabet.length];
+  }
+  return text;
+}
 
 /**
  * Makes a public id such as `mdom_cl…`: the prefix, `cl`, nine base-36 digits of the time in milliseconds (so that ids
