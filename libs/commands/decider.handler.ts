@@ -68,8 +68,9 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
   private async decideAndAppend({ command, ifVersion, also }: ToExecute<C>): Promise<Decision<E, State>> {
     for (let attempt = 1; ; attempt++) {
       // 1. Read the streams, fold them, and decide.
-      const decided = await this.decideOn(command, ifVersion);
-      const besides = also && (await this.decideOn(also));
+      const isFirst = attempt === 1;
+      const decided = await this.decideOn(command, isFirst, ifVersion);
+      const besides = also && (await this.decideOn(also, isFirst));
       const all = besides ? [decided, besides] : [decided];
       const { state, version, events } = decided;
       if (decided.events.length === 0) return { state, version, events };
@@ -103,10 +104,12 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
     });
   }
 
-  private async decideOn(command: C, ifVersion?: number): Promise<Undone<C, E, State>> {
-    const { decide, evolve, streamOf, rowOf, schemaVersions, storedData } = this.decider;
+  private async decideOn(command: C, isFirst: boolean, ifVersion?: number): Promise<Undone<C, E, State>> {
+    const { initialState, begins, decide, evolve, streamOf, rowOf, schemaVersions, storedData } = this.decider;
     const stream = streamOf(command);
-    const { state: before, version: expectedVersion, last } = await this.load(stream);
+    const isNew = isFirst && ifVersion === undefined && begins?.(command) === true;
+    const nothing = { state: initialState, version: 0, last: undefined };
+    const { state: before, version: expectedVersion, last } = isNew ? nothing : await this.load(stream);
     if (ifVersion !== undefined && ifVersion !== expectedVersion)
       throw new StreamHasChanged(`${stream} is at version ${expectedVersion}, and not at ${ifVersion}.`);
     const context = { ...command.context, at: latest(command.context.at, last?.time) };

@@ -24,6 +24,11 @@ export interface Decider<C extends Command, E extends ModelEvent, State> {
   /** Folds one event into the state. Pure. */
   readonly evolve: (state: State, event: E) => State;
   readonly streamOf: (command: C) => string;
+  /**
+   * Tells whether a command begins a stream as a rule. It is decided on without reading first; where there is a stream
+   * already, the append is refused, and the decision is made on what is there. Never when absent.
+   */
+  readonly begins?: (command: C) => boolean;
   /** Reads recorded events as events of the model; rejects when a newer release has recorded one. */
   readonly eventsOf: (recorded: readonly StreamEvent[]) => Promise<E[]>;
   /** Gives the data of new events of a stream as they are stored; `data` itself where absent. */

@@ -1,7 +1,7 @@
 import { Logger, type LoggerService } from '@nestjs/common';
 import type { CommandContext } from '@app/decider';
 import { AddDomain, CompleteRollback, FailProvisioning, type ProvisioningFailed } from '@app/mail-domain';
-import type { Append, EventStore, RecordedEvent } from '@app/event-store';
+import { WrongExpectedVersion, type Append, type EventStore, type RecordedEvent } from '@app/event-store';
 import { commandsTo } from '../../test/support/commands';
 import type { Commands } from './commands';
 import { DomainCommandHandler } from './domain-command.handler';
@@ -9,6 +9,7 @@ import { DomainCommandHandler } from './domain-command.handler';
 const lines: [Record<string, unknown>, string][] = [];
 let commands: Commands;
 let appends: Append[];
+let reads: number;
 
 beforeEach(() => {
   lines.length = 0;
@@ -17,9 +18,15 @@ beforeEach(() => {
   } as unknown as LoggerService);
   const events: RecordedEvent[] = [];
   appends = [];
+  reads = 0;
   const store = {
-    readStream: () => Promise.resolve([...events]),
+    readStream: () => {
+      reads++;
+      return Promise.resolve([...events]);
+    },
     append: (append: Append) => {
+      const { stream, expectedVersion: expected } = append;
+      if (expected !== events.length) return Promise.reject(new WrongExpectedVersion(stream, expected, events.length));
       appends.push(append);
       for (const event of append.events)
         events.push({
@@ -80,4 +87,16 @@ it('never lets the times of a stream decrease, whatever the clocks of its writer
   ]);
   expect(appends.map(({ row }) => row!.updated_at)).toEqual([clocks[0], clocks[0], clocks[2]]);
   expect(events.map((event) => event.at)).toEqual([clocks[0]]);
+});
+
+it('decides on a new domain without reading its stream, and on one that is there by what it is', async () => {
+  const add = new AddDomain('mdom_1', { name: 'mail.acme.com', team: 'team_a', deadline: at }, ours);
+  expect(await commands.execute(add)).toMatchObject({ version: 1, events: [{ type: 'DomainAdded' }] });
+  expect(reads).toBe(0);
+  await commands.execute(new FailProvisioning('mdom_1', failure, ours));
+  expect(reads).toBe(1);
+  const again = await commands.execute(add);
+  expect(again).toMatchObject({ version: 2, events: [], state: { status: 'rolling_back' } });
+  expect(reads).toBe(2);
+  expect(appends).toHaveLength(2);
 });

@@ -37,6 +37,7 @@ export const domainDecider: Decider<DomainCommand, DomainEvent, MailDomain> = {
   decide,
   evolve,
   streamOf: ({ domainId }) => domainId,
+  begins: ({ type }) => type === 'AddDomain',
   eventsOf: (recorded) => Promise.resolve().then(() => recorded.map(domainEvent)),
   rowOf: domainRow,
   refusalOf: (violation, command) => {
