@@ -444,7 +444,8 @@ export class EventStore {
 
   /**
    * Notifies the readers after the commit and never inside the transaction, where a NOTIFY would make appends commit
-   * one at a time. Appends that commit while a NOTIFY is under way are covered by the next one.
+   * one at a time. Appends that commit while a NOTIFY is under way are covered by the next one. Its transaction does not
+   * wait for the disk, nor for a standby, as the appends do: it has nothing that may not be lost.
    */
   private async announce(): Promise<void> {
     this.hasNewEvents = true;
@@ -453,11 +454,17 @@ export class EventStore {
     while (this.hasNewEvents) {
       this.hasNewEvents = false;
       // A lost notification is covered by the readers' poll.
-      await this.pool.query(this.inTime({ text: `NOTIFY ${eventsChannel}` })).catch(() => undefined);
+      await this.pool.query(this.inTime(notification)).catch(() => undefined);
     }
     this.announcing = false;
   }
 }
+
+/** Notifies the readers. The setting is for this transaction alone, and counts at its commit. */
+const notification = {
+  name: 'notify of events',
+  text: `SELECT set_config('synchronous_commit', 'off', true), pg_notify('${eventsChannel}', '')`,
+};
 
 /** The messages of the driver for a connection that was never made. */
 const noConnection = /^(timeout exceeded when trying to connect|Connection terminated due to connection timeout)$/;
