@@ -9,6 +9,7 @@ import { LogWentBack } from './errors';
 import { EventLog } from './event-log';
 import { EventStore } from './event-store';
 import { eventStoreMigrations } from './event-store.migration';
+import { fenceSql } from './in-flight';
 import { checkLog } from '../../test/support/log-checker';
 
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
@@ -36,6 +37,24 @@ describe('the tail of the log', () => {
     await log.close();
     await pool.end();
     await database.drop();
+  });
+
+  it('reads the sequence before the locks of appends in flight, by the plan of its fence', async () => {
+    interface Plan {
+      readonly 'Node Type': string;
+      readonly 'Relation Name'?: string;
+      readonly 'Function Name'?: string;
+      readonly Plans?: readonly Plan[];
+    }
+    const { rows } = await pool.query<{ 'QUERY PLAN': [{ Plan: Plan }] }>(`EXPLAIN (FORMAT JSON) ${fenceSql}`);
+    const plan = rows[0]!['QUERY PLAN'][0].Plan;
+    const read = (part: Plan): string[] => [
+      ...[part['Relation Name'] ?? part['Function Name']].filter((name) => name !== undefined),
+      ...(part.Plans ?? []).flatMap(read),
+    ];
+    expect(plan['Node Type']).toBe('Nested Loop');
+    expect(read(plan.Plans![0]!)).toEqual(['event_positions']);
+    expect(read(plan.Plans![1]!)).toContain('pg_lock_status');
   });
 
   const client = async (name?: string) => {

@@ -5,7 +5,7 @@ import { archiveAbove, eventsOf } from './archives';
 import { LogWentBack } from './errors';
 import type { RecordedEvent } from './event';
 import type { Span } from './event-archive';
-import { firstInFlightSql } from './in-flight';
+import { fenceSql } from './in-flight';
 import { recordedOf } from './kept-event';
 import { LogEpochs } from './log-epochs';
 
@@ -222,21 +222,14 @@ export class EventLog {
 
   /** Gives the newest position that was drawn, and the newest that is settled. */
   private async fence(): Promise<{ settled: number; drawn: number }> {
-    // The sequence must be read before the locks: an append whose lock the second read does not see has drawn its
-    // position before the first read, or draws it later, above the value that was read.
-    const { rows: sequence } = await this.pool.query<{ drawn: number; standby: boolean }>({
-      name: 'log sequence',
-      text: `SELECT (last_value - (NOT is_called)::int)::float8 AS drawn, pg_is_in_recovery() AS standby
-        FROM event_positions`,
+    const { rows } = await this.pool.query<{ drawn: number; first: number | null; standby: boolean }>({
+      name: 'log fence',
+      text: fenceSql,
     });
-    const { rows: flights } = await this.pool.query<{ first: number | null; standby: boolean }>({
-      name: 'log in flight',
-      text: firstInFlightSql,
-    });
+    const { drawn, first, standby } = rows[0]!;
     // A pooler may have other servers behind it than when it was reached.
-    if (sequence[0]!.standby || flights[0]!.standby) throw new NotThePrimary();
-    const { drawn } = sequence[0]!;
-    return { settled: Math.min(drawn, flights[0]?.first ?? Infinity), drawn };
+    if (standby) throw new NotThePrimary();
+    return { settled: Math.min(drawn, first ?? Infinity), drawn };
   }
 
   private async page(after: number, fence: number, limit: number): Promise<LogPage> {
