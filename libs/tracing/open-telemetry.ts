@@ -27,8 +27,11 @@ import {
   AlwaysOnSampler,
   BatchSpanProcessor,
   ParentBasedSampler,
+  RandomIdGenerator,
+  SamplingDecision,
   TraceIdRatioBasedSampler,
   TracerProvider,
+  type IdGenerator,
   type Sampler,
 } from '@opentelemetry/sdk-trace';
 import type { Attributes, Origin, Span, SpanOptions, TraceIds, Tracer, TracingOptions } from './span';
@@ -54,6 +57,8 @@ const kinds = {
 export class OpenTelemetry implements Tracer {
   private readonly provider: TracerProvider;
   private readonly tracer: OpenTelemetryTracer;
+  private readonly sampler: Sampler;
+  private readonly ids = new DecidedIds();
 
   constructor({ service, sampler, ratio, exportEveryMs, mostWaiting, headers, failed }: TracingOptions) {
     const told = (...said: unknown[]) => failed(said.map(reasonOf).join(' '));
@@ -63,8 +68,10 @@ export class OpenTelemetry implements Tracer {
       { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
     );
     setGlobalErrorHandler(told);
+    this.sampler = samplerOf(sampler, ratio);
     this.provider = new TracerProvider({
-      sampler: samplerOf(sampler, ratio),
+      sampler: this.sampler,
+      idGenerator: this.ids,
       spanLimits: { attributeValueLengthLimit: longestText },
       // The environment comes last, so that it has its way.
       resource: defaultResource()
@@ -92,12 +99,16 @@ export class OpenTelemetry implements Tracer {
     if (from instanceof Recording)
       return new Recording(this.tracer.startSpan(name, { kind: kinds[kind], attributes }, below(from.recorded)));
     const { parent, link, state } = from as Origin;
+    const remote = contextOf(parent, state);
+    const context = remote ? trace.setSpanContext(ROOT_CONTEXT, remote) : ROOT_CONTEXT;
+    const traceId = remote?.traceId ?? this.ids.generateTraceId();
+    // Decided here, since most traces are not recorded as a rule: the SDK would make the same of them as of others.
+    const { decision } = this.sampler.shouldSample(context, traceId, name, kinds[kind], {}, []);
+    if (decision === SamplingDecision.NOT_RECORD) return new Unrecorded(traceId, this.ids.generateSpanId());
+    if (!remote) this.ids.decided = traceId;
     const linked = contextOf(link);
     const options = { kind: kinds[kind], attributes, ...(linked && { links: [{ context: linked }] }) };
-    const remote = contextOf(parent, state);
-    return new Recording(
-      this.tracer.startSpan(name, options, remote ? trace.setSpanContext(ROOT_CONTEXT, remote) : ROOT_CONTEXT),
-    );
+    return new Recording(this.tracer.startSpan(name, options, context));
   }
 
   async end(): Promise<void> {
@@ -117,6 +128,48 @@ function contextOf(parent: string | undefined, state?: string): SpanContext | un
   const read = parseTraceParent(parent);
   if (!read) return undefined;
   return { ...read, isRemote: true, ...(state && { traceState: createTraceState(state) }) };
+}
+
+/** Gives spans random ids, and the next trace the id by which it was decided to record it. */
+class DecidedIds implements IdGenerator {
+  private readonly random = new RandomIdGenerator();
+  decided: string | undefined;
+
+  generateTraceId(): string {
+    const id = this.decided ?? this.random.generateTraceId();
+    this.decided = undefined;
+    return id;
+  }
+
+  generateSpanId(): string {
+    return this.random.generateSpanId();
+  }
+}
+
+/** A span that is not recorded, and carries that decision on with its ids. */
+class Unrecorded implements Span {
+  readonly isSampled = false;
+
+  constructor(
+    private readonly traceId: string,
+    private readonly spanId: string,
+  ) {}
+
+  get traceparent(): string {
+    return `00-${this.traceId}-${this.spanId}-00`;
+  }
+
+  get ids(): TraceIds {
+    return { trace_id: this.traceId, span_id: this.spanId };
+  }
+
+  rename(): void {}
+
+  set(): void {}
+
+  fail(): void {}
+
+  end(): void {}
 }
 
 class Recording implements Span {

@@ -102,8 +102,15 @@ it('a trace that is not recorded carries that on, and has no spans', async () =>
 
 it('a sampler by ratio takes its share', async () => {
   await start({ sampler: 'traceidratio', ratio: 0.25, mostWaiting: 5_000 });
-  for (let i = 0; i < 2_000; i++) openTrace('each', {})!.end();
+  const taken: string[] = [];
+  for (let i = 0; i < 2_000; i++) {
+    const opened = openTrace('each', {})!;
+    if (opened.isSampled) taken.push(opened.traceparent);
+    else expect(opened.traceparent).toMatch(/^00-[\da-f]{32}-[\da-f]{16}-00$/);
+    opened.end();
+  }
   await endTracing();
+  expect(receiver.spans.map((each) => `00-${each.traceId}-${each.spanId}-01`)).toEqual(taken);
   expect(receiver.spans.length).toBeGreaterThan(350);
   expect(receiver.spans.length).toBeLessThan(650);
 });
