@@ -444,8 +444,8 @@ export class EventStore {
 
   /**
    * Notifies the readers after the commit and never inside the transaction, where a NOTIFY would make appends commit
-   * one at a time. Appends that commit while a NOTIFY is under way are covered by the next one. Its transaction does not
-   * wait for the disk, nor for a standby, as the appends do: it has nothing that may not be lost.
+   * one at a time. Appends that commit while a NOTIFY is under way are covered by the next one. Its transaction does
+   * not wait for the disk, nor for a standby, as the appends do: it has nothing that may not be lost.
    */
   private async announce(): Promise<void> {
     this.hasNewEvents = true;

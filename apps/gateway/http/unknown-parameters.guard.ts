@@ -20,8 +20,8 @@ const noFields: Shape = new Map();
 
 /**
  * Refuses every query parameter and body field that the OpenAPI document does not name. If a misspelt name were
- * ignored, the request would do something else than its caller means. It stands behind `ApiKeyGuard`, so that 401 and 403
- * take precedence.
+ * ignored, the request would do something else than its caller means. It stands behind `ApiKeyGuard`, so that 401 and
+ * 403 take precedence.
  */
 export class UnknownParametersGuard implements CanActivate {
   /** The known names by method and route, with the route as Fastify writes it. */
