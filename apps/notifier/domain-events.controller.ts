@@ -1,5 +1,7 @@
 import { DomainCommandHandler } from '@app/commands';
+import { EventStore } from '@app/event-store';
 import { EventConsumer, type DeliveredEvent } from '@app/messaging';
+import type { DomainEvent } from '@app/mail-domain';
 import { OnEvent, type Delivered } from '@app/subscriptions';
 import { TaskList } from '@app/tasks';
 import {
@@ -24,6 +26,9 @@ export class NewsTimes {
 
 type NewsEvent = Pick<DeliveredEvent, 'stream' | 'version' | 'time' | 'metadata'>;
 
+/** The types of the events by which a domain becomes failed, and by which it is no longer. */
+const failureAndItsEnds: readonly DomainEvent['type'][] = ['VerificationFailed', 'DomainVerified', 'ReceivingEnabled'];
+
 /** Milliseconds for which the task of a failure is delayed, so that failures of the same moment share one mail. */
 const gatheringMs = 500;
 
@@ -35,6 +40,7 @@ export class DomainEventsController {
   constructor(
     private readonly tasks: TaskList,
     private readonly domains: DomainCommandHandler,
+    private readonly store: EventStore,
     private readonly times: NewsTimes,
   ) {}
 
@@ -87,9 +93,10 @@ export class DomainEventsController {
   @OnEvent('DnsChecked')
   async putLostOwnershipOnTheList(event: Delivered<'DnsChecked'>): Promise<void> {
     if (!event.data.beginsGrace) return;
-    const { state } = await this.domains.load(event.stream);
+    // A look that fails the domain besides is told of by the mail about that failure, and the state has it already.
+    const [newest] = await this.store.newestOf([{ stream: event.stream, below: event.version }], failureAndItsEnds);
     const due = new Date(Date.parse(event.time) + this.times.ownershipPatienceMs);
-    await this.putNews('ownership_gone', event, due, { hadFailed: state.status === 'failed' });
+    await this.putNews('ownership_gone', event, due, { hadFailed: newest?.type === 'VerificationFailed' });
   }
 
   private async putNewRecords(event: NewsEvent, because?: NewRecordsTask['because']): Promise<void> {

@@ -715,13 +715,15 @@ it('H20 does not send from the domain that fails', async () => {
   expect(log).toContainEqual(expect.stringContaining(`NOTIFY_FROM lies in ${name}`));
 });
 
+/** Takes the ownership record from what a look has seen. */
+const gone = ({ findings, ...rest }: Assessment): Assessment => ({
+  ...rest,
+  findings: findings.map((each) =>
+    each.check === 'verification_txt' ? { ...each, outcome: 'fail', code: 'verification_missing' } : each,
+  ),
+});
+
 it('says by the mail about the failure that the ownership record is gone, and by one of its own beside an older failure', async () => {
-  const gone = ({ findings, ...rest }: Assessment): Assessment => ({
-    ...rest,
-    findings: findings.map((each) =>
-      each.check === 'verification_txt' ? { ...each, outcome: 'fail', code: 'verification_missing' } : each,
-    ),
-  });
   const { id, name } = await failedDomain(['ada@example.org'], undefined, gone);
   const news = { domainId: id, about: 'ownership_gone', version: 5, at: context().at } as const;
   const signal = new AbortController().signal;
@@ -740,6 +742,18 @@ it('says by the mail about the failure that the ownership record is gone, and by
     expect.stringContaining('no longer verified'),
     `The ownership record of ${name} is gone`,
   ]);
+});
+
+it('tells once of a look that fails a domain and finds its ownership record gone', async () => {
+  const { id, name } = await failedDomain(['ada@example.org'], undefined, gone);
+  await startNotifier();
+  await until(async () => (await settled(id)) === 'told');
+  const waits = async (change: string) =>
+    (await parts.get(Pool).query(`${change} WHERE kind = 'TellNews' AND starts_with(key, $1)`, [id])).rowCount !== 0;
+  await until(() => waits('UPDATE tasks SET due = now()'));
+  await until(async () => !(await waits('SELECT FROM tasks')));
+  const subjects = inbox.map(({ mail }) => mail.subject ?? '').filter((subject) => subject.includes(name));
+  expect(subjects).toEqual([expect.stringContaining('no longer verified')]);
 });
 
 describe('owners learn of a webhook that was disabled', () => {
