@@ -98,8 +98,8 @@ class Clients {
 
   private async add(client: number, team: string, key: string, name: string): Promise<void> {
     const answer = await this.keep({ kind: 'add', name }, client, team, this.api(key).add(name), (answer) => {
-      const { status, body } = answer;
-      if (status === 201) return { id: (body as { data: Domain }).data.id };
+      const { status } = answer;
+      if (status === 201) return { id: (answer.body as { data: Domain }).data.id };
       if (status === 409 && codeOf(answer) === 'conflict') return 'held';
       return status === 502 || status === 504 ? 'failed' : 'unknown';
     });

@@ -1,8 +1,15 @@
+import { MailServer } from '@app/mail-server';
+import { DomainsReadModel } from '@app/read-model';
+import { SesWriter } from '@app/ses-writer';
+import { WebhookDeliveries } from '@app/webhooks';
 import fc from 'fast-check';
+import { Claims } from '../apps/gateway/claims/claims.service';
+import { Notifier } from '../apps/notifier/notifier';
+import { OwnerMailer } from '../apps/notifier/owner-mailer';
 import { Product } from './support/product';
 import { domainsPerTeam, ProductModel } from './support/product-model';
 import { Run } from './support/product-run';
-import { allSteps, clear } from './support/product-steps';
+import { allSteps, clear, life } from './support/product-steps';
 import { sample } from './support/sample';
 
 const wanted = sample(500, 10_000);
@@ -20,12 +27,35 @@ const patienceMs = sample(480_000, 7_200_000);
 /** Runs between two looks at how many steps there were. */
 const runsAtOnce = 5;
 
+/** Runs some steps, and deletes everything at the end. */
+async function lived(product: Product): Promise<ProductModel> {
+  const run = await Run.begin(product);
+  const model = new ProductModel(product.clock.now());
+  try {
+    for (const step of life)
+      await step.run(model, run).catch((error: Error) => {
+        throw new Error(`at "${step.toString()}": ${error.message}`, { cause: error });
+      });
+    await clear(model, run);
+  } finally {
+    await run.end();
+  }
+  return model;
+}
+
 describe('the whole product does what the guide and the documents say', () => {
   let product: Product;
   beforeAll(async () => {
     product = await Product.start({ MAX_DOMAINS_PER_TEAM: String(domainsPerTeam) });
   });
   afterAll(() => product?.stop());
+
+  it('in one life of everything', async () => {
+    const model = await lived(product);
+    expect(new Set(model.mails.map(({ about }) => about))).toEqual(
+      new Set(['failed', 'recovered', 'ownership_gone', 'released', 'new_records', 'expires']),
+    );
+  });
 
   it(
     `in ${wanted} steps of customers, of the DNS, of Amazon SES and of the time`,
@@ -70,4 +100,81 @@ describe('the whole product does what the guide and the documents say', () => {
     },
     patienceMs,
   );
+});
+
+/** Faults that are planted into the running product, and the step at which the model finds each. */
+const planted: readonly [string, () => unknown, string][] = [
+  [
+    'the mail server keeps what was rolled back',
+    () => jest.spyOn(MailServer.prototype, 'remove').mockResolvedValue(undefined),
+    'SES refuses an add',
+  ],
+  [
+    'a name that is held is taken for free',
+    () => jest.spyOn(DomainsReadModel.prototype, 'holderOf').mockResolvedValue(undefined),
+    'a claim',
+  ],
+  [
+    'a message to webhooks is lost',
+    () => jest.spyOn(WebhookDeliveries.prototype, 'enqueue').mockResolvedValueOnce(undefined),
+    'a domain',
+  ],
+  [
+    'only one owner is told',
+    () => {
+      const owners = Reflect.get(OwnerMailer.prototype, 'owners') as (team: string) => Promise<string[]>;
+      jest.spyOn(OwnerMailer.prototype, 'owners').mockImplementation(async function (this: OwnerMailer, team) {
+        return (await owners.call(this, team)).slice(0, 1);
+      });
+    },
+    'it fails',
+  ],
+  [
+    'nobody is told of a recovery',
+    () => jest.spyOn(Notifier.prototype, 'tellOfRecovery').mockResolvedValue('done'),
+    'it recovers',
+  ],
+  [
+    'a claim does not look at who holds the name',
+    () => {
+      const decide = Reflect.get(Claims.prototype, 'take') as (...given: unknown[]) => Promise<void>;
+      jest.spyOn(Claims.prototype as unknown as { take: typeof decide }, 'take').mockImplementation(function (
+        this: Claims,
+        claim,
+        holder,
+        _ownership,
+        request,
+      ) {
+        return decide.call(
+          Object.assign(Object.create(this) as Claims, { graceMs: 0 }),
+          claim,
+          holder,
+          'absent',
+          request,
+        );
+      });
+    },
+    'the claim is refused still',
+  ],
+  [
+    'SES keeps what is gone',
+    () => jest.spyOn(SesWriter.prototype, 'delete').mockResolvedValue(undefined),
+    'the claim wins',
+  ],
+];
+
+describe('the model finds it where', () => {
+  let product: Product;
+  beforeEach(async () => {
+    product = await Product.start({ MAX_DOMAINS_PER_TEAM: String(domainsPerTeam) });
+  });
+  afterEach(async () => {
+    jest.restoreAllMocks();
+    await product?.stop();
+  });
+
+  it.each(planted.slice(0, sample(3, planted.length)))('%s', async (_, plant, atStep) => {
+    plant();
+    await expect(lived(product)).rejects.toThrow(`at "${atStep}"`);
+  });
 });

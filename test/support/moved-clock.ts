@@ -14,15 +14,11 @@ export class MovedClock {
 
   private constructor(private readonly database: string) {
     const instant = () => this.at;
-    globalThis.Date = class extends Machine {
-      constructor(...given: [] | [number]) {
-        super(...(given.length === 0 ? [instant()] : given));
-      }
-
-      static override now(): number {
-        return instant();
-      }
-    } as DateConstructor;
+    globalThis.Date = new Proxy(Machine, {
+      construct: (target, given: unknown[], made) =>
+        Reflect.construct(target, given.length > 0 ? given : [instant()], made) as Date,
+      get: (target, name) => (name === 'now' ? instant : (Reflect.get(target, name) as unknown)),
+    });
   }
 
   /** @param database the URL of a database to which nobody has connected yet. */

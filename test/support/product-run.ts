@@ -57,7 +57,6 @@ export class Run {
 
   static async begin(product: Product): Promise<Run> {
     const suffix = `r${randomBytes(5).toString('hex')}`;
-    product.forgetRepairs();
     await product.clock.meet();
     const teams: Team[] = [];
     for (let i = 0; i < teamCount; i++) {

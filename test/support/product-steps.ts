@@ -5,6 +5,7 @@ import {
   breakable,
   cycle,
   day,
+  type Breakable,
   type Claim,
   type Domain,
   type Expected,
@@ -30,6 +31,7 @@ class Step implements fc.AsyncCommand<ProductModel, Run> {
     // Two steps are never at the same time.
     run.product.clock.moveProcess(1);
     model.now = run.product.clock.now();
+    run.product.forgetLooks();
     await this.act(model, run);
     await run.agrees(model);
   }
@@ -169,6 +171,69 @@ async function verifyClaim(model: ProductModel, run: Run, claim: Claim, team: nu
   assert.deepEqual({ status, domain_id }, { status: model.statusOf(claim), domain_id: won });
 }
 
+async function createMailbox(model: ProductModel, run: Run, team: number, local: string, name: number): Promise<void> {
+  const answer = await run.api(team).call('POST', '/mailboxes', { address: `${local}@${run.nameOf(name)}` });
+  run.answered(model.createMailbox(team, local, name), answer);
+}
+
+async function setRecord(model: ProductModel, run: Run, name: number, record: Breakable, isThere: boolean) {
+  await run.set(name, record, isThere);
+  if (isThere) model.mend(name, record);
+  else model.break(name, record);
+}
+
+async function setOwnership(model: ProductModel, run: Run, name: number, team: number, isThere: boolean) {
+  if (isThere) model.placeOwnership(name, team);
+  else model.removeOwnership(name, team);
+  await run.setOwners(name, model.ownersAt(name));
+}
+
+async function addRefusedBySes(model: ProductModel, run: Run, team: number, name: number): Promise<void> {
+  const { sandbox } = run.product;
+  await sandbox.fault('ses', { mode: 'refuse', operations: ['CreateEmailIdentity'], name: run.nameOf(name) });
+  run.answered(model.addRefusedBySes(team, name), await run.api(team).add(run.nameOf(name)));
+  await sandbox.allWell();
+}
+
+async function loseIdentity(model: ProductModel, run: Run, domain: Domain): Promise<void> {
+  await run.product.sandbox.loseIdentity(run.nameOf(domain.name));
+  model.loseIdentity(domain);
+}
+
+async function openClaim(model: ProductModel, run: Run, team: number, name: number): Promise<void> {
+  const expected = model.openClaim(team, name);
+  const answer = await run.api(team).call('POST', '/domains/claims', { domain: run.nameOf(name) });
+  run.answered(expected, answer);
+  if (!expected.claim) return;
+  const { id, status, record } = (answer.body as { data: { id: string; status: string; record: object } }).data;
+  run.claimIds.push(id);
+  const value = ownershipOf(run.teams[team]!);
+  const wanted = { type: 'TXT', name: `_sendmux.${run.nameOf(name)}`, value };
+  assert.deepEqual({ status, record }, { status: 'pending', record: wanted });
+}
+
+async function deleteDomain(model: ProductModel, run: Run, domain: Domain, team: number): Promise<void> {
+  run.answered(model.delete(team, domain), await run.api(team).delete(run.domainIds[domain.key]!));
+}
+
+async function comeOrGo(model: ProductModel, run: Run, team: number): Promise<void> {
+  const there = model.webhooks.find((webhook) => webhook.team === team && webhook.isThere);
+  if (there) {
+    const { status } = await run.api(team).call('DELETE', `/webhooks/${run.webhookIds[there.key]!}`);
+    assert.equal(status, 200);
+    return model.deleteWebhook(there);
+  }
+  assert.equal((await run.createWebhook(team)).status, 201);
+  model.createWebhook(team);
+}
+
+async function addAndVerify(model: ProductModel, run: Run, team: number, name: number): Promise<void> {
+  const domain = await add(model, run, team, name);
+  if (!domain) return;
+  await place(model, run, domain);
+  await verify(model, run, domain, team);
+}
+
 async function pass(model: ProductModel, run: Run, ms: number): Promise<void> {
   const looked = model.domains.filter(({ status }) => status === 'pending' || status === 'verified');
   await run.product.pass(ms, ms >= cycle ? looked.map(({ key }) => run.domainIds[key]!) : []);
@@ -177,24 +242,8 @@ async function pass(model: ProductModel, run: Run, ms: number): Promise<void> {
 
 const steps: readonly [weight: number, fc.Arbitrary<Step>][] = [
   [4, onName('add', async (model, run, team, name) => void (await add(model, run, team, name)))],
-  [
-    10,
-    onName('add, place and verify', async (model, run, team, name) => {
-      const domain = await add(model, run, team, name);
-      if (!domain) return;
-      await place(model, run, domain);
-      await verify(model, run, domain, team);
-    }),
-  ],
-  [
-    1,
-    onName('add, which SES refuses', async (model, run, team, name) => {
-      const { sandbox } = run.product;
-      await sandbox.fault('ses', { mode: 'refuse', operations: ['CreateEmailIdentity'], name: run.nameOf(name) });
-      run.answered(model.addRefusedBySes(team, name), await run.api(team).add(run.nameOf(name)));
-      await sandbox.allWell();
-    }),
-  ],
+  [10, onName('add, place and verify', addAndVerify)],
+  [1, onName('add, which SES refuses', addRefusedBySes)],
   [
     2,
     onDomain('get', async (model, run, domain, team) => {
@@ -207,8 +256,9 @@ const steps: readonly [weight: number, fc.Arbitrary<Step>][] = [
   [
     1,
     onName('list', async (model, run, team) => {
-      const { status, body } = await run.api(team).list();
-      const { data } = body as { data: { id: string; verification_status: string }[] };
+      const answer = await run.api(team).list();
+      const { status } = answer;
+      const { data } = answer.body as { data: { id: string; verification_status: string }[] };
       assert.deepEqual(
         [status, sorted(data.map(({ id, verification_status: of }) => [id, of]))],
         [200, sorted(model.domainsOf(team).map(({ key, status: of }) => [run.domainIds[key]!, of]))],
@@ -216,43 +266,29 @@ const steps: readonly [weight: number, fc.Arbitrary<Step>][] = [
     }),
   ],
   [6, onDomain('verify', verify)],
-  [
-    2,
-    onDomain('delete', async (model, run, domain, team) => {
-      run.answered(model.delete(team, domain), await run.api(team).delete(run.domainIds[domain.key]!));
-    }),
-  ],
+  [2, onDomain('delete', deleteDomain)],
 
   // The DNS, and Amazon SES
   [5, onLive('place all records', fc.constant('all'), place)],
   [
     5,
-    onLive('break', fc.constantFrom(...breakable), async (model, run, { name }, record) => {
-      await run.set(name, record, false);
-      model.break(name, record);
-    }),
+    onLive('break', fc.constantFrom(...breakable), (model, run, { name }, record) =>
+      setRecord(model, run, name, record, false),
+    ),
   ],
   [
     2,
-    onLive('mend', fc.constantFrom(...breakable), async (model, run, { name }, record) => {
-      await run.set(name, record, true);
-      model.mend(name, record);
-    }),
+    onLive('mend', fc.constantFrom(...breakable), (model, run, { name }, record) =>
+      setRecord(model, run, name, record, true),
+    ),
   ],
   [
     5,
-    onLive('remove the ownership record of', fc.constant('its own'), async (model, run, { name, team }) => {
-      model.removeOwnership(name, team);
-      await run.setOwners(name, model.ownersAt(name));
-    }),
+    onLive('remove the ownership record of', fc.constant('its own'), (model, run, { name, team }) =>
+      setOwnership(model, run, name, team, false),
+    ),
   ],
-  [
-    1,
-    onName('place an ownership record', async (model, run, team, name) => {
-      model.placeOwnership(name, team);
-      await run.setOwners(name, model.ownersAt(name));
-    }),
-  ],
+  [1, onName('place an ownership record', (model, run, team, name) => setOwnership(model, run, name, team, true))],
   [
     2,
     onLive(
@@ -262,8 +298,7 @@ const steps: readonly [weight: number, fc.Arbitrary<Step>][] = [
         // In a scheduled look that finds it lost and failing too, the repair and the judgement have no order.
         const hasNoOrder = !model.isRight(domain) && domain.verifiedAt !== null;
         if (domain.identity === null || (then === 'a cycle' && hasNoOrder)) return;
-        await run.product.sandbox.loseIdentity(run.nameOf(domain.name));
-        model.loseIdentity(domain);
+        await loseIdentity(model, run, domain);
         if (then === 'verify') await verify(model, run, domain, domain.team);
         else await pass(model, run, cycle);
       },
@@ -279,9 +314,7 @@ const steps: readonly [weight: number, fc.Arbitrary<Step>][] = [
           `create mailbox(${local} at domain ${n}, by ${by})`,
           async (model, run) => {
             const { name, team: owner } = aHome(model, n);
-            const team = askerOf(owner, by);
-            const answer = await run.api(team).call('POST', '/mailboxes', { address: `${local}@${run.nameOf(name)}` });
-            run.answered(model.createMailbox(team, local, name), answer);
+            await createMailbox(model, run, askerOf(owner, by), local, name);
           },
           (model) => model.domains.length > 0,
         ),
@@ -317,24 +350,14 @@ const steps: readonly [weight: number, fc.Arbitrary<Step>][] = [
     6,
     onDomain('open a claim to', async (model, run, { name, team: holder }, asker) => {
       // Mostly another team than that of the domain.
-      const team = asker === holder ? (holder + 1) % teamCount : holder;
-      const expected = model.openClaim(team, name);
-      const answer = await run.api(team).call('POST', '/domains/claims', { domain: run.nameOf(name) });
-      run.answered(expected, answer);
-      if (!expected.claim) return;
-      const { id, status, record } = (answer.body as { data: { id: string; status: string; record: object } }).data;
-      run.claimIds.push(id);
-      const value = ownershipOf(run.teams[team]!);
-      const wanted = { type: 'TXT', name: `_sendmux.${run.nameOf(name)}`, value };
-      assert.deepEqual({ status, record }, { status: 'pending', record: wanted });
+      await openClaim(model, run, asker === holder ? (holder + 1) % teamCount : holder, name);
     }),
   ],
   [2, onClaim('verify', verifyClaim)],
   [
     6,
     onClaim('place the record, and verify', async (model, run, claim, team) => {
-      model.placeOwnership(claim.name, claim.team);
-      await run.setOwners(claim.name, model.ownersAt(claim.name));
+      await setOwnership(model, run, claim.name, claim.team, true);
       await verifyClaim(model, run, claim, team);
     }),
   ],
@@ -346,19 +369,7 @@ const steps: readonly [weight: number, fc.Arbitrary<Step>][] = [
     }),
   ],
 
-  [
-    2,
-    onName('a webhook comes, or goes', async (model, run, team) => {
-      const there = model.webhooks.find((webhook) => webhook.team === team && webhook.isThere);
-      if (there) {
-        const { status } = await run.api(team).call('DELETE', `/webhooks/${run.webhookIds[there.key]!}`);
-        assert.equal(status, 200);
-        return model.deleteWebhook(there);
-      }
-      assert.equal((await run.createWebhook(team)).status, 201);
-      model.createWebhook(team);
-    }),
-  ],
+  [2, onName('a webhook comes, or goes', comeOrGo)],
 
   [9, always('a cycle passes', (model, run) => pass(model, run, cycle))],
   [1, always('three minutes pass', (model, run) => pass(model, run, 180_000))],
@@ -369,6 +380,37 @@ const steps: readonly [weight: number, fc.Arbitrary<Step>][] = [
 /** All steps, each as often as its weight. */
 export const allSteps: readonly fc.Arbitrary<Step>[] = steps.flatMap(([weight, step]) =>
   Array.from({ length: weight }, () => step),
+);
+
+/** One life of everything, in which all kinds of mails and messages are told. */
+const lifeOfEverything: readonly [string, (model: ProductModel, run: Run) => Promise<unknown>][] = [
+  ['webhooks', async (model, run) => [await comeOrGo(model, run, 0), await comeOrGo(model, run, 1)]],
+  ['SES refuses an add', (model, run) => addRefusedBySes(model, run, 0, 0)],
+  ['a domain', (model, run) => addAndVerify(model, run, 0, 0)],
+  ['others want it', (model, run) => add(model, run, 1, 0)],
+  ['a mailbox', (model, run) => createMailbox(model, run, 0, 'ada', 0)],
+  ['it is kept for the mailbox', (model, run) => deleteDomain(model, run, model.domains[1]!, 0)],
+  ['a record is broken', (model, run) => setRecord(model, run, 0, 'mx', false)],
+  ['it lapses', (model, run) => pass(model, run, cycle)],
+  ['no mailbox comes to it', (model, run) => createMailbox(model, run, 0, 'eve', 0)],
+  ['it fails', (model, run) => pass(model, run, cycle)],
+  ['the record is mended', (model, run) => setRecord(model, run, 0, 'mx', true)],
+  ['it recovers', (model, run) => verify(model, run, model.domains[1]!, 0)],
+  ['a claim', (model, run) => openClaim(model, run, 1, 0)],
+  ['its record is placed', (model, run) => setOwnership(model, run, 0, 1, true)],
+  ['the claim is refused', (model, run) => verifyClaim(model, run, model.claims[0]!, 1)],
+  ['the record of the holder goes', (model, run) => setOwnership(model, run, 0, 0, false)],
+  ['the time of grace begins', (model, run) => pass(model, run, cycle)],
+  ['the claim is refused still', (model, run) => verifyClaim(model, run, model.claims[0]!, 1)],
+  ['the time of grace ends', (model, run) => pass(model, run, 8 * day)],
+  ['the claim wins', (model, run) => verifyClaim(model, run, model.claims[0]!, 1)],
+  ['the winner loses its identity', (model, run) => loseIdentity(model, run, model.domains[2]!)],
+  ['and gets another', (model, run) => verify(model, run, model.domains[2]!, 1)],
+  ['it is never verified, and is to expire', (model, run) => pass(model, run, 24 * day)],
+  ['it expires', (model, run) => pass(model, run, 8 * day)],
+];
+export const life: readonly Step[] = lifeOfEverything.map(
+  ([text, act]) => new Step(text, async (model, run) => void (await act(model, run))),
 );
 
 /** Deletes everything, as customers would, so that nothing of a run is left for the next one. */
