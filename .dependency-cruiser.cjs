@@ -117,7 +117,7 @@ module.exports = {
       'Who is told of which events, by their names.',
     ),
     only('tasks-arrows', 'tasks', ['database', 'runtime', 'tracing'], 'A list of things to do, whatever they are.'),
-    only('tracing-arrows', 'tracing', [], 'Spans of whatever work.'),
+    only('tracing-arrows', 'tracing', ['runtime'], 'Spans of whatever work.'),
     only(
       'verification-arrows',
       'verification',
@@ -141,8 +141,21 @@ module.exports = {
       name: 'apps-apart',
       comment: 'An app never imports another app: they meet in events and tables of the libs.',
       severity: 'error',
-      from: { path: '^apps/([^/]+)/', pathNot: ['\\.spec\\.ts$', '^apps/cli/migrations\\.ts$'] },
+      from: {
+        path: '^apps/([^/]+)/',
+        pathNot: ['\\.spec\\.ts$', '^apps/cli/migrations\\.ts$', '^apps/all-in-one/'],
+      },
       to: { path: '^(apps|local|test)/', pathNot: '^apps/$1/' },
+    },
+    {
+      name: 'one-process-of-apps',
+      comment: 'The process of a small installation starts apps by their descriptions, and knows nothing else of them.',
+      severity: 'error',
+      from: { path: '^apps/all-in-one/', pathNot: '\\.spec\\.ts$' },
+      to: {
+        path: '^(apps|local|test)/',
+        pathNot: ['^apps/all-in-one/', '^apps/[^/]+/app\\.ts$'],
+      },
     },
     {
       name: 'migrations-from-apps',
@@ -219,6 +232,16 @@ module.exports = {
       severity: 'error',
       from: { path: '^(apps|libs)/', pathNot: ['^libs/tracing/open-telemetry\\.ts$', '\\.spec\\.ts$'] },
       to: { path: '^node_modules/@opentelemetry/' },
+    },
+    {
+      name: 'one-door-for-metrics',
+      comment: 'Metrics of libs/runtime are those of one app, where prom-client would mix the apps of a process.',
+      severity: 'error',
+      from: {
+        path: '^(apps|libs)/',
+        pathNot: ['^libs/runtime/', '^libs/process/process\\.module\\.ts$', '\\.spec\\.ts$'],
+      },
+      to: { path: '^node_modules/prom-client/' },
     },
     {
       name: 'product-packages',

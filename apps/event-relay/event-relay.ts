@@ -16,7 +16,7 @@ import {
   type LogSession,
   type TopicSettings,
 } from '@app/messaging';
-import { HealthProbes, queriedGauge } from '@app/runtime';
+import { Counter, HealthProbes, Histogram, queriedGauge } from '@app/runtime';
 import {
   Inject,
   Injectable,
@@ -25,7 +25,6 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { Pool } from 'pg';
-import { Counter, Histogram } from 'prom-client';
 import { PublishQueue } from './publish-queue';
 import { sendTraced } from './publish-spans';
 import { assertNotTakenBack, LogTakenBack } from './log-taken-back';

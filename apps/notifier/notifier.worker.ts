@@ -1,6 +1,6 @@
 import { Injectable, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import { TaskList, TaskWorker, type Task, type TaskOutcome } from '@app/tasks';
-import { Histogram } from 'prom-client';
+import { Histogram } from '@app/runtime';
 import { notifierTasks, type FailureTask, type NewRecordsTask, type NewsTask, type RecoveryTask } from './notices';
 import { Notifier } from './notifier';
 

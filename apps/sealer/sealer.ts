@@ -3,7 +3,7 @@ import { LogBroken, type Seals } from '@app/audit';
 import type { HealthProbes } from '@app/runtime';
 import { Logger, type BeforeApplicationShutdown, type OnApplicationBootstrap } from '@nestjs/common';
 import type { Pool } from 'pg';
-import { Counter, Gauge } from 'prom-client';
+import { Counter, Gauge } from '@app/runtime';
 import type { SealPublisher } from './seal-publisher';
 
 const sealed = new Counter({ name: 'sendmux_audit_seals_total', help: 'Seals that this process has made' });

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { Counter, Gauge } from 'prom-client';
+import { Counter, Gauge } from '@app/runtime';
 
 /** Fewer failures than this in a slot are attributed to the customers, whatever their share. */
 export const fewestFailures = 10;

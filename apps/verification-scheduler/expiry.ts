@@ -4,7 +4,7 @@ import type { Commands } from '@app/commands';
 import { AnnounceExpiry, ExpireDomain } from '@app/mail-domain';
 import type { DomainsReadModel, ExpiringDomain } from '@app/read-model';
 import { trace } from '@app/tracing';
-import { Counter } from 'prom-client';
+import { Counter } from '@app/runtime';
 import { unlessAborted } from './rate-limiter';
 
 const expiries = new Counter({

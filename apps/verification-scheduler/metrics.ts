@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram } from 'prom-client';
+import { Counter, Gauge, Histogram } from '@app/runtime';
 
 const outcomes = ['unchanged', 'changed', 'verified', 'lapsed', 'failed', 'undecided', 'error'] as const;
 /** The result of a look at a domain. */

@@ -1,6 +1,5 @@
-import { queriedGauge } from '@app/runtime';
+import { Counter, Gauge, Histogram, metricsOfApp, queriedGauge } from '@app/runtime';
 import { lanes as allLanes, type Lane, type WebhookLanes } from '@app/webhooks';
-import { Counter, Gauge, Histogram, register } from 'prom-client';
 import type { TryResult } from './endpoint-client';
 
 const tries = new Counter({
@@ -22,7 +21,7 @@ const firstTries = new Histogram({
 });
 
 /** The counters by their labels, since finding them by labels costs more than counting. */
-const counters = new Map<string, Counter.Internal>();
+const counters = new Map<string, ReturnType<typeof tries.labels>>();
 const observers = { success: durations.labels('success'), failure: durations.labels('failure') };
 
 /** Counts a try by the class of its answer, such as `2xx`; `none` where no answer came. */
@@ -72,7 +71,7 @@ export function measureLanes(lanes: WebhookLanes, load: () => { lanes: number; t
     ['sendmux_webhook_held_lanes', 'Lanes that this process holds', () => load().lanes],
     ['sendmux_webhook_tries_under_way', 'Tries of this process that are under way', () => load().tries],
   ] as const) {
-    register.removeSingleMetric(name);
+    metricsOfApp().removeSingleMetric(name);
     new Gauge({
       name,
       help,

@@ -1,5 +1,5 @@
 import { Client } from 'pg';
-import { Counter } from 'prom-client';
+import { Counter } from '@app/runtime';
 import { postgresFault } from './postgres-fault';
 
 /** Faults of which an operator has to know which it is (PostgreSQL, appendix A). */

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { Gauge } from 'prom-client';
+import { Gauge } from '@app/runtime';
 import type { KafkaAdmin, TopicSetting } from './kafka-driver';
 import { KafkaAway } from './kafka-errors';
 

@@ -1,15 +1,16 @@
 import { Controller, Get, Header } from '@nestjs/common';
-import { register } from 'prom-client';
+import { metricsOfApp } from '@app/runtime';
 
 /**
- * Serves the metrics in the text format of Prometheus. Metrics register themselves with `prom-client` where they are
- * measured.
+ * Serves the metrics of the app in the text format of Prometheus. Metrics register themselves where they are measured.
  */
 @Controller('metrics')
 export class MetricsController {
+  private readonly metrics = metricsOfApp();
+
   @Get()
-  @Header('content-type', register.contentType)
+  @Header('content-type', metricsOfApp().contentType)
   scrape(): Promise<string> {
-    return register.metrics();
+    return this.metrics.metrics();
   }
 }

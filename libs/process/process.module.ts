@@ -1,7 +1,7 @@
 import { Global, Module, type DynamicModule } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
-import { collectDefaultMetrics, register } from 'prom-client';
-import { HealthProbes } from '@app/runtime';
+import { collectDefaultMetrics } from 'prom-client';
+import { HealthProbes, metricsOfApp } from '@app/runtime';
 import { HealthController } from './health.controller';
 import { loggingModule } from './logging.module';
 import { MetricsController } from './metrics.controller';
@@ -12,8 +12,9 @@ import { RequestLog } from './request-log';
 @Module({})
 export class ProcessModule {
   static forApp(app: string, logLevel: string): DynamicModule {
+    const register = metricsOfApp();
     register.setDefaultLabels({ app });
-    if (!register.getSingleMetric('process_cpu_seconds_total')) collectDefaultMetrics();
+    if (!register.getSingleMetric('process_cpu_seconds_total')) collectDefaultMetrics({ register });
     return {
       module: ProcessModule,
       imports: [loggingModule(app, logLevel), TerminusModule.forRoot({ logger: false })],

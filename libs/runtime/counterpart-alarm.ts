@@ -1,5 +1,5 @@
-import { Counter } from 'prom-client';
 import { Alarm } from './alarm';
+import { Counter } from './metrics';
 
 const alarms = new Counter({
   name: 'sendmux_counterpart_alarms_total',

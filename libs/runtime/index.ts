@@ -1,3 +1,4 @@
+export * from './app-scope';
 export * from './back-off';
 export { Alarm } from './alarm';
 export * from './counterpart-alarm';
@@ -7,6 +8,7 @@ export * from './health-probes';
 export * from './ids';
 export * from './key-file';
 export * from './log-output';
+export * from './metrics';
 export * from './not-in-order';
 export { queriedGauge } from './queried-gauge';
 export { defaultShard, sesShards, shardSettings, type SesShard, type ShardSettings } from './ses-shards';

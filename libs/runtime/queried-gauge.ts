@@ -1,4 +1,5 @@
-import { Counter, Gauge, register } from 'prom-client';
+import { Gauge } from 'prom-client';
+import { Counter, metricsOfApp } from './metrics';
 import { within } from './within';
 
 export interface Measurement {
@@ -24,13 +25,15 @@ export function queriedGauge(
   { name, help, labelNames = [] }: { readonly name: string; readonly help: string; readonly labelNames?: string[] },
   query: () => Promise<readonly Measurement[]>,
 ): void {
-  register.removeSingleMetric(name);
+  const metrics = metricsOfApp();
+  metrics.removeSingleMetric(name);
   failures.inc({ metric: name }, 0);
   let shown: readonly Measurement[] = [];
   new Gauge({
     name,
     help,
     labelNames,
+    registers: [metrics],
     async collect() {
       const measured = await within(answerMs, query()).catch(() => undefined);
       if (!measured) failures.inc({ metric: name });

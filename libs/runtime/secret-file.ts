@@ -1,8 +1,8 @@
 import { closeSync, constants, existsSync, fstatSync, openSync, readSync, statSync, type BigIntStats } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { Logger } from '@nestjs/common';
-import { Gauge } from 'prom-client';
 import { Alarm } from './alarm';
+import { Gauge } from './metrics';
 
 /** The most octets of a file with a secret; the longest setting, a ring of keys, has a hundred octets a key. */
 const largest = 65_536;

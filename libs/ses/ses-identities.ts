@@ -11,10 +11,9 @@ import {
 } from '@aws-sdk/client-sesv2';
 import { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import { Logger } from '@nestjs/common';
-import { Counter } from 'prom-client';
 import { z } from 'zod';
 import type { SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
-import { backOffMs, CounterpartAlarm, defaultShard, type SesShard } from '@app/runtime';
+import { backOffMs, Counter, CounterpartAlarm, defaultShard, type SesShard } from '@app/runtime';
 import { span } from '@app/tracing';
 import { ConnectionAhead } from './connection-ahead';
 import { isKnownSesError, sesFault, type SesFault, type SesOperation } from './ses-fault';

@@ -2,8 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { isPassingFault, withClient } from '@app/database';
-import { backOffMs, type SesShard } from '@app/runtime';
-import { Counter, Histogram } from 'prom-client';
+import { backOffMs, Counter, Histogram, type SesShard } from '@app/runtime';
 import type { Pool } from 'pg';
 import {
   goesBefore,

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
+import { ofEachApp } from '@app/runtime';
 import type { Origin, Span, SpanOptions, TraceIds, Tracer, TracingOptions } from './span';
 
 /**
@@ -12,7 +13,8 @@ const continuedMs = 600_000;
 const endWithinMs = 3_000;
 
 const current = new AsyncLocalStorage<Span>();
-let tracer: Tracer | undefined;
+/** What records the spans of an app; nothing where it is not traced. */
+const recording = ofEachApp((): { tracer?: Tracer | undefined } => ({}));
 
 /** Takes what is said of a span that is not recorded. */
 const unrecorded: Pick<Span, 'set' | 'fail' | 'isSampled'> = {
@@ -29,13 +31,13 @@ export type Recorded = typeof unrecorded;
  */
 export async function startTracing(options: TracingOptions): Promise<void> {
   const { OpenTelemetry } = await import('./open-telemetry.js');
-  tracer = new OpenTelemetry(options);
+  recording().tracer = new OpenTelemetry(options);
 }
 
 /** Exports what has ended, for three seconds at most, and records nothing more. Never rejects. */
 export async function endTracing(): Promise<void> {
-  const ending = tracer;
-  tracer = undefined;
+  const ending = recording().tracer;
+  recording().tracer = undefined;
   if (!ending) return;
   const over = new AbortController();
   const late = delay(endWithinMs, undefined, { signal: over.signal }).catch(() => undefined);
@@ -43,8 +45,8 @@ export async function endTracing(): Promise<void> {
   over.abort();
 }
 
-/** Whether spans are recorded in this process. */
-export const isTracing = (): boolean => tracer !== undefined;
+/** Whether spans of this app are recorded. */
+export const isTracing = (): boolean => recording().tracer !== undefined;
 
 /**
  * Does work in a span below the running one. Where no trace runs, or one that is not recorded, it only does the work:
@@ -52,6 +54,7 @@ export const isTracing = (): boolean => tracer !== undefined;
  */
 export function span<T>(name: string, options: SpanOptions, work: (span: Recorded) => Promise<T>): Promise<T> {
   const above = current.getStore();
+  const { tracer } = recording();
   return tracer && above?.isSampled ? within(tracer.start(name, options, above), work) : work(unrecorded);
 }
 
@@ -61,6 +64,7 @@ export function trace<T>(
   options: SpanOptions & Origin,
   work: (span: Recorded) => Promise<T>,
 ): Promise<T> {
+  const { tracer } = recording();
   return tracer ? within(tracer.start(name, options, options), work) : work(unrecorded);
 }
 
@@ -70,7 +74,7 @@ export function trace<T>(
  * @returns undefined where nothing is traced.
  */
 export const openTrace = (name: string, options: SpanOptions & Origin): Span | undefined =>
-  tracer?.start(name, options, options);
+  recording().tracer?.start(name, options, options);
 
 /** Does work as a part of a span, which stays open. */
 export const runIn = <T>(opened: Span, work: () => T): T => current.run(opened, work);

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Histogram } from 'prom-client';
+import { Histogram } from '@app/runtime';
 import type { Caller } from '@app/accounts';
 import { Commands, DomainCommandHandler, type Decided } from '@app/commands';
 import type { CommandContext } from '@app/decider';

@@ -1,7 +1,7 @@
 import { Logger, type ValidationError } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyRequest } from 'fastify';
-import { Histogram } from 'prom-client';
+import { Histogram } from '@app/runtime';
 import { Pages, type AppToRun } from '@app/process';
 import { ApiError } from './api-error';
 import { ApiKeyGuard, ApiKeys } from './api-key.guard';

@@ -1,7 +1,6 @@
 import { InstallationFull, type QuotaExceeded } from '@app/commands';
 import { AllShardsClosed } from '../domains/open-shards';
-import { Alarm } from '@app/runtime';
-import { Counter } from 'prom-client';
+import { Alarm, Counter } from '@app/runtime';
 import { ApiError } from './api-error';
 
 const refusals = new Counter({

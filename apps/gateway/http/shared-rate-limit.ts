@@ -1,6 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { within } from '@app/runtime';
-import { Counter } from 'prom-client';
+import { Counter, within } from '@app/runtime';
 import type { Pool } from 'pg';
 import { windowAt, type Allowance } from './rate-limit';
 
