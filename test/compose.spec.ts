@@ -41,8 +41,8 @@ const plain = (text: unknown) =>
 describe('docker-compose.yml', () => {
   it('runs every app, each from a file that the build makes', () => {
     expect(built.map(([name]) => name).sort()).toEqual(['migrate', ...listening].sort());
-    // The services are all apps except the command line, which `migrate` runs.
-    expect(readdirSync(join(root, 'apps')).sort()).toEqual(['cli', ...listening].sort());
+    // The services are all apps except the command line, which `migrate` runs, and the process that holds several.
+    expect(readdirSync(join(root, 'apps')).sort()).toEqual(['cli', 'all-in-one', ...listening].sort());
     for (const [name, { command }] of built) {
       const [, app] = /^dist\/apps\/([\w-]+)\/main\.js$/.exec(command![0]!) ?? [];
       expect(existsSync(join(root, `apps/${app}/main.ts`))).toBe(true);

@@ -1,7 +1,7 @@
 import { accountsMigrations } from '@app/accounts';
 import { auditMigrations } from '@app/audit';
 import { cycleMigrations } from '@app/cycle';
-import { migrate, thisRelease, type Migration, type MigrateOptions } from '@app/database';
+import { migrate, thisRelease, type DatabaseUrls, type Migration, type MigrateOptions } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { mailServerMigrations } from '@app/mail-server';
 import { mailboxKeysMigrations } from '@app/mailbox-keys';
@@ -40,8 +40,8 @@ export const mailServerTables = mailServerMigrations;
 
 /** Creates or updates every table of this release, and keeps in both databases that it has been there. */
 export async function migrateEverything(
-  database: string,
-  mailServerDatabase: string,
+  database: string | DatabaseUrls,
+  mailServerDatabase: string | DatabaseUrls,
   options: Omit<MigrateOptions, 'release'> = {},
 ): Promise<void> {
   await migrate(database, serviceTables, { ...options, release: thisRelease });

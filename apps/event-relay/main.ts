@@ -1,12 +1,4 @@
 import { runApp } from '@app/process';
-import { loadSettings, portOf } from '@app/runtime';
-import { EventRelayModule } from './event-relay.module';
+import { eventRelay } from './app';
 
-void runApp('event-relay', () => {
-  const settings = loadSettings(process.env);
-  return {
-    host: settings.HOST,
-    port: portOf('event-relay', settings.PORT),
-    module: EventRelayModule.forRoot(settings),
-  };
-});
+void runApp(eventRelay);

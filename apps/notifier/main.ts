@@ -1,15 +1,4 @@
-import { consumeEvents } from '@app/messaging';
 import { runApp } from '@app/process';
-import { loadSettings, portOf } from '@app/runtime';
-import { eventVersions } from '@app/subscriptions';
-import { NotifierModule } from './notifier.module';
+import { notifier } from './app';
 
-void runApp('notifier', () => {
-  const settings = loadSettings(process.env);
-  return {
-    host: settings.HOST,
-    port: portOf('notifier', settings.PORT),
-    module: NotifierModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'notifier', eventVersions.written, settings),
-  };
-});
+void runApp(notifier);

@@ -1,12 +1,4 @@
 import { runApp } from '@app/process';
-import { loadSettings, portOf } from '@app/runtime';
-import { senderPolicySettings, SenderPolicyModule } from './sender-policy.module';
+import { senderPolicy } from './app';
 
-void runApp('sender-policy', () => {
-  const settings = loadSettings(process.env, senderPolicySettings);
-  return {
-    host: settings.HOST,
-    port: portOf('sender-policy', settings.PORT),
-    module: SenderPolicyModule.forRoot(settings),
-  };
-});
+void runApp(senderPolicy);

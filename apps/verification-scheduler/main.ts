@@ -1,15 +1,4 @@
-import { consumeEvents } from '@app/messaging';
 import { runApp } from '@app/process';
-import { loadSettings, portOf } from '@app/runtime';
-import { eventVersions } from '@app/subscriptions';
-import { VerificationSchedulerModule } from './verification-scheduler.module';
+import { verificationScheduler } from './app';
 
-void runApp('verification-scheduler', () => {
-  const settings = loadSettings(process.env);
-  return {
-    host: settings.HOST,
-    port: portOf('verification-scheduler', settings.PORT),
-    module: VerificationSchedulerModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'verification-scheduler', eventVersions.written, settings),
-  };
-});
+void runApp(verificationScheduler);

@@ -1,15 +1,4 @@
-import { consumeEvents } from '@app/messaging';
 import { runApp } from '@app/process';
-import { loadSettings, portOf } from '@app/runtime';
-import { eventVersions } from '@app/subscriptions';
-import { WebhooksModule } from './webhooks.module';
+import { webhooks } from './app';
 
-void runApp('webhooks', () => {
-  const settings = loadSettings(process.env);
-  return {
-    host: settings.HOST,
-    port: portOf('webhooks', settings.PORT),
-    module: WebhooksModule.forRoot(settings),
-    configure: (app) => consumeEvents(app, 'webhooks', eventVersions.written, settings),
-  };
-});
+void runApp(webhooks);

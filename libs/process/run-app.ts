@@ -2,18 +2,46 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import { flushCompileCache } from 'node:module';
 import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { completeEnvironment, endLog, isLogOpen, NotInOrder, SettingsInvalid, visible } from '@app/runtime';
+import {
+  AppScope,
+  completeEnvironment,
+  currentApp,
+  endLog,
+  isLogOpen,
+  loadSettings,
+  NotInOrder,
+  SettingsInvalid,
+  visible,
+} from '@app/runtime';
 import { endTracing } from '@app/tracing';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import type { DynamicModule } from '@nestjs/common';
+import { Logger as NestLogger, type DynamicModule } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Logger } from 'nestjs-pino';
 import { HttpServers, type HttpServerOptions } from './http-server';
 import { HttpTraces, type HttpTracesOptions } from './http-traces';
+import { loggerOfProcess } from './logging.module';
 import { requestId } from './request-id';
 import { RequestLog } from './request-log';
 import { traceProcess } from './tracing';
+
+/** An app as its `main.ts` runs it, and as it runs beside others in one process. */
+export interface App {
+  readonly name: string;
+  /**
+   * Reads the settings.
+   *
+   * @throws {SettingsInvalid}
+   */
+  readonly describe: () => AppToRun;
+}
+
+/** An app whose modules are loaded when it starts. */
+export interface AppToLoad {
+  readonly name: string;
+  readonly load: () => Promise<App>;
+}
 
 export interface AppToRun extends HttpServerOptions {
   readonly host: string;
@@ -57,7 +85,8 @@ export async function createApp({
   });
   traced?.followIn(adapter.getInstance());
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
-    bufferLogs: true,
+    // The process has a logger already where it runs several apps.
+    bufferLogs: currentApp() === undefined,
     abortOnError: false,
   });
   app.useLogger(app.get(Logger));
@@ -74,21 +103,62 @@ const stopWithinMs = 9_000;
  * with status 1. SIGINT and SIGTERM stop the app gracefully, through Nest's shutdown hooks. The last line of the log
  * says what ended the process.
  */
-export async function runApp(name: string, describe: () => AppToRun): Promise<void> {
-  // The AWS SDK reads its variables from the environment, not from our settings.
-  Object.assign(process.env, completeEnvironment(process.env));
-  try {
+export const runApp = ({ name, describe }: App): Promise<void> =>
+  orEnd(name, async () => {
     const description = describe();
-    const traces = description.isTraced === false ? undefined : await traceProcess(name);
-    const app = await createApp({ ...description, traces });
+    const app = await create(name, description);
     const logger = app.get(Logger);
-    logWarnings(logger);
     endOnFaults(name, logger);
-    endOnSignals(name, app, logger);
-    await app.listen(description.port, description.host);
-    logger.log(`${name} listens on port ${description.port}`);
+    endOnSignals(name, logger, () => closed(app));
+    await open(name, description, app);
     // Node itself writes the cache only at an exit, and an app ends by a signal.
     flushCompileCache();
+  });
+
+/**
+ * Runs several apps in this process, each with its own ports, health, metrics, traces and name in the log. What ends
+ * one of them, or keeps it from starting, ends the process; otherwise it does as `runApp`.
+ *
+ * @param name that of the process, in its log.
+ * @param groups the apps of a group start when those of the groups before are ready, and stop before these.
+ */
+export const runApps = (name: string, groups: readonly (readonly AppToLoad[])[]): Promise<void> =>
+  new AppScope(name).run(() =>
+    orEnd(name, async () => {
+      const logger = loggerOfProcess(name, loadSettings(process.env, ['LOG_LEVEL']).LOG_LEVEL);
+      NestLogger.overrideLogger(logger);
+      const running: (() => Promise<void>)[][] = [];
+      endOnFaults(name, logger);
+      endOnSignals(name, logger, async () => {
+        for (const group of running.toReversed()) await Promise.all(group.map((close) => close()));
+      });
+      for (const group of groups) {
+        const opening: Promise<void>[] = [];
+        const closing: (() => Promise<void>)[] = [];
+        running.push(closing);
+        for (const { name: part, load } of group) {
+          const scope = new AppScope(part);
+          const begin = (work: () => Promise<void>) => scope.run(() => orEnd(`${name}: ${part}`, work));
+          await begin(async () => {
+            const description = (await load()).describe();
+            const app = await create(part, description);
+            closing.push(() => scope.run(() => closed(app)));
+            // The next one is created meanwhile.
+            opening.push(begin(() => open(part, description, app)));
+          });
+        }
+        await Promise.all(opening);
+      }
+      flushCompileCache();
+    }),
+  );
+
+/** Does what a process starts with. When it fails, it writes one clear message and exits with status 1. */
+async function orEnd(name: string, start: () => Promise<void>): Promise<void> {
+  try {
+    // The AWS SDK reads its variables from the environment, not from our settings.
+    Object.assign(process.env, completeEnvironment(process.env));
+    await start();
   } catch (error) {
     const isSaidByMessage = error instanceof SettingsInvalid || error instanceof NotInOrder;
     const message = isSaidByMessage ? error.message : textOf(error);
@@ -96,6 +166,18 @@ export async function runApp(name: string, describe: () => AppToRun): Promise<vo
     process.exit(1);
   }
 }
+
+async function create(name: string, description: AppToRun): Promise<NestFastifyApplication> {
+  const traces = description.isTraced === false ? undefined : await traceProcess(name);
+  return createApp({ ...description, traces });
+}
+
+async function open(name: string, { port, host }: AppToRun, app: NestFastifyApplication): Promise<void> {
+  await app.listen(port, host);
+  app.get(Logger).log(`${name} listens on port ${port}`);
+}
+
+const closed = (app: NestFastifyApplication): Promise<void> => app.close().then(endTracing);
 
 const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
@@ -113,6 +195,7 @@ function logWarnings(logger: Logger): void {
  * defect of the product.
  */
 function endOnFaults(name: string, logger: Logger): void {
+  logWarnings(logger);
   let isEnding = false;
   const end = (fault: string) => (error: unknown) => {
     // A second fault, while the log is written, is a consequence or a repetition of the first.
@@ -132,7 +215,8 @@ async function fail(logger: Logger, how: string, error: unknown): Promise<never>
   process.exit(1);
 }
 
-function endOnSignals(name: string, app: NestFastifyApplication, logger: Logger): void {
+/** @param close ends all work in order. */
+function endOnSignals(name: string, logger: Logger, close: () => Promise<void>): void {
   const signals = ['SIGINT', 'SIGTERM'] as const;
   let stopping = false;
   const stop = async (signal: NodeJS.Signals) => {
@@ -140,7 +224,7 @@ function endOnSignals(name: string, app: NestFastifyApplication, logger: Logger)
     if (stopping) return;
     stopping = true;
     try {
-      const isInOrder = await inTime(stopWithinMs, app.close().then(endTracing));
+      const isInOrder = await inTime(stopWithinMs, close());
       if (isInOrder) logger.log(`${name} has stopped after ${signal}`);
       else logger.warn(`${name} has stopped after ${signal}, with work that other processes will go on with`);
     } catch (error) {

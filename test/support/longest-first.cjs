@@ -11,6 +11,7 @@ const longest = [
   'kafka-faults',
   'subscribe',
   'start',
+  'all-in-one',
   'kafka',
   'judges/api',
   'openapi-contract',

@@ -374,7 +374,12 @@ async function request(
 }
 
 /** Starts a compiled app that ends with this process, as under the launcher, of this build or another one. */
-export function spawnApp(app: AppName, env: NodeJS.ProcessEnv, logFile: string, build = dist): ChildProcess {
+export function spawnApp(
+  app: AppName | 'all-in-one',
+  env: NodeJS.ProcessEnv,
+  logFile: string,
+  build = dist,
+): ChildProcess {
   const main = join(build, 'apps', app, 'main.js');
   if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
   const child = spawn(
