@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { createWriteStream, existsSync, mkdirSync, renameSync, type WriteStream } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { RestartBackOff, startingAgain } from './restart-back-off';
@@ -8,29 +8,34 @@ import { spawnWithParent } from './spawn-with-parent';
 
 export interface AppProcessOptions {
   readonly name: string;
-  /** The base of the health endpoints: `http://host:port`. */
-  readonly url: string;
+  /** The file that it runs, and its arguments. */
+  readonly main: string;
+  readonly args: readonly string[];
+  /** The bases of the health endpoints of its apps, `http://host:port`, by their names. */
+  readonly apps: ReadonlyMap<string, string>;
   readonly env: NodeJS.ProcessEnv;
   /** The directory of `<name>.log`. The log of the run before becomes `<name>.log.1`. */
   readonly logDirectory: string;
   /** Shows a line to the user. */
   readonly say: (line: string) => void;
+  /** Called for each app when it is ready the first time. */
+  readonly onReady: (app: string, url: string) => void;
 }
 
 /**
- * Milliseconds until an app counts as failed that is not ready. Apps take seconds, but a busy machine may need much
+ * Milliseconds until a process counts as failed that is not ready. It takes seconds, but a busy machine may need much
  * longer.
  */
 const readyWithinMs = 120_000;
 const stopWithinMs = 10_000;
 /** Ends within ten minutes from which on the last lines of the log are shown. */
 const keepsEnding = 3;
-/** Milliseconds in which the same warning of an app is shown only once; the log has all of them. */
+/** Milliseconds in which the same warning is shown only once; the log has all of them. */
 const repeatAfterMs = 30_000;
 const tailLines = 15;
 
 /**
- * Runs one app as a child process: writes its log to a file, shows its warnings, and starts it again when it ends
+ * Runs apps as one child process: writes their log to a file, shows their warnings, and starts it again when it ends
  * unexpectedly.
  */
 export class AppProcess {
@@ -47,27 +52,23 @@ export class AppProcess {
     this.log = createWriteStream(this.logFile, { mode: 0o600 });
   }
 
-  get name(): string {
-    return this.options.name;
-  }
-
   get logFile(): string {
     return join(this.options.logDirectory, `${this.options.name}.log`);
   }
 
   /**
-   * Starts the app; resolves when `/health/ready` answers 200.
+   * Starts the apps; resolves when `/health/ready` of each answers 200.
    *
-   * @throws {Error} naming the app, with the end of its log, when it ends or is not ready within two minutes.
+   * @throws {Error} naming the process, with the end of its log, when it ends or is not ready within two minutes.
    */
   async start(): Promise<void> {
     const child = this.spawn();
-    await this.untilReady(child);
+    await this.untilReady(child, this.options.onReady);
     child.once('exit', (code, signal) => void this.died(code ?? signal));
     if (child.exitCode !== null || child.signalCode !== null) throw this.notReady('ended at once');
   }
 
-  /** Stops the app by SIGTERM, and by SIGKILL if it has not ended within 10 s. */
+  /** Stops the apps by SIGTERM, and by SIGKILL if it has not ended within 10 s. */
   async stop(): Promise<void> {
     this.stopping = true;
     const { child } = this;
@@ -87,11 +88,10 @@ export class AppProcess {
   }
 
   private spawn(): ChildProcess {
-    const { name, env } = this.options;
-    const main = resolve(__dirname, '../apps', name, 'main.js');
-    // The app gets a process group of its own, so that Ctrl-C on the terminal only reaches the launcher, which stops
+    const { main, args, env } = this.options;
+    // The process gets a group of its own, so that Ctrl-C on the terminal only reaches the launcher, which stops
     // all processes in order.
-    const child = spawnWithParent(['--enable-source-maps', main], {
+    const child = spawnWithParent(['--enable-source-maps', main, ...args], {
       env,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -102,26 +102,33 @@ export class AppProcess {
     return child;
   }
 
-  private async untilReady(child: ChildProcess): Promise<void> {
-    const deadline = Date.now() + readyWithinMs;
-    let ended: string | undefined;
-    child.once('exit', (code, signal) => (ended = `ended with ${code ?? signal}`));
-    child.once('error', (error) => (ended = `cannot be started: ${error.message}`));
-    let answer = 'no answer';
-    while (Date.now() < deadline) {
-      try {
-        const response = await fetch(`${this.options.url}/health/ready`, { signal: AbortSignal.timeout(5_000) });
-        if (response.ok) return;
-        answer = await response.text();
-      } catch (error) {
-        answer = (error as Error).message;
+  private async untilReady(
+    child: ChildProcess,
+    onReady: AppProcessOptions['onReady'] = () => undefined,
+  ): Promise<void> {
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(`is not ready after ${readyWithinMs / 1000} s`), readyWithinMs);
+    let ended = false;
+    const ends = (how: string) => {
+      ended = true;
+      late.abort(how);
+    };
+    child.once('exit', (code, signal) => ends(`ended with ${code ?? signal}`));
+    child.once('error', (error) => ends(`cannot be started: ${error.message}`));
+    try {
+      // One after the other: questions that nobody answers yet take CPU time from the start itself.
+      for (const [app, url] of this.options.apps) {
+        const answer = await answered(url, late.signal);
+        if (late.signal.aborted) throw new Error(`${app} says ${answer}`);
+        onReady(app, url);
       }
-      if (ended) break;
-      await delay(50);
+    } catch (error) {
+      // Its last lines may still be in the pipe.
+      await delay(100);
+      throw this.notReady(`${String(late.signal.reason)}${ended ? '' : `: ${(error as Error).message}`}`);
+    } finally {
+      clearTimeout(timer);
     }
-    // The last lines of the app may still be in the pipe.
-    await delay(100);
-    throw this.notReady(ended ?? `is not ready after ${readyWithinMs / 1000} s: ${answer}`);
   }
 
   private notReady(why: string): Error {
@@ -157,18 +164,41 @@ export class AppProcess {
     const now = Date.now();
     if (now - (this.shown.get(warning) ?? 0) < repeatAfterMs) return;
     this.shown.set(warning, now);
-    this.options.say(`${this.options.name} ${warning}`);
+    this.options.say(warning);
   }
 }
 
-/** Gives the text of a structured log line of level warn (40) or above. */
+/** Asks an app until it is ready, or the signal aborts; gives the last answer. */
+async function answered(url: string, signal: AbortSignal): Promise<string> {
+  let answer = 'no answer';
+  while (!signal.aborted) {
+    try {
+      const response = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(5_000) });
+      if (response.ok) return '';
+      answer = await response.text();
+    } catch (error) {
+      answer = (error as Error).message;
+    }
+    await delay(50);
+  }
+  return answer;
+}
+
+interface LogLine {
+  readonly level?: number;
+  readonly app?: string;
+  readonly msg?: string;
+  readonly err?: { readonly message?: string };
+}
+
+/** Gives the app and the text of a structured log line of level warn (40) or above. */
 function warningOf(line: string): string | undefined {
   if (!line.startsWith('{')) return undefined;
   try {
-    const { level, msg, err } = JSON.parse(line) as { level?: number; msg?: string; err?: { message?: string } };
+    const { level, app, msg, err } = JSON.parse(line) as LogLine;
     if (level === undefined || level < 40) return undefined;
     const word = level >= 50 ? 'error' : 'warning';
-    return `${word}: ${msg ?? ''}${err?.message && err.message !== msg ? ` (${err.message})` : ''}`;
+    return `${app ?? 'all-in-one'} ${word}: ${msg ?? ''}${err?.message && err.message !== msg ? ` (${err.message})` : ''}`;
   } catch {
     return undefined;
   }

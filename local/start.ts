@@ -3,25 +3,21 @@
  * PostgreSQL, and a sandbox in place of Amazon SES, the DNS and the SMTP server; with `KAFKA=1` a Kafka too. Stops in
  * the reverse order.
  */
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import { SigningKey } from '@app/domain-connect';
 import { embeddedSettingsFile, loadSettings, portOf, SettingsInvalid } from '@app/runtime';
 import { AppProcess } from './app-process';
 import { claimDataDirectory, writePrivateFile } from './data-directory';
-import { startKafka, type KafkaCluster } from './embedded-kafka';
+import type { KafkaCluster } from './embedded-kafka';
 import { startEmbeddedPostgres, stopAbandonedPostgres, type EmbeddedPostgres } from './embedded-postgres';
 import { RestartBackOff, startingAgain } from './restart-back-off';
 
 const apps = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'sealer', 'webhooks'] as const;
 /** The offset from `PORT` to the first port of the embedded Kafka: the brokers, then the controllers. */
 const kafkaPort = 20;
-const demo = { team: 'Demo', owner: 'demo-owner@example.com' };
 /** Settings that name a real SES. A Region alone does not: many shells set it. */
 const namesAnSes = [
   'AWS_ENDPOINT_URL_SESV2',
@@ -41,6 +37,7 @@ const toBeEmbedded = {
   SMTP_URL: 'smtp://127.0.0.1',
 };
 
+type AppName = 'sandbox' | 'event-relay' | (typeof apps)[number];
 type Environment = Record<string, string>;
 
 const say = (line = '') => process.stdout.write(`${line}\n`);
@@ -48,9 +45,9 @@ const progress = (what: string, since: number, note: string) =>
   say(`  ${what.padEnd(23)} ready ${((performance.now() - since) / 1000).toFixed(1).padStart(5)} s   ${note}`);
 const shown = (path: string) => (relative('', path).startsWith('..') ? path : relative('', path));
 
-/** Starts and stops all processes, and keeps the running ones in the order of their start. */
+/** Starts and stops the database, Kafka where it is asked for, and the process of the apps. */
 class Launcher {
-  private readonly running: AppProcess[] = [];
+  private process: AppProcess | undefined;
   private readonly restarts = new Map<string, RestartBackOff>();
   private postgres: Promise<EmbeddedPostgres> | undefined;
   private kafka: Promise<KafkaCluster> | undefined;
@@ -130,21 +127,11 @@ class Launcher {
         .map(([name, value]) => `${name}=${value}\n`)
         .join(''),
     );
-    const since = performance.now();
-    await this.sendmux('migrate');
-    progress('tables', since, 'up to date');
-    // The relay creates the topic from which the consumers read.
-    if (onKafka) await this.startApp('event-relay');
-    // Who sees that the gateway is ready finds the key.
-    const key = existsSync(this.keyFile) ? Promise.resolve(undefined) : this.createDemoKey();
-    const starting = started.map((name) =>
-      name === 'gateway' ? key.then(() => this.startApp(name)) : this.startApp(name),
-    );
-    await Promise.all(starting);
-    const newKey = await key;
+    const isNewKey = !existsSync(this.keyFile);
+    await this.startApps([...started, ...(onKafka ? (['event-relay'] as const) : [])], sandbox);
     say();
     say(`Ready after ${((performance.now() - begun) / 1000).toFixed(1)} s. Ctrl-C stops everything; the data stays.`);
-    this.sayWhatNext(newKey, sandbox);
+    this.sayWhatNext(isNewKey, sandbox);
   }
 
   /**
@@ -171,7 +158,6 @@ class Launcher {
       embedded.DOMAIN_CONNECT_PROVIDERS = new URL(this.url(portOf('sandbox', PORT))).host;
       embedded.DOMAIN_CONNECT_KEY_FILE = join(this.directory, 'domain-connect-key.pem');
       embedded.DOMAIN_CONNECT_LOOPBACK = 'true';
-      SigningKey.open(embedded.DOMAIN_CONNECT_KEY_FILE);
     }
     return { sandbox: Object.keys(embedded).length > 0, embedded };
   }
@@ -215,6 +201,7 @@ class Launcher {
   private async startKafka(nodes: 1 | 3): Promise<string> {
     const since = performance.now();
     const home = join(this.directory, 'kafka');
+    const { startKafka } = await import('./embedded-kafka.js');
     const { brokers } = await (this.kafka = startKafka({
       directory: home,
       nodes,
@@ -252,53 +239,32 @@ class Launcher {
     }
   }
 
-  private async startApp(name: 'sandbox' | 'event-relay' | (typeof apps)[number]): Promise<void> {
+  /** Starts the process of the apps; resolves when all of them are ready. */
+  private async startApps(names: readonly AppName[], sandbox: boolean): Promise<void> {
     // After an interruption nothing more is started.
     await this.ending;
     const since = performance.now();
-    const url = this.url(portOf(name, this.settings.PORT));
-    const app = new AppProcess({
-      name,
-      url,
+    this.process = new AppProcess({
+      name: 'all-in-one',
+      main: resolve(__dirname, 'all-in-one.js'),
+      args: sandbox ? ['sandbox'] : [],
+      apps: new Map(names.map((name) => [name, this.url(portOf(name, this.settings.PORT))])),
       env: this.env,
       logDirectory: join(this.directory, 'logs'),
       say,
+      onReady: (name, url) => progress(name, since, url),
     });
-    this.running.push(app);
-    await app.start();
-    progress(name, since, url);
+    await this.process.start();
   }
 
-  /** Runs a command of the command line. */
-  private async sendmux<T>(...args: string[]): Promise<T> {
-    const main = resolve(__dirname, '../apps/cli/main.js');
-    try {
-      const { stdout } = await promisify(execFile)(process.execPath, [main, '--json', ...args], { env: this.env });
-      return JSON.parse(stdout) as T;
-    } catch (error) {
-      const said = (error as { stderr?: string }).stderr?.trim();
-      throw new Error(`sendmux ${args.join(' ')}: ${said || (error as Error).message}`, { cause: error });
-    }
-  }
-
-  private async createDemoKey(): Promise<string> {
-    type Team = { id: string; name: string };
-    const known = (await this.sendmux<Team[]>('team', 'list')).find(({ name }) => name === demo.team);
-    const team = known ?? (await this.sendmux<Team>('team', 'create', demo.team, '--owner', demo.owner));
-    const options = ['--team', team.id, '--role', 'root:full', '--name', 'make start'];
-    const { key } = await this.sendmux<{ key: string }>('key', 'create', ...options);
-    writePrivateFile(this.keyFile, `${key}\n`);
-    return key;
-  }
-
-  private sayWhatNext(newKey: string | undefined, sandbox: boolean): void {
+  private sayWhatNext(isNewKey: boolean, sandbox: boolean): void {
     const { PORT } = this.settings;
     const file = shown(this.keyFile);
     const api = `${this.url(PORT)}/api/v1`;
     say(`
   Console   ${this.url(PORT)}   (sign in with the API key)
   API       ${api}   (to read: ${api}/docs)
-  API key   ${newKey ? `${newKey}   (kept in ${file})` : `in ${file}`}
+  API key   ${isNewKey ? `${readFileSync(this.keyFile, 'utf8').trim()}   (kept in ${file})` : `in ${file}`}
   Logs      ${shown(join(this.directory, 'logs'))}/; warnings are shown here
 ${this.env.KAFKA_BROKERS ? `  Kafka     ${this.env.KAFKA_BROKERS}   (topic ${this.settings.KAFKA_TOPIC})\n` : ''}${sandbox ? `  Sandbox   ${this.url(portOf('sandbox', PORT))}   (zone, caught mails, faults)\n` : ''}
 Try, in another terminal (README.md has the whole tour):
@@ -308,17 +274,14 @@ Try, in another terminal (README.md has the whole tour):
   }
 
   /**
-   * Stops the apps, then the sandbox and Kafka, which they use, and the database last. A second call waits for the
-   * first.
+   * Stops the apps, then Kafka, which they use, and the database last. A second call waits for the first.
    */
   end(status: number, reason?: string): Promise<never> {
     this.ending ??= (async () => {
       this.interrupted.abort();
       if (reason) process.stderr.write(`${reason}\n`);
-      if (this.running.length > 0) say('\nStopping …');
-      const [sandbox, others] = [this.running.filter(isSandbox), this.running.filter((app) => !isSandbox(app))];
-      await Promise.all(others.map((app) => app.stop()));
-      await Promise.all(sandbox.map((app) => app.stop()));
+      if (this.process) say('\nStopping …');
+      await this.process?.stop();
       await this.kafka?.then(
         (kafka) => kafka.stop(),
         () => undefined, // it never started
@@ -329,8 +292,7 @@ Try, in another terminal (README.md has the whole tour):
       );
       if (this.release) rmSync(embeddedSettingsFile(this.directory), { force: true });
       this.release?.();
-      if (this.running.length > 0)
-        say(`Stopped. The data is in ${shown(this.directory)}; \`make start\` goes on with it.`);
+      if (this.process) say(`Stopped. The data is in ${shown(this.directory)}; \`make start\` goes on with it.`);
       process.exit(status);
     })();
     return this.ending;
@@ -338,7 +300,7 @@ Try, in another terminal (README.md has the whole tour):
 
   /** Ends at once, without waiting for any process; the database recovers at the next start. */
   force(): never {
-    for (const app of this.running) app.kill();
+    this.process?.kill();
     if (this.release) rmSync(embeddedSettingsFile(this.directory), { force: true });
     this.release?.();
     // Kafka and the database stop when this process ends.
@@ -354,8 +316,6 @@ function keyRingIn(file: string): string {
   if (!existsSync(file)) writePrivateFile(file, `local=${randomBytes(32).toString('base64')}\n`);
   return readFileSync(file, 'utf8').trim();
 }
-
-const isSandbox = (app: AppProcess): boolean => app.name === 'sandbox';
 
 /** @throws {Error} for any number but 0, 1 and 3. */
 function kafkaNodesOf(asked = '0'): 1 | 3 | undefined {
