@@ -22,8 +22,8 @@ test: $(installed) ## everything: checks, build, unit, integration and whole-sys
 check: $(installed) ## format, lint, types, boundaries, event schemas, OpenAPI document, Helm chart
 	@tools/with-node npm run --silent check
 
-bench: $(built) ## figures against the bare things, as ratios of one run; ends with 0 unless one is broken
-	@exec tools/with-node node tools/bench.mjs
+bench: $(built) ## figures against the bare things, as ratios of one run; ends with 0 unless one is broken (BENCH=start: that one)
+	@exec tools/with-node node tools/bench.mjs $(BENCH)
 
 clean: ## remove what was built; the data in .sendmux stays
 	rm -rf dist test-results

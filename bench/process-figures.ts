@@ -47,12 +47,43 @@ export const cpuMs = (pid: number): number => cpuOf(pid, 2);
 export const cpuMsOfServer = (pid: number): number =>
   cpuOf(pid, 4) + sum(childrenOf(pid).map((child) => cpuOf(child, 2)));
 
+/** A process, with its command line. */
+export interface RunningProcess {
+  readonly pid: number;
+  readonly command: string;
+}
+
+/** Reads a file about a process; empty when the process has ended. */
+function aboutProcess(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Lists a process and all that it has started, directly or not. */
+export const processTree = (pid: number): RunningProcess[] => [
+  { pid, command: aboutProcess(pid, 'cmdline').replaceAll('\0', ' ') },
+  ...childrenOf(pid).flatMap(processTree),
+];
+
+/** Gives the CPU time of a process and of those that it has started and that have ended, in milliseconds. */
+export const cpuMsWithEnded = (pid: number): number => cpuOf(pid, 4);
+
 /** Gives a field of `/proc/<pid>/status` that is in kibibytes, in MiB. */
 const mibOf = (pid: number | 'self', field: string): number =>
   Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1_024;
 
 /** Gives the resident memory of a process in MiB. */
 export const residentMiB = (pid: number): number => mibOf(pid, 'VmRSS');
+
+/**
+ * Gives the proportional memory of a process in MiB: of pages that several processes share, its part (proc_pid_smaps(5)).
+ * The sum over processes is what they take together.
+ */
+export const proportionalMiB = (pid: number): number =>
+  Number(/^Pss:\s+(\d+)/m.exec(aboutProcess(pid, 'smaps_rollup'))?.[1] ?? 0) / 1_024;
 
 /**
  * Gives the largest resident memory that this process has had, in MiB. `getrusage(2)` does not tell: it begins with

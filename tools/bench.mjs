@@ -10,7 +10,7 @@ const dist = resolve(import.meta.dirname, '../dist');
 const separator = process.argv.indexOf('--');
 const [named, options] =
   separator < 0 ? [process.argv.slice(2), []] : [process.argv.slice(2, separator), process.argv.slice(separator + 1)];
-const benches = named.length > 0 ? named : ['append', 'http', 'lists', 'sweep', 'cycle', 'replay', 'kafka', 'webhooks'];
+const benches = named.length > 0 ? named : ['append', 'http', 'lists', 'sweep', 'cycle', 'replay', 'kafka', 'webhooks', 'start'];
 const failed = [];
 let child;
 let ending;
