@@ -79,8 +79,8 @@ const mibOf = (pid: number | 'self', field: string): number =>
 export const residentMiB = (pid: number): number => mibOf(pid, 'VmRSS');
 
 /**
- * Gives the proportional memory of a process in MiB: of pages that several processes share, its part (proc_pid_smaps(5)).
- * The sum over processes is what they take together.
+ * Gives the proportional memory of a process in MiB: of pages that several processes share, its part
+ * (proc_pid_smaps(5)). The sum over processes is what they take together.
  */
 export const proportionalMiB = (pid: number): number =>
   Number(/^Pss:\s+(\d+)/m.exec(aboutProcess(pid, 'smaps_rollup'))?.[1] ?? 0) / 1_024;

@@ -1,6 +1,6 @@
 /**
- * Measures `make start` on a data folder of its own: the time until everything is ready, at the first start and at later
- * ones, and the memory and CPU time of all processes three seconds later, PostgreSQL included.
+ * Measures `make start` on a data folder of its own: the time until everything is ready, at the first start and at
+ * later ones, and the memory and CPU time of all processes three seconds later, PostgreSQL included.
  *
  *     node dist/bench/start.js [--rounds 3] [--build another/dist]
  *

@@ -1,6 +1,7 @@
 /**
- * Runs all apps in one process, for `make start`. Before, it does what an operator does before the first start: it makes
- * the tables, and where there is none yet, a team with a key. With the argument `sandbox`, the sandbox is among them.
+ * Runs all apps in one process, for `make start`. Before, it does what an operator does before the first start: it
+ * makes the tables, and where there is none yet, a team with a key. With the argument `sandbox`, the sandbox is among
+ * them.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

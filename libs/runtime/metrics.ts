@@ -2,8 +2,8 @@ import * as prometheus from 'prom-client';
 import { currentApp, ofEachApp } from './app-scope';
 
 /**
- * Gives the metrics of the app for which the caller runs: those that were defined or first used by it. In a process with
- * one app they are the default ones of `prom-client`.
+ * Gives the metrics of the app for which the caller runs: those that were defined or first used by it. In a process
+ * with one app they are the default ones of `prom-client`.
  */
 export const metricsOfApp = ofEachApp(() =>
   currentApp() === undefined ? prometheus.register : new prometheus.Registry(),
