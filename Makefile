@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help start build test check bench clean
+.PHONY: help start build test check bench prove clean
 
 installed := node_modules/.package-lock.json
 built := dist/.built
@@ -25,6 +25,10 @@ check: $(installed) ## format, lint, types, boundaries, event schemas, OpenAPI d
 bench: $(built) ## figures against the bare things, as ratios of one run; ends with 0 unless one is broken (BENCH=start: that one)
 	@exec tools/with-node node tools/bench.mjs $(BENCH)
 
+# What the shell needs of a case is quoted here, and the variable is in the environment of the recipe.
+prove: $(built) ## a fault at each message of each app, and the invariants after it; goes on where it was stopped (SEED=23, SECONDS=600, AGAIN=1, SCENARIO=add, CASE='…': one alone)
+	@exec tools/with-node node --enable-source-maps dist/test/proof/prove.js $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(AGAIN),--again) $(foreach name,$(SCENARIO),--scenario $(name)) $(if $(CASE),--case "$$CASE")
+
 clean: ## remove what was built; the data in .sendmux stays
 	rm -rf dist test-results
 
@@ -34,6 +38,6 @@ $(installed): package-lock.json
 
 # The list includes folders, so that the removal of a file causes a build too. `/.` distinguishes the folder `bench`
 # from the target `bench`.
-$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json $(shell find apps/. libs/. local/. bench/. web/. -not -name '*.spec.ts')
+$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json $(shell find apps/. libs/. local/. bench/. web/. test/proof/. -not -name '*.spec.ts')
 	tools/with-node npm run --silent build
 	@touch $(built)

@@ -37,6 +37,7 @@ const longest = [
   'clients',
   'traces',
   'doctor',
+  'message-boundaries',
   'kafka-security',
   'kafka-transport',
   'lane-workers',
