@@ -6,7 +6,7 @@ import type { Observed } from '../support/invariants';
 import type { World } from './world';
 
 /** Milliseconds after which something that should come by itself counts as lost. */
-export const patienceMs = 30_000;
+export const patienceMs = 60_000;
 
 interface Answer {
   readonly status: number;
@@ -51,7 +51,7 @@ class Client {
       method,
       headers: { authorization: `Bearer ${this.key}`, ...(body && { 'content-type': 'application/json' }), ...headers },
       ...(body && { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(8_000),
+      signal: AbortSignal.timeout(20_000),
     });
     const text = await response.text();
     return { status: response.status, body: text === '' ? undefined : (JSON.parse(text) as unknown) };

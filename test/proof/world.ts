@@ -55,9 +55,9 @@ const cycleOf = (time: number): number => Math.floor(time / intervalMs) * interv
  * before it removes what an abandoned request may have done, as in an installation.
  */
 const times = {
-  SES_TIMEOUT: '800ms',
-  DOH_TIMEOUT: '800ms',
-  PROVISIONING_DEADLINE: '4s',
+  SES_TIMEOUT: '2s',
+  DOH_TIMEOUT: '2s',
+  PROVISIONING_DEADLINE: '8s',
   // The listing of SES is renewed four times in it; the scheduler has a clock of its own.
   VERIFICATION_INTERVAL: '2s',
   CLAIM_GRACE: '0s',
@@ -65,7 +65,7 @@ const times = {
 };
 
 /** A delay that is longer than each of these times. */
-export const longDelayMs = 4_500;
+export const longDelayMs = 9_000;
 
 /** What each app has leases on, and for how many milliseconds. */
 const leases: readonly {
@@ -209,8 +209,13 @@ export class World {
     await Promise.all(this.running.values());
   }
 
-  /** Moves the clock of the scheduler to the next cycle, in which this slot alone is due. */
+  /**
+   * Moves the clock of the scheduler to the next cycle, in which this slot alone is due, once it is closed for the one
+   * before: it is closed at the time of the clock, and not due again before half a cycle has passed.
+   */
   async nextCycle(slot: number): Promise<void> {
+    const isClosed = 'SELECT FROM slots WHERE slot = $1 AND completed_cycle >= $2 AND lease_token IS NULL';
+    while ((await this.pool.query(isClosed, [slot, cycleOf(this.clock)])).rowCount === 0) await delay(20);
     const next = cycleOf(Date.now()) + intervalMs;
     await delay(next - Date.now());
     await this.pool.query('UPDATE slots SET completed_cycle = $1 WHERE slot <> $2', [next - intervalMs, slot]);
