@@ -22,8 +22,8 @@ test: $(installed) ## everything: checks, build, unit, integration and whole-sys
 check: $(installed) ## format, lint, types, boundaries, event schemas, OpenAPI document, Helm chart
 	@tools/with-node npm run --silent check
 
-bench: $(built) ## figures against the bare things, as ratios of one run; ends with 0 unless one is broken (BENCH=start: that one)
-	@exec tools/with-node node tools/bench.mjs $(BENCH)
+bench: $(built) ## figures against the bare things, as ratios of one run (BENCH=start: that one; COMPARE=1: against those that are kept)
+	@exec tools/with-node node tools/bench.mjs $(BENCH) $(if $(COMPARE),--compare)
 
 # What the shell needs of a case is quoted here, and the variable is in the environment of the recipe.
 prove: $(built) ## a fault at each message of each app, and the invariants after it; goes on where it was stopped (SEED=23, SECONDS=600, AGAIN=1, SCENARIO=add, CASE='…': one alone)

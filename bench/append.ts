@@ -14,6 +14,7 @@ import type { Pool } from 'pg';
 import { migrate, openPool } from '@app/database';
 import { EventStore, eventStoreMigrations, type NewEvent } from '@app/event-store';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
+import { median, report } from './figure';
 
 const data = { name: 'mail.acme.com', team: 'team_abc123', note: 'x'.repeat(230) };
 const metadata = { actor: 'key_bench', requestId: 'req_bench', correlationId: 'req_bench' };
@@ -65,8 +66,6 @@ async function appends(store: EventStore, writers: number, seconds: number): Pro
   return (done * 1_000) / (performance.now() - begin);
 }
 
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
-
 async function measure(pool: Pool, url: string, script: string, rounds: number, seconds: number): Promise<void> {
   const store = new EventStore(pool);
   const limit = (writers: number) => pgbench(url, script, writers, seconds);
@@ -86,7 +85,7 @@ async function measure(pool: Pool, url: string, script: string, rounds: number, 
     const cells = [writers, ...(['limit', 'ours'] as const).map((key) => Math.round(median(runs.map((r) => r[key]))))];
     console.log(
       `${cells.map((cell, i) => cell.toLocaleString('en').padStart(i ? 12 : 7)).join('')}   ` +
-        `${median(ratios).toFixed(2)}  (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})`,
+        report(`append, ${writers} writers, to pgbench`, ratios),
     );
   }
 }

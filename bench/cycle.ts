@@ -33,6 +33,7 @@ import { startEmbeddedPostgres, type EmbeddedPostgres } from '../local/embedded-
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { bindIsInstalled, startBind } from '../test/support/bind';
 import { atOnce } from '../test/support/turns';
+import { report } from './figure';
 import {
   bare,
   domainAt,
@@ -289,16 +290,20 @@ async function main(): Promise<void> {
       for (const size of values.sizes.split(',').map(Number)) {
         const { ours, bare: loop, ratios } = await atSize(server, size, schedulers, Number(values.rounds));
         results.push(ours);
+        const ratio = report(
+          `cycle of ${size} domains, ${schedulers} scheduler${schedulers > 1 ? 's' : ''}, to a bare loop`,
+          ratios,
+        );
         console.log(
           size.toLocaleString('en').padStart(9) +
             String(schedulers).padStart(13) +
             Math.round(ours.domainsPerSecond).toLocaleString('en').padStart(12) +
             Math.round(loop.domainsPerSecond).toLocaleString('en').padStart(9) +
-            (ours.domainsPerSecond / loop.domainsPerSecond).toFixed(2).padStart(8) +
+            ratio.slice(0, ratio.indexOf(' ')).padStart(8) +
             ours.cpuPerQuery.toFixed(0).padStart(17) +
             ours.peakMiB.toFixed(0).padStart(11) +
             '0'.padStart(15) +
-            (ratios.length > 1 ? `   (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})` : ''),
+            (ratios.length > 1 ? ratio.slice(ratio.indexOf(' ')) : ''),
         );
       }
       const [small, large] = [results[0]!, results.at(-1)!];

@@ -75,5 +75,3 @@ export async function bare(url: string, paths: readonly string[][], lanes: numbe
     for (const connection of connections) connection.destroy();
   }
 }
-
-export const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;

@@ -34,12 +34,10 @@ import { freePortBlock, startSystem, type System } from '../test/support/process
 import startPostgres from '../test/support/start-postgres';
 import stopPostgres from '../test/support/stop-postgres';
 import { testDatabase } from '../test/support/test-database';
+import { median, ratioText, report } from './figure';
 
 const partitions = 12;
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
 const count = (number: number): string => Math.round(number).toLocaleString('en');
-const ratios = (runs: readonly number[]): string =>
-  `${median(runs).toFixed(2)}  (${runs.map((ratio) => ratio.toFixed(2)).join(' ')})`;
 
 const newEvent = (): NewEvent => ({
   type: 'DomainAdded',
@@ -162,10 +160,11 @@ async function benchRelay(brokers: readonly string[], rounds: number, events: nu
   console.log(`raw producer ${count(median(raw))} events/s, kafkajs`);
   for (const [index, library] of kafkaClients.entries()) {
     const { relay, group } = runs[index]!;
-    const of = (own: readonly number[], other: readonly number[]) => ratios(own.map((each, at) => each / other[at]!));
-    console.log(`relay        ${count(median(relay))} events/s, ${library}   of the raw producer ${of(relay, raw)}`);
+    const of = (own: readonly number[], other: readonly number[]) => own.map((each, at) => each / other[at]!);
+    const toRaw = report(`relay, ${library}, to a raw producer`, of(relay, raw));
+    console.log(`relay        ${count(median(relay))} events/s, ${library}   of the raw producer ${toRaw}`);
     console.log(
-      `group        ${count(median(group))} events/s, ${library}   of ${kafkaClients[0]} ${of(group, runs[0]!.group)}`,
+      `group        ${count(median(group))} events/s, ${library}   of ${kafkaClients[0]} ${ratioText(of(group, runs[0]!.group))}`,
     );
   }
   console.log(`             ${batches.length} sends of ${median(batches)} events`);
@@ -342,8 +341,12 @@ async function benchPost(brokers: readonly string[], rounds: number, connections
   }
   const rate = (which: 'log' | 'kafka') => count(median(runs.map((run) => run[which].requests.average)));
   const p50 = (which: 'log' | 'kafka') => median(runs.map((run) => run[which].latency.p50));
+  const ratio = report(
+    'POST, on Kafka, to the log',
+    runs.map(({ log, kafka }) => kafka.requests.average / log.requests.average),
+  );
   console.log(
-    `POST         ${rate('log')} log/s   ${rate('kafka')} Kafka/s   ratio ${ratios(runs.map(({ log, kafka }) => kafka.requests.average / log.requests.average))}   ` +
+    `POST         ${rate('log')} log/s   ${rate('kafka')} Kafka/s   ratio ${ratio}   ` +
       `p50 ${p50('log')} and ${p50('kafka')} ms`,
   );
   for (const { system } of systems) await system.end();

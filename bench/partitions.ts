@@ -34,6 +34,7 @@ import { domainEvent, evolve, initialState } from '@app/mail-domain';
 import { readModelMigrations } from '@app/read-model';
 import { rebuild } from '@app/rebuild';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
+import { median, report } from './figure';
 import { fillLog } from './lives';
 
 const key = new SealingKey(
@@ -186,8 +187,6 @@ async function filled(url: string, about: number, size: number): Promise<Log> {
   return { url, pool, log, events, store: new EventStore(pool), streams };
 }
 
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
-
 async function compare(
   few: Log,
   many: Log,
@@ -211,7 +210,7 @@ async function compare(
     }
     const [small, large] = [median(times.map((time) => time.few)), median(times.map((time) => time.many))];
     console.log(
-      `${name.padEnd(34)}${small.toPrecision(3).padStart(10)} ms${large.toPrecision(3).padStart(10)} ms   ${median(ratios).toFixed(2)}  (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})`,
+      `${name.padEnd(34)}${small.toPrecision(3).padStart(10)} ms${large.toPrecision(3).padStart(10)} ms   ${report(`${name}, many partitions to one`, ratios, 'lower')}`,
     );
   }
 }

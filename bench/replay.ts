@@ -16,12 +16,11 @@ import { migrate } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { readModelMigrations } from '@app/read-model';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
+import { median, ratioText, report } from './figure';
 import { fillLog } from './lives';
 import { alone, passes, seal, type Pass } from './log-passes';
 
 const names = Object.keys(passes) as Pass[];
-
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
 
 async function measure(url: string, events: number, rounds: number): Promise<void> {
   const seconds: Record<Pass, number[]> = { copy: [], verify: [], fold: [], rebuild: [] };
@@ -40,7 +39,7 @@ async function measure(url: string, events: number, rounds: number): Promise<voi
     console.log(
       `${name.padEnd(9)}${Math.round(events / median(seconds[name]))
         .toLocaleString('en')
-        .padStart(12)}   ${median(ratios).toFixed(2)}  (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})`,
+        .padStart(12)}   ${name === 'copy' ? ratioText(ratios) : report(`${name}, to COPY`, ratios)}`,
     );
   }
 }

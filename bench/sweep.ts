@@ -13,11 +13,11 @@ import { DohClient } from '@app/dns';
 import { allPass } from '@app/mail-records';
 import { Verifier } from '@app/verification';
 import { bindIsInstalled, startBind } from '../test/support/bind';
+import { median, report } from './figure';
 import {
   bare,
   domainAt,
   inLanes,
-  median,
   pathsOf,
   sessions,
   timed,
@@ -92,8 +92,12 @@ async function main(): Promise<void> {
       );
     const ratios = runs.map((run) => run.ours.domainsPerSecond / run.bare.domainsPerSecond);
     console.log(
-      `\nratio ${(of('ours', 'domainsPerSecond') / of('bare', 'domainsPerSecond')).toFixed(2)} of the medians ` +
-        `(each round: ${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})`,
+      `\nratio ${report('sweep, to a bare loop', ratios)}; CPU of a query ` +
+        report(
+          'CPU of a query of a sweep, to a bare loop',
+          runs.map((run) => run.ours.cpuPerQuery / run.bare.cpuPerQuery),
+          'lower',
+        ),
     );
   } finally {
     bind.stop();

@@ -37,6 +37,7 @@ import { mailboxKeysIn, personalDataKeys } from '../test/support/mailbox-keys';
 import { numbers } from '../test/support/numbers';
 import { freePortBlock } from '../test/support/processes';
 import { addWebhook, webhookSecretKeys } from '../test/support/webhooks';
+import { report } from './figure';
 import { fillLog } from './lives';
 
 const seed = 7;
@@ -337,7 +338,7 @@ async function benchDeliveries(
   const octets = prepared.reduce((sum, { body }) => sum + body.length, 0) / prepared.length;
   console.log(
     `deliveries   ${count(median(runs.map(({ theirs }) => theirs.rate)))} bare/s   ${count(median(runs.map(({ ours }) => ours.rate)))} webhooks/s   ` +
-      `ratio ${median(ratios).toFixed(2)}  (${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})   ` +
+      `ratio ${report('webhooks, to a bare sender', ratios)}   ` +
       `${count(messages.length)} messages of ${count(octets)} octets to ${endpoints} endpoints\n` +
       `             CPU of the process for a message: ${count(median(runs.map(({ theirs }) => theirs.cpuUs)))} µs bare, ` +
       `${count(median(runs.map(({ ours }) => ours.cpuUs)))} µs webhooks`,
