@@ -34,6 +34,7 @@ import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { startGateway } from '../test/support/gateway';
 import { serveBare, type Serving } from './bare-server';
+import { median, report } from './figure';
 import { cpuMs } from './process-figures';
 
 /** A server as this process loads it. */
@@ -158,13 +159,16 @@ async function countTransactions(pool: Pool): Promise<number> {
   return rows[0]!.committed;
 }
 
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
-
 const medianOf = (all: readonly Measured[], figure: keyof Measured): number => median(all.map((one) => one[figure]));
 
-/** Loads two servers in turn, and prints a line of what they do, and of the ratios of all rounds. */
+/**
+ * Loads two servers in turn, and prints a line of what they do, and of the ratios of all rounds.
+ *
+ * @param to what the second one is compared with, for the name of the figures.
+ */
 async function compare(
   what: string,
+  to: string,
   of: readonly [Server, Server],
   requests: readonly Requests[],
   rounds: number,
@@ -183,7 +187,7 @@ async function compare(
   const cells = (figure: keyof Measured, digits: number, ratio?: (own: number, other: number) => number) => {
     const [their, our] = [medianOf(theirs, figure), medianOf(ours, figure)].map((each) => each.toFixed(digits));
     const ratios = ratio && ours.map((one, i) => ratio(one[figure], theirs[i]![figure]));
-    const said = ratios && `${median(ratios).toFixed(2)} (${ratios.map((each) => each.toFixed(2)).join(' ')})`;
+    const said = ratios && report(`${what}, ${figure === 'rate' ? 'requests' : 'CPU'}, ${to}`, ratios);
     return `${their!.padStart(7)} ${our!.padStart(7)}${said ? ` ${said}` : ''}`;
   };
   console.log(
@@ -282,23 +286,23 @@ async function main(): Promise<void> {
         `\n${''.padEnd(18)} | requests a second: ${theirs}, ${ours}, ratio | CPU µs a request, likewise | statements`,
       );
     title('bare', 'gateway');
-    await compare('GET one', [bare, gateway], gets, rounds, how);
-    await compare(`GET list of ${listed}`, [bare, gateway], [list, list], rounds, how);
+    await compare('GET one', 'to a bare server', [bare, gateway], gets, rounds, how);
+    await compare(`GET list of ${listed}`, 'to a bare server', [bare, gateway], [list, list], rounds, how);
 
     const twin = await open('gateway', urls[2]!, { profile });
     const twins = get(await addSome(twin));
     title('gateway', 'its equal');
-    await compare('GET one', [gateway, twin], [gets[1]!, twins], rounds, how);
+    await compare('GET one', 'to its equal', [gateway, twin], [gets[1]!, twins], rounds, how);
 
     const collector = await openCollector();
     const traced = await open('gateway', urls[1]!, { profile, collector, key: gateway.key });
     title('gateway', 'traced');
-    await compare('GET one', [gateway, traced], [gets[1]!, gets[1]!], rounds, how);
+    await compare('GET one', 'traced, to one that is not', [gateway, traced], [gets[1]!, gets[1]!], rounds, how);
     // Its stand-in for provisioning would do the work of the other one a second time.
     await end(traced);
 
     title('bare', 'gateway');
-    await compare('POST', [bare, gateway], [post, post], rounds, how);
+    await compare('POST', 'to a bare server', [bare, gateway], [post, post], rounds, how);
     for (const server of [bare, gateway, twin]) await end(server);
   } finally {
     for (const { child } of servers) child.kill('SIGKILL');

@@ -29,7 +29,10 @@ describe('the figures of `make bench`', () => {
       join(folder, 'dist/bench/told.js'),
       'for (const figure of JSON.parse(process.env.FIGURES)) process.send({ figure });\nprocess.disconnect();',
     );
-    writeFileSync(join(folder, 'bench/README.md'), '# Benches\n<!-- figures -->\nold\n<!-- end of figures -->\nThe end.\n');
+    writeFileSync(
+      join(folder, 'bench/README.md'),
+      '# Benches\n<!-- figures -->\nold\n<!-- end of figures -->\nThe end.\n',
+    );
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
