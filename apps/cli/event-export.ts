@@ -115,7 +115,10 @@ interface LineOptions {
   readonly progress: Progress;
 }
 
-/** Gives the lines of an export or a replay: a header if there is one, the events page by page, then those about them. */
+/**
+ * Gives the lines of an export or a replay: a header if there is one, the events page by page, and then what is about
+ * them.
+ */
 export async function* linesOf(
   archive: EventArchive,
   selection: Selection,

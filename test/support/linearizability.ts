@@ -4,7 +4,8 @@
  * another, are what a sequential object does. The search is that of Wing and Gong (1993), with the configurations that
  * were seen kept, as by Lowe (2017). Pure.
  *
- * An operation may take effect in several steps: what adds a domain first reserves its name, and makes it visible later.
+ * An operation may take effect in several steps: what adds a domain first reserves its name, and makes it visible
+ * later.
  */
 
 export interface Operation {
@@ -18,8 +19,8 @@ export interface SequentialObject<State, Op extends Operation> {
   /** Plain data: two states with the same JSON are the same. */
   readonly initial: State;
   /**
-   * Gives how many steps an operation can have, and how many of them come before its answer. One that only reads has one
-   * step, and changes no state except for what is learnt of it.
+   * Gives how many steps an operation can have, and how many of them come before its answer. One that only reads has
+   * one step, and changes no state except for what is learnt of it.
    */
   steps(op: Op): { readonly most: number; readonly beforeAnswer: number; readonly isRead: boolean };
   /** Gives the states that can follow; none where this step, with the answer of the operation, cannot be now. */

@@ -340,7 +340,9 @@ export class ProductModel {
     this.tell();
   }
 
-  /** Time passes, and then the cycle looks at all domains, once, where it is long enough; else at young domains alone. */
+  /**
+   * Lets time pass. Then the cycle looks at all domains, once, where that is long enough; else at young domains alone.
+   */
   pass(ms: number): void {
     const before = this.now;
     this.now += ms;
