@@ -43,15 +43,17 @@ describe.each(Object.entries(lookUps))('%s is looked up', (_, { make, find }) =>
 
   it('by one statement with its SHA-256 as its one value, whatever it is', async () => {
     const [[first]] = await Promise.all([asked(find, secret)]);
-    expect(first!.text).toContain('hash = $1');
+    // Keys that are asked for in the same turn are looked up by one statement.
+    const isOfMany = Array.isArray(first!.values[0]);
+    expect(first!.text).toContain(isOfMany ? 'hash = ANY ($1)' : 'hash = $1');
     for (const guess of guesses) {
       const expected = createHash('sha256').update(guess).digest();
-      expect(await asked(find, guess)).toEqual([{ ...first, values: [expected] }]);
+      expect(await asked(find, guess)).toEqual([{ ...first, values: [isOfMany ? [expected] : expected] }]);
     }
   });
 
   it('so that a comparison that stops early says nothing of how near a guess is', async () => {
-    const hash = async (text: string) => (await asked(find, text))[0]!.values[0] as Buffer;
+    const hash = async (text: string) => [(await asked(find, text))[0]!.values[0]].flat()[0] as Buffer;
     const stored = await hash(secret);
     // Of guesses in which one character alone is wrong, one in 256 has the first octet of the hash by chance.
     let total = 0;
