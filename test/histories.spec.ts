@@ -8,7 +8,7 @@ import { ApiClient, startSystem, type Answer, type System } from './support/proc
 import { sample } from './support/sample';
 
 const seed = Number(process.env.SEED ?? Date.now() % 100_000);
-const forMs = sample(40_000, 300_000);
+const forMs = sample(25_000, 300_000);
 /** Each name is used for a while by all clients; so the history of one stays short enough to be decided. */
 const nameForMs = 5_000;
 const namesAtOnce = 3;

@@ -14,7 +14,7 @@ import { sample } from './support/sample';
 
 const wanted = sample(500, 10_000);
 /** Milliseconds after which a usual run is content with the steps that there were, on a slow machine. */
-const mostMs = sample(90_000, Infinity);
+const mostMs = sample(60_000, Infinity);
 const seed = Number(process.env.SEED ?? Date.now() % 100_000);
 /** What fast-check prints of a failure: where it is, and which of its steps were run. */
 const { FC_PATH: path, FC_REPLAY: replayPath } = process.env;
@@ -173,7 +173,7 @@ describe('the model finds it where', () => {
     await product?.stop();
   });
 
-  it.each(planted.slice(0, sample(3, planted.length)))('%s', async (_, plant, atStep) => {
+  it.each(sample([planted[seed % planted.length]!], planted))('%s', async (_, plant, atStep) => {
     plant();
     await expect(lived(product)).rejects.toThrow(`at "${atStep}"`);
   });
