@@ -9,7 +9,7 @@ type Body = {
 }[NameOperation['kind']];
 /** Makes an operation of a client between two times; without an end it was never answered. */
 const op = (from: number, until: number | undefined, body: Body): NameOperation =>
-  ({ name, client: 0, invokedAt: from, answeredAt: until ?? Infinity, ...body }) as NameOperation;
+  ({ name, client: 0, invokedAt: from, answeredAt: until ?? Infinity, ...body });
 const shown = (id: string, status = 'pending', deleting = false): Shown => ({ id, status, deleting });
 const verdict = (...history: NameOperation[]) => linearize(history, nameObject(history)).is;
 
