@@ -8,8 +8,13 @@ type Body = {
   readonly [Kind in NameOperation['kind']]: Omit<NameOperation & { kind: Kind }, keyof Operation | 'name' | 'client'>;
 }[NameOperation['kind']];
 /** Makes an operation of a client between two times; without an end it was never answered. */
-const op = (from: number, until: number | undefined, body: Body): NameOperation =>
-  ({ name, client: 0, invokedAt: from, answeredAt: until ?? Infinity, ...body });
+const op = (from: number, until: number | undefined, body: Body): NameOperation => ({
+  name,
+  client: 0,
+  invokedAt: from,
+  answeredAt: until ?? Infinity,
+  ...body,
+});
 const shown = (id: string, status = 'pending', deleting = false): Shown => ({ id, status, deleting });
 const verdict = (...history: NameOperation[]) => linearize(history, nameObject(history)).is;
 
