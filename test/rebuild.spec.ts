@@ -125,7 +125,7 @@ describe('sendmux projections', () => {
   it(`survives ${kills} kills at any point, with a table that is whole all the while, and ends as if there had been none`, async () => {
     const began = performance.now();
     expect(sendmux('rebuild', 'domains', '--restart').status).toBe(0);
-    const whole = performance.now() - began;
+    let whole = performance.now() - began;
     const { live } = await shadow();
     const random = numbers(11);
     const points = { unharmed: 0, began: 0, went: 0 };
@@ -138,8 +138,11 @@ describe('sendmux projections', () => {
         await sleep(random() * (kill % 2 ? whole / 2 : whole));
       });
       const after = await shadow();
-      if (status === 0) points.unharmed++;
-      else if (after.comment === null) points.began++;
+      if (status === 0) {
+        points.unharmed++;
+        // The machine has more time for a run than for the first one.
+        whole *= 0.8;
+      } else if (after.comment === null) points.began++;
       else points.went++;
       expect(after.live).toBe(live);
       expect(before === null || after.comment === null || eventsOf(after.comment) >= eventsOf(before)).toBe(true);
