@@ -8,8 +8,12 @@ export interface Figure {
   readonly better: 'higher' | 'lower';
 }
 
+/** Gives the number of some that is above a share of them, such as 0.99. */
+export const quantile = (numbers: readonly number[], share: number): number =>
+  [...numbers].sort((a, b) => a - b)[Math.min(numbers.length - 1, Math.floor(numbers.length * share))]!;
+
 /** Gives the middle one of some numbers, the upper one of an even number of them. */
-export const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
+export const median = (numbers: readonly number[]): number => quantile(numbers, 0.5);
 
 /** Gives a ratio as the benches print it: the median, and each round in brackets. */
 export const ratioText = (rounds: readonly number[]): string =>

@@ -14,7 +14,7 @@
  *
  *     node dist/bench/http.js [--rounds 5] [--seconds 3] [--connections 32] [--profile folder]
  *
- * With `--profile` each server writes a profile of its CPU time into the folder when it ends.
+ * Each server writes a profile of its CPU time into the folder of `--profile`, where that is given, when it ends.
  */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

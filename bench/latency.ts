@@ -13,13 +13,10 @@ import { parseArgs } from 'node:util';
 import { openPool } from '@app/database';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { allApps, startSystem, type Answer } from '../test/support/processes';
-import { report } from './figure';
+import { quantile, report } from './figure';
 
 /** Domains that come first, while code is compiled and caches are filled. */
 const warmUps = 30;
-
-const quantile = (values: readonly number[], share: number): number =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))]!;
 
 type Step = 'add' | 'verify' | 'delete' | 'commit';
 

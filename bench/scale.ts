@@ -20,6 +20,7 @@ import { startEmbeddedPostgres } from '../local/embedded-postgres';
 import { migratedDatabase } from '../test/support/migrated-database';
 import { numbers } from '../test/support/numbers';
 import { startSystem, type AppName, type System } from '../test/support/processes';
+import { quantile } from './figure';
 import { processesOfApps, residentMiB, type AppProcess } from './process-figures';
 import { fillLog, idOf } from './lives';
 import { alone, seal, type Taken } from './log-passes';
@@ -58,8 +59,6 @@ const requests: Readonly<Record<string, (domains: number, random: () => number) 
   'search, nobody has it': () => '/api/v1/domains?limit=20&name=qqqqq',
 };
 
-const quantile = (values: readonly number[], share: number): number =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))]!;
 const count = (number: number): string => Math.round(number).toLocaleString('en');
 
 async function install(domains: number): Promise<Installation> {

@@ -15,6 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { spawnWithParent } from '../local/spawn-with-parent';
 import { freePortBlock } from '../test/support/processes';
+import { median } from './figure';
 import { cpuMsWithEnded, processTree, proportionalMiB, residentMiB } from './process-figures';
 
 const { values: options } = parseArgs({
@@ -72,8 +73,6 @@ async function untilReady(launcher: ChildProcess): Promise<void> {
     await delay(10);
   }
 }
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
 /** Gives the median with the least and the largest value. */
 const spread = (values: readonly number[], digits: number): string =>

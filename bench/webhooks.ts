@@ -37,7 +37,7 @@ import { mailboxKeysIn, personalDataKeys } from '../test/support/mailbox-keys';
 import { numbers } from '../test/support/numbers';
 import { freePortBlock } from '../test/support/processes';
 import { addWebhook, webhookSecretKeys } from '../test/support/webhooks';
-import { report } from './figure';
+import { median, quantile, report } from './figure';
 import { fillLog } from './lives';
 
 const seed = 7;
@@ -47,9 +47,6 @@ const connections = 8;
 /** Events a second for the latency. */
 const rate = 200;
 
-const median = (values: readonly number[]): number => quantile(values, 0.5);
-const quantile = (values: readonly number[], share: number): number =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))]!;
 const count = (number: number): string => Math.round(number).toLocaleString('en');
 const teamOf = (i: number): string => `team_bench${String(i).padStart(5, '0')}`;
 
