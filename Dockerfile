@@ -13,7 +13,7 @@ FROM base AS build
 # A package whose script nobody has allowed in package.json is not installed.
 RUN npm_config_strict_allow_scripts=true npm ci --no-audit --no-fund
 COPY nest-cli.json tsconfig.json tsconfig.build.json ./
-COPY tools/clean.mjs tools/
+COPY tools/bundle.mjs tools/clean.mjs tools/
 COPY apps apps
 COPY libs libs
 COPY local local

@@ -38,6 +38,6 @@ $(installed): package-lock.json
 
 # The list includes folders, so that the removal of a file causes a build too. `/.` distinguishes the folder `bench`
 # from the target `bench`.
-$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json $(shell find apps/. libs/. local/. bench/. web/. test/proof/. -not -name '*.spec.ts')
+$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json tools/bundle.mjs $(shell find apps/. libs/. local/. bench/. web/. test/proof/. -not -name '*.spec.ts')
 	tools/with-node npm run --silent build
 	@touch $(built)

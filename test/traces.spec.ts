@@ -26,10 +26,14 @@ const orphans = (spans: readonly ExportedSpan[], above: string): string[] => {
 };
 
 const loaded = resolve(__dirname, 'support/loaded-modules.cjs');
+/** The files among those that were loaded that have what batches spans, a part of the SDK that tracing needs. */
 const ofOpenTelemetry = (file: string): string[] =>
   readFileSync(file, 'utf8')
     .split('\n')
-    .filter((name) => /node_modules\/@opentelemetry\/(?!api\/)/.test(name));
+    .filter(
+      (name) =>
+        name.endsWith('js') && /class BatchSpanProcessor|BatchSpanProcessor = class/.test(readFileSync(name, 'utf8')),
+    );
 
 /**
  * Traces requests through all processes. Kafka is skipped where Java or Maven is missing: see
@@ -308,7 +312,7 @@ describe.each([
       await system.stop('notifier');
       expect(existsSync(file)).toBe(true);
     }
-    expect(ofOpenTelemetry(files[0]!).length).toBeGreaterThan(10);
+    expect(ofOpenTelemetry(files[0]!)).not.toEqual([]);
     expect(ofOpenTelemetry(files[1]!)).toEqual([]);
   });
 });
