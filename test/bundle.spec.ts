@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
+import { startSystem, type AppName } from './support/processes';
 
 const dist = resolve(__dirname, '../dist');
 const apps = readdirSync(join(dist, 'apps')).filter((name) => name !== 'chunks');
@@ -34,6 +36,22 @@ describe('the build', () => {
     expect(ours.filter((source) => !existsSync(resolve(dist, 'apps/chunks', source)))).toEqual([]);
   });
 
+  // What such a package opens is not beside a bundle. These ask for a file of Node's, or for what is not used here.
+  it('has no package that opens a file of its own, but for those where that is known not to matter', () => {
+    const known = ['@nestjs/', 'commander', 'pino', 'thread-stream', 'undici'];
+    const asks = /(?<![\w.])(__dirname|__filename|import\.meta\.(url|dirname|filename))/;
+    const chunks = ['apps/chunks', 'local/chunks'].flatMap((folder) =>
+      readdirSync(join(dist, folder))
+        .filter((name) => name.endsWith('.js') && existsSync(join(dist, folder, `${name}.map`)))
+        .map((name) => join(dist, folder, name)),
+    );
+    const files = new Set(chunks.flatMap((chunk) => sourcesOf(chunk).map((source) => resolve(dirname(chunk), source))));
+    const asking = [...files].filter((file) => packageOf(file).length > 0 && asks.test(readFileSync(file, 'utf8')));
+    const packages = [...new Set(asking.flatMap(packageOf))];
+    expect(packages).toContain('pino');
+    expect(packages.filter((name) => !known.some((each) => name.startsWith(each)))).toEqual([]);
+  });
+
   it.each(apps)('%s loads few files, and none of node_modules', (app) => {
     const report = `process.on('exit', () => console.log(Object.keys(require.cache).join('\\n')));`;
     const { stdout } = spawnSync(process.execPath, ['-e', `${report} require(${JSON.stringify(main(app))})`], {
@@ -46,4 +64,45 @@ describe('the build', () => {
     expect(loaded.length).toBeLessThan(80);
     expect(loaded.filter((file) => file.includes('/node_modules/'))).toEqual([]);
   });
+
+  // One package in two copies has two registries, of decorators for example.
+  it('has no package that a process loads from node_modules too', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sendmux-loaded-'));
+    const system = await startSystem({ apps: ['sandbox'] });
+    try {
+      const parts: AppName[] = ['gateway', 'provisioning', 'verification-scheduler', 'notifier', 'webhooks', 'sealer'];
+      const options = `--require ${resolve(__dirname, 'support/loaded-modules.cjs')}`;
+      await Promise.all(
+        parts.map((app) =>
+          system.start(app, { NODE_OPTIONS: options, LOADED_MODULES_FILE: join(folder, app), LOG_LEVEL: 'debug' }),
+        ),
+      );
+      const { api } = await system.team();
+      const added = await api.add('mail.acme.com');
+      expect(added.status).toBe(201);
+      expect((await api.verify((added.body as { data: { id: string } }).data.id)).status).toBe(200);
+      await Promise.all(parts.map((app) => system.stop(app)));
+      for (const app of parts) {
+        const files = readFileSync(join(folder, app), 'utf8').split('\n');
+        const apart = new Set(files.filter((file) => file.startsWith('/')).flatMap(packageOf));
+        const within = new Set(
+          files
+            .filter((file) => existsSync(`${file}.map`))
+            .flatMap(sourcesOf)
+            .flatMap(packageOf),
+        );
+        expect([app, within.has('@nestjs/core')]).toEqual([app, true]);
+        expect([app, [...apart].filter((name) => within.has(name))]).toEqual([app, []]);
+      }
+    } finally {
+      await system.end();
+      rmSync(folder, { recursive: true });
+    }
+  });
 });
+
+const sourcesOf = (file: string): string[] =>
+  (JSON.parse(readFileSync(`${file}.map`, 'utf8')) as { sources: string[] }).sources;
+
+/** Gives the package that a file of node_modules belongs to. */
+const packageOf = (file: string): string[] => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.slice(1) ?? [];

@@ -16,6 +16,9 @@ const product = readdirSync(join(dist, 'apps')).filter((app) => !development.inc
  */
 const expected = ['UNRESOLVED_IMPORT', 'EMPTY_IMPORT_META', 'INEFFECTIVE_DYNAMIC_IMPORT'];
 
+/** Packages that open files of their own, which are beside them and would not be beside a bundle. */
+const apart = [/^@platformatic\//];
+
 /** Gives the bundler the source maps of the compiler, so that a stack leads to the sources. */
 const mapsOfCompiler = {
   name: 'maps-of-compiler',
@@ -42,6 +45,7 @@ async function bundle(entries, chunks) {
   const build = await rolldown({
     input: Object.fromEntries(entries.map((entry) => [entry, join(dist, `${entry}.js`)])),
     platform: 'node',
+    external: apart,
     plugins: [mapsOfCompiler],
     onLog(level, log, otherwise) {
       if (!expected.includes(log.code)) otherwise(level, log);
