@@ -31,8 +31,8 @@ import { serviceTables } from '../apps/cli/migrations';
 import { PublishQueue } from '../apps/event-relay/publish-queue';
 import { kafkaClients, kafkaIsInstalled, testKafka, type KafkaClientName } from '../test/support/kafka';
 import { freePortBlock, startSystem, type System } from '../test/support/processes';
-import startPostgres from '../test/support/start-postgres';
-import stopPostgres from '../test/support/stop-postgres';
+import globalSetup from '../test/support/global-setup';
+import globalTeardown from '../test/support/global-teardown';
 import { testDatabase } from '../test/support/test-database';
 import { median, ratioText, report } from './figure';
 
@@ -368,7 +368,7 @@ async function main(): Promise<void> {
   }
   Logger.overrideLogger(false);
   const [rounds, connections] = [Number(values.rounds), Number(values.connections)];
-  await startPostgres();
+  await globalSetup();
   const kafka = await testKafka();
   try {
     console.log(
@@ -380,7 +380,7 @@ async function main(): Promise<void> {
     await benchPost(kafka.brokers, rounds, connections);
   } finally {
     await kafka.destroy();
-    await stopPostgres();
+    await globalTeardown();
   }
 }
 

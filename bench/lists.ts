@@ -9,8 +9,8 @@ import { parseArgs } from 'node:util';
 import { migrate, openPool } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import { DomainsReadModel, readModelMigrations, type DomainFilter } from '@app/read-model';
-import startPostgres from '../test/support/start-postgres';
-import stopPostgres from '../test/support/stop-postgres';
+import globalSetup from '../test/support/global-setup';
+import globalTeardown from '../test/support/global-teardown';
 import { numbers } from '../test/support/numbers';
 import { testDatabase } from '../test/support/test-database';
 
@@ -37,7 +37,7 @@ async function main(): Promise<void> {
     options: { domains: { type: 'string', default: '1000000' }, runs: { type: 'string', default: '200' } },
   });
   const [domains, runs] = [Number(values.domains), Number(values.runs)];
-  await startPostgres();
+  await globalSetup();
   const database = await testDatabase();
   const pool = openPool(database.url, 1, 600_000);
   try {
@@ -85,7 +85,7 @@ async function main(): Promise<void> {
   } finally {
     await pool.end();
     await database.drop();
-    await stopPostgres();
+    await globalTeardown();
   }
 }
 

@@ -4,8 +4,7 @@ import { join, resolve } from 'node:path';
 import { openPool } from '@app/database';
 import { Kafka, logLevel } from 'kafkajs';
 import type { Pool } from 'pg';
-import type { KafkaCluster } from '../local/embedded-kafka';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { allApps, startSystem, type System } from './support/processes';
 
 const program = resolve(__dirname, '../bin/sendmux');
@@ -168,17 +167,16 @@ describe('an auditor', () => {
 
 /** Skipped where Java or Maven is missing: see tools/install-counterparts. */
 (kafkaIsInstalled() ? describe : describe.skip)('the topic of the seals', () => {
-  let kafka: KafkaCluster;
+  let kafka: SharedKafka;
   let system: System;
 
   beforeAll(async () => {
-    kafka = await testKafka();
+    kafka = await sharedKafka();
     const env = { AUDIT_SEAL_INTERVAL: '200ms', AUDIT_TOPIC: `seals-${Date.now()}` };
     system = await startSystem({ brokers: kafka.brokers, apps: ['sealer', 'gateway', 'sandbox'], env });
   });
   afterAll(async () => {
     await system?.end();
-    await kafka?.destroy();
   });
 
   it('is a witness', async () => {

@@ -7,10 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isPassingFault, openPool } from '@app/database';
 import { portOf } from '@app/runtime';
 import type { Pool } from 'pg';
-import type { KafkaCluster } from '../local/embedded-kafka';
 import { BackendStorm } from './support/backend-storm';
 import { whoHas } from './support/both-or-neither';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { allApps, allAppsOnKafka, startSystem, type Answer, type AppName, type System } from './support/processes';
 import { sample } from './support/sample';
 
@@ -37,7 +36,7 @@ class Deployment {
     private readonly customer: Awaited<ReturnType<System['team']>>,
   ) {}
 
-  static async open(transport: 'log' | 'kafka', kafka?: KafkaCluster): Promise<Deployment> {
+  static async open(transport: 'log' | 'kafka', kafka?: SharedKafka): Promise<Deployment> {
     const apps: AppName[] = [...(kafka ? allAppsOnKafka : allApps), 'sealer'];
     const system = await startSystem({
       apps,
@@ -228,13 +227,13 @@ async function sendmux(deployment: Deployment, ...args: string[]): Promise<{ sta
 /** Tests the log, and a real Kafka where Java and Maven are installed, in one storm. */
 describe('a storm that ends every connection to PostgreSQL again and again', () => {
   const deployments: Deployment[] = [];
-  let kafka: KafkaCluster | undefined;
+  let kafka: SharedKafka | undefined;
   let storm: BackendStorm;
   /** The processes that had ended when the storm was over. */
   const ended: string[] = [];
 
   beforeAll(async () => {
-    if (kafkaIsInstalled()) kafka = await testKafka();
+    if (kafkaIsInstalled()) kafka = await sharedKafka();
     deployments.push(await Deployment.open('log'));
     if (kafka) deployments.push(await Deployment.open('kafka', kafka));
     const urls = deployments.flatMap(({ system }) => [system.databaseUrl, system.mailServerDatabaseUrl]);
@@ -255,7 +254,6 @@ describe('a storm that ends every connection to PostgreSQL again and again', () 
 
   afterAll(async () => {
     await Promise.all(deployments.map((deployment) => deployment.close()));
-    await kafka?.destroy();
   });
 
   (kafkaIsInstalled() ? it : it.skip)('runs on the log and on Kafka at the same time', () =>

@@ -4,25 +4,23 @@ import { join, resolve } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
 import { openPool } from '@app/database';
 import { finder, needlesOf } from '@app/erasure';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
-import type { KafkaCluster } from '../local/embedded-kafka';
+import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { startSystem, type System } from './support/processes';
 
 const program = resolve(__dirname, '../bin/sendmux');
 
 /** Skipped where Java or Maven is missing: see tools/install-counterparts. */
 (kafkaIsInstalled() ? describe : describe.skip)('a mailbox that is erased', () => {
-  let kafka: KafkaCluster;
+  let kafka: SharedKafka;
   let system: System;
 
   beforeAll(async () => {
-    kafka = await testKafka();
+    kafka = await sharedKafka();
     system = await startSystem({ brokers: kafka.brokers, env: { AUDIT_SEAL_INTERVAL: '200ms' } });
     await system.start('sealer');
   });
   afterAll(async () => {
     await system?.end();
-    await kafka?.destroy();
   });
 
   const sendmux = (...args: string[]) => spawnSync(program, args, { encoding: 'utf8', env: { ...system.settings } });

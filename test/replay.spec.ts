@@ -9,10 +9,10 @@ import { openPool } from '@app/database';
 import { EventLog, EventStore } from '@app/event-store';
 import { KafkaClient } from '@app/messaging';
 import type { Pool } from 'pg';
-import type { KafkaCluster } from '../local/embedded-kafka';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { allApps, startSystem, type ApiClient, type System } from './support/processes';
 import { countedAndHeld, replayedAndLive } from './support/replayed-read-model';
+import { variantsOfRun } from './support/sample';
 import { testDatabase, type TestDatabase } from './support/test-database';
 import { arrivalsOf } from './support/topic';
 
@@ -25,14 +25,14 @@ interface Added {
 
 /** Tests what applies to both transports. */
 function onEither(transport: 'the log' | 'Kafka', more: (of: () => { system: System; pool: Pool }) => void) {
-  let kafka: KafkaCluster | undefined;
+  let kafka: SharedKafka | undefined;
   let system: System;
   let pool: Pool;
   let api: ApiClient;
   let deleted: string;
 
   beforeAll(async () => {
-    if (transport === 'Kafka') kafka = await testKafka();
+    if (transport === 'Kafka') kafka = await sharedKafka();
     system = await startSystem({
       // Provisioning looks once more after a deletion when six times of SES_TIMEOUT have passed.
       env: { VERIFICATION_INTERVAL: '2s', PROVISIONING_DEADLINE: '2m', SES_TIMEOUT: '3s' },
@@ -69,7 +69,6 @@ function onEither(transport: 'the log' | 'Kafka', more: (of: () => { system: Sys
     if (pool) await forgetUnknown(pool);
     await pool?.end();
     await system?.end();
-    await kafka?.destroy();
   });
 
   const watched = async () =>
@@ -208,11 +207,11 @@ function exportAndImport(of: () => { system: System; pool: Pool }) {
   });
 }
 
-describe('on the log', () => {
-  onEither('the log', exportAndImport);
-});
+const ofRun = variantsOfRun(['the log', 'Kafka'] as const);
 
-(kafkaIsInstalled() ? describe : describe.skip)('on Kafka', () => {
+if (ofRun.includes('the log')) describe('on the log', () => onEither('the log', exportAndImport));
+
+const onKafka = () => {
   onEither('Kafka', (of) => {
     const brokers = () => of().system.settings.KAFKA_BROKERS!.split(',');
     const caughtUp = async () => {
@@ -378,7 +377,8 @@ describe('on the log', () => {
       expect(existsSync(nowhere)).toBe(false);
     });
   });
-});
+};
+if (ofRun.includes('Kafka')) (kafkaIsInstalled() ? describe : describe.skip)('on Kafka', onKafka);
 
 /** Removes the domain of a later release: no read model can be rebuilt from what this release cannot read. */
 async function forgetUnknown(pool: Pool): Promise<void> {

@@ -6,11 +6,10 @@ import { openPool } from '@app/database';
 import { KafkaClient, toCloudEvent } from '@app/messaging';
 import { eventVersions } from '@app/subscriptions';
 import { Kafka, logLevel, type KafkaMessage } from 'kafkajs';
-import type { KafkaCluster } from '../local/embedded-kafka';
 import { kcat, prepare, python, Subscriber, typescript, virtualEnvironment } from './support/documented-subscriber';
 import { asyncApi, faultsOf, type PublishedMessage } from './support/event-schemas';
 import { eventsOf, recorded } from './support/golden';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { startSystem, type System } from './support/processes';
 
 const root = resolve(__dirname, '..');
@@ -31,7 +30,7 @@ interface Message extends PublishedMessage {
  */
 (kafkaInstalled ? describe : describe.skip)('subscribing as docs/subscribe.md says', () => {
   const folder = mkdtempSync(join(tmpdir(), 'sendmux-subscribe-'));
-  let kafka: KafkaCluster;
+  let kafka: SharedKafka;
   let client: Kafka;
   let system: System;
   let api: Awaited<ReturnType<System['team']>>['api'];
@@ -53,7 +52,7 @@ interface Message extends PublishedMessage {
     subscriber.lines.filter((line) => line.split(' ')[1] === name).map((line) => /^\S+ \S+ \w+(?=:)/.exec(line)?.[0]);
 
   beforeAll(async () => {
-    kafka = await testKafka();
+    kafka = await sharedKafka();
     client = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING });
     system = await startSystem({
       brokers: kafka.brokers,
@@ -78,7 +77,6 @@ interface Message extends PublishedMessage {
   });
   afterAll(async () => {
     await system?.end();
-    await kafka?.destroy();
     rmSync(folder, { recursive: true, force: true });
   });
 

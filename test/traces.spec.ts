@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { openPool } from '@app/database';
 import { KafkaClient, type ReceivedMessage } from '@app/messaging';
-import type { KafkaCluster } from '../local/embedded-kafka';
 import { startEndpoint, type TestEndpoint } from './support/endpoint';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { OtlpReceiver, type ExportedSpan } from './support/otlp-receiver';
 import { allApps, allAppsOnKafka, startSystem, type ApiClient, type System } from './support/processes';
+import { variantsOfRun } from './support/sample';
 
 type Body<Data> = { readonly data: Data };
 
@@ -39,13 +39,15 @@ const ofOpenTelemetry = (file: string): string[] =>
  * Traces requests through all processes. Kafka is skipped where Java or Maven is missing: see
  * tools/install-counterparts.
  */
-describe.each([
-  ['the log', false],
-  ['Kafka', true],
-])('traces over %s', (_transport, onKafka) => {
+describe.each(
+  variantsOfRun([
+    ['the log', false],
+    ['Kafka', true],
+  ] as const),
+)('traces over %s', (_transport, onKafka) => {
   if (onKafka && !kafkaIsInstalled()) return it.skip('need Java and Maven', () => undefined);
 
-  let kafka: KafkaCluster | undefined;
+  let kafka: SharedKafka | undefined;
   let receiver: OtlpReceiver;
   let system: System;
   let api: ApiClient;
@@ -56,7 +58,7 @@ describe.each([
   const client = clientTrace();
 
   beforeAll(async () => {
-    kafka = onKafka ? await testKafka() : undefined;
+    kafka = onKafka ? await sharedKafka() : undefined;
     receiver = await OtlpReceiver.open();
     modules = mkdtempSync(join(tmpdir(), 'sendmux-modules-'));
     system = await startSystem({
@@ -80,7 +82,6 @@ describe.each([
     await system?.end();
     await endpoint?.close();
     await receiver?.close();
-    await kafka?.destroy();
     rmSync(modules, { recursive: true, force: true });
   });
 
@@ -318,7 +319,7 @@ describe.each([
 });
 
 /** Reads the messages of a topic until the one of an event is there. */
-async function messagesOf({ brokers }: KafkaCluster, topic: string, id: string): Promise<ReceivedMessage[]> {
+async function messagesOf({ brokers }: SharedKafka, topic: string, id: string): Promise<ReceivedMessage[]> {
   const reader = new KafkaClient({ brokers, tls: false }, 'test');
   const found: ReceivedMessage[] = [];
   let done: () => void = () => undefined;

@@ -4,10 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { openPool, releases } from '@app/database';
 import { Logger } from '@nestjs/common';
 import type { Pool } from 'pg';
-import type { KafkaCluster } from '../local/embedded-kafka';
 import { checkDelivery, type Known } from './support/delivery-checker';
 import { Fleet } from './support/fleet';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { Lives, type Door } from './support/lives';
 import { startSystem, type AppName, type System } from './support/processes';
 import { buildRelease, isInHistory, type ReleaseBuild } from './support/release-build';
@@ -34,7 +33,7 @@ if (!isInHistory(before)) console.log(`Not run: the history of this clone does n
 /** Upgrading from the release before, and the way back, on one database and one Kafka while customers go on. */
 (isPossible ? describe : describe.skip)(`beside ${before.version}`, () => {
   let build: ReleaseBuild;
-  let kafka: KafkaCluster;
+  let kafka: SharedKafka;
   let system: System;
   let pool: Pool;
   let [older, newer]: (Fleet | undefined)[] = [];
@@ -43,7 +42,7 @@ if (!isInHistory(before)) console.log(`Not run: the history of this clone does n
   beforeAll(async () => {
     Logger.overrideLogger(false);
     build = buildRelease(before);
-    kafka = await testKafka();
+    kafka = await sharedKafka();
     system = await startSystem({
       brokers: kafka.brokers,
       apps: ['sandbox'],
@@ -68,7 +67,6 @@ if (!isInHistory(before)) console.log(`Not run: the history of this clone does n
     await Promise.all([older?.end(), newer?.end()]);
     await pool?.end();
     await system?.end();
-    await kafka?.destroy();
     build?.remove();
   });
 

@@ -1,8 +1,8 @@
-import type { KafkaCluster } from '../local/embedded-kafka';
 import { Webhook } from 'standardwebhooks';
 import { startEndpoint, type TestEndpoint } from './support/endpoint';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { allApps, allAppsOnKafka, startSystem, type ApiClient, type System } from './support/processes';
+import { variantsOfRun } from './support/sample';
 
 interface Message {
   readonly id: string;
@@ -20,20 +20,22 @@ type Body<Data> = { readonly data: Data };
  * Sends events from the API to an endpoint of a customer, through all processes. Kafka is skipped where Java or Maven
  * is missing: see tools/install-counterparts.
  */
-describe.each([
-  ['the log', false],
-  ['Kafka', true],
-])('webhooks over %s', (_transport, onKafka) => {
+describe.each(
+  variantsOfRun([
+    ['the log', false],
+    ['Kafka', true],
+  ] as const),
+)('webhooks over %s', (_transport, onKafka) => {
   if (onKafka && !kafkaIsInstalled()) return it.skip('need Java and Maven', () => undefined);
 
-  let kafka: KafkaCluster | undefined;
+  let kafka: SharedKafka | undefined;
   let system: System;
   let api: ApiClient;
   let endpoint: TestEndpoint;
   let hook: { readonly id: string; readonly secret: string };
 
   beforeAll(async () => {
-    kafka = onKafka ? await testKafka() : undefined;
+    kafka = onKafka ? await sharedKafka() : undefined;
     system = await startSystem({
       apps: [...(onKafka ? allAppsOnKafka : allApps), 'webhooks'],
       ...(kafka && { brokers: kafka.brokers }),
@@ -48,7 +50,6 @@ describe.each([
   afterAll(async () => {
     await system?.end();
     await endpoint?.close();
-    await kafka?.destroy();
   });
 
   const messages = () => {

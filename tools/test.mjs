@@ -15,6 +15,10 @@ const checks = ['lint', 'format:check', 'typecheck', 'build', 'boundaries', 'eve
 /** Those that run before all tests, side by side: tests need what is built. */
 const beforeTests = ['build', 'typecheck'];
 
+// Suites with variants take one of them in a run, and the same one where they are run again.
+process.env.VARIANT ??= String(Date.now() % 2);
+console.log(`VARIANT=${process.env.VARIANT}`);
+
 const installing = process.argv.includes('--install')
   ? once(spawn('tools/install-counterparts', { stdio: 'inherit' }), 'exit')
   : undefined;

@@ -8,8 +8,13 @@ import { ConfigResourceTypes, Kafka, logLevel, type Admin } from 'kafkajs';
 import type { Pool } from 'pg';
 import { register } from 'prom-client';
 import { checkDelivery, type Known } from '../../test/support/delivery-checker';
-import type { KafkaCluster } from '../../local/embedded-kafka';
-import { kafkaClientsOfRun, kafkaIsInstalled, testKafka } from '../../test/support/kafka';
+import {
+  kafkaClientsOfRun,
+  kafkaIsInstalled,
+  sharedKafka,
+  uniqueName,
+  type SharedKafka,
+} from '../../test/support/kafka';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { arrivalsOf, watchTopic } from '../../test/support/topic';
 import { EventRelay } from './event-relay';
@@ -28,18 +33,16 @@ const arrivesWithinMs = 60_000;
   let pool: Pool;
   let log: EventLog;
   let store: EventStore;
-  let kafka: KafkaCluster;
+  let kafka: SharedKafka;
   let client: KafkaClient;
   let relays: EventRelay[];
   let topic: string;
-  let topics = 0;
 
   beforeAll(async () => {
     Logger.overrideLogger(false);
-    kafka = await testKafka();
+    kafka = await sharedKafka();
     client = new KafkaClient({ client: library, brokers: kafka.brokers, tls: false }, 'test');
   });
-  afterAll(() => kafka?.destroy());
 
   beforeEach(async () => {
     database = await testDatabase();
@@ -48,7 +51,7 @@ const arrivesWithinMs = 60_000;
     log = new EventLog(pool);
     store = new EventStore(pool);
     relays = [];
-    topic = `events-${(topics += 1)}`;
+    topic = uniqueName('events');
   });
   afterEach(async () => {
     await Promise.all(relays.map((relay) => relay.beforeApplicationShutdown()));

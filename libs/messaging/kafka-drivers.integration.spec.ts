@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { ConfigResourceTypes, Kafka, logLevel } from 'kafkajs';
-import type { KafkaCluster } from '../../local/embedded-kafka';
-import { kafkaClients, kafkaIsInstalled, testKafka } from '../../test/support/kafka';
+import { kafkaClients, kafkaIsInstalled, sharedKafka, uniqueName, type SharedKafka } from '../../test/support/kafka';
 import { toCloudEvent, type CloudEvent } from './cloud-event';
 import { KafkaClient } from './kafka-client';
 import type { GroupMember, Reading } from './kafka-driver';
@@ -13,22 +12,20 @@ import { partitioner as platformaticPartitioner } from './platformatic-driver';
 
 /** Has each driver do the same on a real broker. Skipped without Java or Maven: see tools/install-counterparts. */
 (kafkaIsInstalled() ? describe : describe.skip)('the drivers', () => {
-  let kafka: KafkaCluster;
-  let topics = 0;
+  let kafka: SharedKafka;
   const members: GroupMember[] = [];
 
   beforeAll(async () => {
     Logger.overrideLogger(false);
-    kafka = await testKafka();
+    kafka = await sharedKafka();
   });
   afterEach(() => Promise.all(members.splice(0).map((member) => member.close())));
-  afterAll(() => kafka?.destroy());
 
   const client = (more: Partial<KafkaSettings>) =>
     new KafkaClient({ brokers: kafka.brokers, tls: false, ...more }, 'test');
 
   async function makeTopic(through: KafkaClient, partitions: number): Promise<string> {
-    const topic = `events-${(topics += 1)}`;
+    const topic = uniqueName('events');
     const admin = await through.admin();
     await admin.ensureTopic({ topic, partitions, replication: 1 });
     await admin.close();

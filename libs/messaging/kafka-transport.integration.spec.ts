@@ -6,8 +6,7 @@ import { NestFactory } from '@nestjs/core';
 import { EventPattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
 import { Kafka, logLevel, type Producer } from 'kafkajs';
 import type { Pool } from 'pg';
-import type { KafkaCluster } from '../../local/embedded-kafka';
-import { kafkaClients, kafkaIsInstalled, testKafka } from '../../test/support/kafka';
+import { kafkaClientsOfRun, kafkaIsInstalled, sharedKafka, uniqueName, type SharedKafka } from '../../test/support/kafka';
 import { sample } from '../../test/support/sample';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { arrivalsOf } from '../../test/support/topic';
@@ -28,17 +27,16 @@ const partitionOf = partitioner(partitions);
 const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
 
 /** Needs a real broker. Skipped where Java or Maven is missing: tools/install-counterparts. */
-(kafkaIsInstalled() ? describe : describe.skip).each(kafkaClients)('the Kafka transport on %s', (library) => {
+(kafkaIsInstalled() ? describe : describe.skip).each(kafkaClientsOfRun)('the Kafka transport on %s', (library) => {
   let database: TestDatabase;
   let pool: Pool;
-  let kafka: KafkaCluster;
+  let kafka: SharedKafka;
   let client: KafkaClient;
   let producer: Producer;
   let parkedMessages: ParkedMessages;
   let apps: INestMicroservice[];
   let topic: string;
   let group: string;
-  let tests = 0;
 
   beforeAll(async () => {
     Logger.overrideLogger(false);
@@ -46,7 +44,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
     await migrate(database.url, [...eventStoreMigrations, ...messagingMigrations]);
     pool = openPool(database.url, 20);
     parkedMessages = new ParkedMessages((text, values) => pool.query(text, values));
-    kafka = await testKafka();
+    kafka = await sharedKafka();
     client = new KafkaClient({ client: library, brokers: kafka.brokers, tls: false }, 'test');
     producer = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING }).producer({
       createPartitioner: () => () => 0,
@@ -56,16 +54,14 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
 
   afterAll(async () => {
     await producer?.disconnect();
-    await kafka?.destroy();
     await pool?.end();
     await database?.drop();
   });
 
   beforeEach(async () => {
     apps = [];
-    tests += 1;
-    topic = `events-${tests}`;
-    group = `group-${tests}`;
+    topic = uniqueName('events');
+    group = uniqueName('group');
     const admin = await client.admin();
     await admin.ensureTopic({ topic, partitions, replication: 1 });
     await admin.close();
@@ -327,7 +323,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
   });
 
   it('waits for its topic', async () => {
-    const waiting = `later-${tests}`;
+    const waiting = uniqueName('later');
     const seen: string[] = [];
     const { transport } = await consumer((each) => void seen.push(eventId(each)), { topic: waiting });
     await sleep(800);

@@ -90,7 +90,7 @@ const meant: readonly {
 
 /** Bounds the run: so many cases of an operation in each phase, and a time after which it ends whatever it has done. */
 const casesEach = sample(2, 10);
-const seconds = sample(90, 120);
+const seconds = sample(45, 120);
 const seed = 17;
 
 describeJudged('the API, judged by schemathesis', () => {

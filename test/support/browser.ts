@@ -15,7 +15,7 @@ export const chromiumIsInstalled = (): boolean => existsSync(executablePath);
 export async function startChromium(): Promise<Browser> {
   const { chromium } = load('playwright-core') as typeof import('playwright-core');
   // The sandbox of Chromium needs rights that a container may not give; the pages here are ours.
-  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'] });
 }
 
 /** Keeps a picture of a page in test-results/pages. */
