@@ -109,8 +109,9 @@ export const runApp = ({ name, describe }: App): Promise<void> =>
     const app = await create(name, description);
     const logger = app.get(Logger);
     endOnFaults(name, logger);
-    endOnSignals(name, logger, () => closed(app));
-    await open(name, description, app);
+    const opened = open(name, description, app);
+    endOnSignals(name, logger, () => opened.then(() => closed(app)));
+    await opened;
     // Node itself writes the cache only at an exit, and an app ends by a signal.
     flushCompileCache();
   });
@@ -127,31 +128,69 @@ export const runApps = (name: string, groups: readonly (readonly AppToLoad[])[])
     orEnd(name, async () => {
       const logger = loggerOfProcess(name, loadSettings(process.env, ['LOG_LEVEL']).LOG_LEVEL);
       NestLogger.overrideLogger(logger);
-      const running: (() => Promise<void>)[][] = [];
+      const apps = new RunningApps(name);
       endOnFaults(name, logger);
-      endOnSignals(name, logger, async () => {
-        for (const group of running.toReversed()) await Promise.all(group.map((close) => close()));
-      });
-      for (const group of groups) {
-        const opening: Promise<void>[] = [];
-        const closing: (() => Promise<void>)[] = [];
-        running.push(closing);
-        for (const { name: part, load } of group) {
-          const scope = new AppScope(part);
-          const begin = (work: () => Promise<void>) => scope.run(() => orEnd(`${name}: ${part}`, work));
-          await begin(async () => {
-            const description = (await load()).describe();
-            const app = await create(part, description);
-            closing.push(() => scope.run(() => closed(app)));
-            // The next one is created meanwhile.
-            opening.push(begin(() => open(part, description, app)));
-          });
-        }
-        await Promise.all(opening);
-      }
+      endOnSignals(name, logger, () => apps.stop());
+      await apps.start(groups);
       flushCompileCache();
     }),
   );
+
+interface RunningApp {
+  readonly name: string;
+  readonly opened: Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+/** Starts the apps of a process group by group, and stops those that it has started. */
+class RunningApps {
+  private readonly groups: RunningApp[][] = [];
+  private creating = Promise.resolve();
+  private isStopping = false;
+
+  constructor(private readonly process: string) {}
+
+  /** Resolves when all apps are ready. After a stop it begins no other one. */
+  async start(groups: readonly (readonly AppToLoad[])[]): Promise<void> {
+    for (const group of groups) {
+      const running: RunningApp[] = [];
+      this.groups.push(running);
+      for (const app of group) {
+        if (this.isStopping) return;
+        await (this.creating = this.create(app, running));
+      }
+      await Promise.all(running.map(({ opened }) => opened));
+    }
+  }
+
+  private create({ name, load }: AppToLoad, running: RunningApp[]): Promise<void> {
+    const scope = new AppScope(name);
+    const begin = (work: () => Promise<void>) => scope.run(() => orEnd(`${this.process}: ${name}`, work));
+    return begin(async () => {
+      const description = (await load()).describe();
+      const app = await create(name, description);
+      // The next one is created meanwhile.
+      const opened = begin(() => open(name, description, app));
+      running.push({ name, opened, close: () => scope.run(() => closed(app)) });
+    });
+  }
+
+  /**
+   * Stops the groups in the reverse order. An app that cannot stop keeps no other one from doing so.
+   *
+   * @throws {Error} that says which could not stop, and why, when all others have.
+   */
+  async stop(): Promise<void> {
+    this.isStopping = true;
+    // One that is closed while it opens would say that it cannot start.
+    await this.creating;
+    const faults: string[] = [];
+    const end = ({ name, opened, close }: RunningApp) =>
+      opened.then(close).catch((error: unknown) => void faults.push(`${name}: ${textOf(error)}`));
+    for (const group of this.groups.toReversed()) await Promise.all(group.map(end));
+    if (faults.length > 0) throw new Error(faults.join('\n'));
+  }
+}
 
 /** Does what a process starts with. When it fails, it writes one clear message and exits with status 1. */
 async function orEnd(name: string, start: () => Promise<void>): Promise<void> {
@@ -177,7 +216,7 @@ async function open(name: string, { port, host }: AppToRun, app: NestFastifyAppl
   app.get(Logger).log(`${name} listens on port ${port}`);
 }
 
-const closed = (app: NestFastifyApplication): Promise<void> => app.close().then(endTracing);
+const closed = (app: NestFastifyApplication): Promise<void> => app.close().finally(endTracing);
 
 const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
@@ -240,5 +279,8 @@ function endOnSignals(name: string, logger: Logger, close: () => Promise<void>):
 }
 
 /** Waits for the work at most for the given milliseconds, and says whether it was done by then. */
-const inTime = (milliseconds: number, work: Promise<void>): Promise<boolean> =>
-  Promise.race([work.then(() => true), delay(milliseconds, false)]);
+async function inTime(milliseconds: number, work: Promise<void>): Promise<boolean> {
+  const over = new AbortController();
+  const late = delay(milliseconds, false, { signal: over.signal }).catch(() => false);
+  return Promise.race([work.then(() => true), late]).finally(() => over.abort());
+}
