@@ -3,6 +3,7 @@ import { createWriteStream, existsSync, mkdirSync, renameSync, type WriteStream 
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
+import { visible } from '@app/runtime';
 import { RestartBackOff, startingAgain } from './restart-back-off';
 import { spawnWithParent } from './spawn-with-parent';
 
@@ -157,12 +158,13 @@ export class AppProcess {
 
   private heard(line: string): void {
     if (!this.log.writableEnded) this.log.write(`${line}\n`);
-    this.tail.push(line);
+    this.tail.push(visible(line));
     if (this.tail.length > tailLines) this.tail.shift();
     const warning = warningOf(line);
     if (!warning || this.stopping) return;
     const now = Date.now();
     if (now - (this.shown.get(warning) ?? 0) < repeatAfterMs) return;
+    for (const [text, at] of this.shown) if (now - at >= repeatAfterMs) this.shown.delete(text);
     this.shown.set(warning, now);
     this.options.say(warning);
   }
@@ -191,14 +193,18 @@ interface LogLine {
   readonly err?: { readonly message?: string };
 }
 
-/** Gives the app and the text of a structured log line of level warn (40) or above. */
+/**
+ * Gives the app and the text of a structured log line of level warn (40) or above, with hidden characters as escapes.
+ */
 function warningOf(line: string): string | undefined {
   if (!line.startsWith('{')) return undefined;
   try {
     const { level, app, msg, err } = JSON.parse(line) as LogLine;
     if (level === undefined || level < 40) return undefined;
     const word = level >= 50 ? 'error' : 'warning';
-    return `${app ?? 'all-in-one'} ${word}: ${msg ?? ''}${err?.message && err.message !== msg ? ` (${err.message})` : ''}`;
+    const reason = err?.message && err.message !== msg ? ` (${err.message})` : '';
+    // What the line has as escapes is read as the characters themselves.
+    return visible(`${app ?? 'all-in-one'} ${word}: ${msg ?? ''}${reason}`);
   } catch {
     return undefined;
   }
