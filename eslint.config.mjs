@@ -13,6 +13,13 @@ const sendmux = {
   },
 };
 
+const eventPattern = {
+  name: '@nestjs/microservices',
+  importNames: ['EventPattern'],
+  message: 'It takes any name. OnEvent of @app/subscriptions takes those of events that exist.',
+};
+const printedBy = 'print, printLines, printJson and say of output.ts write what is hidden as escapes.';
+
 export default tseslint.config(
   { ignores: ['dist/**', 'node_modules/**', '**/*.{js,cjs,mjs}', 'web/shared/api-types.d.ts'] },
   js.configs.recommended,
@@ -46,20 +53,7 @@ export default tseslint.config(
   },
   {
     files: ['apps/**/*.ts'],
-    rules: {
-      'no-restricted-imports': [
-        'error',
-        {
-          paths: [
-            {
-              name: '@nestjs/microservices',
-              importNames: ['EventPattern'],
-              message: 'It takes any name. OnEvent of @app/subscriptions takes those of events that exist.',
-            },
-          ],
-        },
-      ],
-    },
+    rules: { 'no-restricted-imports': ['error', { paths: [eventPattern] }] },
   },
   {
     // What others have written must not reach an operator's terminal as a command, nor pass for another line.
@@ -68,12 +62,18 @@ export default tseslint.config(
     rules: {
       'no-restricted-properties': [
         'error',
-        ...['stdout', 'stderr'].map((property) => ({
-          object: 'process',
-          property,
-          message: 'print, printLines, printJson and say of output.ts write what is hidden as escapes.',
-        })),
+        ...['stdout', 'stderr'].map((property) => ({ object: 'process', property, message: printedBy })),
       ],
+      'no-restricted-imports': [
+        'error',
+        {
+          paths: [
+            eventPattern,
+            ...['process', 'node:process', 'console', 'node:console'].map((name) => ({ name, message: printedBy })),
+          ],
+        },
+      ],
+      'no-console': 'error',
     },
   },
   {

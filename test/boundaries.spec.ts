@@ -146,7 +146,7 @@ interface LintResult {
 
 describe('the lint rules of this repository', () => {
   const driver = "import { Client, Pool as Waters, type PoolClient } from 'pg';";
-  /** The text of each file, and the rules that its last line breaks. */
+  /** The text of each file, and the rules that a line of it breaks: its last one, unless another one is named. */
   const cases: Record<string, { text: string; breaks: string[] }> = {
     'libs/tasks/planted-pool.ts': {
       text: `${driver}\nexport const planted = (sea: Waters) => sea.connect();`,
@@ -210,6 +210,30 @@ describe('the lint rules of this repository', () => {
       text: "export const planted = (text: string) => text.replace(/^\\s+/, '');",
       breaks: [],
     },
+    'apps/cli/planted-print.ts': {
+      text: 'export const planted = (text: string) => process.stdout.write(text);',
+      breaks: ['no-restricted-properties'],
+    },
+    'apps/cli/planted-stream.ts': {
+      text: 'const { stderr } = process;\nexport const planted = (text: string) => stderr.write(text);',
+      breaks: ['no-restricted-properties 1'],
+    },
+    'apps/cli/planted-import.ts': {
+      text: "import { stdout } from 'node:process';\nexport const planted = (text: string) => stdout.write(text);",
+      breaks: ['no-restricted-imports 1'],
+    },
+    'apps/cli/planted-console.ts': {
+      text: 'export const planted = (text: string) => console.log(text);',
+      breaks: ['no-console'],
+    },
+    'apps/cli/planted-pattern.ts': {
+      text: "import { EventPattern } from '@nestjs/microservices';\nexport const planted = EventPattern;",
+      breaks: ['no-restricted-imports 1'],
+    },
+    'libs/tasks/planted-print.ts': {
+      text: 'export const planted = (text: string) => process.stdout.write(text);',
+      breaks: [],
+    },
     'libs/tasks/planted-other.ts': {
       text: `${driver}\nexport const planted = (far: { connect(): void }) => far.connect();`,
       breaks: [],
@@ -222,14 +246,17 @@ describe('the lint rules of this repository', () => {
     const caught = results.map(({ filePath, messages }) => [
       Object.keys(files).find((path) => filePath.endsWith(`/${path}`)),
       messages
-        .filter(({ ruleId }) => ruleId && /^(sendmux|regexp)\//.test(ruleId))
-        .map(({ ruleId, line }) => `${line} ${ruleId}`),
+        .filter(
+          ({ ruleId }) =>
+            ruleId && /^(sendmux\/|regexp\/|no-restricted-(imports|properties)$|no-console$)/.test(ruleId),
+        )
+        .map(({ ruleId, line }) => `${ruleId} ${line}`),
     ]);
     expect(Object.fromEntries(caught)).toEqual(
       Object.fromEntries(
         Object.entries(cases).map(([path, { text, breaks }]) => [
           path,
-          breaks.map((rule) => `${text.split('\n').length} ${rule}`),
+          breaks.map((rule) => (rule.includes(' ') ? rule : `${rule} ${text.split('\n').length}`)),
         ]),
       ),
     );
