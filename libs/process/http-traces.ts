@@ -1,5 +1,5 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import { isIn, openTrace, runIn, type Span } from '@app/tracing';
+import { openTrace, runIn, type Span } from '@app/tracing';
 import type { FastifyInstance } from 'fastify';
 import { requestId } from './request-id';
 
@@ -32,7 +32,7 @@ export class HttpTraces {
     };
   }
 
-  /** Names spans after their routes, and has handlers run in them, since reading a body loses the context. */
+  /** Names spans after their routes. */
   followIn(fastify: FastifyInstance): void {
     fastify.addHook('onRequest', ({ raw, routeOptions: { url } }, _, done) => {
       const opened = this.spans.get(raw);
@@ -41,11 +41,6 @@ export class HttpTraces {
         opened.set({ 'http.route': url });
       }
       done();
-    });
-    fastify.addHook('preValidation', ({ raw }, _, done) => {
-      const opened = this.spans.get(raw);
-      if (opened && !isIn(opened)) runIn(opened, done);
-      else done();
     });
   }
 

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { logLines } from '@app/runtime';
+import { runIn, traceIds, type Span } from '@app/tracing';
 import { fastify, type FastifyInstance } from 'fastify';
 import { runningRequest, RequestLog } from './request-log';
 
@@ -17,15 +19,31 @@ interface Line {
 let lines: Line[];
 let server: FastifyInstance;
 let said: object;
+let saidBefore: object;
+/** The span that all requests are below. */
+const span = { ids: { trace_id: 'a'.repeat(32), span_id: 'b'.repeat(16) } } as Span;
 
 async function serve(level: string): Promise<void> {
-  server = fastify();
+  server = fastify({
+    serverFactory: (handler) => createServer((request, response) => runIn(span, () => handler(request, response))),
+  });
   new RequestLog('gateway', level).followIn(server);
-  server.get('/ok', () => ({ said: (said = runningRequest()) }));
-  server.post('/body', () => ({ said: (said = runningRequest()) }));
+  server.addHook('onRequest', async () => {
+    saidBefore = runningRequest();
+    await Promise.resolve();
+  });
+  server.get('/ok', ({ raw }) => {
+    raw.url = '/changed';
+    return { said: (said = runningRequest()) };
+  });
+  server.post('/body', () => ({ said: (said = { ...runningRequest(), ...traceIds() }) }));
   server.get('/health/live', () => ({}));
   server.get('/broken', (_, reply) => reply.status(503).send({}));
   server.get('/slow', () => new Promise(() => undefined));
+  const large = 'x'.repeat(50_000_000);
+  server.post('/large', () => large);
+  server.post('/large-failure', (_, reply) => reply.status(503).send(large));
+  server.post('/slow', () => new Promise(() => undefined));
   await server.listen({ port: 0, host: '127.0.0.1' });
 }
 const origin = () => `http://127.0.0.1:${(server.server.address() as AddressInfo).port}`;
@@ -58,6 +76,7 @@ it('logs one line for each request, without keys and addresses', async () => {
     request_id: 'asked-by-me',
     req: { method: 'GET', url: '/ok?key=smx_[hidden]&of=[address]' },
     res: { status: 200 },
+    ...span.ids,
     msg: 'request completed',
   });
   expect(ok!.responseTime).toBeGreaterThanOrEqual(0);
@@ -68,27 +87,52 @@ it('logs one line for each request, without keys and addresses', async () => {
 it('names the request in what is logged meanwhile, also once its body was read', async () => {
   await serve('info');
   await fetch(`${origin()}/ok`, { headers: { 'x-request-id': 'asked-by-me' } });
-  expect(said).toEqual({ request_id: 'asked-by-me' });
+  expect([saidBefore, said]).toEqual([{ request_id: 'asked-by-me' }, { request_id: 'asked-by-me' }]);
   const { port } = server.server.address() as AddressInfo;
   const socket = connect(port, '127.0.0.1');
-  const head = 'POST /body HTTP/1.1\r\nhost: a\r\nx-request-id: in-two-parts\r\ncontent-type: application/json\r\n';
-  socket.write(`${head}content-length: 2\r\n\r\n{`);
-  await new Promise((done) => setTimeout(done, 50));
-  socket.write('}');
-  await once(socket, 'data');
+  for (const id of ['in-two-parts-1', 'in-two-parts-2']) {
+    const head = `POST /body HTTP/1.1\r\nhost: a\r\nx-request-id: ${id}\r\ncontent-type: application/json\r\n`;
+    socket.write(`${head}content-length: 2\r\n\r\n{`);
+    await new Promise((done) => setTimeout(done, 50));
+    socket.write('}');
+    await once(socket, 'data');
+    expect(said).toEqual({ request_id: id, ...span.ids });
+  }
   socket.destroy();
-  expect(said).toEqual({ request_id: 'in-two-parts' });
   expect(runningRequest()).toEqual({});
 });
 
-it('says of a request whose client has gone that it was aborted, without a status', async () => {
+it.each([
+  ['', 'GET /slow HTTP/1.1\r\nhost: a\r\n\r\n'],
+  [
+    ' once its body was read',
+    'POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}',
+  ],
+  [
+    ' while its body was read',
+    'POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{',
+  ],
+])('says of a request whose client has gone%s that it was aborted, without a status', async (_when, sent) => {
   await serve('info');
   const { port } = server.server.address() as AddressInfo;
   const socket = connect(port, '127.0.0.1');
-  socket.write('GET /slow HTTP/1.1\r\nhost: a\r\n\r\n');
+  socket.write(sent);
   await new Promise((done) => setTimeout(done, 50));
   socket.destroy();
   expect(await logged(1)).toMatchObject([{ level: 30, res: { status: null }, msg: 'request aborted' }]);
+});
+
+it.each([
+  ['/large', 200, 30],
+  ['/large-failure', 503, 40],
+])('says that %s was aborted where the client has gone before it had the whole answer', async (path, status, level) => {
+  await serve('info');
+  const { port } = server.server.address() as AddressInfo;
+  const socket = connect(port, '127.0.0.1');
+  socket.write(`POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}`);
+  await once(socket, 'readable');
+  socket.destroy();
+  expect(await logged(1)).toMatchObject([{ level, res: { status }, msg: 'request aborted' }]);
 });
 
 it('leaves out the requests of operators', async () => {

@@ -40,12 +40,6 @@ export class RequestLog {
       if (isHeard && !quiet.test(raw.url ?? '')) this.await(raw, reply.raw);
       running.run(requestId(raw), done);
     });
-    // Reading a body loses the context.
-    fastify.addHook('preValidation', ({ raw }, _, done) => {
-      const id = requestId(raw);
-      if (running.getStore() === id) done();
-      else running.run(id, done);
-    });
   }
 
   private await(request: IncomingMessage, response: ServerResponse): void {
@@ -54,10 +48,9 @@ export class RequestLog {
     const { url = '' } = request;
     const trace = traceIds();
     response.once('close', () => {
-      const { statusCode, headersSent, writableEnded } = response;
+      const { statusCode, headersSent, writableFinished } = response;
       const level = statusCode >= 500 ? 'warn' : 'info';
       if (!this.logger.isLevelEnabled(level)) return;
-      const isWhole = writableEnded && !request.readableAborted;
       this.logger[level](
         {
           request_id: requestId(request),
@@ -66,7 +59,7 @@ export class RequestLog {
           res: { status: headersSent ? statusCode : null },
           responseTime: Date.now() - begun,
         },
-        isWhole || level === 'warn' ? 'request completed' : 'request aborted',
+        writableFinished ? 'request completed' : 'request aborted',
       );
     });
   }

@@ -3,7 +3,6 @@ export { knownTraceparent } from './traceparent';
 export {
   carried,
   endTracing,
-  isIn,
   isTracing,
   openTrace,
   originOf,

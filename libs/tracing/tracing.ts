@@ -79,9 +79,6 @@ export const openTrace = (name: string, options: SpanOptions & Origin): Span | u
 /** Does work as a part of a span, which stays open. */
 export const runIn = <T>(opened: Span, work: () => T): T => current.run(opened, work);
 
-/** Whether a span is the running one. */
-export const isIn = (opened: Span): boolean => current.getStore() === opened;
-
 /** Gives the running span as it is stored and sent with what it leads to; undefined where no trace runs. */
 export function carried(): { readonly traceparent: string } | undefined {
   const running = current.getStore();
