@@ -21,6 +21,13 @@ it('reads with one query what is asked for in one turn, each key once', async ()
   expect(asked).toEqual([['a', 'b', 'absent']]);
 });
 
+it('reads together what is asked for later in the same turn, as by a request whose step before is done', async () => {
+  const later = Promise.resolve().then(() => together.of('b'));
+  const last = new Promise((done) => process.nextTick(() => done(together.of('c'))));
+  await Promise.all([together.of('a'), later, last]);
+  expect(asked).toEqual([['a', 'b', 'c']]);
+});
+
 it('reads anew what is asked for in the next turn, while the query before is under way', async () => {
   const first = together.of('a');
   await new Promise((done) => setImmediate(done));
