@@ -100,6 +100,8 @@ export class HttpServers {
       connectionsCheckingInterval: checkEveryMs,
       // Node's own refusal would have no body.
       requireHostHeader: false,
+      // An option of Node in the environment would have requests read of which others see another end.
+      insecureHTTPParser: false,
     });
     server.on('request', (request: IncomingMessage, response: ServerResponse) => {
       for (const [name, value] of this.fields) response.setHeader(name, value);
