@@ -278,7 +278,7 @@ export function itIsLinear(
   readers: Readonly<Record<string, Reader>>,
   seed: number,
   numRuns: number,
-  most = sample(longest / 2, longest),
+  most = sample(longest / 4, longest),
   every = 1,
 ): void {
   const texts = known.filter((_, i) => i % every === 0);

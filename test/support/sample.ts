@@ -5,8 +5,8 @@
 export const sample = (usual: number, whole: number): number => (process.env.WHOLE ? whole : usual);
 
 /**
- * Gives the variants of a suite that a run takes, such as the transports: all of them with `WHOLE=1`, and otherwise one,
- * by the number `VARIANT`. `make test` takes 0 or 1 by chance, and prints it; a suite that is run alone takes 0.
+ * Gives the variants of a suite that a run takes, such as the transports: all of them with `WHOLE=1`, and otherwise
+ * one, by the number `VARIANT`. `make test` takes 0 or 1 by chance, and prints it; a suite that is run alone takes 0.
  */
 export const variantsOfRun = <T>(variants: readonly T[]): readonly T[] =>
   process.env.WHOLE ? variants : [variants[Number(process.env.VARIANT ?? 0) % variants.length]!];
