@@ -23,7 +23,14 @@ import { concurrency, ShardPlaces } from './shard-places';
 import { oneKey } from '../../test/support/mailbox-keys';
 
 type SesTrouble =
-  'refuses' | 'denies' | 'refuses MAIL FROM' | 'denies MAIL FROM' | 'denies tenants' | 'hangs' | 'deletes late';
+  | 'refuses'
+  | 'denies'
+  | 'refuses MAIL FROM'
+  | 'denies MAIL FROM'
+  | 'denies tenants'
+  | 'hangs'
+  | 'does not answer'
+  | 'deletes late';
 
 const never = new Promise<never>(() => undefined);
 
@@ -193,6 +200,7 @@ class World {
     },
     get: async (name: string) => {
       await Promise.resolve();
+      if (this.trouble.ses === 'does not answer') throw new SesUnavailable('no answer');
       return this.identity(name);
     },
     setMailFrom: async (name: string, domain: string) => {
@@ -521,6 +529,21 @@ describe('both or neither, with a death at every point', () => {
       expect((await world.state('mdom_1')).status).toBe('deleted');
       nothingLeft(world);
     });
+  });
+
+  it('a deletion does not end, and its name is not free, while SES does not answer', async () => {
+    const world = new World();
+    await world.execute(add('mdom_1'));
+    await world.settle('mdom_1');
+    await world.execute(new RequestDeletion('mdom_1', context));
+    world.trouble.ses = 'does not answer';
+    for (let tries = 0; tries < 3; tries++)
+      await expect(world.converge('mdom_1', tries > 0)).rejects.toThrow(SesUnavailable);
+    expect((await world.state('mdom_1')).status).toBe('deleting');
+    expect(world.ses.get(name)).toBe('mdom_1');
+    delete world.trouble.ses;
+    await world.settle('mdom_1');
+    nothingLeft(world);
   });
 });
 

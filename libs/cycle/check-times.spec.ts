@@ -54,11 +54,30 @@ describe('when a domain was, and will be, looked at', () => {
     const fresh = { createdAt, verifiedAt: null, checkedAt: null, status: 'pending' } as const;
     expect(times(fresh, turn + 90_000, closed, turn + minute).lastCheckedAt).toBeNull();
   });
+  it('follows from a slot in which the domain was certain to be watched', () => {
+    const added = (beforeMs: number) =>
+      times({ createdAt: new Date(turn - beforeMs), checkedAt: null }, turn + minute, closed);
+    expect(added(minute).lastCheckedAt).toEqual(at(turn + 5_000));
+    expect(added(minute - 1).lastCheckedAt).toBeNull();
+    // In a short cycle that is sooner: a tenth of it.
+    const second = 1_000;
+    const short = (beforeMs: number) => {
+      const [began, now] = [cycle + offsetOf(slot, 10 * second), cycle + 20 * second];
+      const of = domain({ createdAt: new Date(began - beforeMs), checkedAt: null });
+      return checkTimes(of, new Map([[slot, { cycle, at: began + 1 }]]), now, 10 * second).lastCheckedAt;
+    };
+    expect([short(second), short(second - 1)]).toEqual([at(cycle + offsetOf(slot, 10 * second) + 1), null]);
+  });
   it('follows the young ages of a domain that was never verified', () => {
     const createdAt = new Date(turn + hour);
     const fresh = { createdAt, verifiedAt: null, checkedAt: null, status: 'pending' } as const;
     const after = (minutes: number) => turn + hour + minutes * minute;
     expect(times(fresh, after(0), closed, after(0))).toEqual({ lastCheckedAt: null, nextCheckAt: at(after(1)) });
+    expect(times(fresh, after(1), closed, after(1))).toEqual({
+      lastCheckedAt: at(after(1)),
+      nextCheckAt: at(after(2)),
+    });
+    expect(times({ ...fresh, status: 'deleting' }, after(1), closed, after(1)).lastCheckedAt).toBeNull();
     expect(times(fresh, after(1.5), closed, after(1.5))).toEqual({
       lastCheckedAt: at(after(1)),
       nextCheckAt: at(after(2)),
@@ -82,6 +101,9 @@ describe('when a domain was, and will be, looked at', () => {
       lastCheckedAt: null,
       nextCheckAt: at(turn + hour + 30 * minute),
     });
+    const atItsAge = new Date(turn + hour + 30 * minute);
+    const then = turn + hour + 31 * minute;
+    expect(times({ ...upgraded, receivingSince: atItsAge }, then, closed, then).lastCheckedAt).toBeNull();
   });
   it('ignores the young ages of a domain that was verified before', () =>
     expect(times({ status: 'pending', createdAt: new Date(turn) }, turn + 90_000, closed, turn).nextCheckAt).toEqual(

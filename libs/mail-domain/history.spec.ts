@@ -122,6 +122,44 @@ it('tells of a fault of tomorrow that SES is repaired of', () =>
     'Amazon SES was found not to have mail.acme.com as it should (constructor), and that is to be mended.',
   ));
 
+it.each([
+  ['no_mail_from', 'Amazon SES was asked to send the mail of mail.acme.com with a MAIL FROM domain of its own.'],
+  ['no_tenant', 'Amazon SES was asked to count the mail of mail.acme.com with that of its team alone.'],
+] as const)('tells of %s, which an operator has asked to be mended', (fault, sentence) =>
+  expect(told(added, provisioned, event('IdentityRepairRequested', { fault }))[2]).toBe(sentence),
+);
+
+it.each([
+  ['off', 0, 'take mail from every sender now, by 0 rules'],
+  ['allowlist', 1, 'take mail only from the senders that are allowed now, by one rule'],
+  ['denylist', 2, 'take mail from every sender now but those that are denied, by 2 rules'],
+  ['constructor', 2, 'filter senders in a way that this release does not know, by 2 rules'],
+])('tells of rules about senders: %s', (mode, rules, said) => {
+  const changed = event('SenderFiltersChanged', { mode: mode as 'off', rules, digest: '' });
+  expect(told(added, provisioned, changed)[2]).toBe(`The mailboxes on mail.acme.com ${said}.`);
+});
+
+it.each([
+  ['failure', 1, 'The owner of the team was told by e-mail that mail.acme.com has failed.'],
+  ['recovery', 2, '2 owners of the team were told by e-mail that mail.acme.com is verified again.'],
+  [
+    'new_records',
+    2,
+    '2 owners of the team were told by e-mail that mail.acme.com has other DKIM records, which have to be placed anew.',
+  ],
+  ['expiry', 2, '2 owners of the team were told by e-mail that mail.acme.com expires unless it is verified.'],
+  [
+    'ownership_gone',
+    2,
+    '2 owners of the team were told by e-mail that the ownership record of mail.acme.com is gone, so that another team may claim the name.',
+  ],
+  ['released', 2, '2 owners of the team were told by e-mail that another team has mail.acme.com now.'],
+  ['constructor', 2, '2 owners of the team were told by e-mail about mail.acme.com (constructor).'],
+])('tells what owners were told: %s', (about, owners, sentence) => {
+  const toldOwners = event('OwnersTold', { about: about as 'failure', notice: 1, owners });
+  expect(told(added, provisioned, toldOwners)[2]).toBe(sentence);
+});
+
 it('tells that a domain expires', () => {
   const announced = event('ExpiryAnnounced', { expiresAt: '2026-05-15T10:00:00.000Z' });
   expect(told(added, provisioned, announced, event('DomainExpired', {})).slice(2)).toEqual([
@@ -142,6 +180,15 @@ it('tells both sides of a claim', () => {
   expect(told(added, provisioned, ...verified, released)[4]).toBe(
     never.replace('it was never verified here', 'the ownership record of this team was gone'),
   );
+  const sendOnly = event('DomainAdded', { name: 'mail.acme.com', team: 'team_a', deadline: at, mode: 'send_only' });
+  const upgraded = event('ReceivingEnabled', {});
+  expect(told(sendOnly, provisioned, upgraded, released).slice(2)).toEqual([
+    'mail.acme.com is to receive mail too; it is pending until its MX record is in place.',
+    never,
+  ]);
+  expect(told(sendOnly, provisioned, ...verified, upgraded, released)[5]).toBe(
+    never.replace('it was never verified here', 'the ownership record of this team was gone'),
+  );
   const won = { name: 'mail.acme.com', team: 'team_b', deadline: at, claim: 'claim_1' };
   expect(told(event('DomainAdded', { ...won, replaces: 'mdom_2' }))).toEqual([
     'mail.acme.com was added by a claim: your team has proved that the name is its own, which another team had without proof.',
@@ -149,7 +196,6 @@ it('tells both sides of a claim', () => {
   expect(told(event('DomainAdded', { ...won, mode: 'send_only' }))).toEqual([
     'mail.acme.com was added to send mail only by a claim: your team has proved that the name is its own.',
   ]);
-  expect(actorOf('claims').words).toBe('Sendmux, for the claim of another team');
 });
 
 it.each([
@@ -157,6 +203,9 @@ it.each([
   ['slnk_1', 'key', 'The setup link slnk_1'],
   ['provisioning', 'process', 'Sendmux, provisioning'],
   ['verification-scheduler', 'process', 'Sendmux, the verification cycle'],
+  ['notifier', 'process', 'Sendmux, the notifier'],
+  ['operator', 'process', 'Sendmux, an operator'],
+  ['claims', 'process', 'Sendmux, for the claim of another team'],
   ['gateway', 'process', 'Sendmux, the process gateway'],
 ])('tells who %s is', (actor, type, words) => expect(actorOf(actor)).toEqual({ type, id: actor, words }));
 
@@ -167,6 +216,9 @@ it('tells of a move to another shard of SES', () => {
   const moved = (mailFromChanged: boolean) => event('IdentityMoved', { from, to, mailFromChanged });
   const failed = event('IdentityMoveFailed', { reason: 'An operator has cancelled it', recordsChanged: true });
   const life = [added, provisioned, requested, prepared, event('IdentityMoveCancelled', {}), failed];
+  expect(told(...life, requested, prepared, moved(false))[8]).toBe(
+    'Amazon SES has seen the new DKIM records of mail.acme.com, which sends with them from now on.',
+  );
   expect(told(...life, requested, prepared, moved(true), event('IdentityMoveCompleted', {})).slice(2)).toEqual([
     'mail.acme.com is to move to another account or Region of Amazon SES, and goes on to send meanwhile.',
     'Amazon SES (us-east-1) has mail.acme.com a second time now, with other DKIM records, which have to be placed beside those that are there.',

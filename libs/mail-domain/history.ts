@@ -142,7 +142,7 @@ export type Before = MailDomain | Facts;
 
 /** Describes an event in one or two sentences of Australian English, for people and not to be parsed. */
 export function sentenceOf(event: DomainEvent, before: Before): string {
-  const name = event.type === 'DomainAdded' ? event.data.name : 'name' in before ? before.name : event.domainId;
+  const name = 'name' in before ? before.name : event.domainId;
   const wasVerified = 'verifiedAt' in before && before.verifiedAt !== null;
   // An upgrade to receiving takes back the time of the last success, and not that of the first.
   const wasEverVerified = wasVerified || ('firstVerifiedAt' in before && before.firstVerifiedAt !== undefined);

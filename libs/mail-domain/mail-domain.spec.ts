@@ -172,6 +172,8 @@ describe('the claim of another team', () => {
       expect([last, state.status]).toEqual([['DomainReleased'], 'released']);
     }
     expect(after(release(record), new CompleteDeletion(id, context)).state.status).toBe('deleted');
+    const { claim } = release(record).data;
+    expect(after(release(record)).events.at(-1)!.data).toEqual({ claim });
   });
   it('is refused while the ownership record of one that was ever verified is there, failed or not', () => {
     const lives = [[], [requested(broken)], [cycle(1, broken), cycle(2, broken)]];
@@ -282,6 +284,17 @@ describe('verification over time', () => {
       expect(events[1]).toMatchObject({ data: { failing: [{ check: 'mx' }, { check: 'another', decides: false }] } });
     });
   });
+  it('records what DNSSEC says of the zone, where it was told', () => {
+    const recorded = (command: RecordCheck) => after(command).events.find(({ type }) => type === 'DnsChecked')!.data;
+    const signed = new RecordCheck(id, { ...requested().data, dnssec: 'secure' }, context);
+    expect(recorded(signed)).toMatchObject({ dnssec: 'secure' });
+    expect(recorded(requested())).not.toHaveProperty('dnssec');
+  });
+  it('takes a look that was of the records that it wants, whichever way it is used', () => {
+    const { dkimTokens } = provision.data;
+    const of = new RecordCheck(id, { ...requested().data, of: { dkimTokens } }, context);
+    expect(after(of).last).toEqual(['DnsChecked', 'DomainVerified']);
+  });
   it('keeps what SES says of the MAIL FROM domain, and records news of it alone', () => {
     const says = (sesMailFromStatus: 'pending' | 'success') => {
       const { data } = requested();
@@ -304,6 +317,8 @@ describe('verification over time', () => {
     expect(last).toEqual(['DnsChecked', 'VerificationFailed']);
     expect(state).toMatchObject({ status: 'failed', episodes: 1 });
     expect(after(requested(), cycle(1, broken), cycle(2, broken), cycle(3, broken)).last).toEqual([]);
+    // No cycle looks at a failed domain any more, whatever it might find.
+    expect(after(requested(), cycle(1, broken), cycle(2, broken), cycle(3)).last).toEqual([]);
   });
   it('H5 the next sweep passes: verified, strikes cleared, nobody told', () => {
     const { state, types } = after(requested(), cycle(1, broken), cycle(2), cycle(3, broken));
@@ -326,6 +341,9 @@ describe('verification over time', () => {
   it('H14 requested checks demote and never strike', () => {
     expect(after(requested(), requested(broken)).state).toMatchObject({ status: 'pending', strikes: 0 });
     expect(after(requested(), requested(broken), requested(unknown)).last).toEqual(['DnsChecked']);
+    const worse = after(requested(), requested(broken), requested({ mx: 'fail', spf: 'fail' }));
+    expect([worse.last, worse.state]).toMatchObject([['DnsChecked'], { status: 'pending', strikes: 0 }]);
+    expect(after(requested(), cycle(1, unknown)).state).not.toHaveProperty('strikes');
     const struck = after(requested(), requested(broken), cycle(1, broken));
     expect(struck.state).toMatchObject({ status: 'pending', strikes: 1 });
     expect(after(requested(), requested(broken), cycle(1, broken), cycle(2, broken)).state.status).toBe('failed');
@@ -346,6 +364,8 @@ describe('verification over time', () => {
     const late = (lookedAt: string) => new RecordCheck(id, { ...cycle(1, broken).data, lookedAt }, context);
     expect(after(requested(), late('2026-04-15T09:59:59.000Z')).last).toEqual([]);
     expect(after(requested(), late('2026-04-15T10:00:00.000Z')).last).toContain('VerificationLapsed');
+    const asked = new RecordCheck(id, { ...requested(broken).data, lookedAt: '2026-04-15T09:59:59.000Z' }, context);
+    expect(after(requested(), asked).last).toContain('VerificationLapsed');
   });
   it('F1 F6 a DKIM that is waiting or in doubt moves nothing', () => {
     expect(after(look('scheduled', 1, { dkim: 'fail' }, 'pending')).state).toMatchObject({
@@ -470,6 +490,9 @@ describe('rules about senders', () => {
     expect(after(change('off', empty, 0)).last).toEqual([]);
     expect(after(change('allowlist', 'a'), change('allowlist', 'a')).last).toEqual([]);
     expect(after(change('allowlist', 'a'), change('denylist', 'a')).last).toEqual(['SenderFiltersChanged']);
+    expect(after(change('allowlist', 'a'), change('allowlist', 'b')).last).toEqual(['SenderFiltersChanged']);
+    const failed = after(requested(), cycle(1, broken), cycle(2, broken), change('allowlist', 'a'));
+    expect(failed.state).toMatchObject({ status: 'failed', senderFilters: { digest: 'a' } });
     expect(after(change('denylist', empty, 0)).last).toEqual(['SenderFiltersChanged']);
   });
   it('are none of a domain that only sends, is being deleted or is not there', () => {
@@ -494,6 +517,8 @@ describe('a domain that only sends', () => {
     ];
     expect(life(withoutMx, ...repair).state).toMatchObject({ status: 'verified', mode: 'send_only' });
     expect(life(withoutMx, new RequestDeletion(id, context)).state).toMatchObject({ mode: 'send_only' });
+    // A look that finds what the last one found verifies it anew after the upgrade.
+    expect(life(withoutMx, enable, withoutMx).last).toEqual(['DnsChecked', 'DomainVerified']);
     expect(run([addSendOnly, fail]).state).toMatchObject({ status: 'rolling_back', mode: 'send_only' });
   });
   it.each([
@@ -538,7 +563,8 @@ describe('what SES says of the identity', () => {
     const { state } = after(requested(), told(standing));
     expect(state).toMatchObject({ sesIdentity: standing });
     expect(after(told(standing), told(standing)).last).toEqual([]);
-    expect(after(told(standing), told({ ...standing, dkimSigningEnabled: false })).last).toEqual(['DnsChecked']);
+    for (const changed of [{ dkimSigningEnabled: false }, { verifiedForSending: false }])
+      expect(after(told(standing), told({ ...standing, ...changed })).last).toEqual(['DnsChecked']);
     expect(after(told(standing), requested()).last).toEqual([]);
   });
   it('is unknown after a repair, but of what the repair was not about', () => {
@@ -574,12 +600,17 @@ describe('what SES says of the identity', () => {
     expect(then('failed')).toEqual({ ...standing, verificationStatus: 'failed', verifiedForSending: false });
     expect(then('temporary_failure')).toEqual({ ...standing, verificationStatus: 'temporary_failure' });
     expect(then(null)).toEqual(standing);
+    const failed = { ...standing, verificationStatus: 'failed', verifiedForSending: false } as const;
+    expect(after(told(failed), look('scheduled', 1, broken, 'success')).state).toMatchObject({ sesIdentity: standing });
+    // What a look has asked SES for is not taken back by a status that says nothing new.
+    const held = { ...standing, verifiedForSending: false };
+    expect(after(told(held), look('scheduled', 1, broken, 'success')).state).toMatchObject({ sesIdentity: held });
     expect(after(scheduled(1, 'success')).state).toMatchObject({ sesIdentity: undefined });
   });
 });
 
 describe('what the owners were told', () => {
-  const told = (about: 'failure' | 'recovery', notice: number) =>
+  const told = (about: 'failure' | 'recovery' | 'expiry' | 'released', notice: number) =>
     new RecordOwnersTold(id, { about, notice, owners: 2 }, context);
   const failed = [add, provision, requested(), cycle(1, broken), cycle(2, broken)];
 
@@ -597,6 +628,12 @@ describe('what the owners were told', () => {
     expect(run([...going, told('failure', 1)]).last).toEqual(['OwnersTold']);
     expect(run([...going, new CompleteDeletion(id, context), told('failure', 1)]).last).toEqual([]);
     expect(run([told('failure', 1)]).last).toEqual([]);
+    expect(after(announced, told('expiry', 3)).state).toMatchObject({ status: 'pending', told: { expiry: 3 } });
+    const released = after(release('absent'), told('released', 4));
+    expect([released.last, released.state]).toMatchObject([
+      ['OwnersTold'],
+      { status: 'released', told: { released: 4 } },
+    ]);
   });
 
   it('changes nothing else', () => {
@@ -612,6 +649,7 @@ describe('deletion goes forward only', () => {
     expect(after(request).state.status).toBe('deleting');
     expect(after(request, request).last).toEqual([]);
     expect(after(request, complete).state.status).toBe('deleted');
+    expect(finalEvents).toContain(after(request, complete).last[0]);
     expect(after(request, complete, complete).last).toEqual([]);
   });
   it('refuses what is not there, and a check of what is going', () => {
@@ -695,6 +733,32 @@ describe('a move to another shard of SES', () => {
     expect(events.at(-1)).toMatchObject({ type: 'IdentityMoveFailed', data: { reason: 'No', recordsChanged } });
   });
 
+  it.each([
+    ['pending', []],
+    ['verified', [requested()]],
+    ['failed', [requested(), cycle(1, broken), cycle(2, broken)]],
+  ])('is one of a domain that is %s, and leaves that as it is', (status, before) => {
+    const life = (...commands: DomainCommand[]) => {
+      const { last, state } = after(...before, ...commands);
+      return [last, state.status, 'move' in state && state.move?.step];
+    };
+    expect(life(move)).toEqual([['IdentityMoveRequested'], status, 'requested']);
+    expect(life(move, cancel)).toEqual([['IdentityMoveCancelled'], status, 'cancelled']);
+    expect(life(move, prepare)).toEqual([['IdentityMovePrepared'], status, 'prepared']);
+    expect(life(move, prepare, cancel)).toEqual([['IdentityMoveCancelled'], status, 'cancelled']);
+    expect(life(move, prepare, switched)).toEqual([['IdentityMoved'], status, 'moved']);
+    expect(life(move, prepare, switched, complete)).toEqual([['IdentityMoveCompleted'], status, undefined]);
+    expect(life(move, moving.fail)).toEqual([['IdentityMoveFailed'], status, undefined]);
+  });
+
+  it('forgets what SES said of the identity before', () => {
+    const sesIdentity = { verificationStatus: 'success', verifiedForSending: true, dkimSigningEnabled: true } as const;
+    const seen = new RecordCheck(id, { ...requested().data, sesIdentity, sesMailFromStatus: 'success' }, context);
+    expect(after(seen, move, prepare).state).toMatchObject({ sesIdentity, sesMailFromStatus: 'success' });
+    const unasked = { sesIdentity: undefined, sesMailFromStatus: undefined };
+    expect(after(seen, move, prepare, switched).state).toMatchObject(unasked);
+  });
+
   it('says whether the MAIL FROM record is another one', () => {
     const near = new PrepareIdentityMove(id, { ...prepare.data, sesRegion: 'eu-west-1' }, context);
     const changed = (prepared: PrepareIdentityMove) => run([...verified, move, prepared, switched]).events.at(-1)?.data;
@@ -708,6 +772,68 @@ describe('a move to another shard of SES', () => {
     expect(state).toMatchObject({ status: 'deleted', move: { to: 'us-1' } });
     expect(() => run([...verified, ...gone, move])).toThrow(DomainRuleBroken);
   });
+});
+
+describe('a refusal has its code, and names the domain', () => {
+  const name = 'mail.acme.com';
+  const none = `There is no domain ${id}.`;
+  const sendOnly = new AddDomain(id, { ...add.data, mode: 'send_only' }, context);
+  const deleting = [add, provision, new RequestDeletion(id, context)];
+  const rollingBack = [add, fail];
+  const filters = new ChangeSenderFilters(id, { mode: 'allowlist', rules: 1, digest: 'a' }, context);
+  const provider = new ChooseDomainOutboundProvider(id, { provider: 'mailgun' }, context);
+  const receive = new EnableReceiving(id, context);
+  const remove = new RequestDeletion(id, context);
+  const stale = new RecordCheck(id, { ...requested().data, of: { dkimTokens: ['x'] } }, context);
+  const hands = `${name} is changing hands just now. Try again shortly.`;
+  const unchangeable = `${name} is being deleted, and can no longer be changed.`;
+
+  it.each<[DomainCommand[], DomainCommand, DomainRuleBroken['code'], string]>([
+    [[], moving.move, 'not_found', `There is no domain ${id} to move.`],
+    [[], provider, 'not_found', none],
+    [deleting, provider, 'conflict', `${name} is being deleted, and sends no more.`],
+    [[], receive, 'not_found', none],
+    [deleting, receive, 'conflict', unchangeable],
+    [[], filters, 'not_found', none],
+    [deleting, filters, 'conflict', unchangeable],
+    [[sendOnly, provision], filters, 'conflict', `${name} only sends, and receives nothing that could be filtered.`],
+    [[], requested(), 'not_found', none],
+    [deleting, requested(), 'conflict', `${name} is being deleted and can no longer be verified.`],
+    [[add, provision], stale, 'conflict', `${name} has changed while its records were looked up. Verify it again.`],
+    [[], remove, 'not_found', none],
+    [[add], release('absent'), 'conflict', hands],
+    [rollingBack, release('absent'), 'conflict', hands],
+    [deleting, release('absent'), 'conflict', hands],
+    [[...rollingBack, new CompleteRollback(id, context)], release('absent'), 'not_found', none],
+    [[add, provision, requested()], release('present'), 'conflict', `${name} is held by another team.`],
+  ])('%#', (before, command, code, message) => {
+    const { state } = run(before);
+    const refused = (() => {
+      try {
+        return decide(command, state);
+      } catch (error) {
+        return error;
+      }
+    })();
+    expect(refused).toMatchObject({ name: 'DomainRuleBroken', code, message });
+  });
+});
+
+describe('a stream that cannot be is not read on', () => {
+  const { move, prepare } = moving;
+  const eventOf = (command: DomainCommand, ...before: DomainCommand[]) => decide(command, run(before).state)[0]!;
+  const verified = [add, provision, requested()];
+
+  it.each<[DomainEvent, DomainCommand[], string]>([
+    [eventOf(provision, add), [], `DomainProvisioned cannot follow the status absent in stream ${id}.`],
+    [eventOf(new RequestDeletion(id, context), add, provision), [add], 'cannot follow the status provisioning'],
+    [eventOf(prepare, ...verified, move), verified, `IdentityMovePrepared without a move, in stream ${id}.`],
+    [
+      eventOf(moving.switched, ...verified, move, prepare),
+      [...verified, move],
+      `IdentityMoved without an identity to move to, in ${id}.`,
+    ],
+  ])('%#', (event, before, message) => expect(() => evolve(run(before).state, event)).toThrow(message));
 });
 
 describe('any life', () => {

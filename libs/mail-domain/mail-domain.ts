@@ -400,10 +400,10 @@ function repaired(data: CompleteProvisioning['data'], state: LiveDomain): Identi
 }
 
 /**
- * Counts a strike against a domain that was verified before. A domain that never was stays pending without an event.
+ * Counts the strikes of a domain that has lapsed. A domain that was never verified stays pending without an event, and
+ * the first strike of one that is verified comes with its lapse.
  */
 function strikesAfter(state: LiveDomain, broken: boolean): number {
-  if (state.status === 'verified') return broken ? 1 : 0;
   if (state.status === 'pending' && state.lapsed) return state.strikes + (broken ? 1 : 0);
   return 0;
 }

@@ -28,3 +28,12 @@ it.each([
   const ours = { step: 'ses', kind, isOurs: false, reason: 'Said by this release.' } as const;
   expect(domainEvent({ ...recorded, data: ours }).data).toEqual(ours);
 });
+
+it.each(['DnsChecked', 'VerificationLapsed', 'VerificationFailed', 'IdentityRepairRequested', 'OwnersTold'])(
+  'reads %s of its first version as it is, since what it named then is still named so',
+  (type) => {
+    const [stream, time, data] = ['mdom_1', '2026-03-01T10:00:00.000Z', { fault: 'missing' }];
+    const read = domainEvent({ stream, time, type, schemaVersion: 1, data });
+    expect(read).toStrictEqual({ type, domainId: stream, at: time, data });
+  },
+);

@@ -11,6 +11,9 @@ const reasonOf = (input: string): string => {
   }
 };
 
+/** Makes a domain name of so many octets. */
+const ofLength = (octets: number): string => `${'b'.repeat(63)}.${'c'.repeat(63)}.${'d'.repeat(octets - 137)}.acme.com`;
+
 describe('an address', () => {
   it.each([
     ['ada@mail.acme.com', 'ada@mail.acme.com'],
@@ -58,6 +61,33 @@ describe('an address', () => {
     ['ada@x.myagent.mx', 'domain_reserved'],
   ])('%s is refused: %s', (input, reason) => {
     expect(reasonOf(input)).toBe(reason);
+  });
+
+  const atext = "letters, digits and !#$%&'*+-/=?^_`{|}~ may, and single dots between them (RFC 5321 section 4.1.2)";
+  it.each([
+    ['ada', '"ada" has no @. Send the whole address, such as ada@mail.acme.com.'],
+    ['x'.repeat(80), `"${'x'.repeat(80)}" has no @. Send the whole address, such as ada@mail.acme.com.`],
+    ['x'.repeat(1_000), `"${'x'.repeat(80)}…" has no @. Send the whole address, such as ada@mail.acme.com.`],
+    [
+      'x'.repeat(1_001),
+      'The address has more than 1000 characters; 254 octets are the most (RFC 5321 section 4.5.3.1.3).',
+    ],
+    ['@mail.acme.com', 'There is nothing before the @. Send an address such as ada@mail.acme.com.'],
+    ['a b@mail.acme.com', `"a b" cannot stand before the @: ${atext}.`],
+    [
+      `${'é'.repeat(33)}@mail.acme.com`,
+      'The part before the @ has 66 octets; 64 is the most (RFC 5321 section 4.5.3.1.1).',
+    ],
+    [`${'a'.repeat(64)}@${ofLength(190)}`, 'The address has 255 octets; 254 is the most (RFC 5321 section 4.5.3.1.3).'],
+  ])('a refusal says what is wrong, and what to send (%#)', (input, message) => {
+    const refusal = { name: 'AddressRefused', code: 'invalid_parameter', message };
+    expect(() => parseAddress(input)).toThrow(expect.objectContaining(refusal));
+  });
+
+  it('has 254 octets at most, and a domain that may end with a dot', () => {
+    const longest = `${'a'.repeat(64)}@${ofLength(189)}`;
+    expect(Buffer.byteLength(parseAddress(longest).address)).toBe(254);
+    expect(parseAddress('ada-abc123@myagent.mx.')).toMatchObject({ domain: 'myagent.mx' });
   });
 
   it('is its own canonical form, and refused or canonical whatever is sent', () => {

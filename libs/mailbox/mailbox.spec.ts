@@ -22,7 +22,7 @@ function after(...commands: MailboxCommand[]): Mailbox {
   return commands.reduce((state, command) => decideMailbox(command, state).reduce(evolveMailbox, state), noMailbox);
 }
 const typesOf = (command: MailboxCommand, state: Mailbox): string[] =>
-  decideMailbox(command, state).map(({ type }) => type);
+  decideMailbox(command, state).map(({ type }) => String(type));
 const refusal = (command: MailboxCommand, state: Mailbox = noMailbox): string => {
   try {
     return `decided: ${typesOf(command, state).join()}`;
@@ -45,7 +45,7 @@ const deleted = after(create(), remove);
 
 describe('erasing a mailbox', () => {
   it('is for one that is deleted, once', () => {
-    expect(refusal(erase)).toMatch(/^not_found/);
+    expect(refusal(erase)).toBe('not_found: There is no mailbox mbx_1.');
     expect(refusal(erase, active)).toBe('conflict: mbx_1 is active: delete it before it is erased.');
     expect(refusal(erase, suspended)).toMatch(/^conflict/);
     expect(typesOf(erase, deleted)).toEqual(['MailboxErased']);
@@ -86,6 +86,29 @@ describe('creating a mailbox', () => {
     );
   });
 
+  it('on a domain that only sends says how it may receive', () => {
+    expect(refusal(create({ home: { ...home, status: 'send_only' } }))).toBe(
+      'conflict: mail.acme.com only sends mail. Let it receive with PATCH /domains/mdom_1 and the mode send_receive, place its MX record and verify it; then create the mailbox.',
+    );
+  });
+
+  it('says which field is at fault, by an error of its name', () => {
+    const fault = (command: MailboxCommand, state: Mailbox = noMailbox) => {
+      try {
+        return decideMailbox(command, state);
+      } catch (error) {
+        const { name, param } = error as MailboxRuleBroken;
+        return [name, param];
+      }
+    };
+    for (const status of ['pending', 'deleting', 'send_only'])
+      expect(fault(create({ home: { ...home, status } }))).toEqual(['MailboxRuleBroken', 'address']);
+    expect(fault(create({ home: null }))).toEqual(['MailboxRuleBroken', 'address']);
+    expect(fault(onShared('ada@myagent.mx'))).toEqual(['MailboxRuleBroken', 'address']);
+    expect(fault(onShared('ada-abc123@myagent.mx', 'mailgun'))).toEqual(['MailboxRuleBroken', 'outbound_provider']);
+    expect(fault(resume)).toEqual(['MailboxRuleBroken', undefined]);
+  });
+
   it('on a domain that is being deleted, or is not the team’s', () => {
     expect(refusal(create({ home: { ...home, status: 'deleting' } }))).toMatch(/^conflict: .* is being deleted/);
     expect(refusal(create({ home: null }))).toMatch(/^conflict: Your team has no domain mail.acme.com. Add it/);
@@ -98,6 +121,12 @@ describe('creating a mailbox', () => {
     expect(refusal(onShared('adaabc123@myagent.mx'))).toMatch(/^validation_error/);
     const long = refusal(onShared(`${'あ'.repeat(20)}@myagent.mx`));
     expect(long).toMatch(new RegExp(`Send ${'あ'.repeat(10)}-abc123@myagent\\.mx`));
+    const wished = (localPart: string) => /Send (.*)-abc123@/.exec(refusal(onShared(`${localPart}@myagent.mx`)))?.[1];
+    expect(wished('a'.repeat(32))).toBe('a'.repeat(32));
+    expect(wished('a'.repeat(33))).toBe('a'.repeat(32));
+    expect(wished(`${'a'.repeat(31)}.b`)).toBe('a'.repeat(31));
+    expect(wished('ada.l')).toBe('ada.l');
+    expect(wished('ada"')).toBe('ada"');
     expect(refusal(onShared('"a b"@myagent.mx'))).toMatch(/Send agent-abc123@myagent.mx\.$/);
     expect(refusal(onShared('-abc123@myagent.mx'))).toMatch(/Send agent-abc123@myagent.mx\.$/);
     expect(refusal(onShared('ada-abc123@myagent.mx', 'mailgun'))).toMatch(/^conflict: .* Sendmux SES/);
@@ -166,6 +195,7 @@ describe('a stream that cannot be', () => {
     ['MailboxSuspended', suspended],
     ['MailboxResumed', active],
     ['MailboxDeleted', deleted],
+    ['MailboxErased', suspended],
     ['OutboundProviderChosen', noMailbox],
     ['DisplayNameChanged', deleted],
   ])('has %s after what forbids it, and is not folded', (type, state) => {
@@ -174,6 +204,14 @@ describe('a stream that cannot be', () => {
 
   it('has an event of a newer build', () => {
     expect(() => evolveMailbox(active, event('MailboxPainted'))).toThrow('Unknown event MailboxPainted');
+  });
+});
+
+describe('a mailbox that is suspended', () => {
+  it('is deleted, and has another provider and another name, as one that is active', () => {
+    expect(after(create(), suspend, remove)).toMatchObject({ status: 'deleted', deletedAt: context.at });
+    expect(after(create(), suspend, choose('mailgun'))).toMatchObject({ status: 'suspended', provider: 'mailgun' });
+    expect(after(create(), suspend, name('Ada'))).toMatchObject({ status: 'suspended', displayName: 'Ada' });
   });
 });
 
@@ -189,5 +227,7 @@ describe('a mailbox whose domain has gone to another team', () => {
     expect(typesOf(suspend, released)).toEqual([]);
     expect(refusal(resume, released)).toMatch(/^conflict: The domain of ada@mail.acme.com has gone to another team/);
     expect(typesOf(remove, released)).toEqual(['MailboxDeleted']);
+    const [event] = decideMailbox(release, state);
+    expect(() => evolveMailbox(deleted, event!)).toThrow('MailboxSuspended cannot follow the status deleted');
   });
 });

@@ -1,5 +1,5 @@
 import type { MailboxEvent } from './personal-data';
-import { hasPersonalData, isEncrypted, storedData } from './personal-data';
+import { decrypted, hasPersonalData, isEncrypted, isUnencrypted, storedData } from './personal-data';
 import { mailboxEvent } from './recorded';
 
 const [stream, time] = ['mbx_1', '2026-11-30T06:00:00.000Z'];
@@ -24,7 +24,7 @@ describe('personal data of an event', () => {
     expect(Object.keys(data).sort()).toEqual(fields);
     expect(JSON.stringify(data)).not.toMatch(/ada@|Lovelace/i);
     const recorded = { stream, time, type: decided.type, schemaVersion: 2, data };
-    expect(isEncrypted(recorded)).toBe(true);
+    expect([isEncrypted(recorded), isUnencrypted(recorded)]).toEqual([true, false]);
     expect(mailboxEvent(recorded, open)).toEqual(decided);
   });
 
@@ -40,7 +40,7 @@ describe('personal data of an event', () => {
     };
     for (const { type, data } of [created, named, unnamed]) {
       const recorded = { stream, time, type, schemaVersion: 1, data };
-      expect(isEncrypted(recorded)).toBe(false);
+      expect([isEncrypted(recorded), isUnencrypted(recorded)]).toEqual([false, true]);
       expect(mailboxEvent(recorded, noKey).data).toEqual(data);
     }
   });
@@ -48,5 +48,8 @@ describe('personal data of an event', () => {
   it('are in no other event', () => {
     expect(hasPersonalData(suspended)).toBe(false);
     expect(storedData(suspended, seal)).toBe(suspended.data);
+    expect(decrypted(suspended as Parameters<typeof decrypted>[0], open)).toBe(suspended);
+    const recorded = { type: 'MailboxSuspended', schemaVersion: 1 };
+    expect([isEncrypted(recorded), isUnencrypted(recorded)]).toEqual([false, false]);
   });
 });
