@@ -48,7 +48,8 @@ describe('the times of looks that are in tables', () => {
        ON CONFLICT (slot) DO UPDATE SET completed_cycle = excluded.completed_cycle, completed_at = excluded.completed_at`,
       [slot, cycle, closedAt],
     );
-    while ((await last()) !== closedAt) await sleep(20);
+    for (let tries = 0; tries < 500 && (await last()) !== closedAt; tries++) await sleep(20);
+    expect(await last()).toBe(closedAt);
   });
 
   it('are read once for all that ask together, and again after a read that has failed', async () => {

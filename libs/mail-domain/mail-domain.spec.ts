@@ -105,6 +105,7 @@ describe('provisioning: both or neither', () => {
     const { state, types } = run([add, fail, new CompleteRollback(id, context)]);
     expect(state.status).toBe('rolled_back');
     expect(types).toEqual(['DomainAdded', 'ProvisioningFailed', 'ProvisioningRolledBack']);
+    expect(finalEvents).toContain(types.at(-1));
   });
   it('a late success after the failure changes nothing', () => {
     expect(run([add, fail, provision]).last).toEqual([]);
@@ -447,7 +448,11 @@ describe('F9 the repair of an identity that SES has lost', () => {
     expect(sentenceOf(event!, after(request).state)).toMatch(/^Amazon SES could not be given .* again: Amazon SES has/);
   });
   it('is of a live domain, at any status, and ends with it', () => {
-    expect(after(requested(), cycle(1, broken), cycle(2, broken), request).state).toMatchObject({ status: 'failed' });
+    const failed = [requested(), cycle(1, broken), cycle(2, broken), request];
+    expect(after(...failed).state).toMatchObject({ status: 'failed', inRepair: true });
+    expect(after(...failed, complete()).state).toMatchObject({ status: 'failed', inRepair: false });
+    const fails = new FailIdentityRepair(id, { reason: 'No.' }, context);
+    expect(after(...failed, fails).state).toMatchObject({ status: 'failed', inRepair: false });
     expect(run([add, request]).last).toEqual([]);
     const deleting = new RequestDeletion(id, context);
     expect(after(deleting, request).last).toEqual([]);

@@ -80,8 +80,13 @@ describe('an address', () => {
     ],
     [`${'a'.repeat(64)}@${ofLength(190)}`, 'The address has 255 octets; 254 is the most (RFC 5321 section 4.5.3.1.3).'],
   ])('a refusal says what is wrong, and what to send (%#)', (input, message) => {
-    const refusal = { name: 'AddressRefused', code: 'invalid_parameter', message };
-    expect(() => parseAddress(input)).toThrow(expect.objectContaining(refusal));
+    let refusal: unknown;
+    try {
+      parseAddress(input);
+    } catch (error) {
+      refusal = error;
+    }
+    expect(refusal).toMatchObject({ name: 'AddressRefused', code: 'invalid_parameter', message });
   });
 
   it('has 254 octets at most, and a domain that may end with a dot', () => {
