@@ -1,8 +1,9 @@
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
-import { Sessions, SetupLinks } from '@app/accounts';
+import { Invitations, Sessions, SetupLinks } from '@app/accounts';
+import { Checks } from '@app/cycle';
 import { isStreamSql } from '@app/event-store';
 import { removeUnusedMailboxKeys } from '@app/mailbox-keys';
-import { isMailboxSql } from '@app/read-model';
+import { isGoneSql, isMailboxSql } from '@app/read-model';
 import { WebhookEndpoints } from '@app/webhooks';
 import { Pool } from 'pg';
 import { StoredClaims } from './claims/stored-claims';
@@ -10,7 +11,10 @@ import { removeOldCounts } from './http/shared-rate-limit';
 
 const purgeEveryMs = 3_600_000;
 
-/** Removes links, sessions, claims, secrets of webhooks, counts and unused keys, at the start and every hour. */
+/**
+ * Removes links, sessions, invitations, claims, secrets of webhooks, counts and keys that are over or unused, and when
+ * domains were looked at that are gone: at the start and every hour.
+ */
 @Injectable()
 export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger(Purge.name);
@@ -19,7 +23,9 @@ export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
   constructor(
     private readonly links: SetupLinks,
     private readonly sessions: Sessions,
+    private readonly invitations: Invitations,
     private readonly claims: StoredClaims,
+    private readonly checks: Checks,
     @Inject(Pool) private readonly pool: Pool,
     private readonly webhooks: WebhookEndpoints,
   ) {}
@@ -38,7 +44,9 @@ export class Purge implements OnApplicationBootstrap, OnModuleDestroy {
     try {
       await this.links.purge();
       await this.sessions.purge();
+      await this.invitations.purge();
       await this.claims.purge();
+      await this.checks.forgetRequested(isGoneSql);
       await removeOldCounts(this.pool);
       await this.webhooks.forgetOldSecrets();
       await removeUnusedMailboxKeys(this.pool, [isStreamSql, isMailboxSql]);

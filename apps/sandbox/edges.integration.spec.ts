@@ -386,6 +386,8 @@ describe('the sandbox at its edges', () => {
       expect(page.headers.get('content-type')).toContain('text/html');
       expect(await page.text()).toContain('<b>bold</b>');
       expect((await call('GET', '/mails/99')).status).toBe(404);
+      await call('DELETE', '/mails?up_to=1');
+      expect((await mails()).map(({ subject }) => subject)).toEqual(['Second']);
       await call('DELETE', '/mails');
       expect(await mails()).toEqual([]);
     });

@@ -115,10 +115,12 @@ export class MailsController {
     return this.read(id).html;
   }
 
+  /** Removes the mails up to that with the id `up_to`; all when it is absent. A later one may have come meanwhile. */
   @Delete()
   @HttpCode(204)
-  clear(): void {
-    this.state.data.mails.length = 0;
+  clear(@Query('up_to') upTo = 'Infinity'): void {
+    const { mails } = this.state.data;
+    mails.splice(0, mails.filter(({ id }) => id <= Number(upTo)).length);
     this.state.changed();
   }
 }

@@ -117,6 +117,11 @@ export class Invitations {
     throw new AccountRuleBroken('invitation_not_found', `${address} is not invited to ${team}.`);
   }
 
+  /** Removes invitations that have expired, with the addresses of those who have not accepted. */
+  async purge(): Promise<void> {
+    await this.pool.query('DELETE FROM invitations WHERE expires_at <= now()');
+  }
+
   /** Lists the invitations that can still be accepted, by address. */
   async list(team: string): Promise<Invitation[]> {
     const { rows } = await this.pool.query<Invitation>(

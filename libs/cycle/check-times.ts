@@ -118,6 +118,11 @@ export class Checks {
     return this.requested.note(domainId, at);
   }
 
+  /** Forgets the requested looks at domains that are gone, by an SQL condition on their id. */
+  forgetRequested(isGone: (id: string) => string): Promise<void> {
+    return this.requested.forget(isGone);
+  }
+
   private current(): Promise<ReadonlyMap<number, SlotProgress>> {
     if (!this.progress || performance.now() - this.readAt > freshMs) {
       this.readAt = performance.now();

@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 
 /**
  * Stores when each domain was last looked at by request, where that look found nothing new: such a look is no event.
- * One row a domain, however often a customer asks.
+ * One row a domain, however often a customer asks, for as long as the domain is there.
  */
 export class RequestedLooks {
   constructor(private readonly pool: Pick<Pool, 'query'>) {}
@@ -24,5 +24,14 @@ export class RequestedLooks {
       values: [domainIds],
     });
     return new Map(rows.map(({ domain, at }) => [domain, at]));
+  }
+
+  /**
+   * Forgets the looks at domains that are gone, of which nobody is told when they were looked at.
+   *
+   * @param isGone gives the SQL condition that a domain, whose id an expression names, is gone.
+   */
+  async forget(isGone: (id: string) => string): Promise<void> {
+    await this.pool.query(`DELETE FROM requested_looks AS looks WHERE ${isGone('looks.domain')}`);
   }
 }

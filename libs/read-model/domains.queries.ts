@@ -3,6 +3,7 @@ import { Together } from '@app/database';
 import { Pool } from 'pg';
 import type { MailDomain } from '@app/mail-domain';
 import type { DomainMode, SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
+import { holding } from './quotas';
 import { domainRow, domainsProjection, type LastLook } from './domains.projection';
 
 /** A domain as its team sees it, from provisioned until deleted. */
@@ -63,6 +64,10 @@ export const sesRegionOf = (column: string): string => `(SELECT ses_region FROM 
 
 /** Gives the SQL expression for the status of the domain with the id of a column; null where there is none. */
 export const domainStatusOf = (column: string): string => `(SELECT status FROM domains WHERE domains.id = ${column})`;
+
+/** Gives the SQL condition that there is no domain any more, or none yet, of the id that an expression gives. */
+export const isGoneSql = (id: string): string =>
+  `NOT EXISTS (SELECT FROM domains d WHERE d.id = ${id} AND d.${holding})`;
 
 const visibleStatuses: readonly string[] = [
   'pending',
