@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help start build test check bench prove mutants clean
+.PHONY: help start build test check bench prove mutants soak clean
 
 installed := node_modules/.package-lock.json
 built := dist/.built
@@ -32,6 +32,9 @@ prove: $(built) ## a fault at each message of each app, and the invariants after
 mutants: $(installed) ## changes one thing after another in libs, and looks whether a test fails (LIB=mail-domain, PART=file, SAMPLE=5: of a hundred lines, NO_TEXTS=1); PEERS=1: plants known bugs instead, each of which its named test must catch (BUG=name)
 	@exec tools/with-node node $(if $(PEERS)$(BUG),tools/plant-bugs.mjs $(BUG),tools/mutants.mjs $(LIB) $(if $(PART),--part $(PART)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(NO_TEXTS),--no-texts))
 
+soak: $(built) ## everything for two hours with faults at random; what is held has to stay (MINUTES=120, SEED=23, KAFKA=1: on a Kafka, CALM=1: no faults)
+	@exec tools/with-node node --enable-source-maps dist/test/soak/soak.js $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(KAFKA),--kafka) $(if $(CALM),--calm)
+
 clean: ## remove what was built; the data in .sendmux stays
 	rm -rf dist test-results
 
@@ -41,6 +44,6 @@ $(installed): package-lock.json
 
 # The list includes folders, so that the removal of a file causes a build too. `/.` distinguishes the folder `bench`
 # from the target `bench`.
-$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json tools/bundle.mjs $(shell find apps/. libs/. local/. bench/. web/. test/proof/. -not -name '*.spec.ts')
+$(built): $(installed) tsconfig.json tsconfig.build.json nest-cli.json tools/bundle.mjs $(shell find apps/. libs/. local/. bench/. web/. test/proof/. test/soak/. -not -name '*.spec.ts')
 	tools/with-node npm run --silent build
 	@touch $(built)

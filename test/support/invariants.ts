@@ -239,7 +239,9 @@ export const invariants: Readonly<Record<string, Invariant>> = {
     const { rows: webhooks } = await pool.query<{ id: string; team: string; from: number }>(
       'SELECT id, team, from_position::float8 AS from FROM webhooks',
     );
-    const { rows: teams } = await pool.query<{ id: string; team: string }>('SELECT id, team FROM domains');
+    const { rows: teams } = await pool.query<{ id: string; team: string }>(
+      'SELECT id, team FROM domains UNION ALL SELECT id, team FROM mailboxes',
+    );
     const teamOf = new Map(teams.map(({ id, team }) => [id, team]));
     const messages = new WebhookMessages(pool, mailboxKeysIn(pool));
     const announced = events.filter(({ type }) => (announcedEvents as readonly string[]).includes(type));

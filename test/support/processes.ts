@@ -68,6 +68,8 @@ export interface System {
   /** Sends SIGTERM; resolves with the exit status when the process has ended. */
   stop(app: AppName): Promise<number | null>;
   runs(app: AppName): boolean;
+  /** The process of an app that was started last. */
+  processOf(app: AppName): ChildProcess | undefined;
   /** Gives everything that an app has logged since the system started. */
   log(app: AppName): string;
   /** Waits until a probe gives a truthy value. The error after the time-out contains the ends of all logs. */
@@ -176,6 +178,7 @@ export async function startSystem({
     log,
     until,
     runs: (app) => isRunning(children.get(app)),
+    processOf: (app) => children.get(app),
     team: async ({ name = 'Acme', owners = ['ada@acme.example'], grant = { role: 'root:full' } } = {}) => {
       const { id } = await accounts.createTeam(name, owners);
       const { key } = await accounts.createKey(id, grant);
@@ -282,6 +285,7 @@ export interface SandboxMail {
   readonly from: string;
   readonly to: string[];
   readonly subject: string;
+  readonly messageId: string;
   readonly text: string;
   readonly html: string;
 }
@@ -294,9 +298,11 @@ export class SandboxClient {
   place = (answer: unknown) => this.call('POST', '/zone/place', answer);
   remove = (answer: unknown) => this.call('POST', '/zone/remove', answer);
   set = (name: string, type: string, values: string[]) => this.call('PUT', `/zone/${name}/${type}`, values);
+  removeName = (name: string) => this.call('DELETE', `/zone/${name}`);
   mails = async (to?: string) =>
     (await this.call('GET', `/mails${to ? `?to=${encodeURIComponent(to)}` : ''}`)).body as SandboxMail[];
-  clearMails = () => this.call('DELETE', '/mails');
+  /** @param upTo the id of the last mail to remove; all when absent. */
+  clearMails = (upTo?: number) => this.call('DELETE', upTo === undefined ? '/mails' : `/mails?up_to=${upTo}`);
   fault = (
     api: 'ses' | 'doh-a' | 'doh-b' | 'smtp',
     fault: { mode: string; operations?: string[]; name?: string; times?: number; after_ms?: number },
