@@ -4,6 +4,7 @@ import type { CommandContext } from '@app/decider';
 import { RecordCheck, RequestIdentityRepair } from '@app/mail-domain';
 import type { AssessedDomain, FaultyIdentity } from './looks';
 import type { Outcome } from './metrics';
+import { hasSomethingToLose } from './watched-domain';
 import type { WatchedDomains } from './watched-domains';
 
 /** Records assessments by commands. */
@@ -26,6 +27,7 @@ export class AssessmentRecorder {
     const check = {
       ...assessment,
       of: domain,
+      hadNothingToLose: !hasSomethingToLose(domain),
       trigger: 'scheduled' as const,
       cycle,
       lookedAt: new Date(lookedAt).toISOString(),

@@ -5,7 +5,7 @@ import type { SesStatuses } from '@app/ses';
 import { carried } from '@app/tracing';
 import type { Verifier } from '@app/verification';
 import { disagreements, lookSeconds, ownershipDisputes, type Outcome } from './metrics';
-import { changesNothing, type WatchedDomain } from './watched-domain';
+import { changesNothing, hasSomethingToLose, type WatchedDomain } from './watched-domain';
 import type { DueDomain } from './watched-domains';
 
 /** A domain with an assessment that has to be recorded. */
@@ -56,8 +56,7 @@ export class Looks {
   async at(domain: DueDomain, onFault?: (faulty: FaultyIdentity) => void): Promise<AssessedDomain | Outcome> {
     try {
       const lookedAt = this.clock();
-      const hasSomethingToLose = domain.status === 'verified' || domain.lapsed;
-      const dkim = await this.sesStatuses.of(domain, hasSomethingToLose);
+      const dkim = await this.sesStatuses.of(domain, hasSomethingToLose(domain));
       const fault = identityFault(dkim, 'scheduled');
       if (fault) onFault?.({ id: domain.id, fault, ...carried() });
       const startedAt = performance.now();

@@ -8,7 +8,7 @@ import type { DomainVisits } from './domain-visits';
 import type { AssessedDomain, FaultyIdentity, Looks } from './looks';
 import { lookOutcomes, type Outcome } from './metrics';
 import type { ClaimedSlot } from './slots';
-import type { WatchedDomain } from './watched-domain';
+import { hasSomethingToLose, type WatchedDomain } from './watched-domain';
 import type { WatchedDomains } from './watched-domains';
 
 /** Thrown when the fault is probably in this system: nothing that was found in the slot counts. */
@@ -81,8 +81,7 @@ export class SlotRun {
         const look = await looks.at(domain, onFault);
         if (typeof look === 'string') return this.count(domain.id, look);
         const fails = isBroken(look.assessment.findings);
-        const hasSomethingToLose = domain.status !== 'pending' || domain.lapsed;
-        if (fails && hasSomethingToLose) return this.withhold(look, verified);
+        if (fails && hasSomethingToLose(domain)) return this.withhold(look, verified);
         this.count(domain.id, await recorder.record(look, cycle));
       }),
     );

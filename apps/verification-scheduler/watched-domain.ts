@@ -43,6 +43,10 @@ export const watched = (state: LiveDomain, version: number): WatchedDomain => ({
   version,
 });
 
+/** Whether a look that fails takes something from a domain, so that a bad status on the list of SES is confirmed. */
+export const hasSomethingToLose = ({ status, lapsed }: Pick<WatchedDomain, 'status' | 'lapsed'>): boolean =>
+  status !== 'pending' || lapsed;
+
 /**
  * Whether recording this assessment would change nothing, so that the domain's stream need not be read. The assessment
  * of a lapsed domain always changes something, since each one adds or clears a strike.

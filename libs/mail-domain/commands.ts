@@ -82,6 +82,11 @@ export class RecordCheck {
       readonly lookedAt?: string;
       /** The domain as it was when the look began. Where it wants other records by now, the look says nothing of it. */
       readonly of?: Pick<Expected, 'mode' | 'dkimTokens'>;
+      /**
+       * Whether a domain was looked at that had nothing to lose, as far as whoever looked knew: it was never verified.
+       * Then a bad status on the list of SES, which may be old, was not confirmed by a request for the domain.
+       */
+      readonly hadNothingToLose?: boolean;
     },
     readonly context: CommandContext,
   ) {}

@@ -368,6 +368,13 @@ describe('verification over time', () => {
     const asked = new RecordCheck(id, { ...requested(broken).data, lookedAt: '2026-04-15T09:59:59.000Z' }, context);
     expect(after(requested(), asked).last).toContain('VerificationLapsed');
   });
+  it('a sweep that has looked at a domain with nothing to lose says nothing of one that was verified meanwhile', () => {
+    const unconfirmed = (number: number) =>
+      new RecordCheck(id, { ...cycle(number, broken).data, hadNothingToLose: true }, context);
+    expect(after(unconfirmed(1)).last).toEqual(['DnsChecked']);
+    expect(after(requested(), unconfirmed(1)).last).toEqual([]);
+    expect(after(requested(), cycle(1, broken), unconfirmed(2)).last).toEqual([]);
+  });
   it('F1 F6 a DKIM that is waiting or in doubt moves nothing', () => {
     expect(after(look('scheduled', 1, { dkim: 'fail' }, 'pending')).state).toMatchObject({
       status: 'pending',

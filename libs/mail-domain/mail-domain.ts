@@ -306,6 +306,9 @@ function decideCheck({ domainId, data, context }: RecordCheck, state: MailDomain
 
   if (scheduled && data.lookedAt && state.checkedAt && data.lookedAt < state.checkedAt) return [];
 
+  // It was verified meanwhile, and what an old list of SES says against it is no evidence.
+  if (scheduled && data.hadNothingToLose && hasSomethingToLose(state)) return [];
+
   if (data.of && !wantsTheSame(data.of, state)) {
     if (scheduled) return [];
     throw new DomainRuleBroken(
@@ -362,6 +365,9 @@ const withoutSilence = (findings: readonly Finding[], last: readonly Finding[]):
   findings.map((each) =>
     each.decides === false && isUnanswered(each) ? (last.find(({ check }) => check === each.check) ?? each) : each,
   );
+
+/** Whether a domain was verified, and a look that fails counts against it. */
+const hasSomethingToLose = (state: LiveDomain): boolean => state.status !== 'pending' || state.lapsed;
 
 /** Whether a domain still wants the records that a look has asked for. */
 const wantsTheSame = ({ mode, dkimTokens }: NonNullable<RecordCheck['data']['of']>, state: LiveDomain): boolean =>
