@@ -41,6 +41,8 @@ const sampleEveryMs = 10_000;
 const timePassesEveryMs = 20_000;
 /** Milliseconds within which an installation comes to rest, once nothing is done to it any more. */
 const restWithinMs = 240_000;
+/** How often a start is tried: on a machine that is busy with other things, a connection may take too long. */
+const mostStarts = 20;
 const teams = 4;
 const customers = 8;
 
@@ -178,8 +180,19 @@ class Soak {
     return isWell ? 0 : 1;
   }
 
+  /**
+   * Starts an app, again where it ends before it is ready: a process that finds no database says so and leaves the rest
+   * to its supervisor, and databases are away here.
+   */
   private async start(app: AppName): Promise<void> {
-    await this.system.start(app, { PGAPPNAME: app });
+    for (let tries = 1; ; tries++)
+      try {
+        await this.system.start(app, { PGAPPNAME: app });
+        break;
+      } catch (error) {
+        if (tries === mostStarts) throw error;
+        await delay(1_000);
+      }
     this.system.processOf(app)!.once('exit', (code, signal) => {
       if (this.isOver || signal === 'SIGKILL' || signal === 'SIGTERM') return;
       this.found.push(`${app} has ended by itself, with ${code ?? signal}`);
