@@ -26,8 +26,8 @@ bench: $(built) ## figures against the bare things, as ratios of one run (BENCH=
 	@exec tools/with-node node tools/bench.mjs $(BENCH) $(if $(COMPARE),--compare)
 
 # What the shell needs of a case is quoted here, and the variable is in the environment of the recipe.
-prove: $(built) ## a fault at each message of each app, and the invariants after it; goes on where it was stopped (SEED=23, SECONDS=600, AGAIN=1, SCENARIO=add, CASE='…': one alone)
-	@exec tools/with-node node --enable-source-maps dist/test/proof/prove.js $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(AGAIN),--again) $(foreach name,$(SCENARIO),--scenario $(name)) $(if $(CASE),--case "$$CASE")
+prove: $(built) ## a fault at each message of each app, and the invariants after it; goes on where it was stopped (SEED=23, SECONDS=600, AGAIN=1, SCENARIO=add, MATCH=gateway-postgres, CASE='…': one alone)
+	@exec tools/with-node node --enable-source-maps dist/test/proof/prove.js $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(AGAIN),--again) $(foreach name,$(SCENARIO),--scenario $(name)) $(if $(MATCH),--match "$$MATCH") $(if $(CASE),--case "$$CASE")
 
 mutants: $(installed) ## changes one thing after another in libs, and looks whether a test fails (LIB=mail-domain, PART=file, SAMPLE=5: of a hundred lines, NO_TEXTS=1); PEERS=1: plants known bugs instead, each of which its named test must catch (BUG=name)
 	@exec tools/with-node node $(if $(PEERS)$(BUG),tools/plant-bugs.mjs $(BUG),tools/mutants.mjs $(LIB) $(if $(PART),--part $(PART)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(NO_TEXTS),--no-texts))

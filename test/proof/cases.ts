@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Pool } from 'pg';
 import { violated } from '../support/invariants';
-import { patienceMs, scenarios, Stage, until, type ScenarioName } from './scenarios';
+import { scenarios, Stage, type ScenarioName } from './scenarios';
+import { patienceMs, until } from './until';
 import type { Fate, Passing } from './wire';
 import { apps, longDelayMs, type App, type World } from './world';
 
@@ -69,24 +71,64 @@ export function casesOf(scenario: ScenarioName, runs: readonly Counts[], atRest:
   });
 }
 
-/** Waits until an installation is at rest: nothing is to be done, and every consumer knows all events. */
-async function rest(world: World): Promise<void> {
-  await world.allRun();
+/** The messages of PostgreSQL at which a statement takes effect or is answered, by the first words of their kinds. */
+const atStatements = ['StartupMessage', 'Query', 'Sync', 'ReadyForQuery', 'NotificationResponse', 'Terminate'];
+
+/**
+ * Whether a fault at a message leaves a state that no fault at another message of the same statement leaves. What comes
+ * before the `Sync` of a statement has no effect without it, and an app does nothing before the end of an answer.
+ */
+export function isDistinct({ message }: Pick<Case, 'message'>): boolean {
+  const [wire = '', , kind = ''] = message.split(' ');
+  return !/-(postgres|mail-server)$/.test(wire) || atStatements.includes(kind);
+}
+
+/** Says what an installation still has to do; nothing where there is nothing. */
+export async function busyOf(pool: Pool): Promise<string> {
+  const { rows } = await pool.query<{ busy: string | null }>(`
+    SELECT concat_ws('; ',
+      (SELECT string_agg(list || ' ' || key || ' ' || coalesce(last_error, ''), ', ') FROM tasks),
+      (SELECT string_agg(id || ' ' || status, ', ') FROM domains
+        WHERE status IN ('provisioning', 'rolling_back', 'deleting', 'released')),
+      (SELECT 'deliveries' FROM webhook_deliveries WHERE status = 'waiting' LIMIT 1),
+      (SELECT 'consumers' WHERE 4 <> (SELECT count(*) FROM checkpoints
+        WHERE position >= (SELECT coalesce(max(position), 0) FROM events)))) AS busy`);
+  return rows[0]!.busy ?? '';
+}
+
+/**
+ * Waits until an installation is at rest: every app runs, nothing is to be done, and every consumer knows all events. A
+ * process that dies meanwhile puts tasks on its lists when it starts again.
+ */
+export async function rest(world: World, busyNow = () => busyOf(world.pool)): Promise<void> {
   let busy = '';
   await until('the installation is at rest', async () => {
-    const { rows } = await world.pool.query<{ busy: string | null }>(`
-      SELECT concat_ws('; ',
-        (SELECT string_agg(list || ' ' || key || ' ' || coalesce(last_error, ''), ', ') FROM tasks),
-        (SELECT string_agg(id || ' ' || status, ', ') FROM domains
-          WHERE status IN ('provisioning', 'rolling_back', 'deleting', 'released')),
-        (SELECT 'deliveries' FROM webhook_deliveries WHERE status = 'waiting' LIMIT 1),
-        (SELECT 'consumers' WHERE 4 <> (SELECT count(*) FROM checkpoints
-          WHERE position >= (SELECT coalesce(max(position), 0) FROM events)))) AS busy`);
-    busy = rows[0]!.busy ?? '';
-    return busy === '';
+    await world.allRun();
+    const { deaths } = world;
+    busy = await busyNow();
+    return busy === '' && world.deaths === deaths;
   }).catch((error: Error) => {
     throw new Error(`${error.message}: ${busy}`);
   });
+}
+
+const headOf = async (pool: Pool): Promise<string> =>
+  (await pool.query<{ head: string }>('SELECT coalesce(max(position), 0) AS head FROM events')).rows[0]!.head;
+
+/**
+ * Finds what no single fault may lead to: that the product gives up because of what a counterpart has said, where none
+ * has refused anything. A step that is repeated has to find its own work.
+ */
+async function failures(world: World, stage: Stage, after: string): Promise<string[]> {
+  const { rows } = await world.pool.query<{ stream: string; type: string; data: object }>(
+    `SELECT stream, type, data FROM events WHERE position > $1
+       AND (type IN ('IdentityRepairFailed', 'IdentityMoveFailed')
+         OR type = 'ProvisioningFailed' AND data ->> 'kind' <> 'deadline' AND NOT $2)`,
+    [after, stage.isRefused],
+  );
+  return rows.map(
+    ({ stream, type, data }) => `${type} of ${stream}, which nobody has refused: ${JSON.stringify(data)}`,
+  );
 }
 
 /** Runs a case, or the scenario alone, on a world that is at rest, and looks at all that must hold afterwards. */
@@ -101,6 +143,7 @@ export async function run(world: World, scenario: ScenarioName, wanted?: Case): 
     counts.set(key, nth);
     if (isReached || !wanted || key !== wanted.message || nth !== wanted.nth) return 'pass';
     isReached = true;
+    world.faults++;
     const app = appOf(message.wire);
     switch (wanted.fault) {
       case 'delay':
@@ -120,6 +163,7 @@ export async function run(world: World, scenario: ScenarioName, wanted?: Case): 
   try {
     const act = await scenarios[scenario](stage);
     await rest(world);
+    const begun = await headOf(world.pool);
     world.judge = judge;
     const passing = passTime(world, () => isReached, over.signal);
     await act();
@@ -128,6 +172,7 @@ export async function run(world: World, scenario: ScenarioName, wanted?: Case): 
     over.abort();
     await passing;
     violations.push(
+      ...(await failures(world, stage, begun)),
       ...(await violated({
         databaseUrl: world.database.url,
         mailServerUrl: world.mailServer.url,
@@ -135,7 +180,8 @@ export async function run(world: World, scenario: ScenarioName, wanted?: Case): 
         mails: world.mails(),
         received: world.endpoints.received,
         acknowledged: stage.acknowledged,
-        repeats: isReached ? 1 : 0,
+        // Runs before this one on the same world may have had their repetition too, of a message of their own.
+        repeats: Math.min(1, world.faults),
       })),
     );
   } catch (error) {

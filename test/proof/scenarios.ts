@@ -3,10 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { slotOf } from '@app/cycle';
 import { MoveIdentity } from '@app/mail-domain';
 import type { Observed } from '../support/invariants';
+import { until } from './until';
 import type { World } from './world';
-
-/** Milliseconds after which something that should come by itself counts as lost. */
-export const patienceMs = 60_000;
 
 interface Answer {
   readonly status: number;
@@ -20,15 +18,6 @@ interface Shown {
 }
 const dataOf = ({ body }: Answer): Shown => (body as { data: Shown }).data;
 
-/** Gives what a probe gives, once that is truthy. */
-export async function until<T>(what: string, probe: () => Promise<T>): Promise<NonNullable<T>> {
-  for (const giveUpAt = performance.now() + patienceMs; ; await delay(30)) {
-    const found = await probe();
-    if (found) return found;
-    if (performance.now() > giveUpAt) throw new Error(`Not within ${patienceMs} ms: ${what}`);
-  }
-}
-
 /** A client that asks again, in the same words, until it has an answer that says what has become of its request. */
 class Client {
   constructor(
@@ -41,8 +30,8 @@ class Client {
     const idempotencyKey = method === 'POST' ? { 'idempotency-key': randomUUID() } : {};
     return until(`${method} ${path} is answered`, async () => {
       const answer = await this.once(method, path, body, idempotencyKey).catch(() => undefined);
-      const isFinal = answer && answer.status !== 500 && answer.status !== 503 && !isRunning(answer);
-      return isFinal ? answer : undefined;
+      if (!answer || answer.status === 500 || isRunning(answer)) return undefined;
+      return answer.status !== 503 || isRolledBack(answer) ? answer : undefined;
     });
   }
 
@@ -62,9 +51,17 @@ class Client {
 const isRunning = ({ status, body }: Answer): boolean =>
   status === 409 && (body as { error: { code: string } }).error.code === 'idempotency_conflict';
 
+/** Whether an answer says that SES has refused what we ask of it for the domain. */
+const isRolledBack = ({ status, body }: Answer): boolean =>
+  status === 503 &&
+  (body as { error: { errors?: { code: string }[] } }).error.errors?.some(({ code }) => code === 'ses_unavailable') ===
+    true;
+
 /** One scenario on a world: a domain name and teams of its own. */
 export class Stage {
   readonly acknowledged: Observed['acknowledged'][number][] = [];
+  /** Whether SES refuses the domain. */
+  isRefused = false;
   readonly name = `${randomUUID().slice(0, 13)}.example.com`;
 
   constructor(readonly world: World) {}
@@ -86,10 +83,20 @@ export class Stage {
         this.acknowledged.push({ domain: id, type: 'DomainProvisioned' });
         return id;
       }
-      // Rolled back, or not yet.
-      if (![409, 502, 504].includes(answer.status)) throw unexpected('POST /domains', answer);
+      if (!(await this.isGivenUp(answer))) throw unexpected('POST /domains', answer);
       return undefined;
     });
+  }
+
+  /** Whether an answer says that the domain was not added in time, or that what is left of that is being removed. */
+  async isGivenUp({ status }: Answer): Promise<boolean> {
+    if (status !== 409) return status === 504;
+    const { rowCount } = await this.world.pool.query(
+      `SELECT FROM events added JOIN events failed ON failed.stream = added.stream AND failed.type = 'ProvisioningFailed'
+       WHERE added.type = 'DomainAdded' AND added.data ->> 'name' = $1`,
+      [this.name],
+    );
+    return rowCount! > 0;
   }
 
   async place(client: Client, id: string): Promise<void> {
@@ -131,6 +138,21 @@ export const scenarios = {
     return async () => void (await stage.add(client));
   },
 
+  'roll-back': async (stage) => {
+    const client = await stage.team();
+    stage.isRefused = true;
+    // It is the last step: both the mail server and SES have the domain by then. What is refused is ours, not the name.
+    const operations = ['PutEmailIdentityMailFromAttributes'];
+    await stage.world.sandbox.fault('ses', { mode: 'refuse', operations, name: stage.name });
+    return async () => {
+      await until(`${stage.name} is refused`, async () => {
+        const answer = await client.call('POST', '/domains', { domain: stage.name });
+        if (!isRolledBack(answer) && !(await stage.isGivenUp(answer))) throw unexpected('POST /domains', answer);
+        return isRolledBack(answer);
+      });
+    };
+  },
+
   verify: async (stage) => {
     const client = await stage.team();
     const id = await stage.add(client);
@@ -145,10 +167,12 @@ export const scenarios = {
     await stage.verified(client, id);
     await stage.world.sandbox.remove((await client.call('GET', `/domains/${id}`)).body);
     return async () => {
-      await stage.world.nextCycle(slotOf(id));
-      await stage.happened(id, 'VerificationLapsed');
-      await stage.world.nextCycle(slotOf(id));
-      await stage.happened(id, 'VerificationFailed');
+      // A look that no answer decides changes nothing, and the next cycle looks again.
+      for (const type of ['VerificationLapsed', 'VerificationFailed'])
+        await until(`${type} of ${stage.name}`, async () => {
+          await stage.world.passCycle(slotOf(id));
+          return stage.has(id, type);
+        });
       await stage.happened(id, 'OwnersTold');
     };
   },

@@ -129,12 +129,15 @@ class Link {
   private pass(side: Side): void {
     const direction = this.directions[side];
     const { to, waiting } = direction;
+    // What came together goes on together: a write for each message would cost more than all else that is done here.
+    to.cork();
     while (!direction.isHeld && !this.isEnded && waiting.length > 0) {
       const message = waiting.shift()!;
       const fate = this.judge({ ...message, wire: this.wire, from: side });
       if (fate === 'pass') to.write(message.octets);
       else if ('kill' in fate) {
         if (fate.kill === 'after') to.write(message.octets);
+        to.uncork();
         this.end();
         fate.onFault?.();
       } else {
@@ -147,6 +150,7 @@ class Link {
         fate.onFault?.();
       }
     }
+    to.uncork();
     if (direction.isOver && waiting.length === 0 && !direction.isHeld && !this.isEnded) to.end();
   }
 }

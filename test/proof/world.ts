@@ -37,6 +37,7 @@ import type { TestDatabase } from '../support/test-database';
 import { addWebhook, webhookSecretKeys } from '../support/webhooks';
 import { Endpoints } from './endpoints';
 import type { Protocol } from './messages';
+import { until } from './until';
 import { Wire, type Fate, type Passing, type WireEnd } from './wire';
 
 /** The apps whose wires are watched. */
@@ -63,6 +64,9 @@ const times = {
   CLAIM_GRACE: '0s',
   SES_MOVE_GRACE: '0s',
 };
+
+/** How often the start of a process is tried that fails. */
+const mostStarts = 5;
 
 /** A delay that is longer than each of these times. */
 export const longDelayMs = 9_000;
@@ -103,6 +107,9 @@ export class World {
   /** What is wrong with the apps themselves, such as a rejection that nobody handles. */
   readonly defects: string[] = [];
   judge: (message: Passing) => Fate = () => 'pass';
+  /** How often something has broken so far, and how many of that were deaths of processes. */
+  faults = 0;
+  deaths = 0;
   private readonly running = new Map<App, Promise<Running>>();
   private readonly dying: Promise<unknown>[] = [];
   /** It stands at the end of the cycle before, in which all slots have been due. */
@@ -189,6 +196,7 @@ export class World {
 
   /** Kills the process of an app, lets the leases that it had end, and starts it again. */
   killApp(app: App): void {
+    this.deaths++;
     const before = this.running.get(app)!;
     const started = before.then(async ({ app: dead, wires }) => {
       for (const wire of wires) wire.cut();
@@ -196,6 +204,8 @@ export class World {
       await delay(50);
       for (const { table, where } of leases.filter((each) => each.app === app))
         await this.pool.query(`UPDATE ${table} SET lease_until = now() WHERE ${where} AND lease_until > now()`);
+      if (app === 'gateway')
+        await this.pool.query('UPDATE idempotency_keys SET claimed_until = now() WHERE claimed_until > now()');
       this.dying.push(Promise.race([dead.close().catch(() => undefined), delay(15_000, undefined, { ref: false })]));
       return this.startApp(app);
     });
@@ -210,16 +220,16 @@ export class World {
   }
 
   /**
-   * Moves the clock of the scheduler to the next cycle, in which this slot alone is due, once it is closed for the one
-   * before: it is closed at the time of the clock, and not due again before half a cycle has passed.
+   * Moves the clock of the scheduler to the next cycle, in which this slot alone is due, and waits until the slot is
+   * closed for it. A slot is closed at the time of the clock, and not due again before half a cycle has passed.
    */
-  async nextCycle(slot: number): Promise<void> {
-    const isClosed = 'SELECT FROM slots WHERE slot = $1 AND completed_cycle >= $2 AND lease_token IS NULL';
-    while ((await this.pool.query(isClosed, [slot, cycleOf(this.clock)])).rowCount === 0) await delay(20);
+  async passCycle(slot: number): Promise<void> {
+    await this.closed(slot);
     const next = cycleOf(Date.now()) + intervalMs;
     await delay(next - Date.now());
     await this.pool.query('UPDATE slots SET completed_cycle = $1 WHERE slot <> $2', [next - intervalMs, slot]);
     this.clock = next - 1;
+    await this.closed(slot);
   }
 
   /**
@@ -264,10 +274,28 @@ export class World {
     await this.mailServer.drop();
   }
 
+  private async closed(slot: number): Promise<void> {
+    const isClosed = 'SELECT FROM slots WHERE slot = $1 AND completed_cycle >= $2 AND lease_token IS NULL';
+    await until(`slot ${slot} is closed`, async () => {
+      return (await this.pool.query(isClosed, [slot, cycleOf(this.clock)])).rowCount! > 0;
+    });
+  }
+
   private startApp(app: App): Promise<Running> {
-    const started = this.createApp(app);
+    const started = this.startAgain(app, mostStarts);
     this.running.set(app, started);
     return started;
+  }
+
+  /** Starts a process until it runs, as whatever runs an installation does: a busy machine may be too slow at first. */
+  private async startAgain(app: App, triesLeft: number): Promise<Running> {
+    try {
+      return await this.createApp(app);
+    } catch (error) {
+      if (triesLeft === 1) throw error;
+      await delay(500);
+      return this.startAgain(app, triesLeft - 1);
+    }
   }
 
   private async createApp(name: App): Promise<Running> {
