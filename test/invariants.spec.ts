@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openClient } from '@app/database';
 import { Logger } from '@nestjs/common';
-import { run } from './proof/cases';
+import { busyOf, rest, run } from './proof/cases';
 import { World } from './proof/world';
 import { invariants, violated, type Observed } from './support/invariants';
 import { testDatabase, type TestDatabase } from './support/test-database';
@@ -10,6 +10,7 @@ import type { ReceivedMessage } from './support/webhook-checker';
 
 let world: World;
 let sound: Observed;
+let runsAtRest: boolean;
 
 /** A life in which nothing breaks: one domain that has failed, one that a claim has won, and one that is deleted. */
 beforeAll(async () => {
@@ -18,6 +19,7 @@ beforeAll(async () => {
   world = await World.start();
   for (const scenario of ['fail-and-tell', 'claim', 'delete'] as const)
     expect([scenario, (await run(world, scenario)).violations]).toEqual([scenario, []]);
+  runsAtRest = await restsAfterADeath();
   const { rows } = await world.pool.query<{ domain: string }>(
     `SELECT stream AS domain FROM events WHERE type = 'VerificationFailed'`,
   );
@@ -33,6 +35,18 @@ beforeAll(async () => {
   await world.stop();
 });
 afterAll(() => world?.drop());
+
+/** Kills an app at the moment at which nothing is left to be done. @returns whether it runs once the world is at rest. */
+async function restsAfterADeath(): Promise<boolean> {
+  let isKilled = false;
+  await rest(world, async () => {
+    const busy = await busyOf(world.pool);
+    if (!isKilled) world.killApp('provisioning');
+    isKilled = true;
+    return busy;
+  });
+  return Promise.race([world.allRun().then(() => true), new Promise<false>((no) => setImmediate(no, false))]);
+}
 
 /** Gives the names of the invariants that are violated after something was broken in copies of the databases. */
 async function after(broken: {
@@ -63,6 +77,8 @@ async function after(broken: {
 
 const oneEvent = `(SELECT position FROM events WHERE type = 'VerificationLapsed' LIMIT 1)`;
 const liveRow = `(SELECT domain FROM mail_domains WHERE domain_id <> 'shared' ORDER BY domain LIMIT 1)`;
+
+it('is looked at when a process that died at the last moment runs again', () => expect(runsAtRest).toBe(true));
 
 it('all hold where nothing is broken', async () => expect(await after({})).toEqual([]));
 
@@ -106,6 +122,13 @@ describe('each is seen to be violated', () => {
           AND type IN ('DomainReleased', 'DomainDeleted')`,
       }),
     ).toContain('one-holder-of-a-name'));
+
+  it('released-is-replaced: the winner was added by itself', async () =>
+    expect(
+      await after({
+        database: `UPDATE events SET data = (data::jsonb - 'replaces')::json WHERE data ->> 'replaces' IS NOT NULL`,
+      }),
+    ).toContain('released-is-replaced'));
 
   it('mail-server-equals-the-log: a row is gone', async () =>
     expect(await after({ mailServer: `DELETE FROM mail_domains WHERE domain = ${liveRow}` })).toEqual([
