@@ -6,6 +6,7 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
+import type { Readable } from 'node:stream';
 import { dirname, join, resolve } from 'node:path';
 import { Client } from 'pg';
 import { stopWithLauncher } from './stop-with-launcher';
@@ -14,6 +15,8 @@ export interface EmbeddedPostgres {
   readonly port: number;
   /** The process id of the server. */
   readonly pid: number;
+  /** What the server logs, as text. */
+  readonly log: Readable;
   /** Resolves when the server has ended, for whatever reason. */
   readonly ended: Promise<void>;
   /** Gives the URL (`postgres://…`) of a database in this server, which is created when it does not exist. */
@@ -92,6 +95,7 @@ export async function startEmbeddedPostgres(
   return {
     port,
     pid: server.pid!,
+    log: server.stderr,
     ended,
     database: async (name) => {
       // Jest's global set-up loads this file by itself, without the aliases of the libs.

@@ -11,6 +11,9 @@ export interface ExportedSpan {
   readonly parentSpanId: string;
   readonly traceState: string;
   readonly name: string;
+  /** When it began and ended, in milliseconds since the epoch. */
+  readonly startMs: number;
+  readonly endMs: number;
   /** The kind, by the number of OpenTelemetry: 1 internal, 2 server, 3 client, 4 producer, 5 consumer. */
   readonly kind: number;
   readonly attributes: Readonly<Record<string, string | number | boolean>>;
@@ -100,6 +103,10 @@ const hex = (message: Buffer, number: number): string => all(message, number)[0]
 const whole = (message: Buffer, number: number): number =>
   Number([...fieldsOf(message)].find(([field]) => field === number)?.[1] ?? 0);
 
+/** Gives a time in nanoseconds since the epoch as milliseconds. */
+const timeMs = (message: Buffer, number: number): number =>
+  Number(all(message, number)[0]?.readBigUInt64LE() ?? 0n) / 1_000_000;
+
 /** Reads `KeyValue` messages (opentelemetry/proto/common/v1/common.proto). */
 const attributesOf = (entries: readonly Buffer[]): ExportedSpan['attributes'] =>
   Object.fromEntries(
@@ -123,6 +130,8 @@ function exportedSpans(request: Buffer): ExportedSpan[] {
         traceState: text(span, 3),
         parentSpanId: hex(span, 4),
         name: text(span, 5),
+        startMs: timeMs(span, 7),
+        endMs: timeMs(span, 8),
         kind: whole(span, 6),
         attributes: attributesOf(all(span, 9)),
         links: all(span, 13).map((link) => ({ traceId: hex(link, 1), spanId: hex(link, 2) })),
