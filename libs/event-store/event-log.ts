@@ -5,7 +5,7 @@ import { archiveAbove, eventsOf } from './archives';
 import { LogWentBack } from './errors';
 import type { RecordedEvent } from './event';
 import type { Span } from './event-archive';
-import { fenceSql } from './in-flight';
+import { fenceSql, type FenceRow } from './in-flight';
 import { recordedOf } from './kept-event';
 import { LogEpochs } from './log-epochs';
 
@@ -24,6 +24,10 @@ export type EventRow = Omit<RecordedEvent, 'time'> & { readonly time: Date };
 export const eventColumns = `position::float8 AS position, stream, version, type, schema_version AS "schemaVersion",
   data, metadata, time`;
 export const recordedEvent = (row: EventRow): RecordedEvent => ({ ...row, time: row.time.toISOString() });
+
+/** A row that has the fence, and another one for each event, which has null in its place. */
+type PageRow = EventRow & FenceRow;
+const recordedOfPage = ({ drawn: _, first: __, standby: ___, ...row }: PageRow): RecordedEvent => recordedEvent(row);
 
 /** The most by which the times of two events may be in another order than their positions, in milliseconds. */
 const disorderMs = 3_600_000;
@@ -44,6 +48,16 @@ export interface PageSelection {
 
 /** Positions that a page covers at most where a condition says which streams it has. */
 const windowSize = 20_000;
+
+/**
+ * Gives the newest settled position: that before the first append in flight, or the newest that was drawn.
+ *
+ * @throws {NotThePrimary} for a standby, to which a pooler may have led since it was reached.
+ */
+function settledIn({ drawn, first, standby }: FenceRow): number {
+  if (standby) throw new NotThePrimary();
+  return Math.min(drawn, first ?? Infinity);
+}
 
 export interface LogPage {
   readonly events: RecordedEvent[];
@@ -81,8 +95,8 @@ export class EventLog {
   }
 
   /** Gives the newest settled position; 0 for an empty log. */
-  async head(): Promise<number> {
-    return (await this.fence()).settled;
+  head(): Promise<number> {
+    return this.fence();
   }
 
   /** Gives the age of the oldest event above a position, in seconds by the clock of the database; 0 for none. */
@@ -100,7 +114,8 @@ export class EventLog {
    * reader now has everything.
    */
   async read({ after, limit }: { after: number; limit: number }): Promise<LogPage> {
-    return this.page(after, await this.head(), limit);
+    const { events, settledUpTo } = await this.page(after, limit);
+    return { events, settledUpTo };
   }
 
   /**
@@ -204,12 +219,13 @@ export class EventLog {
     while (!signal.aborted && !this.closed) {
       this.listen();
       const heard = this.wakeUps;
-      const { settled, drawn } = await this.fence();
+      const { events, settledUpTo, drawn } = await this.page(position, pageSize);
       if (drawn < position) throw new LogWentBack(position, drawn);
-      const { events, settledUpTo } = await this.page(position, settled, pageSize);
       position = settledUpTo;
       if (events.length > 0) yield events;
-      else if (heard === this.wakeUps) await this.sleep(settled < drawn ? heldBackMs : this.pollMs, signal);
+      // Whatever was committed since the page was read has notified.
+      const isAll = events.length < pageSize && heard === this.wakeUps;
+      if (isAll) await this.sleep(position < drawn ? heldBackMs : this.pollMs, signal);
     }
   }
 
@@ -220,27 +236,26 @@ export class EventLog {
     await client?.end();
   }
 
-  /** Gives the newest position that was drawn, and the newest that is settled. */
-  private async fence(): Promise<{ settled: number; drawn: number }> {
-    const { rows } = await this.pool.query<{ drawn: number; first: number | null; standby: boolean }>({
-      name: 'log fence',
-      text: fenceSql,
-    });
-    const { drawn, first, standby } = rows[0]!;
-    // A pooler may have other servers behind it than when it was reached.
-    if (standby) throw new NotThePrimary();
-    return { settled: Math.min(drawn, first ?? Infinity), drawn };
+  /** Gives the newest position that is settled. */
+  private async fence(): Promise<number> {
+    const { rows } = await this.pool.query<FenceRow>({ name: 'log fence', text: fenceSql });
+    return settledIn(rows[0]!);
   }
 
-  private async page(after: number, fence: number, limit: number): Promise<LogPage> {
-    if (fence <= after) return { events: [], settledUpTo: after };
-    const { rows } = await this.pool.query<EventRow>({
-      name: 'log read',
-      text: `SELECT ${eventColumns} FROM events WHERE position > $1 AND position <= $2 ORDER BY events.position LIMIT $3`,
-      values: [after, fence, limit],
+  /** Reads the events above a position up to the fence, with the newest position that was drawn. */
+  private async page(after: number, limit: number): Promise<LogPage & { readonly drawn: number }> {
+    const { rows } = await this.pool.query<PageRow>({
+      name: 'log page',
+      text: `SELECT drawn, first, standby, ${eventColumns} FROM log_page($1, $2)`,
+      values: [after, limit],
     });
-    const events = await this.epochs.place(rows.map(recordedEvent));
-    return { events, settledUpTo: rows.length === limit ? events.at(-1)!.position : fence };
+    // What the function gives first is the fence alone.
+    const [fence, ...found] = rows;
+    const settled = settledIn(fence!);
+    const { drawn } = fence!;
+    const events = await this.epochs.place(found.map(recordedOfPage));
+    const isFull = found.length === limit;
+    return { events, settledUpTo: isFull ? events.at(-1)!.position : Math.max(after, settled), drawn };
   }
 
   private listen(): void {

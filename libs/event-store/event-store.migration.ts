@@ -1,7 +1,7 @@
 import type { Connection, Migration } from '@app/database';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { eventHashSql, hashedColumns, noHash } from './event-hash';
-import { inFlightTag } from './in-flight';
+import { fenceSql, inFlightTag } from './in-flight';
 import { partitionSmall } from './partitioning';
 import { inArchive } from './partitions';
 
@@ -242,6 +242,43 @@ class CreateLogEpochs1799100000000 implements MigrationInterface {
   }
 }
 
+/** Lets readers have the fence and the events below it by one statement. */
+class ReadLogByPages1800100000000 implements MigrationInterface {
+  readonly name = 'ReadLogByPages1800100000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    // The events have to be read after the fence by a snapshot of their own, since an append that ends between the two
+    // would be below the fence and not in the snapshot. A function that is VOLATILE takes one for each statement.
+    await runner.query(`
+      CREATE FUNCTION log_page(after bigint, most integer) RETURNS TABLE (
+        drawn float8, first float8, standby boolean,
+        "position" bigint, stream text, version integer, type text, schema_version smallint, data json, metadata json,
+        "time" timestamptz
+      ) LANGUAGE plpgsql VOLATILE AS $$
+      #variable_conflict use_column
+      DECLARE
+        settled bigint;
+      BEGIN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+          RAISE EXCEPTION 'the log is read under READ COMMITTED alone';
+        END IF;
+        SELECT fence.drawn, fence.first, fence.standby INTO drawn, first, standby FROM (${fenceSql}) AS fence;
+        RETURN NEXT;
+        settled := least(drawn, first);
+        IF settled > after THEN
+          RETURN QUERY SELECT NULL::float8, NULL::float8, NULL::boolean, events.position, events.stream, events.version,
+              events.type, events.schema_version, events.data, events.metadata, events.time
+            FROM events WHERE events.position > after AND events.position <= settled
+            ORDER BY events.position LIMIT most;
+        END IF;
+      END $$`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP FUNCTION log_page(bigint, integer)');
+  }
+}
+
 export const eventStoreMigrations: readonly Migration[] = [
   CreateEvents1770000000000,
   ChainEvents1795700000000,
@@ -250,4 +287,5 @@ export const eventStoreMigrations: readonly Migration[] = [
   LetEventsBeAmended1798000000500,
   CreateEventArchives1798100000000,
   CreateLogEpochs1799100000000,
+  ReadLogByPages1800100000000,
 ];

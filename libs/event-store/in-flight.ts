@@ -11,6 +11,13 @@ export const firstInFlightSql = `SELECT min(((classid::int8 << 32) | objid::int8
         WHERE locktype = 'advisory' AND objsubid = 1 AND classid::int8 >> 16 = ${inFlightTag}
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
 
+/** What `fenceSql` gives. */
+export interface FenceRow {
+  readonly drawn: number;
+  readonly first: number | null;
+  readonly standby: boolean;
+}
+
 /**
  * Query that gives `drawn`, the newest position that was drawn, and then what `firstInFlightSql` gives.
  *
