@@ -307,6 +307,36 @@ describe('the tail of the log', () => {
     await wokenBy(20);
   });
 
+  it('is woken by the types of events that it is prompt for alone, and reads all of them then', async () => {
+    const store = new EventStore(pool);
+    const stop = new AbortController();
+    const read: string[] = [];
+    const isPromptFor = (type: string) => type === 'Awaited';
+    const reader = (async () => {
+      for await (const batch of prompt.follow({ after: await prompt.head(), signal: stop.signal, isPromptFor }))
+        read.push(...batch.map(({ type }) => type));
+    })();
+    await listening();
+    const append = (...types: string[]) => {
+      const events = types.map((type) => ({ ...event, type }));
+      return store.append({ stream: randomUUID(), expectedVersion: 0, events, metadata });
+    };
+    await append('Other');
+    await delay(200);
+    expect(read).toEqual([]);
+    await append('Other', 'Awaited');
+    while (read.length < 3) await delay(2);
+    expect(read).toEqual(['Other', 'Other', 'Awaited']);
+    // Older releases name no types, and so does an append of more than a notification takes.
+    await append('Other');
+    await pool.query(`NOTIFY sendmux_events`);
+    while (read.length < 4) await delay(2);
+    await append(...Array.from({ length: 200 }, (_, i) => `Other${i}`.padEnd(100, 'x')));
+    while (read.length < 204) await delay(2);
+    stop.abort();
+    await reader;
+  });
+
   it('is woken again after its connection was killed', async () => {
     await wokenBy(1);
     const { rows } = await pool.query<{ killed: boolean }>(`SELECT pg_terminate_backend(pid) AS killed ${listeners}`);

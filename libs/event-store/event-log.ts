@@ -77,8 +77,7 @@ export interface LogPage {
  */
 export class EventLog {
   private listener: Promise<Client | undefined> | undefined;
-  private wakeUps = 0;
-  private readonly sleepers = new Set<() => void>();
+  private readonly followers = new Set<Follower>();
   private closed = false;
   private failures = 0;
   private readonly epochs: LogEpochs;
@@ -209,23 +208,29 @@ export class EventLog {
    * @throws {NotThePrimary} where a pooler has led to a standby.
    * @throws {Error} the error of the connection; the caller follows again from the last event it got.
    */
-  async *follow({ after, signal }: { after: number; signal: AbortSignal }): AsyncGenerator<RecordedEvent[], void> {
+  async *follow({ after, signal, isPromptFor }: Following): AsyncGenerator<RecordedEvent[], void> {
     let position = after;
     for (let archive; (archive = await archiveAbove(this.pool, position)); position = archive.upTo)
       for await (const events of eventsOf(this.pool, archive, position)) {
         if (signal.aborted || this.closed) return;
         yield await this.epochs.place(events.map(recordedOf));
       }
-    while (!signal.aborted && !this.closed) {
-      this.listen();
-      const heard = this.wakeUps;
-      const { events, settledUpTo, drawn } = await this.page(position, pageSize);
-      if (drawn < position) throw new LogWentBack(position, drawn);
-      position = settledUpTo;
-      if (events.length > 0) yield events;
-      // Whatever was committed since the page was read has notified.
-      const isAll = events.length < pageSize && heard === this.wakeUps;
-      if (isAll) await this.sleep(position < drawn ? heldBackMs : this.pollMs, signal);
+    const follower = new Follower(isPromptFor);
+    this.followers.add(follower);
+    try {
+      while (!signal.aborted && !this.closed) {
+        this.listen();
+        const heard = follower.wakeUps;
+        const { events, settledUpTo, drawn } = await this.page(position, pageSize);
+        if (drawn < position) throw new LogWentBack(position, drawn);
+        position = settledUpTo;
+        if (events.length > 0) yield events;
+        // Whatever was committed since the page was read has notified.
+        const isAll = events.length < pageSize && heard === follower.wakeUps;
+        if (isAll && !this.closed) await follower.sleep(position < drawn ? heldBackMs : this.pollMs, signal);
+      }
+    } finally {
+      this.followers.delete(follower);
     }
   }
 
@@ -277,7 +282,7 @@ export class EventLog {
     let client: Client | undefined;
     try {
       client = await openSession(this.pool);
-      client.on('error', onLost).on('notification', () => this.wake());
+      client.on('error', onLost).on('notification', ({ payload }) => this.wake(payload));
       await client.query(`LISTEN ${eventsChannel}`);
       this.failures = 0;
       return client;
@@ -288,23 +293,45 @@ export class EventLog {
     }
   }
 
-  private wake(): void {
+  /** @param types of the events that were committed, with spaces between them; all of them where it is empty. */
+  private wake(types = ''): void {
+    for (const follower of this.followers) follower.wake(types);
+  }
+}
+
+/** Where a follower begins, until when it follows, and of what it hears at once. */
+export interface Following {
+  readonly after: number;
+  readonly signal: AbortSignal;
+  /** Tells of which types an event is read at once. Others are read with these, or by the poll. All when absent. */
+  readonly isPromptFor?: ((type: string) => boolean) | undefined;
+}
+
+/** Sleeps until there is something to read. */
+class Follower {
+  /** Counts what has woken it. */
+  wakeUps = 0;
+  private rise = (): void => undefined;
+
+  constructor(private readonly isPromptFor: Following['isPromptFor']) {}
+
+  wake(types: string): void {
+    const { isPromptFor } = this;
+    if (types !== '' && isPromptFor && !types.split(' ').some(isPromptFor)) return;
     this.wakeUps++;
-    for (const sleeper of this.sleepers) sleeper();
+    this.rise();
   }
 
-  private sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      if (signal.aborted || this.closed) return resolve();
-      const done = () => {
+  async sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.rise = () => {
         clearTimeout(timer);
-        signal.removeEventListener('abort', done);
-        this.sleepers.delete(done);
         resolve();
       };
-      const timer = setTimeout(done, milliseconds);
-      signal.addEventListener('abort', done, { once: true });
-      this.sleepers.add(done);
+      signal.addEventListener('abort', this.rise, { once: true });
     });
+    signal.removeEventListener('abort', this.rise);
   }
 }

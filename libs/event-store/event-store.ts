@@ -90,7 +90,8 @@ interface Waiting extends Sent {
 export class EventStore {
   private waiting: Waiting[] = [];
   private sending = false;
-  private hasNewEvents = false;
+  /** The types of events that readers were not told of yet. */
+  private untold = new Set<string>();
   private announcing = false;
   private readonly partitions: EventPartitions;
   private readonly epochs: LogEpochs;
@@ -149,7 +150,7 @@ export class EventStore {
         const found = await this.run('together', batch, columnsOf(batch));
         for (const [i, { stream, expected }] of batch.entries())
           if (found[i] !== expected) throw new WrongExpectedVersion(stream, expected, found[i]!);
-        void this.announce();
+        void this.announce(batch);
         return;
       } catch (error) {
         if (error instanceof WrongExpectedVersion) throw error;
@@ -335,7 +336,8 @@ export class EventStore {
       else for (const { stream, reject } of batch) reject(violation(stream, error));
       return;
     }
-    if (batch.some(({ expected }, i) => found[i] === expected)) void this.announce();
+    const written = batch.filter(({ expected }, i) => found[i] === expected);
+    if (written.length > 0) void this.announce(written);
     for (const [i, { stream, expected, events, resolve, reject }] of batch.entries())
       if (found[i] === expected) resolve(expected + events.length);
       else reject(new WrongExpectedVersion(stream, expected, found[i]!));
@@ -447,24 +449,32 @@ export class EventStore {
    * one at a time. Appends that commit while a NOTIFY is under way are covered by the next one. Its transaction does
    * not wait for the disk, nor for a standby, as the appends do: it has nothing that may not be lost.
    */
-  private async announce(): Promise<void> {
-    this.hasNewEvents = true;
+  private async announce(appends: readonly Sent[]): Promise<void> {
+    for (const { events } of appends) for (const { type } of events) this.untold.add(type);
     if (this.announcing) return;
     this.announcing = true;
-    while (this.hasNewEvents) {
-      this.hasNewEvents = false;
+    while (this.untold.size > 0) {
+      const types = [...this.untold].join(' ');
+      this.untold = new Set();
       // A lost notification is covered by the readers' poll.
-      await this.pool.query(this.inTime(notification)).catch(() => undefined);
+      await this.pool.query(this.inTime(notificationOf(types))).catch(() => undefined);
     }
     this.announcing = false;
   }
 }
 
-/** Notifies the readers. The setting is for this transaction alone, and counts at its commit. */
-const notification = {
+/** The most octets that the types of a notification take: PostgreSQL sends fewer than 8,000. */
+const mostOctets = 7_000;
+
+/**
+ * Notifies the readers of events of some types, or of any type where they are too many to be named. The setting is for
+ * this transaction alone, and counts at its commit.
+ */
+const notificationOf = (types: string): QueryConfig => ({
   name: 'notify of events',
-  text: `SELECT set_config('synchronous_commit', 'off', true), pg_notify('${eventsChannel}', '')`,
-};
+  text: `SELECT set_config('synchronous_commit', 'off', true), pg_notify('${eventsChannel}', $1)`,
+  values: [Buffer.byteLength(types) <= mostOctets ? types : ''],
+});
 
 /** The messages of the driver for a connection that was never made. */
 const noConnection = /^(timeout exceeded when trying to connect|Connection terminated due to connection timeout)$/;

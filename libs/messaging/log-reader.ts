@@ -43,6 +43,8 @@ export interface LogReaderOptions {
   readonly startFrom: 'beginning' | 'now';
   /** Selects events; the others are skipped. */
   wants(event: RecordedEvent): boolean;
+  /** Tells of which types events are read at once; of all when absent. */
+  readonly isPromptFor?: (type: string) => boolean;
   /**
    * Opens a session's sink. The reader continues above the position of the sink, which is the session's checkpoint or
    * one that the sink knows to be more recent.
@@ -91,7 +93,7 @@ const provenMs = 10_000;
  */
 export class LogReader {
   private readonly logger: Logger;
-  private readonly options: Required<LogReaderOptions>;
+  private readonly options: Required<Omit<LogReaderOptions, 'isPromptFor'>> & Pick<LogReaderOptions, 'isPromptFor'>;
   private readonly closing = new AbortController();
   /** A single listener for all sessions, since each listener would stay on the signal. */
   private readonly closeAsked = aborted(this.closing.signal);
@@ -239,7 +241,7 @@ export class LogReader {
   }
 
   private async read(lock: LockConnection, sink: Sink): Promise<void> {
-    const { checkpointMs, closeWithinMs, name, log, wants } = this.options;
+    const { checkpointMs, closeWithinMs, name, log, wants, isPromptFor } = this.options;
     const start = sink.position;
     let written = start;
     let writing: Promise<void> | undefined;
@@ -267,7 +269,7 @@ export class LogReader {
     this.become('active');
     this.logger.log(`Reads for ${name} after position ${start}`);
     try {
-      for await (const events of log.follow({ after: start, signal: lock.signal })) {
+      for await (const events of log.follow({ after: start, signal: lock.signal, isPromptFor })) {
         for (const event of events) {
           if (lock.signal.aborted) break;
           if (!wants(event)) sink.skip(event.position);

@@ -39,6 +39,7 @@ export class LogTransport extends EventTransport<LogReaderStatus> {
       ...(standByMs && { standByMs }),
       ...(onFatal && { onFatal }),
       wants: ({ type }) => this.wants(type),
+      isPromptFor: (type) => this.wants(type),
       open: ({ after, query, lose }) =>
         this.dispatch<RecordedEvent>({
           after,

@@ -35,6 +35,8 @@ export interface Expectation {
 export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown {
   private readonly logger = new Logger(Outcomes.name);
   private readonly expected = new Map<string, Set<(event: RecordedEvent | undefined) => void>>();
+  /** How many requests wait for events of a type. */
+  private readonly awaited = new Map<string, number>();
   private readonly stop = new AbortController();
   private stopping = false;
   private position = 0;
@@ -74,8 +76,9 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
     };
     const listeners = this.expected.get(stream) ?? new Set();
     this.expected.set(stream, listeners.add(listener));
+    this.count(types, 1);
     const drop = () => {
-      listeners.delete(listener);
+      if (listeners.delete(listener)) this.count(types, -1);
       if (listeners.size === 0 && this.expected.get(stream) === listeners) this.expected.delete(stream);
     };
     const within = (milliseconds: number) =>
@@ -106,9 +109,10 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
 
   private async follow(): Promise<void> {
     const { signal } = this.stop;
+    const isPromptFor = (type: string) => (this.awaited.get(type) ?? 0) > 0;
     for (let failures = 0; !signal.aborted;) {
       try {
-        for await (const events of this.log.follow({ after: this.position, signal })) {
+        for await (const events of this.log.follow({ after: this.position, signal, isPromptFor })) {
           failures = 0;
           for (const event of events) this.deliver(event);
         }
@@ -124,6 +128,10 @@ export class Outcomes implements OnApplicationBootstrap, OnModuleDestroy, Before
         this.isWaiting = false;
       }
     }
+  }
+
+  private count(types: readonly string[], more: number): void {
+    for (const type of types) this.awaited.set(type, (this.awaited.get(type) ?? 0) + more);
   }
 
   private deliver(event: RecordedEvent): void {
