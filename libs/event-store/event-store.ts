@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
-import { NotThePrimary, withClient, type Connection } from '@app/database';
+import { NotThePrimary, unwaited, withClient, type Connection } from '@app/database';
 import { DatabaseError, type Pool, type QueryConfig } from 'pg';
 import { AppendUnanswered, ConstraintViolation, PartitionClosed, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
@@ -472,7 +472,7 @@ const mostOctets = 7_000;
  */
 const notificationOf = (types: string): QueryConfig => ({
   name: 'notify of events',
-  text: `SELECT set_config('synchronous_commit', 'off', true), pg_notify('${eventsChannel}', $1)`,
+  text: `SELECT ${unwaited}, pg_notify('${eventsChannel}', $1)`,
   values: [Buffer.byteLength(types) <= mostOctets ? types : ''],
 });
 

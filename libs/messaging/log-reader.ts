@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isPassingFault } from '@app/database';
+import { isPassingFault, unwaited } from '@app/database';
 import { backOffMs, endLog } from '@app/runtime';
 import { LogWentBack, type EventLog, type RecordedEvent } from '@app/event-store';
 import { Logger } from '@nestjs/common';
@@ -232,10 +232,15 @@ export class LogReader {
     return start;
   }
 
-  private async writeCheckpoint(lock: LockConnection, position: number): Promise<void> {
+  /**
+   * @param how `unwaited` where the server may forget it when it crashes, with all that was committed later: the events
+   * since the checkpoint before are delivered again then.
+   */
+  private async writeCheckpoint(lock: LockConnection, position: number, how?: 'unwaited'): Promise<void> {
     await lock.query(
       `INSERT INTO checkpoints (name, position) VALUES ($1, $2)
-       ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = now()`,
+       ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = now()
+       ${how ? `RETURNING ${unwaited}` : ''}`,
       [this.options.name, position],
     );
   }
@@ -249,7 +254,7 @@ export class LogReader {
       this.noteProgress();
       const { position } = sink;
       if (position === written) return;
-      await this.writeCheckpoint(lock, position);
+      await this.writeCheckpoint(lock, position, 'unwaited');
       written = position;
       this.failures = 0;
     };

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { isPassingFault, withClient } from '@app/database';
+import { isPassingFault, unwaited, withClient } from '@app/database';
 import { backOffMs, Counter, Histogram, type SesShard } from '@app/runtime';
 import type { Pool } from 'pg';
 import {
@@ -35,6 +35,8 @@ const missed = new Counter({
 
 /** Milliseconds before its beginning at which a turn is leased at the earliest: until then others may overtake. */
 const aheadMs = 100;
+/** Milliseconds of turns in one lease up to which it does not wait for the disk. */
+const longestUnwaitedMs = 250;
 /** Shortest and longest wait until a process that waits asks again, in milliseconds. */
 const [leastPollMs, pollMs] = [10, 1_000];
 /** Milliseconds after which a process that has not asked again waits no more. It must be longer than `pollMs`. */
@@ -217,6 +219,8 @@ export class SharedTurns implements Turns {
    * the clock of this process, which differs from that of the database by a time that is known but for what the answer
    * took: it begins no earlier, and ends no later.
    *
+   * Short leases do not wait for the disk: what a server forgets of them when it crashes is over when it is back.
+   *
    * @param slackMs by which this process may be late. All turns bear it from then on, until no window has a late call.
    */
   private async leaseTurns(
@@ -243,8 +247,18 @@ export class SharedTurns implements Turns {
           ), withdrawn AS (
             DELETE FROM ses_waits USING leased WHERE shard = $1 AND process = $2
           )
-          SELECT * FROM leased`,
-        values: [this.shard, this.id, ...claim, lengthMs, lengthOfSlack, aheadMs, slackMs, windowMs(this.rate)],
+          SELECT *, CASE WHEN $6 <= $11::float8 THEN ${unwaited} END FROM leased`,
+        values: [
+          this.shard,
+          this.id,
+          ...claim,
+          lengthMs,
+          lengthOfSlack,
+          aheadMs,
+          slackMs,
+          windowMs(this.rate),
+          longestUnwaitedMs,
+        ],
       });
       if (!rows[0]) return undefined;
       this.isRegistered = false;
