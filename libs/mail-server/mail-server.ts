@@ -79,12 +79,18 @@ export class MailServer {
     // Before the domain, so that Postfix knows both of its forms at once.
     for (const { unicode, ascii } of unicodeLabels(name))
       await this.query('INSERT INTO mail_labels VALUES ($1, $2) ON CONFLICT DO NOTHING', [unicode, ascii]);
-    // Of any unique index: a row that another process inserts at the same time may be met in one that is not named.
-    await this.query(
-      'INSERT INTO mail_domains (domain, domain_id, receives, active) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING',
+    // Of any unique index: a row that another process inserts at the same time may be met in one that is not named. One
+    // that was committed since the statement began is met too, and not read: the next attempt reads it.
+    const [row] = await this.query<{ owner: string }>(
+      `WITH added AS (
+        INSERT INTO mail_domains (domain, domain_id, receives, active) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING
+        RETURNING domain_id
+      )
+      SELECT domain_id AS owner FROM added UNION ALL SELECT domain_id FROM mail_domains WHERE domain = $1`,
       [name, domainId, receives],
+      'INSERT',
     );
-    const owner = await this.owner(name);
+    const owner = row?.owner;
     if (owner === undefined) return this.add(name, domainId, receives);
     return owner === domainId ? { outcome: 'added' } : { outcome: 'foreign', domainId: owner };
   }
@@ -255,8 +261,12 @@ export class MailServer {
     await this.pool.end();
   }
 
-  private query<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
-    const operation = text.slice(0, text.indexOf(' '));
+  /** @param operation its first word where absent. */
+  private query<Row extends object>(
+    text: string,
+    values: unknown[],
+    operation = text.slice(0, text.indexOf(' ')),
+  ): Promise<Row[]> {
     const attributes = { 'db.system.name': 'postgresql', 'db.operation.name': operation };
     return span(`mail server ${operation}`, { kind: 'client', attributes }, () => this.run<Row>(text, values));
   }
