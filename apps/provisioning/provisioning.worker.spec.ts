@@ -18,6 +18,7 @@ it('tries again within ten seconds, however long a counterpart has been away', a
   const postponed = new Promise<number>((resolve) => {
     const tasks = {
       changed: new EventEmitter(),
+      places: new Map(),
       claim: () => Promise.resolve(claims.shift() ?? []),
       nextDueInMs: () => Promise.resolve(undefined),
       postpone: (_task: ClaimedTask, delayMs: number) => Promise.resolve(resolve(delayMs)),

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Connection } from '@app/database';
@@ -37,14 +38,32 @@ export interface TaskStatistics {
   readonly maxAttempts: number;
 }
 
+/** A place of a worker, for a task that is claimed as it is put. */
+export interface Place {
+  /** Milliseconds for which the task is claimed. */
+  readonly leaseMs: number;
+  /** Runs the task in the place; gives the place back where the key was not free, or the task is there already. */
+  run(task: ClaimedTask | undefined): void;
+}
+
+/** The columns of a task as `ClaimedTask` has them. */
+const claimedColumns = `t.list, t.key, t.id, t.kind, t.payload, t.attempts, t.created_at AS "createdAt",
+                  t.last_error AS "lastError", t.lease_token AS "leaseToken", t.traceparent,
+                  coalesce(t.ready_at, t.due) AS "readyAt"`;
+
 /**
  * Stores in PostgreSQL what processes still have to do, with at most one task a key. Tasks are delivered at least once.
  * Two workers never hold the same key at the same time, even when a task is replaced while it runs.
  */
 @Injectable()
 export class TaskList {
-  /** Emits the key, under the name of the list, when this process puts or removes a task. */
+  /**
+   * Emits the key, under the name of the list, when this process puts or removes a task, and whether it was claimed as
+   * it was put.
+   */
   readonly changed = new EventEmitter();
+  /** Gives a place of a worker of this process, by the list; undefined while it has none. */
+  readonly places = new Map<string, () => Place | undefined>();
 
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
@@ -52,6 +71,9 @@ export class TaskList {
    * Adds a task, or replaces the key's task. The signal of a worker that runs the replaced task aborts, and that worker
    * cannot complete the new one, which starts when the key is released. Putting the same kind and payload again changes
    * nothing, so a redelivered event neither hurries nor repeats the task.
+   *
+   * Where a worker of this process has a place, a task that is due is claimed by the same statement. Others that are due
+   * for longer are not before it: a worker with a place has found none.
    *
    * @param payload any JSON value.
    * @param due the earliest time to run it; at once when absent.
@@ -65,19 +87,27 @@ export class TaskList {
     due?: Date,
     client: Pick<Connection, 'query'> = this.pool,
   ): Promise<void> {
-    await client.query({
-      name: 'task-put',
-      text: `
-        INSERT INTO tasks AS t (list, key, kind, payload, due, ready_at, traceparent)
-        VALUES ($1, $2, $3, $4, coalesce($5, now()), coalesce($5, now()), $6)
-        ON CONFLICT (list, key) DO UPDATE SET
-          id = excluded.id, kind = excluded.kind, payload = excluded.payload, due = excluded.due,
-          attempts = 0, last_error = NULL, created_at = excluded.created_at, ready_at = excluded.ready_at,
-          traceparent = excluded.traceparent
-        WHERE t.kind <> excluded.kind OR t.payload <> excluded.payload`,
-      values: [list, key, kind, JSON.stringify(payload), due ?? null, carried()?.traceparent ?? null],
-    });
+    const values = [list, key, kind, JSON.stringify(payload), due ?? null, carried()?.traceparent ?? null];
+    const place = due || client !== this.pool ? undefined : this.places.get(list)?.();
+    if (place) return this.putClaimed(list, key, values, place);
+    await client.query({ name: 'task-put', text: putSql(), values });
     this.changed.emit(list, key);
+  }
+
+  private async putClaimed(list: string, key: string, values: readonly unknown[], place: Place): Promise<void> {
+    let task: ClaimedTask | undefined;
+    try {
+      const token = randomUUID();
+      const { rows } = await this.pool.query<ClaimedTask>({
+        name: 'task-put-claimed',
+        text: `${putSql({ token: '$7', ms: '$8' })} RETURNING ${claimedColumns}`,
+        values: [...values, token, place.leaseMs],
+      });
+      task = rows.find(({ leaseToken }) => leaseToken === token);
+      this.changed.emit(list, key, task !== undefined);
+    } finally {
+      place.run(task);
+    }
   }
 
   /** Removes the key's task, if any. The signal of a worker that runs it aborts. */
@@ -128,9 +158,7 @@ export class TaskList {
         UPDATE tasks t SET
           lease_token = gen_random_uuid(), lease_until = now() + $3 * interval '1 ms', attempts = attempts + 1
         FROM free WHERE t.list = free.list AND t.key = free.key
-        RETURNING t.list, t.key, t.id, t.kind, t.payload, t.attempts, t.created_at AS "createdAt",
-                  t.last_error AS "lastError", t.lease_token AS "leaseToken", t.traceparent,
-                  coalesce(t.ready_at, t.due) AS "readyAt"`,
+        RETURNING ${claimedColumns}`,
       values: [list, limit, leaseMs],
     });
     return rows;
@@ -212,4 +240,29 @@ export class TaskList {
     });
     this.changed.emit(task.list, task.key);
   }
+}
+
+/**
+ * Gives the statement that puts a task.
+ *
+ * @param lease with which it is claimed, where nobody holds the key: the parameters of a new token, and of its
+ * milliseconds.
+ */
+function putSql(lease?: { readonly token: string; readonly ms: string }): string {
+  const [token, until, attempts] = lease
+    ? [`${lease.token}::uuid`, `now() + ${lease.ms} * interval '1 ms'`, '1']
+    : ['NULL', 'NULL', '0'];
+  const held = 't.lease_until > now()';
+  const leased =
+    lease &&
+    `, lease_token = CASE WHEN ${held} THEN t.lease_token ELSE excluded.lease_token END,
+          lease_until = CASE WHEN ${held} THEN t.lease_until ELSE excluded.lease_until END`;
+  return `
+        INSERT INTO tasks AS t (list, key, kind, payload, due, ready_at, traceparent, lease_token, lease_until, attempts)
+        VALUES ($1, $2, $3, $4, coalesce($5, now()), coalesce($5, now()), $6, ${token}, ${until}, ${attempts})
+        ON CONFLICT (list, key) DO UPDATE SET
+          id = excluded.id, kind = excluded.kind, payload = excluded.payload, due = excluded.due,
+          attempts = ${lease ? `CASE WHEN ${held} THEN 0 ELSE 1 END` : '0'}, last_error = NULL,
+          created_at = excluded.created_at, ready_at = excluded.ready_at, traceparent = excluded.traceparent${leased ?? ''}
+        WHERE t.kind <> excluded.kind OR t.payload <> excluded.payload`;
 }

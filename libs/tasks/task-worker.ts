@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { backOffMs, type BackOff } from '@app/runtime';
 import { originOf, trace } from '@app/tracing';
-import type { ClaimedTask, Task, TaskList } from './task-list';
+import type { ClaimedTask, Place, Task, TaskList } from './task-list';
 import { measure, measureNoMore } from './task-metrics';
 
 /**
@@ -51,6 +51,8 @@ export class TaskWorker {
   private loop: Promise<void> | undefined;
   private stopping = false;
   private awake = false;
+  /** Places for which tasks are being claimed. */
+  private promised = 0;
   private wakeUp = (): void => undefined;
 
   constructor(
@@ -65,6 +67,7 @@ export class TaskWorker {
   run(): void {
     if (this.loop) throw new Error(`The worker of ${this.options.list} runs already.`);
     this.tasks.changed.on(this.options.list, this.onChanged);
+    this.tasks.places.set(this.options.list, this.place);
     measure(this.options.list, this.tasks);
     this.loop = this.work();
   }
@@ -82,6 +85,7 @@ export class TaskWorker {
    */
   async stop(withinMs = 7_000): Promise<void> {
     this.stopping = true;
+    this.tasks.places.delete(this.options.list);
     measureNoMore(this.options.list);
     this.wake();
     await this.loop;
@@ -93,9 +97,25 @@ export class TaskWorker {
       this.logger.warn(`Stopped beside running tasks: ${[...this.running].map((run) => run.key).join(', ')}`);
   }
 
-  private readonly onChanged = (key: string): void => {
+  private readonly onChanged = (key: string, isClaimed = false): void => {
     for (const run of this.running) if (run.key === key) void run.renew();
-    this.wake();
+    if (!isClaimed) this.wake();
+  };
+
+  /** Gives a place for a task that is put by this process. */
+  private readonly place = (): Place | undefined => {
+    const { concurrency, leaseMs } = this.options;
+    if (this.running.size + this.promised >= concurrency) return undefined;
+    this.promised++;
+    const asked = performance.now();
+    return {
+      leaseMs,
+      run: (task) => {
+        this.promised--;
+        if (task && this.stopping) void this.tasks.giveUp(task).catch(() => undefined);
+        else if (task) this.start(task, asked + leaseMs);
+      },
+    };
   };
 
   private async work(): Promise<void> {
@@ -105,10 +125,11 @@ export class TaskWorker {
       this.awake = false;
       let waitMs = pollMs;
       try {
-        const free = concurrency - this.running.size;
+        const free = concurrency - this.running.size - this.promised;
         if (free > 0) {
           const asked = performance.now();
-          const claimed = await this.tasks.claim(list, free, leaseMs);
+          this.promised += free;
+          const claimed = await this.tasks.claim(list, free, leaseMs).finally(() => (this.promised -= free));
           for (const task of claimed) this.start(task, asked + leaseMs);
           if (claimed.length < free) waitMs = Math.min(pollMs, (await this.tasks.nextDueInMs(list)) ?? pollMs);
         }

@@ -87,6 +87,88 @@ describe('a task', () => {
     await until(() => started);
   });
 
+  describe('that is put where a worker of the process has a place', () => {
+    /** A list that no worker can claim from, so that what runs was claimed as it was put. */
+    class UnreadList extends TaskList {
+      override claim = () => Promise.resolve([]);
+    }
+
+    it('is claimed by the statement that puts it, and runs with what was put', async () => {
+      const unread = new UnreadList(pool);
+      const seen: Task[] = [];
+      worker({ handle: (task) => Promise.resolve(seen.push(task)).then(() => 'done' as const) }, unread);
+      await until(() => unread.places.has(list));
+      await unread.put(list, 'mdom_1', 'provision', { name: 'mail.acme.com' });
+      await until(async () => (await rows()).length === 0);
+      expect(seen).toMatchObject([
+        { list, key: 'mdom_1', kind: 'provision', payload: { name: 'mail.acme.com' }, attempts: 1, lastError: null },
+      ]);
+    });
+
+    it('waits for whoever holds its key, and for its time', async () => {
+      const started: string[] = [];
+      await tasks.put(list, 'held', 'provision', {});
+      const [held] = await tasks.claim(list, 1, 60_000);
+      worker(
+        { handle: ({ key, kind }) => Promise.resolve(started.push(`${kind} ${key}`)).then(() => 'done' as const) },
+        tasks,
+      );
+      await tasks.put(list, 'held', 'rollBack', {});
+      await tasks.put(list, 'later', 'check', {}, new Date(Date.now() + 60_000));
+      await tasks.put(list, 'free', 'provision', {});
+      await until(() => started.length > 0);
+      await sleep(100);
+      expect(started).toEqual(['provision free']);
+      expect(await tasks.renew(held!, 60_000)).toBe(false);
+      await tasks.complete(held!);
+      await until(() => started.length > 1);
+      expect(started).toEqual(['provision free', 'rollBack held']);
+    });
+
+    it('that is there already is not claimed by putting it again', async () => {
+      await tasks.put(list, 'k', 'provision', { a: 1 });
+      const [claimed] = await tasks.claim(list, 1, 10_000);
+      await tasks.postpone(claimed!, 60_000, 'away');
+      const runs: string[] = [];
+      worker({ handle: ({ key }) => Promise.resolve(runs.push(key)).then(() => 'done' as const) }, tasks);
+      await tasks.put(list, 'k', 'provision', { a: 1 });
+      await tasks.put(list, 'other', 'provision', {});
+      await until(async () => (await rows()).length === 1);
+      expect(runs).toEqual(['other']);
+      expect(await rows()).toMatchObject([{ id: claimed!.id, attempts: 1, last_error: 'away', lease_until: null }]);
+    });
+
+    it('takes no more places than the worker has', async () => {
+      let [running, most, done] = [0, 0, 0];
+      worker(
+        {
+          concurrency: 3,
+          handle: async () => {
+            most = Math.max(most, (running += 1));
+            await sleep(20);
+            running -= 1;
+            done += 1;
+            return 'done';
+          },
+        },
+        tasks,
+      );
+      await Promise.all(Array.from({ length: 30 }, (_, i) => tasks.put(list, `k${i}`, 'work', {})));
+      await until(async () => (await rows()).length === 0);
+      expect([done, most]).toEqual([30, 3]);
+    });
+
+    it('is given back where the worker stops meanwhile', async () => {
+      const stopped = worker({ handle: () => Promise.resolve('done' as const) }, tasks);
+      await until(() => tasks.places.has(list));
+      const put = tasks.put(list, 'k', 'work', {});
+      await stopped.stop();
+      await put;
+      await until(async () => (await rows()).every(({ lease_token: token }) => token === null));
+      expect(await rows()).toMatchObject([{ key: 'k', attempts: 0, lease_until: null }]);
+    });
+  });
+
   it('is retried after each failure, thrown or returned, and keeps its last error', async () => {
     const tries: number[] = [];
     await tasks.put(list, 'mdom_1', 'provision', {});
