@@ -24,7 +24,7 @@ import {
   type ProvisioningFailed,
   type ProvisioningStep,
 } from '@app/mail-domain';
-import { eventId, type RecordedEvent } from '@app/event-store';
+import { eventId } from '@app/event-store';
 import { MailServer, MailServerDenied } from '@app/mail-server';
 import { MailboxRuleBroken, SuspendMailbox } from '@app/mailbox';
 import { haveSameTokens, mailFromName } from '@app/mail-records';
@@ -43,6 +43,8 @@ import { CounterpartAlarm, defaultShard, sesRelay } from '@app/runtime';
 import type { SesWriter } from '@app/ses-writer';
 import type { ShardPlaces } from './shard-places';
 
+/** A domain as its stream was read. */
+type Known = Awaited<ReturnType<DomainCommandHandler['load']>>;
 type Provisioning = Extract<MailDomain, { status: 'provisioning' }>;
 type Named = Pick<Provisioning, 'id' | 'name' | 'team' | 'mode' | 'sesShard' | 'move'>;
 type Ended = Named & Pick<MailDomain, 'status'>;
@@ -173,24 +175,21 @@ export class Provisioner {
    * @throws {Error} whatever prevents completion now; the caller tries again without a limit.
    */
   async converge(domainId: string, signal: AbortSignal, triedBefore = false): Promise<Convergence> {
-    const { state, last } = await this.domains.load(domainId);
+    const known = await this.domains.load(domainId);
+    const { state } = known;
     const priority = isAwaited(state) ? 'change' : 'background';
     const giveBack = this.places.take(busyShardOf(state), priority);
     if (!giveBack) return { retryInMs: placeWaitMs[priority], error: 'Waits for other domains of its shard of SES' };
     try {
-      return await this.act(domainId, state, last, signal, triedBefore);
+      return await this.act(domainId, known, signal, triedBefore);
     } finally {
       giveBack();
     }
   }
 
-  private async act(
-    domainId: string,
-    state: MailDomain,
-    last: RecordedEvent | undefined,
-    signal: AbortSignal,
-    triedBefore: boolean,
-  ): Promise<Convergence> {
+  private async act(domainId: string, known: Known, signal: AbortSignal, triedBefore: boolean): Promise<Convergence> {
+    const { state, last } = known;
+    const execute = (command: DomainCommand) => this.commands.execute(command, undefined, known);
     const context = (): CommandContext => ({
       at: new Date().toISOString(),
       actor: 'provisioning',
@@ -201,14 +200,14 @@ export class Provisioner {
       if (state.replaces !== undefined && !(await this.hasEnded(state.replaces)))
         return { retryInMs: nameWaitMs, error: 'Waits for another domain of the name to go' };
       const result = await this.provision(state, signal, context().correlationId);
-      await this.commands.execute(
+      await execute(
         'failure' in result
           ? new FailProvisioning(domainId, result.failure, context())
           : new CompleteProvisioning(domainId, result.provisioned, context()),
       );
     } else if (state.status === 'rolling_back') {
       await this.removeForGood(state, awaited(signal), triedBefore || state.failure.kind === 'deadline');
-      await this.commands.execute(new CompleteRollback(domainId, context()));
+      await execute(new CompleteRollback(domainId, context()));
     } else if (state.status === 'rolled_back' || state.status === 'deleted') {
       // Removal goes by the tag, so another domain that has the name by now is not affected.
       await this.remove(state, { signal });
@@ -230,7 +229,7 @@ export class Provisioner {
     } else if (state.status === 'deleting' || state.status === 'released') {
       if (state.status === 'released') await this.suspendMailboxes(domainId, signal, context);
       await this.removeForGood(state, awaited(signal), triedBefore);
-      await this.commands.execute(new CompleteDeletion(domainId, context()));
+      await execute(new CompleteDeletion(domainId, context()));
     }
     return 'done';
   }

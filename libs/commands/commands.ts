@@ -1,8 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
-import type { DomainCommand } from '@app/mail-domain';
+import type { DomainCommand, MailDomain } from '@app/mail-domain';
 import type { MailboxCommand } from '@app/mailbox';
 import { CommandToDomain, type Decided } from './domain-command.handler';
+import type { ReadState } from './stream-states';
 import { CommandToMailbox, type MailboxDecided } from './mailbox-command.handler';
 
 /**
@@ -16,9 +17,10 @@ export class Commands {
    * Executes a command on a domain.
    *
    * @param ifVersion the only version of the domain that it may be decided on; absent: any.
+   * @param known the domain as the caller has just read it: where nothing has changed since, it is not read again.
    * @throws {DomainRuleBroken} and whatever {@link DomainCommandHandler} throws; nothing has changed then.
    */
-  execute(command: DomainCommand, ifVersion?: number): Promise<Decided>;
+  execute(command: DomainCommand, ifVersion?: number, known?: ReadState<MailDomain>): Promise<Decided>;
   /**
    * Executes a command on a mailbox.
    *
@@ -26,10 +28,14 @@ export class Commands {
    * @throws {MailboxRuleBroken} and whatever {@link MailboxCommandHandler} throws; nothing has changed then.
    */
   execute(command: MailboxCommand, ifVersion?: number): Promise<MailboxDecided>;
-  execute(command: DomainCommand | MailboxCommand, ifVersion?: number): Promise<Decided | MailboxDecided> {
+  execute(
+    command: DomainCommand | MailboxCommand,
+    ifVersion?: number,
+    known?: ReadState<MailDomain>,
+  ): Promise<Decided | MailboxDecided> {
     return 'mailboxId' in command
       ? this.bus.execute(new CommandToMailbox(command, ifVersion))
-      : this.bus.execute(new CommandToDomain(command, ifVersion));
+      : this.bus.execute(new CommandToDomain(command, ifVersion, undefined, known));
   }
 
   /**

@@ -2,10 +2,12 @@ import { Logger } from '@nestjs/common';
 import { ConstraintViolation, WrongExpectedVersion, type Append, type EventStore } from '@app/event-store';
 import { carried, span } from '@app/tracing';
 import type { Command, Decider, ModelEvent } from './decider';
-import { StreamStates, type StreamState } from './stream-states';
+import { StreamStates, type ReadState, type StreamState } from './stream-states';
 
 /** The number of times that a decision is made before a conflict with other writers is thrown to the caller. */
 const attempts = 8;
+/** Milliseconds for which a stream that a caller has read is not read again. */
+const knownMs = 1_000;
 
 /** The outcome of a command: the state after it, the version of the stream, and the new events. */
 export interface Decision<E extends ModelEvent, State> {
@@ -14,8 +16,10 @@ export interface Decision<E extends ModelEvent, State> {
   readonly events: readonly E[];
 }
 
-interface ToExecute<C extends Command> {
+interface ToExecute<C extends Command, State> {
   readonly command: C;
+  /** The stream as the caller has just read it, so that it is read again only where it has changed since. */
+  readonly known?: ReadState<State> | undefined;
   /** The only version of the stream that the command may be decided on; absent: any. */
   readonly ifVersion?: number | undefined;
   /** A command on another stream of the model: the events of both are appended, or none. */
@@ -55,7 +59,7 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
    * refuses, by its decision or by a constraint of the store; {WrongExpectedVersion} when other writers were first too
    * many times in a row; whatever `EventStore.append` throws.
    */
-  execute(asked: ToExecute<C>): Promise<Decision<E, State>> {
+  execute(asked: ToExecute<C, State>): Promise<Decision<E, State>> {
     const { command } = asked;
     const attributes = { [`sendmux.${this.decider.kind}`]: this.decider.streamOf(command) };
     return span(command.type, { attributes }, async (recorded) => {
@@ -65,11 +69,13 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
     });
   }
 
-  private async decideAndAppend({ command, ifVersion, also }: ToExecute<C>): Promise<Decision<E, State>> {
+  private async decideAndAppend({ command, known, ifVersion, also }: ToExecute<C, State>): Promise<Decision<E, State>> {
     for (let attempt = 1; ; attempt++) {
       // 1. Read the streams, fold them, and decide.
       const isFirst = attempt === 1;
-      const decided = await this.decideOn(command, isFirst, ifVersion);
+      const decided =
+        (isFirst && known && (await this.decideOnKnown(command, known, ifVersion))) ||
+        (await this.decideOn(command, isFirst, ifVersion));
       const besides = also && (await this.decideOn(also, isFirst));
       const all = besides ? [decided, besides] : [decided];
       const { state, version, events } = decided;
@@ -105,11 +111,34 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
   }
 
   private async decideOn(command: C, isFirst: boolean, ifVersion?: number): Promise<Undone<C, E, State>> {
-    const { initialState, begins, decide, evolve, streamOf, rowOf, schemaVersions, storedData } = this.decider;
-    const stream = streamOf(command);
+    const { initialState, begins, streamOf } = this.decider;
     const isNew = isFirst && ifVersion === undefined && begins?.(command) === true;
     const nothing = { state: initialState, version: 0, last: undefined };
-    const { state: before, version: expectedVersion, last } = isNew ? nothing : await this.load(stream);
+    return this.decideIn(command, isNew ? nothing : await this.load(streamOf(command)), ifVersion);
+  }
+
+  /**
+   * Decides on what the caller has read. A decision that appends is good only where that is still so, which the append
+   * finds out by the version; one that does not, or a refusal, has to be made on the stream as it is. What was read
+   * longer ago is read again: after a fail-over the stream may have another event of that version.
+   */
+  private async decideOnKnown(
+    command: C,
+    known: ReadState<State>,
+    ifVersion?: number,
+  ): Promise<Undone<C, E, State> | undefined> {
+    if (performance.now() - known.readAt > knownMs) return undefined;
+    const decided = await this.decideIn(command, known, ifVersion).catch(() => undefined);
+    return decided && decided.events.length > 0 ? decided : undefined;
+  }
+
+  private async decideIn(
+    command: C,
+    { state: before, version: expectedVersion, last }: StreamState<State>,
+    ifVersion?: number,
+  ): Promise<Undone<C, E, State>> {
+    const { decide, evolve, streamOf, rowOf, schemaVersions, storedData } = this.decider;
+    const stream = streamOf(command);
     if (ifVersion !== undefined && ifVersion !== expectedVersion)
       throw new StreamHasChanged(`${stream} is at version ${expectedVersion}, and not at ${ifVersion}.`);
     const context = { ...command.context, at: latest(command.context.at, last?.time) };
@@ -135,8 +164,9 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
    * @throws {EventNotUnderstood} when a newer release has added to the stream, so that this release cannot decide on
    * it.
    */
-  load(stream: string): Promise<StreamState<State>> {
-    return this.states.load(stream);
+  async load(stream: string): Promise<ReadState<State>> {
+    const readAt = performance.now();
+    return { ...(await this.states.load(stream)), readAt };
   }
 
   /**

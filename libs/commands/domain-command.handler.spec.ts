@@ -1,13 +1,21 @@
 import { Logger, type LoggerService } from '@nestjs/common';
 import type { CommandContext } from '@app/decider';
-import { AddDomain, CompleteRollback, FailProvisioning, type ProvisioningFailed } from '@app/mail-domain';
+import {
+  AddDomain,
+  CompleteRollback,
+  FailProvisioning,
+  RequestDeletion,
+  type ProvisioningFailed,
+} from '@app/mail-domain';
 import { WrongExpectedVersion, type Append, type EventStore, type RecordedEvent } from '@app/event-store';
 import { commandsTo } from '../../test/support/commands';
 import type { Commands } from './commands';
+import { StreamHasChanged } from './decider.handler';
 import { DomainCommandHandler } from './domain-command.handler';
 
 const lines: [Record<string, unknown>, string][] = [];
 let commands: Commands;
+let handler: DomainCommandHandler;
 let appends: Append[];
 let reads: number;
 
@@ -39,7 +47,8 @@ beforeEach(() => {
       return Promise.resolve(events.length);
     },
   };
-  commands = commandsTo(new DomainCommandHandler(store as unknown as EventStore));
+  handler = new DomainCommandHandler(store as unknown as EventStore);
+  commands = commandsTo(handler);
 });
 afterEach(() => {
   Logger.overrideLogger(false);
@@ -99,4 +108,53 @@ it('decides on a new domain without reading its stream, and on one that is there
   expect(again).toMatchObject({ version: 2, events: [], state: { status: 'rolling_back' } });
   expect(reads).toBe(2);
   expect(appends).toHaveLength(2);
+});
+
+describe('a domain that the caller has just read', () => {
+  const add = new AddDomain('mdom_1', { name: 'mail.acme.com', team: 'team_a', deadline: at }, ours);
+  const fail = new FailProvisioning('mdom_1', failure, ours);
+  const complete = new CompleteRollback('mdom_1', ours);
+
+  it('is not read again where it is as it was', async () => {
+    await commands.execute(add);
+    const known = await handler.load('mdom_1');
+    expect(await commands.execute(fail, undefined, known)).toMatchObject({
+      version: 2,
+      state: { status: 'rolling_back' },
+    });
+    expect(reads).toBe(1);
+  });
+
+  it('is read again where it has changed since', async () => {
+    await commands.execute(add);
+    const known = await handler.load('mdom_1');
+    await commands.execute(fail);
+    expect(await commands.execute(fail, undefined, known)).toMatchObject({ version: 2, events: [] });
+    expect(appends).toHaveLength(2);
+  });
+
+  it('is read again before it is said that nothing changes, or that a command is refused', async () => {
+    await commands.execute(add);
+    const known = await handler.load('mdom_1');
+    await commands.execute(fail);
+    // As the caller has read it, there is nothing to roll back.
+    expect(await commands.execute(complete, undefined, known)).toMatchObject({ version: 3 });
+    const gone = { ...known, state: { status: 'absent' as const }, version: 0 };
+    await expect(commands.execute(new RequestDeletion('mdom_1', ours), undefined, gone)).rejects.toThrow();
+    expect(reads).toBe(4);
+  });
+
+  it('is read again a second later, since a fail-over may have given its version another event', async () => {
+    await commands.execute(add);
+    const known = await handler.load('mdom_1');
+    await commands.execute(fail, undefined, { ...known, readAt: performance.now() - 1_001 });
+    expect(reads).toBe(2);
+  });
+
+  it('keeps what a command demands of its version', async () => {
+    await commands.execute(add);
+    const known = await handler.load('mdom_1');
+    await expect(commands.execute(fail, 7, known)).rejects.toThrow(StreamHasChanged);
+    expect(appends).toHaveLength(1);
+  });
 });

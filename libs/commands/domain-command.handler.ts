@@ -15,6 +15,7 @@ import { domainRow, nameReservation, noMailboxLeft } from '@app/read-model';
 import type { Decider } from './decider';
 import { DeciderHandler, type Decision } from './decider.handler';
 import { quotaRefusal } from './quota-errors';
+import type { ReadState } from './stream-states';
 
 /** The outcome of a command on a domain. */
 export type Decided = Decision<DomainEvent, MailDomain>;
@@ -25,6 +26,7 @@ export class CommandToDomain extends Command<Decided> {
     readonly command: DomainCommand,
     readonly ifVersion?: number,
     readonly also?: DomainCommand,
+    readonly known?: ReadState<MailDomain>,
   ) {
     super();
   }

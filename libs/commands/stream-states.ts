@@ -8,6 +8,12 @@ export interface StreamState<State> {
   readonly last: RecordedEvent | undefined;
 }
 
+/** A stream as a caller has read it before its command. */
+export interface ReadState<State> extends StreamState<State> {
+  /** When it began to read, by `performance.now()`. */
+  readonly readAt: number;
+}
+
 /** Streams of at least this version are remembered; reading a shorter one costs no more than looking for its end. */
 const longFrom = 50;
 /** The most streams that are remembered. */
