@@ -108,7 +108,12 @@ export class Checks {
   }
 
   async timesOf(domain: CheckedDomain): Promise<CheckTimes> {
-    const [progress, requested] = await Promise.all([this.current(), this.requestedAt.of(domain.id)]);
+    // A requested look that has found nothing new follows one that was recorded.
+    const isLookedAt = domain.checkedAt !== null;
+    const [progress, requested] = await Promise.all([
+      this.current(),
+      isLookedAt ? this.requestedAt.of(domain.id) : undefined,
+    ]);
     const checkedAt = latest(domain.checkedAt, requested);
     return checkTimes({ ...domain, checkedAt }, progress, Date.now(), this.intervalMs);
   }

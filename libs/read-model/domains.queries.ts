@@ -135,10 +135,21 @@ type OfTeam = Pick<DomainView, 'id' | 'team'>;
 
 const textOf = ({ id, team }: OfTeam): string => `${id} ${team}`;
 
+/** The domain that reserves a name. */
+interface Holder {
+  readonly id: string;
+  readonly team: string;
+  readonly status: string;
+}
+
 /** Reads the `domains` table. Teams see no domain that is not provisioned completely. */
 @Injectable()
 export class DomainsReadModel {
   private readonly wanted = new Together<OfTeam, DomainView>(textOf, (wanted) => this.findAll(wanted));
+  private readonly holders = new Together<string, Holder>(
+    (name) => name,
+    (names) => this.holdersOf(names),
+  );
 
   constructor(@Inject(Pool) private readonly pool: Pool) {}
 
@@ -294,13 +305,17 @@ export class DomainsReadModel {
   }
 
   /** Finds the domain that reserves a name, whatever its status. */
-  async holderOf(name: string): Promise<{ id: string; team: string; status: string } | undefined> {
-    const { rows } = await this.pool.query<{ id: string; team: string; status: string }>({
-      name: 'domain-holder',
-      text: `SELECT id, team, status FROM domains WHERE name = $1 AND ${reserving}`,
-      values: [name],
+  holderOf(name: string): Promise<Holder | undefined> {
+    return this.holders.of(name);
+  }
+
+  private async holdersOf(names: readonly string[]): Promise<Map<string, Holder>> {
+    const { rows } = await this.pool.query<Holder & { name: string }>({
+      name: 'domain-holders',
+      text: `SELECT name, id, team, status FROM domains WHERE name = ANY ($1) AND ${reserving}`,
+      values: [names],
     });
-    return rows[0];
+    return new Map(rows.map(({ name, ...holder }) => [name, holder]));
   }
 
   /** Gives the ids of all domains of a team, those that are gone too. */

@@ -1,4 +1,4 @@
-import { inTransaction } from '@app/database';
+import { inTransaction, Together } from '@app/database';
 import { SettingsInvalid, defaultShard, type SesShard } from '@app/runtime';
 import type { Pool } from 'pg';
 import { holding } from './quotas';
@@ -45,8 +45,19 @@ const open = `identities < capacity AND NOT is_draining AND (
     failing_until IS NULL OR failing_until <= now() OR (SELECT count(*) FROM ses_shards WHERE capacity > 0) = 1
   )`;
 
+/** How many identities a shard may have besides those that it has. */
+interface Room {
+  readonly name: string;
+  readonly room: number;
+}
+
 /** Keeps what all processes know of the shards of SES. Triggers count their identities, and hold their capacities. */
 export class StoredShards implements ShardReports {
+  private readonly rooms = new Together<'open', readonly Room[]>(
+    (which) => which,
+    () => this.openRooms(),
+  );
+
   constructor(private readonly pool: Pool) {}
 
   /**
@@ -88,13 +99,21 @@ export class StoredShards implements ShardReports {
    * @param except a shard that is left out; none when absent.
    */
   async chooseOpen(except = ''): Promise<string | undefined> {
-    const { rows } = await this.pool.query<{ name: string }>({
-      name: 'shard-choose-open',
-      text: `SELECT name FROM ses_shards WHERE ${open} AND name <> $1
-        ORDER BY -ln(1 - random()) / (capacity - identities) LIMIT 1`,
-      values: [except],
+    const open = (await this.rooms.of('open')) ?? [];
+    let [chosen, least]: [string | undefined, number] = [undefined, Infinity];
+    for (const { name, room } of open) {
+      const drawn = -Math.log(1 - Math.random()) / room;
+      if (name !== except && drawn < least) [chosen, least] = [name, drawn];
+    }
+    return chosen;
+  }
+
+  private async openRooms(): Promise<Map<'open', readonly Room[]>> {
+    const { rows } = await this.pool.query<Room>({
+      name: 'shards-open',
+      text: `SELECT name, capacity - identities AS room FROM ses_shards WHERE ${open}`,
     });
-    return rows[0]?.name;
+    return new Map([['open', rows]]);
   }
 
   /** Closes a shard to new identities, or opens it again. Gives false where there is no such shard. */
