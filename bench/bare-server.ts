@@ -87,8 +87,8 @@ async function record(url: string): Promise<{ key: string; view: DomainView; sta
     const execute = (command: AddDomain | CompleteProvisioning) => () => handler.execute({ command });
     const statements = {
       authenticate: await sentBy('api-keys', () => accounts.authenticate(key)),
-      holder: await sentBy('domain-holder', () => readModel.holderOf(name)),
-      shard: await sentBy('shard-choose-open', () => shards.chooseOpen()),
+      holder: await sentBy('domain-holders', () => readModel.holderOf(name)),
+      shard: await sentBy('shards-open', () => shards.chooseOpen()),
       stream: await sentBy('stream read', () => handler.load(id)),
       added: await sentBy('append one', execute(add)),
       provisioned: await sentBy('append one', execute(complete)),
@@ -151,8 +151,8 @@ export async function serveBare(url: string): Promise<Serving> {
     if (!caller) return reply.status(401).send();
     const { team } = caller;
     const name = request.body.domain;
-    if ((await query('holder', [name])).length > 0) return reply.status(409).send();
-    await query('shard', ['']);
+    if ((await query('holder', [[name]])).length > 0) return reply.status(409).send();
+    await query('shard', []);
     const [id, requestId, now] = [newId('mdom'), newId('req'), new Date()];
     const time = now.toISOString();
     const append = (step: 'added' | 'provisioned', changed: object) => {

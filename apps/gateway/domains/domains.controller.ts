@@ -307,8 +307,8 @@ export class DomainsController {
     @CurrentCaller() caller: Caller,
     @Req() { id: requestId }: FastifyRequest,
   ): Promise<object> {
-    const deleted = await this.domains.delete(id, { caller, requestId, preconditions });
-    await this.setupLinks.endOf(deleted.id);
+    const endLinks = () => this.setupLinks.endOf(id);
+    const deleted = await this.domains.delete(id, { caller, requestId, preconditions }, endLinks);
     return success(presentDeletion(deleted), requestId);
   }
 

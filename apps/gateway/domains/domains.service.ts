@@ -64,7 +64,7 @@ export class Domains {
     private readonly store: EventStore,
     private readonly readModel: DomainsReadModel,
     private readonly outcomes: Outcomes,
-    private readonly shards: Pick<OpenShards, 'inOne'>,
+    private readonly shards: Pick<OpenShards, 'first' | 'inOne'>,
     private readonly options: DomainsOptions,
   ) {}
 
@@ -81,6 +81,8 @@ export class Domains {
    * @throws {QuotaExceeded}, {InstallationFull} and {AllShardsClosed}
    */
   async add(id: string, name: string, mode: DomainMode, { caller, requestId }: Request): Promise<DomainView> {
+    const shard = this.shards.first();
+    shard.catch(() => undefined);
     await this.refuseWhenHeld(id, name, caller.team);
     const expectation = this.outcomes.expect(id, ['DomainProvisioned', 'ProvisioningFailed']);
     try {
@@ -88,7 +90,11 @@ export class Domains {
       const deadline = new Date(now + this.options.provisioningDeadlineMs).toISOString();
       const context = contextOf({ caller, requestId }, now);
       const data = { name, team: caller.team, deadline, ...(mode === 'send_only' && { mode }) };
-      const added = await this.addedToAShard(id, (sesShard) => new AddDomain(id, { ...data, sesShard }, context));
+      const added = await this.addedToAShard(
+        id,
+        shard,
+        (sesShard) => new AddDomain(id, { ...data, sesShard }, context),
+      );
       const timer = provisioningWait.startTimer();
       const { state, version } = await this.outcome(id, added, expectation, context);
       timer({ outcome: state.status });
@@ -106,10 +112,11 @@ export class Domains {
   /** Adds the domain to a shard that takes it. An add that was begun before goes on, whatever shards take by now. */
   private async addedToAShard(
     id: string,
+    first: Promise<string | undefined>,
     command: (sesShard: string) => AddDomain,
   ): Promise<Pick<Decided, 'state' | 'version'>> {
     try {
-      return await this.shards.inOne((shard) => this.commands.execute(command(shard)));
+      return await this.shards.inOne((shard) => this.commands.execute(command(shard)), first);
     } catch (error) {
       if (!(error instanceof AllShardsClosed)) throw error;
       const begun = await this.handler.load(id);
@@ -126,6 +133,11 @@ export class Domains {
     return view;
   }
 
+  /** Reads the stream of a domain that a command follows on; undefined for an id of another form. */
+  private async loaded(id: string) {
+    return domainIdForm.test(id) ? this.handler.load(id) : undefined;
+  }
+
   /** @throws {ApiError} `not_found`, and `conflict` while the domain is being deleted. */
   async findLasting(id: string, team: string): Promise<DomainView> {
     const view = await this.find(id, team);
@@ -140,19 +152,19 @@ export class Domains {
   /**
    * Requests the deletion, or joins one that is under way, and waits until the domain is deleted.
    *
+   * @param begun does what follows from that the domain goes, meanwhile.
    * @throws {ApiError} `not_found`, `precondition_failed`, and `service_unavailable` while the deletion is still under
    * way.
    */
-  async delete(id: string, request: Request): Promise<DomainView> {
-    const view = await this.find(id, request.caller.team);
+  async delete(id: string, request: Request, begun: (id: string) => Promise<void>): Promise<DomainView> {
+    const [view, known] = await Promise.all([this.find(id, request.caller.team), this.loaded(id)]);
     // A DELETE that joins a deletion asks for what is done already (RFC 9110 section 13.1.1).
     const ifVersion = view.status === 'deleting' ? undefined : request.preconditions?.demand(view.version);
     const gone = this.outcomes.expect(id, ['DomainDeleted']);
     try {
-      await this.commands.execute(new RequestDeletion(id, contextOf(request)), ifVersion);
-      const deleted =
-        (await gone.within(deletionPatienceMs)) ?? (await this.handler.load(id)).state.status === 'deleted';
-      if (deleted) return view;
+      await this.commands.execute(new RequestDeletion(id, contextOf(request)), ifVersion, known);
+      const [event] = await Promise.all([gone.within(deletionPatienceMs), begun(id)]);
+      if (event ?? (await this.handler.load(id)).state.status === 'deleted') return view;
     } finally {
       gone.drop();
     }

@@ -28,16 +28,22 @@ export class OpenShards {
     measure(stored);
   }
 
+  /** Chooses the shard that `inOne` tries first, before it is known whether there is an add; undefined for none. */
+  first(): Promise<string | undefined> {
+    return this.stored.chooseOpen();
+  }
+
   /**
    * Has a domain added to a shard that takes it.
    *
    * @param add makes the add, and throws `ShardClosed` where the shard takes no more by then.
+   * @param first as the method of that name gives it.
    * @throws {AllShardsClosed} and whatever `add` throws.
    */
-  async inOne<T>(add: (sesShard: string) => Promise<T>): Promise<T> {
+  async inOne<T>(add: (sesShard: string) => Promise<T>, first = this.first()): Promise<T> {
     void this.alarmOfNearlyFull();
     for (let attempt = 1; attempt <= attempts; attempt++) {
-      const shard = await this.stored.chooseOpen();
+      const shard = await (attempt === 1 ? first : this.stored.chooseOpen());
       if (shard === undefined) break;
       try {
         return await add(shard);

@@ -9,7 +9,7 @@ import {
   type MailDomain,
 } from '@app/mail-domain';
 import { isUndecided, mailFromName, type Assessment, type SesExplanation } from '@app/mail-records';
-import { Commands } from '@app/commands';
+import { Commands, DomainCommandHandler } from '@app/commands';
 import { Checks } from '@app/cycle';
 import type { DomainView } from '@app/read-model';
 import { span } from '@app/tracing';
@@ -35,6 +35,7 @@ export class Verifications {
 
   constructor(
     private readonly commands: Commands,
+    private readonly handler: DomainCommandHandler,
     private readonly verifier: Verifier,
     private readonly explainer: Explainer,
     private readonly checks: Checks,
@@ -106,7 +107,7 @@ export class Verifications {
   private async look(view: DomainView, request: Request): Promise<VerificationSchema> {
     if (view.status === 'deleting')
       throw new ApiError('conflict', `${view.name} is being deleted and can no longer be verified.`);
-    const look = await this.verifier.look(view);
+    const [look, known] = await Promise.all([this.verifier.look(view), this.handler.load(view.id)]);
     const { assessment } = look;
     const context = contextOf(request);
     if (isUndecided(assessment)) {
@@ -115,7 +116,7 @@ export class Verifications {
     }
     const data = { ...assessment, trigger: 'requested' as const, cycle: null, of: view };
     const check = new RecordCheck(view.id, data, context);
-    const { state, events } = await this.commands.execute(check);
+    const { state, events } = await this.commands.execute(check, undefined, known);
     if (!isLive(state)) throw notFound(view.id);
     if (events.length === 0) await this.checks.noteRequested(view.id, new Date(context.at));
     // The repair is requested after the check is recorded: the status that SES has after the repair is newer than the
