@@ -347,6 +347,8 @@ export class EventStore {
   private async execute(batch: readonly Sent[]): Promise<number[]> {
     const [first] = batch;
     const [event, ...more] = first!.events;
+    if (batch.length > 1 && batch.every(({ events }) => events.length === 1))
+      return this.run('single', batch, singleColumnsOf(batch));
     if (batch.length > 1 || more.length > 0 || !event) return this.run('many', batch, columnsOf(batch));
     return this.run('one', batch, [
       first!.stream,
@@ -513,6 +515,22 @@ const violation = (stream: string, error: DatabaseError): Error =>
     ? new ConstraintViolation(stream, error.constraint, error.detail)
     : error;
 
+/** Gives the columns of appends of one event each. */
+const singleColumnsOf = (batch: readonly Sent[]): unknown[][] => {
+  const events = batch.map((append) => append.events[0]!);
+  return [
+    batch.map((_, n) => n),
+    batch.map(({ stream }) => stream),
+    batch.map(({ expected }) => expected),
+    batch.map(({ metadata }) => metadata),
+    batch.map(({ row }) => row),
+    events.map(({ type }) => type),
+    events.map(({ schemaVersion }) => schemaVersion),
+    events.map(({ data }) => data),
+    events.map(({ time }) => time),
+  ];
+};
+
 const columnsOf = (batch: readonly Sent[]): unknown[][] => {
   const events = batch.flatMap((append, n) => append.events.map((event, i) => ({ ...event, n, place: i + 1 })));
   return [
@@ -536,7 +554,9 @@ interface Statement {
 }
 
 /** The statements of appends to one partition. */
-type Statements = Readonly<Record<'one' | 'many' | 'together', Statement>> & { readonly target: AppendTarget };
+type Statements = Readonly<Record<'one' | 'single' | 'many' | 'together', Statement>> & {
+  readonly target: AppendTarget;
+};
 
 function statementsFor(target: AppendTarget, projection?: InlineProjection): Statements {
   // A prepared statement's name stands for one text on a connection, and stores with other projections may share the
@@ -545,6 +565,7 @@ function statementsFor(target: AppendTarget, projection?: InlineProjection): Sta
   return {
     target,
     one: { name: `append one${name}`, text: appendOne(target, projection) },
+    single: { name: `append single${name}`, text: appendSingle(target, projection) },
     many: { name: `append many${name}`, text: appendMany(target, projection) },
     together: { name: `append together${name}`, text: appendMany(target, projection, true) },
   };
@@ -606,6 +627,29 @@ function appendOne(target: AppendTarget, projection?: InlineProjection): string 
     FROM event WHERE position <= ${target.bound}
     RETURNING version
   )${row} SELECT version, ${isClosed('version = $2::int')} FROM found`;
+}
+
+/** Does what `appendMany` does, for appends of one event each: no event has another one of the statement before it. */
+function appendSingle(target: AppendTarget, projection?: InlineProjection): string {
+  const { joins, found } = finding('a.stream', target);
+  return `WITH found AS MATERIALIZED (
+    SELECT a.*, ${found}
+    FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::smallint[], $8::text[],
+        $9::timestamptz[]) AS a(n, stream, expected, metadata, row, type, schema_version, data, time)
+      ${joins}
+  ), appends AS (
+    SELECT * FROM found WHERE version = expected
+  ), events_in_order AS MATERIALIZED (
+    SELECT ${draw}, ordered.* FROM (
+      SELECT stream, version + 1 AS version, type, schema_version, data, metadata, time, previous
+      FROM appends ORDER BY stream
+    ) AS ordered
+  ), inserted AS (
+    ${insertInto(target.table)}
+    SELECT position, stream, version, type, schema_version, data::json, metadata::json, time, previous, ${eventHashSql()}
+    FROM events_in_order WHERE (SELECT max(position) FROM events_in_order) <= ${target.bound} ORDER BY position
+    RETURNING stream
+  )${projection ? upsert(projection, 'FROM inserted i JOIN appends a ON a.stream = i.stream') : ''} SELECT version, ${isClosed('EXISTS (SELECT FROM appends)')} FROM found ORDER BY n`;
 }
 
 /**
