@@ -4,7 +4,7 @@ import type { DynamicModule } from '@nestjs/common';
 import { Commands } from '@app/commands';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Accounts, type Grant } from '@app/accounts';
-import { EventLog } from '@app/event-store';
+import { EventLog, type RecordedEvent } from '@app/event-store';
 import {
   CompleteDeletion,
   CompleteProvisioning,
@@ -265,7 +265,12 @@ export async function startGateway(
   };
 }
 
-/** Follows the log, and provisions or rolls back domains according to the plans. */
+const handled = new Set(['DomainAdded', 'ProvisioningFailed', 'DomainDeletionRequested', 'DomainReleased']);
+
+/**
+ * Follows the log, and provisions or rolls back domains according to the plans: as provisioning does, each by itself,
+ * and the events of one domain one after another.
+ */
 async function provision(
   log: EventLog,
   after: number,
@@ -275,21 +280,35 @@ async function provision(
   signal: AbortSignal,
 ): Promise<void> {
   const names = new Map<string, string>();
-  for await (const events of log.follow({ after, signal })) {
-    for (const { type, stream, data } of events) {
-      if (signal.aborted) return;
-      if (type === 'DomainAdded') names.set(stream, (data as { name: string }).name);
-      const name = names.get(stream)!;
-      const context = contextOf(stream);
-      const plan = plans.get(name) ?? 'provision';
-      if (type === 'DomainAdded' && plan === 'provision') await execute(completed(stream));
-      else if (type === 'DomainAdded' && typeof plan === 'object')
-        await execute(new FailProvisioning(stream, plan, context));
-      else if (type === 'ProvisioningFailed' && !kept.has(name)) await execute(new CompleteRollback(stream, context));
-      else if ((type === 'DomainDeletionRequested' || type === 'DomainReleased') && !kept.has(name))
-        await execute(new CompleteDeletion(stream, context));
+  const act = async ({ type, stream, data }: RecordedEvent) => {
+    if (signal.aborted) return;
+    if (type === 'DomainAdded') names.set(stream, (data as { name: string }).name);
+    const name = names.get(stream)!;
+    const context = contextOf(stream);
+    const plan = plans.get(name) ?? 'provision';
+    if (type === 'DomainAdded' && plan === 'provision') await execute(completed(stream));
+    else if (type === 'DomainAdded' && typeof plan === 'object')
+      await execute(new FailProvisioning(stream, plan, context));
+    else if (type === 'ProvisioningFailed' && !kept.has(name)) await execute(new CompleteRollback(stream, context));
+    else if ((type === 'DomainDeletionRequested' || type === 'DomainReleased') && !kept.has(name))
+      await execute(new CompleteDeletion(stream, context));
+  };
+  const working = new Map<string, Promise<void>>();
+  let failed: (error: unknown) => void = () => undefined;
+  const failure = new Promise<never>((_, reject) => (failed = reject));
+  failure.catch(() => undefined);
+  const isPromptFor = (type: string) => handled.has(type);
+  for await (const events of log.follow({ after, signal, isPromptFor })) {
+    for (const event of events) {
+      const { stream } = event;
+      const work = (working.get(stream) ?? Promise.resolve())
+        .then(() => act(event))
+        .catch(failed)
+        .finally(() => working.get(stream) === work && working.delete(stream));
+      working.set(stream, work);
     }
   }
+  await Promise.race([Promise.all(working.values()), failure]);
 }
 
 const contextOf = (id: string) => ({ at: new Date().toISOString(), actor: 'provisioning', correlationId: id });
