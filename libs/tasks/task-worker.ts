@@ -148,6 +148,8 @@ export class TaskWorker {
    */
   private start(task: ClaimedTask, leaseEnd: number): void {
     const { leaseMs } = this.options;
+    // The answer may have waited for a lock of the key, or for a standby. Another worker may have the key by now.
+    if (performance.now() >= leaseEnd) return void this.tasks.giveUp(task).catch(() => undefined);
     const abortion = new AbortController();
     const abort = (why: string) => {
       clearInterval(renewal);

@@ -158,6 +158,39 @@ describe('a task', () => {
       expect([done, most]).toEqual([30, 3]);
     });
 
+    /** Puts a task in a transaction, so that whoever puts one of its key waits until it is given up. */
+    async function hold(key: string): Promise<() => Promise<void>> {
+      const client = await pool.connect();
+      await client.query('BEGIN');
+      await new TaskList(pool).put(list, key, 'other', {}, undefined, client);
+      return async () => {
+        await client.query('ROLLBACK');
+        client.release();
+      };
+    }
+
+    it('does not begin where its lease is over when it is put, as another worker may have it by then', async () => {
+      let [running, most, done] = [0, 0, 0];
+      const handle = async () => {
+        most = Math.max(most, (running += 1));
+        await sleep(150);
+        running -= 1;
+        done += 1;
+        return 'done' as const;
+      };
+      worker({ leaseMs: 300, pollMs: 600_000, handle }, tasks);
+      worker({ pollMs: 5, handle });
+      await until(() => tasks.places.has(list));
+      await sleep(200);
+      const letGo = await hold('k');
+      const put = tasks.put(list, 'k', 'work', {});
+      await sleep(600);
+      await letGo();
+      await put;
+      await until(async () => (await rows()).length === 0 && running === 0);
+      expect([done, most]).toEqual([1, 1]);
+    });
+
     it('is given back where the worker stops meanwhile', async () => {
       const stopped = worker({ handle: () => Promise.resolve('done' as const) }, tasks);
       await until(() => tasks.places.has(list));
