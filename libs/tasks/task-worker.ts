@@ -114,6 +114,8 @@ export class TaskWorker {
         this.promised--;
         if (task && this.stopping) void this.tasks.giveUp(task).catch(() => undefined);
         else if (task) this.start(task, asked + leaseMs);
+        // Others that were put meanwhile had no place.
+        else this.wake();
       },
     };
   };

@@ -191,6 +191,26 @@ describe('a task', () => {
       expect([done, most]).toEqual([1, 1]);
     });
 
+    it('gives its place to a task that waits where it cannot be put', async () => {
+      const impatient = openPool(database.url, 4, 300);
+      const few = new TaskList(impatient);
+      const ran: string[] = [];
+      const handle = ({ key }: Task) => Promise.resolve(ran.push(key)).then(() => 'done' as const);
+      const made = worker({ concurrency: 1, pollMs: 600_000, handle }, few);
+      await until(() => few.places.has(list));
+      await sleep(200);
+      const letGo = await hold('stuck');
+      const stuck = few.put(list, 'stuck', 'work', {});
+      await few.put(list, 'waits', 'work', {});
+      await expect(stuck).rejects.toMatchObject({ code: '57014' });
+      await until(() => ran.length > 0, 3_000).finally(async () => {
+        await letGo();
+        await made.stop();
+        await impatient.end();
+      });
+      expect(ran).toEqual(['waits']);
+    });
+
     it('is given back where the worker stops meanwhile', async () => {
       const stopped = worker({ handle: () => Promise.resolve('done' as const) }, tasks);
       await until(() => tasks.places.has(list));
