@@ -75,8 +75,12 @@ describe('the hashes of events', () => {
     const together = Array.from({ length: 40 }, (_, i) => `together${i}`);
     await Promise.all(together.map((stream, i) => store.append(append(stream, 0, 1 + (i % 4)))));
     await Promise.all(together.map((stream, i) => store.append(append(stream, 1 + (i % 4), 1 + (i % 3)))));
+    // Of one event each, in another order than their names, and some of a version that their stream has not.
+    const single = Array.from({ length: 40 }, (_, i) => `single${(i * 7) % 40}`);
+    for (const expected of [0, 1])
+      await Promise.allSettled(single.map((stream, i) => store.append(append(stream, i % 8 ? expected : 5, 1))));
     const events = await rows();
-    expect(events).toHaveLength(2 + 8 + 100 + 79);
+    expect(events).toHaveLength(2 + 8 + 100 + 79 + 70);
     expect(events.filter(({ stream, version }) => stream === 'several' && version === 8)).toHaveLength(1);
     expectChained(events);
     expect(new Set(events.map(({ hash }) => hash.toString('hex'))).size).toBe(events.length);
@@ -102,6 +106,32 @@ describe('the hashes of events', () => {
         expect(locks[0]!.mark).toBeLessThan(drawn[0]!.first);
         await client.query('COMMIT');
       }
+    } finally {
+      client.release();
+    }
+  });
+
+  it('cover the position of each of several appends of one event, which are marked as in flight first', async () => {
+    const client = await pool.connect();
+    try {
+      await client.query('BEGIN');
+      const inside = new EventStore(poolOf(client));
+      // The first goes alone, and the others together.
+      await Promise.all(['single a', 'single c', 'single b'].map((stream) => inside.append(append(stream, 0, 1))));
+      const { rows: drawn } = await client.query<{ stream: string; position: number; sent: string }>(
+        `SELECT stream, position::float8 AS position, cmin::text AS sent FROM events WHERE stream LIKE 'single _'
+         ORDER BY position`,
+      );
+      expect(drawn.map(({ stream }) => stream)).toEqual(['single a', 'single b', 'single c']);
+      expect(drawn[1]!.sent).toBe(drawn[2]!.sent);
+      const { rows: locks } = await pool.query<{ mark: number }>(
+        `SELECT max(((classid::int8 << 32) | objid::int8) & ((1::int8 << 48) - 1))::float8 AS mark FROM pg_locks
+         WHERE locktype = 'advisory' AND objsubid = 1 AND classid::int8 >> 16 = ${inFlightTag}
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      );
+      expect(locks[0]!.mark).toBeLessThan(drawn[1]!.position);
+      await client.query('COMMIT');
+      expectChained((await rows()).filter(({ stream }) => stream.startsWith('single ')));
     } finally {
       client.release();
     }
