@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { newId } from '@app/runtime';
 import { openPool } from '@app/database';
+import { EventStore } from '@app/event-store';
 import { AddDomain } from '@app/mail-domain';
 import { checkNames } from '@app/mail-records';
 import { Pool } from 'pg';
@@ -284,6 +285,18 @@ describe('keys and permissions', () => {
       }
     expect([...messages]).toEqual(['There is no domain ID.']);
     expect((await get(`/domains/${id}`, other.key)).body.data.verification_status).toBe('pending');
+  });
+
+  it('I16 says so where the stream of the domain cannot be read as well', async () => {
+    const { id } = await addFresh(other.key);
+    const pool = openPool(database.url, 1);
+    const newer = { type: 'DomainPolished', schemaVersion: 1, time: new Date().toISOString(), data: {} };
+    const metadata = { actor: 'a newer release', correlationId: id };
+    await new EventStore(pool).append({ stream: id, expectedVersion: 2, events: [newer], metadata });
+    await pool.end();
+    const remove = (key: string) => gateway.call('DELETE', `/api/v1/domains/${id}`, { key });
+    expect((await remove(other.key)).status).toBeGreaterThanOrEqual(500);
+    expect((await remove(acme.key)).status).toBe(404);
   });
 });
 

@@ -169,6 +169,11 @@ export abstract class DeciderHandler<C extends Command, E extends ModelEvent, St
     return { ...(await this.states.load(stream)), readAt };
   }
 
+  /** Reads a stream before its command; undefined where it cannot be read, which is for the command to say. */
+  ahead(stream: string): Promise<ReadState<State> | undefined> {
+    return this.load(stream).catch(() => undefined);
+  }
+
   /**
    * Logs one line for each change, with the id of the request, so that a request can be followed through all processes.
    */

@@ -133,9 +133,9 @@ export class Domains {
     return view;
   }
 
-  /** Reads the stream of a domain that a command follows on; undefined for an id of another form. */
+  /** Reads the stream of a domain that a command follows on; undefined for an id of another form, or as `ahead`. */
   private async loaded(id: string) {
-    return domainIdForm.test(id) ? this.handler.load(id) : undefined;
+    return domainIdForm.test(id) ? this.handler.ahead(id) : undefined;
   }
 
   /** @throws {ApiError} `not_found`, and `conflict` while the domain is being deleted. */

@@ -107,7 +107,7 @@ export class Verifications {
   private async look(view: DomainView, request: Request): Promise<VerificationSchema> {
     if (view.status === 'deleting')
       throw new ApiError('conflict', `${view.name} is being deleted and can no longer be verified.`);
-    const [look, known] = await Promise.all([this.verifier.look(view), this.handler.load(view.id)]);
+    const [look, known] = await Promise.all([this.verifier.look(view), this.handler.ahead(view.id)]);
     const { assessment } = look;
     const context = contextOf(request);
     if (isUndecided(assessment)) {
