@@ -220,3 +220,34 @@ it('removes what dead processes have left', async () => {
   expect((await client.query('SELECT FROM ses_waits WHERE shard = $1', [shard])).rowCount).toBe(0);
   await client.end();
 });
+
+it('waits for the disk where what a crash would take back of a lease is longer than a short lease', async () => {
+  const { pool: admin } = startProcess(14);
+  await admin.query(`
+    CREATE TABLE lease_commits (setting text);
+    CREATE FUNCTION note_lease_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        INSERT INTO lease_commits VALUES (current_setting('synchronous_commit'));
+        RETURN NULL;
+      END $$;
+    CREATE TRIGGER note_lease_commit AFTER UPDATE OF leases ON ses_turns FOR EACH ROW EXECUTE FUNCTION note_lease_commit();
+    DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = local', current_database()); END $$`);
+  const commitOf = async (callsPerSecond: number, slackMs: number) => {
+    shard = `shard-${(shards += 1)}`;
+    const { turns } = startProcess(callsPerSecond);
+    await admin.query(
+      `INSERT INTO ses_turns (shard, slack_ms, slack_until) VALUES ($1, $2, now() + interval '1 minute')`,
+      [shard, slackMs],
+    );
+    await turns.take(call('change'));
+    const { rows } = await admin.query<{ setting: string }>('DELETE FROM lease_commits RETURNING setting');
+    // A process that comes late for its turn leases another one.
+    return rows[0]!.setting;
+  };
+  expect(await commitOf(14, 0)).toBe('off');
+  expect(await commitOf(14, 10)).toBe('off');
+  expect(await commitOf(1, 0)).toBe('local');
+  // The turns of a process that may be late are longer, and its call begins later than its turn.
+  expect(await commitOf(14, 1_000)).toBe('local');
+  await admin.query('DROP TRIGGER note_lease_commit ON ses_turns');
+});

@@ -35,7 +35,7 @@ const missed = new Counter({
 
 /** Milliseconds before its beginning at which a turn is leased at the earliest: until then others may overtake. */
 const aheadMs = 100;
-/** Milliseconds of turns in one lease up to which it does not wait for the disk. */
+/** Milliseconds of turns in one lease, and by which a call may be late, up to which it does not wait for the disk. */
 const longestUnwaitedMs = 250;
 /** Shortest and longest wait until a process that waits asks again, in milliseconds. */
 const [leastPollMs, pollMs] = [10, 1_000];
@@ -247,7 +247,7 @@ export class SharedTurns implements Turns {
           ), withdrawn AS (
             DELETE FROM ses_waits USING leased WHERE shard = $1 AND process = $2
           )
-          SELECT *, CASE WHEN $6 <= $11::float8 THEN ${unwaited} END FROM leased`,
+          SELECT *, CASE WHEN $6 + ($7 + 1) * "slackMs" <= $11::float8 THEN ${unwaited} END FROM leased`,
         values: [
           this.shard,
           this.id,
