@@ -84,7 +84,7 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
 
   private async placeDomain(domainId: string): Promise<void> {
     const { state, version } = await this.domains.load(domainId);
-    if (state.status === 'deleted') return this.forgetSenders(domainId);
+    if (state.status === 'deleted') return this.forget(domainId);
     if (!('outboundProvider' in state)) return;
     if (state.mode !== 'send_only') await this.mailServer.enableReceiving(domainId);
     const relay = sesRelay(state.sesShard ?? defaultShard);
@@ -103,8 +103,9 @@ export class PlacementWorker implements OnApplicationBootstrap, BeforeApplicatio
     if (rules) await this.mailServer.filterSenders(domainId, mode, rules, version);
   }
 
-  /** Erases what rules of a domain that is gone say of people. */
-  private async forgetSenders(domainId: string): Promise<void> {
+  /** Removes what a domain that is gone has chosen, and erases what its rules say of people. */
+  private async forget(domainId: string): Promise<void> {
+    await this.mailServer.forgetProvider(domainId);
     await this.mailServer.forgetSenders(domainId);
     await this.senderRules.erase(domainId);
   }

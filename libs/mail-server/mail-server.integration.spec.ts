@@ -42,6 +42,25 @@ describe('the mail server', () => {
     expect(await mailServer.owner('mail.acme.com')).toBeUndefined();
   });
 
+  it('keeps nothing of the provider of a domain that it removes, also where that comes again, and all of others', async () => {
+    const client = new Client({ connectionString: database.url });
+    await client.connect();
+    const choices = async () =>
+      (await client.query<{ id: string }>('SELECT domain_id AS id FROM mail_domain_choices ORDER BY 1')).rows;
+    for (const id of ['mdom_30', 'mdom_31']) {
+      await mailServer.add(`${id}.acme.com`, id);
+      await mailServer.chooseProvider(id, null, 1);
+    }
+    await mailServer.remove('mdom_30.acme.com', 'mdom_30');
+    expect(await choices()).toEqual([{ id: 'mdom_31' }]);
+    await mailServer.chooseProvider('mdom_30', null, 2);
+    await mailServer.forgetProvider('mdom_30');
+    expect(await choices()).toEqual([{ id: 'mdom_31' }]);
+    await mailServer.remove('mdom_31.acme.com', 'mdom_31');
+    expect(await choices()).toEqual([]);
+    await client.end();
+  });
+
   it('takes no mail for a domain that only sends until it is to receive, and leaves one that an operator has stopped', async () => {
     const client = new Client({ connectionString: database.url });
     await client.connect();

@@ -105,9 +105,13 @@ export class MailServer {
     ]);
   }
 
-  /** Removes the domain if the row belongs to it. A domain that is not stored counts as removed. */
+  /** Removes the domain if the row belongs to it, with its provider. A domain that is not stored counts as removed. */
   async remove(name: string, domainId: string): Promise<void> {
-    await this.query('DELETE FROM mail_domains WHERE domain = $1 AND domain_id = $2', [name, domainId]);
+    await this.query(
+      `WITH removed AS (DELETE FROM mail_domains WHERE domain = $1 AND domain_id = $2)
+       DELETE FROM mail_domain_choices WHERE domain_id = $2`,
+      [name, domainId],
+    );
   }
 
   /**
@@ -162,6 +166,11 @@ export class MailServer {
         WHERE held.version < EXCLUDED.version`,
       [domainId, mode, JSON.stringify(types), version],
     );
+  }
+
+  /** Removes the provider of a domain that is gone: it may have been set once more when the domain was removed. */
+  async forgetProvider(domainId: string): Promise<void> {
+    await this.query('DELETE FROM mail_domain_choices WHERE domain_id = $1', [domainId]);
   }
 
   /** Erases the rules about senders of a domain that is gone. */
