@@ -22,6 +22,8 @@ export interface Sample {
 export const ownName = 'soak';
 
 const mib = 1_048_576;
+/** In one of so many samples the processes are asked what they hold, which costs them a full collection. */
+const askedEach = 3;
 /** Milliseconds for which a process may take to answer; one that is paused by a fault does not. */
 const answerWithinMs = 4_000;
 
@@ -64,6 +66,7 @@ function readMetrics(text: string) {
 export class Sampler {
   private readonly pool: Pool;
   private readonly mailServer: Pool;
+  private taken = 0;
   private readonly cpuBefore = new Map<number, { at: number; ms: number }>();
 
   constructor(
@@ -82,6 +85,7 @@ export class Sampler {
   }
 
   async take(): Promise<Sample> {
+    const isAsked = this.taken++ % askedEach === 0;
     const at = Math.round((performance.now() - this.begun) / 100) / 10;
     const values: Record<string, number> = { ...this.more() };
     const pids: Record<string, number> = {};
@@ -90,7 +94,7 @@ export class Sampler {
         const child = this.system.processOf(app);
         if (!child?.pid || !this.system.runs(app)) return;
         pids[app] = child.pid;
-        Object.assign(values, await this.ofProcess(app, child.pid));
+        Object.assign(values, await this.ofProcess(app, child.pid, isAsked));
       }),
       // A database that a fault has taken away has no values.
       this.ofDatabase(values).catch(() => undefined),
@@ -102,12 +106,12 @@ export class Sampler {
     return { at, pids, values };
   }
 
-  private async ofProcess(app: AppName, pid: number): Promise<Record<string, number>> {
+  private async ofProcess(app: AppName, pid: number, isAsked: boolean): Promise<Record<string, number>> {
     const values: Record<string, number> = {};
     const set = (what: string, value: number | undefined) => {
       if (value !== undefined && Number.isFinite(value)) values[`${app}: ${what}`] = value;
     };
-    const [held, metrics] = await Promise.all([this.held(app), this.metrics(app)]);
+    const [held, metrics] = await Promise.all([isAsked ? this.held(app) : undefined, this.metrics(app)]);
     try {
       set('rss MiB', residentMiB(pid));
     } catch {

@@ -232,12 +232,14 @@ class Soak {
 
   private tell(load: Load, faults: Faults): void {
     const { at, values }: Omit<Sample, 'pids'> = this.samples.at(-1) ?? { at: 0, values: {} };
-    const rss = apps.map((app) => `${app} ${(values[`${app}: heap MiB`] ?? NaN).toFixed(1)}`).join(', ');
+    const heapOf = (app: AppName) =>
+      this.samples.findLast(({ values }) => values[`${app}: heap MiB`] !== undefined)?.values[`${app}: heap MiB`];
+    const heaps = apps.map((app) => `${app} ${heapOf(app)?.toFixed(1)}`).join(', ');
     const made = [...faults.made.values()].reduce((sum, each) => sum + each, 0);
     say(
       `${Math.round(at / 60)} min: ${load.requests} requests, ${values['service table events: rows']} events, ` +
         `${made} faults, ${values['postgres: living domains']} living domains, ` +
-        `${values['postgres: tasks']} tasks, load ${loadavg()[0]!.toFixed(1)}; heaps in MiB: ${rss}`,
+        `${values['postgres: tasks']} tasks, load ${loadavg()[0]!.toFixed(1)}; heaps in MiB: ${heaps}`,
     );
     for (const fault of [...this.found, ...faults.found, ...load.faults].slice(this.told)) say(`  FOUND ${fault}`);
     this.told = this.found.length + faults.found.length + load.faults.length;
