@@ -112,7 +112,10 @@ const makers: Readonly<Record<string, Maker>> = {
     try {
       await delay(between(random, faultS));
     } finally {
-      await asAdmin(adminUrl, [`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`]);
+      await asAdmin(adminUrl, [`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`]).catch(() =>
+        // A busy machine may not have connected in time, and the fault must not outlast itself.
+        asAdmin(adminUrl, [`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`]),
+      );
     }
   },
 
