@@ -242,6 +242,33 @@ describe('the tail of the log', () => {
       }
   });
 
+  it('reads what was committed after the statement that gives the fence had begun', async () => {
+    const start = await log.head();
+    const late = await client();
+    await late.query(`
+      CREATE SCHEMA held;
+      CREATE FUNCTION held.gate() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+        BEGIN PERFORM pg_advisory_xact_lock(1); RETURN true; END $$;
+      CREATE VIEW held.event_positions AS SELECT last_value, is_called FROM public.event_positions WHERE held.gate()`);
+    await late.query('SELECT pg_advisory_lock(1)');
+    await late.query('BEGIN');
+    await late.query(insert('late', 1));
+    // Its fence waits for the gate as it reads the sequence.
+    const held = openPool(database.url, 1, 30_000, { options: '-c search_path=held,public,pg_catalog' });
+    const reading = new EventLog(held).read({ after: start, limit: 10 });
+    const isWaiting = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
+    while ((await pool.query(isWaiting)).rowCount === 0) await delay(2);
+    await late.query('COMMIT');
+    await late.query('SELECT pg_advisory_unlock(1)');
+    const { events, settledUpTo } = await reading;
+    expect(events.map(({ stream }) => stream)).toEqual(['late']);
+    expect(settledUpTo).toBe(events[0]!.position);
+    await held.end();
+    await late.query('DROP SCHEMA held CASCADE');
+    await late.end();
+  });
+
   it('skips nothing while an earlier position stays open for seconds and a thousand later ones commit', async () => {
     const slow = await client();
     await slow.query('BEGIN');
