@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => world?.drop());
 
-/** Kills an app at the moment at which nothing is left to be done. @returns whether it runs once the world is at rest. */
+/** Kills an app at the moment at which nothing is left to be done. Gives whether it runs once the world is at rest. */
 async function restsAfterADeath(): Promise<boolean> {
   let isKilled = false;
   await rest(world, async () => {

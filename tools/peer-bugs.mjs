@@ -9,8 +9,8 @@ export const peerBugs = [
   {
     name: 'unsafe-tail',
     what: 'A reader of the log goes by the newest position, and never sees an event that is committed later.',
-    file: 'libs/event-store/event-log.ts',
-    changes: [['settled: Math.min(drawn, first ?? Infinity), drawn', 'settled: drawn, drawn']],
+    file: 'libs/event-store/event-store.migration.ts',
+    changes: [['settled := least(drawn, first);', 'settled := drawn;']],
     test: {
       level: 'integration',
       file: 'libs/event-store/event-log.integration.spec.ts',

@@ -290,8 +290,9 @@ const rollback = { text: 'ROLLBACK', query_timeout: rollbackWithinMs } as QueryC
 const toldByQueries = (): void => undefined;
 
 /**
- * SQL: has the transaction that evaluates it be acknowledged before it is on the disk, and on a synchronous standby. A
- * server that crashes may forget what was committed so in the last `wal_writer_delay` times three, 600 ms as a rule, and
- * never anything without all that was committed after it. It is for what is made again where it is missing.
+ * Has the transaction that evaluates it, as an SQL expression, be acknowledged before it is on the disk, and on a
+ * synchronous standby. A server that crashes may forget what was committed so in the last `wal_writer_delay` times
+ * three, 600 ms as a rule, and then all that was committed after it, too. It is for what is made again where it is
+ * missing.
  */
 export const unwaited = `set_config('synchronous_commit', 'off', true)`;

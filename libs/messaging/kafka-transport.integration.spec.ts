@@ -6,7 +6,13 @@ import { NestFactory } from '@nestjs/core';
 import { EventPattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
 import { Kafka, logLevel, type Producer } from 'kafkajs';
 import type { Pool } from 'pg';
-import { kafkaClientsOfRun, kafkaIsInstalled, sharedKafka, uniqueName, type SharedKafka } from '../../test/support/kafka';
+import {
+  kafkaClientsOfRun,
+  kafkaIsInstalled,
+  sharedKafka,
+  uniqueName,
+  type SharedKafka,
+} from '../../test/support/kafka';
 import { sample } from '../../test/support/sample';
 import { testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { arrivalsOf } from '../../test/support/topic';

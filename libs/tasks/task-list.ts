@@ -72,8 +72,8 @@ export class TaskList {
    * cannot complete the new one, which starts when the key is released. Putting the same kind and payload again changes
    * nothing, so a redelivered event neither hurries nor repeats the task.
    *
-   * Where a worker of this process has a place, a task that is due is claimed by the same statement. Others that are due
-   * for longer are not before it: a worker with a place has found none.
+   * Where a worker of this process has a place, a task that is due is claimed by the same statement. Others that are
+   * due for longer are not before it: a worker with a place has found none.
    *
    * @param payload any JSON value.
    * @param due the earliest time to run it; at once when absent.
