@@ -15,7 +15,7 @@ import { sample } from './support/sample';
 import { arrivalsOf } from './support/topic';
 
 /** Ten thousand requests in total, in a whole run. */
-const [adds, checks] = [sample(450, 5_000), sample(450, 5_000)];
+const [adds, checks] = [sample(300, 5_000), sample(300, 5_000)];
 /** Adds of the minute in which no broker runs, when the writers may be done with theirs. */
 const lateAdds = 10;
 const writers = 24;
