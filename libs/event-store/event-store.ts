@@ -515,36 +515,35 @@ const violation = (stream: string, error: DatabaseError): Error =>
     ? new ConstraintViolation(stream, error.constraint, error.detail)
     : error;
 
+/** Gives the columns of the appends of a statement, without their events. */
+const appendColumnsOf = (batch: readonly Sent[]): unknown[][] => [
+  batch.map((_, n) => n),
+  batch.map(({ stream }) => stream),
+  batch.map(({ expected }) => expected),
+  batch.map(({ metadata }) => metadata),
+  batch.map(({ row }) => row),
+];
+
+const eventColumnsOf = (events: Sent['events']): unknown[][] => [
+  events.map(({ type }) => type),
+  events.map(({ schemaVersion }) => schemaVersion),
+  events.map(({ data }) => data),
+  events.map(({ time }) => time),
+];
+
 /** Gives the columns of appends of one event each. */
-const singleColumnsOf = (batch: readonly Sent[]): unknown[][] => {
-  const events = batch.map((append) => append.events[0]!);
-  return [
-    batch.map((_, n) => n),
-    batch.map(({ stream }) => stream),
-    batch.map(({ expected }) => expected),
-    batch.map(({ metadata }) => metadata),
-    batch.map(({ row }) => row),
-    events.map(({ type }) => type),
-    events.map(({ schemaVersion }) => schemaVersion),
-    events.map(({ data }) => data),
-    events.map(({ time }) => time),
-  ];
-};
+const singleColumnsOf = (batch: readonly Sent[]): unknown[][] => [
+  ...appendColumnsOf(batch),
+  ...eventColumnsOf(batch.map(({ events }) => events[0]!)),
+];
 
 const columnsOf = (batch: readonly Sent[]): unknown[][] => {
   const events = batch.flatMap((append, n) => append.events.map((event, i) => ({ ...event, n, place: i + 1 })));
   return [
-    batch.map((_, n) => n),
-    batch.map(({ stream }) => stream),
-    batch.map(({ expected }) => expected),
-    batch.map(({ metadata }) => metadata),
-    batch.map(({ row }) => row),
+    ...appendColumnsOf(batch),
     events.map(({ n }) => n),
     events.map(({ place }) => place),
-    events.map(({ type }) => type),
-    events.map(({ schemaVersion }) => schemaVersion),
-    events.map(({ data }) => data),
-    events.map(({ time }) => time),
+    ...eventColumnsOf(events),
   ];
 };
 
