@@ -22,7 +22,7 @@ export interface Sample {
 export const ownName = 'soak';
 
 const mib = 1_048_576;
-/** In one of so many samples the processes are asked what they hold, which costs them a full collection. */
+/** The number of samples in one of which the processes are asked what they hold: it costs them a full collection. */
 const askedEach = 3;
 /** Milliseconds for which a process may take to answer; one that is paused by a fault does not. */
 const answerWithinMs = 4_000;

@@ -12,9 +12,9 @@ export type Life = readonly Point[];
 
 /** How much a series may grow. */
 export interface Allowance {
-  /** In the unit of the series: less is never growth. */
+  /** The amount, in the unit of the series, below which nothing counts as growth. */
   readonly least: number;
-  /** As a part of its level. */
+  /** The part of its level that a series may grow by. */
   readonly share: number;
 }
 
@@ -22,7 +22,7 @@ export interface Verdict {
   readonly is: 'flat' | 'grows' | 'too short';
   /** The median. */
   readonly level: number;
-  /** By how much it grew while it was looked at, by the slope; of a cost, by how much it costs more at the end. */
+  /** How much it grew while it was looked at, by the slope; of a cost, how much more it costs at the end. */
   readonly growth: number;
   /** How much it may grow: what the allowance says, or what its noise could be. */
   readonly allowed: number;
