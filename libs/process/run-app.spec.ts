@@ -62,6 +62,17 @@ const load = (name: string, describe?: App['describe']): AppToLoad => ({
   },
 });
 
+/** Has an app wait in its start. Gives the gate that opens when it has begun, and the one at which it waits. */
+function heldAtItsStart(name: string) {
+  const [begun, goesOn] = [gate(), gate()] as const;
+  const starts = () => {
+    begun.resolve();
+    return goesOn.promise;
+  };
+  does = { [name]: { starts } };
+  return [begun, goesOn] as const;
+}
+
 /** Sends the signal, and gives the last line of the log when the process would have ended by it. */
 async function stopped(signal: NodeJS.Signals = 'SIGTERM') {
   listeners[signal]!(signal);
@@ -133,15 +144,7 @@ describe('several apps of a process', () => {
   });
 
   it('stop in order while they start, and begin no other one', async () => {
-    const [begun, goesOn] = [gate(), gate()];
-    does = {
-      one: {
-        starts: () => {
-          begun.resolve();
-          return goesOn.promise;
-        },
-      },
-    };
+    const [begun, goesOn] = heldAtItsStart('one');
     const running = runApps('both', [[load('sandbox'), load('one')], [load('two')]]);
     await begun.promise;
     const end = stopped();
@@ -193,15 +196,7 @@ describe('several apps of a process', () => {
 
 describe('one app', () => {
   it('is opened before it stops by a signal that comes meanwhile', async () => {
-    const [begun, goesOn] = [gate(), gate()];
-    does = {
-      one: {
-        starts: () => {
-          begun.resolve();
-          return goesOn.promise;
-        },
-      },
-    };
+    const [begun, goesOn] = heldAtItsStart('one');
     const running = runApp(appOf('one'));
     await begun.promise;
     const end = stopped('SIGINT');
