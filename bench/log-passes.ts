@@ -24,9 +24,15 @@ export const passes = {
     const client = new Client({ connectionString: url });
     await client.connect();
     try {
-      await new Promise((resolve, reject) =>
-        client.query(copyTo('COPY events TO STDOUT')).on('error', reject).on('end', resolve).resume(),
+      // COPY takes a partition, and not the table of all of them.
+      const { rows } = await client.query<{ name: string }>(
+        `SELECT relid::regclass::text AS name FROM pg_partition_tree('events') WHERE isleaf ORDER BY relid`,
       );
+      if (rows.length === 0) throw new Error('The log has no partitions');
+      for (const { name } of rows)
+        await new Promise((resolve, reject) =>
+          client.query(copyTo(`COPY ${name} TO STDOUT`)).on('error', reject).on('end', resolve).resume(),
+        );
     } finally {
       await client.end();
     }
