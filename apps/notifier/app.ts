@@ -12,7 +12,7 @@ export const notifier: App = {
       host: settings.HOST,
       port: portOf('notifier', settings.PORT),
       module: NotifierModule.forRoot(settings),
-      configure: (app) => consumeEvents(app, 'notifier', eventVersions.written, settings),
+      configure: (app) => consumeEvents(app, 'notifier', eventVersions.written, settings, { lingerMs: 100 }),
     };
   },
 };

@@ -12,7 +12,8 @@ export const verificationScheduler: App = {
       host: settings.HOST,
       port: portOf('verification-scheduler', settings.PORT),
       module: VerificationSchedulerModule.forRoot(settings),
-      configure: (app) => consumeEvents(app, 'verification-scheduler', eventVersions.written, settings),
+      configure: (app) =>
+        consumeEvents(app, 'verification-scheduler', eventVersions.written, settings, { lingerMs: 100 }),
     };
   },
 };

@@ -12,7 +12,7 @@ export const webhooks: App = {
       host: settings.HOST,
       port: portOf('webhooks', settings.PORT),
       module: WebhooksModule.forRoot(settings),
-      configure: (app) => consumeEvents(app, 'webhooks', eventVersions.written, settings),
+      configure: (app) => consumeEvents(app, 'webhooks', eventVersions.written, settings, { lingerMs: 20 }),
     };
   },
 };

@@ -112,10 +112,11 @@ export class SetupLinks {
 
   /** Revokes all links of a domain that is gone. A link of such a domain opens nothing before that either. */
   async endOf(domainId: string): Promise<void> {
-    await this.pool.query(
-      `UPDATE setup_links SET revoked_at = now(), hash = NULL WHERE domain_id = $1 AND revoked_at IS NULL`,
-      [domainId],
-    );
+    await this.pool.query({
+      name: 'setup-links-end',
+      text: 'UPDATE setup_links SET revoked_at = now(), hash = NULL WHERE domain_id = $1 AND revoked_at IS NULL',
+      values: [domainId],
+    });
   }
 
   /**

@@ -364,6 +364,27 @@ describe('the tail of the log', () => {
     await reader;
   });
 
+  it('reads what comes while it lingers together, and is not held up at its end', async () => {
+    const store = new EventStore(pool);
+    const stop = new AbortController();
+    const batches: string[][] = [];
+    const lingerMs = 400;
+    const reader = (async () => {
+      for await (const batch of prompt.follow({ after: await prompt.head(), signal: stop.signal, lingerMs }))
+        batches.push(batch.map(({ type }) => type));
+    })();
+    await listening();
+    for (const type of ['First', 'Second', 'Third'])
+      await store.append({ stream: randomUUID(), expectedVersion: 0, events: [{ ...event, type }], metadata });
+    while (batches.length === 0) await delay(2);
+    expect(batches).toEqual([['First', 'Second', 'Third']]);
+    await store.append({ stream: randomUUID(), expectedVersion: 0, events: [event], metadata });
+    const ending = performance.now();
+    stop.abort();
+    await reader;
+    expect(performance.now() - ending).toBeLessThan(lingerMs / 2);
+  });
+
   it('is woken again after its connection was killed', async () => {
     await wokenBy(1);
     const { rows } = await pool.query<{ killed: boolean }>(`SELECT pg_terminate_backend(pid) AS killed ${listeners}`);

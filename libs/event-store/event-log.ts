@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { NotThePrimary, openSession } from '@app/database';
 import { backOffMs } from '@app/runtime';
 import type { Client, Pool } from 'pg';
@@ -208,7 +209,7 @@ export class EventLog {
    * @throws {NotThePrimary} where a pooler has led to a standby.
    * @throws {Error} the error of the connection; the caller follows again from the last event it got.
    */
-  async *follow({ after, signal, isPromptFor }: Following): AsyncGenerator<RecordedEvent[], void> {
+  async *follow({ after, signal, isPromptFor, lingerMs = 0 }: Following): AsyncGenerator<RecordedEvent[], void> {
     let position = after;
     for (let archive; (archive = await archiveAbove(this.pool, position)); position = archive.upTo)
       for await (const events of eventsOf(this.pool, archive, position)) {
@@ -228,6 +229,8 @@ export class EventLog {
         // Whatever was committed since the page was read has notified.
         const isAll = events.length < pageSize && heard === follower.wakeUps;
         if (isAll && !this.closed) await follower.sleep(position < drawn ? heldBackMs : this.pollMs, signal);
+        if (lingerMs > 0 && heard !== follower.wakeUps && !this.closed)
+          await delay(lingerMs, undefined, { signal }).catch(() => undefined);
       }
     } finally {
       this.followers.delete(follower);
@@ -305,6 +308,11 @@ export interface Following {
   readonly signal: AbortSignal;
   /** Tells of which types an event is read at once. Others are read with these, or by the poll. All when absent. */
   readonly isPromptFor?: ((type: string) => boolean) | undefined;
+  /**
+   * Milliseconds after an event is heard of until it is read, with those that have come meanwhile; none when absent. A
+   * reader for which nobody waits lingers, so that it takes no time from what does the work that somebody waits for.
+   */
+  readonly lingerMs?: number | undefined;
 }
 
 /** Sleeps until there is something to read. */

@@ -13,12 +13,15 @@ import { LogTransport } from './log-transport';
  * makes no progress turns `/health/live` red.
  *
  * @param schemaVersions the newest version of each event that the app understands.
+ * @param lingerMs milliseconds from hearing of an event to reading it, where events are read from the log and nobody
+ * waits for what the app makes of them.
  */
 export async function consumeEvents(
   app: INestApplication,
   group: string,
   schemaVersions: Readonly<Record<string, number>>,
   settings: Settings,
+  { lingerMs }: { readonly lingerMs?: number } = {},
 ): Promise<void> {
   const pool = app.get(Pool);
   const probes = app.get(HealthProbes);
@@ -38,7 +41,7 @@ export async function consumeEvents(
     probes.add('ready', 'kafka', async () => onKafka.assertJoined());
   } else {
     const log = app.get(EventLog);
-    transport = new LogTransport({ pool, log, group, schemaVersions, startFrom: 'beginning' });
+    transport = new LogTransport({ pool, log, group, schemaVersions, startFrom: 'beginning', lingerMs });
   }
   app.connectMicroservice({ strategy: transport });
   // eslint-disable-next-line @typescript-eslint/require-await -- as above

@@ -1,5 +1,5 @@
 import { openSession } from '@app/database';
-import type { Client, Pool, QueryResult, QueryResultRow } from 'pg';
+import type { Client, Pool, QueryConfig, QueryResult, QueryResultRow } from 'pg';
 
 const heartbeatMs = 2_000;
 /**
@@ -54,8 +54,8 @@ export class LockConnection {
   }
 
   /** Rejects when the connection is lost, even where the socket has not noticed it. */
-  query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<QueryResult<Row>> {
-    return Promise.race([this.client.query<Row>(text, values), this.gone]);
+  query<Row extends QueryResultRow>(statement: string | QueryConfig, values?: unknown[]): Promise<QueryResult<Row>> {
+    return Promise.race([this.client.query<Row>(statement, values), this.gone]);
   }
 
   lose(error: unknown): void {

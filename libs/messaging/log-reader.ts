@@ -45,6 +45,8 @@ export interface LogReaderOptions {
   wants(event: RecordedEvent): boolean;
   /** Tells of which types events are read at once; of all when absent. */
   readonly isPromptFor?: (type: string) => boolean;
+  /** Milliseconds from hearing of an event to reading it; none when absent. `Following` of the event log has more. */
+  readonly lingerMs?: number | undefined;
   /**
    * Opens a session's sink. The reader continues above the position of the sink, which is the session's checkpoint or
    * one that the sink knows to be more recent.
@@ -93,7 +95,8 @@ const provenMs = 10_000;
  */
 export class LogReader {
   private readonly logger: Logger;
-  private readonly options: Required<Omit<LogReaderOptions, 'isPromptFor'>> & Pick<LogReaderOptions, 'isPromptFor'>;
+  private readonly options: Required<Omit<LogReaderOptions, 'isPromptFor' | 'lingerMs'>> &
+    Pick<LogReaderOptions, 'isPromptFor' | 'lingerMs'>;
   private readonly closing = new AbortController();
   /** A single listener for all sessions, since each listener would stay on the signal. */
   private readonly closeAsked = aborted(this.closing.signal);
@@ -237,16 +240,17 @@ export class LogReader {
    * since the checkpoint before are delivered again then.
    */
   private async writeCheckpoint(lock: LockConnection, position: number, how?: 'unwaited'): Promise<void> {
-    await lock.query(
-      `INSERT INTO checkpoints (name, position) VALUES ($1, $2)
+    await lock.query({
+      name: `checkpoint ${how ?? 'written'}`,
+      text: `INSERT INTO checkpoints (name, position) VALUES ($1, $2)
        ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = now()
        ${how ? `RETURNING ${unwaited}` : ''}`,
-      [this.options.name, position],
-    );
+      values: [this.options.name, position],
+    });
   }
 
   private async read(lock: LockConnection, sink: Sink): Promise<void> {
-    const { checkpointMs, closeWithinMs, name, log, wants, isPromptFor } = this.options;
+    const { checkpointMs, closeWithinMs, name, log, wants, isPromptFor, lingerMs } = this.options;
     const start = sink.position;
     let written = start;
     let writing: Promise<void> | undefined;
@@ -274,7 +278,7 @@ export class LogReader {
     this.become('active');
     this.logger.log(`Reads for ${name} after position ${start}`);
     try {
-      for await (const events of log.follow({ after: start, signal: lock.signal, isPromptFor })) {
+      for await (const events of log.follow({ after: start, signal: lock.signal, isPromptFor, lingerMs })) {
         for (const event of events) {
           if (lock.signal.aborted) break;
           if (!wants(event)) sink.skip(event.position);

@@ -13,6 +13,8 @@ export interface LogTransportOptions extends EventTransportOptions {
   readonly checkpointMs?: number;
   /** Milliseconds between a stand-by's attempts to become active; 1,000 when absent. */
   readonly standByMs?: number;
+  /** Milliseconds from hearing of an event to reading it; none when absent. `Following` of the event log has more. */
+  readonly lingerMs?: number | undefined;
 }
 
 const backlog = 1_000;
@@ -28,7 +30,7 @@ export class LogTransport extends EventTransport<LogReaderStatus> {
 
   constructor(private readonly options: LogTransportOptions) {
     super(options);
-    const { concurrency = 16, pool, log, group, startFrom, checkpointMs, standByMs, onFatal } = options;
+    const { concurrency = 16, pool, log, group, startFrom, checkpointMs, standByMs, lingerMs, onFatal } = options;
     this.reader = new LogReader({
       pool,
       log,
@@ -40,6 +42,7 @@ export class LogTransport extends EventTransport<LogReaderStatus> {
       ...(onFatal && { onFatal }),
       wants: ({ type }) => this.wants(type),
       isPromptFor: (type) => this.wants(type),
+      lingerMs,
       open: ({ after, query, lose }) =>
         this.dispatch<RecordedEvent>({
           after,
