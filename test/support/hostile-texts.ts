@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { anyCharacter } from './characters';
 
 /** Texts that do something to a terminal, a line, the direction of a text, HTML, or who uses them as a name. */
 export const hostilePieces = [
@@ -34,5 +35,5 @@ export const hidden = /[\p{C}\p{Zl}\p{Zp}]/u;
 
 /** Texts made of hostile pieces among others. */
 export const hostileText = fc
-  .array(fc.oneof(fc.constantFrom(...hostilePieces), fc.string({ unit: 'binary' }), fc.string()), { maxLength: 8 })
+  .array(fc.oneof(fc.constantFrom(...hostilePieces), fc.string({ unit: anyCharacter }), fc.string()), { maxLength: 8 })
   .map((parts) => parts.join(''));
