@@ -106,17 +106,23 @@ export const unique = (questions: readonly Question[]): Question[] => [
   ...new Map(questions.map((question) => [`${question.type} ${question.name}`, question])).values(),
 ];
 
+/** A question with the answers to it. */
+interface Asked {
+  readonly question: Question;
+  readonly answers: readonly Answer<Rrs[keyof Rrs]>[];
+}
+
 /** The answers to the questions about a domain: for each question, one per resolver, in the order of the resolvers. */
 export class Answers {
-  private readonly byQuestion = new Map<string, readonly Answer<Rrs[keyof Rrs]>[]>();
+  private readonly byQuestion = new Map<string, Asked>();
 
   /** @returns undefined where the question was not asked. */
   at<Type extends keyof Rrs>(type: Type, name: string): readonly Answer<Rrs[Type]>[] | undefined {
-    return this.byQuestion.get(`${type} ${name}`) as readonly Answer<Rrs[Type]>[] | undefined;
+    return this.byQuestion.get(`${type} ${name}`)?.answers as readonly Answer<Rrs[Type]>[] | undefined;
   }
 
   set<Type extends keyof Rrs>(type: Type, name: string, answers: readonly Answer<Rrs[Type]>[]): this {
-    this.byQuestion.set(`${type} ${name}`, answers);
+    this.byQuestion.set(`${type} ${name}`, { question: { type, name }, answers });
     return this;
   }
 
@@ -126,25 +132,20 @@ export class Answers {
 
   /** Gives the questions that have an answer. */
   questions(): Question[] {
-    return [...this.byQuestion.keys()].map((key) => {
-      const [type, name] = key.split(' ') as [Question['type'], string];
-      return { type, name };
-    });
+    return Array.from(this.byQuestion.values(), ({ question }) => question);
   }
 
   /** Gives the DNAMEs that the answers show. */
   dnames(): Dname[] {
-    return [...this.byQuestion.values()].flatMap((answers) => answers.flatMap(({ dname }) => dname ?? []));
+    const dnames: Dname[] = [];
+    for (const { answers } of this.byQuestion.values()) for (const { dname } of answers) if (dname) dnames.push(dname);
+    return dnames;
   }
 
   /** Returns the answers to the questions that pass a test. */
   where(test: (question: Question) => boolean): Answers {
     const some = new Answers();
-    for (const question of this.questions())
-      if (test(question)) {
-        const key = `${question.type} ${question.name}`;
-        some.byQuestion.set(key, this.byQuestion.get(key)!);
-      }
+    for (const [key, asked] of this.byQuestion) if (test(asked.question)) some.byQuestion.set(key, asked);
     return some;
   }
 
@@ -152,7 +153,7 @@ export class Answers {
   with(...others: readonly Answers[]): Answers {
     const all = new Answers();
     for (const { byQuestion } of [this, ...others])
-      for (const [question, answers] of byQuestion) all.byQuestion.set(question, answers);
+      for (const [key, asked] of byQuestion) all.byQuestion.set(key, asked);
     return all;
   }
 }

@@ -118,13 +118,20 @@ export function finding<Rr>(expectation: Expectation<Rr>, answers: readonly Answ
       : cutList([...unique.keys()]);
   };
   // Servers rotate the order of records; the message of a finding must not change with it.
-  const decided = (answer: Definite<Rr>): Conclusion =>
+  const decide = (answer: Definite<Rr>): Conclusion =>
     answer.kind !== 'records' && answer.aliases.length === 0
       ? expectation.missing(answer.kind)
       : expectation.decide(
           answer.kind === 'records' ? inOrder(answer.records).map(([, rr]) => rr) : [],
           answer.aliases,
         );
+  // What the resolvers agree on has been decided when they were compared.
+  const conclusions = new Map<Definite<Rr>, Conclusion>();
+  const decided = (answer: Definite<Rr>): Conclusion => {
+    const conclusion = conclusions.get(answer) ?? decide(answer);
+    conclusions.set(answer, conclusion);
+    return conclusion;
+  };
   // Resolvers differ between NXDOMAIN and NODATA while a record propagates; neither has the record.
   const meaning = (answer: Definite<Rr>) => {
     if (answer.kind !== 'records' && answer.aliases.length === 0) return 'nothing';
