@@ -1,4 +1,13 @@
-import { allowedMs, excessOf, longest, slowdown, slownessOf, type Reading } from './support/bounded-time';
+import {
+  allowedMs,
+  excessOf,
+  longest,
+  ofText,
+  readersOf,
+  slowdown,
+  slownessOf,
+  type Reading,
+} from './support/bounded-time';
 
 let kept = 0;
 /** Takes as many steps as it is told. */
@@ -41,4 +50,25 @@ describe('the time of a reader', () => {
     ['a sorted list', (n) => Array.from({ length: n }, (_, i) => String((i * 7_919) % n)).sort()],
     ['the same for every length', () => steps(1_000_000)],
   ])('is right where it takes %s', async (_how, run) => expect(await slownessOf(of(run))).toBeUndefined());
+});
+
+describe('a usual run', () => {
+  const names = Array.from({ length: 13 }, (_, i) => `reader ${i}`);
+  const readers = Object.fromEntries(names.map((name) => [name, ofText(() => undefined)]));
+  const share = 6;
+  const texts = Array.from({ length: 20 }, (_, i) => i);
+  const turns = Array.from({ length: share }, (_, i) => 4_711 + i);
+  const pairsOf = (turn: number) =>
+    texts.flatMap((text) => Object.keys(readersOf(readers, text, share, turn)).map((name) => `${name}, text ${text}`));
+
+  (process.env.WHOLE ? it.skip : it)(
+    'gives each reader several texts, and as many runs as there are shares give all',
+    () => {
+      for (const turn of turns)
+        for (const name of names)
+          expect(pairsOf(turn).filter((pair) => pair.startsWith(`${name},`)).length).toBeGreaterThanOrEqual(3);
+      const all = names.flatMap((name) => texts.map((text) => `${name}, text ${text}`));
+      expect(turns.flatMap(pairsOf).sort()).toEqual(all.sort());
+    },
+  );
 });

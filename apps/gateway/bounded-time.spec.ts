@@ -227,4 +227,4 @@ const readers: Record<string, Reader> = {
 };
 
 describe('what a request or a zone holds is read and shown in time linear in its length', () =>
-  itIsLinear(readers, 17, 10));
+  itIsLinear(readers, 17, 10, undefined, 3));

@@ -7,6 +7,7 @@ import {
   octetsOf,
   ofName,
   ofText,
+  readersOf,
   slowIn,
   textOf,
   textsOf,
@@ -422,6 +423,9 @@ const readers: Record<string, Reader> = {
   zoneFile: ofName((name) => zoneFile('octodns', { ...domain, name }, name)),
 };
 
+/** How many runs take all pairs of a reader and a text. */
+const share = 6;
+
 /** They only put together what they are given. */
 const makers = ['checksOf', 'fail', 'ofLastDomain', 'operation', 'pass', 'retryAllAfter', 'undecided'];
 
@@ -432,14 +436,15 @@ describe('what a zone holds is read in time linear in its length', () => {
   it('N1: 64,500 spaces between the version and a mark', async () => {
     const { judge, dnsPlan, explain } = readers;
     const text = { before: 'v=DMARC1', repeated: ' ', behind: '!' };
-    expect(await slowIn({ judge: judge!, dnsPlan: dnsPlan!, explain: explain! }, text, longest)).toEqual([]);
+    const some = readersOf({ judge: judge!, dnsPlan: dnsPlan!, explain: explain! }, 0, 3);
+    expect(await slowIn(some, text, longest)).toEqual([]);
   });
 
   it('N1: tags that no one knows, to every function', async () => {
     const text = { before: 'v=DMARC1; p=none;', repeated: 'a#=b;', behind: '' };
-    expect(await slowIn(readers, text, longest / 2)).toEqual([]);
+    expect(await slowIn(readersOf(readers, 0, share), text, longest / 2)).toEqual([]);
   });
 
   // What takes long in these shows in an eighth.
-  itIsLinear(readers, 17, 3, sample(longest / 8, longest));
+  itIsLinear(readers, 17, 3, sample(longest / 8, longest), share);
 });

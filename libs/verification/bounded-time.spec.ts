@@ -113,5 +113,5 @@ describe('what resolvers say is read in time linear in its length, with all that
     expect(functionsIn(__dirname)).toEqual(['ask', 'everyResolver', 'follow']);
   });
 
-  itIsLinear(readers, 17, 3, sample(longest / 8, longest), sample(3, 1));
+  itIsLinear(readers, 17, 3, sample(longest / 16, longest), 8);
 });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { sample } from './sample';
+import { isInRun, sample, tellTurn, turnOfRun } from './sample';
 
 /** Octets of the longest message of the DNS (RFC 1035 section 4.2.2), and so of all TXT records of a name. */
 export const longest = 65_535;
@@ -265,6 +265,15 @@ export async function slowIn(
   return slow;
 }
 
+/** Gives the readers that a run gives the n-th text: one in `share` of them, others for the next text. */
+export const readersOf = (
+  readers: Readonly<Record<string, Reader>>,
+  text: number,
+  share: number,
+  turn = turnOfRun,
+): Record<string, Reader> =>
+  Object.fromEntries(Object.entries(readers).filter((_, reader) => isInRun(reader + text, share, turn)));
+
 /**
  * Makes tests that hold the time of each function to the length of what it reads, for texts that are made to be slow.
  *
@@ -272,22 +281,27 @@ export async function slowIn(
  * @param seed of the texts that are made.
  * @param numRuns how many are made, besides the known ones.
  * @param most the greatest length of a text in octets: what the DNS allows, in a run of the whole.
- * @param every leaves out known texts but each so many-th.
+ * @param share a usual run gives each text to one in so many readers, and each reader one in so many texts.
  */
 export function itIsLinear(
   readers: Readonly<Record<string, Reader>>,
   seed: number,
   numRuns: number,
   most = sample(longest / 4, longest),
-  every = 1,
+  share = 1,
 ): void {
-  const texts = known.filter((_, i) => i % every === 0);
-  it.each(texts.map((text) => [JSON.stringify(Object.values(text)), text] as const))('N1: %s', async (_shown, text) =>
-    expect(await slowIn(readers, text, most)).toEqual([]),
+  if (share > 1) beforeAll(() => tellTurn(share));
+  it.each(known.map((text, i) => [JSON.stringify(Object.values(text)), text, i] as const))(
+    'N1: %s',
+    async (_shown, text, i) => expect(await slowIn(readersOf(readers, i, share), text, most)).toEqual([]),
   );
-  it(`N1: whatever else it holds (${numRuns} texts of the seed ${seed})`, () =>
-    fc.assert(
-      fc.asyncProperty(hostile, async (text) => expect(await slowIn(readers, text, most)).toEqual([])),
+  it(`N1: whatever else it holds (${numRuns} texts of the seed ${seed})`, () => {
+    let made = known.length;
+    return fc.assert(
+      fc.asyncProperty(hostile, async (text) =>
+        expect(await slowIn(readersOf(readers, made++, share), text, most)).toEqual([]),
+      ),
       { seed, numRuns, endOnFailure: true },
-    ));
+    );
+  });
 }
