@@ -26,12 +26,12 @@ describe('a token of Amazon MSK', () => {
     const file = join(directory, 'config');
     const credentials = JSON.stringify({ Version: 1, AccessKeyId: 'AKIDEXAMPLE', SecretAccessKey: secret });
     writeFileSync(join(directory, 'credentials.json'), credentials);
-    const command = `sleep 1.5; touch ${directory}/asked; cat ${directory}/credentials.json`;
+    const command = `sleep 0.8; touch ${directory}/asked; cat ${directory}/credentials.json`;
     writeFileSync(file, `[profile slow]\ncredential_process = ${command}\n`);
     const given = { ...process.env };
     for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN']) delete process.env[name];
     Object.assign(process.env, { AWS_CONFIG_FILE: file, AWS_PROFILE: 'slow' });
-    await expect(mskToken('eu-west-1', 500)).rejects.toThrow(KafkaAway);
+    await expect(mskToken('eu-west-1', 250)).rejects.toThrow(KafkaAway);
     process.env = given;
     expect(await mskToken('eu-west-1', 500)).toMatch(/^[\w-]+$/);
     // The source that was given up has been asked, and answers at last.

@@ -12,6 +12,7 @@ import {
 } from '@app/mail-records';
 import { allowedMs, excessOf, longest, octetsOf } from '../../test/support/bounded-time';
 import { anyCharacter } from '../../test/support/characters';
+import { isInRun, sample, tellTurn } from '../../test/support/sample';
 import { ZoneModel, type ZoneData } from '../../test/support/zone-model';
 import { Explainer } from './explainer';
 import { PublishedRecords, type Questions } from './published-records';
@@ -175,12 +176,30 @@ function countedBy(counter: { octets: number }, resolver: Questions): Questions 
 describe('whatever is published', () => {
   const seed = 20_261_128;
   const runs = { seed, numRuns: 200 };
-  beforeAll(() => console.info(`fast-check: seed ${seed}, ${runs.numRuns} zones a property`));
+  const share = 4;
+  beforeAll(() => {
+    console.info(`fast-check: seed ${seed}, ${runs.numRuns} zones a property`);
+    tellTurn(share);
+  });
+  /** Makes a property of the zones that this run takes. */
+  const ofZones = (holds: (data: ZoneData, domain: Expected) => Promise<void>) => {
+    let [made, hasFailed] = [0, false];
+    return fc.asyncProperty(zones, domains, async (data, domain) => {
+      // What fails is made smaller, by zones that no run leaves out.
+      if (!isInRun(made++, share) && !hasFailed) return;
+      await holds(data, domain).catch((error: unknown) => {
+        hasFailed = true;
+        throw error;
+      });
+    });
+  };
+  /** Gives how many of something a run has to have at least, of which all zones have more than `inAll`. */
+  const enough = (inAll: number) => sample(Math.floor(inAll / share / 3), inAll);
 
   it('the plan, carried out by a strict server, makes every check pass or says why it cannot', async () => {
     let [carriedOut, blocked] = [0, 0];
     await fc.assert(
-      fc.asyncProperty(zones, domains, async (data, domain) => {
+      ofZones(async (data, domain) => {
         const zone = new ZoneModel(data);
         const advice = await adviceOn(domain, zone);
         const after = await adviceOn(domain, zone.after(advice.operations));
@@ -199,13 +218,13 @@ describe('whatever is published', () => {
       }),
       runs,
     );
-    expect(Math.min(carriedOut, blocked)).toBeGreaterThan(10);
+    expect(Math.min(carriedOut, blocked)).toBeGreaterThan(enough(10));
   });
 
   it('each fix, carried out, makes its check pass or says why not, and breaks no other check', async () => {
     let [fixed, dkimFixed] = [0, 0];
     await fc.assert(
-      fc.asyncProperty(zones, domains, async (data, domain) => {
+      ofZones(async (data, domain) => {
         const zone = new ZoneModel(data);
         const advice = await adviceOn(domain, zone);
         const before = failing(advice.details);
@@ -230,13 +249,13 @@ describe('whatever is published', () => {
       }),
       runs,
     );
-    expect(fixed).toBeGreaterThan(50);
-    expect(dkimFixed).toBeGreaterThan(20);
+    expect(fixed).toBeGreaterThan(enough(50));
+    expect(dkimFixed).toBeGreaterThan(enough(20));
   });
 
   it('plan and fixes do not contradict each other, and no octet makes any of them throw', async () => {
     await fc.assert(
-      fc.asyncProperty(zones, domains, async (data, domain) => {
+      ofZones(async (data, domain) => {
         const advice = await adviceOn(domain, new ZoneModel(data));
         const [planPlaced, planGone] = [placed(advice.operations), gone(advice.operations)];
         for (const { fix } of advice.details) {
