@@ -45,17 +45,18 @@ export function cut(text: string, limit: number = limits.value, show = (part: st
   }
   const octets = octetsOf(text);
   const note = `… (cut: ${octets.length} octets, SHA-256 ${sha256(octets)})`;
-  const room = limit - jsonOctets(note);
-  const shown = (length: number) => show(text.slice(0, length));
-  // Each character takes one octet or more.
-  let [most, tooMany] = [0, Math.min(text.length, limit) + 1];
-  while (tooMany - most > 1) {
-    const length = (most + tooMany) >> 1;
-    if (jsonOctets(shown(length)) <= room) most = length;
-    else tooMany = length;
+  let room = limit - jsonOctets(note);
+  let end = 0;
+  /** The octets that each character takes as it is shown. */
+  const taken = new Map<string, number>();
+  for (const character of text) {
+    const one = taken.get(character) ?? jsonOctets(show(character));
+    taken.set(character, one);
+    room -= one;
+    if (room < 0) break;
+    end += character.length;
   }
-  const isHalf = (text.codePointAt(most - 1) ?? 0) > 0xffff;
-  return shown(isHalf ? most - 1 : most) + note;
+  return show(text.slice(0, end)) + note;
 }
 
 /** Quotes what a zone says in a text for people. */
