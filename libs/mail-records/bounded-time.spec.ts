@@ -150,18 +150,34 @@ function zoneOf(
     .set('TXT', `_sendmux.${name}`, both(own.ownership ?? txt));
   for (let open = followUps(domain, answers); open.length > 0; open = followUps(domain, answers))
     for (const { type, name } of open) answers.set(type, name, both(txt));
-  const assessment = judge(domain, answers, 'pending');
+  const all: PublishedName = { exists: true, cname: null, txt, mx, ledTxt: null, ledMx: null };
+  const names = namesToRead(domain).map(({ name }): [string, PublishedName] => [name, all]);
+  let [assessment, clues]: [Assessment?, Answers?] = [];
+  return {
+    txt,
+    own: answers.at('TXT', name)!,
+    answers,
+    published: { names: new Map(names), followed: answers },
+    // Few readers take these, which take long to make.
+    get assessment() {
+      return (assessment ??= judge(domain, answers, 'pending'));
+    },
+    get clues() {
+      return (clues ??= cluesOf(this.assessment, answers, txt, mx));
+    },
+  };
+}
+
+/** Answers all that explains an assessment. */
+function cluesOf({ findings }: Assessment, answers: Answers, txt: readonly string[], mx: readonly MxRr[]): Answers {
   const clues = new Answers();
-  for (const each of assessment.findings)
+  for (const each of findings)
     for (let open: Question[]; (open = clueQuestions(domain, each, { answers, clues, ses: null })).length > 0;)
       // One resolver is asked for these.
       for (const { type, name } of open)
         if (type === 'MX') clues.set(type, name, answerOf(mx));
         else clues.set(type, name, answerOf(type === 'TXT' ? txt : [mx[0]!.exchange]));
-  const all: PublishedName = { exists: true, cname: null, txt, mx, ledTxt: null, ledMx: null };
-  const names = namesToRead(domain).map(({ name }): [string, PublishedName] => [name, all]);
-  const published = { names: new Map(names), followed: answers };
-  return { txt, own: answers.at('TXT', name)!, answers, clues, published, assessment };
+  return clues;
 }
 
 function makeZones(text: Hostile, length: number): Zone[] {
@@ -202,15 +218,18 @@ const octetsIn: { readonly [Part in keyof Zone]: (zone: Zone) => number } = {
   assessment: ({ assessment }) => JSON.stringify(assessment).length,
 };
 
-/** Reads a zone. Only the parts that are taken of it count. */
-const ofZone =
-  (read: (zone: Zone) => unknown): Reader =>
-  (text, length) => {
+const zoneParts = Object.keys(octetsIn) as (keyof Zone)[];
+
+/** Reads a zone. Only the parts that are taken of it count, and they are made before. */
+const ofZone = (read: (zone: Zone) => unknown): Reader => {
+  /** What the reader has taken of any zone; of the first one, which is short, all is made. */
+  let everTaken: Set<keyof Zone> | undefined;
+  return (text, length) => {
     const zones = zonesOf(text, length);
+    for (const zone of zones) for (const part of everTaken ?? zoneParts) void zone[part];
     const taken = new Set<keyof Zone>();
-    const noted = zones.map(
-      (zone) => new Proxy(zone, { get: (all, part: keyof Zone) => (taken.add(part), all[part]) }),
-    );
+    const take = (part: keyof Zone) => void (taken.add(part), (everTaken ??= new Set()).add(part));
+    const noted = zones.map((zone) => new Proxy(zone, { get: (all, part: keyof Zone) => (take(part), all[part]) }));
     return {
       get octets() {
         return zones.flatMap((zone) => [...taken].map((part) => octetsIn[part](zone))).reduce((a, b) => a + b, 0);
@@ -219,6 +238,7 @@ const ofZone =
       allowedMs,
     };
   };
+};
 const ofRecords = (read: (records: readonly string[]) => unknown): Reader => ofZone(({ txt }) => read(txt));
 
 const terms = (text: string) => {
@@ -263,7 +283,6 @@ const readers: Record<string, Reader> = {
   cnameGone: ofName((name) => cnameGone(name, name)),
   cut: ofText((text) => cut(text)),
   cutList: ofRecords((records) => cutList(records)),
-  deciding: ofZone(({ assessment }) => deciding(assessment.findings)),
   definiteIn: ofZone(({ own }) => definiteIn(own)),
   dnameAbove: ofZone(({ published }) => dnameAbove(published, name)),
   dnameAboveName: ofName((name) => dnameAboveName(name, name, { owner: name, target: name })),
@@ -288,31 +307,16 @@ const readers: Record<string, Reader> = {
   removesCname: ofZone(({ published }) => removesCname(name, published)),
   shownMx: ofZone(({ published }) => shownMx(publishedAt(published, name).mx)),
   seenAt: ofZone(({ published }) => seenAt(publishedAt(published, name))),
-  spfWarnings: ofZone(({ txt, answers, clues }) =>
-    spfWarnings(
-      txt[0]!,
-      walkSpf(txt[0]!, (at) => answers.at('TXT', at) ?? answers.at('TXT', name)),
-      clues,
-    ),
-  ),
   trace: ofZone(({ answers }) => trace({ type: 'TXT', name }, answers)),
   wildcardAt: ofZone(({ published }) => wildcardAt(published, name)),
-  allPass: ofZone(({ assessment }) => allPass(assessment.findings)),
   answerOf: ofRecords(answerOf),
   answersInPlace: ofName((name) => answersInPlace({ ...domain, name })),
   appended: ofName((name) => appended(name, name)),
   ask: ofRecords((records) => ask('TXT', ...records)),
-  autoAppended: ofZone(({ clues }) => autoAppended(domain, nameOfText, clues, ([first]) => first)),
   backslashFault: ofText(backslashFault),
   byField: ofText((text) => byField(() => text)),
   characterStrings: ofText(characterStrings),
   checkNamed: ofText(checkNamed),
-  clueQuestions: ofZone((zone) =>
-    zone.assessment.findings.map((each) => [
-      clueQuestions(domain, each, evidenceOf(zone)),
-      clueQuestions(domain, each, { ...evidenceOf(zone), clues: new Answers() }),
-    ]),
-  ),
   cnameAtMailFrom: ofName((name) => cnameAtMailFrom(name, name)),
   cnameAtName: ofName((name) => cnameAtName(name, name)),
   dmarcName: ofName(dmarcName),
@@ -320,9 +324,7 @@ const readers: Record<string, Reader> = {
   dnsPlan: ofZone(({ published }) => dnsPlan(domain, published)),
   dnsRecords: ofName((name) => dnsRecords({ ...domain, name })),
   escaped: ofText(escaped),
-  explain: ofZone((zone) => explain(domain, { ...evidenceOf(zone), assessment: zone.assessment })),
   failedName: ofName((name) => failedName(failedAt(name))),
-  failing: ofZone(({ assessment }) => failing(assessment.findings)),
   finding: ofZone(({ own }) =>
     finding<TxtRr>(
       {
@@ -344,17 +346,13 @@ const readers: Record<string, Reader> = {
   inZoneOrder: ofName((name) => inZoneOrder({ ...domain, name })),
   inheritedDmarc: ofZone(({ published }) => inheritedDmarc(name, published)),
   inheritedPolicy: ofRecords(inheritedPolicy),
-  isAbsent: ofZone(({ clues }) => isAbsent(clues, name)),
   isAll: ofText((text) => terms(text).some(isAll)),
-  isUnanswered: ofZone(({ assessment }) => assessment.findings.map(isUnanswered)),
   mailTaken: ofZone(({ published }) => mailTaken(domain, dnsPlan(domain, published))),
-  isBroken: ofZone(({ assessment }) => isBroken(assessment.findings)),
   isDmarc: ofText(isDmarc),
   isEverybody: ofText((text) => terms(text).some(isEverybody)),
   isPass: ofText((text) => terms(text).every(isPass)),
   isReadableMended: ofText(isReadableMended),
   isSpf: ofText(isSpf),
-  isUndecided: ofZone(({ assessment }) => isUndecided(assessment)),
   jsonOctets: ofText(jsonOctets),
   judge: ofZone(({ answers }) => judge(domain, answers, 'success')),
   judgeDmarc: ofZone(({ answers }) => judgeDmarc(domain, answers)),
@@ -371,16 +369,6 @@ const readers: Record<string, Reader> = {
   mergeSpf: ofRecords((records) => mergeSpf(records)),
   namedValue: ofName((name) => namedValue(name, name, name)),
   namesToRead: ofName((name) => namesToRead({ ...domain, name })),
-  onParent: ofZone(({ clues }) =>
-    onParent(
-      domain,
-      (zone) => zone,
-      (zone) => recordsIn(clues.at('TXT', zone))?.includes('x') ?? false,
-      'x',
-    ),
-  ),
-  ownershipSeen: ofZone(({ assessment }) => ownershipSeen(assessment.findings)),
-  ownTxt: ofZone((zone) => ownTxt(domain, evidenceOf(zone))),
   parentsOf: ofName(parentsOf),
   parseDmarc: ofText(parseDmarc),
   parseDomainName: ofText((text) => orMessage(() => parseDomainName(text))),
@@ -399,12 +387,9 @@ const readers: Record<string, Reader> = {
   readIn: ofText((text) => readIn(terms(text))),
   recordSets: ofName((name) => recordSets({ ...domain, name })),
   recordsIn: ofZone(({ own }) => recordsIn(own)),
-  recordsWithStatus: ofZone(({ assessment }) => recordsWithStatus(domain, assessment.findings.map(seenFinding))),
   registrableDomain: ofName(registrableDomain),
   relativeHost: ofName((name) => relativeHost(name, 'acme.com')),
   remedy: ofZone(({ published }) => inZoneOrder(domain).map((check) => remedy(domain, check, published))),
-  sameAssessment: ofZone(({ assessment }) => sameAssessment(assessment, { ...assessment })),
-  seenFinding: ofZone(({ assessment }) => assessment.findings.map(seenFinding)),
   servfail: ofName((name) => servfail(name, loopOf(name))),
   servfailBehind: ofName((name) => servfailBehind(name, loopOf(name))),
   shownOperations: ofZone(({ published }) => shownOperations(dnsPlan(domain, published), escaped)),
@@ -421,10 +406,46 @@ const readers: Record<string, Reader> = {
   withoutZone: ofName((name) => withoutZone(`${name}.acme.com`, name)),
   wrongName: ofText((text) => wrongName(domain, name, text)),
   zoneFile: ofName((name) => zoneFile('octodns', { ...domain, name }, name)),
+  // These take assessments, and the last of them clues: a run makes those for few texts.
+  deciding: ofZone(({ assessment }) => deciding(assessment.findings)),
+  allPass: ofZone(({ assessment }) => allPass(assessment.findings)),
+  failing: ofZone(({ assessment }) => failing(assessment.findings)),
+  isUnanswered: ofZone(({ assessment }) => assessment.findings.map(isUnanswered)),
+  isBroken: ofZone(({ assessment }) => isBroken(assessment.findings)),
+  isUndecided: ofZone(({ assessment }) => isUndecided(assessment)),
+  ownershipSeen: ofZone(({ assessment }) => ownershipSeen(assessment.findings)),
+  recordsWithStatus: ofZone(({ assessment }) => recordsWithStatus(domain, assessment.findings.map(seenFinding))),
+  sameAssessment: ofZone(({ assessment }) => sameAssessment(assessment, { ...assessment })),
+  seenFinding: ofZone(({ assessment }) => assessment.findings.map(seenFinding)),
+  spfWarnings: ofZone(({ txt, answers, clues }) =>
+    spfWarnings(
+      txt[0]!,
+      walkSpf(txt[0]!, (at) => answers.at('TXT', at) ?? answers.at('TXT', name)),
+      clues,
+    ),
+  ),
+  autoAppended: ofZone(({ clues }) => autoAppended(domain, nameOfText, clues, ([first]) => first)),
+  clueQuestions: ofZone((zone) =>
+    zone.assessment.findings.map((each) => [
+      clueQuestions(domain, each, evidenceOf(zone)),
+      clueQuestions(domain, each, { ...evidenceOf(zone), clues: new Answers() }),
+    ]),
+  ),
+  explain: ofZone((zone) => explain(domain, { ...evidenceOf(zone), assessment: zone.assessment })),
+  isAbsent: ofZone(({ clues }) => isAbsent(clues, name)),
+  onParent: ofZone(({ clues }) =>
+    onParent(
+      domain,
+      (zone) => zone,
+      (zone) => recordsIn(clues.at('TXT', zone))?.includes('x') ?? false,
+      'x',
+    ),
+  ),
+  ownTxt: ofZone((zone) => ownTxt(domain, evidenceOf(zone))),
 };
 
 /** How many runs take all pairs of a reader and a text. */
-const share = 6;
+const share = 8;
 
 /** They only put together what they are given. */
 const makers = ['checksOf', 'fail', 'ofLastDomain', 'operation', 'pass', 'retryAllAfter', 'undecided'];

@@ -265,14 +265,20 @@ export async function slowIn(
   return slow;
 }
 
-/** Gives the readers that a run gives the n-th text: one in `share` of them, others for the next text. */
-export const readersOf = (
+/**
+ * Gives the readers that a run gives the n-th text: one in `share` of them, others for the next text. Those that stand
+ * together are taken together, so that what several need is made for few texts.
+ */
+export function readersOf(
   readers: Readonly<Record<string, Reader>>,
   text: number,
   share: number,
   turn = turnOfRun,
-): Record<string, Reader> =>
-  Object.fromEntries(Object.entries(readers).filter((_, reader) => isInRun(reader + text, share, turn)));
+): Record<string, Reader> {
+  const all = Object.entries(readers);
+  const part = (reader: number) => Math.floor((reader * share) / all.length);
+  return Object.fromEntries(all.filter((_, reader) => isInRun(part(reader) + text, share, turn)));
+}
 
 /**
  * Makes tests that hold the time of each function to the length of what it reads, for texts that are made to be slow.
