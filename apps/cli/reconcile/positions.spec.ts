@@ -1,4 +1,4 @@
-import { Positions } from './kafka';
+import { Positions } from './positions';
 
 describe('positions that are on a topic', () => {
   it('are those that were added and not taken out, wherever they are', () => {
