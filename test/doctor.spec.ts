@@ -20,6 +20,7 @@ import { migrateEverything } from '../apps/cli/migrations';
 import { bindIsInstalled, signZone, startBind, startValidatingBind, type Bind } from './support/bind';
 import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { pgBouncerIsInstalled, startPgBouncer, type PgBouncer } from './support/pgbouncer';
+import { PostgresServer } from './support/postgres-server';
 import { allApps, allAppsOnKafka, startSystem, type System } from './support/processes';
 import { testDatabase, type TestDatabase } from './support/test-database';
 
@@ -34,6 +35,10 @@ interface Fault {
 
 describe('sendmux doctor', () => {
   let kafka: SharedKafka | undefined;
+  /** One that writes to the disk before it acknowledges, as the server of all suites does not. */
+  let server: PostgresServer;
+  /** A database of the server of all suites. */
+  let unsafe: string;
   let system: System;
   let directory: string;
   /** A database that nobody uses. */
@@ -44,6 +49,9 @@ describe('sendmux doctor', () => {
     Logger.overrideLogger(false);
     directory = mkdtempSync(join(tmpdir(), 'doctor-'));
     kafka = kafkaIsInstalled() ? await sharedKafka() : undefined;
+    unsafe = process.env.TEST_DATABASE_URL!;
+    server = await PostgresServer.make({ max_connections: '500' });
+    process.env.TEST_DATABASE_URL = server.url;
     empty = await testDatabase();
     pooler = pgBouncerIsInstalled() ? await startPgBouncer(empty.url) : undefined;
     system = await startSystem({
@@ -63,6 +71,7 @@ describe('sendmux doctor', () => {
     await system?.end();
     await pooler?.stop();
     await empty?.drop();
+    await server?.remove();
     rmSync(directory, { recursive: true, force: true });
   });
 
@@ -206,6 +215,20 @@ describe('sendmux doctor', () => {
       'failed',
       /^synchronous_commit is off.*Set it to on/,
       () => session('DATABASE_URL', 'synchronous_commit=off'),
+    ],
+    [
+      'a database that a crash of its machine breaks',
+      'database',
+      'failed',
+      /^full_page_writes is off.*Turn it on/,
+      () => ({ env: { DATABASE_URL: unsafe } }),
+    ],
+    [
+      'a database that loses what it has acknowledged by a crash of its machine',
+      'database',
+      'failed',
+      /^fsync is off.*Turn it on/,
+      () => ({ env: { DATABASE_URL: unsafe } }),
     ],
     [
       'a database that takes no writes',

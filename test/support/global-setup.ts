@@ -15,8 +15,14 @@ declare global {
 export default async function globalSetup(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-test-'));
   chmodSync(directory, 0o755);
-  // Suites run side by side, and each process of theirs may have 16 connections to each database.
-  const postgres = await startEmbeddedPostgres(join(directory, 'postgres'), { max_connections: '500' });
+  const postgres = await startEmbeddedPostgres(join(directory, 'postgres'), {
+    // Suites run side by side, and each process of theirs may have 16 connections to each database.
+    max_connections: '500',
+    // No machine loses its power in a test: what a killed server has written stays. Waiting for the disk takes long
+    // where each test makes databases of its own.
+    fsync: 'off',
+    full_page_writes: 'off',
+  });
   const kafka = await SharedKafkaServer.open();
   globalThis.counterparts = { postgres, kafka, directory };
   process.env.TEST_DATABASE_URL = await postgres.database('admin');
