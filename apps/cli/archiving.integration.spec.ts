@@ -53,12 +53,12 @@ import type { Pool } from 'pg';
 import { commandsTo } from '../../test/support/commands';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { mailboxKeyRingOfTests as keyRing, mailboxKeysIn } from '../../test/support/mailbox-keys';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 import { Erasure } from './erasure';
 import { Archiving, ArchivingRefused, type Step } from './event-archiving';
 import { headerLine, writeLines } from './event-file';
 import { importFile } from './event-import';
-import { migrateEverything } from './migrations';
 
 const key = new SealingKey(generateKeyPairSync('ed25519').privateKey);
 const trusted = trusting(key.publicKey);
@@ -78,19 +78,10 @@ let team: string;
 let apiKey: string;
 let clock: number;
 
-/** Databases that have all tables, of which each test has copies. */
-let templates: TestDatabase[];
-
-beforeAll(async () => {
-  Logger.overrideLogger(false);
-  templates = [await testDatabase(), await testDatabase()];
-  await migrateEverything(templates[0]!.url, templates[1]!.url);
-});
-afterAll(() => Promise.all(templates.map((template) => template.drop())));
-const copyOf = ({ url }: TestDatabase): Promise<TestDatabase> => testDatabase(new URL(url).pathname.slice(1));
+beforeAll(() => void Logger.overrideLogger(false));
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'archives-'));
-  [database, mailServer] = [await copyOf(templates[0]!), await copyOf(templates[1]!)];
+  [database, mailServer] = [await migratedDatabase('service'), await migratedDatabase('mail_server')];
   pool = openPool(database.url, 6);
   log = new EventLog(pool);
   const accounts = new Accounts(pool);
@@ -381,7 +372,7 @@ describe('a log of which a part is archived', () => {
     }
     expect(followed).toEqual(expected.map((line) => (JSON.parse(line) as { id: string }).id));
 
-    const other = await copyOf(templates[0]!);
+    const other = await migratedDatabase('service');
     const elsewhere = openPool(other.url, 4);
     try {
       const file = join(folder, 'whole.ndjson');

@@ -11,9 +11,9 @@ import { dyingPool } from '../../test/support/dying-pool';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { mailboxKeyRingOfTests } from '../../test/support/mailbox-keys';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import type { TestDatabase } from '../../test/support/test-database';
 import { Erasure, remedies } from './erasure';
-import { migrateEverything } from './migrations';
 import { deleteTeam } from './team-deletion';
 
 let database: TestDatabase;
@@ -26,8 +26,7 @@ let key: string;
 let team: string;
 
 beforeAll(async () => {
-  [database, mailServerDatabase] = [await testDatabase(), await testDatabase()];
-  await migrateEverything(database.url, mailServerDatabase.url);
+  [database, mailServerDatabase] = [await migratedDatabase('service'), await migratedDatabase('mail_server')];
   gateway = await startGateway(database.url);
   pool = openPool(database.url, 4);
   mailServer = new MailServer({ url: mailServerDatabase.url });

@@ -24,7 +24,7 @@ import {
   type Verified,
 } from '@app/audit';
 import { Logger } from '@nestjs/common';
-import { inTransaction, migrate, openPool } from '@app/database';
+import { inTransaction, openPool } from '@app/database';
 import { finder, needlesOf } from '@app/erasure';
 import {
   EventArchive,
@@ -43,12 +43,12 @@ import type { Pool } from 'pg';
 import { dyingPool } from '../../test/support/dying-pool';
 import { mailboxKeyRingOfTests as keyRing, mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { migratedDatabase } from '../../test/support/migrated-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { Erasure } from './erasure';
 import { amendmentLine, readAmendmentLine, readSeal, sealLine } from './event-file';
 import { unamended } from './event-export';
 import { encryptLog } from './log-encryption';
-import { migrateEverything } from './migrations';
 
 const key = new SealingKey(generateKeyPairSync('ed25519').privateKey);
 const trusted = trusting(key.publicKey);
@@ -65,8 +65,7 @@ beforeAll(() => {
   Logger.overrideLogger(false);
 });
 beforeEach(async () => {
-  [database, mailServer] = [await testDatabase(), await testDatabase()];
-  await migrateEverything(database.url, mailServer.url);
+  [database, mailServer] = [await migratedDatabase('service'), await migratedDatabase('mail_server')];
   pool = openPool(database.url, 4);
   log = new EventLog(pool);
 });
@@ -318,8 +317,7 @@ describe('a log in clear that is encrypted', () => {
     const pages = async function* () {
       for await (const { events } of new EventArchive(pool).read({}, { after: 0, upTo })) yield events;
     };
-    const other = await testDatabase();
-    await migrateEverything(other.url, mailServer.url);
+    const other = await migratedDatabase('service');
     const there = openPool(other.url, 2);
     const logThere = new EventLog(there);
     await new EventArchive(there).fill(pages(), upTo, async (client) => {
@@ -404,10 +402,9 @@ it('breaks no chain beside appends that open partitions, and beside the indexing
   await log.close();
   await pool.end();
   await database.drop();
-  database = await testDatabase();
   const inOneTable = eventStoreMigrations.filter(({ name }) => !name.startsWith('PartitionSmallLogs'));
-  await migrate(database.url, [...inOneTable, ...auditMigrations, ...readModelMigrations]);
-  await migrate(database.url, [...mailboxKeysMigrations, ...messagingMigrations]);
+  const others = [...auditMigrations, ...readModelMigrations, ...mailboxKeysMigrations, ...messagingMigrations];
+  database = await databaseWith([...inOneTable, ...others]);
   pool = openPool(database.url, 12);
   log = new EventLog(pool);
   await partitionEvents(pool, { size: 20 });

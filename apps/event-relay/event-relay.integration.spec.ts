@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
 import { KafkaAway, KafkaClient, messagingMigrations, ParkedMessages, type Publisher } from '@app/messaging';
 import { HealthProbes } from '@app/runtime';
@@ -15,7 +15,7 @@ import {
   uniqueName,
   type SharedKafka,
 } from '../../test/support/kafka';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { arrivalsOf, watchTopic } from '../../test/support/topic';
 import { EventRelay } from './event-relay';
 
@@ -45,8 +45,7 @@ const arrivesWithinMs = 60_000;
   });
 
   beforeEach(async () => {
-    database = await testDatabase();
-    await migrate(database.url, [...eventStoreMigrations, ...messagingMigrations]);
+    database = await databaseWith([...eventStoreMigrations, ...messagingMigrations]);
     pool = openPool(database.url, 20);
     log = new EventLog(pool);
     store = new EventStore(pool);

@@ -1,17 +1,16 @@
 import type { DomainCommandHandler } from '@app/commands';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import { senderRulesMigrations, senderRulesTasks, StoredSenderRules } from '@app/sender-rules';
 import { TaskList, tasksMigrations } from '@app/tasks';
 import type { Pool } from 'pg';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { SenderRulesWorker } from './sender-rules.worker';
 
 let database: TestDatabase;
 let pool: Pool;
 
 beforeAll(async () => {
-  database = await testDatabase();
-  await migrate(database.url, [...tasksMigrations, ...senderRulesMigrations]);
+  database = await databaseWith([...tasksMigrations, ...senderRulesMigrations]);
   pool = openPool(database.url, 4);
 });
 afterAll(async () => {

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { cycleMigrations } from '@app/cycle';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import { eventStoreMigrations } from '@app/event-store';
 import type { SesDkimStatus } from '@app/mail-records';
 import { readModelMigrations } from '@app/read-model';
@@ -9,7 +9,7 @@ import { SesLister, SesListings, sesMigrations, SesStatuses } from '@app/ses';
 import type { Pool } from 'pg';
 import { sample } from '../../test/support/sample';
 import { until } from '../../test/support/scheduler';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { WatchedDomains } from './watched-domains';
 
 const count = sample(10_000, 1_000_000);
@@ -63,8 +63,12 @@ async function rowsSince(id: number): Promise<{ written: number; total: number }
 
 beforeAll(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations, ...cycleMigrations, ...sesMigrations]);
+  database = await databaseWith([
+    ...eventStoreMigrations,
+    ...readModelMigrations,
+    ...cycleMigrations,
+    ...sesMigrations,
+  ]);
   pool = openPool(database.url);
   listings = new SesListings(pool);
   await pool.query(

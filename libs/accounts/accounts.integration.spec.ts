@@ -1,6 +1,6 @@
 import type { Pool } from 'pg';
-import { migrate, openPool } from '@app/database';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { openPool } from '@app/database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { accountsMigrations } from './accounts.migration';
 import { Accounts, hashOf } from './accounts.service';
 import { Invitations } from './invitations.service';
@@ -11,8 +11,7 @@ let pool: Pool;
 let accounts: Accounts;
 
 beforeAll(async () => {
-  database = await testDatabase();
-  await migrate(database.url, accountsMigrations);
+  database = await databaseWith(accountsMigrations);
   pool = openPool(database.url);
   accounts = new Accounts(pool);
 });

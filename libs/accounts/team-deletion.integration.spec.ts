@@ -1,7 +1,7 @@
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import type { Pool } from 'pg';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { accountsMigrations } from './accounts.migration';
 import { Accounts } from './accounts.service';
 import { Invitations } from './invitations.service';
@@ -13,8 +13,7 @@ let accounts: Accounts;
 let invitations: Invitations;
 
 beforeAll(async () => {
-  database = await testDatabase();
-  await migrate(database.url, accountsMigrations);
+  database = await databaseWith(accountsMigrations);
   pool = openPool(database.url, 12);
   accounts = new Accounts(pool);
   invitations = new Invitations(pool);

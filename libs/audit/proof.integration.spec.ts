@@ -3,10 +3,10 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import { EventLog, EventStore, eventStoreMigrations } from '@app/event-store';
 import type { Pool } from 'pg';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { auditMigrations } from './audit.migration';
 import { checkProof, ProofRefused, prove, type Proof, type ProvenEvent } from './proof';
 import { SealingKey, trusting, type Seal } from './seal';
@@ -27,8 +27,7 @@ describe('the proof of a stream', () => {
   let proof: Proof;
 
   beforeAll(async () => {
-    database = await testDatabase();
-    await migrate(database.url, [...eventStoreMigrations, ...auditMigrations]);
+    database = await databaseWith([...eventStoreMigrations, ...auditMigrations]);
     pool = openPool(database.url, 4);
     log = new EventLog(pool);
     const [store, seals] = [new EventStore(pool), new Seals(pool, log, key, 7)];

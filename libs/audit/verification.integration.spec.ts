@@ -1,10 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import { EventLog, EventStore, eventHashSql, eventStoreMigrations } from '@app/event-store';
 import type { Pool } from 'pg';
 import { numbers } from '../../test/support/numbers';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { auditMigrations } from './audit.migration';
 import { SealingKey, trusting, type Seal } from './seal';
 import { LogBroken, Seals } from './seals';
@@ -55,8 +55,7 @@ describe('the audit of the log', () => {
   }
 
   beforeAll(async () => {
-    database = await testDatabase();
-    await migrate(database.url, [...eventStoreMigrations, ...auditMigrations]);
+    database = await databaseWith([...eventStoreMigrations, ...auditMigrations]);
     pool = openPool(database.url, 6);
     log = new EventLog(pool);
     seals = new Seals(pool, log, key, perSeal);

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import { EventStore, eventStoreMigrations, type NewEvent } from '@app/event-store';
 import {
   CompleteDeletion,
@@ -28,7 +28,7 @@ import { mailboxKeysMigrations } from '@app/mailbox-keys';
 import { mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { numbers } from '../../test/support/numbers';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import type { Commands } from './commands';
 import { DomainCommandHandler } from './domain-command.handler';
 import { MailboxCommandHandler } from './mailbox-command.handler';
@@ -73,8 +73,7 @@ let other: Process;
 
 beforeAll(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
+  database = await databaseWith([...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
   processes = [new Process(database.url), new Process(database.url)];
   [one, other] = processes as [Process, Process];
 });

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { inTransaction, migrate, openPool } from '@app/database';
+import { inTransaction, openPool } from '@app/database';
 import type { CommandContext } from '@app/decider';
 import { EventStore, eventStoreMigrations } from '@app/event-store';
 import {
@@ -31,7 +31,7 @@ import { mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { numbers } from '../../test/support/numbers';
 import { countedAndHeld } from '../../test/support/replayed-read-model';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import type { Commands } from './commands';
 import { DomainCommandHandler } from './domain-command.handler';
 import { MailboxCommandHandler } from './mailbox-command.handler';
@@ -125,8 +125,7 @@ const setQuota = (team: string, kind: 'domains' | 'mailboxes', most: number | nu
 
 beforeAll(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
+  database = await databaseWith([...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
   gateways = [new Gateway(database.url), new Gateway(database.url)];
   quotas = new Quotas(gateways[0].pool);
 });

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import type { CommandContext } from '@app/decider';
 import { EventStore, eventStoreMigrations } from '@app/event-store';
 import { AddDomain, CompleteRollback, FailProvisioning } from '@app/mail-domain';
@@ -8,7 +8,7 @@ import { newId, SettingsInvalid, type SesShard } from '@app/runtime';
 import type { Pool } from 'pg';
 import { countedAndHeld } from '../../test/support/replayed-read-model';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { CommandToDomain, DomainCommandHandler } from './domain-command.handler';
 import { ShardClosed } from './quota-errors';
 
@@ -56,8 +56,7 @@ const useOf = async (name: string) => (await gateways[0].shards.uses()).find((us
 
 beforeEach(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations]);
+  database = await databaseWith([...eventStoreMigrations, ...readModelMigrations]);
   gateways = [new Gateway(database.url), new Gateway(database.url)];
 });
 afterEach(async () => {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import type { Pool } from 'pg';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { Checks, type CheckedDomain } from './check-times';
 import { offsetOf, slotOf, dueSlot } from './cycle';
 import { cycleMigrations } from './cycle.migration';
@@ -15,8 +15,7 @@ describe('the times of looks that are in tables', () => {
   let database: TestDatabase;
   let pool: Pool;
   beforeAll(async () => {
-    database = await testDatabase();
-    await migrate(database.url, cycleMigrations);
+    database = await databaseWith(cycleMigrations);
     pool = openPool(database.url, 4);
   });
   afterAll(async () => {

@@ -1,6 +1,6 @@
 import { migrate } from '@app/database';
 import { Pool, type PoolClient } from 'pg';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import type { Append } from './event';
 import { eventHash, eventHashSql, microsecondsOf, noHash } from './event-hash';
 import { eventStoreMigrations } from './event-store.migration';
@@ -39,8 +39,7 @@ describe('the hashes of events', () => {
   let store: EventStore;
 
   beforeAll(async () => {
-    database = await testDatabase();
-    await migrate(database.url, eventStoreMigrations);
+    database = await databaseWith(eventStoreMigrations);
     pool = new Pool({ connectionString: database.url, max: 5 });
     store = new EventStore(pool);
   });

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Pool, type QueryConfig } from 'pg';
-import { migrate, NotThePrimary, openPool } from '@app/database';
+import { NotThePrimary, openPool } from '@app/database';
 import { numbers } from '../../test/support/numbers';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import type { RecordedEvent } from './event';
 import { LogWentBack } from './errors';
 import { EventLog } from './event-log';
@@ -28,8 +28,7 @@ describe('the tail of the log', () => {
   let log: EventLog;
 
   beforeEach(async () => {
-    database = await testDatabase();
-    await migrate(database.url, eventStoreMigrations);
+    database = await databaseWith(eventStoreMigrations);
     pool = new Pool({ connectionString: database.url, max: 10 });
     log = new EventLog(pool);
   });

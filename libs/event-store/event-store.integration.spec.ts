@@ -1,8 +1,8 @@
 import { createServer, connect, type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'pg';
-import { migrate, openPool } from '@app/database';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { openPool } from '@app/database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { AppendUnanswered, ConstraintViolation, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection } from './event';
 import { EventStore } from './event-store';
@@ -34,8 +34,7 @@ describe('the event store', () => {
   let store: EventStore;
 
   beforeAll(async () => {
-    database = await testDatabase();
-    await migrate(database.url, eventStoreMigrations);
+    database = await databaseWith(eventStoreMigrations);
     pool = new Pool({ connectionString: database.url, max: 10 });
     await pool.query('CREATE TABLE things (id text PRIMARY KEY, name text UNIQUE, tags json, version integer)');
     store = new EventStore(pool, projection);

@@ -1,6 +1,6 @@
-import { inTransaction, migrate, openPool } from '@app/database';
+import { inTransaction, openPool } from '@app/database';
 import type { Pool } from 'pg';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { Epochs } from './epochs';
 import { EventStore } from './event-store';
 import { eventStoreMigrations } from './event-store.migration';
@@ -29,8 +29,7 @@ describe('a log that has gone on after it was taken back', () => {
     inTransaction(pool, (client) => raiseEpoch(client, { reason: 'test', givenUpTo: 0, lostSince, now }));
 
   beforeEach(async () => {
-    database = await testDatabase();
-    await migrate(database.url, eventStoreMigrations);
+    database = await databaseWith(eventStoreMigrations);
     pool = openPool(database.url, 2);
     // The positions 1 to 3 are from before, 4 and 5 were lost, and 6 and 7 have come since; all of it was consumed.
     await append('a', -hour);

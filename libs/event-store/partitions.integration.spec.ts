@@ -4,7 +4,7 @@ import { Client, type Pool, type QueryConfig } from 'pg';
 import { checkLog } from '../../test/support/log-checker';
 import { numbers } from '../../test/support/numbers';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { WrongExpectedVersion } from './errors';
 import { replaceData } from './event-amendment';
 import { checkChain, EventArchive } from './event-archive';
@@ -38,9 +38,8 @@ describe('partitions of the log', () => {
 
   /** Makes a log in partitions of this many positions; a log of one table when `size` is absent. */
   async function logOf(size?: number): Promise<string> {
-    const database = await testDatabase();
+    const database = await databaseWith(beforePartitions);
     databases.push(database);
-    await migrate(database.url, beforePartitions);
     pool = pooled(database.url);
     if (size !== undefined) await partitionEvents(pool, { size });
     return database.url;

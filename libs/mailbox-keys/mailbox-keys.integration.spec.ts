@@ -1,11 +1,11 @@
 import { Logger } from '@nestjs/common';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import { eventStoreMigrations, isStreamSql } from '@app/event-store';
 import { isMailboxSql, readModelMigrations } from '@app/read-model';
 import { SecretUnreadable } from '@app/secret-keys';
 import { randomBytes } from 'node:crypto';
 import type { Pool } from 'pg';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { MailboxKeyErased, MailboxKeyLost, mailboxKeyRing, MailboxKeys } from './mailbox-keys';
 import { mailboxKeysMigrations } from './mailbox-keys.migration';
 import { checkMailboxKeyRing, removeUnusedMailboxKeys, resealMailboxKeys } from './operation';
@@ -21,8 +21,7 @@ const personal = JSON.stringify({ address: 'ada@mail.acme.com' });
 
 beforeAll(() => void Logger.overrideLogger(false));
 beforeEach(async () => {
-  database = await testDatabase();
-  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
+  database = await databaseWith([...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
   pool = openPool(database.url, 4);
 });
 afterEach(async () => {

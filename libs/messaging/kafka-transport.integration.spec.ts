@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import { eventId, eventStoreMigrations, type RecordedEvent } from '@app/event-store';
 import { Logger, Module, type INestMicroservice } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -14,7 +14,7 @@ import {
   type SharedKafka,
 } from '../../test/support/kafka';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { arrivalsOf } from '../../test/support/topic';
 import { toCloudEvent } from './cloud-event';
 import { checkDelivery, type Known } from '../../test/support/delivery-checker';
@@ -46,8 +46,7 @@ const schemaVersions = { DomainAdded: 1, DomainDeleted: 1 };
 
   beforeAll(async () => {
     Logger.overrideLogger(false);
-    database = await testDatabase();
-    await migrate(database.url, [...eventStoreMigrations, ...messagingMigrations]);
+    database = await databaseWith([...eventStoreMigrations, ...messagingMigrations]);
     pool = openPool(database.url, 20);
     parkedMessages = new ParkedMessages((text, values) => pool.query(text, values));
     kafka = await sharedKafka();

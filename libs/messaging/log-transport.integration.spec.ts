@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger, Module, type INestMicroservice } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { EventPattern, Payload, type MicroserviceOptions } from '@nestjs/microservices';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import { EventLog, EventStore, eventStoreMigrations, type RecordedEvent } from '@app/event-store';
 import type { Pool } from 'pg';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { EventConsumer } from './event-consumer';
 import { LogTransport, type LogTransportOptions } from './log-transport';
 import { messagingMigrations } from './migrations';
@@ -22,8 +22,7 @@ let group: string;
 
 beforeAll(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, [...eventStoreMigrations, ...messagingMigrations]);
+  database = await databaseWith([...eventStoreMigrations, ...messagingMigrations]);
   pool = openPool(database.url, 40);
   log = new EventLog(pool);
   store = new EventStore(pool);

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DomainCommandHandler, MailboxCommandHandler, type Commands } from '@app/commands';
-import { inTransaction, migrate, openPool } from '@app/database';
+import { inTransaction, openPool } from '@app/database';
 import type { CommandContext } from '@app/decider';
 import {
   AddDomain,
@@ -30,7 +30,7 @@ import { commandsTo } from '../../test/support/commands';
 import { mailboxKeysMigrations } from '@app/mailbox-keys';
 import { mailboxKeyRingOfTests as keyRing, mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { countedAndHeld, replayedAndLive } from '../../test/support/replayed-read-model';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { compare, isRebuilding, projectionNames, rebuild, type Difference } from '.';
 
 let database: TestDatabase;
@@ -38,8 +38,7 @@ let client: Client;
 
 beforeEach(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
+  database = await databaseWith([...eventStoreMigrations, ...readModelMigrations, ...mailboxKeysMigrations]);
   client = new Client({ connectionString: database.url });
   client.on('error', () => undefined);
   await client.connect();

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { register } from 'prom-client';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import type { SesDkimStatus } from '@app/mail-records';
 import type { Pool } from 'pg';
 import { until } from '../../test/support/scheduler';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { SesLister } from './ses-lister';
 import { SesListings } from './ses-listings';
 import { SesUnavailable, type Call } from './ses-identities';
@@ -53,8 +53,7 @@ const listers: SesLister[] = [];
 
 beforeAll(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, sesMigrations);
+  database = await databaseWith(sesMigrations);
   pool = openPool(database.url);
   listings = new SesListings(pool);
 });

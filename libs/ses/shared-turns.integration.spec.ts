@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { migrate, openClient, openPool } from '@app/database';
+import { openClient, openPool } from '@app/database';
 import type { Pool } from 'pg';
 import { DatabaseProxy } from '../../test/support/database-proxy';
 import { sample } from '../../test/support/sample';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, testDatabase, type TestDatabase } from '../../test/support/test-database';
 import { sesMigrations } from './ses.migration';
 import { SharedTurns } from './shared-turns';
 import { spacingMs, type Priority } from './turns';
@@ -16,8 +16,7 @@ let shard: string;
 
 beforeAll(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, sesMigrations);
+  database = await databaseWith(sesMigrations);
 });
 afterAll(() => database.drop());
 beforeEach(() => {

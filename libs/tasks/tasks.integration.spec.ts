@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import type { Pool } from 'pg';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { tasksMigrations } from './migrations';
 import { TaskList, type Task } from './task-list';
 import { TaskWorker, type TaskWorkerOptions } from './task-worker';
@@ -15,8 +15,7 @@ let workers: TaskWorker[];
 
 beforeAll(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, tasksMigrations);
+  database = await databaseWith(tasksMigrations);
   pool = openPool(database.url);
 });
 

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { inTransaction, migrate, openPool } from '@app/database';
+import { inTransaction, openPool } from '@app/database';
 import { newId } from '@app/runtime';
 import { SecretUnreadable } from '@app/secret-keys';
 import type { Pool } from 'pg';
-import { testDatabase, type TestDatabase } from '../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import { removeWebhooksOf, WebhookEndpoints, type WebhookChoices } from './endpoints';
 import { checkSecretKeys, disableWebhook, listWebhooks, resealWebhooks, showWebhook } from './operation';
 import { SecretKeys } from './secret-keys';
@@ -12,8 +12,7 @@ import { webhooksMigrations } from './webhooks.migration';
 let database: TestDatabase;
 let pool: Pool;
 beforeAll(async () => {
-  database = await testDatabase();
-  await migrate(database.url, webhooksMigrations);
+  database = await databaseWith(webhooksMigrations);
   pool = openPool(database.url, 12);
 });
 afterAll(async () => {

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
-import { migrate, openPool } from '@app/database';
+import { openPool } from '@app/database';
 import type { Pool } from 'pg';
-import { testDatabase, type TestDatabase } from '../../../test/support/test-database';
+import { databaseWith, type TestDatabase } from '../../../test/support/test-database';
 import { rateLimitMigrations } from './rate-limits.migration';
 import { countIn, removeOldCounts, SharedRateLimit, type Count } from './shared-rate-limit';
 
@@ -10,8 +10,7 @@ let database: TestDatabase;
 let pool: Pool;
 beforeAll(async () => {
   Logger.overrideLogger(false);
-  database = await testDatabase();
-  await migrate(database.url, rateLimitMigrations);
+  database = await databaseWith(rateLimitMigrations);
   pool = openPool(database.url, 8);
 });
 afterAll(async () => {
