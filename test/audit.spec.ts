@@ -32,7 +32,11 @@ describe('an auditor', () => {
     });
 
   beforeAll(async () => {
-    system = await startSystem({ apps: [...allApps, 'sealer'], env: { AUDIT_SEAL_INTERVAL: '200ms' } });
+    system = await startSystem({
+      apps: [...allApps, 'sealer'],
+      together: ['gateway', 'provisioning', 'verification-scheduler', 'notifier'],
+      env: { AUDIT_SEAL_INTERVAL: '200ms' },
+    });
     pool = openPool(system.databaseUrl, 2);
     const { api } = await system.team();
     const added = await api.add('mail.acme.com');

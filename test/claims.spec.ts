@@ -17,7 +17,10 @@ const messageOf = ({ body }: Answer): string => (body as { error: { message: str
 
 let system: System;
 beforeAll(async () => {
-  system = await startSystem({ env: { VERIFICATION_INTERVAL: '2s', CLAIM_GRACE: '4s' } });
+  system = await startSystem({
+    together: ['gateway', 'provisioning', 'notifier'],
+    env: { VERIFICATION_INTERVAL: '2s', CLAIM_GRACE: '4s' },
+  });
 });
 afterAll(() => system?.end());
 

@@ -57,6 +57,7 @@ describe('sendmux doctor', () => {
     system = await startSystem({
       ...(kafka && { brokers: kafka.brokers }),
       apps: [...(kafka ? allAppsOnKafka : allApps), 'sealer', 'webhooks'],
+      together: 'all',
       pooled: false,
       env: (port) => ({ AUDIT_SEAL_INTERVAL: '200ms', AUDIT_TOPIC: `seals-${port}-${Date.now()}` }),
     });

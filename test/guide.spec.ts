@@ -43,6 +43,7 @@ interface Detail {
 it('the guide is true, sentence by sentence', async () => {
   const guide = new Guide();
   const system: System = await startSystem({
+    together: 'all',
     env: { VERIFICATION_INTERVAL: '4s', OUTBOUND_PROVIDERS: 'mailgun=127.0.0.1:9', RATE_LIMIT_PER_MINUTE: '100000' },
   });
   try {

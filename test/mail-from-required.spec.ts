@@ -35,6 +35,7 @@ describe('where the operator requires MAIL FROM', () => {
   beforeAll(async () => {
     system = await startSystem({
       apps: ['sandbox', 'gateway', 'provisioning', 'verification-scheduler'],
+      together: 'all',
       env: { MAIL_FROM_REQUIRED: 'true', VERIFICATION_INTERVAL: '2s' },
     });
     ({ api } = await system.team());

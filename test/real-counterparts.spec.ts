@@ -41,6 +41,7 @@ describe.each([
       kafka = await startKafka?.();
       system = await startSystem({
         ...(kafka && { brokers: kafka.brokers }),
+        together: 'all',
         pooled: pgBouncerIsInstalled(),
         env: { DOH_RESOLVERS: `${bind.dohUrl},${bind.dohUrl}?again`, VERIFICATION_INTERVAL: '3s' },
       });

@@ -56,6 +56,7 @@ interface Message extends PublishedMessage {
     client = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING });
     system = await startSystem({
       brokers: kafka.brokers,
+      together: 'all',
       env: { KAFKA_TOPIC: topic, VERIFICATION_INTERVAL: '3s' },
     });
     ({ api } = await system.team());

@@ -54,7 +54,10 @@ describe('troubleshooting', () => {
   const detailOf = ({ details }: Verification, check: string) => details.find((detail) => detail.check === check)!;
 
   beforeAll(async () => {
-    system = await startSystem({ apps: ['sandbox', 'gateway', 'provisioning', 'notifier'] });
+    system = await startSystem({
+      apps: ['sandbox', 'gateway', 'provisioning', 'notifier'],
+      together: 'all',
+    });
     ({ api, id: team } = await system.team());
     id = ((await api.add(name)).body as { data: { id: string } }).data.id;
     await set(`_sendmux.${name}.acme.com`, 'TXT', `sendmux-verify=${team}`);

@@ -39,6 +39,7 @@ describe.each(
     system = await startSystem({
       apps: [...(onKafka ? allAppsOnKafka : allApps), 'webhooks'],
       ...(kafka && { brokers: kafka.brokers }),
+      together: 'all',
       env: { PROVISIONING_DEADLINE: '2m' },
     });
     ({ api } = await system.team());

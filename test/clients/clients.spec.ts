@@ -64,6 +64,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sendmux-clients-'));
   system = await startSystem({
     apps: ['sandbox', 'gateway', 'provisioning', 'verification-scheduler', 'webhooks'],
+    together: 'all',
     env: { RATE_LIMIT_PER_MINUTE: String(limit), SES_CALLS_PER_SECOND: '1000', WEBHOOKS_ALLOW_LOOPBACK: 'true' },
   });
   baseUrl = `http://127.0.0.1:${system.port}/api/v1`;

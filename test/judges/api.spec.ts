@@ -100,6 +100,7 @@ describeJudged('the API, judged by schemathesis', () => {
   beforeAll(async () => {
     system = await startSystem({
       apps: ['sandbox', 'gateway', 'provisioning'],
+      together: 'all',
       env: { RATE_LIMIT_PER_MINUTE: '1000000' },
     });
   });

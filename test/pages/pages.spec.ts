@@ -48,6 +48,7 @@ it('the picture of the README is a small one', () => {
     [system, browser] = await Promise.all([
       startSystem({
         apps: [...allApps, 'webhooks'],
+        together: ['gateway', 'provisioning', 'notifier', 'webhooks'],
         env: (port) => ({
           VERIFICATION_INTERVAL: '2s',
           RATE_LIMIT_PER_MINUTE: '100000',

@@ -86,6 +86,11 @@ export interface SystemOptions {
   readonly env?: NodeJS.ProcessEnv | ((port: number) => NodeJS.ProcessEnv);
   /** The apps to start at once; all when absent. */
   readonly apps?: readonly AppName[];
+  /**
+   * Those of `apps` that run in one process, as in a small installation, which takes a third of the CPU of as many
+   * processes: for tests that neither end one of them nor look at it as a process. The sandbox is never among them.
+   */
+  readonly together?: 'all' | readonly AppName[];
   /** Brokers (`host:port`). The system runs on Kafka, with a topic and groups of its own; on the log when absent. */
   readonly brokers?: readonly string[];
   /**
@@ -106,12 +111,14 @@ export async function startSystem({
   env = {},
   brokers,
   apps = brokers ? allAppsOnKafka : allApps,
+  together: chosen = [],
   pooled = process.env.POOLED === '1',
   isNew = false,
   database: given,
   mailServer: givenMailServer,
 }: SystemOptions = {}): Promise<System> {
   const create = (whose: 'service' | 'mail_server') => (isNew ? testDatabase() : migratedDatabase(whose));
+  const together = chosen === 'all' ? apps.filter((app) => app !== 'sandbox') : chosen;
   const database = given ?? (await create('service'));
   const mailServer = givenMailServer ?? (await create('mail_server'));
   const pooler = pooled ? await startPgBouncer(database.url) : undefined;
@@ -155,9 +162,17 @@ export async function startSystem({
   const children = new Map<AppName, ChildProcess>();
   const others: ChildProcess[] = [];
   const logFile = (app: AppName) => join(directory, `${app}.log`);
-  const log = (app: AppName) => (existsSync(logFile(app)) ? readFileSync(logFile(app), 'utf8') : '');
+  const contents = (file: string) => (existsSync(file) ? readFileSync(file, 'utf8') : '');
+  const logOfAll = join(directory, 'all-in-one.log');
+  const log = (app: AppName) =>
+    together.includes(app)
+      ? contents(logOfAll).replaceAll(/^.*\n?/gm, (line) => (line.includes(`"app":"${app}"`) ? line : ''))
+      : contents(logFile(app));
   const logEnds = () =>
-    [...children.keys()].map((app) => `── end of the log of ${app}\n${log(app).slice(-3_000)}`).join('\n');
+    [
+      ...[...children.keys()].map((app) => `── end of the log of ${app}\n${log(app).slice(-3_000)}`),
+      ...(together.length > 0 ? [`── end of the log of all-in-one\n${contents(logOfAll).slice(-9_000)}`] : []),
+    ].join('\n');
 
   async function until<T>(what: string, probe: () => T | Promise<T>, withinMs = 60_000): Promise<NonNullable<T>> {
     const deadline = Date.now() + withinMs;
@@ -169,6 +184,26 @@ export async function startSystem({
     }
   }
 
+  const healthOf = (app: AppName) => `http://127.0.0.1:${portOf(app, port)}/health/ready`;
+  const ready = (app: AppName, child: ChildProcess) =>
+    until(
+      `${app} is ready`,
+      async () => {
+        if (!isRunning(child)) throw new Error(`${app} ended with ${child.exitCode ?? child.signalCode}\n${logEnds()}`);
+        return (await statusOf(healthOf(app))) === 200;
+      },
+      readyWithinMs,
+    );
+  async function startTogether(): Promise<void> {
+    if (together.length === 0) return;
+    const child = spawnApp('all-in-one', settings, logOfAll, dist, together);
+    others.push(child);
+    for (const app of together) await ready(app, child);
+  }
+  const alone = (app: AppName) => {
+    if (together.includes(app)) throw new Error(`${app} has no process of its own in this system.`);
+  };
+
   const system: System = {
     port,
     databaseUrl: database.url,
@@ -177,27 +212,19 @@ export async function startSystem({
     sandbox: new SandboxClient(`http://127.0.0.1:${portOf('sandbox', port)}`),
     log,
     until,
-    runs: (app) => isRunning(children.get(app)),
-    processOf: (app) => children.get(app),
+    runs: (app) => (alone(app), isRunning(children.get(app))),
+    processOf: (app) => (alone(app), children.get(app)),
     team: async ({ name = 'Acme', owners = ['ada@acme.example'], grant = { role: 'root:full' } } = {}) => {
       const { id } = await accounts.createTeam(name, owners);
       const { key } = await accounts.createKey(id, grant);
       return { id, key, api: new ApiClient(`http://127.0.0.1:${port}/api/v1`, key) };
     },
     start: async (app, more = {}) => {
+      alone(app);
       if (isRunning(children.get(app))) throw new Error(`${app} runs already.`);
       const child = spawnApp(app, { ...settings, ...more }, logFile(app));
       children.set(app, child);
-      const health = `http://127.0.0.1:${portOf(app, port)}/health/ready`;
-      await until(
-        `${app} is ready`,
-        async () => {
-          if (!isRunning(child))
-            throw new Error(`${app} ended with ${child.exitCode ?? child.signalCode}\n${logEnds()}`);
-          return (await statusOf(health)) === 200;
-        },
-        readyWithinMs,
-      );
+      await ready(app, child);
     },
     another: async (app, more = {}) => {
       const at = await freePortBlock();
@@ -214,8 +241,14 @@ export async function startSystem({
       );
       return portOf(app, at);
     },
-    kill: async (app) => void (await ended(children.get(app), 'SIGKILL')),
-    stop: (app) => ended(children.get(app), 'SIGTERM'),
+    kill: async (app) => {
+      alone(app);
+      await ended(children.get(app), 'SIGKILL');
+    },
+    stop: async (app) => {
+      alone(app);
+      return ended(children.get(app), 'SIGTERM');
+    },
     end: async (log) => {
       await stopAll();
       if (given) return await clean();
@@ -242,7 +275,8 @@ export async function startSystem({
     rmSync(directory, { recursive: true, force: true });
   }
   try {
-    await Promise.all(apps.map((app) => system.start(app)));
+    const separate = apps.filter((app) => !together.includes(app));
+    await Promise.all([startTogether(), ...separate.map((app) => system.start(app))]);
   } catch (error) {
     await stopAll();
     await clean();
@@ -385,12 +419,13 @@ export function spawnApp(
   env: NodeJS.ProcessEnv,
   logFile: string,
   build = dist,
+  args: readonly string[] = [],
 ): ChildProcess {
   const main = join(build, 'apps', app, 'main.js');
   if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
   const child = spawn(
     process.execPath,
-    ['--enable-source-maps', '--require', join(build, 'local/leave-with-parent.js'), main],
+    ['--enable-source-maps', '--require', join(build, 'local/leave-with-parent.js'), main, ...args],
     { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
   );
   const log = createWriteStream(logFile, { flags: 'a' });
