@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { inTransaction, Together, type Connection } from '@app/database';
+import { inTransaction, ofAnyLength, Together, type Connection } from '@app/database';
 import { Pool } from 'pg';
 import isEmail from 'validator/lib/isEmail';
 import { newApiKey, newId, newTeamId } from '@app/runtime';
@@ -368,7 +368,8 @@ export class Accounts {
       permissions: string[];
     }>({
       name: 'api-keys-authenticate',
-      text: `SELECT hash, id, team, role, permissions FROM api_keys WHERE hash = ANY ($1) AND ${isAlive}`,
+      text: `SELECT hash, id, team, role, permissions FROM api_keys
+        WHERE hash = ANY (${ofAnyLength('$1', 'bytea')}) AND ${isAlive}`,
       values: [hashes],
     });
     return new Map(

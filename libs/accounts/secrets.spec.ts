@@ -45,7 +45,7 @@ describe.each(Object.entries(lookUps))('%s is looked up', (_, { make, find }) =>
     const [[first]] = await Promise.all([asked(find, secret)]);
     // Keys that are asked for in the same turn are looked up by one statement.
     const isOfMany = Array.isArray(first!.values[0]);
-    expect(first!.text).toContain(isOfMany ? 'hash = ANY ($1)' : 'hash = $1');
+    expect(first!.text).toMatch(isOfMany ? /hash = ANY \([^)]*\$1/ : /hash = \$1/);
     for (const guess of guesses) {
       const expected = createHash('sha256').update(guess).digest();
       expect(await asked(find, guess)).toEqual([{ ...first, values: [isOfMany ? [expected] : expected] }]);

@@ -1,3 +1,4 @@
+import { ofAnyLength } from '@app/database';
 import type { Pool } from 'pg';
 
 /**
@@ -20,7 +21,7 @@ export class RequestedLooks {
   async of(domainIds: readonly string[]): Promise<Map<string, Date>> {
     const { rows } = await this.pool.query<{ domain: string; at: Date }>({
       name: 'requested-looks',
-      text: 'SELECT domain, at FROM requested_looks WHERE domain = ANY ($1)',
+      text: `SELECT domain, at FROM requested_looks WHERE domain = ANY (${ofAnyLength('$1', 'text')})`,
       values: [domainIds],
     });
     return new Map(rows.map(({ domain, at }) => [domain, at]));

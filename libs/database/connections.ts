@@ -290,6 +290,16 @@ const rollback = { text: 'ROLLBACK', query_timeout: rollbackWithinMs } as QueryC
 const toldByQueries = (): void => undefined;
 
 /**
+ * Gives the SQL of a parameter that is an array, so that PostgreSQL makes one plan for arrays of all lengths. It would
+ * plan a prepared statement anew whenever a short one is given, since that looks cheaper than the plan for any length,
+ * and planning takes longer than most statements do.
+ *
+ * @param parameter such as `$1`.
+ * @param type of the elements, such as `text`.
+ */
+export const ofAnyLength = (parameter: string, type: string): string => `(SELECT ${parameter}::${type}[])::${type}[]`;
+
+/**
  * Has the transaction that evaluates it, as an SQL expression, be acknowledged before it is on the disk, and on a
  * synchronous standby. A server that crashes may forget what was committed so in the last `wal_writer_delay` times
  * three, 600 ms as a rule, and then all that was committed after it, too. It is for what is made again where it is

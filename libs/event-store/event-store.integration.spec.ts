@@ -285,6 +285,61 @@ describe('the event store', () => {
     expect(rows.map(({ n }) => n)).toEqual([1, 199, 1]);
   });
 
+  it('tells readers of the first append at once, and of those that follow it shortly together', async () => {
+    const own = openPool(database.url, 4);
+    const sentAt: number[] = [];
+    const told = new Set<string>();
+    const query = own.query.bind(own) as (...args: unknown[]) => unknown;
+    own.query = ((...args: unknown[]) => {
+      const { name, values } = args[0] as { name?: string; values?: string[] };
+      if (name === 'notify of events') {
+        sentAt.push(performance.now());
+        for (const type of values![0]!.split(' ')) told.add(type);
+      }
+      return query(...args);
+    }) as never;
+    const telling = new EventStore(own, projection);
+    for (let i = 0; i < 60; i++) {
+      const one = append(`told${i}`, 0);
+      await telling.append({ ...one, events: one.events.map((event) => ({ ...event, type: `Type${i}` })) });
+      if (i === 0) expect(sentAt).toHaveLength(1);
+    }
+    while (told.size < 60) await delay(1);
+    // A timer may end a little before its time.
+    for (const [i, at] of sentAt.entries()) if (i > 0) expect(at - sentAt[i - 1]!).toBeGreaterThan(1);
+    await own.end();
+  });
+
+  it('plans its statements once, and not for each number of appends', async () => {
+    const lone = openPool(database.url, 1);
+    const own = new EventStore(lone, projection);
+    for (let round = 0; round < 15; round++)
+      for (const count of [1, 2])
+        for (const size of [1, 2, 3])
+          await Promise.all(
+            Array.from({ length: size + 1 }, (_, i) =>
+              own.append(append(`plan ${round} ${count} ${size} ${i}`, 0, count)),
+            ),
+          );
+    for (let round = 0; round < 15; round++) {
+      const stream = `plan ${round} 1 1 0`;
+      await delay(1);
+      await own.append(append(`plan alone ${round}`, 0));
+      await own.readStreams([{ stream, first: 1, last: 2 }], 10);
+      await own.newestOf([{ stream }, { stream: 'other' }], ['Happened']);
+      await own.readStream(stream);
+    }
+    const { rows } = await lone.query<{ name: string; custom: number; generic: number }>(
+      'SELECT name, custom_plans::int AS custom, generic_plans::int AS generic FROM pg_prepared_statements',
+    );
+    await lone.end();
+    const often = rows.filter(({ custom, generic }) => custom + generic > 10);
+    const kinds = ['append one', 'append single', 'append many', 'streams read', 'streams newest', 'stream read'];
+    for (const kind of kinds) expect(often.map(({ name }) => name)).toContainEqual(expect.stringContaining(kind));
+    // PostgreSQL plans each statement anew the first five times.
+    expect(often.filter(({ custom }) => custom > 5)).toEqual([]);
+  });
+
   it('shares its pool with a store of another projection', async () => {
     const plain = new EventStore(pool);
     const { row: _row, ...rest } = append('plain', 0);

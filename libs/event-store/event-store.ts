@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
-import { NotThePrimary, unwaited, withClient, type Connection } from '@app/database';
+import { NotThePrimary, ofAnyLength, unwaited, withClient, type Connection } from '@app/database';
 import { DatabaseError, type Pool, type QueryConfig } from 'pg';
 import { AppendUnanswered, ConstraintViolation, PartitionClosed, WrongExpectedVersion } from './errors';
 import type { Append, InlineProjection, RecordedEvent } from './event';
@@ -19,6 +19,8 @@ import {
 
 /** The largest number of appends in one statement. */
 const batchLimit = 500;
+/** The least time between two notifications of a process, in milliseconds. */
+const notifyEveryMs = 2;
 
 /**
  * The longest wait for an answer, in milliseconds. It is above the statement time-out of `openPool`, whose outcome is
@@ -45,6 +47,11 @@ export const newestTypeSql = (stream: string, upTo: string, types: readonly stri
 /** Gives the SQL condition that the stream which an expression names has an event of a type outside of archives. */
 export const hasTypeSql = (stream: string, type: string): string =>
   `EXISTS (SELECT FROM events WHERE events.stream = ${stream} AND events.type = '${type}')`;
+
+/** Gives the rows of parameters that are columns: those after the first so many, each with its type. */
+const rowsAfter = (count: number, ...types: readonly string[]): string =>
+  `unnest(${types.map((type, i) => ofAnyLength(`$${count + i + 1}`, type)).join(', ')})`;
+const rowsOf = (...types: readonly string[]): string => rowsAfter(0, ...types);
 
 /** How often the positions of an append may be in a partition that is not open. */
 const mostOpenings = 10;
@@ -193,7 +200,7 @@ export class EventStore {
     const rows = await this.read<EventRow>({
       name: 'streams read',
       text: `WITH ${boundsSql} SELECT ${eventColumns}
-        FROM unnest($1::text[], $2::int[], $3::int[]) WITH ORDINALITY AS part (of_stream, first, last, nth),
+        FROM ${rowsOf('text', 'int', 'int')} WITH ORDINALITY AS part (of_stream, first, last, nth),
           LATERAL ${spansOfStreamSql('of_stream', 'last_version >= first')} AS span,
           LATERAL (
             SELECT * FROM events
@@ -229,11 +236,12 @@ export class EventStore {
     const rows = await this.read<EventRow & { nth: number }>({
       name: 'streams newest',
       text: `WITH ${boundsSql} SELECT DISTINCT ON (nth) nth::int, ${eventColumns}
-        FROM unnest($1::text[], $2::int[], $3::bigint[]) WITH ORDINALITY AS asked (of_stream, below, up_to, nth),
+        FROM ${rowsOf('text', 'int', 'bigint')} WITH ORDINALITY AS asked (of_stream, below, up_to, nth),
           LATERAL ${spansOfStreamSql('of_stream')} AS span,
           LATERAL (
             SELECT * FROM events
-            WHERE stream = of_stream AND version < coalesce(below, 2147483647) AND type = ANY ($4)
+            WHERE stream = of_stream AND version < coalesce(below, 2147483647)
+              AND type = ANY (${ofAnyLength('$4', 'text')})
               AND (up_to IS NULL OR position <= up_to) AND position BETWEEN first_position AND last_position
             ORDER BY version DESC LIMIT 1
           ) AS newest
@@ -448,8 +456,9 @@ export class EventStore {
 
   /**
    * Notifies the readers after the commit and never inside the transaction, where a NOTIFY would make appends commit
-   * one at a time. Appends that commit while a NOTIFY is under way are covered by the next one. Its transaction does
-   * not wait for the disk, nor for a standby, as the appends do: it has nothing that may not be lost.
+   * one at a time. The first append after a while notifies at once. Those that commit shortly after a NOTIFY are covered
+   * by the next one, since a NOTIFY takes as long as an append, and wakes all readers. Its transaction does not wait
+   * for the disk, nor for a standby, as the appends do: it has nothing that may not be lost.
    */
   private async announce(appends: readonly Sent[]): Promise<void> {
     for (const { events } of appends) for (const { type } of events) this.untold.add(type);
@@ -460,6 +469,7 @@ export class EventStore {
       this.untold = new Set();
       // A lost notification is covered by the readers' poll.
       await this.pool.query(this.inTime(notificationOf(types))).catch(() => undefined);
+      await delay(notifyEveryMs);
     }
     this.announcing = false;
   }
@@ -547,6 +557,10 @@ const columnsOf = (batch: readonly Sent[]): unknown[][] => {
   ];
 };
 
+/** The types of `appendColumnsOf` and of `eventColumnsOf`. */
+const appendTypes = ['int', 'text', 'int', 'text', 'text'] as const;
+const eventTypes = ['text', 'smallint', 'text', 'timestamptz'] as const;
+
 interface Statement {
   readonly name: string;
   readonly text: string;
@@ -633,8 +647,8 @@ function appendSingle(target: AppendTarget, projection?: InlineProjection): stri
   const { joins, found } = finding('a.stream', target);
   return `WITH found AS MATERIALIZED (
     SELECT a.*, ${found}
-    FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::smallint[], $8::text[],
-        $9::timestamptz[]) AS a(n, stream, expected, metadata, row, type, schema_version, data, time)
+    FROM ${rowsOf(...appendTypes, ...eventTypes)}
+      AS a(n, stream, expected, metadata, row, type, schema_version, data, time)
       ${joins}
   ), appends AS (
     SELECT * FROM found WHERE version = expected
@@ -661,14 +675,14 @@ function appendMany(target: AppendTarget, projection?: InlineProjection, isAllOr
   const from = 'FROM inserted i JOIN appends a ON a.stream = i.stream AND a.version + 1 = i.version';
   return `WITH RECURSIVE found AS MATERIALIZED (
     SELECT a.*, ${found}
-    FROM unnest($1::int[], $2::text[], $3::int[], $4::text[], $5::text[]) AS a(n, stream, expected, metadata, row)
+    FROM ${rowsOf(...appendTypes)} AS a(n, stream, expected, metadata, row)
       ${joins}
   ), appends AS (
     SELECT * FROM found WHERE ${isAllOrNone ? '(SELECT bool_and(version = expected) FROM found)' : 'version = expected'}
   ), events_in_order AS MATERIALIZED (
     SELECT ${draw}, ordered.* FROM (
       SELECT a.stream, a.version + e.place AS version, e.type, e.schema_version, e.data, a.metadata, e.time, e.place, a.previous
-      FROM unnest($6::int[], $7::int[], $8::text[], $9::smallint[], $10::text[], $11::timestamptz[])
+      FROM ${rowsAfter(appendTypes.length, 'int', 'int', ...eventTypes)}
         AS e(n, place, type, schema_version, data, time) JOIN appends a USING (n)
       ORDER BY a.stream, e.place
     ) AS ordered

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
+import { ofAnyLength } from '@app/database';
 import type { Recorded } from '@app/decider';
 import { isEncrypted, type OpenSealed, type Seal } from '@app/mailbox';
 import { SettingsInvalid } from '@app/runtime';
@@ -112,7 +113,8 @@ export class MailboxKeys {
   private async find(ids: readonly string[]): Promise<Map<string, FoundKey>> {
     const { rows } = await this.pool.query<StoredKey>({
       name: 'mailbox-keys-find',
-      text: `SELECT mailbox_id AS id, key, key_id AS "keyId" FROM mailbox_keys WHERE mailbox_id = ANY ($1)`,
+      text: `SELECT mailbox_id AS id, key, key_id AS "keyId" FROM mailbox_keys
+        WHERE mailbox_id = ANY (${ofAnyLength('$1', 'text')})`,
       values: [ids],
     });
     const ring = this.ring ?? mailboxKeyRing();

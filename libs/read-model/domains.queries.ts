@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { Together } from '@app/database';
+import { ofAnyLength, Together } from '@app/database';
 import { Pool } from 'pg';
 import type { MailDomain } from '@app/mail-domain';
 import type { DomainMode, SesDkimStatus, SesMailFromStatus, SesStanding } from '@app/mail-records';
@@ -165,7 +165,7 @@ export class DomainsReadModel {
     const { rows } = await this.pool.query<DomainView>({
       name: 'domains-find',
       text: `SELECT ${columns} FROM domains
-        WHERE id = ANY ($1) AND team = ANY ($2) AND ${visible}`,
+        WHERE id = ANY (${ofAnyLength('$1', 'text')}) AND team = ANY (${ofAnyLength('$2', 'text')}) AND ${visible}`,
       values: [wanted.map(({ id }) => id), wanted.map(({ team }) => team)],
     });
     return new Map(rows.map((view) => [textOf(view), view]));
@@ -312,7 +312,8 @@ export class DomainsReadModel {
   private async holdersOf(names: readonly string[]): Promise<Map<string, Holder>> {
     const { rows } = await this.pool.query<Holder & { name: string }>({
       name: 'domain-holders',
-      text: `SELECT name, id, team, status FROM domains WHERE name = ANY ($1) AND ${reserving}`,
+      text: `SELECT name, id, team, status FROM domains
+        WHERE name = ANY (${ofAnyLength('$1', 'text')}) AND ${reserving}`,
       values: [names],
     });
     return new Map(rows.map(({ name, ...holder }) => [name, holder]));
