@@ -1,6 +1,8 @@
 /**
  * Compares appends to the event store with pgbench, which runs one prepared INSERT into a table with the same columns
- * and indexes, without the hashes. Both run in turn on one embedded PostgreSQL with fsync on; the result is the ratio.
+ * and indexes, without the hashes. The same INSERT is sent by `pg` as well, each writer on a connection of its own: what
+ * it is slower by is due to the driver, and to Node. All run in turn on one embedded PostgreSQL with fsync on; the
+ * result is the ratio.
  *
  *     node dist/bench/append.js [--rounds 5] [--seconds 2]
  */
@@ -10,11 +12,11 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { Pool } from 'pg';
+import { Client, type Pool } from 'pg';
 import { migrate, openPool } from '@app/database';
 import { EventStore, eventStoreMigrations, type NewEvent } from '@app/event-store';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
-import { median, report } from './figure';
+import { median, ratioText, report } from './figure';
 
 const data = { name: 'mail.acme.com', team: 'team_abc123', note: 'x'.repeat(230) };
 const metadata = { actor: 'key_bench', requestId: 'req_bench', correlationId: 'req_bench' };
@@ -66,26 +68,58 @@ async function appends(store: EventStore, writers: number, seconds: number): Pro
   return (done * 1_000) / (performance.now() - begin);
 }
 
+/** Measures inserts per second by `pg`, each writer on a connection of its own. */
+async function inserts(url: string, writers: number, seconds: number): Promise<number> {
+  const clients = Array.from({ length: writers }, () => new Client({ connectionString: url }));
+  await Promise.all(clients.map((client) => client.connect()));
+  const begin = performance.now();
+  const end = begin + seconds * 1_000;
+  let done = 0;
+  const writer = async (client: Client) => {
+    while (performance.now() < end) {
+      await client.query({
+        name: 'insert',
+        text: `INSERT INTO baseline (stream, version, type, schema_version, data, metadata, time)
+          VALUES ($1, 1, 'DomainAdded', 1, $2, $3, now())`,
+        values: [`mdom_${randomInt(1, 1_000_000_000_000)}`, JSON.stringify(data), JSON.stringify(metadata)],
+      });
+      done++;
+    }
+  };
+  await Promise.all(clients.map(writer));
+  const rate = (done * 1_000) / (performance.now() - begin);
+  await Promise.all(clients.map((client) => client.end()));
+  return rate;
+}
+
 async function measure(pool: Pool, url: string, script: string, rounds: number, seconds: number): Promise<void> {
   const store = new EventStore(pool);
-  const limit = (writers: number) => pgbench(url, script, writers, seconds);
-  const ours = (writers: number) => appends(store, writers, seconds);
-  limit(8);
-  await ours(8);
-  console.log('writers   pgbench/s   appends/s   ratio (each round)');
+  const all = ['pgbench', 'pg', 'ours'] as const;
+  const rateOf = (what: (typeof all)[number], writers: number): number | Promise<number> =>
+    what === 'pgbench'
+      ? pgbench(url, script, writers, seconds)
+      : what === 'pg'
+        ? inserts(url, writers, seconds)
+        : appends(store, writers, seconds);
+  for (const what of all) await rateOf(what, 8);
+  console.log('writers   pgbench/s        pg/s   appends/s   ratios (each round)');
   for (const writers of [1, 8, 32]) {
-    const runs: { limit: number; ours: number }[] = [];
+    const runs: Record<(typeof all)[number], number>[] = [];
     for (let round = 0; round < rounds; round++) {
       await pool.query('CHECKPOINT');
-      // The order changes every round, so that neither always has the less busy disk.
-      if (round % 2) runs.push({ ours: await ours(writers), limit: limit(writers) });
-      else runs.push({ limit: limit(writers), ours: await ours(writers) });
+      const run = { pgbench: 0, pg: 0, ours: 0 };
+      // The order changes every round, so that none always has the less busy disk.
+      for (let turn = 0; turn < all.length; turn++) {
+        const what = all[(round + turn) % all.length]!;
+        run[what] = await rateOf(what, writers);
+      }
+      runs.push(run);
     }
-    const ratios = runs.map((run) => run.ours / run.limit);
-    const cells = [writers, ...(['limit', 'ours'] as const).map((key) => Math.round(median(runs.map((r) => r[key]))))];
+    const ratios = (of: 'pg' | 'ours') => runs.map((run) => run[of] / run.pgbench);
+    const cells = [writers, ...all.map((key) => Math.round(median(runs.map((run) => run[key]))))];
     console.log(
       `${cells.map((cell, i) => cell.toLocaleString('en').padStart(i ? 12 : 7)).join('')}   ` +
-        report(`append, ${writers} writers, to pgbench`, ratios),
+        `${report(`append, ${writers} writers, to pgbench`, ratios('ours'))}; pg ${ratioText(ratios('pg'))}`,
     );
   }
 }

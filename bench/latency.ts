@@ -1,8 +1,9 @@
 /**
  * Measures how long one customer waits who does one thing after another, with counterparts that answer at once: `POST`
- * until 201, a verification, and `DELETE` until 200. All apps run as processes of their own against the sandbox, whose
- * SES and DNS answer without a delay. Beside each of them a single `INSERT` is committed through `pg`: the ratio says
- * how many durable transactions, one after another, the customer waits for.
+ * until 201, a verification, and `DELETE` until 200. All apps run as processes of their own, and then in one process, as
+ * a small installation runs them, against the sandbox, whose SES and DNS answer without a delay. Beside each of them a
+ * single `INSERT` is committed through `pg`: the ratio says how many durable transactions, one after another, the
+ * customer waits for.
  *
  *     node dist/bench/latency.js [--rounds 5] [--domains 60]
  */
@@ -12,7 +13,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openPool } from '@app/database';
 import { startEmbeddedPostgres } from '../local/embedded-postgres';
-import { allApps, startSystem, type Answer } from '../test/support/processes';
+import { allApps, startSystem, type Answer, type AppName } from '../test/support/processes';
 import { quantile, report } from './figure';
 
 /** Domains that come first, while code is compiled and caches are filled. */
@@ -20,9 +21,10 @@ const warmUps = 30;
 
 type Step = 'add' | 'verify' | 'delete' | 'commit';
 
-async function measure(rounds: number, domains: number): Promise<void> {
+async function measure(rounds: number, domains: number, together: boolean): Promise<void> {
   const env = { RATE_LIMIT_PER_MINUTE: '10000000', SES_CALLS_PER_SECOND: '1000', LOG_LEVEL: 'info' };
-  const system = await startSystem({ apps: [...allApps, 'sealer', 'webhooks'], env });
+  const apps: readonly AppName[] = [...allApps, 'sealer', 'webhooks'];
+  const system = await startSystem({ apps, together: together ? 'all' : [], env });
   const pool = openPool(system.databaseUrl, 1);
   try {
     await pool.query('CREATE TABLE bench_commits (at timestamptz NOT NULL DEFAULT clock_timestamp(), text text)');
@@ -51,6 +53,7 @@ async function measure(rounds: number, domains: number): Promise<void> {
       for (let i = 0; i < (round < 0 ? warmUps : domains); i++) await life(times);
       if (round >= 0) runs.push(times);
     }
+    console.log(`\n${together ? 'apps in one process' : 'apps in processes of their own'}`);
     console.log('                p50 ms    p99 ms   in single commits (each round)');
     for (const step of ['add', 'verify', 'delete', 'commit'] as const) {
       const all = runs.flatMap((run) => run[step]);
@@ -58,7 +61,9 @@ async function measure(rounds: number, domains: number): Promise<void> {
       console.log(
         step.padEnd(12) +
           [0.5, 0.99].map((share) => quantile(all, share).toFixed(1).padStart(10)).join('') +
-          (step === 'commit' ? '' : `   ${report(`wait for ${step}, in single commits`, ratios, 'lower')}`),
+          (step === 'commit'
+            ? ''
+            : `   ${report(`wait for ${step}${together ? ', one process' : ''}, in single commits`, ratios, 'lower')}`),
       );
     }
   } finally {
@@ -79,7 +84,7 @@ async function main(): Promise<void> {
       `PostgreSQL 18, Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model}; one customer, ${values.domains} domains in each of ${values.rounds} rounds\n`,
     );
     process.env.TEST_DATABASE_URL = await server.database('postgres');
-    await measure(Number(values.rounds), Number(values.domains));
+    for (const together of [false, true]) await measure(Number(values.rounds), Number(values.domains), together);
   } finally {
     await server.stop();
     rmSync(directory, { recursive: true, force: true });
