@@ -275,12 +275,17 @@ const arrivesWithinMs = 60_000;
     await until(() => second.progress().status === 'standBy');
     const committed = [...(await append('a', 3))];
     await caughtUp();
+    const holder = async () => {
+      const { rows } = await pool.query<{ pid: number }>(
+        `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 1819242356
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      );
+      return rows[0]?.pid;
+    };
     // Ends the session of the lock at the server, as for a machine that vanishes.
-    await pool.query(
-      `SELECT pg_terminate_backend(pid) FROM pg_locks
-       WHERE locktype = 'advisory' AND granted AND classid = 1819242356 AND database =
-         (SELECT oid FROM pg_database WHERE datname = current_database())`,
-    );
+    const ended = await holder();
+    await pool.query('SELECT pg_terminate_backend($1)', [ended]);
+    await until(async () => ![undefined, ended].includes(await holder()));
     await until(() => [first, second].filter((each) => each.progress().status === 'active').length === 1);
     committed.push(...(await append('a', 2)));
     await caughtUp();
