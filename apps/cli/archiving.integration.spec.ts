@@ -54,6 +54,7 @@ import { commandsTo } from '../../test/support/commands';
 import { startGateway, type Answer, type TestGateway } from '../../test/support/gateway';
 import { mailboxKeyRingOfTests as keyRing, mailboxKeysIn } from '../../test/support/mailbox-keys';
 import { migratedDatabase } from '../../test/support/migrated-database';
+import { sample } from '../../test/support/sample';
 import type { TestDatabase } from '../../test/support/test-database';
 import { Erasure } from './erasure';
 import { Archiving, ArchivingRefused, type Step } from './event-archiving';
@@ -431,7 +432,7 @@ describe('a log of which a part is archived', () => {
       const victims = `FROM pg_stat_activity WHERE application_name = 'victim' AND datname = current_database()`;
       while ((await pool.query(`SELECT ${victims}`)).rowCount === 0) await delay(1);
       // Each round lets it come a little further.
-      await delay(8 * round ** 2);
+      await delay(sample(20, 8) * round ** 2);
       await pool.query(`SELECT pg_terminate_backend(pid) ${victims}`);
       if (await running) killed++;
       await victim.end();

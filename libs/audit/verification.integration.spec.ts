@@ -157,7 +157,7 @@ describe('the audit of the log', () => {
 
   it('finds hundreds of mutations of the tables, and names the first bad place', async () => {
     const seed = Number(process.env.SEED ?? Date.now() % 100_000);
-    const mutations = sample(200, 1_000);
+    const mutations = sample(100, 1_000);
     console.log(`${mutations} mutations, seed ${seed}`);
     const random = below(numbers(seed));
     const one = <T>(of: readonly T[]): T => of[random(of.length)]!;

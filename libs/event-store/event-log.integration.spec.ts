@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Pool, type QueryConfig } from 'pg';
 import { NotThePrimary, openPool } from '@app/database';
 import { numbers } from '../../test/support/numbers';
+import { sample } from '../../test/support/sample';
 import { databaseWith, type TestDatabase } from '../../test/support/test-database';
 import type { RecordedEvent } from './event';
 import { LogWentBack } from './errors';
@@ -126,7 +127,7 @@ describe('the tail of the log', () => {
     })();
 
     const victims = 'writer';
-    const atLeastUntil = Date.now() + 7_000;
+    const atLeastUntil = Date.now() + sample(3_000, 7_000);
     let kills = 0;
     let over = false;
     const killer = (async () => {

@@ -184,7 +184,7 @@ describe('the body of a message', () => {
     const wanted: WantedMessage[] = [];
     const before = new Map<string, Answered>();
     const expected = new Map<string, Body>();
-    const steps = sample(1_500, 20_000);
+    const steps = sample(900, 20_000);
     const deleted = async (mailbox: string): Promise<Answered> => {
       const home = before.get(mailbox)!.domain_id as string;
       const { body } = await gateway.call('GET', `/api/v1/mailboxes?domain_id=${home}&include_deleted=true&limit=100`, {
