@@ -389,12 +389,11 @@ describe('an endpoint', () => {
     to.answer = ({ id }, response) => response.writeHead(id.startsWith('msg_') ? 500 : 204).end();
     const tries = async () => (await deliveries.page(to.id, 999, { type: 'sendmux.test' }))[0]?.tries ?? 0;
     const begun = performance.now();
-    for (let version = 1; performance.now() - begun < 2_500; version++) {
+    for (let version = 1; performance.now() - begun < 2_500 || (await tries()) <= 5; version++) {
       await enqueue(messageOf('mdom_1', version));
       if (version === 3) await deliveries.enqueueTest(to.id);
       await delay(50);
     }
-    expect(await tries()).toBeGreaterThan(5);
     expect(await shown(to.id)).toEqual({ enabled: true, because: null });
   });
 
