@@ -175,12 +175,14 @@ export async function startSystem({
     ].join('\n');
 
   async function until<T>(what: string, probe: () => T | Promise<T>, withinMs = 60_000): Promise<NonNullable<T>> {
-    const deadline = Date.now() + withinMs;
+    const begun = Date.now();
     for (;;) {
       const found = await probe();
       if (found) return found;
-      if (Date.now() > deadline) throw new Error(`Not within ${withinMs} ms: ${what}\n${logEnds()}`);
-      await delay(50);
+      const passed = Date.now() - begun;
+      if (passed > withinMs) throw new Error(`Not within ${withinMs} ms: ${what}\n${logEnds()}`);
+      // What takes long is asked for less often: most probes are requests, which the apps have to answer.
+      await delay(Math.min(250, 25 + passed / 8));
     }
   }
 

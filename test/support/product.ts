@@ -262,8 +262,11 @@ export class Product {
   }
 
   private async until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-    for (const end = performance.now() + 60_000; !(await isSo()); await delay(5))
-      if (performance.now() > end) throw new Error(`Not within a minute: ${what}`);
+    for (const begun = performance.now(); !(await isSo());) {
+      const passed = performance.now() - begun;
+      if (passed > 60_000) throw new Error(`Not within a minute: ${what}`);
+      await delay(Math.min(50, 5 + passed / 8));
+    }
   }
 }
 
