@@ -1,9 +1,9 @@
-import type { KafkaCluster } from '../local/embedded-kafka';
 import { bindIsInstalled, startBind, type Bind } from './support/bind';
-import { kafkaIsInstalled, testKafka } from './support/kafka';
+import { kafkaIsInstalled, sharedKafka, type SharedKafka } from './support/kafka';
 import { pgBouncerIsInstalled } from './support/pgbouncer';
 import { postfixIsInstalled, startPostfix, type Postfix } from './support/postfix';
 import { startSystem, type ApiClient, type System } from './support/processes';
+import { variantsOfRun } from './support/sample';
 
 interface DnsRecords {
   mx: { priority: number; target: string }[];
@@ -20,16 +20,18 @@ interface Domain {
 const areInstalled = bindIsInstalled() && postfixIsInstalled();
 
 /**
- * The whole system with a real Postfix and a real BIND, on both transports. Skipped where they are not installed: see
- * tools/install-counterparts.
+ * The whole system with a real Postfix and a real BIND, on one of the transports. Skipped where they are not installed:
+ * see tools/install-counterparts.
  */
-describe.each([
-  ['the log in PostgreSQL', areInstalled, undefined],
-  ['a real Kafka', areInstalled && kafkaIsInstalled(), testKafka],
-])('on %s', (_transport, installed, startKafka) => {
+describe.each(
+  variantsOfRun([
+    ['the log in PostgreSQL', areInstalled, undefined],
+    ['a real Kafka', areInstalled && kafkaIsInstalled(), sharedKafka],
+  ] as const),
+)('on %s', (_transport, installed, startKafka) => {
   (installed ? describe : describe.skip)('a domain’s life with a real Postfix and a real BIND', () => {
     let system: System;
-    let kafka: KafkaCluster | undefined;
+    let kafka: SharedKafka | undefined;
     let bind: Bind;
     let postfix: Postfix;
     let api: ApiClient;
@@ -52,7 +54,6 @@ describe.each([
       postfix?.stop();
       bind?.stop();
       await system?.end();
-      await kafka?.destroy();
     });
 
     it('goes from refused to accepted, pending, verified, pending, failed with one mail per owner, verified, deleted', async () => {

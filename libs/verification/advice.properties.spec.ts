@@ -12,7 +12,7 @@ import {
 } from '@app/mail-records';
 import { allowedMs, excessOf, longest, octetsOf } from '../../test/support/bounded-time';
 import { anyCharacter } from '../../test/support/characters';
-import { isInRun, sample, tellTurn } from '../../test/support/sample';
+import { isInRun, sample, tellPart } from '../../test/support/sample';
 import { ZoneModel, type ZoneData } from '../../test/support/zone-model';
 import { Explainer } from './explainer';
 import { PublishedRecords, type Questions } from './published-records';
@@ -179,7 +179,7 @@ describe('whatever is published', () => {
   const share = 4;
   beforeAll(() => {
     console.info(`fast-check: seed ${seed}, ${runs.numRuns} zones a property`);
-    tellTurn(share);
+    tellPart(share);
   });
   /** Makes a property of the zones that this run takes. */
   const ofZones = (holds: (data: ZoneData, domain: Expected) => Promise<void>) => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { isInRun, sample, tellTurn, turnOfRun } from './sample';
+import { isInRun, sample, tellPart, seedOfRun } from './sample';
 
 /** Octets of the longest message of the DNS (RFC 1035 section 4.2.2), and so of all TXT records of a name. */
 export const longest = 65_535;
@@ -273,7 +273,7 @@ export function readersOf(
   readers: Readonly<Record<string, Reader>>,
   text: number,
   share: number,
-  turn = turnOfRun,
+  turn = seedOfRun,
 ): Record<string, Reader> {
   const all = Object.entries(readers);
   const part = (reader: number) => Math.floor((reader * share) / all.length);
@@ -296,7 +296,7 @@ export function itIsLinear(
   most = sample(longest / 4, longest),
   share = 1,
 ): void {
-  if (share > 1) beforeAll(() => tellTurn(share));
+  if (share > 1) beforeAll(() => tellPart(share));
   it.each(known.map((text, i) => [JSON.stringify(Object.values(text)), text, i] as const))(
     'N1: %s',
     async (_shown, text, i) => expect(await slowIn(readersOf(readers, i, share), text, most)).toEqual([]),

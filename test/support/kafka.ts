@@ -19,7 +19,7 @@ export const kafkaClients: readonly KafkaClientName[] = process.env.KAFKA_CLIENT
   : ['kafkajs', 'platformatic'];
 
 /** The clients that the other suites run with. */
-export const kafkaClientsOfRun = variantsOfRun(kafkaClients);
+export const kafkaClientsOfRun = variantsOfRun(kafkaClients, 1);
 
 /** Starts a temporary cluster of real brokers; `destroy` removes it. */
 export const testKafka = (
