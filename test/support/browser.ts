@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
-import { sample } from './sample';
+import { seedOfRun } from './sample';
 
 /** Where Debian and Ubuntu put Chromium. */
 const executablePath = '/usr/bin/chromium';
@@ -25,13 +25,21 @@ export async function picture(page: Page, name: string): Promise<void> {
   await page.screenshot({ path: join(folder, `${name.replaceAll(' ', '-')}.png`), fullPage: true });
 }
 
-/** Opposites in both; WHOLE=1 takes the other two as well. */
 const looks = [
   { colorScheme: 'light', width: 1280 },
   { colorScheme: 'dark', width: 360 },
   { colorScheme: 'light', width: 360 },
   { colorScheme: 'dark', width: 1280 },
 ] as const;
+
+let states = 0;
+
+/** The looks of the next state: one in a usual run, another one than the state before it; all with `WHOLE=1`. */
+function looksOfNext(): (typeof looks)[number][] {
+  const state = states++;
+  if (state === 0) console.log(`The looks of the pages: SEED=${seedOfRun}`);
+  return process.env.WHOLE ? [...looks] : [looks[(seedOfRun + state) % looks.length]!];
+}
 
 const axe = readFileSync(load.resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -45,11 +53,11 @@ interface AxeResults {
 
 /**
  * Gives the serious and critical violations that axe-core finds on a page, and where it is wider than its window, light
- * and dark, on a phone and on a desk.
+ * or dark, on a phone or on a desk.
  */
 export async function violations(page: Page, state: string): Promise<string[]> {
   const found: string[] = [];
-  for (const { colorScheme, width } of looks.slice(0, sample(2, 4))) {
+  for (const { colorScheme, width } of looksOfNext()) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await page.setViewportSize({ width, height: 800 });
     const look = `${state}, ${colorScheme}, ${width}`;
