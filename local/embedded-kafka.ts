@@ -75,10 +75,14 @@ const host = '127.0.0.1';
 const readyWithinMs = 60_000;
 const stopWithinMs = 20_000;
 const tailLines = 15;
-/** The options of Java. Only the fast compiler (C1) is used, since the nodes are short-lived and share few cores. */
+/**
+ * The options of Java. Only the fast compiler (C1) and the collector without threads of its own are used, since the
+ * nodes are short-lived, have small heaps and share few cores.
+ */
 const jvm = [
   '-Xmx256m',
   '-XX:TieredStopAtLevel=1',
+  '-XX:+UseSerialGC',
   '-XX:-UsePerfData',
   ...['defaultLogLevel=warn', 'showDateTime=true', 'dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS'].map(
     (setting) => `-Dorg.slf4j.simpleLogger.${setting}`,
