@@ -178,7 +178,7 @@ const writers = 24;
   }, 900_000);
 
   async function relayDies(): Promise<void> {
-    for (let times = 0; times < 4; times++) {
+    for (let times = 0; times < sample(2, 4); times++) {
       await system.kill('event-relay');
       await system.start('event-relay');
       await delay(Math.random() * 1_500);
