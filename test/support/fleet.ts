@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ChildProcess } from 'node:child_process';
 import { portOf } from '@app/runtime';
@@ -29,7 +29,6 @@ export class Fleet {
     const env = {
       ...this.system.settings,
       PORT: String(this.port),
-      NODE_COMPILE_CACHE: `${this.directory}/${this.name}`,
     };
     const child = spawnApp(app, env, this.logFile(app), this.dist);
     this.children.set(app, child);
@@ -52,9 +51,10 @@ export class Fleet {
     await Promise.all([...this.children.keys()].map((app) => this.stop(app)));
   }
 
-  /** Gives everything that an app has logged. */
+  /** Gives everything that an app has logged; nothing of one that was never started. */
   log(app: AppName): string {
-    return readFileSync(this.logFile(app), 'utf8');
+    const file = this.logFile(app);
+    return existsSync(file) ? readFileSync(file, 'utf8') : '';
   }
 
   private get directory(): string {
