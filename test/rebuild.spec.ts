@@ -22,7 +22,7 @@ describe('sendmux projections', () => {
   beforeAll(async () => {
     database = await testDatabase();
     await migrate(database.url, [...eventStoreMigrations, ...readModelMigrations]);
-    await fillLog(database.url, 60_000);
+    await fillLog(database.url, sample(30_000, 60_000));
     client = new Client({ connectionString: database.url });
     await client.connect();
     env = {
