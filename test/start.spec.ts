@@ -8,6 +8,7 @@ import { portOf } from '@app/runtime';
 import { commandOf } from '../local/embedded-postgres';
 import { kafkaIsInstalled } from './support/kafka';
 import { freePortBlock } from './support/processes';
+import { seedOfRun } from './support/sample';
 
 const root = resolve(__dirname, '..');
 
@@ -53,7 +54,7 @@ async function isReady(port: number, withinMs = 150_000): Promise<void> {
     const answer = await fetch(`http://127.0.0.1:${port}/health/ready`).catch(() => undefined);
     if (answer?.ok) return;
     if (Date.now() > deadline) throw new Error('The gateway is not ready.');
-    await delay(20);
+    await delay(100);
   }
 }
 
@@ -268,7 +269,10 @@ describe('make start', () => {
     expect(await launcher.signal('SIGINT')).toBe(0);
   });
 
-  it('goes on with two of three brokers, starts the third again, and takes nothing else with it', async () => {
+  console.log(`SEED=${seedOfRun}`);
+  // Four processes of Java take much of the time of a usual run, so that every second one has them.
+  const every = process.env.WHOLE || seedOfRun % 2 === 0 ? it : it.skip;
+  every('goes on with two of three brokers, starts the third again, and takes nothing else with it', async () => {
     const three = { ...env, KAFKA: '3', SENDMUX_DATA_DIR: join(directory, 'three') };
     launcher = new Launcher(three);
     await launcher.says('whole tour', 250_000);
