@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { ApiClient, startSystem, type Answer, type System } from './support/processes';
 import { sample } from './support/sample';
 
-const rounds = sample(240, 1_000);
+const rounds = sample(100, 1_000);
 
 describe('of what two gateways are asked for at the same instant', () => {
   let system: System;
