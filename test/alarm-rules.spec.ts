@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { notation } from './support/alarm-recording';
 import { prometheusIsInstalled, promtool } from './support/prometheus';
 
@@ -45,8 +45,15 @@ afterAll(() => rmSync(directory, { recursive: true }));
     const rules = join(directory, 'prometheus/rules/service-levels.yml');
     const text = readFileSync(rules, 'utf8');
     writeFileSync(rules, text.replace(/ +unless on \(slo\) label_replace\(.*\n/g, ''));
-    const { status, said } = promtool('test', 'rules', join(directory, 'prometheus/tests/burn-rates.yml'));
+    const file = join(directory, 'prometheus/tests/burn-rates.yml');
+    const { tests: all, ...more } = parse(readFileSync(file, 'utf8')) as {
+      tests: readonly { readonly name: string }[];
+    };
+    const about = all.filter(({ name }) => name === 'the same while Kafka acknowledges nothing, and after it');
+    writeFileSync(file, stringify({ ...more, tests: about }));
+    const { status, said } = promtool('test', 'rules', file);
     expect(status).not.toBe(0);
+    expect(about).toHaveLength(1);
     expect(said).toContain('SendmuxBudgetBurnsFast');
   });
 
