@@ -1,7 +1,7 @@
 /**
  * Compares appends to the event store with pgbench, which runs one prepared INSERT into a table with the same columns
- * and indexes, without the hashes. The same INSERT is sent by `pg` as well, each writer on a connection of its own: what
- * it is slower by is due to the driver, and to Node. All run in turn on one embedded PostgreSQL with fsync on; the
+ * and indexes, without the hashes. The same INSERT is sent by `pg` as well, each writer on a connection of its own:
+ * what it is slower by is due to the driver, and to Node. All run in turn on one embedded PostgreSQL with fsync on; the
  * result is the ratio.
  *
  *     node dist/bench/append.js [--rounds 5] [--seconds 2]

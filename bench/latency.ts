@@ -1,8 +1,8 @@
 /**
  * Measures how long one customer waits who does one thing after another, with counterparts that answer at once: `POST`
- * until 201, a verification, and `DELETE` until 200. All apps run as processes of their own, and then in one process, as
- * a small installation runs them, against the sandbox, whose SES and DNS answer without a delay. Beside each of them a
- * single `INSERT` is committed through `pg`: the ratio says how many durable transactions, one after another, the
+ * until 201, a verification, and `DELETE` until 200. All apps run as processes of their own, and then in one process,
+ * as a small installation runs them, against the sandbox, whose SES and DNS answer without a delay. Beside each of them
+ * a single `INSERT` is committed through `pg`: the ratio says how many durable transactions, one after another, the
  * customer waits for.
  *
  *     node dist/bench/latency.js [--rounds 5] [--domains 60]

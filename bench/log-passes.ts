@@ -31,7 +31,11 @@ export const passes = {
       if (rows.length === 0) throw new Error('The log has no partitions');
       for (const { name } of rows)
         await new Promise((resolve, reject) =>
-          client.query(copyTo(`COPY ${name} TO STDOUT`)).on('error', reject).on('end', resolve).resume(),
+          client
+            .query(copyTo(`COPY ${name} TO STDOUT`))
+            .on('error', reject)
+            .on('end', resolve)
+            .resume(),
         );
     } finally {
       await client.end();

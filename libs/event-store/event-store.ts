@@ -456,9 +456,9 @@ export class EventStore {
 
   /**
    * Notifies the readers after the commit and never inside the transaction, where a NOTIFY would make appends commit
-   * one at a time. The first append after a while notifies at once. Those that commit shortly after a NOTIFY are covered
-   * by the next one, since a NOTIFY takes as long as an append, and wakes all readers. Its transaction does not wait
-   * for the disk, nor for a standby, as the appends do: it has nothing that may not be lost.
+   * one at a time. The first append after a while notifies at once. Those that commit shortly after a NOTIFY are
+   * covered by the next one, since a NOTIFY takes as long as an append, and wakes all readers. Its transaction does not
+   * wait for the disk, nor for a standby, as the appends do: it has nothing that may not be lost.
    */
   private async announce(appends: readonly Sent[]): Promise<void> {
     for (const { events } of appends) for (const { type } of events) this.untold.add(type);
