@@ -137,6 +137,8 @@ export async function run(world: World, scenario: ScenarioName, wanted?: Case): 
   const defectsBefore = world.defects.length;
   const stage = new Stage(world);
   let isReached = false;
+  /** When a message that comes late has come, by `performance.now()`. */
+  let allHaveCome = 0;
   const judge = (message: Passing): Fate => {
     const key = keyOf(message);
     const nth = (counts.get(key) ?? 0) + 1;
@@ -147,6 +149,7 @@ export async function run(world: World, scenario: ScenarioName, wanted?: Case): 
     const app = appOf(message.wire);
     switch (wanted.fault) {
       case 'delay':
+        allHaveCome = performance.now() + longDelayMs;
         return { delayMs: longDelayMs };
       case 'cut-before':
         return { kill: 'before' };
@@ -168,6 +171,12 @@ export async function run(world: World, scenario: ScenarioName, wanted?: Case): 
     const passing = passTime(world, () => isReached, over.signal);
     await act();
     await rest(world);
+    // Nothing else may wait for the late message, such as for one of a poll, and a transaction is open until it comes.
+    const isLateMs = allHaveCome - performance.now();
+    if (isLateMs > 0) {
+      await delay(isLateMs);
+      await rest(world);
+    }
     world.judge = () => 'pass';
     over.abort();
     await passing;
