@@ -227,7 +227,7 @@ async function atSize(
   count: number,
   schedulers: number,
   rounds: number,
-): Promise<{ ours: Cycle; bare: Round; ratios: number[] }> {
+): Promise<{ ours: Cycle; bare: Round; ratios: number[]; cpuRatios: number[] }> {
   const domains = Array.from({ length: count }, (_, i) => domainAt(i));
   const bind = await startBind([], { [zone]: zoneFile(domains) });
   const ses = await startSes(domains.map(({ name }) => name));
@@ -259,7 +259,7 @@ async function atSize(
   const middle = [...runs].sort(
     (a, b) => a.ours.domainsPerSecond / a.bare.domainsPerSecond - b.ours.domainsPerSecond / b.bare.domainsPerSecond,
   )[runs.length >> 1]!;
-  return { ...middle, ratios };
+  return { ...middle, ratios, cpuRatios: runs.map((run) => run.ours.cpuPerQuery / run.bare.cpuPerQuery) };
 }
 
 async function main(): Promise<void> {
@@ -280,7 +280,9 @@ async function main(): Promise<void> {
   console.log(
     `${version}, Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model}; one cycle, ${concurrency} domains at a time, ${values.rounds} round(s)\n`,
   );
-  console.log('  domains   schedulers   domains/s   bare/s   ratio   CPU µs a query   peak MiB   rows written');
+  console.log(
+    '  domains   schedulers   domains/s   bare/s   ratio   CPU µs a query   to bare   peak MiB   rows written',
+  );
   const directory = mkdtempSync(join(tmpdir(), 'sendmux-bench-'));
   chmodSync(directory, 0o755);
   const server = await startEmbeddedPostgres(join(directory, 'postgres'));
@@ -288,12 +290,11 @@ async function main(): Promise<void> {
     for (const schedulers of values.schedulers.split(',').map(Number)) {
       const results: Cycle[] = [];
       for (const size of values.sizes.split(',').map(Number)) {
-        const { ours, bare: loop, ratios } = await atSize(server, size, schedulers, Number(values.rounds));
+        const { ours, bare: loop, ratios, cpuRatios } = await atSize(server, size, schedulers, Number(values.rounds));
         results.push(ours);
-        const ratio = report(
-          `cycle of ${size} domains, ${schedulers} scheduler${schedulers > 1 ? 's' : ''}, to a bare loop`,
-          ratios,
-        );
+        const what = `cycle of ${size} domains, ${schedulers} scheduler${schedulers > 1 ? 's' : ''}`;
+        const ratio = report(`${what}, to a bare loop`, ratios);
+        const cpuRatio = report(`${what}, CPU a query, to a bare loop`, cpuRatios, 'lower');
         console.log(
           size.toLocaleString('en').padStart(9) +
             String(schedulers).padStart(13) +
@@ -301,6 +302,7 @@ async function main(): Promise<void> {
             Math.round(loop.domainsPerSecond).toLocaleString('en').padStart(9) +
             ratio.slice(0, ratio.indexOf(' ')).padStart(8) +
             ours.cpuPerQuery.toFixed(0).padStart(17) +
+            cpuRatio.slice(0, cpuRatio.indexOf(' ')).padStart(10) +
             ours.peakMiB.toFixed(0).padStart(11) +
             '0'.padStart(15) +
             (ratios.length > 1 ? ratio.slice(ratio.indexOf(' ')) : ''),
