@@ -26,6 +26,7 @@ const apart = [/^@platformatic\//];
  * which takes up to a tenth of the start of an app.
  */
 const instead = new Map([[join(root, 'node_modules/pino/lib/caller.js'), 'module.exports = () => [];\n']]);
+const replaced = new Set();
 
 /**
  * Gives the bundler the source maps of the compiler, so that a stack leads to the sources, and none of packages: Node
@@ -35,10 +36,13 @@ const maps = {
   name: 'maps',
   load: {
     filter: { id: /\.[cm]?js$/ },
-    handler: (id) => ({
-      code: instead.get(id) ?? readFileSync(id, 'utf8'),
-      map: id.includes('/node_modules/') ? { mappings: '' } : readFileSync(`${id}.map`, 'utf8'),
-    }),
+    handler: (id) => {
+      if (instead.has(id)) replaced.add(id);
+      return {
+        code: instead.get(id) ?? readFileSync(id, 'utf8'),
+        map: id.includes('/node_modules/') ? { mappings: '' } : readFileSync(`${id}.map`, 'utf8'),
+      };
+    },
   },
 };
 
@@ -51,6 +55,9 @@ const ofDevelopment = await bundle(
   [...development.map((app) => `apps/${app}/main`), 'local/all-in-one'],
   'local/chunks',
 );
+for (const file of instead.keys())
+  if (!replaced.has(file))
+    throw new Error(`Nothing loads ${relative(root, file)} any more, which bundle.mjs replaces.`);
 // Says which files each of the written ones has in it, by paths below the root.
 writeFileSync(join(dist, 'bundled.json'), JSON.stringify({ ...ofProduct, ...ofDevelopment }, null, 1));
 

@@ -213,6 +213,8 @@ describe('a task', () => {
     it('is given back where the worker stops meanwhile', async () => {
       const stopped = worker({ handle: () => Promise.resolve('done' as const) }, tasks);
       await until(() => tasks.places.has(list));
+      // Its first claim, which could find the task, is over by then.
+      await sleep(200);
       const put = tasks.put(list, 'k', 'work', {});
       await stopped.stop();
       await put;
