@@ -379,10 +379,12 @@ describe('the tail of the log', () => {
     while (batches.length === 0) await delay(2);
     expect(batches).toEqual([['First', 'Second', 'Third']]);
     await store.append({ stream: randomUUID(), expectedVersion: 0, events: [event], metadata });
+    await delay(lingerMs / 4);
     const ending = performance.now();
     stop.abort();
     await reader;
     expect(performance.now() - ending).toBeLessThan(lingerMs / 2);
+    expect(batches).toHaveLength(1);
   });
 
   it('is woken again after its connection was killed', async () => {

@@ -229,7 +229,8 @@ export class EventLog {
         // Whatever was committed since the page was read has notified.
         const isAll = events.length < pageSize && heard === follower.wakeUps;
         if (isAll && !this.closed) await follower.sleep(position < drawn ? heldBackMs : this.pollMs, signal);
-        if (lingerMs > 0 && heard !== follower.wakeUps && !this.closed)
+        // One that is behind by a page or more does not wait for more.
+        if (lingerMs > 0 && events.length < pageSize && heard !== follower.wakeUps && !this.closed)
           await delay(lingerMs, undefined, { signal }).catch(() => undefined);
       }
     } finally {

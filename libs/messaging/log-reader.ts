@@ -308,10 +308,10 @@ export class LogReader {
 
   private async askForHead(sink: Sink): Promise<void> {
     try {
-      // A head beyond the last event that was read may be a gap in the positions. The reader is behind only if there is
-      // an event to read.
+      // A head beyond the last event that was read may be a gap in the positions, also one that was taken for the head
+      // while there was an event before it. The reader is behind only if there is an event to read.
       const unread = await this.options.log.read({ after: sink.seen, limit: 1 });
-      if (unread.events.length > 0) this.known.head = await this.options.log.head();
+      this.known.head = unread.events.length > 0 ? await this.options.log.head() : sink.seen;
     } catch (error) {
       this.logger.debug(`The head is not known: ${(error as Error).message}`);
     }

@@ -331,3 +331,14 @@ it('is not behind a position that no event ever took', async () => {
   await sleep(2_200);
   expect(transport.progress()).toMatchObject({ position, head: position, behindSince: undefined });
 });
+
+it('is not behind a gap for longer than it takes for the end of the log, whose last event it had still to read', async () => {
+  const { transport } = await consumer(() => undefined, { lingerMs: 3_000 });
+  await until(() => transport.progress().status === 'active');
+  await sleep(100);
+  const position = await append('a', 'DomainAdded');
+  await pool.query("SELECT nextval('event_positions')");
+  await until(() => transport.progress().head === position + 1);
+  await until(() => transport.progress().position === position);
+  await until(() => transport.progress().behindSince === undefined, 4_000);
+});
