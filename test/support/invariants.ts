@@ -60,6 +60,15 @@ interface Facts extends Observed {
   readonly domains: ReadonlyMap<string, MailDomain>;
 }
 
+/** The events after which a domain is no longer failed. */
+const endsOfFailures: ReadonlySet<string> = new Set([
+  'DomainVerified',
+  'DomainDeletionRequested',
+  'DomainReleased',
+  'DomainExpired',
+  'ReceivingEnabled',
+]);
+
 type Violations = string[];
 type Invariant = (facts: Facts) => Violations | Promise<Violations>;
 
@@ -228,19 +237,20 @@ export const invariants: Readonly<Record<string, Invariant>> = {
 
   'owners-are-told-once': async ({ pool, mails, events, domains, repeats }) => {
     const { rows: owners } = await pool.query<{ team: string; email: string }>('SELECT team, email FROM owners');
-    const { rows: notTold } = await pool.query<{ episode: string }>(
-      `SELECT episode FROM settled_episodes WHERE outcome = 'superseded'`,
+    const { rows: notTold } = await pool.query<{ episode: string; at: Date }>(
+      `SELECT episode, at FROM settled_episodes WHERE outcome = 'superseded'`,
     );
-    const superseded = new Set(notTold.map(({ episode }) => episode));
-    /** Whether nobody was told, or not all were, since the domain was verified or deleted before they could be. */
-    const isOver = ({ stream, version, data }: StoredEvent) =>
-      superseded.has(`${stream}/${(data as { episode?: number }).episode}`) &&
-      events.some(
-        (later) =>
-          later.stream === stream &&
-          later.version > version &&
-          ['DomainVerified', 'DomainDeletionRequested', 'DomainReleased'].includes(later.type),
-      );
+    const superseded = new Map(notTold.map(({ episode, at }) => [episode, at]));
+    /** Whether nobody was told, or not all were, since the failure had ended before they could be. */
+    const isOver = ({ stream, version, data }: StoredEvent) => {
+      const settledAt = superseded.get(`${stream}/${(data as { episode?: number }).episode}`);
+      const hasEnded = (later: StoredEvent) =>
+        later.stream === stream &&
+        later.version > version &&
+        endsOfFailures.has(later.type) &&
+        later.time <= settledAt!;
+      return settledAt !== undefined && events.some(hasEnded);
+    };
     const violations: Violations = [];
     for (const [type, words] of [
       ['VerificationFailed', 'is no longer verified'],
@@ -270,7 +280,7 @@ export const invariants: Readonly<Record<string, Invariant>> = {
         const least = wanted - (optional.get(key) ?? 0);
         if (different < least || different > wanted)
           violations.push(`${key}: ${different} mails, and should be ${wanted}`);
-        else if (ids.length > wanted + repeats) violations.push(`${key}: sent ${ids.length} times`);
+        else if (ids.length > different + repeats) violations.push(`${key}: sent ${ids.length} times`);
       }
     }
     return violations;
