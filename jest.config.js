@@ -1,16 +1,6 @@
-const swc = [
-  '@swc/jest',
-  {
-    sourceMaps: 'inline',
-    module: { type: 'commonjs' },
-    jsc: {
-      target: 'es2022',
-      keepClassNames: true,
-      parser: { syntax: 'typescript', decorators: true },
-      transform: { legacyDecorator: true, decoratorMetadata: true },
-    },
-  },
-];
+const swcOptions = require('./tools/swc-options.cjs');
+
+const swc = ['@swc/jest', { sourceMaps: 'inline', ...swcOptions }];
 const common = {
   rootDir: __dirname,
   moduleFileExtensions: ['ts', 'js', 'mjs', 'cjs', 'json', 'node'],

@@ -95,13 +95,12 @@ async function inserts(url: string, writers: number, seconds: number): Promise<n
 async function measure(pool: Pool, url: string, script: string, rounds: number, seconds: number): Promise<void> {
   const store = new EventStore(pool);
   const all = ['pgbench', 'pg', 'ours'] as const;
-  const rateOf = (what: (typeof all)[number], writers: number): number | Promise<number> =>
-    what === 'pgbench'
-      ? pgbench(url, script, writers, seconds)
-      : what === 'pg'
-        ? inserts(url, writers, seconds)
-        : appends(store, writers, seconds);
-  for (const what of all) await rateOf(what, 8);
+  const rates: Record<(typeof all)[number], (writers: number) => number | Promise<number>> = {
+    pgbench: (writers) => pgbench(url, script, writers, seconds),
+    pg: (writers) => inserts(url, writers, seconds),
+    ours: (writers) => appends(store, writers, seconds),
+  };
+  for (const what of all) await rates[what](8);
   console.log('writers   pgbench/s        pg/s   appends/s   ratios (each round)');
   for (const writers of [1, 8, 32]) {
     const runs: Record<(typeof all)[number], number>[] = [];
@@ -111,7 +110,7 @@ async function measure(pool: Pool, url: string, script: string, rounds: number, 
       // The order changes every round, so that none always has the less busy disk.
       for (let turn = 0; turn < all.length; turn++) {
         const what = all[(round + turn) % all.length]!;
-        run[what] = await rateOf(what, writers);
+        run[what] = await rates[what](writers);
       }
       runs.push(run);
     }
