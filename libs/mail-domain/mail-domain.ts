@@ -427,19 +427,18 @@ export function evolve(state: MailDomain, event: DomainEvent): MailDomain {
       const named = { id: event.domainId, name, team, addedAt: event.at, mode, sesShard };
       return { ...named, status: 'provisioning', deadline, replaces };
     }
-    case 'DomainProvisioned':
-      return changed(changed(named(expectStatus(state, event, 'provisioning')), event.data), {
-        status: 'pending',
-        lapsed: false,
-        strikes: 0,
+    case 'DomainProvisioned': {
+      const begun = {
         verifiedAt: null,
         lastAssessment: null,
         checkedAt: null,
         lastCycle: null,
-        episodes: 0,
-        inRepair: false,
         outboundProvider: null,
-      });
+      };
+      const added = named(expectStatus(state, event, 'provisioning'));
+      const unverified = { status: 'pending', lapsed: false, strikes: 0 } as const;
+      return changed(provisioned({ ...added, ...event.data, ...begun, episodes: 0, inRepair: false }), unverified);
+    }
     case 'ProvisioningFailed': {
       const failed = named(expectStatus(state, event, 'provisioning'));
       return changed(failed, { status: 'rolling_back', failure: event.data });
@@ -594,7 +593,7 @@ function expectStatus<Status extends MailDomain['status']>(
 
 /**
  * Gives what `{ ...state, ...values }` gives, but faster: V8 takes up to 20 µs for a literal with names after a spread,
- * and less than one for this. It matters where a whole log is folded.
+ * and a tenth of one for this where the state has all of the names already. It matters where a whole log is folded.
  */
 const changed = <State extends object, const Values extends object>(state: State, values: Values) =>
   Object.assign({ ...state }, values) as unknown as Changed<State, Values>;
@@ -612,6 +611,7 @@ const named = ({ id, name, team, addedAt, mode, receivingSince, sesShard, move }
   move,
 });
 
+/** Gives the part of a state that each provisioned domain has, with all of its names: `changed` adds none then. */
 const provisioned = (state: Provisioned): Provisioned => ({
   id: state.id,
   name: state.name,

@@ -71,7 +71,8 @@ export async function compare(
       tell(difference);
     };
     const unknown = (row: TextRow) => differs({ id: row[keyAt]!, kind: 'unknown', columns: [] });
-    for await (const folded of foldedRows(log, projection, new MailboxKeys(pool, keyRing), { bytewise })) {
+    const keys = new MailboxKeys(pool, keyRing);
+    for await (const folded of foldedRows(log, projection, keys, { bytewise }, { asStored: true })) {
       signal?.throwIfAborted();
       for (const row of folded.rows) {
         found.rows++;
