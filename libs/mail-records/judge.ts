@@ -47,11 +47,12 @@ export function judge(
 function dnssecOf(domain: Expected, findings: readonly Finding[], answers: Answers): Dnssec | undefined {
   if (findings.some(({ code }) => code === 'dnssec_bogus')) return 'bogus';
   let dnssec: Dnssec | undefined;
-  for (const { type, name } of questionsOf(domain))
-    for (const { kind, evidence } of answers.at(type, name) ?? []) {
-      if (kind === 'servfail' || kind === 'unreachable') continue;
-      if (evidence?.authenticated === undefined) return undefined;
-      dnssec = evidence.authenticated && dnssec !== 'insecure' ? 'secure' : 'insecure';
-    }
+  for (const check of checksOf(domain))
+    for (const { type, name } of check.questions(domain))
+      for (const { kind, evidence } of answers.at(type, name) ?? []) {
+        if (kind === 'servfail' || kind === 'unreachable') continue;
+        if (evidence?.authenticated === undefined) return undefined;
+        dnssec = evidence.authenticated && dnssec !== 'insecure' ? 'secure' : 'insecure';
+      }
   return dnssec;
 }

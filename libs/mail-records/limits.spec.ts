@@ -124,6 +124,14 @@ describe('a text', () => {
     }
   });
 
+  it('is counted as JSON has it, whatever characters it has', () =>
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.string({ unit: anyCharacter })), (text) =>
+        expect(jsonOctets(text)).toBe(Buffer.byteLength(JSON.stringify(text)) - 2),
+      ),
+      { examples: [[''], [' !"#[\\]~'], ['\x7f'], ['\x1f'], ['\ud800']] },
+    ));
+
   it('that is cut keeps its beginning, fits the limit, and never ends in half a character', () => {
     fc.assert(
       fc.property(

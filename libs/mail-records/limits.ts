@@ -26,8 +26,12 @@ const mostOctets = 6;
 /** Octets that are kept free for the note about what was cut. */
 const noteOctets = 128;
 
+/** A text whose characters are an octet each in JSON, as most records are. */
+const isPlain = /^[ !#-[\]-~]*$/;
+
 /** Counts the octets of a text in JSON, without the quotes around it. */
-export const jsonOctets = (text: string): number => Buffer.byteLength(JSON.stringify(text)) - 2;
+export const jsonOctets = (text: string): number =>
+  isPlain.test(text) ? text.length : Buffer.byteLength(JSON.stringify(text)) - 2;
 
 const fits = (text: string, limit: number): boolean =>
   text.length * mostOctets <= limit || (text.length <= limit && jsonOctets(text) <= limit);

@@ -107,24 +107,22 @@ export interface Expectation<Rr> {
 
 export function finding<Rr>(expectation: Expectation<Rr>, answers: readonly Answer<Rr>[] = []): Finding {
   const { check, domain, type, name, expected, present } = expectation;
-  const inOrder = (rrs: readonly Rr[]): [string, Rr][] =>
-    rrs.map((rr): [string, Rr] => [present(rr), rr]).sort(([a], [b]) => (a < b ? -1 : 1));
+  const inOrder = (rrs: readonly Rr[]): readonly Rr[] => {
+    if (rrs.length < 2) return rrs;
+    const keyed = rrs.map((rr): [string, Rr] => [present(rr), rr]).sort(([a], [b]) => (a < b ? -1 : 1));
+    return keyed.map(([, rr]) => rr);
+  };
   const shown = (rrs: readonly Rr[]): string[] => {
-    const unique = new Map(inOrder(rrs));
+    const unique = rrs.length < 2 ? rrs : [...new Map(inOrder(rrs).map((rr) => [present(rr), rr])).values()];
     // The note on a TXT record that is cut is about its octets, not about how they are shown.
-    const isText = [...unique.values()].every((rr): rr is Rr & string => typeof rr === 'string');
-    return isText
-      ? cutList([...unique.values()] as string[], limits.list, present as (text: string) => string)
-      : cutList([...unique.keys()]);
+    const isText = unique.every((rr) => typeof rr === 'string');
+    return isText ? cutList(unique, limits.list, present as (text: string) => string) : cutList(unique.map(present));
   };
   // Servers rotate the order of records; the message of a finding must not change with it.
   const decide = (answer: Definite<Rr>): Conclusion =>
     answer.kind !== 'records' && answer.aliases.length === 0
       ? expectation.missing(answer.kind)
-      : expectation.decide(
-          answer.kind === 'records' ? inOrder(answer.records).map(([, rr]) => rr) : [],
-          answer.aliases,
-        );
+      : expectation.decide(answer.kind === 'records' ? inOrder(answer.records) : [], answer.aliases);
   // What the resolvers agree on has been decided when they were compared.
   const conclusions = new Map<Definite<Rr>, Conclusion>();
   const decided = (answer: Definite<Rr>): Conclusion => {
